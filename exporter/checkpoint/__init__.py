@@ -1,0 +1,6 @@
+"""Files to networks: safe by default, and every difference has a name."""
+
+from attn_export.exporter.checkpoint.format import save
+from attn_export.exporter.checkpoint.load import from_module, load
+
+__all__ = ["from_module", "load", "save"]

@@ -1,0 +1,159 @@
+"""From a file to plain Python values: what kind of file it is, and its content without running any of it."""
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attn_export.exporter.checkpoint.inert import foreign_globals, hostile, inert_class
+from attn_export.exporter.errors import UnreadableCheckpointError, UntrustedCheckpointError
+
+ZIP_MAGIC = b"PK\x03\x04"
+# First bytes of torch.save's formats before 1.6 (a pickle), and of the tar files before those.
+OLD_MAGICS = (b"\x80", b"sys_info", b"pickle", b"storages", b"tensors")
+SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What a checkpoint file held. ``not_run`` are the names that stood in it and were not imported."""
+
+    content: Any
+    not_run: tuple[str, ...] = ()
+
+
+def read(path: Path, *, trust: bool = False) -> Payload:
+    """Read a file that ``torch.save`` wrote, in any of its formats, onto the CPU.
+
+    Args:
+        path: the file.
+        trust: import and run what the file names, as ``torch.load(weights_only=False)`` does.
+
+    Raises:
+        UnreadableCheckpointError: missing, a directory, empty, damaged, or no checkpoint.
+        UntrustedCheckpointError: its content can't be had without running code that stands in it.
+    """
+    check_readable(path)
+    if trust:
+        return Payload(_load(path, weights_only=False))
+    foreign = foreign_globals(path)
+    if attack := hostile(foreign):
+        raise UntrustedCheckpointError(
+            f"{path} wants to call {', '.join(attack)}. Nothing was run. A checkpoint has no reason to do this",
+            globals=foreign,
+            hint="Don't open it with anything that runs pickles. If you know better, --trust runs it.",
+        )
+    from torch.serialization import safe_globals
+
+    try:
+        with safe_globals([(inert_class(name), name) for name in foreign]):  # type: ignore[list-item]
+            return Payload(_load(path, weights_only=True), tuple(foreign))
+    except pickle.UnpicklingError as error:
+        if not foreign:
+            raise not_a_checkpoint(path, error) from error
+        raise needs_code(path, foreign) from error
+
+
+def check_readable(path: Path) -> None:
+    """Refuse what can't be a checkpoint, with a sentence for each case.
+
+    Raises:
+        UnreadableCheckpointError: it can't be one.
+    """
+    if not path.exists():
+        raise UnreadableCheckpointError(f"{path} does not exist", hint="Check the path.")
+    if path.is_dir():
+        raise UnreadableCheckpointError(f"{path} is a directory, not a checkpoint file")
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(64)
+    except OSError as error:
+        raise UnreadableCheckpointError(f"{path} can't be read: {error.strerror}") from error
+    if not head:
+        raise UnreadableCheckpointError(f"{path} is empty", hint="Was it written to a full disk? Save it again.")
+    if head.startswith(ZIP_MAGIC):
+        check_archive(path)
+    elif head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < path.stat().st_size:
+        raise UnreadableCheckpointError(
+            f"{path} is a safetensors file, which is not read here",
+            hint="Convert it: torch.save(safetensors.torch.load_file(path), 'model.pt')",
+        )
+    elif not head.startswith(OLD_MAGICS) and not foreign_globals(path):
+        raise UnreadableCheckpointError(
+            f"{path} is not a PyTorch checkpoint: it starts with {head[:16]!r}",
+            hint="Expected is a file that torch.save wrote.",
+        )
+
+
+def check_archive(path: Path) -> None:
+    """The zip format of torch 1.6 and later: whole, and a checkpoint rather than one of its relatives.
+
+    Raises:
+        UnreadableCheckpointError: it isn't.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [name.partition("/")[2] for name in archive.namelist()]
+    except (zipfile.BadZipFile, OSError) as error:
+        raise UnreadableCheckpointError(
+            f"{path} is truncated or damaged: its table of contents can't be found", hint="Copy it again, and compare the sizes of the two files."
+        ) from error
+    if "constants.pkl" in entries or any(e.startswith("code/") for e in entries):
+        raise UnreadableCheckpointError(
+            f"{path} is a TorchScript archive, which PyTorch's exporter can't capture",
+            hint="Save the weights instead: torch.save(model.state_dict(), 'model.pt'), and export with --arch.",
+        )
+    if "data.pkl" not in entries:
+        raise UnreadableCheckpointError(
+            f"{path} is a zip archive without a checkpoint in it",
+            hint="Expected is a file that torch.save wrote.",
+        )
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names as a person wants them: the first few, and how many more."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def needs_code(path: Path, names: Sequence[str]) -> UntrustedCheckpointError:
+    """The refusal of a file whose weights can't be had without its code."""
+    return UntrustedCheckpointError(
+        f"{path} can't be read without running code: it wants {listed(names)}. Nothing was run",
+        globals=names,
+        hint="Save the weights alone, torch.save(model.state_dict(), 'model.pt'), or use --trust if you know who "
+        "made the file: it then runs whatever stands in it.",
+    )
+
+
+def not_a_checkpoint(path: Path, error: Exception) -> UnreadableCheckpointError:
+    """The refusal of a file that isn't a pickle at all, or not one of torch's."""
+    reason = (str(error).partition("WeightsUnpickler error:")[2] or str(error)).strip().partition("\n")[0]
+    return UnreadableCheckpointError(
+        f"{path} is not a PyTorch checkpoint that can be read without running code ({reason or type(error).__name__})",
+        hint="Expected is a file that torch.save wrote, with its default pickle_protocol.",
+    )
+
+
+def _load(path: Path, *, weights_only: bool) -> Any:
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols: what can't be read becomes an error below
+            return torch.load(path, map_location="cpu", weights_only=weights_only)
+    except (ImportError, AttributeError) as error:
+        if weights_only:
+            raise
+        raise UnreadableCheckpointError(
+            f"{path} needs code that isn't here: {error}",
+            hint="Run the command in the folder of the training code, or install the package that it names.",
+        ) from error
+    except (EOFError, RuntimeError, OSError, ValueError, KeyError, IndexError, TypeError, AssertionError) as error:
+        raise UnreadableCheckpointError(
+            f"{path} is truncated or damaged: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            hint="Copy it again, and compare the sizes of the two files.",
+        ) from error

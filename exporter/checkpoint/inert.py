@@ -1,0 +1,102 @@
+"""Reading a pickle without importing or running anything it names.
+
+A pickle is a program: it names functions and classes, and the normal unpickler imports and calls them. torch's
+``weights_only`` unpickler knows a list of harmless names and stops at any other. Here every other name is first given an
+inert class: calling it makes an object that keeps its state and does nothing. So the tensors of a training checkpoint
+that also holds an ``argparse.Namespace``, and of a whole pickled module, are read without the code they came from.
+"""
+
+import pickletools
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+# A checkpoint has no honest reason to call into these. Nothing would run either way; a file that tries is refused,
+# because somebody meant it to run elsewhere.
+HOSTILE_MODULES = frozenset(
+    "__builtin__ asyncio bdb builtins code codeop commands ctypes distutils ftplib http importlib marshal "
+    "multiprocessing nt os pdb pickle pip pkgutil platform posix profile pty requests runpy shutil signal site smtplib "
+    "socket ssl subprocess sys telnetlib tempfile threading timeit trace urllib venv webbrowser zipimport".split()
+)
+HARMLESS_BUILTINS = frozenset(
+    "bool bytearray bytes complex dict float frozenset getattr int list object range set slice str tuple".split()
+)
+
+
+class Inert:
+    """Stands for an object whose class was not imported; ``state`` is what the pickle would have given it."""
+
+    state: Any = None
+
+    def __new__(cls, *_: Any) -> "Inert":
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+def inert_class(full_name: str) -> type[Inert]:
+    """A class for one foreign name; every name has its own, as the unpickler looks classes up by name."""
+    return type(full_name.rpartition(".")[2], (Inert,), {})
+
+
+def foreign_globals(path: Path) -> list[str]:
+    """The names in a checkpoint that aren't on torch's harmless list, in order of appearance.
+
+    Reads the opcodes only. Damage ends the list early and is not an error here; the loader will meet it.
+    """
+    from torch._weights_only_unpickler import _get_allowed_globals
+
+    harmless = _get_allowed_globals()
+    return [name for name in dict.fromkeys(_named_globals(path)) if name not in harmless]
+
+
+def hostile(names: list[str]) -> list[str]:
+    """Those names that only an attack, never a checkpoint, would use."""
+
+    def is_hostile(full_name: str) -> bool:
+        root, _, rest = full_name.partition(".")
+        if root in ("builtins", "__builtin__"):
+            return rest not in HARMLESS_BUILTINS
+        return root in HOSTILE_MODULES
+
+    return [name for name in names if is_hostile(name)]
+
+
+def _named_globals(path: Path) -> Iterator[str]:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.namelist():
+                if entry.endswith("/data.pkl"):
+                    with archive.open(entry) as stream:
+                        yield from _globals_in(stream)
+    else:
+        with path.open("rb") as stream:
+            yield from _globals_in(stream)
+
+
+def _globals_in(stream: IO[bytes]) -> Iterator[str]:
+    """Names in one stream of pickles, the formats before torch 1.6 having several one after the other."""
+    try:
+        while True:
+            strings: list[str] = []  # STACK_GLOBAL takes the two strings pushed last
+            memo: dict[int, str] = {}
+            for opcode, argument, _ in pickletools.genops(stream):
+                if opcode.name in ("GLOBAL", "INST"):
+                    yield str(argument).replace(" ", ".", 1)
+                elif opcode.name == "STACK_GLOBAL":
+                    yield ".".join(strings[-2:])
+                elif isinstance(argument, str):
+                    strings.append(argument)
+                elif opcode.name == "MEMOIZE" and strings:
+                    memo[len(memo)] = strings[-1]
+                elif opcode.name in ("BINPUT", "LONG_BINPUT", "PUT") and strings:
+                    memo[int(argument)] = strings[-1]
+                elif opcode.name in ("BINGET", "LONG_BINGET", "GET") and int(argument) in memo:
+                    strings.append(memo[int(argument)])
+    except Exception:  # its end, or damage: what was found up to here is the answer
+        return

@@ -1,0 +1,160 @@
+"""A file to a network that is ready to run."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from attn_export.exporter.artifacts import LoadedModel
+from attn_export.exporter.checkpoint import fit, format, state_dict
+from attn_export.exporter.checkpoint.container import listed, needs_code, not_a_checkpoint, read
+from attn_export.exporter.errors import NonFiniteWeightsError, UnknownArchitectureError, UsageError
+from attn_export.exporter.files import sha256_of
+from attn_export.models import Architecture
+from attn_export.models.registry import skeleton
+
+SHOWN = 5
+
+
+def load(
+    path: Path,
+    *,
+    arch: str | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    trust: bool = False,
+) -> LoadedModel:
+    """Read a checkpoint: the project's own, or a state dict, bare or in the usual wrappers, or a pickled module.
+
+    Args:
+        path: the file.
+        arch: the architecture's name, for a file that doesn't say.
+        input_shape: (C, H, W), for a file that doesn't say, or instead of what it says.
+        trust: run code that the file holds. Without it nothing in the file is run.
+
+    Raises:
+        UnreadableCheckpointError, UntrustedCheckpointError: see `container.read`.
+        UnknownArchitectureError: a bare state dict, and no ``arch``.
+        StateDictMismatchError: the weights belong to another network.
+        NonFiniteWeightsError: the weights hold NaN or infinity.
+        UsageError: ``arch`` is unknown, contradicts the file, or the input shape isn't known.
+    """
+    payload = read(path, trust=trust)
+    notes = []
+    if payload.not_run:
+        notes.append(f"the file names {listed(payload.not_run)}: not imported, not run")
+    if trust and arch is None and isinstance(module := _unwrapped(payload.content), nn.Module):
+        return _trusted_module(module, path, input_shape)
+    if format.is_ours(payload.content):
+        description, weights = format.parse(payload.content, path)
+        own = description.architecture
+        if arch not in (None, own.name):
+            raise UsageError(f"{path} is a {own.name}, --arch says {arch}", hint="Leave --arch out.")
+        architecture = own
+        shape: tuple[int, ...] = input_shape or description.input_shape
+        normalization, class_names = description.normalization, description.class_names
+    else:
+        found = state_dict.find(payload.content)
+        if found is None:
+            raise needs_code(path, payload.not_run) if payload.not_run else not_a_checkpoint(
+                path, ValueError("there are no weights in it")
+            )
+        weights, how = found
+        notes.extend(how)
+        architecture = _described(arch, weights, path)
+        notes.append(f"read from the weights' shapes: {_arguments(architecture)}")
+        shape = input_shape or architecture.input_shape
+        normalization = class_names = None
+    if bad := state_dict.not_finite(weights):
+        more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        raise NonFiniteWeightsError(
+            f"{path} holds NaN or infinity in {', '.join(bad[:SHOWN])}{more}",
+            tensors=bad,
+            hint="The training diverged, or the file is damaged: take an earlier checkpoint.",
+        )
+    fit.check(architecture, weights)
+    if halves := {str(t.dtype).removeprefix("torch.") for t in weights.values() if t.is_floating_point()} - {"float32"}:
+        notes.append(f"the weights are {', '.join(sorted(halves))} in the file; they run as float32")
+    if shape[0] != architecture.in_channels:
+        raise UsageError(
+            f"the input has {shape[0]} channels, {architecture.name} takes {architecture.in_channels}",
+            hint=f"For example --input 1x{'x'.join(map(str, architecture.input_shape))}.",
+        )
+    return LoadedModel(
+        module=_assemble(architecture, weights),
+        input_shape=tuple(shape),
+        sha256=sha256_of(path),
+        path=path,
+        architecture=architecture,
+        normalization=normalization,
+        class_names=class_names,
+        notes=tuple(notes),
+    )
+
+
+def from_module(module: nn.Module, input_shape: tuple[int, ...], architecture: Architecture | None = None) -> LoadedModel:
+    """A live module, as it is; its hash is that of its weights.
+
+    Raises:
+        NonFiniteWeightsError: the weights hold NaN or infinity.
+    """
+    weights = {name: tensor.detach() for name, tensor in module.state_dict().items() if isinstance(tensor, torch.Tensor)}
+    if bad := state_dict.not_finite(weights):
+        raise NonFiniteWeightsError(f"the module holds NaN or infinity in {', '.join(bad[:SHOWN])}", tensors=bad)
+    digest = hashlib.sha256()
+    for name, tensor in weights.items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return LoadedModel(module=module, input_shape=input_shape, sha256=digest.hexdigest(), architecture=architecture)
+
+
+def _described(arch: str | None, weights: state_dict.StateDict, path: Path) -> Architecture:
+    if arch is not None:
+        return fit.infer_arguments(arch, weights)
+    best = fit.nearest(weights)
+    hint = (
+        f"Say it with --arch. The names fit {best} best: --arch {best}."
+        if best
+        else "No network of the zoo is near. For a network of your own use `export(module, ...)` from Python."
+    )
+    raise UnknownArchitectureError(
+        f"{path} holds {len(weights)} tensors and doesn't say of which network", nearest=best, hint=hint
+    )
+
+
+def _arguments(arch: Architecture) -> str:
+    told = f"{arch.num_classes} classes, {arch.in_channels} input channels"
+    if arch.attention != "none":
+        told += f", reduction {arch.reduction}"
+    return told + (f", spatial kernel {arch.kernel_size}" if arch.attention == "cbam" else "")
+
+
+def _assemble(arch: Architecture, weights: state_dict.StateDict) -> nn.Module:
+    """The network around the tensors of the file, which are not copied unless they have to become float32."""
+    network = skeleton(arch)
+    full = {
+        name: torch.zeros(tensor.shape, dtype=tensor.dtype) if name.endswith(fit.OPTIONAL) else torch.empty(0)
+        for name, tensor in network.state_dict().items()
+    }
+    for name, tensor in weights.items():
+        if name in full:
+            full[name] = (tensor.float() if tensor.is_floating_point() else tensor).detach().contiguous()
+    network.load_state_dict(full, assign=True)
+    return network.requires_grad_(False).eval()
+
+
+def _unwrapped(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return next((content[key] for key in state_dict.WRAPPERS if isinstance(content.get(key), nn.Module)), content)
+    return content
+
+
+def _trusted_module(module: nn.Module, path: Path, input_shape: tuple[int, ...] | None) -> LoadedModel:
+    if input_shape is None:
+        raise UsageError(f"{path} is a whole module and doesn't say its input shape", hint="Add --input 1x3x224x224.")
+    module = module.float().requires_grad_(False).eval()
+    note = f"{type(module).__name__} was unpickled with the code that it names, as --trust asked"
+    return replace(from_module(module, input_shape), sha256=sha256_of(path), path=path, notes=(note,))

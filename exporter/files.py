@@ -1,0 +1,72 @@
+"""Writing files so that each is there whole or not at all."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attn_export.exporter.errors import OutputError
+
+
+@contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when the block ends without an error.
+
+    Raises:
+        OutputError: the folder or the file can't be written, or the disk is full.
+    """
+    with scratch_folder(path.parent) as folder:
+        temporary = folder / path.name
+        try:
+            yield temporary
+            publish(temporary, path)
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """A hidden folder inside ``parent`` (made if it isn't there), removed at the end whatever happens.
+
+    Files are made in it and then renamed into ``parent``: on one file system a rename is all or nothing.
+
+    Raises:
+        OutputError: the folder can't be made or written.
+    """
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=".attn-export-", dir=parent, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise unwritable(parent, error) from error
+    with folder as name:
+        yield Path(name)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Let a finished file appear under its name, after its bytes have reached the disk.
+
+    Raises:
+        OutputError: it can't; ``path`` is as it was.
+    """
+    try:
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> OutputError:
+    """The sentence for a file or folder that can't be written."""
+    return OutputError(
+        f"{path} can't be written: {error.strerror or error}",
+        hint="Choose another folder with --out, or make room on the disk.",
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal digest of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,16 @@
+"""Convolutional networks with a slot for attention, and the attention that goes into it."""
+
+from attn_export.models.attention import CBAM, ChannelAttention, SEBlock, SpatialAttention, SqueezeExcitation
+from attn_export.models.registry import Architecture, architecture, create, names
+
+__all__ = [
+    "CBAM",
+    "Architecture",
+    "ChannelAttention",
+    "SEBlock",
+    "SpatialAttention",
+    "SqueezeExcitation",
+    "architecture",
+    "create",
+    "names",
+]

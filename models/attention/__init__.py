@@ -1,0 +1,6 @@
+"""Attention blocks: one file per block, (N, C, H, W) in and out."""
+
+from attn_export.models.attention.cbam import CBAM, ChannelAttention, SpatialAttention
+from attn_export.models.attention.squeeze_excite import SEBlock, SqueezeExcitation
+
+__all__ = ["CBAM", "ChannelAttention", "SEBlock", "SpatialAttention", "SqueezeExcitation"]

@@ -1,0 +1,98 @@
+"""Convolutional Block Attention Module.
+
+Woo, Park, Lee, Kweon: "CBAM: Convolutional Block Attention Module", ECCV 2018, https://arxiv.org/abs/1807.06521
+"""
+
+import torch
+from torch import nn
+
+from attn_export.models.attention.width import squeeze_width
+
+
+class ChannelAttention(nn.Module):
+    """Which channels matter: a gate from the average and the maximum of every channel, section 3.1 of the paper.
+
+    Both pooled vectors go through the same two 1x1 convolutions (``fc1``, ``fc2``, no biases) and are added before the
+    sigmoid.
+
+    Args:
+        channels: C, the channels of the feature map.
+        reduction: how many times narrower the hidden layer is; it always keeps at least one channel.
+
+    Shape:
+        (N, C, H, W) -> the gate, (N, C, 1, 1), any floating dtype. Multiplying is the caller's.
+
+    Raises:
+        ValueError: channels or reduction is not a positive integer.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        hidden = squeeze_width(channels, reduction)
+        self.avg_pool = nn.AdaptiveAvgPool2d(1)
+        self.max_pool = nn.AdaptiveMaxPool2d(1)
+        self.fc1 = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.relu = nn.ReLU()
+        self.fc2 = nn.Conv2d(hidden, channels, 1, bias=False)
+        self.sigmoid = nn.Sigmoid()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        average = self.fc2(self.relu(self.fc1(self.avg_pool(x))))  # (N, C, 1, 1)
+        maximum = self.fc2(self.relu(self.fc1(self.max_pool(x))))  # (N, C, 1, 1)
+        gate: torch.Tensor = self.sigmoid(average + maximum)
+        return gate
+
+
+class SpatialAttention(nn.Module):
+    """Which places matter: a gate from the mean and the maximum over the channels, section 3.2 of the paper.
+
+    Mean and maximum are concatenated in this order; the convolution ``conv1`` has no bias.
+
+    Args:
+        kernel_size: 7 (the paper's choice) or 3.
+
+    Shape:
+        (N, C, H, W) -> the gate, (N, 1, H, W), any floating dtype. Multiplying is the caller's.
+
+    Raises:
+        ValueError: kernel_size is neither 3 nor 7.
+    """
+
+    def __init__(self, kernel_size: int = 7) -> None:
+        super().__init__()
+        if kernel_size not in (3, 7):
+            raise ValueError(f"kernel_size is {kernel_size!r}; spatial attention is defined for 3 and 7")
+        self.conv1 = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.sigmoid = nn.Sigmoid()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        summary = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)  # (N, 2, H, W)
+        gate: torch.Tensor = self.sigmoid(self.conv1(summary))
+        return gate
+
+
+class CBAM(nn.Module):
+    """Channel attention, then spatial attention of what it let through.
+
+    The parameters stand under ``ChannelGate.`` and ``SpatialGate.``, where published CBAM checkpoints have them.
+
+    Args:
+        channels: C, the channels of the feature map.
+        reduction: of the channel gate's hidden layer.
+        kernel_size: of the spatial gate's convolution, 7 or 3.
+
+    Shape:
+        (N, C, H, W) -> (N, C, H, W), any floating dtype.
+
+    Raises:
+        ValueError: as the two parts.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16, kernel_size: int = 7) -> None:
+        super().__init__()
+        self.ChannelGate = ChannelAttention(channels, reduction)
+        self.SpatialGate = SpatialAttention(kernel_size)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x * self.ChannelGate(x)
+        return x * self.SpatialGate(x)

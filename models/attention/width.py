@@ -1,0 +1,22 @@
+"""How wide the hidden layer of a channel gate is."""
+
+
+def squeeze_width(channels: int, reduction: int) -> int:
+    """Width of the hidden layer: ``channels // reduction``, and at least one.
+
+    Raises:
+        ValueError: either number is not a positive integer.
+    """
+    for name, value in (("channels", channels), ("reduction", reduction)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} is {value!r}; it must be an integer of at least 1")
+    return max(1, channels // reduction)
+
+
+def make_divisible(width: float, divisor: int) -> int:
+    """The multiple of ``divisor`` nearest to ``width`` that is not more than 10 % below it.
+
+    The rounding of the MobileNet papers' reference networks: https://arxiv.org/abs/1801.04381.
+    """
+    nearest = max(divisor, int(width + divisor / 2) // divisor * divisor)
+    return nearest + divisor if nearest < 0.9 * width else nearest

@@ -1,0 +1,1 @@
+"""Networks with a slot for attention: one file per family."""

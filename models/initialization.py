@@ -1,0 +1,111 @@
+"""Random weights for a network that is run without having been trained.
+
+An untrained network is only useful for testing an export when its activations neither explode nor die out, its
+BatchNorms do something and its gates are neither all open nor all shut. A framework's defaults give none of the three
+in eval mode: BatchNorm is the identity, every residual addition doubles the variance, and with the depth every gate
+saturates.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+# A residual branch adds a quarter of its input's spread, so fifty in a row stay well inside float16's range.
+BRANCH_SCALE = 0.25
+# Root mean square of a gate's pre-activation: sigmoid takes it to values between 0.1 and 0.9.
+GATE_SPREAD = 1.0
+CALIBRATION_IMAGES = 6
+CALIBRATION_SIZE = 96
+
+
+def initialize(network: nn.Module, in_channels: int = 3, size: int = CALIBRATION_SIZE, seed: int = 0) -> None:
+    """Draw every parameter and BatchNorm statistic of ``network`` from ``seed``, in place.
+
+    Convolutions and linear layers keep the variance through a ReLU (He et al., "Delving Deep into Rectifiers", 2015,
+    https://arxiv.org/abs/1502.01852, equation 10). Then a few random images go through once, and each BatchNorm takes
+    the statistics of what it sees, and the layer before each gate is scaled to a given spread, one after the other as in
+    Mishkin and Matas, "All you need is a good init", 2016, https://arxiv.org/abs/1511.06422.
+
+    Args:
+        network: takes (N, in_channels, H, W), float32.
+        in_channels: channels of the images.
+        size: H and W of the images; at most `CALIBRATION_SIZE` of it is used.
+        seed: of the weights and of the images.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        draw_weights(network, draw)
+        calibrate(network, natural_images(in_channels, min(size, CALIBRATION_SIZE), draw))
+
+
+def draw_weights(network: nn.Module, draw: torch.Generator) -> None:
+    """Parameters only; BatchNorm statistics are zero and one afterwards."""
+    branch_ends = set(last_norms_of_residual_branches(network))
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            gain = 2.0 if isinstance(module, nn.Conv2d) else 1.0
+            module.weight.normal_(0, math.sqrt(gain / module.weight[0].numel()), generator=draw)
+            if module.bias is not None:
+                module.bias.uniform_(-0.1, 0.1, generator=draw)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            scale = BRANCH_SCALE if module in branch_ends else 1.0
+            module.weight.uniform_(0.8 * scale, 1.2 * scale, generator=draw)
+            module.bias.uniform_(-0.1, 0.1, generator=draw)
+
+
+def last_norms_of_residual_branches(network: nn.Module) -> list[nn.BatchNorm2d]:
+    """The BatchNorm that ends each residual branch: the last one of a block, its shortcut's left out."""
+    ends = []
+    for block in network.modules():
+        if not hasattr(block, "has_shortcut") and not hasattr(block, "downsample"):
+            continue
+        norms = [m for name, m in block.named_modules() if isinstance(m, nn.BatchNorm2d) and "downsample" not in name]
+        ends.append(norms[-1])
+    return ends
+
+
+def natural_images(channels: int, size: int, draw: torch.Generator) -> torch.Tensor:
+    """(N, C, size, size) float32: from soft large shapes to pure noise, so that statistics suit all that may come."""
+    shapes = torch.randn(CALIBRATION_IMAGES, channels, 4, 4, generator=draw)
+    shapes = nn.functional.interpolate(shapes, size=(size, size), mode="bilinear")
+    noise = torch.randn(shapes.shape, generator=draw)
+    share = torch.linspace(0, 1, CALIBRATION_IMAGES)[:, None, None, None]
+    return (1 - share) * shapes + share * noise
+
+
+def calibrate(network: nn.Module, images: torch.Tensor) -> None:
+    """One forward pass in which every BatchNorm learns its statistics and every gate's last layer its scale."""
+    weighted: list[nn.Conv2d | nn.Linear] = []
+
+    def remember(module: nn.Module, *_: object) -> None:
+        weighted.append(module)  # type: ignore[arg-type]
+
+    def spread(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        factor = GATE_SPREAD / inputs[0].square().mean().sqrt().clamp_min(1e-6)
+        last = weighted[-1]
+        last.weight.mul_(factor)
+        if last.bias is not None:
+            last.bias.mul_(factor)
+        return (inputs[0] * factor,)
+
+    hooks = []
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            hooks.append(module.register_forward_hook(remember))
+        elif isinstance(module, nn.Sigmoid | nn.Hardsigmoid):
+            hooks.append(module.register_forward_pre_hook(spread))
+    try:
+        for norm in norms:
+            norm.train()
+            norm.momentum = 1.0  # the statistics are those of these images, nothing older
+        network(images)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.eval()
+            norm.momentum = momentum
+        for hook in hooks:
+            hook.remove()

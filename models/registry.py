@@ -1,0 +1,235 @@
+"""Names to networks: what can be built, and how.
+
+A network is called ``[se_|cbam_]<backbone>``; without a prefix it has no attention, and is the control that an attended
+network is compared with.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
+from functools import partial
+from typing import Any, Literal, cast
+
+import torch
+from torch import nn
+
+from attn_export.models.attention import CBAM, SEBlock, SqueezeExcitation
+from attn_export.models.backbones.mobilenet_v2 import MobileNetV2
+from attn_export.models.backbones.mobilenet_v3 import LARGE, SMALL, MobileNetV3
+from attn_export.models.backbones.resnet import AttentionFactory, BasicBlock, Bottleneck, CifarResNet, ResNet
+from attn_export.models.initialization import initialize
+
+Attention = Literal["none", "se", "cbam"]
+ATTENTIONS: tuple[Attention, ...] = ("none", "se", "cbam")
+
+BackboneBuilder = Callable[[AttentionFactory, int, int], nn.Module]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """How a family's member is built: attention factory, classes and input channels in, network out."""
+
+    build: BackboneBuilder
+    num_classes: int = 1000
+    size: int = 224
+    se: type[nn.Module] = SEBlock
+    se_reduction: int = 16
+
+
+def _resnet(block: type[BasicBlock] | type[Bottleneck], *depths: int, groups: int = 1, base_width: int = 64) -> Backbone:
+    def build(attention: AttentionFactory, num_classes: int, in_channels: int) -> nn.Module:
+        return ResNet(block, depths, attention, num_classes, in_channels, groups, base_width)
+
+    return Backbone(build)
+
+
+BACKBONES: dict[str, Backbone] = {
+    "resnet18": _resnet(BasicBlock, 2, 2, 2, 2),
+    "resnet34": _resnet(BasicBlock, 3, 4, 6, 3),
+    "resnet50": _resnet(Bottleneck, 3, 4, 6, 3),
+    "resnet101": _resnet(Bottleneck, 3, 4, 23, 3),
+    "resnet152": _resnet(Bottleneck, 3, 8, 36, 3),
+    "resnext50_32x4d": _resnet(Bottleneck, 3, 4, 6, 3, groups=32, base_width=4),
+    "mobilenet_v2": Backbone(MobileNetV2),
+    "mobilenet_v3_small": Backbone(partial(MobileNetV3, SMALL, 1024), se=SqueezeExcitation, se_reduction=4),
+    "mobilenet_v3_large": Backbone(partial(MobileNetV3, LARGE, 1280), se=SqueezeExcitation, se_reduction=4),
+    "resnet8": Backbone(partial(CifarResNet, 1), num_classes=10, size=32),
+    "resnet20": Backbone(partial(CifarResNet, 3), num_classes=10, size=32),
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything that decides a zoo network's structure; plain values, so it can stand in a file.
+
+    Raises:
+        ValueError: an unknown backbone or attention (with the nearest known name), or a number that is not positive.
+    """
+
+    backbone: str
+    attention: Attention = "none"
+    num_classes: int = 1000
+    in_channels: int = 3
+    reduction: int = 16
+    kernel_size: int = 7
+
+    def __post_init__(self) -> None:
+        if self.backbone not in BACKBONES:
+            raise ValueError(unknown_name(self.backbone, BACKBONES))
+        if self.attention not in ATTENTIONS:
+            raise ValueError(f"unknown attention {self.attention!r}; known are {', '.join(ATTENTIONS)}")
+        for field in ("num_classes", "in_channels", "reduction"):
+            value = getattr(self, field)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{field} is {value!r}; it must be an integer of at least 1")
+        if self.kernel_size not in (3, 7):
+            raise ValueError(f"kernel_size is {self.kernel_size!r}; spatial attention is defined for 3 and 7")
+
+    @property
+    def name(self) -> str:
+        """``cbam_resnet50``, or ``resnet50`` without attention."""
+        return self.backbone if self.attention == "none" else f"{self.attention}_{self.backbone}"
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """The default (C, H, W)."""
+        size = BACKBONES[self.backbone].size
+        return self.in_channels, size, size
+
+    @property
+    def plain(self) -> "Architecture":
+        """The same network without attention: what its cost is measured against."""
+        return replace(self, attention="none")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a file."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Architecture":
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: a field is missing, unknown, or has a value that no architecture has.
+        """
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"unknown architecture fields: {', '.join(unknown)}")
+        if "backbone" not in values:
+            raise ValueError("the architecture names no backbone")
+        return cls(**values)
+
+
+def names() -> list[str]:
+    """Every network's name, family by family, the plain one first."""
+    return [Architecture(b, attention=a).name for b in BACKBONES for a in ATTENTIONS]
+
+
+def architecture(
+    name: str,
+    *,
+    attention: Attention | None = None,
+    num_classes: int | None = None,
+    in_channels: int = 3,
+    reduction: int | None = None,
+    kernel_size: int = 7,
+) -> Architecture:
+    """The architecture called ``name``, with the backbone's own defaults for what isn't given.
+
+    ``attention`` may stand in the name or beside it, not in both with different meanings.
+
+    Raises:
+        ValueError: the name is unknown (the nearest is suggested), or an argument doesn't fit.
+    """
+    prefix, backbone = split_name(name)
+    if attention is not None and prefix not in ("none", attention):
+        raise ValueError(f"{name!r} says attention {prefix!r}, the argument says {attention!r}")
+    chosen = attention or prefix
+    entry = BACKBONES[backbone]
+    default_reduction = entry.se_reduction if chosen == "se" else 16
+    return Architecture(
+        backbone=backbone,
+        attention=chosen,
+        num_classes=entry.num_classes if num_classes is None else num_classes,
+        in_channels=in_channels,
+        reduction=default_reduction if reduction is None else reduction,
+        kernel_size=kernel_size,
+    )
+
+
+def split_name(name: str) -> tuple[Attention, str]:
+    """``cbam_resnet50`` -> ("cbam", "resnet50").
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+    prefix, _, rest = name.partition("_")
+    if prefix in ATTENTIONS and prefix != "none" and rest in BACKBONES:
+        return cast(Attention, prefix), rest
+    if name in BACKBONES:
+        return "none", name
+    raise ValueError(unknown_name(name, names()))
+
+
+def unknown_name(name: str, known: Any) -> str:
+    """The sentence for a name that isn't there, with the nearest ones that are."""
+    near = get_close_matches(name, list(known), n=3)
+    suggestion = f"did you mean {' or '.join(near)}?" if near else "`attn-export models` lists them"
+    return f"there is no network called {name!r}; {suggestion}"
+
+
+def build(arch: Architecture) -> nn.Module:
+    """The network in eval mode, with torch's own random weights, on torch's current default device."""
+    entry = BACKBONES[arch.backbone]
+    factories: dict[Attention, AttentionFactory] = {
+        "none": lambda channels: nn.Identity(),
+        "se": lambda channels: entry.se(channels, arch.reduction),
+        "cbam": lambda channels: CBAM(channels, arch.reduction, arch.kernel_size),
+    }
+    return entry.build(factories[arch.attention], arch.num_classes, arch.in_channels).eval()
+
+
+def skeleton(arch: Architecture) -> nn.Module:
+    """The network on the meta device: structure and shapes, no memory, made in milliseconds."""
+    with torch.device("meta"):
+        return build(arch)
+
+
+def create(
+    name: str,
+    *,
+    attention: Attention | None = None,
+    num_classes: int | None = None,
+    in_channels: int = 3,
+    reduction: int | None = None,
+    kernel_size: int = 7,
+    seed: int = 0,
+) -> nn.Module:
+    """Build a network by name: ``create("cbam_resnet50")`` or ``create("resnet50", attention="cbam")``.
+
+    Args:
+        name: ``[se_|cbam_]<backbone>``; `names` lists them.
+        attention: "none", "se" or "cbam", where the name doesn't say.
+        num_classes: outputs; 1000 unless the backbone is made for small images (10).
+        in_channels: channels of the input image.
+        reduction: of the channel gates; 16, and 4 for MobileNetV3's own.
+        kernel_size: of CBAM's spatial gates, 7 or 3.
+        seed: the weights and BatchNorm statistics are drawn from it, see `initialize`.
+
+    Returns:
+        The network, float32, in eval mode; (N, in_channels, H, W) -> (N, num_classes).
+
+    Raises:
+        ValueError: an unknown name (the nearest is suggested) or an argument that doesn't fit.
+    """
+    arch = architecture(
+        name,
+        attention=attention,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        reduction=reduction,
+        kernel_size=kernel_size,
+    )
+    network = skeleton(arch).to_empty(device="cpu")
+    initialize(network, arch.in_channels, BACKBONES[arch.backbone].size, seed)
+    return network

@@ -1,8 +1,8 @@
 """What flows from room to room. Each of these knows where it came from, and none is changed after it was made."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -49,41 +49,45 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class Axis:
-    """A dimension of the input that stays open, with the sizes that the network can take."""
+    """A dimension of the input that stays open, and the smallest size that the network takes there."""
 
     name: str
     index: int
     minimum: int = 1
-    maximum: int | None = None
 
 
 @dataclass(frozen=True)
-class Graph:
-    """An ONNX graph in memory.
+class Signature:
+    """What a network takes and returns, the same for every artifact made of it.
 
     Attributes:
-        model: the graph. Rooms that change it make a new `Graph` around a changed copy or the same, consumed, model.
-        parent_sha256: of the checkpoint it was captured from.
-        opset: of the default domain.
-        input_name: of the one image input.
-        input_shape: (N, C, H, W) as traced; open axes are in ``axes``.
+        input_name: of the one input, float32.
+        input_shape: (N, C, H, W) as traced; the axes that stay open are in ``axes``.
+        axes: by ascending index.
         output_names: in the order in which the network returns them.
-        steps: what was done to it so far, with counts.
     """
 
-    model: "ir.Model"
-    parent_sha256: str
-    opset: int
     input_name: str
     input_shape: tuple[int, ...]
     axes: tuple[Axis, ...]
     output_names: tuple[str, ...]
-    steps: tuple["Step", ...] = ()
 
-    @property
-    def nodes(self) -> int:
-        """Nodes of the main graph."""
-        return len(self.model.graph)
+    def axis(self, name: str) -> Axis | None:
+        """The open axis of this name, None where it is fixed."""
+        return next((axis for axis in self.axes if axis.name == name), None)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The place in a graph where an attention gate is about to be squashed into 0..1.
+
+    Attributes:
+        module_path: of the submodule it came from, empty where that isn't known.
+        tensor: name of the tensor that goes into the Sigmoid or HardSigmoid.
+    """
+
+    module_path: str
+    tensor: str
 
 
 @dataclass(frozen=True)
@@ -96,21 +100,42 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Graph:
+    """An ONNX graph in memory.
+
+    Attributes:
+        model: the graph. A room that changes it consumes it and returns a new `Graph`.
+        signature: of the network.
+        parent_sha256: of the checkpoint it was captured from.
+        opset: of the default domain.
+        steps: what was done to it so far.
+    """
+
+    model: "ir.Model"
+    signature: Signature
+    parent_sha256: str
+    opset: int
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True)
 class OnnxFile:
     """An ONNX file on disk.
 
     Attributes:
-        path: the file; weights of 2 GiB and more stand in ``<path>.data`` beside it.
-        sha256: of the file itself.
+        path: the file; weights that are too many for one file stand in ``<path>.data`` beside it.
+        signature: of the network.
         parent_sha256: of the checkpoint.
-        input_shape: (N, C, H, W) as traced; open axes are in ``axes``.
+        opset: of the default domain.
+        nodes: in the main graph.
+        gates: in the order in which they are computed.
+        steps: what the graph went through.
     """
 
     path: Path
-    sha256: str
+    signature: Signature
     parent_sha256: str
-    input_name: str
-    input_shape: tuple[int, ...]
-    axes: tuple[Axis, ...]
-    output_names: tuple[str, ...]
-    metadata: dict[str, Any] = field(default_factory=dict)
+    opset: int
+    nodes: int
+    gates: tuple[Gate, ...]
+    steps: tuple[Step, ...] = ()

@@ -1,12 +1,15 @@
 """How large a network is, counted without running it."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from attn_export.models.registry import Architecture, skeleton
+from attn_export.models.registry import Architecture, architecture, names, skeleton
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,7 @@ class Complexity:
     macs: int
 
 
+@cache
 def complexity(arch: Architecture, input_shape: tuple[int, int, int] | None = None) -> Complexity:
     """Count for one image of ``input_shape`` (C, H, W), by default the architecture's own.
 
@@ -28,6 +32,28 @@ def complexity(arch: Architecture, input_shape: tuple[int, int, int] | None = No
     with torch.no_grad(), counter:
         network(torch.empty(1, *(input_shape or arch.input_shape), device="meta"))
     return Complexity(parameters=count_parameters(network), macs=counter.get_total_flops() // 2)
+
+
+def survey(advance: Callable[[float], None] = lambda _: None) -> Iterator[dict[str, Any]]:
+    """Every network of the zoo as plain values: its size, and what attention adds to its plain twin.
+
+    Args:
+        advance: called with the share that is done, 0..1.
+    """
+    everything = names()
+    for i, name in enumerate(everything):
+        arch = architecture(name)
+        own = complexity(arch)
+        plain = complexity(arch.plain) if arch.attention != "none" else None
+        yield {
+            "name": name,
+            "input_shape": list(arch.input_shape),
+            "parameters": own.parameters,
+            "macs": own.macs,
+            "added_parameters": own.parameters / plain.parameters - 1 if plain else None,
+            "added_macs": own.macs / plain.macs - 1 if plain else None,
+        }
+        advance((i + 1) / len(everything))
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -1,0 +1,99 @@
+"""A fresh network to a checkpoint, with or without the weights of a trained backbone."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attn_export.exporter.checkpoint import fit, state_dict
+from attn_export.exporter.checkpoint.container import not_a_checkpoint, read
+from attn_export.exporter.checkpoint.format import save
+from attn_export.exporter.errors import StateDictMismatchError, UsageError
+from attn_export.models import Architecture, architecture, create
+from attn_export.models.complexity import count_parameters
+from attn_export.models.registry import ATTENTIONS
+
+
+def create_checkpoint(path: Path, name: str, *, weights: Path | None = None, seed: int = 0, **arguments: Any) -> dict[str, Any]:
+    """Build the network called ``name`` and write its checkpoint.
+
+    Args:
+        path: where to.
+        name: see `attn_export.models.create`, which also takes ``arguments``.
+        weights: a state dict of the backbone; what it doesn't have keeps its random weights.
+        seed: of the random weights.
+
+    Returns:
+        What was made, as plain values.
+
+    Raises:
+        UsageError: the name or an argument is wrong.
+        StateDictMismatchError: the weights belong to another backbone.
+        OutputError: the file can't be written.
+    """
+    try:
+        arch = architecture(name, **arguments)
+        network = create(name, seed=seed, **arguments)
+    except ValueError as error:
+        raise UsageError(str(error), hint="`attn-export models` lists what can be built.") from error
+    notes = load_backbone(network, arch, weights) if weights is not None else ()
+    save(path, network, arch)
+    return {
+        "path": str(path),
+        "architecture": {"name": arch.name, **arch.to_dict()},
+        "parameters": count_parameters(network),
+        "notes": list(notes),
+    }
+
+
+def load_backbone(network: torch.nn.Module, arch: Architecture, path: Path) -> tuple[str, ...]:
+    """Copy the backbone's weights into ``network``; attention, and a classifier of another width, keep theirs.
+
+    Returns:
+        Notes on what was not taken from the file.
+
+    Raises:
+        UnreadableCheckpointError, UntrustedCheckpointError: see `container.read`.
+        StateDictMismatchError: a tensor outside attention and classifier is missing, unknown or of another shape.
+    """
+    found = state_dict.find(read(path).content)
+    if found is None:
+        raise not_a_checkpoint(path, ValueError("there are no weights in it"))
+    weights, _ = found
+    own = network.state_dict()
+    attention = attention_names(arch)
+    classifier = list(own)[-2:]  # weight and bias of the last layer
+    other_classes = [n for n in classifier if n in weights and weights[n].shape[0] != own[n].shape[0]]
+    taken = {n: t for n, t in weights.items() if n in own and own[n].shape == t.shape}
+    missing = [
+        n for n in own if n not in weights and n not in attention and not n.endswith(fit.OPTIONAL)
+    ]
+    unexpected = [n for n in weights if n not in own and n not in attention]
+    misshapen = [n for n in weights if n in own and n not in taken and n not in other_classes]
+    if missing or unexpected or misshapen:
+        nearest = fit.nearest(weights)
+        raise StateDictMismatchError(
+            f"{path} doesn't fit the backbone of {arch.name}. missing: {len(missing)} {missing[:3]}, unexpected: "
+            f"{len(unexpected)} {unexpected[:3]}, of another shape: {len(misshapen)} {misshapen[:3]}",
+            missing=missing,
+            unexpected=unexpected,
+            misshapen=misshapen,
+            nearest=nearest,
+            hint=f"The nearest architecture is {nearest}." if nearest else "The names resemble no network of the zoo.",
+        )
+    network.load_state_dict({**own, **taken})
+    notes = []
+    if fresh := [n for n in own if n not in taken and n in attention]:
+        notes.append(f"{len(fresh)} tensors of the attention blocks are not in {path}: they are random, train them")
+    if other_classes:
+        notes.append(f"the classifier of {path} has another number of classes: it is random, train it")
+    if dropped := [n for n in weights if n not in own]:
+        notes.append(f"{len(dropped)} tensors of another attention in {path} were left out")
+    return tuple(notes)
+
+
+def attention_names(arch: Architecture) -> set[str]:
+    """The names that belong to attention, in whichever form this backbone can have it."""
+    plain = set(fit.shapes_of(arch.plain))
+    return {n for a in ATTENTIONS for n in fit.shapes_of(replace(arch, attention=a))} - plain

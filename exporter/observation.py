@@ -1,0 +1,52 @@
+"""Looking at a module while it runs, without changing it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+Observer = Callable[[str, Any, tuple[Any, ...]], None]
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[nn.Module]:
+    """The module in eval mode without gradients; every submodule has its own mode back afterwards."""
+    modes = {submodule: submodule.training for submodule in module.modules()}
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield module
+    finally:
+        for submodule, training in modes.items():
+            submodule.training = training
+
+
+@contextmanager
+def observed(module: nn.Module, observer: Observer) -> Iterator[None]:
+    """Call ``observer(module_path, operator, arguments)`` before every operator that ``module`` runs.
+
+    The path is that of the innermost submodule at work, such as ``layer1.0.attention``; the operator is an overload of
+    ``torch.ops.aten``.
+    """
+    path: list[str] = []
+
+    def enter(name: str) -> Callable[..., None]:
+        return lambda *_: path.append(name)
+
+    def leave(*_: Any) -> None:
+        path.pop()
+
+    class Mode(TorchDispatchMode):
+        def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            observer(path[-1] if path else "", operator, args)
+            return operator(*args, **(kwargs or {}))
+
+    with ExitStack() as hooks:
+        for name, submodule in module.named_modules():
+            hooks.callback(submodule.register_forward_pre_hook(enter(name)).remove)
+            hooks.callback(submodule.register_forward_hook(leave, always_call=True).remove)
+        with Mode():
+            yield

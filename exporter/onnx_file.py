@@ -1,0 +1,154 @@
+"""Graphs to ONNX files, and small additions to files that are already written.
+
+A file is a protobuf message, and protobuf reads two messages written one after the other as one whose lists are joined
+(https://protobuf.dev/programming-guides/encoding/#last-one-wins). So metadata can be added to a file, after what is in
+it was proven, without a byte of the proven part being written again.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from attn_export.exporter.artifacts import Graph, OnnxFile
+from attn_export.exporter.errors import CleanupError
+from attn_export.exporter.files import unwritable
+from attn_export.exporter.gates import gates_of
+
+# protobuf's limit for one message is 2 GiB; the nodes need a little of it.
+LARGEST_WEIGHTS_INSIDE = 2**31 - 2**26
+PRODUCER = "attn-export"
+
+
+def write(graph: Graph, path: Path, *, largest_inside: int = LARGEST_WEIGHTS_INSIDE) -> OnnxFile:
+    """Write the graph and have the ONNX checker read the file.
+
+    Args:
+        graph: to be written.
+        path: the file; its folder exists.
+        largest_inside: weights of more bytes than this go to ``<path>.data``.
+
+    Raises:
+        CleanupError: the file is not valid ONNX.
+        OutputError: it can't be written.
+    """
+    model = graph.model
+    model.producer_name = PRODUCER
+    weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+    try:
+        if weights > largest_inside:
+            ir.save(model, path, external_data=f"{path.name}.data")
+        else:
+            _save_streamed(model, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    check(path)
+    return OnnxFile(
+        path=path,
+        signature=graph.signature,
+        parent_sha256=graph.parent_sha256,
+        opset=graph.opset,
+        nodes=len(model.graph),
+        gates=gates_of(model),
+        steps=graph.steps,
+    )
+
+
+def _save_streamed(model: ir.Model, path: Path) -> None:
+    """What ``ir.save`` does for a single file, holding one tensor in memory instead of three copies of all weights.
+
+    Measured on cbam_resnet50 (112 MB of weights): the peak is 0.3 GB lower, the time a third.
+    """
+    initializers = dict(model.graph.initializers)
+    tensors = []
+    for name, value in initializers.items():
+        if value.const_value is not None:
+            value.const_value.name = name
+            tensors.append(value.const_value)
+    model.graph.initializers.clear()
+    try:
+        rest = ir.to_proto(model)
+    finally:
+        model.graph.initializers.update(initializers)
+    graph = rest.graph.SerializeToString()
+    rest.ClearField("graph")
+    sizes = [ir.to_proto(tensor).ByteSize() for tensor in tensors]
+    headers = [_header(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, size) for size in sizes]
+    with path.open("wb") as stream:
+        stream.write(rest.SerializeToString())
+        length = len(graph) + sum(map(len, headers)) + sum(sizes)
+        stream.write(_header(onnx.ModelProto.GRAPH_FIELD_NUMBER, length))
+        stream.write(graph)
+        for header, tensor in zip(headers, tensors, strict=True):
+            stream.write(header)
+            stream.write(ir.to_proto(tensor).SerializeToString())
+
+
+def _header(field: int, length: int) -> bytes:
+    """What stands before a message inside another one: the field's number, wire type 2, and the length, as varints.
+
+    https://protobuf.dev/programming-guides/encoding/#structure
+    """
+    encoded = bytearray()
+    for value in (field << 3 | 2, length):
+        while value > 0x7F:
+            encoded.append(value & 0x7F | 0x80)
+            value >>= 7
+        encoded.append(value)
+    return bytes(encoded)
+
+
+def check(path: Path) -> None:
+    """Let onnx's own checker read the file, shapes and types included.
+
+    Raises:
+        CleanupError: it objects.
+    """
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise CleanupError(
+            f"the cleaned graph is not valid ONNX: {str(error).splitlines()[0]}",
+            step="onnx.checker",
+            hint="This is a defect of the cleanup. Please report it, with the checkpoint's architecture.",
+        ) from error
+
+
+def external_data_of(path: Path) -> Path:
+    """Where the weights of a large file stand, if they stand outside it."""
+    return path.with_name(f"{path.name}.data")
+
+
+def add_metadata(path: Path, properties: Mapping[str, str]) -> None:
+    """Add ``metadata_props`` to a file without touching what is in it.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    entries = [onnx.StringStringEntryProto(key=key, value=value) for key, value in properties.items()]
+    _append(path, onnx.ModelProto(metadata_props=entries))
+
+
+def with_taps(file: OnnxFile, tensors: Sequence[str], path: Path) -> Path:
+    """A copy of the file, in the same folder, that also returns these tensors.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    outputs = [onnx.ValueInfoProto(name=name) for name in dict.fromkeys(tensors)]
+    try:
+        shutil.copyfile(file.path, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    _append(path, onnx.ModelProto(graph=onnx.GraphProto(output=outputs)))
+    return path
+
+
+def _append(path: Path, addition: onnx.ModelProto) -> None:
+    try:
+        with path.open("ab") as stream:
+            stream.write(addition.SerializeToString())
+    except OSError as error:
+        raise unwritable(path, error) from error

@@ -1,0 +1,70 @@
+"""Progress while it happens, for whoever watches standard error."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from attn_export.exporter.progress import Advance
+
+# A stage that is over sooner than this is not worth a line.
+WORTH_SAYING_SECONDS = 1.0
+
+
+class Bars:
+    """A moving bar for the stage at work, in a terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TimeElapsedColumn(),
+            console=Console(file=stream),
+            transient=True,
+            refresh_per_second=8,
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    @contextmanager
+    def stage(self, title: str) -> Iterator[Advance]:
+        """A bar that pulses until the first share is told."""
+        task = self._progress.add_task(title, total=None)
+        try:
+            yield lambda share: self._progress.update(task, total=1.0, completed=share)
+        finally:
+            self._progress.remove_task(task)
+
+    def note(self, message: str) -> None:
+        """A line above the bar."""
+        self._progress.console.print(Text.assemble(("note: ", "yellow"), message))
+
+
+class Lines:
+    """A line for each stage that took a while, where nobody sees it move: in a log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._console = Console(file=stream, soft_wrap=True, highlight=False)
+
+    @contextmanager
+    def stage(self, title: str) -> Iterator[Advance]:
+        """The line is printed when the stage is over."""
+        started = time.perf_counter()
+        yield lambda _: None
+        seconds = time.perf_counter() - started
+        if seconds >= WORTH_SAYING_SECONDS:
+            self._console.print(f"{title}: {seconds:.1f} s")
+
+    def note(self, message: str) -> None:
+        """A line."""
+        self._console.print(f"note: {message}", markup=False)

@@ -1,0 +1,26 @@
+"""PyTorch through ``torch.compile``."""
+
+from typing import Any, ClassVar
+
+import torch
+
+from attn_export.exporter.runtimes.eager import Eager
+
+
+class Compiled(Eager):
+    """The module compiled by torch's default backend for the shape it is run with; compiling happens in `open`."""
+
+    name: ClassVar[str] = "compile"
+
+    def _open(self) -> None:
+        super()._open()
+        self._compiled = torch.compile(self.module, dynamic=False)
+
+    @property
+    def provenance(self) -> str:
+        """The version of torch and the compiler."""
+        return f"torch {torch.__version__}, inductor"
+
+    def call(self, x: torch.Tensor) -> Any:
+        """What is run."""
+        return self._compiled(x)

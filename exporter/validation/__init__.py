@@ -1,0 +1,1 @@
+"""Whether an artifact computes what PyTorch computes. Compares, and times nothing."""

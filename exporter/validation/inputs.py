@@ -1,0 +1,93 @@
+"""The images that artifacts are judged on, made from a seed so that every run sees the same."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attn_export.exporter.artifacts import Signature
+
+Image = np.ndarray[Any, np.dtype[np.float32]]  # (C, H, W)
+
+SEED = 20180701  # the month in which SE and CBAM were both out
+# One, two and one larger: a batch of one takes other paths through a runtime than a batch of many.
+BATCHES = (1, 2, 4)
+# Where height and width are open: non-square, smaller and larger than the network's own.
+SIZE_FACTORS = ((0.75, 1.0), (1.0, 1.5))
+SIZE_MULTIPLE = 32
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images that run together; ``kinds`` names the kind of each."""
+
+    images: np.ndarray[Any, np.dtype[np.float32]]  # (N, C, H, W)
+    kinds: tuple[str, ...]
+
+
+def natural(shape: tuple[int, int, int], draw: np.random.Generator) -> Image:
+    """Noise whose spectrum falls with the frequency, as that of photographs does.
+
+    Field: "Relations between the statistics of natural images and the response properties of cortical cells", 1987.
+    """
+    channels, height, width = shape
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
+    frequency[0, 0] = 1.0 / max(height, width)
+    spectrum = np.fft.rfft2(draw.standard_normal((channels, height, width))) / frequency
+    image = np.fft.irfft2(spectrum, s=(height, width))
+    image -= image.mean()
+    return (image / (image.std() + 1e-12)).astype(np.float32)
+
+
+def noise(shape: tuple[int, int, int], draw: np.random.Generator) -> Image:
+    """White noise."""
+    return draw.standard_normal(shape, dtype=np.float32)
+
+
+KINDS: dict[str, Callable[[tuple[int, int, int], np.random.Generator], Image]] = {"natural": natural, "noise": noise}
+
+
+def batches(signature: Signature, own_shape: tuple[int, ...]) -> list[Batch]:
+    """Every batch that an artifact is judged on: several batch sizes, and several image sizes where they are open.
+
+    The images have mean 0 and spread 1, as inputs that went through a normalization have.
+
+    Args:
+        signature: says which axes are open.
+        own_shape: the network's own (C, H, W).
+    """
+    draw = np.random.default_rng(SEED)
+    sizes = BATCHES if signature.axis("batch") else (signature.input_shape[0],) * (2 if signature.input_shape[0] < 3 else 1)
+    made = [_batch(n, own_shape, draw) for n in sizes]
+    for shape in other_shapes(signature, own_shape):
+        made.append(_batch(BATCHES[1] if signature.axis("batch") else signature.input_shape[0], shape, draw))
+    return made
+
+
+def other_shapes(signature: Signature, own_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The image shapes besides the network's own; none where height and width are fixed."""
+    height, width = signature.axis("height"), signature.axis("width")
+    if height is None and width is None:
+        return []
+    channels, h, w = own_shape
+    shapes = []
+    for factor_h, factor_w in SIZE_FACTORS:
+        new_h = _rounded(h * factor_h, height.minimum) if height else h
+        new_w = _rounded(w * factor_w, width.minimum) if width else w
+        shapes.append((channels, new_h, new_w))
+    return [shape for shape in dict.fromkeys(shapes) if shape != own_shape]
+
+
+def _rounded(size: float, minimum: int) -> int:
+    multiple = SIZE_MULTIPLE if size >= 2 * SIZE_MULTIPLE else 1
+    return max(minimum, round(size / multiple) * multiple)
+
+
+def _batch(count: int, shape: tuple[int, ...], draw: np.random.Generator) -> Batch:
+    kinds = tuple(list(KINDS)[int(i)] for i in draw.permutation(np.arange(count) % len(KINDS)))
+    if len(shape) != 3:  # not an image: only noise has a meaning
+        kinds = ("noise",) * count
+    images = np.stack([KINDS[kind](shape, draw) for kind in kinds])  # type: ignore[arg-type]
+    return Batch(images, kinds)
+

@@ -1,0 +1,111 @@
+"""What the network computes: in double precision, which is the truth here, and in PyTorch's float32, the yardstick."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.utils import _pytree as pytree
+
+from attn_export.exporter.artifacts import LoadedModel
+from attn_export.exporter.errors import CaptureError, InputError
+from attn_export.exporter.observation import evaluating, observed
+from attn_export.exporter.runtimes.base import Array
+from attn_export.exporter.validation.inputs import Batch
+
+SQUASHERS = frozenset({"sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_"})
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one batch gave.
+
+    Attributes:
+        outputs: one array for each output, first axis N.
+        gates: the inputs of the attention gates' sigmoids, (N, anything), in the order in which they were computed.
+        gate_paths: the submodule of each.
+    """
+
+    outputs: tuple[Array, ...]
+    gates: tuple[Array, ...]
+    gate_paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The results of PyTorch for every batch that artifacts are judged on."""
+
+    batches: tuple[Batch, ...]
+    exact: tuple[Result, ...]
+    float32: tuple[Result, ...]
+
+
+def reference(model: LoadedModel, batches: Sequence[Batch], advance: Callable[[], None] = lambda: None) -> Reference:
+    """Run the network on every batch: in double precision each image alone, in float32 the batch as it is.
+
+    Running alone is what makes a batch's elements independent of each other in the reference: an artifact that mixes
+    them disagrees.
+
+    Args:
+        model: its module is not changed; the double-precision weights exist only while this runs.
+        batches: (N, C, H, W) float32 each.
+        advance: called after every batch.
+
+    Raises:
+        CaptureError: the network can't take one of the sizes, though it was captured with them open.
+        InputError: the network's own results are not finite.
+    """
+    exact, single = [], []
+    with evaluating(model.module) as module:
+        double = _doubled(module)
+        for batch in batches:
+            alone = [_run(module, image[None].astype(np.float64), double) for image in batch.images]
+            exact.append(_joined(alone))
+            single.append(_run(module, batch.images, {}))
+            advance()
+    for result in exact:
+        if not all(np.isfinite(array).all() for array in (*result.outputs, *result.gates)):
+            raise InputError(
+                f"{model.name} computes NaN or infinity for ordinary images, in double precision too",
+                hint="Nothing can be proven about such a network. Was the right checkpoint exported?",
+            )
+    return Reference(tuple(batches), tuple(exact), tuple(single))
+
+
+def _doubled(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and buffers in double precision, by name."""
+    tensors = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    return {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in tensors}
+
+
+def _run(module: nn.Module, images: Array, weights: Mapping[str, torch.Tensor]) -> Result:
+    gates: list[tuple[str, Array]] = []
+
+    def look(path: str, operator: Any, args: tuple[Any, ...]) -> None:
+        if operator.overloadpacket.__name__ in SQUASHERS:
+            tensor = args[0]
+            gates.append((path, tensor.reshape(tensor.shape[0], -1).numpy().copy()))
+
+    try:
+        with observed(module, look):
+            results = functional_call(module, dict(weights), (torch.from_numpy(images),))
+    except RuntimeError as error:
+        raise CaptureError(
+            f"the network can't take a batch of shape {images.shape}: {str(error).splitlines()[0]}",
+            hint="Its height and width are fixed by a layer, for example a Linear after flatten. Leave them out of "
+            "--dynamic.",
+        ) from error
+    outputs = tuple(tensor.numpy() for tensor in pytree.tree_leaves(results))
+    return Result(outputs, tuple(values for _, values in gates), tuple(path for path, _ in gates))
+
+
+def _joined(results: Sequence[Result]) -> Result:
+    """Results of single images as that of one batch."""
+    return Result(
+        tuple(np.concatenate(arrays) for arrays in zip(*(r.outputs for r in results), strict=True)),
+        tuple(np.concatenate(arrays) for arrays in zip(*(r.gates for r in results), strict=True)),
+        results[0].gate_paths,
+    )

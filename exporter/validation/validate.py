@@ -1,0 +1,101 @@
+"""An ONNX file against the oracle."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from attn_export.exporter.artifacts import Gate, OnnxFile
+from attn_export.exporter.onnx_file import with_taps
+from attn_export.exporter.runtimes.base import Array, Settings
+from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+from attn_export.exporter.validation.metrics import PooledError
+from attn_export.exporter.validation.oracle import Reference, Result
+from attn_export.exporter.validation.verdict import Comparison, Verdict, compare
+
+Computed = list[tuple[Array, ...]]  # for every batch, one array per tensor
+
+
+def validate(
+    file: OnnxFile,
+    reference: Reference,
+    settings: Settings,
+    advance: Callable[[], None] = lambda: None,
+) -> Verdict:
+    """Run the file as it is, and once more with its gates as outputs, on every batch of the reference.
+
+    Args:
+        file: its outputs are judged exactly as a user will get them. A copy with more outputs stands beside it for a
+            while, so that weights outside the file are found.
+        reference: of the network it came from.
+        settings: for the runtime.
+        advance: called after every batch.
+
+    Returns:
+        The verdict. It is the caller who fails.
+
+    Raises:
+        RuntimeUnavailableError: ONNX Runtime can't run the file.
+    """
+    names = file.signature.output_names
+    outputs = _run(OnnxRuntime(file.path, file.signature, settings), names, reference, advance)
+    comparisons = [
+        _compared(name, "output", i, outputs, lambda r: r.outputs, reference) for i, name in enumerate(names)
+    ]
+    gates, missed = paired(reference.exact[0].gate_paths, file.gates)
+    if gates:
+        taps = [gate.tensor for gate in gates]
+        tapped = with_taps(file, taps, file.path.with_name(f"taps-{file.path.name}"))
+        values = _run(OnnxRuntime(tapped, file.signature, settings, taps), taps, reference, advance)
+        tapped.unlink()
+        comparisons = [
+            _compared(path, "gate", i, values, lambda r: r.gates, reference)
+            for i, path in enumerate(reference.exact[0].gate_paths)
+        ] + comparisons
+    shapes = tuple(dict.fromkeys(tuple(batch.images.shape) for batch in reference.batches))
+    return Verdict("onnxruntime", tuple(comparisons), shapes, missed)
+
+
+def paired(paths: Sequence[str], gates: Sequence[Gate]) -> tuple[list[Gate], str]:
+    """The file's gates in the order of PyTorch's, or none and the reason.
+
+    They are matched by module path, and by order where a module has several or the file doesn't know the paths.
+    """
+    if not paths:
+        return [], ""
+    if len(paths) != len(gates):
+        return [], f"PyTorch computes {len(paths)} gates, the file {len(gates)}"
+    if Counter(paths) == Counter(gate.module_path for gate in gates):
+        waiting = list(gates)
+        return [waiting.pop([gate.module_path for gate in waiting].index(path)) for path in paths], ""
+    if any(gate.module_path for gate in gates):
+        return [], "the file's gates belong to other modules than PyTorch's"
+    return list(gates), ""
+
+
+def _run(runtime: OnnxRuntime, names: Sequence[str], reference: Reference, advance: Callable[[], None]) -> Computed:
+    computed = []
+    with runtime:
+        for batch in reference.batches:
+            results = runtime.run({runtime.signature.input_name: batch.images})
+            computed.append(tuple(results[name] for name in names))
+            advance()
+    return computed
+
+
+def _compared(
+    tensor: str,
+    role: str,
+    index: int,
+    computed: Computed,
+    pick: Callable[[Result], tuple[Array, ...]],
+    reference: Reference,
+) -> Comparison:
+    error, yardstick = PooledError(), PooledError()
+    for batch, arrays, exact, single in zip(
+        reference.batches, computed, reference.exact, reference.float32, strict=True
+    ):
+        truth = pick(exact)[index]
+        if arrays[index].size != truth.size:
+            return Comparison(tensor, role, "shape", float("inf"), 1.0)
+        error.add(arrays[index], truth, batch.kinds)
+        yardstick.add(pick(single)[index], truth, batch.kinds)
+    return compare(tensor, role, error.relative(), yardstick.relative())

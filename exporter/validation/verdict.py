@@ -1,0 +1,87 @@
+"""How far an artifact may be from the oracle.
+
+No tolerance is picked by hand: what counts is how many times larger an artifact's error is than the error that PyTorch's
+own float32 makes on the same images, the yardstick.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# Calibrated on good artifacts, see docs/validation.md: the largest ratio of a good float32 artifact, and the faintest
+# planted fault, lie well to either side.
+LARGEST_RATIO = 8.0
+# A yardstick can't be finer than a few roundings of float32: a network of two layers may hit the oracle by luck.
+FLOOR = 4 * float(np.finfo(np.float32).eps)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One tensor's error, for the kind of input on which it is worst.
+
+    Attributes:
+        tensor: the output's name, or the path of the submodule whose gate it is.
+        role: "output", or "gate" for what goes into a gate's sigmoid.
+        kind: of input.
+        error: of the artifact, relative.
+        yardstick: error of PyTorch's float32, relative, at least `FLOOR`.
+    """
+
+    tensor: str
+    role: str
+    kind: str
+    error: float
+    yardstick: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times the yardstick the error is."""
+        return self.error / self.yardstick
+
+    @property
+    def agrees(self) -> bool:
+        """Whether that is few enough."""
+        return self.ratio <= LARGEST_RATIO
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an artifact computes what PyTorch computes.
+
+    Attributes:
+        runtime: where it ran.
+        comparisons: gates in the order in which they are computed, then outputs.
+        batches: the shapes it was judged on.
+        gates_missed: why gates were not compared; empty where they were.
+    """
+
+    runtime: str
+    comparisons: tuple[Comparison, ...]
+    batches: tuple[tuple[int, ...], ...]
+    gates_missed: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every tensor does."""
+        return all(c.agrees for c in self.comparisons)
+
+    @property
+    def first_disagreement(self) -> Comparison | None:
+        """The first tensor, in the order of computation, that doesn't."""
+        return next((c for c in self.comparisons if not c.agrees), None)
+
+    @property
+    def worst(self) -> Comparison:
+        """The tensor with the largest ratio."""
+        return max(self.comparisons, key=lambda c: c.ratio)
+
+    def worst_of(self, role: str) -> Comparison | None:
+        """The same among outputs or gates."""
+        return max((c for c in self.comparisons if c.role == role), key=lambda c: c.ratio, default=None)
+
+
+def compare(tensor: str, role: str, errors: dict[str, float], yardsticks: dict[str, float]) -> Comparison:
+    """The comparison on the kind of input on which the artifact stands worst."""
+    floored = {kind: max(yardsticks[kind], FLOOR) for kind in errors}
+    worst = max(errors, key=lambda kind: errors[kind] / floored[kind])
+    return Comparison(tensor, role, worst, errors[worst], floored[worst])

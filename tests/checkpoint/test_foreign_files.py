@@ -1,0 +1,283 @@
+"""What training scripts write: wrappers, prefixes, old formats, other dtypes, whole modules."""
+
+import argparse
+import collections
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from attn_export.exporter.checkpoint import load
+from attn_export.exporter.checkpoint.state_dict import PREFIXES, WRAPPERS
+from attn_export.exporter.errors import (
+    InputError,
+    NonFiniteWeightsError,
+    StateDictMismatchError,
+    UnknownArchitectureError,
+    UsageError,
+)
+from attn_export.models import architecture
+from attn_export.models.registry import build
+
+NAME = "cbam_resnet8"
+ALL_BUT_WEIGHTS = {"epoch": 7, "best": 0.93, "optimizer": {"lr": 0.1, "steps": [1, 2]}, "name": "run 7", "flag": None}
+
+
+def same_weights(model, weights) -> bool:
+    ours = model.module.state_dict()
+    return all(torch.equal(ours[n], weights[n]) for n in ours)
+
+
+def halved(weights, dtype):
+    return {n: t.to(dtype) if t.is_floating_point() else t for n, t in weights.items()}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_bare_state_dict_is_read(write, weights, legacy):
+    assert same_weights(load(write(weights, legacy=legacy), arch=NAME), weights)
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_the_usual_wrappers_are_opened_and_said(write, weights, wrapper):
+    model = load(write({**ALL_BUT_WEIGHTS, wrapper: weights}), arch=NAME)
+    assert same_weights(model, weights)
+    assert f"the weights are those under {wrapper!r}" in model.notes
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_the_usual_prefixes_are_taken_off(write, weights, prefix):
+    assert same_weights(load(write({prefix + n: t for n, t in weights.items()}), arch=NAME), weights)
+
+
+def test_wrappers_and_prefixes_may_stand_one_in_the_other(write, weights):
+    compiled = {f"module._orig_mod.{n}": t for n, t in weights.items()}
+    assert same_weights(load(write({"model": {"state_dict": compiled}}), arch=NAME), weights)
+
+
+def test_a_prefix_that_only_some_names_have_is_left(write, weights):
+    mixed = {(f"module.{n}" if n.startswith("fc") else n): t for n, t in weights.items()}
+    with pytest.raises(StateDictMismatchError) as caught:
+        load(write(mixed), arch=NAME)
+    assert caught.value.unexpected == ("module.fc.weight", "module.fc.bias")
+    assert caught.value.missing == ("fc.weight", "fc.bias")
+
+
+def test_a_parallel_modules_state_dict_is_read(write, network, weights):
+    assert same_weights(load(write(torch.nn.DataParallel(network).state_dict()), arch=NAME), weights)
+
+
+def test_the_state_dict_of_torchs_own_averaging_is_read(write, network, weights):
+    averaged = torch.optim.swa_utils.AveragedModel(network)
+    assert same_weights(load(write({"model_ema": averaged.state_dict()}), arch=NAME), weights)
+
+
+@pytest.mark.parametrize("ema", ["state_dict_ema", "model_ema", "ema_state_dict", "ema"])
+@pytest.mark.parametrize("plain", ["state_dict", "model"])
+def test_averaged_weights_are_preferred_and_said(write, weights, ema, plain):
+    other = {n: t + 1 for n, t in weights.items()}
+    model = load(write({plain: other, ema: weights}), arch=NAME)
+    assert same_weights(model, weights)
+    assert f"the weights are those under {ema!r}, not under {plain!r}" in model.notes
+
+
+def test_an_ema_entry_that_holds_no_weights_is_not_mistaken_for_them(write, weights):
+    model = load(write({"ema": 0.999, "model_ema": {"decay": 0.999}, "model": weights}), arch=NAME)
+    assert same_weights(model, weights)
+    assert "the weights are those under 'model'" in model.notes
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_objects_beside_the_weights_are_neither_imported_nor_in_the_way(write, weights, legacy):
+    content = {
+        "state_dict": weights,
+        "args": argparse.Namespace(lr=0.1, data=Path("images")),
+        "best": np.float64(0.93),
+        "history": np.arange(3),
+        "counts": collections.Counter("aab"),
+    }
+    model = load(write(content, legacy=legacy), arch=NAME)
+    assert same_weights(model, weights)
+    note = model.notes[0]
+    assert note.startswith("the file names ")
+    assert note.endswith("not imported, not run")
+    assert "argparse.Namespace" in note
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("wrap", [lambda m: m, lambda m: {"model": m, "epoch": 3}, torch.nn.DataParallel])
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+def test_the_weights_of_a_whole_pickled_module_are_read_without_its_code(write, network, weights, legacy, wrap):
+    model = load(write(wrap(network), legacy=legacy), arch=NAME)
+    assert same_weights(model, weights)
+    assert "the weights were taken out of a pickled module" in model.notes
+
+
+def test_parameters_that_require_gradients_are_read(write, weights):
+    parameters = {n: torch.nn.Parameter(t) if t.is_floating_point() else t for n, t in weights.items()}
+    model = load(write(parameters), arch=NAME)
+    assert same_weights(model, weights)
+    assert not any(p.requires_grad for p in model.module.parameters())
+
+
+def test_tensors_that_share_memory_or_lie_transposed_are_read(write, weights):
+    weights["fc.weight"] = weights["fc.weight"].T.contiguous().T
+    weights["bn1.bias"] = weights["bn1.weight"]
+    assert same_weights(load(write(weights), arch=NAME), weights)
+
+
+def test_weights_of_a_time_before_the_batch_counters_are_read(write, weights):
+    old = {n: t for n, t in weights.items() if not n.endswith("num_batches_tracked")}
+    model = load(write(old), arch=NAME)
+    assert all(torch.equal(model.module.state_dict()[n], t) for n, t in old.items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_float_types_run_as_float32_and_are_said(write, weights, dtype):
+    model = load(write(halved(weights, dtype)), arch=NAME)
+    assert {p.dtype for p in model.module.parameters()} == {torch.float32}
+    assert f"the weights are {str(dtype)[6:]} in the file; they run as float32" in model.notes
+    assert torch.equal(model.module.fc.weight, weights["fc.weight"].to(dtype).float())
+
+
+def test_float32_weights_are_not_worth_a_note(write, weights):
+    assert not any("float32" in note for note in load(write(weights), arch=NAME).notes)
+
+
+def test_what_the_shapes_say_is_said(write, weights):
+    model = load(write(weights), arch=NAME)
+    assert "read from the weights' shapes: 3 classes, 1 input channels, reduction 4, spatial kernel 3" in model.notes
+    assert model.architecture == architecture(NAME, num_classes=3, in_channels=1, reduction=4, kernel_size=3)
+    assert model.input_shape == (1, 32, 32)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "se_mobilenet_v2", "se_mobilenet_v3_small", "cbam_mobilenet_v3_small"])
+@pytest.mark.parametrize("reduction", [2, 8, 16, 24])
+def test_arguments_are_inferred_in_every_family(write, name, reduction):
+    arch = architecture(name, num_classes=5, in_channels=4, reduction=reduction)
+    found = load(write(build(arch).state_dict()), arch=name).architecture
+    assert (found.num_classes, found.in_channels) == (5, 4)
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), float("-inf")])
+def test_nan_and_infinity_are_refused_by_the_tensors_name(write, weights, poison):
+    weights["layer2.0.bn1.running_var"] = weights["layer2.0.bn1.running_var"].clone().fill_(poison)
+    with pytest.raises(NonFiniteWeightsError, match="NaN or infinity in layer2.0.bn1.running_var") as caught:
+        load(write(weights), arch=NAME)
+    assert caught.value.tensors == ("layer2.0.bn1.running_var",)
+    assert caught.value.exit_code == 3
+
+
+def test_many_tensors_with_nan_are_counted(write, weights):
+    with pytest.raises(NonFiniteWeightsError, match=r"in conv1.weight, .* and \d+ more"):
+        load(write({n: t * float("nan") if t.is_floating_point() else t for n, t in weights.items()}), arch=NAME)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "missing", "unexpected"),
+    [
+        ("resnet8", (), "layer1.0.attention.ChannelGate.fc1.weight"),
+        ("se_resnet8", "layer1.0.attention.fc.0.weight", "layer1.0.attention.ChannelGate.fc1.weight"),
+        ("cbam_resnet20", "layer1.1.conv1.weight", ()),
+    ],
+)
+def test_the_wrong_architecture_is_answered_with_the_differences_and_the_right_one(write, weights, wrong, missing, unexpected):
+    with pytest.raises(StateDictMismatchError, match=f"the weights don't fit {wrong}") as caught:
+        load(write(weights), arch=wrong)
+    error = caught.value
+    assert error.nearest == NAME
+    assert f"--arch {NAME}" in error.hint
+    assert error.exit_code == 3
+    assert error.missing == () if missing == () else missing in error.missing
+    assert error.unexpected == () if unexpected == () else unexpected in error.unexpected
+
+
+def test_tensors_of_another_shape_are_named_with_both_shapes(write, weights):
+    weights["layer1.0.conv2.weight"] = torch.zeros(16, 16, 5, 5)
+    with pytest.raises(StateDictMismatchError, match="1 of another shape") as caught:
+        load(write(weights), arch=NAME)
+    assert caught.value.misshapen == ("layer1.0.conv2.weight is (16, 16, 5, 5), expected (16, 16, 3, 3)",)
+
+
+@pytest.mark.parametrize("name", ["cbam_resnet8", "se_resnet20", "resnet18", "se_resnet50", "mobilenet_v2", "cbam_mobilenet_v3_small"])
+def test_a_state_dict_without_a_name_is_answered_with_the_nearest(write, name):
+    weights = build(architecture(name)).state_dict()
+    with pytest.raises(UnknownArchitectureError, match=f"holds {len(weights)} tensors and doesn't say of which") as caught:
+        load(write(weights))
+    assert caught.value.nearest == name
+    assert f"--arch {name}" in caught.value.hint
+
+
+@pytest.mark.parametrize("arch", [None, "se_resnet8"])
+def test_weights_of_no_network_of_ours_are_not_likened_to_one(write, arch):
+    stranger = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 2)).state_dict()
+    with pytest.raises((UnknownArchitectureError, StateDictMismatchError)) as caught:
+        load(write(stranger), arch=arch)
+    assert caught.value.nearest is None
+    assert "from Python" in caught.value.hint
+
+
+@pytest.mark.parametrize("arch", ["cbam_resnet9", "", "CBAM_RESNET8"])
+def test_an_unknown_architecture_is_a_mistake_in_the_command(write, weights, arch):
+    with pytest.raises(UsageError, match="there is no network called") as caught:
+        load(write(weights), arch=arch)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (2, 8, 8)])
+def test_an_input_of_other_channels_is_a_mistake_in_the_command(write, weights, shape):
+    with pytest.raises(UsageError, match=f"the input has {shape[0]} channels, {NAME} takes 1") as caught:
+        load(write(weights), arch=NAME, input_shape=shape)
+    assert "--input 1x1x32x32" in caught.value.hint
+
+
+@pytest.mark.parametrize("content", [{}, [], None, 3, "weights", {"epoch": 3}, {"state_dict": {}}, {"model": {"a": 1}}])
+def test_a_file_without_weights_is_refused(write, content):
+    with pytest.raises(InputError, match="there are no weights in it"):
+        load(write(content), arch=NAME)
+
+
+@pytest.mark.parametrize("key", ["weights_", "my_model", "STATE_DICT"])
+def test_weights_under_an_unusual_name_are_not_guessed(write, weights, key):
+    with pytest.raises(InputError):
+        load(write({key: weights}), arch=NAME)
+
+
+def test_trust_unpickles_a_module_that_the_zoo_does_not_know(write):
+    stranger = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).double().train()
+    model = load(write(stranger), trust=True, input_shape=(3, 8, 8))
+    assert model.architecture is None
+    assert model.name == "Sequential"
+    assert not model.module.training
+    assert {p.dtype for p in model.module.parameters()} == {torch.float32}
+    assert "Sequential was unpickled with the code that it names, as --trust asked" in model.notes
+    assert model.module(torch.zeros(1, 3, 8, 8)).shape == (1, 4, 6, 6)
+
+
+def test_a_trusted_module_does_not_say_its_input_shape(write):
+    with pytest.raises(UsageError, match="doesn't say its input shape") as caught:
+        load(write({"model": torch.nn.Conv2d(3, 4, 3)}), trust=True)
+    assert "--input" in caught.value.hint
+
+
+def test_a_trusted_module_with_nan_is_refused(write):
+    module = torch.nn.Conv2d(3, 4, 3)
+    torch.nn.init.constant_(module.bias, float("nan"))
+    with pytest.raises(NonFiniteWeightsError):
+        load(write(module), trust=True, input_shape=(3, 8, 8))
+
+
+def test_trust_changes_nothing_for_a_file_that_needs_none(write, weights):
+    assert same_weights(load(write(weights), arch=NAME, trust=True), weights)
+
+
+def test_the_weights_of_a_module_fit_its_architecture_with_trust_too(write, network, weights):
+    assert same_weights(load(write(network), arch=NAME, trust=True), weights)
+
+
+def test_two_networks_with_the_same_names_are_told_apart_by_their_shapes(write):
+    """Bottlenecks of resnet50 and of resnext50 have the same names."""
+    weights = build(architecture("se_resnext50_32x4d", num_classes=2)).state_dict()
+    with pytest.raises(StateDictMismatchError) as caught:
+        load(write(weights), arch="se_resnet50")
+    assert caught.value.nearest == "se_resnext50_32x4d"

@@ -26,7 +26,9 @@ SCHEMA_VERSION = 1
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Trust = Annotated[bool, typer.Option("--trust", help="Run code that the checkpoint holds. Only for files of known origin.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Run code that the checkpoint holds. Only for files of known origin.")
+]
 
 
 class RootGroup(TyperGroup):
@@ -42,10 +44,14 @@ class RootGroup(TyperGroup):
         for name, command in self.commands.items():
             listing.add_row(f"[bold cyan]{name}[/]", command.get_short_help_str(90))
         stdout().print(listing)
-        stdout().print("\n [dim]attn-export COMMAND --help shows a command's options, attn-export --version the version.[/]")
+        stdout().print(
+            "\n [dim]attn-export COMMAND --help shows a command's options, attn-export --version the version.[/]"
+        )
 
 
-app = typer.Typer(cls=RootGroup, pretty_exceptions_enable=False, context_settings={"help_option_names": ["--help", "-h"]})
+app = typer.Typer(
+    cls=RootGroup, pretty_exceptions_enable=False, context_settings={"help_option_names": ["--help", "-h"]}
+)
 
 
 @app.callback(invoke_without_command=True)

@@ -65,7 +65,7 @@ def capture(
     if got != opset:
         raise CaptureError(
             f"opset {opset} was asked, PyTorch's exporter wrote {got}",
-            hint="With torch 2.13 the opsets 18 to 23 come out as asked. docs/export.md says which runtime takes which.",
+            hint="With torch 2.13, 18 to 23 come out as asked. docs/export.md says which runtime takes which.",
         )
     input_dims = ir_model.graph.inputs[0].shape or ()
     symbols = {name: str(input_dims[AXES[name]]) for name in dynamic}
@@ -149,9 +149,7 @@ def _translate(program: torch.export.ExportedProgram, names: tuple[str, ...], op
     return made
 
 
-def _not_traceable(
-    module: nn.Module, example: torch.Tensor, dynamic: Sequence[str], error: Exception
-) -> CaptureError:
+def _not_traceable(module: nn.Module, example: torch.Tensor, dynamic: Sequence[str], error: Exception) -> CaptureError:
     """The error for a module that ``torch.export`` refused, naming the submodule where that can be found out."""
     text = str(error)
     fixed = [n for n in dynamic if re.search(rf"size\(\)\[{AXES[n]}\]", text)]
@@ -178,7 +176,8 @@ def _refuse_full_size_pools(module: nn.Module, example: torch.Tensor, open_sizes
     """A kernel is a constant in the file: one that fills its input at this size is another network at any other."""
     if pools := full_size_pools(module, example):
         raise CaptureError(
-            f"{_where(pools[0])} pools with a kernel of its input's own size, so {' and '.join(open_sizes)} can't stay open",
+            f"{_where(pools[0])} pools with a kernel of its input's own size, so {' and '.join(open_sizes)} can't stay "
+            "open",
             module_path=pools[0],
             hint="Either export for a fixed size (--dynamic batch), or replace the pool by nn.AdaptiveAvgPool2d(1) or "
             "nn.AdaptiveMaxPool2d(1), which compute the same at every size.",

@@ -48,11 +48,11 @@ class UnreadableCheckpointError(InputError):
 
 
 class UntrustedCheckpointError(InputError):
-    """Reading the file would mean running code from it; ``globals`` are the names it wants."""
+    """Reading the file would mean running code from it; ``names`` are those it wants."""
 
-    def __init__(self, message: str, *, globals: Sequence[str], hint: str = "") -> None:
+    def __init__(self, message: str, *, names: Sequence[str], hint: str = "") -> None:
         super().__init__(message, hint=hint)
-        self.globals = tuple(globals)
+        self.names = tuple(names)
 
 
 class UnknownArchitectureError(InputError):

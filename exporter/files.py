@@ -53,7 +53,7 @@ def publish(temporary: Path, path: Path) -> None:
     try:
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise unwritable(path, error) from error
 

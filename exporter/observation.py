@@ -39,7 +39,7 @@ def observed(module: nn.Module, observer: Observer) -> Iterator[None]:
     def leave(*_: Any) -> None:
         path.pop()
 
-    class Mode(TorchDispatchMode):
+    class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             observer(path[-1] if path else "", operator, args)
             return operator(*args, **(kwargs or {}))
@@ -48,5 +48,5 @@ def observed(module: nn.Module, observer: Observer) -> Iterator[None]:
         for name, submodule in module.named_modules():
             hooks.callback(submodule.register_forward_pre_hook(enter(name)).remove)
             hooks.callback(submodule.register_forward_hook(leave, always_call=True).remove)
-        with Mode():
+        with Mode():  # type: ignore[no-untyped-call]
             yield

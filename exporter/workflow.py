@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ class ExportSettings:
     batch: int = 1
     runtimes: tuple[str, ...] = DEFAULT_RUNTIMES
     threads: int | None = None
-    schedule: Schedule = Schedule()
+    schedule: Schedule = field(default_factory=Schedule)
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,6 @@ def export(
     Raises:
         AttnExportError: see `attn_export.exporter.errors`; nothing is left behind then.
     """
-    from dataclasses import replace
-
     from attn_export.exporter.checkpoint import from_module
 
     shape = tuple(int(n) for n in input_shape)
@@ -164,9 +163,9 @@ def disagreement(first_seen: Any, verdict: Verdict) -> DisagreementError:
     place = f"in the gate of {first_seen.tensor}" if first_seen.role == "gate" else f"in {first_seen.tensor}"
     worst = verdict.worst
     return DisagreementError(
-        f"the ONNX file doesn't compute what PyTorch computes: first seen {place} on {first_seen.kind} images, error "
-        f"{number(first_seen.error)}, PyTorch's own float32 {number(first_seen.yardstick)}, {first_seen.ratio:.0f} times "
-        f"as large (allowed: {LARGEST_RATIO:.0f}); worst in {worst.tensor}, {worst.ratio:.0f} times",
+        f"the ONNX file doesn't compute what PyTorch computes: first seen {place} on {first_seen.kind} images, "
+        f"error {number(first_seen.error)}, PyTorch's own float32 {number(first_seen.yardstick)}, "
+        f"{first_seen.ratio:.0f} times as large (allowed: {LARGEST_RATIO:.0f}); worst in {worst.tensor}, {worst.ratio:.0f} times",
         first_seen=first_seen.tensor,
         hint="No file was written. Please report it with the network and the versions (attn-export --version): the "
         "exporter, the cleanup or ONNX Runtime computes it wrong.",
@@ -186,9 +185,6 @@ def time_all(
     Raises:
         RuntimeUnavailableError: one of them can't be had.
     """
-    from contextlib import ExitStack
-    from dataclasses import replace
-
     import numpy as np
 
     if not names:

@@ -23,8 +23,8 @@ def initialize(network: nn.Module, in_channels: int = 3, size: int = CALIBRATION
     """Draw every parameter and BatchNorm statistic of ``network`` from ``seed``, in place.
 
     Convolutions and linear layers keep the variance through a ReLU (He et al., "Delving Deep into Rectifiers", 2015,
-    https://arxiv.org/abs/1502.01852, equation 10). Then a few random images go through once, and each BatchNorm takes
-    the statistics of what it sees, and the layer before each gate is scaled to a given spread, one after the other as in
+    https://arxiv.org/abs/1502.01852, equation 10). Then a few random images go through once; each BatchNorm takes the
+    statistics of what it sees, and the layer before each gate is scaled to a given spread, one after the other as in
     Mishkin and Matas, "All you need is a good init", 2016, https://arxiv.org/abs/1511.06422.
 
     Args:

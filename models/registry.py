@@ -36,7 +36,9 @@ class Backbone:
     se_reduction: int = 16
 
 
-def _resnet(block: type[BasicBlock] | type[Bottleneck], *depths: int, groups: int = 1, base_width: int = 64) -> Backbone:
+def _resnet(
+    block: type[BasicBlock] | type[Bottleneck], *depths: int, groups: int = 1, base_width: int = 64
+) -> Backbone:
     def build(attention: AttentionFactory, num_classes: int, in_channels: int) -> nn.Module:
         return ResNet(block, depths, attention, num_classes, in_channels, groups, base_width)
 
@@ -165,7 +167,7 @@ def split_name(name: str) -> tuple[Attention, str]:
     """
     prefix, _, rest = name.partition("_")
     if prefix in ATTENTIONS and prefix != "none" and rest in BACKBONES:
-        return cast(Attention, prefix), rest
+        return cast("Attention", prefix), rest
     if name in BACKBONES:
         return "none", name
     raise ValueError(unknown_name(name, names()))
@@ -182,7 +184,7 @@ def build(arch: Architecture) -> nn.Module:
     """The network in eval mode, with torch's own random weights, on torch's current default device."""
     entry = BACKBONES[arch.backbone]
     factories: dict[Attention, AttentionFactory] = {
-        "none": lambda channels: nn.Identity(),
+        "none": lambda _: nn.Identity(),
         "se": lambda channels: entry.se(channels, arch.reduction),
         "cbam": lambda channels: CBAM(channels, arch.reduction, arch.kernel_size),
     }

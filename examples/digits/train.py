@@ -30,7 +30,10 @@ def jitter(inputs: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
     count = len(inputs)
     angle = math.radians(10) * (2 * torch.rand(count, generator=draw) - 1)
     shift = 0.1 * (2 * torch.rand(count, 2, generator=draw) - 1)  # in units of half a side
-    rows = [torch.stack([angle.cos(), -angle.sin(), shift[:, 0]], 1), torch.stack([angle.sin(), angle.cos(), shift[:, 1]], 1)]
+    rows = [
+        torch.stack([angle.cos(), -angle.sin(), shift[:, 0]], 1),
+        torch.stack([angle.sin(), angle.cos(), shift[:, 1]], 1),
+    ]
     grid = nn.functional.affine_grid(torch.stack(rows, 1), list(inputs.shape), align_corners=False)
     return nn.functional.grid_sample(inputs, grid, padding_mode="border", align_corners=False)
 
@@ -66,7 +69,9 @@ def train(arch: Architecture, training: Digits, held_out: Digits, epochs: int) -
             schedule.step()
             total += loss.item() * len(batch)
         correct = accuracy(network, held_out_inputs, held_out.labels)
-        print(f"{arch.name}  epoch {epoch:2}/{epochs}  loss {total / len(inputs):.4f}  held out {correct:.2%}", flush=True)
+        print(
+            f"{arch.name}  epoch {epoch:2}/{epochs}  loss {total / len(inputs):.4f}  held out {correct:.2%}", flush=True
+        )
     return network.eval()
 
 
@@ -92,7 +97,9 @@ def main() -> None:
             class_names=CLASS_NAMES,
         )
         correct = accuracy(network, held_out.inputs(normalization), held_out.labels)
-        print(f"{path}: {correct:.2%} of {len(held_out)} held-out images, {seconds:.0f} s, {path.stat().st_size:,} bytes")
+        print(
+            f"{path}: {correct:.2%} of {len(held_out)} held-out images, {seconds:.0f} s, {path.stat().st_size:,} bytes"
+        )
 
 
 if __name__ == "__main__":

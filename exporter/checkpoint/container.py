@@ -43,13 +43,13 @@ def read(path: Path, *, trust: bool = False) -> Payload:
     if attack := hostile(foreign):
         raise UntrustedCheckpointError(
             f"{path} wants to call {', '.join(attack)}. Nothing was run. A checkpoint has no reason to do this",
-            globals=foreign,
+            names=foreign,
             hint="Don't open it with anything that runs pickles. If you know better, --trust runs it.",
         )
     from torch.serialization import safe_globals
 
     try:
-        with safe_globals([(inert_class(name), name) for name in foreign]):  # type: ignore[list-item]
+        with safe_globals([(inert_class(name), name) for name in foreign]):
             return Payload(_load(path, weights_only=True), tuple(foreign))
     except pickle.UnpicklingError as error:
         if not foreign:
@@ -99,7 +99,8 @@ def check_archive(path: Path) -> None:
             entries = [name.partition("/")[2] for name in archive.namelist()]
     except (zipfile.BadZipFile, OSError) as error:
         raise UnreadableCheckpointError(
-            f"{path} is truncated or damaged: its table of contents can't be found", hint="Copy it again, and compare the sizes of the two files."
+            f"{path} is truncated or damaged: its table of contents can't be found",
+            hint="Copy it again, and compare the sizes of the two files.",
         ) from error
     if "constants.pkl" in entries or any(e.startswith("code/") for e in entries):
         raise UnreadableCheckpointError(
@@ -123,7 +124,7 @@ def needs_code(path: Path, names: Sequence[str]) -> UntrustedCheckpointError:
     """The refusal of a file whose weights can't be had without its code."""
     return UntrustedCheckpointError(
         f"{path} can't be read without running code: it wants {listed(names)}. Nothing was run",
-        globals=names,
+        names=names,
         hint="Save the weights alone, torch.save(model.state_dict(), 'model.pt'), or use --trust if you know who "
         "made the file: it then runs whatever stands in it.",
     )

@@ -15,14 +15,17 @@ from attn_export.models.complexity import count_parameters
 from attn_export.models.registry import ATTENTIONS
 
 
-def create_checkpoint(path: Path, name: str, *, weights: Path | None = None, seed: int = 0, **arguments: Any) -> dict[str, Any]:
+def create_checkpoint(
+    path: Path, name: str, *, weights: Path | None = None, seed: int = 0, **arguments: Any
+) -> dict[str, Any]:
     """Build the network called ``name`` and write its checkpoint.
 
     Args:
         path: where to.
-        name: see `attn_export.models.create`, which also takes ``arguments``.
+        name: see `attn_export.models.create`.
         weights: a state dict of the backbone; what it doesn't have keeps its random weights.
         seed: of the random weights.
+        **arguments: the others of `attn_export.models.create`.
 
     Returns:
         What was made, as plain values.
@@ -66,9 +69,7 @@ def load_backbone(network: torch.nn.Module, arch: Architecture, path: Path) -> t
     classifier = list(own)[-2:]  # weight and bias of the last layer
     other_classes = [n for n in classifier if n in weights and weights[n].shape[0] != own[n].shape[0]]
     taken = {n: t for n, t in weights.items() if n in own and own[n].shape == t.shape}
-    missing = [
-        n for n in own if n not in weights and n not in attention and not n.endswith(fit.OPTIONAL)
-    ]
+    missing = [n for n in own if n not in weights and n not in attention and not n.endswith(fit.OPTIONAL)]
     unexpected = [n for n in weights if n not in own and n not in attention]
     misshapen = [n for n in weights if n in own and n not in taken and n not in other_classes]
     if missing or unexpected or misshapen:

@@ -84,6 +84,12 @@ def is_ours(content: Any) -> bool:
     return isinstance(content, Mapping) and content.get("format") == FORMAT
 
 
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(f"input shape {shape} is not (C, H, W)")
+    return shape[0], shape[1], shape[2]
+
+
 def parse(content: Mapping[str, Any], path: Path) -> tuple[Description, dict[str, "torch.Tensor"]]:
     """Description and weights of a file that `is_ours`.
 
@@ -99,13 +105,11 @@ def parse(content: Mapping[str, Any], path: Path) -> tuple[Description, dict[str
         )
     try:
         shape = tuple(int(n) for n in content["input_shape"])
-        if len(shape) != 3 or min(shape) < 1:
-            raise ValueError(f"input shape {shape} is not (C, H, W)")
         norm = content.get("normalization")
         names = content.get("class_names")
         description = Description(
             architecture=Architecture.from_dict(content["architecture"]),
-            input_shape=(shape[0], shape[1], shape[2]),
+            input_shape=_image_shape(shape),
             normalization=Normalization(tuple(norm["mean"]), tuple(norm["std"])) if norm else None,
             class_names=tuple(str(n) for n in names) if names is not None else None,
         )

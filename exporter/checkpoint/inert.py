@@ -1,16 +1,17 @@
 """Reading a pickle without importing or running anything it names.
 
 A pickle is a program: it names functions and classes, and the normal unpickler imports and calls them. torch's
-``weights_only`` unpickler knows a list of harmless names and stops at any other. Here every other name is first given an
-inert class: calling it makes an object that keeps its state and does nothing. So the tensors of a training checkpoint
-that also holds an ``argparse.Namespace``, and of a whole pickled module, are read without the code they came from.
+``weights_only`` unpickler knows a list of harmless names and stops at any other. Here every other name is first given
+an inert class: calling it makes an object that keeps its state and does nothing. So the tensors of a training
+checkpoint that also holds an ``argparse.Namespace``, and of a whole pickled module, are read without the code they
+came from.
 """
 
 import pickletools
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 # A checkpoint has no honest reason to call into these. Nothing would run either way; a file that tries is refused,
 # because somebody meant it to run elsewhere.
@@ -29,7 +30,8 @@ class Inert:
 
     state: Any = None
 
-    def __new__(cls, *_: Any) -> "Inert":
+    def __new__(cls, *_: Any) -> Self:
+        """Take any arguments and do nothing with them."""
         return super().__new__(cls)
 
     def __init__(self, *_: Any) -> None:
@@ -95,8 +97,8 @@ def _globals_in(stream: IO[bytes]) -> Iterator[str]:
                 elif opcode.name == "MEMOIZE" and strings:
                     memo[len(memo)] = strings[-1]
                 elif opcode.name in ("BINPUT", "LONG_BINPUT", "PUT") and strings:
-                    memo[int(argument)] = strings[-1]
-                elif opcode.name in ("BINGET", "LONG_BINGET", "GET") and int(argument) in memo:
-                    strings.append(memo[int(argument)])
-    except Exception:  # its end, or damage: what was found up to here is the answer
+                    memo[int(argument or 0)] = strings[-1]
+                elif opcode.name in ("BINGET", "LONG_BINGET", "GET") and int(argument or 0) in memo:
+                    strings.append(memo[int(argument or 0)])
+    except Exception:  # noqa: BLE001 (its end, or damage: what was found up to here is the answer)
         return

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from attn_export.exporter.artifacts import LoadedModel
-from attn_export.exporter.checkpoint import fit, format, state_dict
+from attn_export.exporter.checkpoint import fit, state_dict
+from attn_export.exporter.checkpoint import format as own_format
 from attn_export.exporter.checkpoint.container import listed, needs_code, not_a_checkpoint, read
 from attn_export.exporter.errors import NonFiniteWeightsError, UnknownArchitectureError, UsageError
 from attn_export.exporter.files import sha256_of
@@ -48,8 +49,8 @@ def load(
         notes.append(f"the file names {listed(payload.not_run)}: not imported, not run")
     if trust and arch is None and isinstance(module := _unwrapped(payload.content), nn.Module):
         return _trusted_module(module, path, input_shape)
-    if format.is_ours(payload.content):
-        description, weights = format.parse(payload.content, path)
+    if own_format.is_ours(payload.content):
+        description, weights = own_format.parse(payload.content, path)
         own = description.architecture
         if arch not in (None, own.name):
             raise UsageError(f"{path} is a {own.name}, --arch says {arch}", hint="Leave --arch out.")
@@ -59,8 +60,10 @@ def load(
     else:
         found = state_dict.find(payload.content)
         if found is None:
-            raise needs_code(path, payload.not_run) if payload.not_run else not_a_checkpoint(
-                path, ValueError("there are no weights in it")
+            raise (
+                needs_code(path, payload.not_run)
+                if payload.not_run
+                else not_a_checkpoint(path, ValueError("there are no weights in it"))
             )
         weights, how = found
         notes.extend(how)
@@ -95,19 +98,23 @@ def load(
     )
 
 
-def from_module(module: nn.Module, input_shape: tuple[int, ...], architecture: Architecture | None = None) -> LoadedModel:
+def from_module(
+    module: nn.Module, input_shape: tuple[int, ...], architecture: Architecture | None = None
+) -> LoadedModel:
     """A live module, as it is; its hash is that of its weights.
 
     Raises:
         NonFiniteWeightsError: the weights hold NaN or infinity.
     """
-    weights = {name: tensor.detach() for name, tensor in module.state_dict().items() if isinstance(tensor, torch.Tensor)}
+    weights = {
+        name: tensor.detach() for name, tensor in module.state_dict().items() if isinstance(tensor, torch.Tensor)
+    }
     if bad := state_dict.not_finite(weights):
         raise NonFiniteWeightsError(f"the module holds NaN or infinity in {', '.join(bad[:SHOWN])}", tensors=bad)
     digest = hashlib.sha256()
     for name, tensor in weights.items():
         digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return LoadedModel(module=module, input_shape=input_shape, sha256=digest.hexdigest(), architecture=architecture)
 
 

@@ -30,8 +30,8 @@ def find(content: Any) -> tuple[StateDict, tuple[str, ...]] | None:
         return (strip_prefixes(weights), ("the weights were taken out of a pickled module",)) if weights else None
     if not isinstance(content, Mapping):
         return None
-    if weights := _as_state_dict(content):
-        return strip_prefixes(weights), ()
+    if (bare := _as_state_dict(content)) is not None:
+        return strip_prefixes(bare), ()
     found = [(key, inner) for key in WRAPPERS if key in content and (inner := find(content[key])) is not None]
     if not found:
         return None

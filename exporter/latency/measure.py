@@ -2,8 +2,9 @@
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from attn_export.exporter.latency.statistics import Timing, paired_ratio, percentile_ms
 from attn_export.exporter.runtimes.base import Array, Runtime
@@ -65,7 +66,7 @@ def measure(
     return [_timing(r, rounds[r], rounds[runtimes[0]], runtimes[0].name, len(images)) for r in runtimes]
 
 
-def _turn(runtime: Runtime, inputs: object, inferences: int) -> list[float]:
+def _turn(runtime: Runtime, inputs: Mapping[str, Any], inferences: int) -> list[float]:
     runtime.infer(inputs)
     runtime.synchronize()
     seconds = []

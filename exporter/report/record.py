@@ -16,7 +16,9 @@ from attn_export.exporter.validation.verdict import FLOOR, LARGEST_RATIO, Compar
 SCHEMA_VERSION = 1
 
 
-def record(model: LoadedModel, file: OnnxFile, sha256: str, verdict: Verdict, timings: Sequence[Timing], threads: int) -> dict[str, Any]:
+def record(
+    model: LoadedModel, file: OnnxFile, sha256: str, verdict: Verdict, timings: Sequence[Timing], threads: int
+) -> dict[str, Any]:
     """The record of one export."""
     return {
         "schema_version": SCHEMA_VERSION,

@@ -35,7 +35,9 @@ def validation_table(artifact: dict[str, Any]) -> Table:
         if not chosen:
             continue
         worst = max(chosen, key=lambda c: float("inf") if c["ratio"] is None else c["ratio"])
-        label = f"{len(chosen)} {role}{'s' if len(chosen) > 1 else ''}" + (f", worst {worst['tensor']}" if len(chosen) > 1 else "")
+        label = f"{len(chosen)} {role}{'s' if len(chosen) > 1 else ''}" + (
+            f", worst {worst['tensor']}" if len(chosen) > 1 else ""
+        )
         agrees = all(c["agrees"] for c in chosen)
         made.add_row(
             label,
@@ -81,7 +83,10 @@ def export_summary(record: dict[str, Any], onnx: Path, report: Path) -> Text:
     steps = artifact["cleanup"]
     nodes = f"{artifact['nodes']} nodes" + (f", {steps[0]['nodes_before']} as captured" if steps else "")
     return Text.assemble(
-        "\n", (str(onnx), "bold"), f"  opset {artifact['opset']}, {nodes}, {artifact['precision']}\n", (str(report), "bold")
+        "\n",
+        (str(onnx), "bold"),
+        f"  opset {artifact['opset']}, {nodes}, {artifact['precision']}\n",
+        (str(report), "bold"),
     )
 
 

@@ -130,7 +130,8 @@ class Runtime(ABC):
             raise UsageError(f"{signature.input_name} is {array.dtype}; expected is float32")
         smallest = {axis.index: axis.minimum for axis in signature.axes}
         fits = len(array.shape) == len(signature.input_shape) and all(
-            size >= smallest[i] if i in smallest else size == signature.input_shape[i] for i, size in enumerate(array.shape)
+            size >= smallest[i] if i in smallest else size == signature.input_shape[i]
+            for i, size in enumerate(array.shape)
         )
         if not fits:
             names = {axis.index: axis.name for axis in signature.axes}

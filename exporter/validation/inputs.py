@@ -58,11 +58,11 @@ def batches(signature: Signature, own_shape: tuple[int, ...]) -> list[Batch]:
         own_shape: the network's own (C, H, W).
     """
     draw = np.random.default_rng(SEED)
-    sizes = BATCHES if signature.axis("batch") else (signature.input_shape[0],) * (2 if signature.input_shape[0] < 3 else 1)
-    made = [_batch(n, own_shape, draw) for n in sizes]
-    for shape in other_shapes(signature, own_shape):
-        made.append(_batch(BATCHES[1] if signature.axis("batch") else signature.input_shape[0], shape, draw))
-    return made
+    sizes = (
+        BATCHES if signature.axis("batch") else (signature.input_shape[0],) * (2 if signature.input_shape[0] < 3 else 1)
+    )
+    shapes = [(n, own_shape) for n in sizes] + [(sizes[:2][-1], shape) for shape in other_shapes(signature, own_shape)]
+    return [_batch(n, shape, draw) for n, shape in shapes]
 
 
 def other_shapes(signature: Signature, own_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -90,4 +90,3 @@ def _batch(count: int, shape: tuple[int, ...], draw: np.random.Generator) -> Bat
         kinds = ("noise",) * count
     images = np.stack([KINDS[kind](shape, draw) for kind in kinds])  # type: ignore[arg-type]
     return Batch(images, kinds)
-

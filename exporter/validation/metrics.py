@@ -1,7 +1,7 @@
 """Errors, pooled.
 
-The error of a tensor is its distance from the oracle's, relative to the oracle's length, over all samples of one kind of
-input together. One sample's own error is no measure: it is small by luck now and then.
+The error of a tensor is its distance from the oracle's, relative to the oracle's length, over all samples of one kind
+of input together. One sample's own error is no measure: it is small by luck now and then.
 """
 
 from collections import defaultdict

@@ -1,7 +1,7 @@
 """How far an artifact may be from the oracle.
 
-No tolerance is picked by hand: what counts is how many times larger an artifact's error is than the error that PyTorch's
-own float32 makes on the same images, the yardstick.
+No tolerance is picked by hand: what counts is how many times larger an artifact's error is than the error that
+PyTorch's own float32 makes on the same images, the yardstick.
 """
 
 from dataclasses import dataclass

@@ -34,7 +34,9 @@ def conv_bn_relu6(in_channels: int, out_channels: int, kernel: int, stride: int 
 class InvertedResidual(nn.Module):
     """Expand, depthwise, project, attention, shortcut; (N, C, H, W) -> (N, out_channels, H / stride, W / stride)."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int, attention: AttentionFactory) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, expansion: int, attention: AttentionFactory
+    ) -> None:
         super().__init__()
         hidden = in_channels * expansion
         expand = [conv_bn_relu6(in_channels, hidden, 1)] if expansion != 1 else []
@@ -68,4 +70,4 @@ class MobileNetV2(nn.Module):
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, num_classes))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.classifier(self.features(x).mean((2, 3)))  # type: ignore[no-any-return]
+        return self.classifier(self.features(x).mean((2, 3)))

@@ -98,7 +98,12 @@ class MobileNetV3(nn.Module):
     """The network at width 1.0; (N, in_channels, H, W) -> (N, num_classes)."""
 
     def __init__(
-        self, blocks: tuple[BlockSpec, ...], last_width: int, attention: AttentionFactory, num_classes: int, in_channels: int
+        self,
+        blocks: tuple[BlockSpec, ...],
+        last_width: int,
+        attention: AttentionFactory,
+        num_classes: int,
+        in_channels: int,
     ) -> None:
         super().__init__()
         inputs = [16] + [spec.channels for spec in blocks]
@@ -114,4 +119,4 @@ class MobileNetV3(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.classifier(self.avgpool(self.features(x)).flatten(1))  # type: ignore[no-any-return]
+        return self.classifier(self.avgpool(self.features(x)).flatten(1))

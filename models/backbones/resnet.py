@@ -21,7 +21,13 @@ class BasicBlock(nn.Module):
     expansion = 1
 
     def __init__(
-        self, in_channels: int, width: int, stride: int, attention: AttentionFactory, groups: int = 1, base_width: int = 64
+        self,
+        in_channels: int,
+        width: int,
+        stride: int,
+        attention: AttentionFactory,
+        groups: int = 1,
+        base_width: int = 64,
     ) -> None:
         super().__init__()
         if groups != 1 or base_width != 64:
@@ -37,7 +43,7 @@ class BasicBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.attention(self.bn2(self.conv2(out)))
-        return self.relu(out + (x if self.downsample is None else self.downsample(x)))  # type: ignore[no-any-return]
+        return self.relu(out + (x if self.downsample is None else self.downsample(x)))
 
 
 class Bottleneck(nn.Module):
@@ -46,7 +52,13 @@ class Bottleneck(nn.Module):
     expansion = 4
 
     def __init__(
-        self, in_channels: int, width: int, stride: int, attention: AttentionFactory, groups: int = 1, base_width: int = 64
+        self,
+        in_channels: int,
+        width: int,
+        stride: int,
+        attention: AttentionFactory,
+        groups: int = 1,
+        base_width: int = 64,
     ) -> None:
         super().__init__()
         inner = width * base_width // 64 * groups
@@ -65,7 +77,7 @@ class Bottleneck(nn.Module):
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
         out = self.attention(self.bn3(self.conv3(out)))
-        return self.relu(out + (x if self.downsample is None else self.downsample(x)))  # type: ignore[no-any-return]
+        return self.relu(out + (x if self.downsample is None else self.downsample(x)))
 
 
 def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
@@ -88,7 +100,9 @@ def stage(
     """``depth`` blocks of one width, the first of which has the stride."""
     inputs = [in_channels] + [width * block.expansion] * (depth - 1)
     strides = [stride] + [1] * (depth - 1)
-    return nn.Sequential(*(block(c, width, s, attention, groups, base_width) for c, s in zip(inputs, strides, strict=True)))
+    return nn.Sequential(
+        *(block(c, width, s, attention, groups, base_width) for c, s in zip(inputs, strides, strict=True))
+    )
 
 
 class ResNet(nn.Module):
@@ -120,7 +134,7 @@ class ResNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(self.avgpool(x).flatten(1))  # type: ignore[no-any-return]
+        return self.fc(self.avgpool(x).flatten(1))
 
 
 class CifarResNet(nn.Module):
@@ -143,4 +157,4 @@ class CifarResNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
-        return self.fc(self.avgpool(x).flatten(1))  # type: ignore[no-any-return]
+        return self.fc(self.avgpool(x).flatten(1))

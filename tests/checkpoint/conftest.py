@@ -21,7 +21,9 @@ def arch():
 @pytest.fixture(scope="session")
 def network():
     """Its BatchNorm statistics and weights are all different from what an empty network has."""
-    return create("cbam_resnet8", num_classes=3, in_channels=1, reduction=4, kernel_size=3, seed=5).requires_grad_(False)
+    return create("cbam_resnet8", num_classes=3, in_channels=1, reduction=4, kernel_size=3, seed=5).requires_grad_(
+        False
+    )
 
 
 @pytest.fixture
@@ -64,10 +66,12 @@ def traps(marker) -> dict[str, Trap]:
     import runpy
     import subprocess
 
+    script = marker.with_name("script.py")
+    script.write_text(f"open({str(marker)!r}, 'w')")
     return {
         f"{os.system.__module__}.system": Trap(os.system, f"touch '{marker}'"),
         "builtins.eval": Trap(builtins.eval, f"open({str(marker)!r}, 'w')"),
         "builtins.exec": Trap(builtins.exec, f"open({str(marker)!r}, 'w')"),
         "subprocess.Popen": Trap(subprocess.Popen, ["touch", str(marker)]),
-        "runpy.run_path": Trap(runpy.run_path, str(marker)),
+        "runpy.run_path": Trap(runpy.run_path, str(script)),
     }

@@ -117,7 +117,9 @@ def test_well_known_tensors_have_torchvisions_names_and_shapes(name):
 
 @pytest.mark.parametrize(("name", "theirs", "_"), TORCHVISION)
 def test_every_tensor_has_torchvisions_name_and_shape(name, theirs, _):
-    torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed: compared with a short list above")
+    torchvision = pytest.importorskip(
+        "torchvision", reason="torchvision is not installed: compared with a short list above"
+    )
     with torch.device("meta"):
         assert shapes(skeleton(architecture(name))) == shapes(getattr(torchvision.models, theirs)())
 
@@ -191,7 +193,9 @@ def test_without_what_attention_lets_through_an_inverted_residual_is_its_shortcu
         assert torch.equal(out, x if block.has_shortcut else torch.zeros_like(out))
 
 
-@pytest.mark.parametrize(("name", "last_norm"), [("se_resnet8", "bn2"), ("cbam_resnet50", "bn3"), ("se_mobilenet_v2", "conv.3")])
+@pytest.mark.parametrize(
+    ("name", "last_norm"), [("se_resnet8", "bn2"), ("cbam_resnet50", "bn3"), ("se_mobilenet_v2", "conv.3")]
+)
 def test_attention_sees_what_the_last_batch_norm_gives(name, last_norm):
     block = blocks_with_attention(build(architecture(name)))[1]
     seen = {}
@@ -222,7 +226,9 @@ def test_a_basic_block_refuses_groups(arguments):
         BasicBlock(64, 64, 1, lambda channels: nn.Identity(), **arguments)
 
 
-@pytest.mark.parametrize(("name", "size", "channels"), [("cbam_resnet8", 32, 3), ("se_resnet20", 16, 1), ("cbam_resnet18", 64, 4)])
+@pytest.mark.parametrize(
+    ("name", "size", "channels"), [("cbam_resnet8", 32, 3), ("se_resnet20", 16, 1), ("cbam_resnet18", 64, 4)]
+)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_images_become_logits(name, size, channels, batch):
     network = build(architecture(name, num_classes=7, in_channels=channels))

@@ -95,7 +95,9 @@ def test_an_unknown_name_is_answered_with_the_nearest(wrong, near):
         create(wrong)
 
 
-@pytest.mark.parametrize("wrong", ["", "vit_b_16", "none_resnet18", "se_", "_resnet18", "se_se_resnet18", "se_cbam_resnet18 "])
+@pytest.mark.parametrize(
+    "wrong", ["", "vit_b_16", "none_resnet18", "se_", "_resnet18", "se_se_resnet18", "se_cbam_resnet18 "]
+)
 def test_no_other_name_is_accepted(wrong):
     with pytest.raises(ValueError, match="there is no network called"):
         split_name(wrong)

@@ -99,7 +99,9 @@ def test_one_image_does_not_influence_another(block):
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-@pytest.mark.parametrize("arguments", [(0, 16), (-4, 16), (16, 0), (16, -1), (16, 0.25), (16.0, 4), ("16", 4), (16, None)])
+@pytest.mark.parametrize(
+    "arguments", [(0, 16), (-4, 16), (16, 0), (16, -1), (16, 0.25), (16.0, 4), ("16", 4), (16, None)]
+)
 def test_arguments_that_are_no_positive_integers_are_refused_by_name(block, arguments):
     with pytest.raises(ValueError, match=r"(channels|reduction) is .*; it must be an integer of at least 1"):
         block(*arguments)

@@ -1,0 +1,47 @@
+# Everything starts from nothing: a target makes the environment if it isn't there.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-all check format clean
+
+# The environment: what constraints.txt pins, with this project in editable form.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+# The main job on two networks that were really trained.
+demo: $(STAMP)
+	$(BIN)/python examples/digits/demo.py
+
+# One small member of each family; under 15 minutes on two cores.
+test: $(STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not full"
+
+# The whole zoo at full size as well.
+test-all: $(STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+# Lint, formatting, types.
+check: $(STAMP) .typing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p attn_export
+	$(BIN)/mypy tests benchmarks examples
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The installed layout as links, for type checkers: they don't follow editable installs.
+.typing:
+	mkdir -p .typing/attn_export
+	ln -sfn ../../models .typing/attn_export/models
+	ln -sfn ../../exporter .typing/attn_export/exporter
+	ln -sfn ../../cli.py .typing/attn_export/cli.py
+
+clean:
+	rm -rf $(VENV) .typing build dist *.egg-info

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 Observer = Callable[[str, Any, tuple[Any, ...]], None]
@@ -50,3 +51,19 @@ def observed(module: nn.Module, observer: Observer) -> Iterator[None]:
             hooks.callback(submodule.register_forward_hook(leave, always_call=True).remove)
         with Mode():  # type: ignore[no-untyped-call]
             yield
+
+
+class InDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Every operator gets its float32 arguments in double precision.
+
+    A module whose input is double then computes in double throughout, though its weights stay as they are: each is
+    converted when it is used, and the copy is gone after that. A second set of weights would double the memory.
+    """
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Convert and run."""
+        return operator(*_doubled(args), **_doubled(kwargs or {}))
+
+
+def _doubled(tree: Any) -> Any:
+    return pytree.tree_map_only(torch.Tensor, lambda t: t.double() if t.dtype == torch.float32 else t, tree)

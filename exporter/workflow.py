@@ -13,6 +13,7 @@ from attn_export.exporter.environment import usable_cpus, versions
 from attn_export.exporter.errors import DisagreementError, UsageError
 from attn_export.exporter.files import publish, scratch_folder, sha256_of
 from attn_export.exporter.latency import Schedule, Timing, measure
+from attn_export.exporter.memory import give_back
 from attn_export.exporter.progress import Progress, Silent, counted
 from attn_export.exporter.report.record import record
 from attn_export.exporter.report.terminal import number
@@ -22,6 +23,8 @@ from attn_export.exporter.validation.verdict import LARGEST_RATIO, Verdict
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from attn_export.exporter.validation.oracle import Reference
 
 DEFAULT_OPSET = 20
 
@@ -100,7 +103,7 @@ def export(
 def export_loaded(
     model: LoadedModel, out: Path, stem: str, settings: ExportSettings, progress: Progress
 ) -> ExportResult:
-    """Capture, clean, prove, time and write; in this order, so that nothing unproven ever has its final name.
+    """Compute the reference, capture, clean, prove, time and write; nothing unproven ever has its final name.
 
     Raises:
         AttnExportError: see `attn_export.exporter.errors`.
@@ -108,8 +111,9 @@ def export_loaded(
     runtimes = check_names(settings.runtimes)
     runtime_settings = Settings(threads=settings.threads or usable_cpus())
     with scratch_folder(out) as scratch:
+        truth = compute_reference(model, settings, progress)
         file = make_onnx(model, scratch / f"{stem}.onnx", settings, progress)
-        verdict = prove(model, file, runtime_settings, progress)
+        verdict = prove(file, truth, runtime_settings, progress)
         timings = time_all(model, file, runtimes, runtime_settings, settings, progress)
         onnx_file.add_metadata(file.path, metadata(model, verdict))
         document = record(model, file, sha256_of(file.path), verdict, timings, runtime_settings.threads)
@@ -119,6 +123,23 @@ def export_loaded(
             if made.exists():
                 publish(made, out / made.name)
     return ExportResult(out / file.path.name, out / report.name, verdict, tuple(timings), document)
+
+
+def compute_reference(model: LoadedModel, settings: ExportSettings, progress: Progress) -> "Reference":
+    """What the network computes on the images that every artifact is judged on.
+
+    It comes first because it needs the most memory: what it gives back serves all that follows.
+
+    Raises:
+        CaptureError, InputError: see `oracle.reference`.
+    """
+    with progress.stage("Computing the reference in float64") as advance:
+        from attn_export.exporter.validation.oracle import reference
+
+        images = batches(model.input_shape, settings.dynamic, settings.batch)
+        truth = reference(model, images, counted(advance, len(images)))
+        give_back()
+        return truth
 
 
 def make_onnx(model: LoadedModel, path: Path, settings: ExportSettings, progress: Progress) -> OnnxFile:
@@ -134,23 +155,25 @@ def make_onnx(model: LoadedModel, path: Path, settings: ExportSettings, progress
     with progress.stage("Cleaning the graph"):
         from attn_export.exporter.cleanup import clean
 
-        return onnx_file.write(clean(graph), path)
+        graph = clean(graph)
+        file = onnx_file.write(graph, path)
+    # onnxscript's rules remember the last graph that they matched; its weights, at least, shall not stay in memory.
+    for value in graph.model.graph.initializers.values():
+        value.const_value = None
+    give_back()
+    return file
 
 
-def prove(model: LoadedModel, file: OnnxFile, settings: Settings, progress: Progress) -> Verdict:
+def prove(file: OnnxFile, truth: "Reference", settings: Settings, progress: Progress) -> Verdict:
     """Compare the file with PyTorch in float64.
 
     Raises:
         DisagreementError: it computes something else; the error names where that is first seen.
     """
-    from attn_export.exporter.validation.oracle import reference
     from attn_export.exporter.validation.validate import validate
 
-    images = batches(file.signature, model.input_shape)
-    with progress.stage("Computing the reference in float64") as advance:
-        truth = reference(model, images, counted(advance, len(images)))
     with progress.stage("Comparing ONNX Runtime with the reference") as advance:
-        verdict = validate(file, truth, settings, counted(advance, 2 * len(images)))
+        verdict = validate(file, truth, settings, counted(advance, 2 * len(truth.batches)))
     if verdict.gates_missed:
         progress.note(f"the gates were not compared: {verdict.gates_missed}; the verdict rests on the outputs")
     if (first := verdict.first_disagreement) is not None:

@@ -24,7 +24,7 @@ class Schedule:
 
     seconds: float = 8.0
     fewest_rounds: int = 5
-    most_rounds: int = 60
+    most_rounds: int = 200
     inferences: int = 3
     seed: int = 0
 

@@ -12,17 +12,17 @@ from rich.text import Text
 def export_tables(record: dict[str, Any]) -> list[RenderableType]:
     """What an export found out: the file, the verdict, the latencies."""
     (artifact,) = record["artifacts"]
-    tables: list[RenderableType] = [validation_table(artifact)]
+    parts: list[RenderableType] = [validation_table(artifact)]
     if record["latency"]["timings"]:
-        tables += [latency_table(record["latency"]), latency_caption(record)]
-    return tables
+        parts += ["", latency_table(record["latency"]), latency_caption(record)]
+    return parts
 
 
 def table(title: str, *columns: str) -> Table:
     """A plain table: the first column to the left, numbers to the right."""
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for i, column in enumerate(columns):
-        made.add_column(column, justify="left" if i == 0 else "right", style="" if i else "bold")
+        made.add_column(column, justify="right" if i else "left", style="" if i else "bold", no_wrap=True)
     return made
 
 
@@ -92,13 +92,13 @@ def export_summary(record: dict[str, Any], onnx: Path, report: Path) -> Text:
 
 def models_table(rows: Iterable[dict[str, Any]]) -> Table:
     """The zoo: sizes, and what attention adds."""
-    made = table("", "network", "input", "parameters", "MACs", "attention adds", "")
+    made = table("Networks", "name", "input", "parameters", "MACs", "attention adds", "")
     for row in rows:
         made.add_row(
             row["name"],
             "×".join(map(str, row["input_shape"])),
             f"{row['parameters'] / 1e6:.2f} M",
-            f"{row['macs'] / 1e6:,.1f} M",
+            f"{row['macs'] / 1e6:.1f} M",
             "" if row["added_parameters"] is None else f"{row['added_parameters']:+.2%} parameters",
             "" if row["added_macs"] is None else f"{row['added_macs']:+.2%} MACs",
         )

@@ -1,20 +1,19 @@
 """The images that artifacts are judged on, made from a seed so that every run sees the same."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from attn_export.exporter.artifacts import Signature
 
 Image = np.ndarray[Any, np.dtype[np.float32]]  # (C, H, W)
 
 SEED = 20180701  # the month in which SE and CBAM were both out
 # One, two and one larger: a batch of one takes other paths through a runtime than a batch of many.
 BATCHES = (1, 2, 4)
-# Where height and width are open: non-square, smaller and larger than the network's own.
-SIZE_FACTORS = ((0.75, 1.0), (1.0, 1.5))
+# Where height and width are open: not square, and no smaller than the network's own, which might be its smallest.
+SIZE_FACTORS = ((1.25, 1.0), (1.0, 1.5))
 SIZE_MULTIPLE = 32
 
 
@@ -48,40 +47,41 @@ def noise(shape: tuple[int, int, int], draw: np.random.Generator) -> Image:
 KINDS: dict[str, Callable[[tuple[int, int, int], np.random.Generator], Image]] = {"natural": natural, "noise": noise}
 
 
-def batches(signature: Signature, own_shape: tuple[int, ...]) -> list[Batch]:
+def batches(own_shape: tuple[int, ...], dynamic: Collection[str], batch: int) -> list[Batch]:
     """Every batch that an artifact is judged on: several batch sizes, and several image sizes where they are open.
 
     The images have mean 0 and spread 1, as inputs that went through a normalization have.
 
     Args:
-        signature: says which axes are open.
         own_shape: the network's own (C, H, W).
+        dynamic: which of "batch", "height" and "width" are open.
+        batch: the N where it isn't open.
     """
     draw = np.random.default_rng(SEED)
-    sizes = (
-        BATCHES if signature.axis("batch") else (signature.input_shape[0],) * (2 if signature.input_shape[0] < 3 else 1)
-    )
-    shapes = [(n, own_shape) for n in sizes] + [(sizes[:2][-1], shape) for shape in other_shapes(signature, own_shape)]
+    sizes = BATCHES if "batch" in dynamic else (batch,) * max(1, 3 - batch)
+    shapes = [(n, own_shape) for n in sizes] + [(sizes[:2][-1], shape) for shape in other_shapes(own_shape, dynamic)]
     return [_batch(n, shape, draw) for n, shape in shapes]
 
 
-def other_shapes(signature: Signature, own_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+def other_shapes(own_shape: tuple[int, ...], dynamic: Collection[str]) -> list[tuple[int, ...]]:
     """The image shapes besides the network's own; none where height and width are fixed."""
-    height, width = signature.axis("height"), signature.axis("width")
-    if height is None and width is None:
+    if not {"height", "width"} & set(dynamic):
         return []
-    channels, h, w = own_shape
-    shapes = []
-    for factor_h, factor_w in SIZE_FACTORS:
-        new_h = _rounded(h * factor_h, height.minimum) if height else h
-        new_w = _rounded(w * factor_w, width.minimum) if width else w
-        shapes.append((channels, new_h, new_w))
+    channels, height, width = own_shape
+    shapes = [
+        (
+            channels,
+            _scaled(height, factor_h) if "height" in dynamic else height,
+            _scaled(width, factor_w) if "width" in dynamic else width,
+        )
+        for factor_h, factor_w in SIZE_FACTORS
+    ]
     return [shape for shape in dict.fromkeys(shapes) if shape != own_shape]
 
 
-def _rounded(size: float, minimum: int) -> int:
+def _scaled(size: int, factor: float) -> int:
     multiple = SIZE_MULTIPLE if size >= 2 * SIZE_MULTIPLE else 1
-    return max(minimum, round(size / multiple) * multiple)
+    return math.ceil(size * factor / multiple) * multiple if factor > 1 else size
 
 
 def _batch(count: int, shape: tuple[int, ...], draw: np.random.Generator) -> Batch:

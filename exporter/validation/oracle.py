@@ -1,18 +1,17 @@
 """What the network computes: in double precision, which is the truth here, and in PyTorch's float32, the yardstick."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from attn_export.exporter.artifacts import LoadedModel
 from attn_export.exporter.errors import CaptureError, InputError
-from attn_export.exporter.observation import evaluating, observed
+from attn_export.exporter.observation import InDouble, evaluating, observed
 from attn_export.exporter.runtimes.base import Array
 from attn_export.exporter.validation.inputs import Batch
 
@@ -50,7 +49,7 @@ def reference(model: LoadedModel, batches: Sequence[Batch], advance: Callable[[]
     them disagrees.
 
     Args:
-        model: its module is not changed; the double-precision weights exist only while this runs.
+        model: its module is not changed.
         batches: (N, C, H, W) float32 each.
         advance: called after every batch.
 
@@ -60,11 +59,11 @@ def reference(model: LoadedModel, batches: Sequence[Batch], advance: Callable[[]
     """
     exact, single = [], []
     with evaluating(model.module) as module:
-        double = _doubled(module)
         for batch in batches:
-            alone = [_run(module, image[None].astype(np.float64), double) for image in batch.images]
+            with InDouble():  # type: ignore[no-untyped-call]
+                alone = [_run(module, image[None].astype(np.float64)) for image in batch.images]
             exact.append(_joined(alone))
-            single.append(_run(module, batch.images, {}))
+            single.append(_run(module, batch.images))
             advance()
     for result in exact:
         if not all(np.isfinite(array).all() for array in (*result.outputs, *result.gates)):
@@ -75,13 +74,7 @@ def reference(model: LoadedModel, batches: Sequence[Batch], advance: Callable[[]
     return Reference(tuple(batches), tuple(exact), tuple(single))
 
 
-def _doubled(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and buffers in double precision, by name."""
-    tensors = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
-    return {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in tensors}
-
-
-def _run(module: nn.Module, images: Array, weights: Mapping[str, torch.Tensor]) -> Result:
+def _run(module: nn.Module, images: Array) -> Result:
     gates: list[tuple[str, Array]] = []
 
     def look(path: str, operator: Any, args: tuple[Any, ...]) -> None:
@@ -91,7 +84,7 @@ def _run(module: nn.Module, images: Array, weights: Mapping[str, torch.Tensor]) 
 
     try:
         with observed(module, look):
-            results = functional_call(module, dict(weights), (torch.from_numpy(images),))
+            results = module(torch.from_numpy(images))
     except RuntimeError as error:
         raise CaptureError(
             f"the network can't take a batch of shape {images.shape}: {str(error).splitlines()[0]}",

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from attn_export.exporter.artifacts import Gate, OnnxFile
+from attn_export.exporter.memory import give_back
 from attn_export.exporter.onnx_file import with_taps
 from attn_export.exporter.runtimes.base import Array, Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
@@ -78,6 +79,7 @@ def _run(runtime: OnnxRuntime, names: Sequence[str], reference: Reference, advan
             results = runtime.run({runtime.signature.input_name: batch.images})
             computed.append(tuple(results[name] for name in names))
             advance()
+    give_back()
     return computed
 
 

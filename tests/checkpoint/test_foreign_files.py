@@ -160,7 +160,7 @@ def test_arguments_are_inferred_in_every_family(write, name, reduction):
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), float("-inf")])
 def test_nan_and_infinity_are_refused_by_the_tensors_name(write, weights, poison):
     weights["layer2.0.bn1.running_var"] = weights["layer2.0.bn1.running_var"].clone().fill_(poison)
-    with pytest.raises(NonFiniteWeightsError, match="NaN or infinity in layer2.0.bn1.running_var") as caught:
+    with pytest.raises(NonFiniteWeightsError, match=r"NaN or infinity in layer2\.0\.bn1\.running_var") as caught:
         load(write(weights), arch=NAME)
     assert caught.value.tensors == ("layer2.0.bn1.running_var",)
     assert caught.value.exit_code == 3

@@ -194,6 +194,6 @@ def test_a_live_module_with_nan_is_refused_by_name(arch):
     module = build(arch)
     with torch.no_grad():
         module.fc.bias[1] = float("nan")
-    with pytest.raises(NonFiniteWeightsError, match="NaN or infinity in fc.bias") as caught:
+    with pytest.raises(NonFiniteWeightsError, match=r"NaN or infinity in fc\.bias") as caught:
         from_module(module, (1, 32, 32))
     assert caught.value.tensors == ("fc.bias",)

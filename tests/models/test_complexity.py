@@ -2,6 +2,7 @@ import pytest
 
 from attn_export.models import architecture, names
 from attn_export.models.complexity import complexity
+from attn_export.models.registry import Attention
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ TINY_MACS = sum(
 CHANNELS_AND_PIXELS = [(16, 16), (32, 4), (64, 1)]
 
 
-def tiny(attention: str, **arguments: int):
+def tiny(attention: Attention, **arguments: int):
     return complexity(
         architecture("resnet8", attention=attention, num_classes=2, in_channels=1, **arguments), (1, 4, 4)
     )

@@ -117,7 +117,7 @@ def test_numbers_that_no_network_has_are_refused_by_name(field, value):
 
 @pytest.mark.parametrize("value", [0, 1, 5, "7", None])
 def test_other_kernels_than_3_and_7_are_refused(value):
-    with pytest.raises(ValueError, match="kernel_size is .*; spatial attention is defined for 3 and 7"):
+    with pytest.raises(ValueError, match=r"kernel_size is .*; spatial attention is defined for 3 and 7"):
         architecture("cbam_resnet8", kernel_size=value)
 
 

@@ -1,7 +1,7 @@
 """SEBlock and SqueezeExcitation against the formulas of their papers.
 
-The images and weights of the exact comparisons are small integers and the images have 16 pixels, so every mean and every
-sum is exact whatever its order, and the results must be equal to the last bit.
+The images and weights of the exact comparisons are small integers and the images have 16 pixels, so every mean and
+every sum is exact whatever its order, and the results must be equal to the last bit.
 """
 
 import pytest

@@ -1,0 +1,128 @@
+"""A checkpoint of a small network in a folder of its own, and the command to run there."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from attn_export.cli import run
+from attn_export.exporter import checkpoint as checkpoints
+from attn_export.exporter.artifacts import Normalization
+from attn_export.models import architecture, create
+
+Finished = subprocess.CompletedProcess[str]
+
+NETWORK = "cbam_resnet8"
+INPUT_SHAPE = (3, 16, 16)
+CLASSES = ("circle", "square", "triangle")
+
+
+@pytest.fixture(autouse=True)
+def plain_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the terminal that the tests are started from asks of rich."""
+    for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "TTY_COMPATIBLE", "PYTHONPATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+@pytest.fixture(scope="session")
+def network() -> torch.nn.Module:
+    return create(NETWORK, num_classes=len(CLASSES), seed=7).requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, network: torch.nn.Module) -> Path:
+    """A file of the project's own format, for images of 3x16x16."""
+    return checkpoints.save(
+        tmp_path_factory.mktemp("checkpoint") / "model.pt",
+        network,
+        architecture(NETWORK, num_classes=len(CLASSES)),
+        input_shape=INPUT_SHAPE,
+        normalization=Normalization(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.1)),
+        class_names=CLASSES,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that the command runs in; it holds the checkpoint as model.pt, and nothing else."""
+    place = tmp_path / "work"
+    place.mkdir()
+    shutil.copy(checkpoint, place / "model.pt")
+    monkeypatch.chdir(place)
+    return place
+
+
+@pytest.fixture
+def attn_export(folder: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
+    """``attn_export("model.pt", "--onnx")`` runs the command in this process."""
+
+    def command(*arguments: str) -> Finished:
+        capfd.readouterr()
+        code = run(arguments)
+        printed = capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, code, printed.out, printed.err)
+
+    return command
+
+
+@pytest.fixture
+def shell(folder: Path) -> Callable[..., Finished]:
+    """The same in a process of its own."""
+
+    def command(*arguments: str) -> Finished:
+        return subprocess.run(
+            [sys.executable, "-m", "attn_export.cli", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+            cwd=folder,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    return command
+
+
+@pytest.fixture
+def contents(folder: Path) -> Callable[[], dict[str, bytes | None]]:
+    """Every file below the folder with its bytes and every folder with None, the hidden ones too."""
+
+    def look() -> dict[str, bytes | None]:
+        return {
+            str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
+        }
+
+    return look
+
+
+@pytest.fixture
+def refused(
+    attn_export: Callable[..., Finished], contents: Callable[[], dict[str, bytes | None]]
+) -> Callable[..., Finished]:
+    """``refused(code, "model.pt", "--onnx", says=[...])`` runs what has to fail, and fail well.
+
+    The message is one sentence on standard error that names what it is about, a hint says what to do, there is no
+    traceback and no result, and the folder is as it was.
+    """
+
+    def command(code: int, *arguments: str, says: list[str], hint: str = "") -> Finished:
+        before = contents()
+        done = attn_export(*arguments)
+        assert done.returncode == code, done.stderr
+        message, _, advice = done.stderr.partition("error: ")[2].partition("\n  → ")
+        for words in says:
+            assert words in message
+        assert advice.strip(), f"a hint is missing: {done.stderr}"
+        assert hint in advice
+        assert "Traceback" not in done.stderr
+        assert done.stdout == ""
+        assert contents() == before, "nothing may be written or lost"
+        return done
+
+    return command

@@ -1,0 +1,775 @@
+"""Everything that can go wrong, as the user meets it: the exit code, the words, and a folder that is as it was.
+
+What every refusal has in common is checked by the fixture `refused`.
+"""
+
+import builtins
+import errno
+import json
+import os
+import pickle
+import pty
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+import pytest
+import torch
+
+from attn_export.exporter import workflow
+from attn_export.exporter.cleanup import pipeline
+from attn_export.exporter.progress import Silent
+from attn_export.models import create
+
+Finished = subprocess.CompletedProcess[str]
+Command = Callable[..., Finished]
+Contents = Callable[[], dict[str, bytes | None]]
+
+QUICK = ["--onnx", "--no-bench"]
+
+
+# 3: the input.
+
+
+def test_a_missing_file_is_named(refused: Command) -> None:
+    refused(3, "weights/nothing.pt", *QUICK, says=["weights/nothing.pt", "does not exist"])
+
+
+def test_a_directory_is_no_checkpoint(refused: Command, folder: Path) -> None:
+    (folder / "run").mkdir()
+    refused(3, "run", *QUICK, says=["run", "directory"])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"# a text file\nwith several lines\n", "is not a PyTorch checkpoint"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 335506\n", "is not a PyTorch checkpoint"),
+        (b"\x08\x0a\x12\x07pytorch" + bytes(99), "is not a PyTorch checkpoint"),
+    ],
+    ids=["empty", "text", "git lfs pointer", "onnx"],
+)
+def test_what_is_no_checkpoint_is_refused(refused: Command, folder: Path, content: bytes, words: str) -> None:
+    (folder / "broken.pt").write_bytes(content)
+    refused(3, "broken.pt", *QUICK, says=["broken.pt", words])
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
+def test_a_truncated_file_is_damaged(refused: Command, folder: Path, share: float) -> None:
+    whole = (folder / "model.pt").read_bytes()
+    (folder / "cut.pt").write_bytes(whole[: int(len(whole) * share)])
+    refused(3, "cut.pt", *QUICK, says=["cut.pt", "truncated or damaged"], hint="Copy it again")
+
+
+class Attack:
+    def __reduce__(self) -> Any:
+        return os.system, ("touch pwned",)
+
+
+@pytest.mark.parametrize("place", ["alone", "beside the weights"])
+def test_a_hostile_file_runs_nothing(refused: Command, folder: Path, network: torch.nn.Module, place: str) -> None:
+    content: Any = Attack() if place == "alone" else {"state_dict": network.state_dict(), "extra": Attack()}
+    torch.save(content, folder / "hostile.pt")
+    refused(3, "hostile.pt", *QUICK, "--arch", "cbam_resnet8", says=["hostile.pt", "system", "Nothing was run"])
+    assert not (folder / "pwned").exists()
+
+
+def test_a_hostile_plain_pickle_runs_nothing(refused: Command, folder: Path) -> None:
+    (folder / "hostile.pt").write_bytes(pickle.dumps(Attack()))
+    refused(3, "hostile.pt", *QUICK, says=["hostile.pt", "system", "Nothing was run"])
+    assert not (folder / "pwned").exists()
+
+
+def test_weights_of_another_architecture_are_named_and_the_right_one_suggested(refused: Command, folder: Path) -> None:
+    torch.save(create("se_resnet8").state_dict(), folder / "other.pt")
+    done = refused(
+        3,
+        "other.pt",
+        *QUICK,
+        "--arch",
+        "cbam_resnet8",
+        says=["don't fit cbam_resnet8", "missing", "unexpected"],
+        hint="--arch se_resnet8",
+    )
+    assert "attention" in done.stderr, "tensors are named"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_weight_that_is_no_number_is_named(
+    refused: Command, folder: Path, network: torch.nn.Module, value: float
+) -> None:
+    weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    weights["layer2.0.conv1.weight"][0, 0, 0, 0] = value
+    torch.save(weights, folder / "diverged.pt")
+    done = refused(3, "diverged.pt", *QUICK, "--arch", "cbam_resnet8", says=["diverged.pt", "layer2.0.conv1.weight"])
+    assert "layer1" not in done.stderr, "only what is wrong"
+
+
+def test_bare_weights_without_architecture_get_the_nearest_suggested(
+    refused: Command, folder: Path, network: torch.nn.Module
+) -> None:
+    torch.save(network.state_dict(), folder / "bare.pt")
+    refused(3, "bare.pt", *QUICK, says=["bare.pt", "of which network"], hint="--arch cbam_resnet8")
+
+
+def test_bare_weights_of_somebody_elses_network_get_no_wrong_suggestion(refused: Command, folder: Path) -> None:
+    torch.save({"encoder.weight": torch.ones(3, 3), "decoder.bias": torch.ones(3)}, folder / "bare.pt")
+    done = refused(3, "bare.pt", *QUICK, says=["bare.pt", "of which network"])
+    assert "--arch" not in done.stderr
+
+
+def test_an_empty_dictionary_holds_no_weights(refused: Command, folder: Path) -> None:
+    torch.save({}, folder / "bare.pt")
+    refused(3, "bare.pt", *QUICK, says=["bare.pt"])
+
+
+# 2: the command line.
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "3x16x16",
+        "16",
+        "1x3x16x16x1",
+        "0x3x16x16",
+        "1x3x0x16",
+        "-1x3x16x16",
+        "1,3,16,16",
+        "1x3x16xW",
+        "1x3x16.5x16",
+        "1 x 3 x 16 x 16",
+        "",
+        "batchx3x16x16",
+        "1x3x16x99999999999",
+    ],
+)
+def test_an_input_that_is_no_shape_is_refused_with_an_example(refused: Command, text: str) -> None:
+    refused(2, "model.pt", *QUICK, f"--input={text}", says=["--input", text], hint="1x3x224x224")
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_an_input_with_the_wrong_channels_is_refused(refused: Command, channels: int) -> None:
+    refused(
+        2, "model.pt", *QUICK, "--input", f"1x{channels}x16x16", says=[f"{channels} channel", "takes 3"], hint="1x3x"
+    )
+
+
+@pytest.mark.parametrize("name", ["cbam_resnet9", "cbam-resnet8"])
+def test_an_unknown_architecture_gets_the_nearest_suggested(
+    refused: Command, folder: Path, network: torch.nn.Module, name: str
+) -> None:
+    torch.save(network.state_dict(), folder / "bare.pt")
+    refused(2, "bare.pt", *QUICK, "--arch", name, says=[name, "cbam_resnet8"], hint="models")
+
+
+def test_an_architecture_that_contradicts_the_file_is_refused(refused: Command) -> None:
+    refused(2, "model.pt", *QUICK, "--arch", "se_resnet8", says=["model.pt", "cbam_resnet8", "se_resnet8"])
+
+
+@pytest.mark.parametrize("value", ["tensorflow", "eager,onnx", "eager,Onnxruntime"])
+def test_an_unknown_runtime_gets_the_known_ones_listed(refused: Command, value: str) -> None:
+    unknown = value.split(",")[-1]
+    refused(2, "model.pt", "--onnx", "--runtimes", value, says=[repr(unknown)], hint="eager, compile, onnxruntime")
+
+
+def test_an_unknown_runtime_is_refused_even_where_nothing_is_timed(refused: Command) -> None:
+    refused(2, "model.pt", *QUICK, "--runtimes", "tensorflow", says=["tensorflow"])
+
+
+@pytest.mark.parametrize("value", ["depth", "batch,depth", "N", "Batch"])
+def test_an_unknown_axis_gets_the_known_ones_listed(refused: Command, value: str) -> None:
+    refused(2, "model.pt", *QUICK, "--dynamic", value, says=[value.split(",")[-1]], hint="batch, height, width")
+
+
+def test_static_and_dynamic_contradict_each_other(refused: Command) -> None:
+    refused(2, "model.pt", *QUICK, "--static", "--dynamic", "batch", says=["--static", "--dynamic"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--onxx"], ["--onxx"]),
+        (["--onnx", "--threads", "0"], ["--threads"]),
+        (["--onnx", "--threads", "two"], ["--threads", "two"]),
+        (["--onnx", "--threads"], ["--threads"]),
+        (["--onnx", "--opset", "latest"], ["--opset"]),
+        (["--onnx", "another.pt"], ["another.pt"]),
+        (["--onnx=yes"], ["--onnx"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_an_option_that_makes_no_sense_is_named(refused: Command, arguments: list[str], words: list[str]) -> None:
+    refused(2, "model.pt", *arguments, says=words, hint="--help")
+
+
+def test_a_misspelt_option_gets_the_right_one_suggested(refused: Command) -> None:
+    refused(2, "model.pt", "--onxx", says=["--onxx", "--onnx"])
+
+
+@pytest.mark.parametrize("arguments", [["model.pt"], ["export", "model.pt"], ["model.pt", "--no-bench"]], ids=" ".join)
+def test_asking_for_nothing_says_what_can_be_asked(refused: Command, arguments: list[str]) -> None:
+    refused(2, *arguments, says=["nothing was asked"], hint="attn-export model.pt --onnx")
+
+
+@pytest.mark.parametrize("arguments", [["--onnx"], ["export", "--onnx"]], ids=" ".join)
+def test_no_checkpoint_at_all_is_said(refused: Command, arguments: list[str]) -> None:
+    refused(2, *arguments, says=["checkpoint"])
+
+
+@pytest.mark.parametrize("arguments", [["modles"], ["modles", "--json"], ["modles", "--onnx"]], ids=" ".join)
+def test_a_misspelt_command_gets_the_right_one_suggested(attn_export: Command, arguments: list[str]) -> None:
+    done = attn_export(*arguments)
+    assert done.returncode == 2
+    assert "modles" in done.stderr
+    assert "attn-export models" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["creat", "resnet8", "-o", "x.pt"], ["craete", "resnet8"]], ids=" ".join)
+def test_a_misspelt_command_with_its_own_arguments_gets_the_right_one_suggested(
+    attn_export: Command, arguments: list[str]
+) -> None:
+    done = attn_export(*arguments)
+    assert done.returncode == 2
+    assert "attn-export create" in done.stderr
+
+
+@pytest.mark.parametrize("word", ["modle.pt", "model.pth", "Model.pt"])
+@pytest.mark.parametrize("arguments", [[], ["--onnx"]], ids=["nothing asked", "--onnx"])
+def test_a_misspelt_file_gets_the_one_beside_it_suggested(refused: Command, word: str, arguments: list[str]) -> None:
+    refused(2, word, *arguments, says=[word], hint="model.pt")
+
+
+def test_a_misspelt_file_in_another_folder_gets_the_one_there_suggested(refused: Command, folder: Path) -> None:
+    (folder / "runs").mkdir()
+    (folder / "model.pt").rename(folder / "runs" / "weights.pt")
+    refused(2, "runs/wieghts.pt", "--onnx", says=["runs/wieghts.pt"], hint="runs/weights.pt")
+
+
+def test_a_whole_module_without_its_input_shape_is_refused(
+    refused: Command, folder: Path, network: torch.nn.Module
+) -> None:
+    torch.save(network, folder / "whole.pt")
+    refused(2, "whole.pt", *QUICK, "--trust", says=["whole.pt", "input shape"], hint="--input")
+
+
+# 4: capture.
+
+
+@pytest.mark.parametrize("opset", [1, 17, 99])
+def test_an_opset_that_the_exporter_does_not_write_is_refused(refused: Command, opset: int) -> None:
+    refused(4, "model.pt", *QUICK, "--opset", str(opset), says=[f"opset {opset}"], hint="18 to 23")
+
+
+class Branches(torch.nn.Module):
+    """Which way it goes depends on the values, and a graph has one way only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        return x * 2 if x.sum() > 0 else x
+
+
+class FullPool(torch.nn.Module):
+    """Squeezes with a pool of its input's size, which another input hasn't."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3, padding=1)
+        self.squeeze = torch.nn.AvgPool2d(16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        return (x * torch.sigmoid(self.squeeze(x))).flatten(1)
+
+
+class HasInner(torch.nn.Module):
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.inner(x)
+        return result
+
+
+def pickled(module: torch.nn.Module, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save the whole module; its classes are importable under a name that pickles find."""
+    monkeypatch.setitem(sys.modules, "users_training_code", sys.modules[__name__])
+    for part in module.modules():
+        if type(part).__module__ == __name__:
+            monkeypatch.setattr(type(part), "__module__", "users_training_code")
+    torch.save(module, path)
+
+
+def test_a_module_that_can_not_be_captured_is_named(
+    refused: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pickled(HasInner(Branches()), folder / "whole.pt", monkeypatch)
+    refused(4, "whole.pt", *QUICK, "--trust", "--input", "1x3x16x16", says=["inner"])
+
+
+def test_a_pool_of_the_inputs_size_forbids_open_sizes_and_is_named(
+    refused: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pickled(HasInner(FullPool()), folder / "whole.pt", monkeypatch)
+    refused(
+        4,
+        "whole.pt",
+        *QUICK,
+        "--trust",
+        "--input",
+        "1x3x16x16",
+        "--dynamic",
+        "batch,height,width",
+        says=["inner.squeeze", "pool"],
+        hint="--dynamic batch",
+    )
+
+
+def test_the_same_pool_does_no_harm_at_a_fixed_size(
+    attn_export: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pickled(HasInner(FullPool()), folder / "whole.pt", monkeypatch)
+    done = attn_export("whole.pt", *QUICK, "--trust", "--input", "1x3x16x16")
+    assert done.returncode == 0, done.stderr
+
+
+# 5: a runtime.
+
+
+def absent(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """Let the import of a module fail as if it weren't installed."""
+    for name in [n for n in sys.modules if n == missing or n.startswith(f"{missing}.")]:
+        monkeypatch.delitem(sys.modules, name)
+    real = builtins.__import__
+
+    def without(name: str, *others: Any) -> Any:
+        if name.partition(".")[0] == missing:
+            raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+        return real(name, *others)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+
+
+@pytest.mark.parametrize("arguments", [["--no-bench"], ["--threads", "1"]], ids=" ".join)
+def test_a_runtime_that_is_not_there_is_named(
+    refused: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    absent(monkeypatch, "onnxruntime")
+    refused(5, "model.pt", "--onnx", *arguments, says=["onnxruntime"], hint="install")
+
+
+def test_a_runtime_that_can_not_run_the_file_is_named(refused: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : no kernel for Conv(22)\nand much more")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    done = refused(5, "model.pt", *QUICK, says=["onnxruntime", "no kernel for Conv(22)"])
+    assert "and much more" not in done.stderr
+
+
+# 6: the output.
+
+
+@pytest.mark.parametrize("place", ["/proc/attn-export/out", "taken", "taken/deeper"])
+def test_a_folder_that_can_not_be_written_is_named_before_any_work_is_done(
+    refused: Command, folder: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (folder / "taken").write_text("a file, where a folder should be")
+    monkeypatch.setattr(workflow, "make_onnx", lambda *_: pytest.fail("work was done for nothing"))
+    refused(6, "model.pt", *QUICK, "--out", place, says=[place, "can't be written"], hint="--out")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_named(refused: Command, folder: Path) -> None:
+    (folder / "locked").mkdir(mode=0o500)
+    refused(6, "model.pt", *QUICK, "--out", "locked", says=["locked", "Permission denied"], hint="--out")
+
+
+def test_a_folder_in_the_place_of_a_result_is_named(refused: Command, folder: Path) -> None:
+    (folder / "model.onnx").mkdir()
+    refused(6, "model.pt", *QUICK, says=["model.onnx", "can't be written"])
+
+
+def full(*_: Any, **__: Any) -> Any:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("call", ["write_text", "replace"])
+def test_a_disk_that_fills_up_at_the_very_end_is_no_defect(
+    refused: Command, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """The graph is written and proven; the report, or the rename, no longer fits."""
+    monkeypatch.setattr(Path, call, full)
+    refused(6, "model.pt", *QUICK, says=["No space left on device"], hint="room")
+
+
+def test_a_disk_that_fills_up_keeps_the_results_of_last_time(
+    attn_export: Command, refused: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "model.onnx").write_text("of last time")
+    (folder / "model.report.json").write_text("of last time")
+    monkeypatch.setattr(os, "fsync", full)
+    refused(6, "model.pt", *QUICK, says=["model.onnx", "No space left on device"], hint="room")
+
+
+@pytest.mark.parametrize("kib", [64, 300])
+def test_a_file_that_may_not_grow_any_further_is_an_output_that_can_not_be_written(
+    folder: Path, contents: Contents, kib: int
+) -> None:
+    before = contents()
+    done = subprocess.run(
+        [sys.executable, "-m", "attn_export.cli", "model.pt", *QUICK],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (kib * 1024, kib * 1024)),
+    )
+    assert done.returncode == 6, done.stderr
+    assert "can't be written: File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert contents() == before
+
+
+@pytest.mark.parametrize("kib", [200, 500], ids=["while the graph is written", "while it is proven"])
+def test_a_full_disk_is_an_output_that_can_not_be_written(
+    folder: Path, tmp_path: Path, contents: Contents, kib: int
+) -> None:
+    """A file system so small that it is full in the middle, of its own for the process and gone with it."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = f"mount -t tmpfs -o size={kib}k none '{disk}'"
+    if not shutil.which("unshare") or subprocess.run(["unshare", "-m", "sh", "-c", mount], check=False).returncode:
+        pytest.skip("a file system can't be mounted here: no root, or no unshare")
+    before = contents()
+    run = f"{sys.executable} -m attn_export.cli model.pt {' '.join(QUICK)} --out '{disk}'"
+    script = f"{mount} && {{ {run}; echo exit code $?; ls -A '{disk}'; }}"
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script], cwd=folder, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.stdout == "exit code 6\n", done.stdout + done.stderr
+    assert "can't be written: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert contents() == before
+
+
+def test_memory_that_runs_out_is_said(refused: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy(*_: Any, **__: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(workflow, "make_onnx", greedy)
+    refused(6, "model.pt", *QUICK, says=["memory"], hint="smaller")
+
+
+def test_torchs_own_way_to_run_out_of_memory_is_said_too(refused: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy(*_: Any, **__: Any) -> Any:
+        torch.empty(2**50)  # more than any address space has
+
+    monkeypatch.setattr(workflow, "make_onnx", greedy)
+    refused(6, "model.pt", *QUICK, says=["memory"])
+
+
+# 130: interrupted.
+
+STAGES = [
+    "Reading the checkpoint",
+    "Capturing with PyTorch's exporter",
+    "Cleaning the graph",
+    "Computing the reference in float64",
+    "Comparing ONNX Runtime with the reference",
+    "Opening eager",
+    "Opening onnxruntime",
+    "Timing, in turns",
+]
+
+
+class Interrupting(Silent):
+    """A listener during whose stage of a certain title Ctrl-C is pressed."""
+
+    def __init__(self, title: str, *, at_the_end: bool) -> None:
+        self.title, self.at_the_end = title, at_the_end
+        self.stages: list[str] = []
+
+    @contextmanager
+    def stage(self, title: str) -> Iterator[Callable[[float], None]]:
+        self.stages.append(title)
+        if title == self.title and not self.at_the_end:
+            raise KeyboardInterrupt
+        yield lambda _: None
+        if title == self.title:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("title", "at_the_end"), [(title, False) for title in STAGES] + [(STAGES[0], True), (STAGES[4], True)]
+)
+def test_an_interrupt_leaves_nothing_behind_whenever_it_comes(
+    attn_export: Command, contents: Contents, monkeypatch: pytest.MonkeyPatch, title: str, at_the_end: bool
+) -> None:
+    listening = Interrupting(title, at_the_end=at_the_end)
+
+    @contextmanager
+    def listener(quiet: bool) -> Iterator[Interrupting]:
+        yield listening
+
+    monkeypatch.setattr("attn_export.cli.listener", listener)
+    if title.startswith("Timing"):
+        monkeypatch.setattr(workflow, "measure", lambda *_: [])
+    before, threads = contents(), torch.get_num_threads()
+    done = attn_export("model.pt", "--onnx", "--threads", "1")
+    assert listening.stages[-1] == title
+    assert done.returncode == 130
+    assert "interrupted" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert contents() == before
+    assert torch.get_num_threads() == threads
+
+
+def interrupted_in_a_terminal(arguments: list[str], folder: Path, until: str) -> tuple[int, str, str]:
+    """Run the command with standard error on a terminal, and interrupt it when the words appear there.
+
+    Returns:
+        The exit code, standard output, and what stood on the terminal.
+    """
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "attn_export.cli", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120", "OMP_NUM_THREADS": "1"},
+    )
+    os.close(theirs)
+    seen, sent = "", False
+    deadline = time.monotonic() + 120
+    try:
+        while time.monotonic() < deadline:
+            try:
+                piece = os.read(ours, 4096)
+            except OSError:  # the other side is closed: Linux's way to say that this is the end
+                break
+            if not piece:
+                break
+            seen += piece.decode(errors="replace")
+            if not sent and until in seen:
+                process.send_signal(signal.SIGINT)
+                sent = True
+        printed, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        os.close(ours)
+    assert sent, f"{until!r} never appeared: {seen[-2000:]}"
+    return process.returncode, printed, seen
+
+
+@pytest.mark.parametrize("title", ["Reading the checkpoint", "Capturing with PyTorch's exporter", "Timing, in turns"])
+def test_ctrl_c_in_a_terminal_leaves_nothing_behind(folder: Path, contents: Contents, title: str) -> None:
+    before = contents()
+    code, printed, seen = interrupted_in_a_terminal(["model.pt", "--onnx", "--threads", "1"], folder, title)
+    assert code == 130
+    assert "interrupted" in seen
+    assert "Traceback" not in seen
+    assert printed == ""
+    assert contents() == before
+
+
+# 70: our own mistakes.
+
+
+def broken(*_: Any, **__: Any) -> Any:
+    return 1 / 0
+
+
+ROOMS = {
+    "checkpoint": "attn_export.exporter.checkpoint.load",
+    "capture": "attn_export.exporter.capture.capture",
+    "cleanup": "attn_export.exporter.cleanup.clean",
+    "validation": "attn_export.exporter.validation.validate.validate",
+    "report": "attn_export.exporter.workflow.record",
+    "terminal": "attn_export.exporter.report.terminal.export_tables",
+}
+
+
+@pytest.mark.parametrize("room", [name for name in ROOMS if name != "terminal"])
+def test_a_defect_is_70_and_asks_for_a_report(refused: Command, monkeypatch: pytest.MonkeyPatch, room: str) -> None:
+    monkeypatch.setattr(ROOMS[room], broken)
+    refused(70, "model.pt", *QUICK, says=["ZeroDivisionError"], hint="report")
+
+
+def test_a_defect_of_the_printer_is_70_too(attn_export: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ROOMS["terminal"], broken)
+    done = attn_export("model.pt", *QUICK)
+    assert done.returncode == 70
+    assert "Traceback" not in done.stderr
+
+
+DEFECTIVE = """
+import sys
+import attn_export.exporter.checkpoint as room
+from attn_export import cli
+room.load = lambda *_, **__: 1 / 0
+sys.argv = ["attn-export", *sys.argv[1:]]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("flag", [["--debug"], []], ids=["--debug", "plain"])
+def test_debug_shows_the_traceback_of_a_defect_and_the_code_stays_70(folder: Path, flag: list[str]) -> None:
+    """Never 1, which is a verdict, and is what Python itself exits with."""
+    done = subprocess.run(
+        [sys.executable, "-c", DEFECTIVE, "model.pt", *QUICK, *flag],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 70, done.stderr
+    assert ("Traceback" in done.stderr) == bool(flag)
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_debug_shows_the_traceback_of_an_error_of_the_users_too(attn_export: Command, folder: Path) -> None:
+    (folder / "broken.pt").touch()
+    done = attn_export("broken.pt", *QUICK, "--debug")
+    assert done.returncode == 3
+    assert "error: broken.pt is empty" in done.stderr
+    assert "Traceback" in done.stderr
+
+
+def test_a_reader_who_goes_away_is_no_defect(folder: Path) -> None:
+    """``attn-export ... | head -1``."""
+    done = subprocess.run(
+        f"{sys.executable} -m attn_export.cli create resnet8 --json -o made.pt | true; exit ${{PIPESTATUS[0]}}",
+        shell=True,
+        executable="/bin/bash",
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert "Traceback" not in done.stderr
+    assert "defect" not in done.stderr
+    assert done.returncode != 70
+
+
+# 1: a verdict.
+
+
+def scaling(wanted: Callable[[str, Any], bool], factor: float) -> Callable[[ir.Model], None]:
+    """A cleanup step that computes one weight wrong."""
+
+    def step(model: ir.Model) -> None:
+        for name, value in model.graph.initializers.items():
+            if value.const_value is not None and wanted(name, value.const_value.numpy()):
+                value.const_value = ir.tensor(value.const_value.numpy() * factor, name=name)
+                return
+        pytest.fail("there is no such weight")
+
+    return step
+
+
+def with_faulty_cleanup(monkeypatch: pytest.MonkeyPatch) -> None:
+    fault = ("scale a weight", scaling(lambda _, array: array.ndim == 4 and array.shape[-1] == 3, 1.01))
+    monkeypatch.setattr(pipeline, "PIPELINE", (*pipeline.PIPELINE, fault))
+
+
+def test_a_file_that_computes_something_else_is_not_written(
+    refused: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_faulty_cleanup(monkeypatch)
+    done = refused(1, "model.pt", "--onnx", says=["doesn't compute what PyTorch computes", "layer1.0"])
+    numbers = re.findall(r"\d\.\de-\d\d", done.stderr)
+    assert len(numbers) == 2, "the error and the yardstick"
+    assert float(numbers[0]) > 8 * float(numbers[1])
+    assert not (folder / "model.onnx").exists()
+
+
+def test_a_file_that_computes_something_else_does_not_replace_a_good_one(
+    refused: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "model.onnx").write_text("of last time")
+    with_faulty_cleanup(monkeypatch)
+    refused(1, "model.pt", *QUICK, says=["doesn't compute"])
+    assert (folder / "model.onnx").read_text() == "of last time"
+
+
+def test_a_cleanup_step_that_fails_is_named(refused: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "PIPELINE", (*pipeline.PIPELINE, ("turn it inside out", broken)))
+    refused(4, "model.pt", *QUICK, says=["turn it inside out"], hint="report")
+
+
+# With --json.
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments", "words"),
+    [
+        (2, ["model.pt", "--json"], "nothing was asked"),
+        (2, ["--json", "model.pt", "--onnx", "--input", "large"], "large"),
+        (2, ["model.pt", "--onnx", "--json", "--frobnicate"], "--frobnicate"),
+        (2, ["create", "--json"], "name"),
+        (2, ["create", "rsnet8", "-o", "made.pt", "--json"], "rsnet8"),
+        (3, ["missing.bin", "--onnx", "--json"], "missing.bin"),
+        (6, ["model.pt", "--onnx", "--json", "--out", "/proc/attn-export"], "/proc/attn-export"),
+    ],
+)
+def test_with_json_an_error_is_one_document_too(
+    attn_export: Command, contents: Contents, code: int, arguments: list[str], words: str
+) -> None:
+    before = contents()
+    done = attn_export(*arguments)
+    assert done.returncode == code
+    document = json.loads(done.stdout)
+    assert document["schema_version"] == 1
+    assert document["error"]["exit_code"] == code
+    assert words in document["error"]["message"]
+    assert document["error"]["hint"]
+    assert "error: " in done.stderr, "people read it there all the same"
+    assert contents() == before
+
+
+def test_with_json_a_defect_and_a_disagreement_are_documents_too(
+    attn_export: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_faulty_cleanup(monkeypatch)
+    done = attn_export("model.pt", *QUICK, "--json")
+    assert (done.returncode, json.loads(done.stdout)["error"]["exit_code"]) == (1, 1)
+    monkeypatch.setattr(ROOMS["checkpoint"], broken)
+    done = attn_export("model.pt", *QUICK, "--json")
+    assert (done.returncode, json.loads(done.stdout)["error"]["exit_code"]) == (70, 70)
+
+
+def test_with_json_an_interrupt_is_one_document(attn_export: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ROOMS["checkpoint"], interrupt)
+    done = attn_export("model.pt", *QUICK, "--json")
+    assert (done.returncode, json.loads(done.stdout)["error"]["exit_code"]) == (130, 130)
+
+
+def test_brackets_in_a_name_are_not_taken_for_markup(refused: Command) -> None:
+    refused(3, "runs[bold]/[red]x[/].bin", *QUICK, says=["runs[bold]/[red]x[/].bin"])

@@ -1,0 +1,133 @@
+"""What somebody sees who has only just installed it."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+
+import pytest
+
+from attn_export.cli import command_names
+
+Finished = subprocess.CompletedProcess[str]
+Command = Callable[..., Finished]
+
+HEAVY = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "numpy", "tensorrt", "tensorrt_rtx")
+MAIN_OPTIONS = ("--onnx", "--arch", "--input", "--dynamic", "--static", "--opset", "--out", "--runtimes", "--threads")
+
+
+def options_of(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_shows_the_main_commands_options_first_and_then_the_commands(attn_export: Command, flag: str) -> None:
+    done = attn_export(flag)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    options, commands, rest = done.stdout.partition("Commands")
+    assert commands
+    for option in MAIN_OPTIONS:
+        assert option in options
+    for name in command_names():
+        assert re.search(rf"^ *{name}  +\w", rest, re.MULTILINE), name
+    assert "attn-export model.pt --onnx" in options, "an example to copy"
+
+
+def test_nothing_said_shows_the_help(attn_export: Command) -> None:
+    assert attn_export().stdout == attn_export("--help").stdout
+    assert attn_export().returncode == 0
+
+
+@pytest.mark.parametrize("command", command_names())
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_every_command_has_help_and_the_flags_that_all_have(attn_export: Command, command: str, flag: str) -> None:
+    done = attn_export(command, flag)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert f"attn-export {command}" in done.stdout
+    assert {"--json", "--quiet", "--debug", "--help"} <= options_of(done.stdout)
+
+
+@pytest.mark.parametrize("command", command_names())
+def test_no_option_is_without_its_explanation(attn_export: Command, command: str) -> None:
+    for line in attn_export(command, "--help").stdout.splitlines():
+        if match := re.match(r"│ [* ]+(--[a-z-]+)(.*)│$", line):
+            kinds = r"(--[a-z-]+|-[a-z]\b|<[^>]*>|[A-Z]{2,}|\[[^]]*\]|\s)"
+            assert re.sub(kinds, "", match[2]), f"{command} {match[1]} has no words beside it"
+
+
+def test_an_option_has_one_meaning_in_all_commands(attn_export: Command) -> None:
+    """Shared flags are described in the same words."""
+    for flag in ("--json", "--quiet", "--debug"):
+        told = set()
+        for command in command_names():
+            words = " ".join(re.sub(r"[│╭╮╰╯─]", " ", attn_export(command, "--help").stdout).split())
+            told.add(words.split(f"{flag} ")[-1].split(" --")[0])
+        assert len(told) == 1, told
+
+
+@pytest.mark.parametrize("arguments", [["--json", "--help"], ["--quiet", "-h"], ["--debug", "--version"]], ids=" ".join)
+def test_a_flag_of_every_command_before_help_and_version_does_no_harm(
+    attn_export: Command, arguments: list[str]
+) -> None:
+    done = attn_export(*arguments)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_version_is_the_installed_one(attn_export: Command) -> None:
+    done = attn_export("--version")
+    assert done.returncode == 0
+    assert done.stdout == f"attn-export {version('attn-export')}\n"
+    assert done.stderr == ""
+
+
+def python(code: str) -> Finished:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+
+
+REPORT = f"print(*sorted(set(sys.modules) & set({HEAVY!r})), file=sys.stderr)"
+
+
+@pytest.mark.parametrize(
+    "doing",
+    [
+        "import attn_export.cli",
+        "import attn_export.exporter, attn_export.exporter.errors, attn_export.exporter.artifacts",
+        "import attn_export.exporter.files, attn_export.exporter.environment, attn_export.exporter.progress",
+        "from attn_export.cli import run; run(['--help'])",
+        "from attn_export.cli import run; run(['export', '--help'])",
+        "from attn_export.cli import run; run(['create', '--help'])",
+        "from attn_export.cli import run; run(['--version'])",
+        "from attn_export.cli import run; run(['model.pt', '--onnx', '--input', 'large'])",
+        "from attn_export.cli import run; run(['model.pt', '--onnx', '--dynamic', 'depth'])",
+    ],
+)
+def test_heavy_modules_are_not_imported_for(doing: str) -> None:
+    done = python(f"import sys\n{doing}\n{REPORT}")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == ""
+
+
+BLOCK = f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in {HEAVY!r}:
+            raise ModuleNotFoundError(f'No module named {{name!r}}', name=name)
+sys.meta_path.insert(0, Absent())
+from attn_export.cli import run
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["export", "--help"], ["models", "--help"], ["create", "--help"]])
+def test_help_needs_nothing_of_what_the_work_needs(arguments: list[str]) -> None:
+    done = python(f"{BLOCK}\nsys.exit(run({arguments!r}))")
+    assert done.returncode == 0, done.stderr
+    assert "--json" in done.stdout
+    assert done.stderr == ""
+
+
+def test_the_block_of_these_tests_does_block() -> None:
+    assert "No module named 'torch'" in python(f"{BLOCK}\nimport torch").stderr

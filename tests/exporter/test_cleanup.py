@@ -1,0 +1,177 @@
+"""The same function in fewer nodes: every step is named, counted and changes nothing that can be measured."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+
+from attn_export.exporter.artifacts import Graph
+from attn_export.exporter.capture import MODULE_KEY
+from attn_export.exporter.cleanup import clean, pipeline
+from attn_export.exporter.errors import CleanupError
+from attn_export.exporter.gates import gates_of
+
+ATTENDED = ("toy", "se_resnet8", "cbam_resnet8")
+
+
+def operators(graph: Graph) -> Counter[str]:
+    return Counter(node.op_type for node in graph.model.graph.all_nodes())
+
+
+def serialized(graph: Graph) -> bytes:
+    return ir.to_proto(graph.model).SerializeToString(deterministic=True)
+
+
+def run(graph: Graph, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """In ONNX Runtime, as it is: none of its own optimizations."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        ir.to_proto(graph.model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    (output,) = session.run(None, {"input": images})
+    return np.asarray(output)
+
+
+@pytest.mark.parametrize(("name", "most"), [("se_resnet8", 46), ("cbam_resnet8", 73)])
+def test_a_third_of_the_nodes_is_left(captured: Callable[[str], Graph], name: str, most: int) -> None:
+    before = len(captured(name).model.graph)
+    assert len(clean(captured(name)).model.graph) <= most < before / 3
+
+
+@pytest.mark.parametrize("name", ATTENDED)
+def test_batch_norm_and_what_computes_constants_are_gone(captured: Callable[[str], Graph], name: str) -> None:
+    assert operators(captured(name))["BatchNormalization"] > 0
+    left = operators(clean(captured(name)))
+    gone = ("BatchNormalization", "Constant", "Identity", "Shape", "Cast", "Clip", "Dropout", "Gather", "Slice")
+    assert {name: left[name] for name in gone} == dict.fromkeys(gone, 0)
+
+
+@pytest.mark.parametrize("name", ATTENDED)
+def test_what_attention_computes_is_still_there(captured: Callable[[str], Graph], name: str) -> None:
+    before, after = operators(captured(name)), operators(clean(captured(name)))
+    for kept in ("Sigmoid", "Conv", "Gemm", "ReduceMean", "ReduceMax", "Relu"):
+        assert after[kept] == before[kept], f"cleanup may not add or drop a {kept}"
+
+
+@pytest.mark.parametrize("name", ATTENDED)
+def test_the_clean_graph_computes_the_same(captured: Callable[[str], Graph], name: str) -> None:
+    size = 16 if name == "toy" else 32
+    images = np.random.default_rng(3).standard_normal((3, 3, size, size), dtype=np.float32)
+    before, after = run(captured(name), images), run(clean(captured(name)), images)
+    # Folding BatchNorm into a convolution rounds once elsewhere; nothing else may differ.
+    assert np.linalg.norm(after - before) <= 1e-5 * np.linalg.norm(before)
+    assert np.linalg.norm(before) > 1e-2, "zeros would prove nothing"
+
+
+@pytest.mark.parametrize("name", ATTENDED)
+def test_the_clean_graph_is_valid(captured: Callable[[str], Graph], name: str) -> None:
+    onnx.checker.check_model(ir.to_proto(clean(captured(name)).model), full_check=True)
+
+
+@pytest.mark.parametrize("name", ATTENDED)
+def test_a_second_cleanup_changes_nothing(captured: Callable[[str], Graph], name: str) -> None:
+    once = clean(captured(name))
+    before = serialized(once)
+    twice = clean(once)
+    assert serialized(twice) == before
+    assert {(step.nodes_before, step.nodes_after) for step in twice.steps[len(once.steps) :]} == {
+        (len(twice.model.graph), len(twice.model.graph))
+    }
+
+
+@pytest.mark.parametrize("name", ATTENDED)
+def test_the_signature_and_the_names_at_the_border_stay(captured: Callable[[str], Graph], name: str) -> None:
+    raw = captured(name)
+    done = clean(captured(name))
+    assert (done.signature, done.parent_sha256, done.opset) == (raw.signature, raw.parent_sha256, raw.opset)
+    assert done.model.opset_imports == {"": raw.opset}
+    for side in ("inputs", "outputs"):
+        before, after = getattr(raw.model.graph, side), getattr(done.model.graph, side)
+        assert [(v.name, str(v.shape), v.dtype) for v in after] == [(v.name, str(v.shape), v.dtype) for v in before]
+
+
+def test_gates_and_convolutions_still_know_their_modules(captured: Callable[[str], Graph]) -> None:
+    done = clean(captured("cbam_resnet8"))
+    assert all(gate.module_path for gate in gates_of(done.model))
+    assert all(node.metadata_props.get(MODULE_KEY) for node in done.model.graph if node.op_type in ("Conv", "Gemm"))
+
+
+def test_names_are_unique_and_equal_constants_are_shared(captured: Callable[[str], Graph]) -> None:
+    model = clean(captured("cbam_resnet8")).model
+    names = [value.name for node in model.graph for value in node.outputs] + list(model.graph.initializers)
+    assert len(names) == len(set(names))
+    contents = [
+        (tensor.dtype, tuple(tensor.shape), tensor.tobytes())
+        for value in model.graph.initializers.values()
+        if (tensor := value.const_value) is not None
+    ]
+    assert len(contents) == len(set(contents))
+
+
+def test_every_step_is_recorded_with_honest_counts(captured: Callable[[str], Graph]) -> None:
+    raw = captured("cbam_resnet8")
+    count = len(raw.model.graph)
+    done = clean(raw)
+    assert [step.name for step in done.steps] == [name for name, _ in pipeline.PIPELINE]
+    assert [step.nodes_before for step in done.steps] == [count, *(step.nodes_after for step in done.steps[:-1])]
+    assert done.steps[-1].nodes_after == len(done.model.graph)
+
+
+def test_steps_are_added_to_those_before(captured: Callable[[str], Graph], monkeypatch: pytest.MonkeyPatch) -> None:
+    once = clean(captured("toy"))
+    monkeypatch.setattr(pipeline, "PIPELINE", (("nothing", lambda _: None),))
+    assert [step.name for step in clean(once).steps] == [*(step.name for step in once.steps), "nothing"]
+
+
+def test_step_names_are_unique() -> None:
+    names = [name for name, _ in pipeline.PIPELINE]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("error", [ValueError("odd graph"), AssertionError(), KeyError("x")], ids=repr)
+def test_a_failing_step_is_named(
+    captured: Callable[[str], Graph], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(_: ir.Model) -> None:
+        raise error
+
+    monkeypatch.setattr(pipeline, "PIPELINE", (*pipeline.PIPELINE[:2], ("fold the laundry", fail)))
+    with pytest.raises(CleanupError, match="the cleanup step 'fold the laundry' failed") as caught:
+        clean(captured("toy"))
+    assert caught.value.step == "fold the laundry"
+    assert caught.value.__cause__ is error
+
+
+def test_an_interruption_is_no_failure_of_the_step(
+    captured: Callable[[str], Graph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: ir.Model) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "PIPELINE", (("slow", interrupt),))
+    with pytest.raises(KeyboardInterrupt):
+        clean(captured("toy"))
+
+
+def test_nothing_is_printed(captured: Callable[[str], Graph], capfd: pytest.CaptureFixture[str]) -> None:
+    clean(captured("cbam_resnet8"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_large_constant_is_not_unfolded_into_the_file(captured: Callable[[str], Graph], tmp_path: Path) -> None:
+    """A shape and a fill value are a few bytes; what they expand to may be megabytes."""
+    text = """<ir_version: 10, opset_import: ["" : 20]> g (float[N, 512, 512] x) => (float[N, 512, 512] y)
+        <int64[2] shape = {512, 512}> { ones = ConstantOfShape <value = float[1] {1.0}> (shape)  y = Add(x, ones) }"""
+    model = ir.from_onnx_text(text)
+    source = captured("toy")
+    done = clean(Graph(model=model, signature=source.signature, parent_sha256="", opset=20))
+    assert sum(value.const_value.nbytes for value in done.model.graph.initializers.values() if value.const_value) < 1000
+    assert operators(done) == {"ConstantOfShape": 1, "Add": 1}

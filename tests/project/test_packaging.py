@@ -1,0 +1,201 @@
+"""What is installed is what stands here: every module, under one name, and nothing else.
+
+A subpackage that is forgotten in pyproject.toml works in an editable install and is missing for everybody else.
+"""
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("exporter", "models")
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def modules() -> set[str]:
+    """Every file that is to be installed, as it stands in the installed package."""
+    found = {"attn_export/cli.py"}
+    for folder in FOLDERS:
+        found |= {f"attn_export/{p.relative_to(ROOT).as_posix()}" for p in (ROOT / folder).rglob("*.py")}
+    return found
+
+
+def packages() -> set[str]:
+    return {"attn_export"} | {
+        "attn_export." + init.parent.relative_to(ROOT).as_posix().replace("/", ".")
+        for folder in FOLDERS
+        for init in (ROOT / folder).rglob("__init__.py")
+    }
+
+
+def test_the_list_of_packages_is_what_stands_on_the_disk(project: dict[str, Any]) -> None:
+    listed = project["tool"]["setuptools"]["packages"]
+    assert len(set(listed)) == len(listed)
+    assert set(listed) == packages()
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_folder_with_modules_is_a_package(folder: str) -> None:
+    for module in (ROOT / folder).rglob("*.py"):
+        assert (module.parent / "__init__.py").exists(), module
+
+
+def test_nothing_stands_in_the_root_that_would_be_installed_by_accident() -> None:
+    assert {p.name for p in ROOT.glob("*.py")} == {"cli.py"}
+
+
+def test_the_version_is_one_number(project: dict[str, Any]) -> None:
+    assert version("attn-export") == project["project"]["version"]
+    assert Version(project["project"]["version"])
+
+
+def elsewhere(code: str, folder: Path) -> str:
+    """What the code prints, run where no file of the checkout can be found by luck."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=folder, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_users_own_models_exporter_and_cli_are_not_taken(tmp_path: Path) -> None:
+    code = "import importlib.util as u; print(*[n for n in ('models', 'exporter', 'cli', 'tests') if u.find_spec(n)])"
+    assert elsewhere(code, tmp_path) == "\n"
+
+
+def test_no_module_imports_another_by_a_name_without_the_namespace(tmp_path: Path) -> None:
+    names = [module.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for module in sorted(modules())]
+    code = f"import importlib, sys; [importlib.import_module(n) for n in {names!r}]; print(*sys.modules)"
+    imported = {name.partition(".")[0] for name in elsewhere(code, tmp_path).split()}
+    assert "attn_export" in imported
+    assert not imported & {"models", "exporter", "cli"}
+
+
+def test_the_namespace_has_no_file_of_its_own() -> None:
+    """With an __init__.py in the root, the checkout itself would be the package."""
+    spec = importlib.util.find_spec("attn_export")
+    assert spec is not None
+    assert spec.origin is None
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """Built from a copy, so that an old build folder can't add to it and nothing is left here."""
+    if importlib.util.find_spec("setuptools") is None or importlib.util.find_spec("pip") is None:
+        pytest.skip("setuptools and pip are needed to build a wheel without the network")
+    import setuptools
+
+    if Version(setuptools.__version__) < Version("77"):
+        pytest.skip(f"setuptools 77 is needed, {setuptools.__version__} is here")
+    place = tmp_path_factory.mktemp("wheel")
+    source = place / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "cli.py"):
+        shutil.copy(ROOT / name, source / name)
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q"]
+    done = subprocess.run(
+        [*command, "-w", str(place), str(source)], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    (built,) = place.glob("*.whl")
+    return zipfile.ZipFile(built)
+
+
+def test_the_wheel_holds_every_module_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    inside = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    typed = {f"attn_export/{folder}/py.typed" for folder in FOLDERS}
+    assert inside == modules() | typed
+
+
+def test_the_wheel_installs_the_command_and_the_licence(wheel: zipfile.ZipFile) -> None:
+    (entry_points,) = [n for n in wheel.namelist() if n.endswith("entry_points.txt")]
+    assert "attn-export = attn_export.cli:main" in wheel.read(entry_points).decode()
+    assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
+
+
+def test_what_the_wheel_holds_answers_without_the_checkout(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    """The wheel's files stand before the editable install."""
+    wheel.extractall(tmp_path)
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.meta_path[:] = [f for f in sys.meta_path if "
+        "'editable' not in repr(f).lower()]; import attn_export.cli as c; import json;"
+        "code = c.run(['--help']); print(); print(json.dumps([c.__file__, code]))"
+    )
+    file, exit_code = json.loads(elsewhere(code, tmp_path).splitlines()[-1])
+    assert Path(file).is_relative_to(tmp_path)
+    assert exit_code == 0
+
+
+def test_every_dependency_has_a_floor(project: dict[str, Any]) -> None:
+    for text in project["project"]["dependencies"]:
+        requirement = Requirement(text)
+        assert any(s.operator in (">=", "~=", "==") for s in requirement.specifier), f"{text} takes any version"
+
+
+def test_every_module_that_is_imported_is_a_dependency(project: dict[str, Any]) -> None:
+    """A dependency of a dependency may be gone tomorrow."""
+    declared = {canonicalize_name(Requirement(text).name) for text in project["project"]["dependencies"]}
+    imported = set()
+    for module in modules():
+        text = (ROOT / module.removeprefix("attn_export/")).read_text(encoding="utf-8")
+        imported |= set(re.findall(r"^\s*(?:import|from) (\w+)", text, re.MULTILINE))
+    foreign = {canonicalize_name(name) for name in imported - set(sys.stdlib_module_names) - {"attn_export"}}
+    optional = {"timm", "torchvision", "tensorrt", "tensorrt-rtx"}
+    assert foreign - optional <= declared
+
+
+@pytest.fixture(scope="module")
+def pinned() -> dict[str, str]:
+    path = ROOT / "constraints.txt"
+    lines = [line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    pins = {}
+    for line in filter(None, lines):
+        requirement = Requirement(line)
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==", f"{line} is no pin"
+        assert not requirement.url, f"{line}: constraints name versions, not places"
+        pins[canonicalize_name(requirement.name)] = specifier.version
+    return pins
+
+
+def test_the_constraints_pin_every_dependency(project: dict[str, Any], pinned: dict[str, str]) -> None:
+    extras = project["project"]["optional-dependencies"]
+    tested = [*project["project"]["dependencies"], *extras["dev"], *extras["rtx"], *extras["examples"]]
+    for text in tested:
+        requirement = Requirement(text)
+        if requirement.name == "attn-export":
+            continue
+        pin = pinned.get(canonicalize_name(requirement.name))
+        assert pin is not None, f"{requirement.name} is not pinned"
+        assert requirement.specifier.contains(pin), f"{text} forbids the pinned {pin}"
+
+
+def test_the_constraints_pin_what_has_a_build_without_cuda(pinned: dict[str, str]) -> None:
+    assert pinned["torch"] == "2.13.0"
+    assert pinned["tensorrt-rtx"] == "1.7.1.116"
+
+
+def test_what_is_tested_is_what_is_pinned(pinned: dict[str, str]) -> None:
+    if Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
+        pytest.skip("this environment was not made by `make`")
+    for package in ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "typer", "rich"):
+        assert version(package).partition("+")[0] == pinned[package], package

@@ -53,13 +53,24 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/")
     options = parser.parse_args()
     console = Console(width=120, highlight=False)
-    shown = table("Whole command and bare export", "network", "bare s", "command s", "added / bare", "bare MiB", "command MiB", "memory")
+    shown = table(
+        "Whole command and bare export",
+        "network",
+        "bare s",
+        "command s",
+        "added / bare",
+        "bare MiB",
+        "command MiB",
+        "memory",
+    )
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for network in options.networks.split(","):
             checkpoint = str(Path(folder, f"{network}.pt"))
             program = [sys.executable, "-m", "attn_export.cli"]
-            subprocess.run([*program, "create", network, "-o", checkpoint, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [*program, "create", network, "-o", checkpoint, "--quiet"], check=True, stdout=subprocess.DEVNULL
+            )
             bare = [sys.executable, "-c", BARE, checkpoint, str(Path(folder, "bare.onnx"))]
             whole = [*program, checkpoint, "--onnx", "--no-bench", "--quiet", "--out", folder]
             measured(bare)  # fills the disk cache

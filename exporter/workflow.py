@@ -13,7 +13,7 @@ from attn_export.exporter.environment import usable_cpus, versions
 from attn_export.exporter.errors import DisagreementError, UsageError
 from attn_export.exporter.files import publish, scratch_folder, sha256_of
 from attn_export.exporter.latency import Schedule, Timing, measure
-from attn_export.exporter.memory import give_back
+from attn_export.exporter.memory import give_back, large_blocks_returned
 from attn_export.exporter.progress import Progress, Silent, counted
 from attn_export.exporter.report.record import record
 from attn_export.exporter.report.terminal import number
@@ -172,7 +172,7 @@ def prove(file: OnnxFile, truth: "Reference", settings: Settings, progress: Prog
     """
     from attn_export.exporter.validation.validate import validate
 
-    with progress.stage("Comparing ONNX Runtime with the reference") as advance:
+    with progress.stage("Comparing ONNX Runtime with the reference") as advance, large_blocks_returned():
         verdict = validate(file, truth, settings, counted(advance, 2 * len(truth.batches)))
     if verdict.gates_missed:
         progress.note(f"the gates were not compared: {verdict.gates_missed}; the verdict rests on the outputs")
@@ -188,7 +188,8 @@ def disagreement(first_seen: Any, verdict: Verdict) -> DisagreementError:
     return DisagreementError(
         f"the ONNX file doesn't compute what PyTorch computes: first seen {place} on {first_seen.kind} images, "
         f"error {number(first_seen.error)}, PyTorch's own float32 {number(first_seen.yardstick)}, "
-        f"{first_seen.ratio:.0f} times as large (allowed: {LARGEST_RATIO:.0f}); worst in {worst.tensor}, {worst.ratio:.0f} times",
+        f"{first_seen.ratio:.0f} times as large (allowed: {LARGEST_RATIO:.0f}); worst in {worst.tensor}, "
+        f"{worst.ratio:.0f} times",
         first_seen=first_seen.tensor,
         hint="No file was written. Please report it with the network and the versions (attn-export --version): the "
         "exporter, the cleanup or ONNX Runtime computes it wrong.",

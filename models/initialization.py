@@ -7,6 +7,8 @@ saturates.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
@@ -15,6 +17,8 @@ from torch import nn
 BRANCH_SCALE = 0.25
 # Root mean square of a gate's pre-activation: sigmoid takes it to values between 0.1 and 0.9.
 GATE_SPREAD = 1.0
+# The first layers of the channel gates.
+SQUEEZES = (".fc.0", ".fc1")
 CALIBRATION_IMAGES = 6
 CALIBRATION_SIZE = 96
 
@@ -59,7 +63,7 @@ def last_norms_of_residual_branches(network: nn.Module) -> list[nn.BatchNorm2d]:
     """The BatchNorm that ends each residual branch: the last one of a block, its shortcut's left out."""
     ends = []
     for block in network.modules():
-        if not hasattr(block, "has_shortcut") and not hasattr(block, "downsample"):
+        if not getattr(block, "has_shortcut", hasattr(block, "downsample")):
             continue
         norms = [m for name, m in block.named_modules() if isinstance(m, nn.BatchNorm2d) and "downsample" not in name]
         ends.append(norms[-1])
@@ -76,36 +80,54 @@ def natural_images(channels: int, size: int, draw: torch.Generator) -> torch.Ten
 
 
 def calibrate(network: nn.Module, images: torch.Tensor) -> None:
-    """One forward pass in which every BatchNorm learns its statistics and every gate's last layer its scale."""
-    weighted: list[nn.Conv2d | nn.Linear] = []
+    """One forward pass in which every BatchNorm learns its statistics and every gate's layers their scale and sign."""
+    weighted: list[nn.Module] = []
+    turned: set[nn.Module] = set()
 
     def remember(module: nn.Module, *_: object) -> None:
-        weighted.append(module)  # type: ignore[arg-type]
+        weighted.append(module)
+
+    def turn(module: nn.Module, _: object, output: torch.Tensor) -> torch.Tensor | None:
+        """Make a gate's hidden channels positive on average.
+
+        Of one or two channels, all would often be dead behind the ReLU, and the gate would not depend on its input.
+        """
+        if module in turned:  # CBAM's layers are used twice, and were turned at the first use
+            return None
+        turned.add(module)
+        sign = torch.where(output.transpose(0, 1).flatten(1).mean(1) < 0, -1.0, 1.0)  # one for each hidden channel
+        for tensor in module.parameters(recurse=False):
+            tensor.mul_(sign.view(-1, *[1] * (tensor.dim() - 1)))
+        return output * sign.view(1, -1, *[1] * (output.dim() - 2))
 
     def spread(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        """Scale the layer before a gate's sigmoid."""
         factor = GATE_SPREAD / inputs[0].square().mean().sqrt().clamp_min(1e-6)
-        last = weighted[-1]
-        last.weight.mul_(factor)
-        if last.bias is not None:
-            last.bias.mul_(factor)
+        for tensor in weighted[-1].parameters(recurse=False):
+            tensor.mul_(factor)
         return (inputs[0] * factor,)
 
-    hooks = []
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            hooks.append(module.register_forward_hook(remember))
-        elif isinstance(module, nn.Sigmoid | nn.Hardsigmoid):
-            hooks.append(module.register_forward_pre_hook(spread))
-    try:
-        for norm in norms:
-            norm.train()
-            norm.momentum = 1.0  # the statistics are those of these images, nothing older
+    with ExitStack() as hooks, statistics_learned(network):
+        for name, module in network.named_modules():
+            if name.endswith(SQUEEZES):
+                hooks.callback(module.register_forward_hook(turn).remove)
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                hooks.callback(module.register_forward_hook(remember).remove)
+            elif isinstance(module, nn.Sigmoid | nn.Hardsigmoid):
+                hooks.callback(module.register_forward_pre_hook(spread).remove)
         network(images)
+
+
+@contextmanager
+def statistics_learned(network: nn.Module) -> Iterator[None]:
+    """Inside, every BatchNorm's statistics are those of the batch at hand, and nothing older."""
+    norms = [(m, m.training, m.momentum) for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    try:
+        for norm, _, _ in norms:
+            norm.train()
+            norm.momentum = 1.0
+        yield
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.eval()
+        for norm, training, momentum in norms:
+            norm.train(training)
             norm.momentum = momentum
-        for hook in hooks:
-            hook.remove()

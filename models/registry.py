@@ -20,6 +20,8 @@ from attn_export.models.backbones.resnet import AttentionFactory, BasicBlock, Bo
 from attn_export.models.initialization import initialize
 
 Attention = Literal["none", "se", "cbam"]
+# Far above any real layer, far below what overflows a tensor's size.
+LARGEST_WIDTH = 2**24
 ATTENTIONS: tuple[Attention, ...] = ("none", "se", "cbam")
 
 BackboneBuilder = Callable[[AttentionFactory, int, int], nn.Module]
@@ -82,9 +84,9 @@ class Architecture:
             raise ValueError(f"unknown attention {self.attention!r}; known are {', '.join(ATTENTIONS)}")
         for field in ("num_classes", "in_channels", "reduction"):
             value = getattr(self, field)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{field} is {value!r}; it must be an integer of at least 1")
-        if self.kernel_size not in (3, 7):
+            if type(value) is not int or not 1 <= value <= LARGEST_WIDTH:
+                raise ValueError(f"{field} is {value!r}; it must be an integer from 1 to {LARGEST_WIDTH}")
+        if type(self.kernel_size) is not int or self.kernel_size not in (3, 7):
             raise ValueError(f"kernel_size is {self.kernel_size!r}; spatial attention is defined for 3 and 7")
 
     @property

@@ -3,13 +3,14 @@
 import pickle
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from attn_export.exporter.checkpoint.inert import foreign_globals, hostile, inert_class
-from attn_export.exporter.errors import UnreadableCheckpointError, UntrustedCheckpointError
+from attn_export.exporter.errors import AttnExportError, UnreadableCheckpointError, UntrustedCheckpointError
 
 ZIP_MAGIC = b"PK\x03\x04"
 # First bytes of torch.save's formats before 1.6 (a pickle), and of the tar files before those.
@@ -38,7 +39,8 @@ def read(path: Path, *, trust: bool = False) -> Payload:
     """
     check_readable(path)
     if trust:
-        return Payload(_load(path, weights_only=False))
+        with damage_reported(path):
+            return Payload(_load(path, weights_only=False))
     foreign = foreign_globals(path)
     if attack := hostile(foreign):
         raise UntrustedCheckpointError(
@@ -49,12 +51,34 @@ def read(path: Path, *, trust: bool = False) -> Payload:
     from torch.serialization import safe_globals
 
     try:
-        with safe_globals([(inert_class(name), name) for name in foreign]):
+        with damage_reported(path), safe_globals([(inert_class(name), name) for name in foreign]):
             return Payload(_load(path, weights_only=True), tuple(foreign))
     except pickle.UnpicklingError as error:
         if not foreign:
             raise not_a_checkpoint(path, error) from error
         raise needs_code(path, foreign) from error
+
+
+@contextmanager
+def damage_reported(path: Path) -> Iterator[None]:
+    """Whatever torch's readers stumble over in a damaged file, as one error that says so.
+
+    Bent bytes come out of them as almost any exception. Without ``--trust`` no code of the file's runs, so none of
+    these is a defect of somebody's program.
+
+    Raises:
+        UnreadableCheckpointError: the file is damaged.
+    """
+    try:
+        yield
+    except (AttnExportError, pickle.UnpicklingError, MemoryError):
+        raise
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise UnreadableCheckpointError(
+            f"{path} is truncated or damaged: {reason}",
+            hint="Copy it again, and compare the sizes of the two files.",
+        ) from error
 
 
 def check_readable(path: Path) -> None:
@@ -97,11 +121,18 @@ def check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [name.partition("/")[2] for name in archive.namelist()]
-    except (zipfile.BadZipFile, OSError) as error:
+            changed = [entry for entry in archive.infolist() if not _is_intact(archive, entry)]
+    except Exception as error:
         raise UnreadableCheckpointError(
             f"{path} is truncated or damaged: its table of contents can't be found",
             hint="Copy it again, and compare the sizes of the two files.",
         ) from error
+    # A file may be written without checksums (torch.serialization.set_crc32_options); then not one of them is right.
+    if changed and len(changed) < len(entries):
+        raise UnreadableCheckpointError(
+            f"{path} is damaged: the checksum of {changed[0].filename} is wrong",
+            hint="Copy it again from where it was made.",
+        )
     if "constants.pkl" in entries or any(e.startswith("code/") for e in entries):
         raise UnreadableCheckpointError(
             f"{path} is a TorchScript archive, which PyTorch's exporter can't capture",
@@ -112,6 +143,18 @@ def check_archive(path: Path) -> None:
             f"{path} is a zip archive without a checkpoint in it",
             hint="Expected is a file that torch.save wrote.",
         )
+
+
+def _is_intact(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
+    try:
+        with archive.open(entry) as stream:
+            while stream.read(2**20):
+                pass
+    except zipfile.BadZipFile as error:
+        if "CRC" not in str(error):
+            raise
+        return False
+    return True
 
 
 def listed(names: Sequence[str]) -> str:
@@ -127,6 +170,14 @@ def needs_code(path: Path, names: Sequence[str]) -> UntrustedCheckpointError:
         names=names,
         hint="Save the weights alone, torch.save(model.state_dict(), 'model.pt'), or use --trust if you know who "
         "made the file: it then runs whatever stands in it.",
+    )
+
+
+def no_weights(path: Path) -> UnreadableCheckpointError:
+    """The refusal of a checkpoint without a state dict in it."""
+    return UnreadableCheckpointError(
+        f"{path} holds no weights",
+        hint="Expected is a state dict, bare or under one of the usual names such as 'state_dict' or 'model'.",
     )
 
 
@@ -153,8 +204,7 @@ def _load(path: Path, *, weights_only: bool) -> Any:
             f"{path} needs code that isn't here: {error}",
             hint="Run the command in the folder of the training code, or install the package that it names.",
         ) from error
-    except (EOFError, RuntimeError, OSError, ValueError, KeyError, IndexError, TypeError, AssertionError) as error:
-        raise UnreadableCheckpointError(
-            f"{path} is truncated or damaged: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
-            hint="Copy it again, and compare the sizes of the two files.",
-        ) from error
+    except pickle.UnpicklingError as error:
+        if weights_only:
+            raise
+        raise not_a_checkpoint(path, error) from error

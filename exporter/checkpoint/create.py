@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from attn_export.exporter.checkpoint import fit, state_dict
-from attn_export.exporter.checkpoint.container import not_a_checkpoint, read
+from attn_export.exporter.checkpoint.container import no_weights, read
 from attn_export.exporter.checkpoint.format import save
 from attn_export.exporter.errors import StateDictMismatchError, UsageError
 from attn_export.models import Architecture, architecture, create
@@ -62,7 +62,7 @@ def load_backbone(network: torch.nn.Module, arch: Architecture, path: Path) -> t
     """
     found = state_dict.find(read(path).content)
     if found is None:
-        raise not_a_checkpoint(path, ValueError("there are no weights in it"))
+        raise no_weights(path)
     weights, _ = found
     own = network.state_dict()
     attention = attention_names(arch)

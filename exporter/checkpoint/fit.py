@@ -36,7 +36,9 @@ def infer_arguments(name: str, weights: StateDict) -> Architecture:
     except ValueError as error:
         raise UsageError(str(error), hint="`attn-export models` lists the names for --arch.") from error
     expected = shapes_of(arch)
-    shapes = {n: tuple(t.shape) for n, t in weights.items() if n in expected and t.dim() == len(expected[n])}
+    shapes = {
+        n: tuple(t.shape) for n, t in weights.items() if n in expected and t.dim() == len(expected[n]) and t.numel() > 0
+    }
     convolutions = [n for n in expected if len(expected[n]) == 4]
     matrices = [n for n in expected if len(expected[n]) == 2]
     if matrices and matrices[-1] in shapes:
@@ -51,7 +53,7 @@ def infer_arguments(name: str, weights: StateDict) -> Architecture:
     if squeezes:
         hidden, channels = max(squeezes, key=lambda s: s[1])[:2]
         guesses = [arch] + [replace(arch, reduction=r) for r in sorted({max(1, channels // hidden), 2, 4, 8, 16, 32})]
-        arch = next((guess for guess in guesses if not _misshapen(guess, weights)), arch)
+        arch = min(guesses, key=lambda guess: len(_misshapen(guess, weights)))
     return arch
 
 
@@ -104,8 +106,14 @@ def nearest(weights: StateDict) -> str | None:
 
 def _misshapen(arch: Architecture, weights: StateDict) -> list[str]:
     expected = shapes_of(arch)
-    return [
+    wrong = [
         f"{n} is {tuple(t.shape)}, expected {expected[n]}"
         for n, t in weights.items()
         if n in expected and tuple(t.shape) != expected[n]
     ]
+    integers = [
+        f"{n} holds integers, expected floating point"
+        for n, t in weights.items()
+        if n in expected and not n.endswith(OPTIONAL) and not t.is_floating_point()
+    ]
+    return wrong + integers

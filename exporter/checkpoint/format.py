@@ -6,12 +6,14 @@
 Plain values and tensors only, so that ``torch.load(weights_only=True)`` reads it.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn_export.exporter.artifacts import Normalization
+from attn_export.exporter.checkpoint.fit import shapes_of
 from attn_export.exporter.errors import UnreadableCheckpointError
 from attn_export.exporter.files import written_atomically
 
@@ -56,38 +58,40 @@ def save(
 
     Raises:
         OutputError: the file can't be written.
-        ValueError: the number of class names or of normalization channels doesn't fit.
+        ValueError: module, architecture, input shape, normalization and class names don't fit each other.
     """
     import torch
 
-    shape = tuple(input_shape or architecture.input_shape)
-    if class_names is not None and len(class_names) != architecture.num_classes:
-        raise ValueError(f"{len(class_names)} class names for {architecture.num_classes} classes")
-    if normalization is not None and not len(normalization.mean) == len(normalization.std) == shape[0]:
-        raise ValueError(f"the normalization is not for {shape[0]} channels")
+    description = Description(
+        architecture,
+        _image_shape(tuple(input_shape or architecture.input_shape)),
+        normalization,
+        tuple(class_names) if class_names is not None else None,
+    )
+    check_description(description)
+    weights = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
+    if {name: tuple(tensor.shape) for name, tensor in weights.items()} != shapes_of(architecture):
+        raise ValueError(f"the module is no {architecture.name} with these arguments")
     document = {
         "format": FORMAT,
         "version": VERSION,
         "architecture": architecture.to_dict(),
-        "input_shape": list(shape),
+        "input_shape": list(description.input_shape),
         "normalization": asdict(normalization) if normalization else None,
-        "class_names": list(class_names) if class_names is not None else None,
-        "state_dict": {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()},
+        "class_names": list(description.class_names) if description.class_names is not None else None,
+        "state_dict": weights,
     }
     with written_atomically(Path(path)) as temporary:
-        torch.save(document, temporary)
+        try:
+            torch.save(document, temporary)
+        except RuntimeError as error:  # what torch's zip writer makes of a full disk
+            raise OSError(str(error).partition("\n")[0]) from error
     return Path(path)
 
 
 def is_ours(content: Any) -> bool:
     """Whether a loaded file is of this format, of whatever version."""
     return isinstance(content, Mapping) and content.get("format") == FORMAT
-
-
-def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    if len(shape) != 3 or min(shape) < 1:
-        raise ValueError(f"input shape {shape} is not (C, H, W)")
-    return shape[0], shape[1], shape[2]
 
 
 def parse(content: Mapping[str, Any], path: Path) -> tuple[Description, dict[str, "torch.Tensor"]]:
@@ -104,15 +108,73 @@ def parse(content: Mapping[str, Any], path: Path) -> tuple[Description, dict[str
             hint="A newer attn-export wrote it: upgrade.",
         )
     try:
-        shape = tuple(int(n) for n in content["input_shape"])
-        norm = content.get("normalization")
-        names = content.get("class_names")
         description = Description(
             architecture=Architecture.from_dict(content["architecture"]),
-            input_shape=_image_shape(shape),
-            normalization=Normalization(tuple(norm["mean"]), tuple(norm["std"])) if norm else None,
-            class_names=tuple(str(n) for n in names) if names is not None else None,
+            input_shape=_image_shape(content["input_shape"]),
+            normalization=_normalization(content.get("normalization")),
+            class_names=_names(content.get("class_names")),
         )
-        return description, dict(content["state_dict"])
-    except (KeyError, ValueError, TypeError) as error:
+        check_description(description)
+        return description, _state_dict(content["state_dict"])
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise UnreadableCheckpointError(f"{path} is a damaged attn-export checkpoint: {error}") from error
+
+
+def check_description(description: Description) -> None:
+    """Whether the parts fit each other.
+
+    Raises:
+        ValueError: they don't.
+    """
+    arch, normalization, names = description.architecture, description.normalization, description.class_names
+    channels = description.input_shape[0]
+    if channels != arch.in_channels:
+        raise ValueError(f"the input has {channels} channels, {arch.name} takes {arch.in_channels}")
+    if names is not None and len(names) != arch.num_classes:
+        raise ValueError(f"{len(names)} class names for {arch.num_classes} classes")
+    if normalization is not None and not len(normalization.mean) == len(normalization.std) == channels:
+        raise ValueError(f"the normalization is not for {channels} channels")
+    if normalization is not None and not (
+        all(map(math.isfinite, normalization.mean)) and all(math.isfinite(s) and s > 0 for s in normalization.std)
+    ):
+        raise ValueError("the normalization holds a mean that isn't finite, or a spread that isn't positive")
+
+
+def _image_shape(shape: Any) -> tuple[int, int, int]:
+    if (
+        not isinstance(shape, list | tuple)
+        or len(shape) != 3
+        or not all(type(n) is int and 0 < n < 2**20 for n in shape)
+    ):
+        raise ValueError(f"the input shape {shape!r} is not (C, H, W)")
+    return shape[0], shape[1], shape[2]
+
+
+def _normalization(values: Any) -> Normalization | None:
+    if values is None:
+        return None
+    return Normalization(tuple(_floats(values["mean"])), tuple(_floats(values["std"])))
+
+
+def _floats(values: Any) -> list[float]:
+    if not isinstance(values, list | tuple) or not all(type(v) in (int, float) for v in values):
+        raise TypeError(f"{values!r} is not a list of numbers")
+    return [float(v) for v in values]
+
+
+def _names(values: Any) -> tuple[str, ...] | None:
+    if values is None:
+        return None
+    if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
+        raise TypeError("the class names are no list of words")
+    return tuple(values)
+
+
+def _state_dict(values: Any) -> dict[str, "torch.Tensor"]:
+    import torch
+
+    if not isinstance(values, Mapping) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in values.items()
+    ):
+        raise TypeError("its weights are no state dict")
+    return dict(values)

@@ -70,35 +70,48 @@ def hostile(names: list[str]) -> list[str]:
 
 
 def _named_globals(path: Path) -> Iterator[str]:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for entry in archive.namelist():
-                if entry.endswith("/data.pkl"):
-                    with archive.open(entry) as stream:
-                        yield from _globals_in(stream)
-    else:
-        with path.open("rb") as stream:
-            yield from _globals_in(stream)
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                for entry in archive.namelist():
+                    if entry.endswith("/data.pkl"):
+                        with archive.open(entry) as stream:
+                            yield from _globals_in(stream)
+        else:
+            with path.open("rb") as stream:
+                yield from _globals_in(stream)
+    except Exception:  # noqa: BLE001 (its end, or damage: what was found up to here is the answer)
+        return
 
 
 def _globals_in(stream: IO[bytes]) -> Iterator[str]:
-    """Names in one stream of pickles, the formats before torch 1.6 having several one after the other."""
-    try:
-        while True:
-            strings: list[str] = []  # STACK_GLOBAL takes the two strings pushed last
-            memo: dict[int, str] = {}
-            for opcode, argument, _ in pickletools.genops(stream):
-                if opcode.name in ("GLOBAL", "INST"):
-                    yield str(argument).replace(" ", ".", 1)
-                elif opcode.name == "STACK_GLOBAL":
-                    yield ".".join(strings[-2:])
-                elif isinstance(argument, str):
-                    strings.append(argument)
-                elif opcode.name == "MEMOIZE" and strings:
-                    memo[len(memo)] = strings[-1]
-                elif opcode.name in ("BINPUT", "LONG_BINPUT", "PUT") and strings:
-                    memo[int(argument or 0)] = strings[-1]
-                elif opcode.name in ("BINGET", "LONG_BINGET", "GET") and int(argument or 0) in memo:
-                    strings.append(memo[int(argument or 0)])
-    except Exception:  # noqa: BLE001 (its end, or damage: what was found up to here is the answer)
-        return
+    """Names in one stream of pickles, the formats before torch 1.6 having several one after the other; never returns.
+
+    Raises:
+        Exception: of any kind, at the end of the stream or where it makes no sense.
+    """
+    while True:
+        strings: list[str] = []  # STACK_GLOBAL takes the two strings pushed last
+        memo: dict[int, str] = {}
+        memoized = 0
+        top: str | None = None  # what lies on the stack, if it is a string
+        for opcode, argument, _ in pickletools.genops(stream):
+            name = opcode.name
+            if name == "MEMOIZE":
+                memo[memoized] = top or ""
+                memoized += 1
+                continue
+            if name in ("BINPUT", "LONG_BINPUT", "PUT"):
+                memo[int(argument or 0)] = top or ""
+                continue
+            top = None
+            if name in ("GLOBAL", "INST"):
+                yield str(argument).replace(" ", ".", 1)
+            elif name == "STACK_GLOBAL":
+                yield ".".join(strings[-2:])
+            elif name in ("BINGET", "LONG_BINGET", "GET"):
+                top = memo.get(int(argument or 0)) or None
+            elif isinstance(argument, str):
+                top = argument
+            if top is not None:
+                strings.append(top)

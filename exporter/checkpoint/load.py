@@ -12,13 +12,11 @@ from torch import nn
 from attn_export.exporter.artifacts import LoadedModel
 from attn_export.exporter.checkpoint import fit, state_dict
 from attn_export.exporter.checkpoint import format as own_format
-from attn_export.exporter.checkpoint.container import listed, needs_code, not_a_checkpoint, read
-from attn_export.exporter.errors import NonFiniteWeightsError, UnknownArchitectureError, UsageError
+from attn_export.exporter.checkpoint.container import listed, needs_code, no_weights, read
+from attn_export.exporter.errors import UnknownArchitectureError, UnreadableCheckpointError, UsageError
 from attn_export.exporter.files import sha256_of
 from attn_export.models import Architecture
 from attn_export.models.registry import skeleton
-
-SHOWN = 5
 
 
 def load(
@@ -71,16 +69,15 @@ def load(
         notes.append(f"read from the weights' shapes: {_arguments(architecture)}")
         shape = input_shape or architecture.input_shape
         normalization = class_names = None
-    if bad := state_dict.not_finite(weights):
-        more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-        raise NonFiniteWeightsError(
-            f"{path} holds NaN or infinity in {', '.join(bad[:SHOWN])}{more}",
-            tensors=bad,
-            hint="The training diverged, or the file is damaged: take an earlier checkpoint.",
-        )
+    others = {state_dict.name_of_dtype(t) for t in weights.values() if t.is_floating_point()} - {"float32"}
+    if others:
+        notes.append(f"the weights are {', '.join(sorted(others))} in the file; they run as float32")
+    weights = state_dict.usable(weights, str(path))
     fit.check(architecture, weights)
-    if halves := {str(t.dtype).removeprefix("torch.") for t in weights.values() if t.is_floating_point()} - {"float32"}:
-        notes.append(f"the weights are {', '.join(sorted(halves))} in the file; they run as float32")
+    if input_shape is None and shape[0] != architecture.in_channels:
+        raise UnreadableCheckpointError(
+            f"{path} contradicts itself: its input has {shape[0]} channels, its network not"
+        )
     if shape[0] != architecture.in_channels:
         raise UsageError(
             f"the input has {shape[0]} channels, {architecture.name} takes {architecture.in_channels}",
@@ -109,8 +106,7 @@ def from_module(
     weights = {
         name: tensor.detach() for name, tensor in module.state_dict().items() if isinstance(tensor, torch.Tensor)
     }
-    if bad := state_dict.not_finite(weights):
-        raise NonFiniteWeightsError(f"the module holds NaN or infinity in {', '.join(bad[:SHOWN])}", tensors=bad)
+    state_dict.usable(weights, type(module).__name__)
     digest = hashlib.sha256()
     for name, tensor in weights.items():
         digest.update(name.encode())
@@ -140,7 +136,7 @@ def _arguments(arch: Architecture) -> str:
 
 
 def _assemble(arch: Architecture, weights: state_dict.StateDict) -> nn.Module:
-    """The network around the tensors of the file, which are not copied unless they have to become float32."""
+    """The network around the tensors of the file, which are not copied."""
     network = skeleton(arch)
     full = {
         name: torch.zeros(tensor.shape, dtype=tensor.dtype) if name.endswith(fit.OPTIONAL) else torch.empty(0)
@@ -148,7 +144,7 @@ def _assemble(arch: Architecture, weights: state_dict.StateDict) -> nn.Module:
     }
     for name, tensor in weights.items():
         if name in full:
-            full[name] = (tensor.float() if tensor.is_floating_point() else tensor).detach().contiguous()
+            full[name] = tensor.contiguous()
     network.load_state_dict(full, assign=True)
     return network.requires_grad_(False).eval()
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from attn_export.exporter.checkpoint.inert import Inert
+from attn_export.exporter.errors import NonFiniteWeightsError, UnreadableCheckpointError
 
 # In order of preference: averaged weights are the ones a training script evaluates.
 WRAPPERS = (
@@ -15,30 +16,42 @@ WRAPPERS = (
 PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "network.")
 # What averaging and parallel wrappers add beside the weights.
 BOOKKEEPING = ("n_averaged",)
+SHOWN = 5
 
 StateDict = dict[str, torch.Tensor]
 
 
-def find(content: Any) -> tuple[StateDict, tuple[str, ...]] | None:
+def find(content: Any, *, depth: int = 3) -> tuple[StateDict, tuple[str, ...]] | None:
     """The state dict inside a loaded file, with notes on how it was found; None if there is none.
 
-    It may be the content itself, stand under one of the usual names (`WRAPPERS`, also one inside the other), or be
+    It may stand under one of the usual names (`WRAPPERS`, also one inside the other), be the content itself, or be
     spread over a pickled module.
+
+    Args:
+        content: of the file.
+        depth: how many wrappers may stand one inside the other.
     """
     if isinstance(content, Inert | torch.nn.Module):
         weights = dict(_tensors_of_module(content))
         return (strip_prefixes(weights), ("the weights were taken out of a pickled module",)) if weights else None
-    if not isinstance(content, Mapping):
+    if not isinstance(content, Mapping) or depth < 0:
         return None
-    if (bare := _as_state_dict(content)) is not None:
-        return strip_prefixes(bare), ()
-    found = [(key, inner) for key in WRAPPERS if key in content and (inner := find(content[key])) is not None]
-    if not found:
+    found = [
+        (key, inner)
+        for key in WRAPPERS
+        if isinstance(content.get(key), Mapping | Inert | torch.nn.Module)
+        and (inner := find(content[key], depth=depth - 1)) is not None
+    ]
+    if found:
+        key, (weights, notes) = found[0]
+        others = [other for other, _ in found[1:]]
+        beside = f", not under {', '.join(map(repr, others))}" if others else ""
+        return weights, (f"the weights are those under {key!r}{beside}", *notes)
+    weights = {name: value for name, value in content.items() if isinstance(name, str) and _is_tensor(value)}
+    if not weights:
         return None
-    key, (weights, notes) = found[0]
-    others = [other for other, _ in found[1:]]
-    beside = f", not under {', '.join(map(repr, others))}" if others else ""
-    return weights, (f"the weights are those under {key!r}{beside}", *notes)
+    left_out = [str(name) for name in content if name not in weights]
+    return strip_prefixes(weights), (f"left out, being no tensors: {', '.join(left_out)}",) if left_out else ()
 
 
 def strip_prefixes(weights: StateDict) -> StateDict:
@@ -52,17 +65,58 @@ def strip_prefixes(weights: StateDict) -> StateDict:
     return weights
 
 
-def not_finite(weights: StateDict) -> list[str]:
-    """The tensors that hold NaN or infinity."""
-    return [n for n, t in weights.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())]
+def usable(weights: StateDict, origin: str) -> StateDict:
+    """The weights as dense, finite float32 tensors; counters stay integers.
+
+    Args:
+        weights: as found.
+        origin: where they come from, for the message.
+
+    Raises:
+        UnreadableCheckpointError: a tensor is of a kind that no network here computes with.
+        NonFiniteWeightsError: a tensor holds NaN or infinity, in float32.
+    """
+    for name, tensor in weights.items():
+        if kind := _unusable_kind(tensor):
+            raise UnreadableCheckpointError(
+                f"{origin}: {name} is {kind}, which a float32 network can't use",
+                hint="Save the weights as ordinary dense floating-point tensors.",
+            )
+    weights = {name: t.detach().float() if t.is_floating_point() else t for name, t in weights.items()}
+    bad = [n for n, t in weights.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())]
+    if bad:
+        more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        raise NonFiniteWeightsError(
+            f"{origin} holds NaN or infinity in {', '.join(bad[:SHOWN])}{more}",
+            tensors=bad,
+            hint="The training diverged, or the file is damaged: take an earlier checkpoint.",
+        )
+    return weights
 
 
-def _as_state_dict(content: Mapping[Any, Any]) -> StateDict | None:
-    """The mapping if it is names to tensors and nothing else, besides bookkeeping."""
-    if not content or not all(isinstance(name, str) for name in content):
-        return None
-    tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
-    return tensors if len(tensors) == len(content) else None
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def _unusable_kind(tensor: torch.Tensor) -> str:
+    """In words, empty if nothing is wrong with it."""
+    if tensor.is_meta:
+        return "on the meta device"
+    if tensor.is_quantized:
+        return "quantized"
+    if tensor.layout != torch.strided:
+        return "sparse"
+    if tensor.numel() == 0:
+        return "empty"
+    if tensor.dtype.is_complex:
+        return "complex"
+    counter = name_of_dtype(tensor) in ("int64", "int32")
+    return "" if tensor.is_floating_point() or counter else f"of type {name_of_dtype(tensor)}"
+
+
+def name_of_dtype(tensor: torch.Tensor) -> str:
+    """``float16`` and the like."""
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _tensors_of_module(module: Any, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:

@@ -203,10 +203,9 @@ TORCHVISION = {
     "bn1.running_var",
     "layer1.0.conv1.weight",
     "layer1.0.bn2.bias",
-    "layer4.1.conv2.weight",
-} | {
     "layer2.0.downsample.0.weight",
     "layer2.0.downsample.1.running_mean",
+    "layer4.1.conv2.weight",
     "fc.weight",
     "fc.bias",
 }

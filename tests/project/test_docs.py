@@ -1,0 +1,236 @@
+"""What the pages say is true: links lead somewhere, commands run, options exist."""
+
+import itertools
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from attn_export.cli import command_names, run
+from attn_export.models import architecture, names
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [p for p in (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))) if p.exists()]
+WITH_COMMANDS = [p for p in PAGES if p.name != "CHANGELOG.md"]
+
+FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<body>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE
+)
+LINK = re.compile(r"!?\[(?:[^\]\[]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
+HTML_LINK = re.compile(r"<(?:img|a|source)\b[^>]*?\b(?:src|href|srcset)=\"([^\"]+)\"")
+REFERENCE = re.compile(r"^\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
+OUTSIDE = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
+
+# A page that leaves the shell what it can't do: angle brackets and capitals stand for the reader's own words.
+PLACEHOLDER = re.compile(r"<\w+>|\b(?:FILE|DIR|COMMAND|NAME|PATH)\b|\.\.\.|…")
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def prose(text: str) -> str:
+    """The page without its code, in which brackets mean something else."""
+    return re.sub(r"`[^`\n]+`", "", FENCE.sub("", text))
+
+
+def anchors(text: str) -> set[str]:
+    """As GitHub makes them of the headings."""
+    headings = re.findall(r"^#{1,6}\s+(.+?)\s*#*$", FENCE.sub("", text), re.MULTILINE)
+    plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "") for heading in headings]
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in plain}
+
+
+def links(text: str) -> list[str]:
+    found = [match for pattern in (LINK, HTML_LINK, REFERENCE) for match in pattern.findall(prose(text))]
+    return [link for link in found if not OUTSIDE.match(link)]
+
+
+def commands(text: str) -> list[str]:
+    """The ``attn-export`` lines of the shell blocks: after the prompt, continued lines joined, comments gone."""
+    found = []
+    for block in FENCE.finditer(text):
+        if block["language"] not in ("console", "sh", "bash", "shell"):
+            continue
+        for line in re.sub(r"\s*\\\n\s*", " ", block["body"]).splitlines():
+            line = line.strip()
+            if block["language"] == "console":
+                if not line.startswith("$ "):
+                    continue
+                line = line.removeprefix("$ ")
+            if line.startswith("attn-export"):
+                found.append(re.sub(r"\s+#.*$", "", line))
+    return found
+
+
+EXAMPLES = [(page, command) for page in WITH_COMMANDS for command in commands(page.read_text(encoding="utf-8"))]
+
+
+# The tools of this file, which have to work before there is anything to read.
+
+SAMPLE = """
+# A `model.pt` first
+
+See [the page](docs/page.md#part-one), ![chart](a b.svg), [out](https://example.org) and `[not](this.md)`.
+<img src="chart.svg" width="80%">
+
+```console
+$ attn-export model.pt \\
+    --onnx            # writes model.onnx
+model.onnx
+$ ls
+```
+
+```sh
+attn-export models --json
+# attn-export not this
+```
+
+```python
+attn-export nor this
+```
+"""
+
+
+def test_the_collector_finds_what_it_is_meant_to_find() -> None:
+    assert commands(SAMPLE) == ["attn-export model.pt --onnx", "attn-export models --json"]
+    assert links(SAMPLE) == ["docs/page.md#part-one", "chart.svg"]
+    assert anchors(SAMPLE) == {"a-modelpt-first"}
+
+
+# Links.
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_relative_link_and_image_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for link in links(text):
+        place, _, anchor = link.partition("#")
+        target = (page.parent / place).resolve() if place else page
+        assert target.exists(), f"{name_of(page)} links to {link}"
+        assert target.is_relative_to(ROOT), f"{name_of(page)} links to {link}, outside the repository"
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target.read_text(encoding="utf-8")), f"{name_of(page)} links to {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_fence_is_closed_and_says_its_language(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text.count("```") % 2 == 0
+    assert all(block["language"] for block in FENCE.finditer(text))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_files_that_are_named_in_code_are_there(page: Path) -> None:
+    """`exporter/capture.py` in a sentence is a promise too."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    for path in re.findall(r"`((?:exporter|models|tests|docs|benchmarks|examples)/[\w./-]*)`", text):
+        assert (ROOT / path).exists(), f"{name_of(page)} names {path}"
+
+
+# Options and commands.
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[str, set[str]]:
+    """The options of each command, as its help shows them."""
+    from contextlib import redirect_stdout
+    from io import StringIO
+
+    found = {}
+    for name in command_names():
+        with redirect_stdout(StringIO()) as printed:
+            assert run([name, "--help"]) == 0
+        found[name] = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]*|-[a-z])(?![\w-])", printed.getvalue()))
+    return found
+
+
+# Options of other programs that the pages name.
+OTHERS = {"--version", "--editable", "--upgrade", "--constraint", "--index-url", "--extra-index-url"}
+
+
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=name_of)
+def test_every_option_in_a_sentence_exists(page: Path, known: dict[str, set[str]]) -> None:
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    in_code = " ".join(re.findall(r"`([^`\n]+)`", text))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", in_code))
+    assert named <= set.union(*known.values()) | OTHERS
+
+
+@pytest.mark.parametrize(("page", "command"), EXAMPLES, ids=[f"{name_of(p)}: {c}" for p, c in EXAMPLES])
+def test_every_option_of_an_example_belongs_to_its_command(
+    page: Path, command: str, known: dict[str, set[str]]
+) -> None:
+    words = shlex.split(command)[1:]
+    name = next((word for word in words if word in known), "export")
+    options = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+    assert options <= known[name] | {"--version"}
+
+
+# Examples.
+
+DIGITS = ROOT / "examples" / "digits"
+IMAGE = "1x1x16x16"
+
+
+def value_of(option: str, words: list[str]) -> str:
+    return next((after for word, after in itertools.pairwise(words) if word == option), "")
+
+
+def prepare(words: list[str], folder: Path) -> list[str]:
+    """Let a network that takes no time stand in for the page's.
+
+    The files that the command reads are written under the names that the page uses: a small trained checkpoint, its
+    bare weights where ``--arch`` is said, weights of the backbone for ``--weights``.
+
+    Returns:
+        The command, with the small network's name and the shape of its image.
+    """
+    import torch
+
+    from attn_export.models import create
+
+    arch, weights = value_of("--arch", words), value_of("--weights", words)
+    made = {weights, value_of("-o", words), value_of("--output", words), value_of("--out", words)}
+    for word in words:
+        if Path(word).suffix not in (".pt", ".pth") or word in made:
+            continue
+        attention = "se" if "se" in Path(word).stem.split("_") or arch.startswith("se_") else "cbam"
+        path = folder / word
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(DIGITS / f"{attention}_digits.pt", path)
+        if arch:
+            torch.save(torch.load(path, weights_only=True)["state_dict"], path)
+            words = [f"{attention}_resnet8" if w == arch else w for w in words]
+    if weights:
+        name = next(w for w in words[1:] if w in names())
+        torch.save(create(architecture(name).backbone).state_dict(), folder / weights)
+    if shape := value_of("--input", words):
+        words = [shape.partition("x")[0] + IMAGE[1:] if w == shape else w for w in words]
+    elif arch:
+        words = [*words, "--input", IMAGE]
+    return [*words, "--threads", "1"] if "--onnx" in words and "--threads" not in words else words
+
+
+@pytest.mark.parametrize("command", dict.fromkeys(c for _, c in EXAMPLES))
+def test_every_example_runs(command: str, tmp_path: Path) -> None:
+    if PLACEHOLDER.search(command):
+        pytest.skip("it holds words that the reader is to replace")
+    if re.search(r"[|;&$`]", command):
+        pytest.skip("it needs a shell")
+    words = prepare(shlex.split(command.partition(" > ")[0])[1:], tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "attn_export.cli", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, f"{command}\n{done.stderr}"

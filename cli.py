@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from attn_export.exporter.errors import AttnExportError, OutputError, UsageError
+from attn_export.exporter.errors import AttnExportError, OutputError, UnreadableCheckpointError, UsageError
 
 INTERRUPTED, DEFECT = 130, 70
 GLOBAL_FLAGS = ("--json", "--quiet", "--debug")
@@ -108,9 +108,9 @@ def export_command(
 
     The command needs no name: attn-export model.pt --onnx
     """
+    suggest_for_missing(checkpoint)
     if not onnx:
         raise UsageError("nothing was asked for", hint=f"Say what to make: attn-export {checkpoint} --onnx")
-    suggest_for_missing(checkpoint)
     axes = parse_axes(dynamic, static)
     shape = parse_shape(input_shape)
     names = split(runtimes)
@@ -237,6 +237,7 @@ def suggest_for_missing(checkpoint: Path) -> None:
 
     Raises:
         UsageError: there is no such file, and something else was probably meant.
+        UnreadableCheckpointError: there is no such file, and nothing is near.
     """
     if checkpoint.exists():
         return
@@ -247,6 +248,9 @@ def suggest_for_missing(checkpoint: Path) -> None:
         raise UsageError(f"{word!r} is neither a file nor a command", hint=f"Did you mean attn-export {near[0]}?")
     if near := difflib.get_close_matches(word, beside, n=1, cutoff=0.7):
         raise UsageError(f"there is no file {word!r}", hint=f"Did you mean {near[0]}?")
+    raise UnreadableCheckpointError(
+        f"{checkpoint} does not exist", hint=f"Expected is a checkpoint, or a command: {', '.join(commands)}."
+    )
 
 
 def command_names() -> list[str]:

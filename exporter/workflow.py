@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from attn_export.exporter.validation.oracle import Reference
 
 DEFAULT_OPSET = 20
+# On an idle machine the 90th percentile lies within a few percent of the median.
+RESTLESS = 1.5
 
 
 @dataclass(frozen=True)
@@ -223,7 +225,14 @@ def time_all(
             with progress.stage(f"Opening {name}"):
                 opened.append(stack.enter_context(RUNTIMES[name](model, timed, runtime_settings)))
         with progress.stage("Timing, in turns") as advance:
-            return measure(opened, images, settings.schedule, advance)
+            timings = measure(opened, images, settings.schedule, advance)
+    for timing in timings:
+        if timing.p90_ms > RESTLESS * timing.median_ms:
+            progress.note(
+                f"{timing.runtime}'s latencies vary a lot (p90 is {timing.p90_ms / timing.median_ms:.1f} times the "
+                "median): something else was running here, so don't rely on them"
+            )
+    return timings
 
 
 def metadata(model: LoadedModel, verdict: Verdict) -> dict[str, str]:

@@ -58,11 +58,7 @@ def load(
     else:
         found = state_dict.find(payload.content)
         if found is None:
-            raise (
-                needs_code(path, payload.not_run)
-                if payload.not_run
-                else not_a_checkpoint(path, ValueError("there are no weights in it"))
-            )
+            raise needs_code(path, payload.not_run) if payload.not_run else no_weights(path)
         weights, how = found
         notes.extend(how)
         architecture = _described(arch, weights, path)

@@ -26,7 +26,7 @@ class Bars:
             TimeElapsedColumn(),
             console=Console(file=stream),
             transient=True,
-            refresh_per_second=8,
+            refresh_per_second=3,
         )
 
     def __enter__(self) -> Self:

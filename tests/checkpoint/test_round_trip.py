@@ -163,7 +163,6 @@ def small_files_only():
     signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.xfail(strict=True, reason="torch reports it as a RuntimeError, which is let through")
 def test_a_disk_that_fills_up_while_writing_leaves_the_older_file(tmp_path, network, arch, small_files_only):
     (tmp_path / "model.pt").write_text("older")
     with pytest.raises(OutputError):

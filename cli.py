@@ -6,7 +6,9 @@ commands, so that ``--help`` answers at once.
 
 import difflib
 import json
+import os
 import re
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ INTERRUPTED, DEFECT = 130, 70
 GLOBAL_FLAGS = ("--json", "--quiet", "--debug")
 SCHEMA_VERSION = 1
 REDIRECTED_WIDTH = 140
+NO_MEMORY, TAKE_LESS = "there is not enough memory", "Take a smaller input or batch."
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")]
@@ -113,16 +116,18 @@ def export_command(
         raise UsageError("nothing was asked for", hint=f"Say what to make: attn-export {checkpoint} --onnx")
     axes = parse_axes(dynamic, static)
     shape = parse_shape(input_shape)
-    names = split(runtimes)
+    if trust:  # a module's code is usually beside the place where it was trained
+        sys.path.insert(0, str(Path.cwd()))
     with listener(quiet) as progress:
         from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, check_names
         from attn_export.exporter.workflow import ExportSettings, export_loaded
 
+        names = check_names(split(runtimes)) or DEFAULT_RUNTIMES
         settings = ExportSettings(
             dynamic=axes,
             opset=opset,
             batch=shape[0] if shape else 1,
-            runtimes=(check_names(names) or DEFAULT_RUNTIMES) if bench else (),
+            runtimes=names if bench else (),
             threads=threads,
         )
         with progress.stage("Reading the checkpoint"):
@@ -194,8 +199,9 @@ def create(
     if as_json:
         print_json({"schema_version": SCHEMA_VERSION, **made})
         return
-    stdout().print(f"[bold]{out}[/]  {made['architecture']['name']}, {made['parameters'] / 1e6:.2f} M parameters")
-    stdout().print(f"[dim]next: attn-export {out} --onnx[/]")
+    from attn_export.exporter.report.terminal import creation_summary
+
+    stdout().print(creation_summary(made))
 
 
 def split(values: Iterable[str] | None) -> tuple[str, ...]:
@@ -264,9 +270,12 @@ def route(arguments: Sequence[str]) -> list[str]:
     leading = 0
     while leading < len(words) and words[leading] in GLOBAL_FLAGS:
         leading += 1
-    if leading == len(words) or words[leading] in command_names():
-        return words[leading : leading + 1] + words[:leading] + words[leading + 1 :]
-    return words if words[leading] in ("--help", "-h", "--version") else ["export", *words]
+    command, rest = words[leading : leading + 1], words[leading + 1 :]
+    if not command or command[0] in ("--help", "-h", "--version"):
+        return command
+    if command[0] in command_names():
+        return [*command, *words[:leading], *rest]
+    return ["export", *words]
 
 
 def stdout() -> Any:
@@ -310,6 +319,15 @@ def complain(message: str, hint: str, code: int, arguments: Sequence[str]) -> No
         print_json({"schema_version": SCHEMA_VERSION, "error": error})
 
 
+def hint_for_misuse(arguments: Sequence[str]) -> str:
+    """What was probably meant: a command, if the first word nearly is one."""
+    words = [word for word in arguments if not word.startswith("-")]
+    near = difflib.get_close_matches(words[0], command_names(), n=1, cutoff=0.7) if words else []
+    if near and near[0] not in words:
+        return f"Did you mean attn-export {near[0]}?"
+    return "attn-export --help shows the options."
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code, see docs/architecture.md."""
     debug = "--debug" in arguments
@@ -323,16 +341,24 @@ def run(arguments: Sequence[str]) -> int:
             traceback.print_exc()
         return error.exit_code
     except typer.TyperException as error:  # the parser's own: an unknown option, a missing value
-        complain(error.format_message(), "attn-export --help shows the options.", UsageError.exit_code, arguments)
+        complain(error.format_message(), hint_for_misuse(arguments), UsageError.exit_code, arguments)
         return UsageError.exit_code
+    except (BrokenPipeError, SystemExit):  # typer and rich exit where the reader of the result has gone away
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (what is still buffered must go somewhere)
+        return 0
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except MemoryError:
-        complain("there is not enough memory", "Take a smaller input or batch.", OutputError.exit_code, arguments)
+        complain(NO_MEMORY, TAKE_LESS, OutputError.exit_code, arguments)
         return OutputError.exit_code
     except Exception as error:
+        if "can't allocate memory" in str(error):
+            complain(NO_MEMORY, TAKE_LESS, OutputError.exit_code, arguments)
+            return OutputError.exit_code
         if debug:
-            raise
+            import traceback
+
+            traceback.print_exc()
         complain(
             f"{type(error).__name__}: {error}",
             "This is a defect of attn-export, please report it with the output of --debug.",
@@ -346,7 +372,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def main() -> NoReturn:
-    """The program."""
+    """The program. What asks it to stop (`kill`, a scheduler, a closed terminal) is an interrupt like Ctrl-C."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -58,11 +58,23 @@ def publish(temporary: Path, path: Path) -> None:
         raise unwritable(path, error) from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
 def unwritable(path: Path, error: OSError) -> OutputError:
     """The sentence for a file or folder that can't be written."""
     return OutputError(
         f"{path} can't be written: {error.strerror or error}",
-        hint="Choose another folder with --out, or make room on the disk.",
+        hint="Choose another folder for the result, or make room on the disk.",
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -53,15 +54,30 @@ def observed(module: nn.Module, observer: Observer) -> Iterator[None]:
             yield
 
 
-class InDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Every operator gets its float32 arguments in double precision.
+@contextmanager
+def in_double() -> Iterator[None]:
+    """Inside, every function gets its float32 arguments in double precision.
 
     A module whose input is double then computes in double throughout, though its weights stay as they are: each is
     converted when it is used, and the copy is gone after that. A second set of weights would double the memory.
     """
+    with _DoubleFunctions(), _DoubleOperators():
+        yield
+
+
+class _DoubleFunctions(TorchFunctionMode):  # type: ignore[no-untyped-call]
+    """For what is called in Python: some functions compare the types of their arguments before any operator runs."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(function, "__name__", "") == "__get__":  # an attribute such as shape
+            return function(*args, **(kwargs or {}))
+        return function(*_doubled(args), **_doubled(kwargs or {}))
+
+
+class _DoubleOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """For what a function makes inside itself."""
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Convert and run."""
         return operator(*_doubled(args), **_doubled(kwargs or {}))
 
 

@@ -11,7 +11,7 @@ from attn_export.exporter import onnx_file
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.environment import usable_cpus, versions
 from attn_export.exporter.errors import DisagreementError, UsageError
-from attn_export.exporter.files import publish, scratch_folder, sha256_of
+from attn_export.exporter.files import publish, scratch_folder, sha256_of, write_text
 from attn_export.exporter.latency import Schedule, Timing, measure
 from attn_export.exporter.memory import give_back, large_blocks_returned
 from attn_export.exporter.progress import Progress, Silent, counted
@@ -120,7 +120,7 @@ def export_loaded(
         onnx_file.add_metadata(file.path, metadata(model, verdict))
         document = record(model, file, sha256_of(file.path), verdict, timings, runtime_settings.threads)
         report = scratch / f"{stem}.report.json"
-        report.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_text(report, json.dumps(document, indent=1, allow_nan=False) + "\n")
         for made in (onnx_file.external_data_of(file.path), file.path, report):
             if made.exists():
                 publish(made, out / made.name)

@@ -90,7 +90,9 @@ def check_readable(path: Path) -> None:
     if not path.exists():
         raise UnreadableCheckpointError(f"{path} does not exist", hint="Check the path.")
     if path.is_dir():
-        raise UnreadableCheckpointError(f"{path} is a directory, not a checkpoint file")
+        raise UnreadableCheckpointError(
+            f"{path} is a directory, not a checkpoint file", hint="Name the file in it: model.pt or the like."
+        )
     try:
         with path.open("rb") as stream:
             head = stream.read(64)

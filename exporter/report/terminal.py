@@ -71,7 +71,7 @@ def latency_caption(record: dict[str, Any]) -> Text:
     latency, environment = record["latency"], record["environment"]
     first = latency["timings"][0]
     return Text(
-        f"batch {first['batch']}, {latency['threads']} threads each, {first['samples']} inferences each in turns, "
+        f"batch {first['batch']}, threads: {latency['threads']}, {first['samples']} inferences each in turns, "
         f"{environment['cpu']}",
         style="dim",
     )
@@ -87,6 +87,15 @@ def export_summary(record: dict[str, Any], onnx: Path, report: Path) -> Text:
         (str(onnx), "bold"),
         f"  opset {artifact['opset']}, {nodes}, {artifact['precision']}\n",
         (str(report), "bold"),
+    )
+
+
+def creation_summary(made: dict[str, Any]) -> Text:
+    """What was created, and what can be done with it."""
+    return Text.assemble(
+        (made["path"], "bold"),
+        f"  {made['architecture']['name']}, {made['parameters'] / 1e6:.2f} M parameters\n",
+        (f"next: attn-export {made['path']} --onnx", "dim"),
     )
 
 

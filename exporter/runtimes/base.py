@@ -83,9 +83,16 @@ class Runtime(ABC):
             self._is_open = True
             sample = np.zeros(self.signature.input_shape, np.float32)
             self.run({self.signature.input_name: sample})
-        except (RuntimeUnavailableError, KeyboardInterrupt):
+        except (RuntimeUnavailableError, KeyboardInterrupt, MemoryError):
             self.close()
             raise
+        except ModuleNotFoundError as error:
+            self.close()
+            raise RuntimeUnavailableError(
+                f"{self.name} is not installed: there is no module {error.name}",
+                runtime=self.name,
+                hint=f"pip install {error.name}, or leave {self.name} out of --runtimes.",
+            ) from error
         except Exception as error:
             self.close()
             raise RuntimeUnavailableError(

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from attn_export.exporter.artifacts import LoadedModel
 from attn_export.exporter.errors import CaptureError, InputError
-from attn_export.exporter.observation import InDouble, evaluating, observed
+from attn_export.exporter.observation import evaluating, in_double, observed
 from attn_export.exporter.runtimes.base import Array
 from attn_export.exporter.validation.inputs import Batch
 
@@ -60,7 +60,7 @@ def reference(model: LoadedModel, batches: Sequence[Batch], advance: Callable[[]
     exact, single = [], []
     with evaluating(model.module) as module:
         for batch in batches:
-            with InDouble():  # type: ignore[no-untyped-call]
+            with in_double():
                 alone = [_run(module, image[None].astype(np.float64)) for image in batch.images]
             exact.append(_joined(alone))
             single.append(_run(module, batch.images))

@@ -4,7 +4,6 @@ import itertools
 import os
 import random
 import zipfile
-from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from attn_export.exporter.checkpoint import load, save
 from attn_export.exporter.errors import AttnExportError, InputError, StateDictMismatchError, UnreadableCheckpointError
+from attn_export.models import architecture
 
 
 def refused(path, sentence: str, **arguments) -> None:
@@ -90,7 +90,22 @@ def test_a_byte_changed_inside_the_weights_is_damage(good):
     whole = bytearray(good.read_bytes())
     whole[len(whole) // 2] ^= 0x40
     good.write_bytes(whole)
-    refused(good, "truncated or damaged")
+    refused(good, "is damaged: the checksum of .* is wrong")
+
+
+@pytest.fixture
+def without_checksums():
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    yield
+    torch.serialization.set_crc32_options(before)
+
+
+def test_a_file_written_without_checksums_is_not_damaged(write, network, weights, without_checksums):
+    path = write(weights)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is not None
+    assert torch.equal(load(path, arch="cbam_resnet8").module.fc.weight, network.fc.weight)
 
 
 def test_a_zip_of_something_else_is_named(tmp_path):
@@ -122,11 +137,11 @@ def test_a_legacy_file_cut_off_inside_a_number_is_truncated_too(write, weights):
         refused(path, "truncated or damaged|is not a PyTorch checkpoint", arch="cbam_resnet8")
 
 
-@pytest.mark.parametrize("keep", [10, 500, 5_000])
+@pytest.mark.parametrize("keep", [10, 5_000])
 def test_a_legacy_file_cut_off_is_truncated_with_trust_too(write, weights, keep):
     path = write(weights, legacy=True)
     path.write_bytes(path.read_bytes()[:keep])
-    refused(path, "truncated or damaged", arch="cbam_resnet8", trust=True)
+    refused(path, "pickle data was truncated", arch="cbam_resnet8", trust=True)
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None, 1.5, [1]])
@@ -154,7 +169,7 @@ def test_what_is_optional_may_be_missing(write, good, part):
 BENT: dict[str, list[Any]] = {
     "architecture": [
         None, 3, [], {}, ["backbone"], "resnet8", {"backbone": "resnet9"}, {"backbone": ["resnet8"]},
-        {**asdict(ARCH), "kernel_size": 3.0}, {"backbone": "resnet8", "num_classes": 2**70},
+        {**architecture("resnet8").to_dict(), "kernel_size": 3.0}, {"backbone": "resnet8", "num_classes": 2**70},
     ],
     "input_shape": [
         None, 3, [], [1, 32], [1, 32, 32, 32], [1, 0, 32], [1, -1, 2], "abc", [1, float("nan"), 32],
@@ -195,16 +210,13 @@ ODD_TENSORS = {
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("odd", ODD_TENSORS.values(), ids=ODD_TENSORS)
 def test_weights_that_are_no_numbers_of_ours_are_refused(write, weights, odd):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"fc\.weight"):
         load(write({**weights, "fc.weight": odd(weights["fc.weight"])}), arch="cbam_resnet8")
 
 
-def test_float8_weights_run_as_float32_or_are_refused_by_name(write, weights):
+def test_float8_weights_run_as_float32(write, weights):
     eighth = {n: t.to(torch.float8_e4m3fn) if t.is_floating_point() else t for n, t in weights.items()}
-    try:
-        model = load(write(eighth), arch="cbam_resnet8")
-    except InputError:
-        return
+    model = load(write(eighth), arch="cbam_resnet8")
     assert {p.dtype for p in model.module.parameters()} == {torch.float32}
 
 
@@ -216,16 +228,14 @@ def test_float8_weights_run_as_float32_or_are_refused_by_name(write, weights):
         ("layer3.0.attention.ChannelGate.fc1.weight", (0, 64, 1, 1)),
     ],
 )
-def test_tensors_without_elements_are_a_mismatch(write, weights, name, shape):
-    with pytest.raises(StateDictMismatchError):
-        load(write({**weights, name: torch.zeros(shape)}), arch="cbam_resnet8")
+def test_tensors_without_elements_are_refused_by_name(write, weights, name, shape):
+    refused(write({**weights, name: torch.zeros(shape)}), f"{name} is empty", arch="cbam_resnet8")
 
 
 def test_a_mapping_that_contains_itself_is_refused(write):
     circle = {"epoch": 1}
     circle["model"] = circle
-    with pytest.raises(InputError):
-        load(write(circle), arch="cbam_resnet8")
+    refused(write(circle), "holds no weights", arch="cbam_resnet8")
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -270,7 +280,7 @@ def bend(whole: bytes, chance: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["ours", "zip", "legacy", "module"])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
 @given(seed=st.integers(0, 2**32))
 def test_damage_of_any_kind_ends_in_a_sentence_or_in_sound_weights(tmp_path, originals, kind, seed):
     path = tmp_path / "model.pt"

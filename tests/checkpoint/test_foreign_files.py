@@ -15,6 +15,7 @@ from attn_export.exporter.errors import (
     NonFiniteWeightsError,
     StateDictMismatchError,
     UnknownArchitectureError,
+    UnreadableCheckpointError,
     UsageError,
 )
 from attn_export.models import architecture
@@ -43,6 +44,19 @@ def test_the_usual_wrappers_are_opened_and_said(write, weights, wrapper):
     model = load(write({**ALL_BUT_WEIGHTS, wrapper: weights}), arch=NAME)
     assert same_weights(model, weights)
     assert f"the weights are those under {wrapper!r}" in model.notes
+
+
+@pytest.mark.parametrize("wrap", [lambda content: content, lambda content: {"state_dict": content}])
+def test_what_stands_among_the_weights_is_left_out_and_said(write, weights, wrap):
+    model = load(write(wrap({**weights, "epoch": 3, "args": argparse.Namespace(lr=0.1)})), arch=NAME)
+    assert same_weights(model, weights)
+    assert "left out, being no tensors: epoch, args" in model.notes
+
+
+def test_a_tensor_among_the_weights_that_is_no_weight_is_a_mismatch(write, weights):
+    with pytest.raises(StateDictMismatchError) as caught:
+        load(write({**weights, "loss": torch.tensor(0.3)}), arch=NAME)
+    assert caught.value.unexpected == ("loss",)
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
@@ -237,7 +251,7 @@ def test_an_input_of_other_channels_is_a_mistake_in_the_command(write, weights, 
 
 @pytest.mark.parametrize("content", [{}, [], None, 3, "weights", {"epoch": 3}, {"state_dict": {}}, {"model": {"a": 1}}])
 def test_a_file_without_weights_is_refused(write, content):
-    with pytest.raises(InputError, match="there are no weights in it"):
+    with pytest.raises(UnreadableCheckpointError, match=r"model\.pt holds no weights"):
         load(write(content), arch=NAME)
 
 

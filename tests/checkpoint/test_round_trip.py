@@ -4,6 +4,7 @@ import errno
 import hashlib
 import resource
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -117,6 +118,30 @@ def test_an_older_file_is_replaced(tmp_path, network, arch):
 def test_another_number_of_class_names_is_refused(tmp_path, network, arch, count):
     with pytest.raises(ValueError, match=f"{count} class names for 3 classes"):
         save(tmp_path / "model.pt", network, arch, class_names=["x"] * count)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "misfit",
+    [
+        {"attention": "se"},
+        {"backbone": "resnet20"},
+        {"num_classes": 4},
+        {"in_channels": 3},
+        {"reduction": 2},
+        {"kernel_size": 7},
+    ],
+)
+def test_a_module_of_another_architecture_is_refused(tmp_path, arch, misfit):
+    with pytest.raises(ValueError, match="the module is no cbam_resnet8"):
+        save(tmp_path / "model.pt", build(replace(arch, **misfit)), arch)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 32), (1, 32.0, 32), (1, 0, 32), (3, 32, 32)])
+def test_an_input_shape_that_is_none_of_the_networks_is_refused(tmp_path, network, arch, shape):
+    with pytest.raises(ValueError, match=r"is not \(C, H, W\)|the input has 3 channels"):
+        save(tmp_path / "model.pt", network, arch, input_shape=shape)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -145,7 +145,7 @@ def test_an_input_that_does_not_fit_names_the_layer() -> None:
     assert caught.value.module_path == "inner.after.0"
 
 
-FULL_SIZE_POOLS = {
+FULL_SIZE_POOLS: dict[str, nn.Module | Callable[[torch.Tensor], Any]] = {
     "nn.AvgPool2d": nn.AvgPool2d(16),
     "nn.MaxPool2d": nn.MaxPool2d((16, 16)),
     "F.avg_pool2d": lambda x: F.avg_pool2d(x, (x.size(2), x.size(3)), stride=(x.size(2), x.size(3))),

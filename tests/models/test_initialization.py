@@ -6,8 +6,14 @@ import pytest
 import torch
 from torch import nn
 
+from attn_export.exporter.validation.inputs import batches
 from attn_export.models import architecture, create
-from attn_export.models.initialization import initialize, last_norms_of_residual_branches
+from attn_export.models.initialization import (
+    initialize,
+    last_norms_of_residual_branches,
+    natural_images,
+    statistics_learned,
+)
 from attn_export.models.registry import build, skeleton
 
 FAMILIES = ["resnet8", "resnet18", "resnext50_32x4d", "mobilenet_v2", "mobilenet_v3_small"]
@@ -15,12 +21,12 @@ NETWORKS = [f"{attention}_{backbone}" for backbone in FAMILIES for attention in 
 
 
 def outputs(network: nn.Module, chosen: list[nn.Module]) -> list[torch.Tensor]:
-    """What the chosen modules give for a few images of 64x64 that the initialization has not seen."""
+    """What the chosen modules give for images of 64x64, from soft to noise, that the initialization has not seen."""
     seen: list[torch.Tensor] = []
     hooks = [m.register_forward_hook(lambda m, args, out: seen.append(out.clone())) for m in chosen]
     channels = next(m for m in network.modules() if isinstance(m, nn.Conv2d)).in_channels
     with torch.no_grad():
-        network(torch.randn(4, channels, 64, 64, generator=torch.Generator().manual_seed(99)))
+        network(natural_images(channels, 64, torch.Generator().manual_seed(99)))
     for hook in hooks:
         hook.remove()
     return seen
@@ -48,17 +54,11 @@ def network(request):
 def test_activations_neither_explode_nor_die_out(network):
     spreads = [out.std().item() for out in outputs(network, residual_blocks(network))]
     assert len(spreads) >= 3
-    # MobileNetV2's last block is the faintest, 0.046: it has no shortcut and is scaled down all the same.
-    assert min(spreads) > 0.04
+    assert min(spreads) > 0.1
     assert max(spreads) < 50
 
 
-DEAD = "a channel gate with one or two hidden channels is born dead where these are negative for every image"
-
-
-def test_no_gate_is_constant_and_none_is_shut_or_open_for_good(network, request):
-    if request.node.callspec.params["network"] in ("se_resnet8", "cbam_mobilenet_v2"):
-        request.applymarker(pytest.mark.xfail(strict=True, reason=DEAD))
+def test_no_gate_is_constant_and_none_is_shut_or_open_for_good(network):
     seen = outputs(network, gates(network))
     assert len(seen) >= 3
     for gate in seen:
@@ -66,10 +66,9 @@ def test_no_gate_is_constant_and_none_is_shut_or_open_for_good(network, request)
         assert ((gate > 0.02) & (gate < 0.98)).float().mean() > 0.5
 
 
-def test_gates_depend_on_the_image(network, request):
-    if request.node.callspec.params["network"] == "cbam_mobilenet_v2":
-        request.applymarker(pytest.mark.xfail(strict=True, reason=DEAD))
-    assert all(not torch.allclose(gate[0], gate[1], rtol=1e-3) for gate in outputs(network, gates(network)))
+def test_gates_depend_on_the_image(network):
+    for gate in outputs(network, gates(network)):
+        assert gate.std(0).max() > 0.01
 
 
 def test_no_batch_norm_is_left_at_its_defaults(network):
@@ -103,6 +102,17 @@ def test_no_gate_of_a_narrow_network_is_constant_whatever_the_seed(name):
         assert min(gate.std() for gate in outputs(network, gates(network))) > 0.01
 
 
+@pytest.mark.xfail(reason="the one hidden channel of a narrow gate may be negative for every image of the proof")
+@pytest.mark.parametrize(("name", "seed"), [("se_resnet8", 5), ("cbam_resnet8", 8)])
+def test_no_gate_of_a_narrow_network_is_constant_on_the_images_of_the_proof(name, seed):
+    network = create(name, seed=seed).requires_grad_(False)
+    seen = []
+    for gate in gates(network):
+        gate.register_forward_hook(lambda m, args, out: seen.append(out.clone()))
+    network(torch.from_numpy(batches((3, 32, 32), {"batch"}, 1)[-1].images))
+    assert min(gate.std() for gate in seen) > 0.01
+
+
 @pytest.mark.parametrize(("name", "momentum"), [("se_resnet8", 0.1), ("se_mobilenet_v3_small", 0.01)])
 def test_every_batch_norm_has_its_familys_momentum_again(name, momentum):
     assert {m.momentum for m in create(name).modules() if isinstance(m, nn.BatchNorm2d)} == {momentum}
@@ -120,15 +130,23 @@ def test_calibration_that_fails_leaves_nothing_behind_either():
 @pytest.mark.parametrize("channels", [1, 4])
 def test_images_of_other_channel_counts_are_calibrated_too(channels):
     network = create("cbam_resnet8", in_channels=channels)
-    assert all(0.04 < out.std() < 50 for out in outputs(network, residual_blocks(network)))
+    assert all(0.1 < out.std() < 50 for out in outputs(network, residual_blocks(network)))
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("cbam_resnet18", 8), ("se_resnet50", 16), ("mobilenet_v2", 17), ("se_mobilenet_v3_small", 11)]
+    ("name", "count"), [("cbam_resnet18", 8), ("se_resnet50", 16), ("mobilenet_v2", 10), ("se_mobilenet_v3_small", 6)]
 )
-def test_every_residual_branch_has_one_last_norm(name, count):
+def test_every_branch_beside_a_shortcut_has_one_last_norm(name, count):
     ends = last_norms_of_residual_branches(skeleton(architecture(name)))
     assert len(ends) == len(set(ends)) == count
+
+
+def test_batch_norms_are_in_the_mode_that_they_were_in_before():
+    network = build(architecture("resnet8"))
+    network.bn1.train()
+    with statistics_learned(network):
+        assert all(m.training and m.momentum == 1.0 for m in network.modules() if isinstance(m, nn.BatchNorm2d))
+    assert [name for name, m in network.named_modules() if m.training] == ["bn1"]
 
 
 def test_a_shortcuts_norm_is_not_the_end_of_a_branch():

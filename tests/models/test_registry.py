@@ -109,9 +109,9 @@ def test_a_name_near_nothing_is_answered_with_the_command_that_lists_them():
 
 
 @pytest.mark.parametrize("field", ["num_classes", "in_channels", "reduction"])
-@pytest.mark.parametrize("value", [0, -1, 2.0, "3", True])
+@pytest.mark.parametrize("value", [0, -1, 2.0, "3", True, 2**24 + 1])
 def test_numbers_that_no_network_has_are_refused_by_name(field, value):
-    with pytest.raises(ValueError, match=f"{field} is {value!r}; it must be an integer of at least 1"):
+    with pytest.raises(ValueError, match=f"{field} is {value!r}; it must be an integer from 1 to 16777216"):
         architecture("cbam_resnet8", **{field: value})
 
 

@@ -18,8 +18,8 @@ def test_rounding_is_to_the_nearest_multiple_of_eight(width, rounded):
     assert make_divisible(width, 8) == rounded
 
 
-@pytest.mark.parametrize("width", range(1, 1000, 7))
-def test_rounding_never_loses_more_than_a_tenth(width):
-    rounded = make_divisible(width, 8)
-    assert rounded % 8 == 0
-    assert rounded >= 0.9 * width
+def test_rounding_never_loses_more_than_a_tenth():
+    for width in range(1, 1000):
+        rounded = make_divisible(width, 8)
+        assert rounded % 8 == 0
+        assert rounded >= 0.9 * width

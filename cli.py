@@ -302,7 +302,15 @@ def listener(quiet: bool) -> Iterator[Any]:
 
 def print_json(document: dict[str, Any]) -> None:
     """The result for machines."""
-    print(json.dumps(document, indent=1, allow_nan=False))
+    try:
+        print(json.dumps(document, indent=1, allow_nan=False), flush=True)
+    except BrokenPipeError:
+        let_go_of_stdout()
+
+
+def let_go_of_stdout() -> None:
+    """Whoever read the result has gone away; what is still buffered must go somewhere."""
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
 
 
 def complain(message: str, hint: str, code: int, arguments: Sequence[str]) -> None:
@@ -321,7 +329,7 @@ def complain(message: str, hint: str, code: int, arguments: Sequence[str]) -> No
 
 def hint_for_misuse(arguments: Sequence[str]) -> str:
     """What was probably meant: a command, if the first word nearly is one."""
-    words = [word for word in arguments if not word.startswith("-")]
+    words = [word for word in arguments if word.isidentifier()]
     near = difflib.get_close_matches(words[0], command_names(), n=1, cutoff=0.7) if words else []
     if near and near[0] not in words:
         return f"Did you mean attn-export {near[0]}?"
@@ -344,7 +352,7 @@ def run(arguments: Sequence[str]) -> int:
         complain(error.format_message(), hint_for_misuse(arguments), UsageError.exit_code, arguments)
         return UsageError.exit_code
     except (BrokenPipeError, SystemExit):  # typer and rich exit where the reader of the result has gone away
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (what is still buffered must go somewhere)
+        let_go_of_stdout()
         return 0
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED

@@ -61,11 +61,11 @@ def in_double() -> Iterator[None]:
     A module whose input is double then computes in double throughout, though its weights stay as they are: each is
     converted when it is used, and the copy is gone after that. A second set of weights would double the memory.
     """
-    with _DoubleFunctions(), _DoubleOperators():
+    with _DoubleFunctions(), _DoubleOperators():  # type: ignore[no-untyped-call]
         yield
 
 
-class _DoubleFunctions(TorchFunctionMode):  # type: ignore[no-untyped-call]
+class _DoubleFunctions(TorchFunctionMode):
     """For what is called in Python: some functions compare the types of their arguments before any operator runs."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -71,12 +71,14 @@ def last_norms_of_residual_branches(network: nn.Module) -> list[nn.BatchNorm2d]:
 
 
 def natural_images(channels: int, size: int, draw: torch.Generator) -> torch.Tensor:
-    """(N, C, size, size) float32: from soft large shapes to pure noise, so that statistics suit all that may come."""
+    """(N, C, size, size) float32: from soft large shapes to pure noise, each with mean 0 and spread 1."""
     shapes = torch.randn(CALIBRATION_IMAGES, channels, 4, 4, generator=draw)
     shapes = nn.functional.interpolate(shapes, size=(size, size), mode="bilinear")
     noise = torch.randn(shapes.shape, generator=draw)
     share = torch.linspace(0, 1, CALIBRATION_IMAGES)[:, None, None, None]
-    return (1 - share) * shapes + share * noise
+    images = (1 - share) * shapes + share * noise
+    images -= images.mean((1, 2, 3), keepdim=True)
+    return images / images.std((1, 2, 3), keepdim=True)
 
 
 def calibrate(network: nn.Module, images: torch.Tensor) -> None:

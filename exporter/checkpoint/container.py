@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attn_export.exporter.checkpoint.inert import foreign_globals, hostile, inert_class
+from attn_export.exporter.checkpoint.inert import foreign_globals, hostile, inert_class, listed
 from attn_export.exporter.errors import AttnExportError, UnreadableCheckpointError, UntrustedCheckpointError
 
 ZIP_MAGIC = b"PK\x03\x04"
 # First bytes of torch.save's formats before 1.6 (a pickle), and of the tar files before those.
 OLD_MAGICS = (b"\x80", b"sys_info", b"pickle", b"storages", b"tensors")
-SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -123,14 +122,15 @@ def check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [name.partition("/")[2] for name in archive.namelist()]
+            checksums = any(entry.CRC for entry in archive.infolist())
             changed = [entry for entry in archive.infolist() if not _is_intact(archive, entry)]
     except Exception as error:
         raise UnreadableCheckpointError(
             f"{path} is truncated or damaged: its table of contents can't be found",
             hint="Copy it again, and compare the sizes of the two files.",
         ) from error
-    # A file may be written without checksums (torch.serialization.set_crc32_options); then not one of them is right.
-    if changed and len(changed) < len(entries):
+    # A file may be written without checksums: torch.serialization.set_crc32_options.
+    if changed and checksums:
         raise UnreadableCheckpointError(
             f"{path} is damaged: the checksum of {changed[0].filename} is wrong",
             hint="Copy it again from where it was made.",
@@ -157,12 +157,6 @@ def _is_intact(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
             raise
         return False
     return True
-
-
-def listed(names: Sequence[str]) -> str:
-    """The names as a person wants them: the first few, and how many more."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def needs_code(path: Path, names: Sequence[str]) -> UntrustedCheckpointError:

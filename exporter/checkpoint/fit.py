@@ -1,12 +1,13 @@
 """Which network a state dict belongs to, and with which arguments it was built."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
 from attn_export.exporter.checkpoint.state_dict import StateDict
 from attn_export.exporter.errors import StateDictMismatchError, UsageError
 from attn_export.models import Architecture, architecture, names
-from attn_export.models.registry import skeleton
+from attn_export.models.registry import LARGEST_WIDTH, skeleton
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -37,7 +38,9 @@ def infer_arguments(name: str, weights: StateDict) -> Architecture:
         raise UsageError(str(error), hint="`attn-export models` lists the names for --arch.") from error
     expected = shapes_of(arch)
     shapes = {
-        n: tuple(t.shape) for n, t in weights.items() if n in expected and t.dim() == len(expected[n]) and t.numel() > 0
+        n: tuple(t.shape)
+        for n, t in weights.items()
+        if n in expected and t.dim() == len(expected[n]) and _is_plausible(t.shape)
     }
     convolutions = [n for n in expected if len(expected[n]) == 4]
     matrices = [n for n in expected if len(expected[n]) == 2]
@@ -102,6 +105,10 @@ def nearest(weights: StateDict) -> str | None:
 
     best = max(names(), key=likeness)
     return best if likeness(best)[0] >= PLAUSIBLE else None
+
+
+def _is_plausible(shape: Sequence[int]) -> bool:
+    return all(0 < n <= LARGEST_WIDTH for n in shape)
 
 
 def _misshapen(arch: Architecture, weights: StateDict) -> list[str]:

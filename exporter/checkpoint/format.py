@@ -66,7 +66,7 @@ def save(
         architecture,
         _image_shape(tuple(input_shape or architecture.input_shape)),
         normalization,
-        tuple(class_names) if class_names is not None else None,
+        _names(class_names),
     )
     check_description(description)
     weights = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
@@ -127,6 +127,10 @@ def check_description(description: Description) -> None:
         ValueError: they don't.
     """
     arch, normalization, names = description.architecture, description.normalization, description.class_names
+    if normalization is not None and not all(
+        type(v) in (int, float) for v in (*normalization.mean, *normalization.std)
+    ):
+        raise ValueError("the normalization holds something that isn't a number")
     channels = description.input_shape[0]
     if channels != arch.in_channels:
         raise ValueError(f"the input has {channels} channels, {arch.name} takes {arch.in_channels}")
@@ -166,7 +170,7 @@ def _names(values: Any) -> tuple[str, ...] | None:
     if values is None:
         return None
     if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
-        raise TypeError("the class names are no list of words")
+        raise ValueError("the class names are no list of words")
     return tuple(values)
 
 

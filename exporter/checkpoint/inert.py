@@ -9,7 +9,7 @@ came from.
 
 import pickletools
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -20,6 +20,7 @@ HOSTILE_MODULES = frozenset(
     "multiprocessing nt os pdb pickle pip pkgutil platform posix profile pty requests runpy shutil signal site smtplib "
     "socket ssl subprocess sys telnetlib tempfile threading timeit trace urllib venv webbrowser zipimport".split()
 )
+SHOWN = 6
 HARMLESS_BUILTINS = frozenset(
     "bool bytearray bytes complex dict float frozenset getattr int list object range set slice str tuple".split()
 )
@@ -67,6 +68,12 @@ def hostile(names: list[str]) -> list[str]:
         return root in HOSTILE_MODULES
 
     return [name for name in names if is_hostile(name)]
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names as a person wants them: the first few, and how many more."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def _named_globals(path: Path) -> Iterator[str]:

@@ -12,8 +12,9 @@ from torch import nn
 from attn_export.exporter.artifacts import LoadedModel
 from attn_export.exporter.checkpoint import fit, state_dict
 from attn_export.exporter.checkpoint import format as own_format
-from attn_export.exporter.checkpoint.container import listed, needs_code, no_weights, read
-from attn_export.exporter.errors import UnknownArchitectureError, UnreadableCheckpointError, UsageError
+from attn_export.exporter.checkpoint.container import needs_code, no_weights, read
+from attn_export.exporter.checkpoint.inert import listed
+from attn_export.exporter.errors import UnknownArchitectureError, UsageError
 from attn_export.exporter.files import sha256_of
 from attn_export.models import Architecture
 from attn_export.models.registry import skeleton
@@ -70,10 +71,6 @@ def load(
         notes.append(f"the weights are {', '.join(sorted(others))} in the file; they run as float32")
     weights = state_dict.usable(weights, str(path))
     fit.check(architecture, weights)
-    if input_shape is None and shape[0] != architecture.in_channels:
-        raise UnreadableCheckpointError(
-            f"{path} contradicts itself: its input has {shape[0]} channels, its network not"
-        )
     if shape[0] != architecture.in_channels:
         raise UsageError(
             f"the input has {shape[0]} channels, {architecture.name} takes {architecture.in_channels}",

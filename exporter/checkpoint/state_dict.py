@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from attn_export.exporter.checkpoint.inert import Inert
+from attn_export.exporter.checkpoint.inert import Inert, listed
 from attn_export.exporter.errors import NonFiniteWeightsError, UnreadableCheckpointError
 
 # In order of preference: averaged weights are the ones a training script evaluates.
@@ -16,7 +16,10 @@ WRAPPERS = (
 PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "network.")
 # What averaging and parallel wrappers add beside the weights.
 BOOKKEEPING = ("n_averaged",)
-SHOWN = 5
+READABLE = (
+    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2,
+    torch.int64, torch.int32, torch.uint8,
+)  # fmt: skip
 
 StateDict = dict[str, torch.Tensor]
 
@@ -47,11 +50,13 @@ def find(content: Any, *, depth: int = 3) -> tuple[StateDict, tuple[str, ...]] |
         others = [other for other, _ in found[1:]]
         beside = f", not under {', '.join(map(repr, others))}" if others else ""
         return weights, (f"the weights are those under {key!r}{beside}", *notes)
-    weights = {name: value for name, value in content.items() if isinstance(name, str) and _is_tensor(value)}
+    weights = {
+        name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, torch.Tensor)
+    }
     if not weights:
         return None
     left_out = [str(name) for name in content if name not in weights]
-    return strip_prefixes(weights), (f"left out, being no tensors: {', '.join(left_out)}",) if left_out else ()
+    return strip_prefixes(weights), (f"left out, being no tensors: {listed(left_out)}",) if left_out else ()
 
 
 def strip_prefixes(weights: StateDict) -> StateDict:
@@ -85,17 +90,12 @@ def usable(weights: StateDict, origin: str) -> StateDict:
     weights = {name: t.detach().float() if t.is_floating_point() else t for name, t in weights.items()}
     bad = [n for n, t in weights.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())]
     if bad:
-        more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         raise NonFiniteWeightsError(
-            f"{origin} holds NaN or infinity in {', '.join(bad[:SHOWN])}{more}",
+            f"{origin} holds NaN or infinity in {listed(bad)}",
             tensors=bad,
             hint="The training diverged, or the file is damaged: take an earlier checkpoint.",
         )
     return weights
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, torch.Tensor)
 
 
 def _unusable_kind(tensor: torch.Tensor) -> str:
@@ -104,14 +104,13 @@ def _unusable_kind(tensor: torch.Tensor) -> str:
         return "on the meta device"
     if tensor.is_quantized:
         return "quantized"
-    if tensor.layout != torch.strided:
-        return "sparse"
+    if tensor.layout != torch.strided or tensor.is_nested:
+        return "sparse or nested"
     if tensor.numel() == 0:
         return "empty"
     if tensor.dtype.is_complex:
         return "complex"
-    counter = name_of_dtype(tensor) in ("int64", "int32")
-    return "" if tensor.is_floating_point() or counter else f"of type {name_of_dtype(tensor)}"
+    return "" if tensor.dtype in READABLE else f"of type {name_of_dtype(tensor)}"
 
 
 def name_of_dtype(tensor: torch.Tensor) -> str:
@@ -119,13 +118,13 @@ def name_of_dtype(tensor: torch.Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _tensors_of_module(module: Any, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+def _tensors_of_module(module: Any, prefix: str = "", depth: int = 32) -> Iterator[tuple[str, torch.Tensor]]:
     """Names and tensors of a pickled module, whose class may never have been imported."""
     if isinstance(module, torch.nn.Module):
         yield from module.state_dict().items()
         return
     state = module.state if isinstance(module, Inert) else None
-    if not isinstance(state, Mapping) or "_modules" not in state:
+    if not isinstance(state, Mapping) or "_modules" not in state or depth == 0:
         return
     unsaved = state.get("_non_persistent_buffers_set") or ()
     for group in ("_parameters", "_buffers"):
@@ -133,4 +132,4 @@ def _tensors_of_module(module: Any, prefix: str = "") -> Iterator[tuple[str, tor
             if isinstance(tensor, torch.Tensor) and name not in unsaved:
                 yield prefix + name, tensor.detach()
     for name, child in (state.get("_modules") or {}).items():
-        yield from _tensors_of_module(child, f"{prefix}{name}.")
+        yield from _tensors_of_module(child, f"{prefix}{name}.", depth - 1)

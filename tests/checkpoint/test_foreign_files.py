@@ -299,3 +299,12 @@ def test_two_networks_with_the_same_names_are_told_apart_by_their_shapes(write):
     with pytest.raises(StateDictMismatchError) as caught:
         load(write(weights), arch="se_resnet50")
     assert caught.value.nearest == "se_resnext50_32x4d"
+
+
+def test_a_pickled_module_that_contains_itself_is_refused_in_words(tmp_path):
+    module = torch.nn.Module()
+    module._modules["self"] = module
+    path = tmp_path / "circle.pt"
+    torch.save({"model": module}, path)
+    with pytest.raises(InputError):
+        load(path, arch="cbam_resnet8")

@@ -393,13 +393,13 @@ def test_a_folder_that_can_not_be_written_is_named_before_any_work_is_done(
 ) -> None:
     (folder / "taken").write_text("a file, where a folder should be")
     monkeypatch.setattr(workflow, "make_onnx", lambda *_: pytest.fail("work was done for nothing"))
-    refused(6, "model.pt", *QUICK, "--out", place, says=[place, "can't be written"], hint="--out")
+    refused(6, "model.pt", *QUICK, "--out", place, says=[place, "can't be written"], hint="folder")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission_is_named(refused: Command, folder: Path) -> None:
     (folder / "locked").mkdir(mode=0o500)
-    refused(6, "model.pt", *QUICK, "--out", "locked", says=["locked", "Permission denied"], hint="--out")
+    refused(6, "model.pt", *QUICK, "--out", "locked", says=["locked", "Permission denied"], hint="folder")
 
 
 def test_a_folder_in_the_place_of_a_result_is_named(refused: Command, folder: Path) -> None:

@@ -90,7 +90,7 @@ def test_a_file_where_a_folder_is_expected_is_an_output_error(tmp_path: Path, pl
     (tmp_path / "file").write_bytes(b"older")
     with pytest.raises(OutputError, match="can't be written") as caught, written_atomically(tmp_path / place):
         pytest.fail("there is nowhere to write")
-    assert "--out" in caught.value.hint
+    assert "another folder" in caught.value.hint
     assert content(tmp_path) == {"file": b"older"}
 
 

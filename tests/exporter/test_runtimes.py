@@ -131,7 +131,7 @@ def test_an_input_that_does_not_fit_is_refused_in_the_same_words_everywhere(
         runtime.run(arrays)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CHEAP)
 def test_torchs_threads_and_the_modules_modes_are_set_back(
     name: str, fresh: Callable[[str], LoadedModel], artifact: Callable[[str], OnnxFile], threads_as_before: int
 ) -> None:
@@ -309,9 +309,19 @@ def test_what_was_loaded_is_given_back_when_the_first_sample_fails(where: str, e
 
 
 @pytest.mark.parametrize("where", ["open", "infer"])
-def test_an_interruption_while_opening_stays_an_interruption(where: str) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        Broken(where, KeyboardInterrupt()).open()
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_what_is_not_the_runtimes_fault_stays_what_it_is(where: str, error: type[BaseException]) -> None:
+    with pytest.raises(error):
+        Broken(where, error()).open()
+
+
+def test_a_library_that_is_not_installed_is_named() -> None:
+    missing = ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime")
+    with pytest.raises(
+        RuntimeUnavailableError, match="broken is not installed: there is no module onnxruntime"
+    ) as caught:
+        Broken("open", missing).open()
+    assert "pip install onnxruntime" in caught.value.hint
 
 
 def test_an_error_without_words_is_told_by_its_name() -> None:

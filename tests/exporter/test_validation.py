@@ -516,7 +516,7 @@ def test_one_gate_too_few_or_too_many_is_found_at_the_output(
     assert [c.role for c in verdict.comparisons] == ["output"]
 
 
-@pytest.mark.parametrize("name", ["resnet8", "se_resnet8", "cbam_resnet8"])
+@pytest.mark.parametrize("name", ["resnet8", "cbam_resnet8"])
 def test_no_weight_can_be_scaled_by_1_0001_unseen(
     name: str, tmp_path: Path, artifact: Callable[[str], OnnxFile], truth: Callable[[str], Reference]
 ) -> None:

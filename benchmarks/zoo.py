@@ -21,6 +21,7 @@ from attn_export.exporter.report.terminal import table
 from attn_export.models import names
 
 RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "zoo.md"
 PROGRAM = [sys.executable, "-m", "attn_export.cli"]
 
 
@@ -55,6 +56,34 @@ def row_of(network: str, record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def page(rows: list[dict[str, Any]], environment: dict[str, Any]) -> str:
+    """docs/zoo.md."""
+    packages = environment["packages"]
+    libraries = f"torch {packages['torch']}, ONNX Runtime {packages['onnxruntime']}"
+    conditions = f"{environment['cpu']}, {rows[0]['threads']} threads, {libraries}."
+    lines = [
+        "# The zoo at full size",
+        "",
+        "Made by `python benchmarks/zoo.py --save`: each network of `attn-export models` with random weights,",
+        "exported by the command at its default input, batch 1. *Gates* and *output* are the largest ratios of",
+        "the file's error to",
+        "PyTorch's own float32 error (allowed: 8). Latencies are medians in milliseconds, the two runtimes in turns;",
+        "*ratio* is ONNX Runtime's time over PyTorch's.",
+        "",
+        conditions,
+        "",
+        "| network | nodes | as captured | gates | output | PyTorch ms | ONNX Runtime ms | ratio |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        gates = "–" if row["gate_ratio"] is None else f"{row['gate_ratio']:.2f}"
+        lines.append(
+            f"| `{row['network']}` | {row['nodes']} | {row['nodes_captured']} | {gates} | {row['output_ratio']:.2f} "
+            f"| {row['eager_ms']:.1f} | {row['onnxruntime_ms']:.1f} | {row['ratio']:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", default=",".join(names()))
@@ -85,6 +114,7 @@ def main() -> None:
         RESULTS.mkdir(exist_ok=True)
         document = {"rows": rows, "environment": describe()}
         (RESULTS / "zoo.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        PAGE.write_text(page(rows, document["environment"]), encoding="utf-8")
 
 
 if __name__ == "__main__":

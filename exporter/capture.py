@@ -4,13 +4,9 @@ What the exporter can't do is an error that names the module; nothing falls back
 a fixed size.
 """
 
-import io
-import logging
 import re
 import traceback
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,6 +16,7 @@ from torch.utils import _pytree as pytree
 from attn_export.exporter.artifacts import Axis, Graph, LoadedModel, Signature
 from attn_export.exporter.errors import CaptureError, UsageError
 from attn_export.exporter.observation import evaluating, observed
+from attn_export.exporter.quiet import quiet
 
 AXES = {"batch": 0, "height": 2, "width": 3}
 INPUT_NAME = "input"
@@ -67,6 +64,11 @@ def capture(
             f"opset {opset} was asked, PyTorch's exporter wrote {got}",
             hint="With torch 2.13, 18 to 23 come out as asked. docs/export.md says which runtime takes which.",
         )
+    if [value.name for value in (*ir_model.graph.inputs, *ir_model.graph.outputs)] != [INPUT_NAME, *names]:
+        raise CaptureError(
+            "the network returns one tensor twice, or its input as it is, and an ONNX file can't give it two names",
+            hint="Return each tensor once.",
+        )
     input_dims = ir_model.graph.inputs[0].shape or ()
     symbols = {name: str(input_dims[AXES[name]]) for name in dynamic}
     onnx_program.rename_axes({symbol: name for name, symbol in symbols.items()})
@@ -96,23 +98,9 @@ def output_names(program: torch.export.ExportedProgram) -> tuple[str, ...]:
     positions = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
     leaves, _ = pytree.tree_flatten_with_path(positions)
     keys = [re.sub(r"\W+", "_", pytree.keystr(path)).strip("_") for path, _ in leaves]
-    return tuple(f"output_{key}" if key else "output" for key in keys)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without the exporter's own messages: what matters becomes an error of ours."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    names = tuple(f"output_{key}" if key else "output" for key in keys)
+    # Two keys may differ in nothing that a name may hold; then positions tell them apart.
+    return names if len(set(names)) == len(names) else tuple(f"output_{i}" for i in range(len(names)))
 
 
 def _trace(module: nn.Module, example: torch.Tensor, dynamic: Sequence[str]) -> torch.export.ExportedProgram:
@@ -221,8 +209,10 @@ def _path_in_traceback(module: nn.Module, error: BaseException) -> str | None:
 
 def _path_of_fx_node(program: torch.export.ExportedProgram, message: str) -> str | None:
     """Path of the submodule that the node named in the exporter's message came from."""
+    named = re.search(r"node %(\w+)", message)
     for node in program.graph.nodes:
-        if re.search(rf"%{re.escape(node.name)}\b", message):
+        # The exporter decomposes operators before it translates them: linalg_svd is then called _linalg_svd.
+        if named is not None and node.name.strip("_") == named[1].strip("_"):
             stack = list((node.meta.get("nn_module_stack") or {}).values())
             return str(stack[-1][0]) if stack else None
     return None

@@ -15,8 +15,13 @@ Observer = Callable[[str, Any, tuple[Any, ...]], None]
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[nn.Module]:
-    """The module in eval mode without gradients; every submodule has its own mode back afterwards."""
+    """The module in eval mode without gradients; every submodule has its own mode and buffers back afterwards."""
     modes = {submodule: submodule.training for submodule in module.modules()}
+    buffers = [
+        (submodule, name, buffer, buffer.clone())
+        for submodule in module.modules()
+        for name, buffer in submodule.named_buffers(recurse=False)
+    ]
     module.eval()
     try:
         with torch.no_grad():
@@ -24,6 +29,9 @@ def evaluating(module: nn.Module) -> Iterator[nn.Module]:
     finally:
         for submodule, training in modes.items():
             submodule.training = training
+        with torch.no_grad():
+            for submodule, name, buffer, values in buffers:
+                setattr(submodule, name, buffer.copy_(values))
 
 
 @contextmanager
@@ -59,27 +67,37 @@ def in_double() -> Iterator[None]:
     """Inside, every function gets its float32 arguments in double precision.
 
     A module whose input is double then computes in double throughout, though its weights stay as they are: each is
-    converted when it is used, and the copy is gone after that. A second set of weights would double the memory.
+    converted when it is used, and the copy is gone after that. A second set of weights would double the memory. Tensors
+    that ``forward`` makes are double from the start.
     """
-    with _DoubleFunctions(), _DoubleOperators():  # type: ignore[no-untyped-call]
-        yield
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with _DoubleFunctions(), _DoubleOperators():  # type: ignore[no-untyped-call]
+            yield
+    finally:
+        torch.set_default_dtype(default)
 
 
 class _DoubleFunctions(TorchFunctionMode):
     """For what is called in Python: some functions compare the types of their arguments before any operator runs."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(function, "__name__", "") == "__get__":  # an attribute such as shape
+        name = getattr(function, "__name__", "")
+        if name == "__get__":  # an attribute such as shape
             return function(*args, **(kwargs or {}))
-        return function(*_doubled(args), **_doubled(kwargs or {}))
+        return function(*_doubled(args, name), **_doubled(kwargs or {}))
 
 
 class _DoubleOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """For what a function makes inside itself."""
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return operator(*_doubled(args), **_doubled(kwargs or {}))
+        return operator(*_doubled(args, operator.overloadpacket.__name__), **_doubled(kwargs or {}))
 
 
-def _doubled(tree: Any) -> Any:
+def _doubled(tree: Any, function: str = "") -> Any:
+    """The arguments in double precision, but for the one that the function writes to."""
+    if tree and (function == "__setitem__" or (function.endswith("_") and not function.endswith("__"))):
+        return (tree[0], *_doubled(tree[1:]))
     return pytree.tree_map_only(torch.Tensor, lambda t: t.double() if t.dtype == torch.float32 else t, tree)

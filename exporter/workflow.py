@@ -121,9 +121,14 @@ def export_loaded(
         document = record(model, file, sha256_of(file.path), verdict, timings, runtime_settings.threads)
         report = scratch / f"{stem}.report.json"
         write_text(report, json.dumps(document, indent=1, allow_nan=False) + "\n")
-        for made in (onnx_file.external_data_of(file.path), file.path, report):
-            if made.exists():
-                publish(made, out / made.name)
+        weights = onnx_file.external_data_of(file.path)
+        if weights.exists():
+            publish(weights, out / weights.name)
+            publish(file.path, out / file.path.name)
+        else:
+            publish(file.path, out / file.path.name)
+            (out / weights.name).unlink(missing_ok=True)  # those of an older file, which has just been replaced
+        publish(report, out / report.name)
     return ExportResult(out / file.path.name, out / report.name, verdict, tuple(timings), document)
 
 

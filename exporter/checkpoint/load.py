@@ -99,6 +99,12 @@ def from_module(
     weights = {
         name: tensor.detach() for name, tensor in module.state_dict().items() if isinstance(tensor, torch.Tensor)
     }
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            raise UsageError(
+                f"the module's {name} is {state_dict.name_of_dtype(tensor)}; expected is float32",
+                hint="Pass module.float(). Other precisions are made from the float32 network.",
+            )
     state_dict.usable(weights, type(module).__name__)
     digest = hashlib.sha256()
     for name, tensor in weights.items():

@@ -15,6 +15,7 @@ from onnxscript.rewriter import rewrite
 
 from attn_export.exporter.artifacts import Graph, Step
 from attn_export.exporter.errors import CleanupError
+from attn_export.exporter.quiet import quiet
 
 Apply = Callable[[ir.Model], Any]
 
@@ -56,7 +57,8 @@ def clean(graph: Graph) -> Graph:
     for name, apply in PIPELINE:
         before = len(model.graph)
         try:
-            apply(model)
+            with quiet():
+                apply(model)
         except Exception as error:
             raise CleanupError(
                 f"the cleanup step {name!r} failed: {error}",

@@ -60,7 +60,7 @@ def measure(
         for runtime in order:
             rounds[runtime].append(_turn(runtime, inputs[runtime], schedule.inferences))
         elapsed = time.perf_counter() - started
-        advance(min(1.0, max(done / schedule.most_rounds, elapsed / schedule.seconds)))
+        advance(min(1.0, max(done / schedule.most_rounds, elapsed / max(schedule.seconds, 1e-9))))
         if done >= schedule.fewest_rounds and elapsed >= schedule.seconds:
             break
     return [_timing(r, rounds[r], rounds[runtimes[0]], runtimes[0].name, len(images)) for r in runtimes]

@@ -79,8 +79,8 @@ class Runtime(ABC):
         """
         started = time.perf_counter()
         try:
-            self._open()
             self._is_open = True
+            self._open()
             sample = np.zeros(self.signature.input_shape, np.float32)
             self.run({self.signature.input_name: sample})
         except (RuntimeUnavailableError, KeyboardInterrupt, MemoryError):
@@ -96,7 +96,7 @@ class Runtime(ABC):
         except Exception as error:
             self.close()
             raise RuntimeUnavailableError(
-                f"{self.name} can't run this artifact: {str(error).splitlines()[0] if str(error) else error!r}",
+                f"{self.name} can't run this artifact: {str(error).partition(chr(10))[0] or type(error).__name__}",
                 runtime=self.name,
                 hint="--debug shows the runtime's own report.",
             ) from error

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class OnnxRuntime(Runtime):
         super().__init__(signature, settings)
         self.path = path
         self._fetched = [*signature.output_names, *extra_outputs]
+        self._session: Any = None
 
     @property
     def provenance(self) -> str:
@@ -54,7 +55,7 @@ class OnnxRuntime(Runtime):
             )
 
     def _close(self) -> None:
-        del self._session
+        self._session = None
 
     def upload(self, arrays: Arrays) -> Mapping[str, Array]:
         """Nothing: the CPU provider reads arrays."""

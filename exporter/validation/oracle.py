@@ -65,10 +65,10 @@ def reference(model: LoadedModel, batches: Sequence[Batch], advance: Callable[[]
             exact.append(_joined(alone))
             single.append(_run(module, batch.images))
             advance()
-    for result in exact:
+    for result in (*exact, *single):
         if not all(np.isfinite(array).all() for array in (*result.outputs, *result.gates)):
             raise InputError(
-                f"{model.name} computes NaN or infinity for ordinary images, in double precision too",
+                f"{model.name} computes NaN or infinity for ordinary images",
                 hint="Nothing can be proven about such a network. Was the right checkpoint exported?",
             )
     return Reference(tuple(batches), tuple(exact), tuple(single))
@@ -91,7 +91,14 @@ def _run(module: nn.Module, images: Array) -> Result:
             hint="Its height and width are fixed by a layer, for example a Linear after flatten. Leave them out of "
             "--dynamic.",
         ) from error
-    outputs = tuple(tensor.numpy() for tensor in pytree.tree_leaves(results))
+    outputs = tuple(tensor.numpy() for tensor in pytree.tree_leaves(results) if isinstance(tensor, torch.Tensor))
+    for output in outputs:
+        if output.ndim == 0 or len(output) != len(images):
+            raise CaptureError(
+                f"the network returns a tensor of shape {output.shape} for a batch of {len(images)}; its first axis "
+                "must be the batch",
+                hint="Return one result for each image.",
+            )
     return Result(outputs, tuple(values for _, values in gates), tuple(path for path, _ in gates))
 
 

@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from attn_export.exporter.artifacts import Gate, OnnxFile
+from attn_export.exporter.errors import InputError
 from attn_export.exporter.memory import give_back
 from attn_export.exporter.onnx_file import with_taps
 from attn_export.exporter.runtimes.base import Array, Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.validation.metrics import PooledError
 from attn_export.exporter.validation.oracle import Reference, Result
-from attn_export.exporter.validation.verdict import Comparison, Verdict, compare
+from attn_export.exporter.validation.verdict import FLOOR, LARGEST_YARDSTICK, Comparison, Verdict, compare
 
 Computed = list[tuple[Array, ...]]  # for every batch, one array per tensor
 
@@ -35,6 +36,7 @@ def validate(
 
     Raises:
         RuntimeUnavailableError: ONNX Runtime can't run the file.
+        InputError: the network's own float32 result is too far from float64 to judge by.
     """
     names = file.signature.output_names
     outputs = _run(OnnxRuntime(file.path, file.signature, settings), names, reference, advance)
@@ -51,6 +53,14 @@ def validate(
             _compared(path, "gate", i, values, lambda r: r.gates, reference)
             for i, path in enumerate(reference.exact[0].gate_paths)
         ] + comparisons
+    for comparison in comparisons:
+        if not comparison.yardstick <= LARGEST_YARDSTICK:
+            raise InputError(
+                f"PyTorch's own float32 result differs from float64 by {comparison.yardstick:.1e} in "
+                f"{comparison.tensor}: with such a yardstick nothing can be proven",
+                hint="Does the network draw random numbers (dropout that is always on), mix the images of a batch, or "
+                "compute something that rounding decides?",
+            )
     shapes = tuple(dict.fromkeys(tuple(batch.images.shape) for batch in reference.batches))
     return Verdict("onnxruntime", tuple(comparisons), shapes, missed)
 
@@ -97,7 +107,7 @@ def _compared(
     ):
         truth = pick(exact)[index]
         if arrays[index].size != truth.size:
-            return Comparison(tensor, role, "shape", float("inf"), 1.0)
+            return Comparison(tensor, role, "shape", float("inf"), FLOOR)
         error.add(arrays[index], truth, batch.kinds)
         yardstick.add(pick(single)[index], truth, batch.kinds)
     return compare(tensor, role, error.relative(), yardstick.relative())

@@ -4,6 +4,7 @@ No tolerance is picked by hand: what counts is how many times larger an artifact
 PyTorch's own float32 makes on the same images, the yardstick.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,8 @@ import numpy as np
 # planted fault, lie well to either side.
 LARGEST_RATIO = 8.0
 # A yardstick can't be finer than a few roundings of float32: a network of two layers may hit the oracle by luck.
+# A network whose own float32 is this far from float64 has no yardstick.
+LARGEST_YARDSTICK = 1e-3
 FLOOR = 4 * float(np.finfo(np.float32).eps)
 
 
@@ -41,7 +44,7 @@ class Comparison:
     @property
     def agrees(self) -> bool:
         """Whether that is few enough."""
-        return self.ratio <= LARGEST_RATIO
+        return math.isfinite(self.yardstick) and self.ratio <= LARGEST_RATIO
 
 
 @dataclass(frozen=True)

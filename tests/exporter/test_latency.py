@@ -116,7 +116,6 @@ def test_the_most_rounds_are_not_exceeded() -> None:
     assert len(turns(diary, 1)) == 7
 
 
-@pytest.mark.xfail(strict=True, reason="the share of the time that is over is a division by zero")
 def test_no_seconds_at_all_mean_the_fewest_rounds() -> None:
     diary: Diary = []
     measure([Fake("a", diary=diary)], IMAGES, Schedule(seconds=0, fewest_rounds=2, inferences=1))

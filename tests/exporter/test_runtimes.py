@@ -287,7 +287,6 @@ class Broken(Runtime):
         return dict(outputs)
 
 
-@pytest.mark.xfail(strict=True, reason="`!r` in the message applies to both branches, so the words stand in quotes")
 @pytest.mark.parametrize("where", ["open", "upload", "infer", "synchronize", "download"])
 def test_whatever_fails_late_fails_while_opening(where: str) -> None:
     runtime = Broken(where, ValueError("first line\nsecond line"))
@@ -325,7 +324,7 @@ def test_a_library_that_is_not_installed_is_named() -> None:
 
 
 def test_an_error_without_words_is_told_by_its_name() -> None:
-    with pytest.raises(RuntimeUnavailableError, match=r"can't run this artifact: ValueError\(\)"):
+    with pytest.raises(RuntimeUnavailableError, match=r"can't run this artifact: ValueError$"):
         Broken("infer", ValueError()).open()
 
 

@@ -420,13 +420,11 @@ def test_a_network_that_can_not_be_exported_leaves_nothing(
     assert_only_the_older(folder_with_older)
 
 
-@pytest.mark.xfail(strict=True, reason="the oracle's concatenation of scalars is a ValueError that nobody expects")
 def test_a_network_that_returns_one_number_for_the_whole_batch_is_an_error_in_words(folder_with_older: Path) -> None:
     with pytest.raises((CaptureError, InputError)):
         export(Function(lambda x: x.mean()), SHAPE, folder_with_older, settings=UNTIMED)
 
 
-@pytest.mark.xfail(strict=True, reason="the exporter is blamed, with an error that is nan times as large")
 def test_a_network_that_mixes_the_images_of_a_batch_is_told_so(folder_with_older: Path) -> None:
     with pytest.raises((CaptureError, InputError)):
         export(Function(lambda x: x - x.mean(0, keepdim=True)), SHAPE, folder_with_older, settings=UNTIMED)

@@ -1,0 +1,29 @@
+"""The Python in README and docs runs as it stands, on a small network."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from attn_export.models import create
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = [
+    pytest.param(code, id=f"{page.name}-{i}")
+    for page in PAGES
+    for i, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
+]
+
+
+def test_there_are_examples():
+    assert EXAMPLES
+
+
+@pytest.mark.parametrize("code", EXAMPLES)
+def test_an_example_runs(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scope = {"module": create("cbam_resnet8")}
+    exec(compile(code.replace("224", "32"), "example", "exec"), scope)
+    assert scope["result"].verdict.agrees
+    assert list((tmp_path / "build").glob("*.onnx"))

@@ -65,9 +65,8 @@ def page(rows: list[dict[str, Any]], environment: dict[str, Any]) -> str:
         "# The zoo at full size",
         "",
         "Made by `python benchmarks/zoo.py --save`: each network of `attn-export models` with random weights,",
-        "exported by the command at its default input, batch 1. *Gates* and *output* are the largest ratios of",
-        "the file's error to",
-        "PyTorch's own float32 error (allowed: 8). Latencies are medians in milliseconds, the two runtimes in turns;",
+        "exported by the command at its default input, batch 1. *Gates* and *output* are the largest ratios of the",
+        "file's error to PyTorch's own float32 error (allowed: 8). Latencies are medians in milliseconds, the two runtimes in turns;",
         "*ratio* is ONNX Runtime's time over PyTorch's.",
         "",
         conditions,
@@ -112,9 +111,10 @@ def main() -> None:
     Console(width=140, highlight=False).print(shown)
     if options.save:
         RESULTS.mkdir(exist_ok=True)
-        document = {"rows": rows, "environment": describe()}
+        environment = describe()
+        document = {"rows": rows, "environment": environment}
         (RESULTS / "zoo.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        PAGE.write_text(page(rows, document["environment"]), encoding="utf-8")
+        PAGE.write_text(page(rows, environment), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -283,7 +283,7 @@ def test_the_tables_hold_a_verdict_and_both_runtimes(attn_export: Command, folde
         (row,) = [line for line in lines if line.startswith(runtime)]
         median, p90, p99 = (float(word) for word in row.split()[1:4])
         assert 0 < median <= p90 <= p99
-    assert "1 thread" in done.stdout
+    assert "threads: 1" in done.stdout
     assert "DISAGREES" not in done.stdout
     record = json.loads(Path("model.report.json").read_text())
     assert record["latency"]["threads"] == 1

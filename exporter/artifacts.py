@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
     from attn_export.models import Architecture
 
+# Where a node of a graph keeps the path of the submodule that it came from.
+MODULE_KEY = "attn_export.module"
+
 
 @dataclass(frozen=True)
 class Normalization:

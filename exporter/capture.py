@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from attn_export.exporter.artifacts import Axis, Graph, LoadedModel, Signature
+from attn_export.exporter.artifacts import MODULE_KEY, Axis, Graph, LoadedModel, Signature
 from attn_export.exporter.errors import CaptureError, UsageError
 from attn_export.exporter.observation import evaluating, observed
 from attn_export.exporter.quiet import quiet
@@ -23,7 +23,6 @@ INPUT_NAME = "input"
 DEFAULT_OPSET = 20
 # A batch of one is special to the exporter: it would be baked in.
 EXAMPLE_BATCH = 2
-MODULE_KEY = "attn_export.module"
 _TORCH_SCOPES = "pkg.torch.onnx.name_scopes"
 
 

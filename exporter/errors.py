@@ -4,6 +4,7 @@
     ├── UsageError                    2   the command line, or an argument, is wrong
     ├── InputError                    3   an input can't be read, doesn't fit or isn't trusted
     │   ├── UnreadableCheckpointError     missing, empty, damaged, or no checkpoint at all
+    │   ├── UnreadableGraphError          the same of an ONNX file
     │   ├── UntrustedCheckpointError      reading it would mean running code from it
     │   ├── UnknownArchitectureError      the file doesn't say what network it belongs to
     │   ├── StateDictMismatchError        it belongs to another network
@@ -45,6 +46,10 @@ class InputError(AttnExportError):
 
 class UnreadableCheckpointError(InputError):
     """The file is missing, empty, damaged, or not a PyTorch checkpoint."""
+
+
+class UnreadableGraphError(InputError):
+    """The file is missing, empty, damaged, no ONNX file, or no valid one."""
 
 
 class UntrustedCheckpointError(InputError):

@@ -6,8 +6,7 @@ weight may go unseen at the output. Before its sigmoid the same fault stands out
 
 import onnx_ir as ir
 
-from attn_export.exporter.artifacts import Gate
-from attn_export.exporter.capture import MODULE_KEY
+from attn_export.exporter.artifacts import MODULE_KEY, Gate
 
 SQUASHERS = ("Sigmoid", "HardSigmoid")
 

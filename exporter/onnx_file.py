@@ -16,6 +16,7 @@ from attn_export.exporter.artifacts import Graph, OnnxFile
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.files import unwritable
 from attn_export.exporter.gates import gates_of
+from attn_export.exporter.onnx_reader import length_prefix
 
 # protobuf's limit for one message is 2 GiB; the nodes need a little of it.
 LARGEST_WEIGHTS_INSIDE = 2**31 - 2**26
@@ -75,29 +76,15 @@ def _save_streamed(model: ir.Model, path: Path) -> None:
     graph = rest.graph.SerializeToString()
     rest.ClearField("graph")
     sizes = [ir.to_proto(tensor).ByteSize() for tensor in tensors]
-    headers = [_header(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, size) for size in sizes]
+    headers = [length_prefix(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, size) for size in sizes]
     with path.open("wb") as stream:
         stream.write(rest.SerializeToString())
         length = len(graph) + sum(map(len, headers)) + sum(sizes)
-        stream.write(_header(onnx.ModelProto.GRAPH_FIELD_NUMBER, length))
+        stream.write(length_prefix(onnx.ModelProto.GRAPH_FIELD_NUMBER, length))
         stream.write(graph)
         for header, tensor in zip(headers, tensors, strict=True):
             stream.write(header)
             stream.write(ir.to_proto(tensor).SerializeToString())
-
-
-def _header(field: int, length: int) -> bytes:
-    """What stands before a message inside another one: the field's number, wire type 2, and the length, as varints.
-
-    https://protobuf.dev/programming-guides/encoding/#structure
-    """
-    encoded = bytearray()
-    for value in (field << 3 | 2, length):
-        while value > 0x7F:
-            encoded.append(value & 0x7F | 0x80)
-            value >>= 7
-        encoded.append(value)
-    return bytes(encoded)
 
 
 def check(path: Path) -> None:

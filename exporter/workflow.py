@@ -162,7 +162,8 @@ def make_onnx(model: LoadedModel, path: Path, settings: ExportSettings, progress
     with progress.stage("Cleaning the graph"):
         from attn_export.exporter.cleanup import clean
 
-        graph = clean(graph)
+        cleaned = clean(graph.model, settings.target)
+        graph = replace(graph, steps=cleaned.steps, blocks=cleaned.blocks, undone=cleaned.undone)
         file = onnx_file.write(graph, path)
     # onnxscript's rules remember the last graph that they matched; its weights, at least, shall not stay in memory.
     for value in graph.model.graph.initializers.values():

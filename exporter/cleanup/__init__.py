@@ -1,5 +1,6 @@
-"""Graph to graph: the same function in fewer, plainer nodes. Sees graphs only; knows no file and no torch."""
+"""Graph to graph: the same function in the form that suits what runs it. Sees graphs only; knows no file and no torch."""
 
-from attn_export.exporter.cleanup.pipeline import clean
+from attn_export.exporter.cleanup.pipeline import Cleaned, clean
+from attn_export.exporter.cleanup.target import Target
 
-__all__ = ["clean"]
+__all__ = ["Cleaned", "Target", "clean"]

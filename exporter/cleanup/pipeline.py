@@ -1,20 +1,47 @@
 """The list of what is done to a graph, in order.
 
-Generic steps come from onnx-ir and onnxscript; rules of our own, for what attention leaves behind, stand in a file each
-beside this one and take their place in the list.
+Generic steps come from onnx-ir and onnxscript; rules stand in a file each under ``rules/`` and are applied together,
+over and again, until none of them fires.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript.optimizer import fold_constants_ir
-from onnxscript.rewriter import rewrite
 
-from attn_export.exporter.artifacts import Graph, Step
+from attn_export.exporter.artifacts import Step
+from attn_export.exporter.cleanup.apply import Firing, Log, NearMiss, Undone, settle
+from attn_export.exporter.cleanup.library import library_rules
+from attn_export.exporter.cleanup.rule import Context, Rule
+from attn_export.exporter.cleanup.rules import (
+    apply_second_layer_once,
+    convolve_squeezed,
+    drop_expand,
+    fold_batch_norm,
+    fuse_hard_sigmoid,
+    fuse_hard_swish,
+    keep_reduced_axis,
+    merge_views,
+    multiply_gates_first,
+    pool_channels_last,
+    pool_in_one_form,
+    repeat_spatial_gate,
+    resize_gate,
+    resolve_sizes,
+    select_summaries,
+    sink_views,
+    squeeze_before_expansion,
+    sum_gate_products,
+    summarize_channels_last,
+    view_unit_transpose,
+)
+from attn_export.exporter.cleanup.target import Target
 from attn_export.exporter.errors import CleanupError
+from attn_export.exporter.inventory import AttentionBlock, find_blocks
+from attn_export.exporter.inventory.blocks import METADATA_KEY, from_json, to_json, known_as
 from attn_export.exporter.quiet import quiet
 
 Apply = Callable[[ir.Model], Any]
@@ -22,16 +49,57 @@ Apply = Callable[[ir.Model], Any]
 # Constants up to this many elements are computed now rather than in every run; larger ones would bloat the file.
 FOLDED_ELEMENTS = 8192
 
-PIPELINE: tuple[tuple[str, Apply], ...] = (
+BEFORE: tuple[tuple[str, Apply], ...] = (
     ("inline functions", common.InlinePass()),
+    ("infer shapes", common.ShapeInferencePass(check_type=False, strict_mode=False)),
     ("fold constants", lambda model: fold_constants_ir(model, output_size_limit=FOLDED_ELEMENTS)),
-    # BatchNorm into convolutions, no-op casts and reshapes, clips, optional biases: onnxscript's default rules.
-    ("fuse common patterns", rewrite),
-    # A fusion can leave constants that only now have constant inputs.
-    ("fold again", lambda model: fold_constants_ir(model, output_size_limit=FOLDED_ELEMENTS)),
-    ("drop unused nodes", common.RemoveUnusedNodesPass()),
     ("drop identities", common.IdentityEliminationPass()),
     ("lift constants to initializers", common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)),
+    ("drop unused nodes", common.RemoveUnusedNodesPass()),
+    # Branches and weights that are one can be seen to be one from here on.
+    ("share equal initializers", common.DeduplicateInitializersPass()),
+    ("share equal nodes", common.CommonSubexpressionEliminationPass()),
+)
+
+RULES: tuple[Rule, ...] = (
+    # What computes shapes goes first: everything after it sees constants.
+    resolve_sizes.RULE,
+    drop_expand.RULE,
+    view_unit_transpose.RULE,
+    merge_views.RULE,
+    keep_reduced_axis.RULE,
+    # Weights.
+    fold_batch_norm.RULE,
+    fuse_hard_sigmoid.RULE,
+    fuse_hard_swish.RULE,
+    # The channel gate: its pools, its layers, then the views between them.
+    pool_in_one_form.RULE,
+    convolve_squeezed.RULE,
+    sink_views.RULE,
+    apply_second_layer_once.RULE,
+)
+
+# What a runtime prefers is made of the common form, when nothing more can be done to that.
+SHAPING: dict[Target, tuple[Rule, ...]] = {
+    Target.ANY: (),
+    Target.TENSORRT: (
+        sum_gate_products.RULE,
+        squeeze_before_expansion.RULE,
+        pool_channels_last.RULE,
+        select_summaries.RULE,
+        multiply_gates_first.RULE,
+    ),
+    Target.ONNXRUNTIME: (
+        squeeze_before_expansion.RULE,
+        resize_gate.RULE,
+        summarize_channels_last.RULE,
+        repeat_spatial_gate.RULE,
+    ),
+}
+
+AFTER: tuple[tuple[str, Apply], ...] = (
+    ("fold again", lambda model: fold_constants_ir(model, output_size_limit=FOLDED_ELEMENTS)),
+    ("drop unused nodes", common.RemoveUnusedNodesPass()),
     ("share equal initializers", common.DeduplicateInitializersPass()),
     ("share equal nodes", common.CommonSubexpressionEliminationPass()),
     ("drop unused operator sets", common.RemoveUnusedOpsetsPass()),
@@ -41,30 +109,66 @@ PIPELINE: tuple[tuple[str, Apply], ...] = (
 )
 
 
-def clean(graph: Graph) -> Graph:
-    """Run every step of `PIPELINE`.
+@dataclass(frozen=True)
+class Cleaned:
+    """What was done to a graph.
+
+    Attributes:
+        steps: with the node count before and after each.
+        firings: rewrites that took place, proven.
+        near_misses: those that nearly did, and why not, in the state in which the graph is left.
+        undone: those that would have changed the result. They are not in the graph, and are defects of their rules.
+        blocks: the attention blocks, with their node counts before and after.
+    """
+
+    steps: tuple[Step, ...]
+    firings: tuple[Firing, ...]
+    near_misses: tuple[NearMiss, ...]
+    undone: tuple[Undone, ...]
+    blocks: tuple[AttentionBlock, ...]
+
+
+def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = RULES) -> Cleaned:
+    """Take a graph through the whole list.
 
     Args:
-        graph: its model is consumed: the result is built from it in place.
-
-    Returns:
-        The cleaned graph, its steps recorded with the node count before and after each.
+        model: it is changed in place. Its opset stays what it is.
+        target: whose preferences decide between forms.
+        rules: our own; onnxscript's are added to them.
 
     Raises:
         CleanupError: a step failed; the error names it.
     """
-    model, steps = graph.model, []
-    for name, apply in PIPELINE:
+    logs: list[Log] = []
+    inventories: list[Sequence[AttentionBlock]] = []
+
+    def apply_rules(model: ir.Model) -> None:
+        inventories.append(find_blocks(model))
+        opset = model.graph.opset_imports.get("", 0)
+        context = Context(opset, target)
+        logs.append(settle(model, (*rules, *library_rules(model)), context))
+        inventories.append(find_blocks(model))
+        logs.append(settle(model, SHAPING[target], context))
+
+    steps = []
+    for name, apply in (*BEFORE, ("apply rules", apply_rules), *AFTER):
         before = len(model.graph)
         try:
             with quiet():
                 apply(model)
+        except CleanupError:
+            raise
         except Exception as error:
             raise CleanupError(
                 f"the cleanup step {name!r} failed: {error}",
                 step=name,
-                hint="This graph meets a case that the step doesn't handle. Please report it, with the checkpoint's "
-                "architecture.",
+                hint="This graph meets a case that the step doesn't handle. Please report it with the file.",
             ) from error
         steps.append(Step(name, before, len(model.graph)))
-    return replace(graph, model=model, steps=(*graph.steps, *steps))
+    log = Log.joined(logs)
+    known = from_json(model.metadata_props.get(METADATA_KEY, ""))
+    found, common_form = inventories
+    blocks = known_as(find_blocks(model), known, common_form, found, known or found)
+    if blocks:
+        model.metadata_props[METADATA_KEY] = to_json(blocks)
+    return Cleaned(tuple(steps), tuple(log.firings), tuple(log.near_misses), tuple(log.undone), blocks)

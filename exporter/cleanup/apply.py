@@ -1,0 +1,119 @@
+"""Applying rules until nothing more fires, each rewrite proven before it takes place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from attn_export.exporter.cleanup.proof import Unprovable, allowed, error_of
+from attn_export.exporter.cleanup.replace import Names, carry_out
+from attn_export.exporter.cleanup.rule import Context, Refusal, Rewrite, Rule
+from attn_export.exporter.errors import CleanupError
+
+MOST_ROUNDS = 100
+
+
+@dataclass(frozen=True)
+class Firing:
+    """A rewrite that took place. ``error`` is the largest relative difference that its proof found, in float64."""
+
+    rule: str
+    place: str
+    error: float
+
+
+@dataclass(frozen=True)
+class NearMiss:
+    """A rewrite that didn't take place, and why."""
+
+    rule: str
+    place: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Undone:
+    """A rewrite that would have changed the result: a defect of the rule. ``limit`` is what its proof allowed."""
+
+    rule: str
+    place: str
+    error: float
+    limit: float
+
+
+@dataclass
+class Log:
+    """What the rules did."""
+
+    firings: list[Firing] = field(default_factory=list)
+    near_misses: list[NearMiss] = field(default_factory=list)
+    undone: list[Undone] = field(default_factory=list)
+
+    @classmethod
+    def joined(cls, logs: Sequence["Log"]) -> "Log":
+        """Several, one after the other."""
+        joined = cls()
+        for log in logs:
+            joined.firings += log.firings
+            joined.near_misses += log.near_misses
+            joined.undone += log.undone
+        return joined
+
+
+def settle(model: ir.Model, rules: Sequence[Rule], context: Context) -> Log:
+    """Apply the rules to the main graph, in the order of the list and over again, until none of them fires.
+
+    Raises:
+        CleanupError: two rules undo each other's work for ever.
+    """
+    log, names = Log(), Names(model.graph)
+    for _ in range(MOST_ROUNDS):
+        log.near_misses.clear()
+        if not sum(_sweep(model.graph, rule, context, log, names) for rule in rules):
+            return log
+    last = [firing.rule for firing in log.firings[-2:]]
+    raise CleanupError(
+        f"the rules don't come to rest: {' and '.join(sorted(set(last)))} keep firing",
+        step=last[-1],
+        hint="This is a defect of the cleanup. Please report it with the file.",
+    )
+
+
+def _sweep(graph: ir.Graph, rule: Rule, context: Context, log: Log, names: Names) -> int:
+    """Look at every node once; how often the rule fired."""
+    fired = 0
+    known = {(entry.rule, entry.place) for entry in log.undone}
+    for node in list(graph):
+        if node.graph is None or node.op_type not in rule.roots or node.domain not in ("", "ai.onnx"):
+            continue
+        proposal = rule.at(node, context)
+        if proposal is None:
+            continue
+        place = node.name or node.outputs[0].name or node.op_type
+        if isinstance(proposal, Refusal):
+            log.near_misses.append(NearMiss(rule.name, place, proposal.reason))
+            continue
+        if (rule.name, place) in known:
+            continue
+        reason = _obstacle(proposal)
+        limit = allowed(proposal, rule.recomputes_constants)
+        try:
+            error = error_of(proposal, context.opset) if not reason else 0.0
+        except Unprovable as unprovable:
+            reason = f"it can't be proved: {unprovable}"
+        if reason:
+            log.near_misses.append(NearMiss(rule.name, place, reason))
+        elif error > limit:
+            log.undone.append(Undone(rule.name, place, error, limit))
+        else:
+            carry_out(graph, proposal, names)
+            log.firings.append(Firing(rule.name, place, error))
+            fired += 1
+    return fired
+
+
+def _obstacle(rewrite: Rewrite) -> str:
+    """Why the graph can't take this rewrite, whatever it computes."""
+    if rewrite.old.is_graph_output() and rewrite.new.producer() not in rewrite.nodes:
+        return "its result is an output of the graph, and has to keep its name"
+    return ""

@@ -1,0 +1,64 @@
+"""CBAM's shared second layer, applied twice and added -> applied once, to the sum.
+
+Before:
+    y = Add(Conv(a, weight, bias), Conv(m, weight, bias))    # a, m: hidden, from the average and from the maximum
+
+After:
+    y = Conv(Add(a, m), weight, 2 * bias)
+
+A linear layer of a sum is the sum of the layers: Woo et al., https://arxiv.org/abs/1807.06521, equation 2. One convolution
+and, in TensorRT, a kernel and a synchronization less per block.
+
+Kept away from: two layers that don't share their weights, a result that is read elsewhere, maps larger than 1 x 1 (the sum
+of the maps would have to be written to memory first).
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from attn_export.exporter.facts import constant, dims, is_pooled, is_read_once, made_by
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+
+
+def at(node: ir.Node, context: Context) -> Proposal:
+    """See the module."""
+    layers = [made_by(value, "Conv") for value in node.inputs]
+    if any(layer is None for layer in layers) or not is_pooled(node.outputs[0]):
+        return None
+    first, second = layers
+    assert first is not None
+    assert second is not None
+    a, m = first.inputs[0], second.inputs[0]
+    if first is second or a is None or m is None or not (is_pooled(a) and dims(a) == dims(m)):
+        return None
+    weight, bias = constant(first.inputs[1]), constant(_bias(first))
+    if weight is None or not _equal(first.inputs[1], second.inputs[1]) or not _equal(_bias(first), _bias(second)):
+        return Refusal("the two layers don't share their weights")
+    if {k: v.value for k, v in first.attributes.items()} != {k: v.value for k, v in second.attributes.items()}:
+        return Refusal("the two layers differ in their attributes")
+    if not all(value is not None and is_read_once(value) for value in node.inputs):
+        return Refusal("a layer's result is read elsewhere too")
+    drawing, old = Drawing(), node.outputs[0]
+    inputs: list[ir.Value | None] = [drawing.add("Add", a, m, shape=a.shape, like=a), first.inputs[1]]
+    if bias is not None:
+        inputs.append(drawing.constant(bias * bias.dtype.type(2), f"{_bias(first).name}"))  # type: ignore[union-attr]
+    attributes = {name: value.value for name, value in first.attributes.items()}
+    return drawing.rewrite((a, m), old, drawing.add("Conv", *inputs, shape=old.shape, like=old, **attributes))
+
+
+def _bias(layer: ir.Node) -> ir.Value | None:
+    return layer.inputs[2] if len(layer.inputs) > 2 else None
+
+
+def _equal(first: ir.Value | None, second: ir.Value | None) -> bool:
+    """Whether both are the same constant, or both are missing."""
+    if first is second:
+        return first is None or constant(first) is not None
+    a: np.ndarray[Any, Any] | None = constant(first)
+    b: np.ndarray[Any, Any] | None = constant(second)
+    return a is not None and b is not None and a.dtype == b.dtype and np.array_equal(a, b)
+
+
+RULE = Rule("apply the shared layer once", frozenset({"Add"}), at)

@@ -1,0 +1,62 @@
+"""BatchNorm after a convolution -> the convolution's weights.
+
+Before:
+    y = BatchNormalization(Conv(x, weight, bias), scale, shift, mean, variance)
+
+After:
+    y = Conv(x, weight * s, (bias - mean) * s + shift)       # s = scale / sqrt(variance + epsilon)
+
+Computed in float64 and rounded once. Ioffe and Szegedy: "Batch Normalization", https://arxiv.org/abs/1502.03167.
+
+Kept away from: training mode, a convolution whose result is read elsewhere, parameters that aren't constant. Weights that
+other convolutions share stay as they are: this one gets its own.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from attn_export.exporter.facts import attribute, constant, is_read_once, made_by
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+
+
+def at(node: ir.Node, context: Context) -> Proposal:
+    """See the module."""
+    convolution = made_by(node.inputs[0], "Conv")
+    if convolution is None or node.inputs[0] is None:
+        return None
+    if attribute(node, "training_mode", 0) or len(node.outputs) > 1:
+        return Refusal("it computes statistics: training mode")
+    if not is_read_once(node.inputs[0]):
+        return Refusal("the convolution's result is read elsewhere too")
+    source, weight_value, *rest = convolution.inputs
+    bias_value = rest[0] if rest else None
+    weight, parameters = constant(weight_value), [constant(value) for value in node.inputs[1:5]]
+    bias = constant(bias_value) if bias_value is not None else np.zeros(1)
+    if source is None or weight_value is None or weight is None or bias is None:
+        return Refusal("the convolution's weights aren't constant")
+    if any(array is None for array in parameters):
+        return Refusal("its parameters aren't constant")
+    scale, shift, mean, variance = (np.asarray(array, dtype=np.float64) for array in parameters)
+    factor = scale / np.sqrt(variance + attribute(node, "epsilon", 1e-5))
+    folded = weight.astype(np.float64) * factor.reshape(-1, *(1,) * (weight.ndim - 1))
+    shifted = (bias.astype(np.float64) - mean) * factor + shift
+    drawing, old = Drawing(), node.outputs[0]
+    name = weight_value.name or "weight"
+    shift_name = bias_value.name if bias_value is not None and bias_value.name else _bias_name(name)
+    new = drawing.add(
+        "Conv",
+        source,
+        drawing.constant(folded.astype(weight.dtype), name),
+        drawing.constant(shifted.astype(weight.dtype), shift_name),
+        shape=old.shape,
+        like=old,
+        **{key: value.value for key, value in convolution.attributes.items()},
+    )
+    return drawing.rewrite((source,), old, new)
+
+
+def _bias_name(weight: str) -> str:
+    return f"{weight.removesuffix('.weight')}.bias"
+
+
+RULE = Rule("fold BatchNorm", frozenset({"BatchNormalization"}), at, recomputes_constants=True)

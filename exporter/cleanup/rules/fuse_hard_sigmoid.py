@@ -1,0 +1,83 @@
+"""The parts of a hard sigmoid -> HardSigmoid.
+
+Before (each):
+    y = Div(Clip(Add(x, 3), 0, 6), 6)                        # relu6(x + 3) / 6; Mul by 1/6 alike
+    y = Clip(Add(Mul(x, 1/6), 0.5), 0, 1)
+
+After:
+    y = HardSigmoid(x, alpha=1/6, beta=0.5)         # or the slope and middle that it has
+
+Howard et al.: "Searching for MobileNetV3", https://arxiv.org/abs/1905.02244, section 5.2.
+
+Kept away from: parts that are read elsewhere, limits other than 0 and 1.
+"""
+
+import onnx_ir as ir
+
+from attn_export.exporter.facts import attribute, is_op, is_read_once, made_by, scalar
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+
+# Constants of a float16 graph are rounded to three digits: 1/6 is meant.
+CLOSE = 5e-4
+SIXTH = 1 / 6
+
+
+def at(node: ir.Node, context: Context) -> Proposal:
+    """See the module."""
+    if is_op(node, "Clip"):
+        value, slope = node.inputs[0], 1.0
+    else:
+        clipped, factor = _with_constant(node)
+        if factor is None or made_by(clipped, "Clip") is None or (is_op(node, "Div") and clipped is not node.inputs[0]):
+            return None
+        slope = factor if is_op(node, "Mul") else 1 / factor if factor else 0.0
+        value = clipped
+    clip = node if is_op(node, "Clip") else made_by(value, "Clip")
+    if clip is None:
+        return None
+    limits = _limits(clip)
+    added = made_by(clip.inputs[0], "Add")
+    if limits is None or added is None:
+        return None
+    inner, shift = _with_constant(added)
+    inner_slope = 1.0
+    parts = [clip.inputs[0]] + ([value] if clip is not node else [])
+    multiplied = made_by(inner, "Mul", "Div")
+    if multiplied is not None and (product := _with_constant(multiplied))[1]:
+        if is_op(multiplied, "Mul") or product[0] is multiplied.inputs[0]:
+            parts.append(inner)
+            inner_slope = product[1] if is_op(multiplied, "Mul") else 1 / product[1]
+            inner = product[0]
+    if inner is None or shift is None:
+        return None
+    alpha, beta = slope * inner_slope, slope * shift
+    low, high = (slope * limit for limit in limits)
+    if abs(low) > CLOSE or abs(high - 1) > CLOSE:
+        return None
+    if not all(part is not None and is_read_once(part) for part in parts):
+        return Refusal("a part of it is read elsewhere too")
+    drawing, old = Drawing(), node.outputs[0]
+    rounding = CLOSE if old.dtype == ir.DataType.FLOAT16 else 1e-6
+    slope = SIXTH if abs(alpha - SIXTH) < rounding else alpha
+    new = drawing.add("HardSigmoid", inner, shape=old.shape, like=old, alpha=slope, beta=beta)
+    return drawing.rewrite((inner,), old, new)
+
+
+def _with_constant(node: ir.Node) -> tuple[ir.Value | None, float | None]:
+    """Of a binary operator the computed operand and the constant number, None where there isn't one."""
+    first, second = node.inputs[0], node.inputs[1]
+    if scalar(second) is not None:
+        return first, scalar(second)
+    return second, scalar(first)
+
+
+def _limits(clip: ir.Node) -> tuple[float, float] | None:
+    """Both limits of a Clip: inputs, or attributes before opset 11."""
+    if len(clip.inputs) < 3:
+        low, high = attribute(clip, "min", None), attribute(clip, "max", None)
+    else:
+        low, high = scalar(clip.inputs[1]), scalar(clip.inputs[2])
+    return None if low is None or high is None else (low, high)
+
+
+RULE = Rule("fuse the hard sigmoid", frozenset({"Clip", "Mul", "Div"}), at, recomputes_constants=True)

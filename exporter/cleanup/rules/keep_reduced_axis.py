@@ -1,0 +1,52 @@
+"""Reduce away an axis and put it back -> keep it.
+
+Before:
+    y = Unsqueeze(ReduceMax(x, axes=[1], keepdims=0), [1])   # torch.max(x, 1)[0].unsqueeze(1)
+
+After:
+    y = ReduceMax(x, axes=[1], keepdims=1)
+
+Kept away from: a reduction that is also read without the axis, unless that costs nothing.
+"""
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from attn_export.exporter.facts import Dim, attribute, axes_of, dims, is_op, is_read_once, made_by
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.cleanup.views import VIEWS, is_view, same_sizes
+
+REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceSum", "ReduceMin", "ReduceL2")
+
+
+def at(node: ir.Node, context: Context) -> Proposal:
+    """See the module."""
+    reduced, old = node.inputs[0], node.outputs[0]
+    reduction = made_by(reduced, *REDUCTIONS)
+    if reduction is None or reduced is None or not is_view(node) or attribute(reduction, "keepdims", 1):
+        return None
+    source, axes = reduction.inputs[0], axes_of(reduction)
+    if source is None or axes is None:
+        return Refusal("the reduced axes aren't known")
+    if not _puts_back(node, axes, dims(source), dims(old)):
+        return None
+    if not is_read_once(reduced):
+        return Refusal("the reduction is also read without the axis")
+    attributes = {name: value.value for name, value in reduction.attributes.items()}
+    drawing = Drawing()
+    new = drawing.add(
+        reduction.op_type, *reduction.inputs, shape=old.shape, like=old, **{**attributes, "keepdims": 1}
+    )
+    return drawing.rewrite((source,), old, new)
+
+
+def _puts_back(view: ir.Node, axes: tuple[int, ...], before: Sequence[Dim] | None, after: Sequence[Dim] | None) -> bool:
+    if is_op(view, "Unsqueeze"):
+        return axes_of(view) == axes
+    if before is None or after is None:
+        return False
+    return same_sizes([1 if axis in axes else size for axis, size in enumerate(before)], after)
+
+
+RULE = Rule("keep the reduced axis", frozenset(VIEWS), at)

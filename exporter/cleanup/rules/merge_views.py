@@ -1,0 +1,39 @@
+"""Views of views -> one view, or none.
+
+Before:
+    y = Unsqueeze(Unsqueeze(Flatten(x), 2), 3)               # x: (N, C, 1, 1)
+
+After:
+    y = x                                                    # the shape that x had
+
+Kept away from: shapes that no constant can say.
+"""
+
+import onnx_ir as ir
+
+from attn_export.exporter.facts import made_by
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rewrite, Rule
+from attn_export.exporter.cleanup.views import VIEWS, is_view, reshaped, same_shape
+
+
+def at(node: ir.Node, context: Context) -> Proposal:
+    """See the module."""
+    source, old = node.inputs[0], node.outputs[0]
+    if source is None or not is_view(node):
+        return None
+    if old.shape is not None and same_shape(source, old):
+        return Rewrite((source,), old, source)
+    before = made_by(source, *VIEWS)
+    if before is None or not is_view(before) or before.inputs[0] is None:
+        return None
+    origin = before.inputs[0]
+    if old.shape is not None and same_shape(origin, old):
+        return Rewrite((origin,), old, origin)
+    drawing = Drawing()
+    new = reshaped(drawing, origin, old)
+    if new is None:
+        return Refusal("the shape in the end can't be written as a constant")
+    return drawing.rewrite((origin,), old, new)
+
+
+RULE = Rule("merge views", frozenset(VIEWS), at)

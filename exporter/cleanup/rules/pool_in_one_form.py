@@ -1,0 +1,87 @@
+"""The mean or the maximum of a whole map, however it is written -> one form.
+
+Before (each):
+    y = ReduceMean(x, axes=[2, 3])                  # x.mean((2, 3)), also as two means, or of x.flatten(2)
+    y = AveragePool(x, kernel_shape=[H, W])         # where H and W are known; MaxPool likewise
+    y = ReduceMax(x, axes=[-1, -2], keepdims=0)
+
+After:
+    y = GlobalAveragePool(x)                        # GlobalMaxPool; and a view where the axes weren't kept
+
+The global pools are right at every size, and ONNX Runtime computes them in its blocked layout.
+
+Kept away from: kernels smaller than the map, or of a map whose size isn't known; padding; other axes.
+"""
+
+import onnx_ir as ir
+
+from attn_export.exporter.facts import attribute, axes_of, dims, is_op, is_read_once, made_by
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.cleanup.views import is_view, reshaped
+
+GLOBAL = {"Mean": "GlobalAveragePool", "Max": "GlobalMaxPool"}
+SIZED = {"Mean": "AveragePool", "Max": "MaxPool"}
+KINDS = {**{f"Reduce{kind}": kind for kind in GLOBAL}, **{name: kind for kind, name in SIZED.items()}}
+
+
+def at(node: ir.Node, context: Context) -> Proposal:
+    """See the module."""
+    kind, source, old = KINDS[node.op_type], node.inputs[0], node.outputs[0]
+    if is_op(node, "ReduceMean", "ReduceMax"):
+        source = _reduced_map(node)
+    elif is_op(node, *SIZED.values()):
+        source = source if _fills_its_map(node) else None
+        if source is None:
+            return Refusal("the kernel isn't known to cover the whole map") if _is_large(node) else None
+    shape = dims(source)
+    if source is None or shape is None or len(shape) != 4 or len(node.outputs) > 1:
+        return None
+    drawing = Drawing()
+    new = drawing.add(GLOBAL[kind], source, shape=(*shape[:2], 1, 1), like=old)
+    if len(dims(old) or ()) != 4 or (dims(old) or ())[2:] != (1, 1):
+        view = reshaped(drawing, new, old)
+        if view is None:
+            return Refusal("the shape of the result isn't known")
+        new = view
+    return drawing.rewrite((source,), old, new)
+
+
+def _reduced_map(node: ir.Node) -> ir.Value | None:
+    """The (N, C, H, W) of which a reduction takes the mean or maximum over H and W, in one step or two."""
+    source, axes = node.inputs[0], axes_of(node)
+    if source is None or axes is None:
+        return None
+    shape = dims(source)
+    if shape is None:
+        return None
+    if len(shape) == 4 and axes == (2, 3):
+        return source
+    inner = made_by(source, node.op_type)
+    if inner is not None and inner.inputs[0] is not None and is_read_once(source):  # first over one axis, then the other
+        whole, first = dims(inner.inputs[0]), axes_of(inner)
+        kept = attribute(inner, "keepdims", 1)
+        second = (2,) if first == (3,) or (first == (2,) and not kept) else (3,)
+        if whole is not None and len(whole) == 4 and first in ((2,), (3,)) and axes == second:
+            return inner.inputs[0]
+    flattened = source.producer()
+    if len(shape) == 3 and axes == (2,) and flattened is not None and is_view(flattened):
+        whole = dims(flattened.inputs[0])
+        if whole is not None and len(whole) == 4 and whole[1] == shape[1] and isinstance(shape[1], int):
+            return flattened.inputs[0] if whole[0] == shape[0] and whole[0] is not None else None
+    return None
+
+
+def _is_large(node: ir.Node) -> bool:
+    """Whether a pool's kernel is of the kind that is meant to be the whole map."""
+    kernel = attribute(node, "kernel_shape", ())
+    return len(kernel) == 2 and min(kernel) > 3 and not any(attribute(node, "pads", ()))
+
+
+def _fills_its_map(node: ir.Node) -> bool:
+    shape, kernel = dims(node.inputs[0]), tuple(attribute(node, "kernel_shape", ()))
+    plain = not any(attribute(node, "pads", ())) and attribute(node, "auto_pad", "NOTSET") in ("NOTSET", "VALID")
+    undilated = all(d == 1 for d in attribute(node, "dilations", ()))
+    return shape is not None and len(shape) == 4 and kernel == shape[2:] and plain and undilated
+
+
+RULE = Rule("pool in one form", frozenset(KINDS), at)

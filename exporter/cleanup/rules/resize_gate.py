@@ -1,0 +1,53 @@
+"""For ONNX Runtime: a channel gate brought to the size of its map.
+
+Before:
+    y = Mul(x, gate)                                         # gate: (N, C, 1, 1), broadcast
+
+After:
+    y = Mul(x, Resize(gate, scales=[1, 1, H, W]))            # nearest neighbour
+
+ONNX Runtime computes convolutional networks on CPUs in a blocked layout, and leaves it for a multiplication that
+broadcasts: two reorderings of the whole map for each block. Two maps of one size are multiplied inside of it
+(docs/cleanup.md has the figures).
+
+Kept away from: maps whose H and W aren't known, where the sizes would have to be computed in every run and it costs more
+than it gains.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.facts import dims, is_op, is_pooled, made_by, other_input
+
+
+def at(node: ir.Node, context: Context) -> Proposal:
+    """See the module."""
+    gate = next((value for value in node.inputs if is_pooled(value)), None)
+    source = other_input(node, gate) if gate is not None else None
+    shape = dims(source)
+    if gate is None or source is None or shape is None or len(shape) != 4 or made_by(gate, *SQUASHERS) is None:
+        return None
+    _, _, height, width = shape
+    if not isinstance(height, int) or not isinstance(width, int):
+        return Refusal("height and width aren't fixed")
+    if (height, width) == (1, 1) or not is_op(source.producer(), "Conv"):
+        return None
+    drawing, old = Drawing(), node.outputs[0]
+    scales = drawing.constant(np.array([1, 1, height, width], dtype=np.float32), f"to_{height}x{width}")
+    whole = drawing.add(
+        "Resize",
+        gate,
+        None,
+        scales,
+        shape=shape,
+        like=gate,
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
+    return drawing.rewrite((source, gate), old, drawing.add("Mul", source, whole, shape=old.shape, like=old))
+
+
+SQUASHERS = ("Sigmoid", "HardSigmoid")
+RULE = Rule("bring the gate to its map's size", frozenset({"Mul"}), at)

@@ -1,0 +1,66 @@
+"""The mean of a 1x1 convolution -> the 1x1 convolution of the mean.
+
+Before:
+    x = Conv(y, w3, b3)                                      # 1x1, the expansion at the end of a bottleneck
+    h = Conv(GlobalAveragePool(x), w1, b1)                   # the first layer of an SE block that gates x
+
+After:
+    h = Conv(GlobalAveragePool(y), w1 w3, w1 b3 + b1)        # a quarter of the map, a quarter of the weights
+
+A convolution with a kernel of 1 is linear in every place, and so is the mean. The pool no longer waits for the expansion.
+In TensorRT, at a fixed batch of 1, the expansion, the gate, the residual and the activation then become one kernel.
+
+Kept away from: strides, padding, groups, larger kernels; an expansion that narrows.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.cleanup.target import Target
+from attn_export.exporter.facts import attribute, constant, dims, made_by, only_user
+
+
+def at(node: ir.Node, context: Context) -> Proposal:
+    """See the module."""
+    pool = made_by(node.inputs[0], "GlobalAveragePool")
+    expansion = made_by(pool.inputs[0], "Conv") if pool is not None else None
+    if pool is None or expansion is None or only_user(pool.outputs[0]) is not node:
+        return None
+    w1, w3 = constant(node.inputs[1]), constant(expansion.inputs[1])
+    source, narrow = expansion.inputs[0], dims(expansion.inputs[0])
+    if w1 is None or w3 is None or source is None or narrow is None or w1.ndim != 4 or w3.ndim != 4:
+        return None
+    if not all(_is_pointwise(conv, weight) for conv, weight in ((node, w1), (expansion, w3))):
+        return Refusal("a kernel, stride, padding or group isn't 1x1, 1, 0, 1")
+    if w3.shape[1] >= w3.shape[0]:
+        return None
+    if context.target is Target.TENSORRT and narrow[0] != 1:
+        return Refusal("the batch isn't fixed to 1, and only then is there less to do")
+    squeeze, expand = (w[:, :, 0, 0].astype(np.float64) for w in (w1, w3))
+    b1, b3 = (_bias(conv, w.shape[0]) for conv, w in ((node, w1), (expansion, w3)))
+    if b1 is None or b3 is None:
+        return Refusal("a bias isn't constant")
+    drawing, old = Drawing(), node.outputs[0]
+    name = node.inputs[1].name or "weight"  # type: ignore[union-attr]
+    mean = drawing.add("GlobalAveragePool", source, shape=(*narrow[:2], 1, 1), like=source)
+    weight = drawing.constant((squeeze @ expand).astype(w1.dtype)[:, :, None, None], name)
+    shift = drawing.constant((squeeze @ b3 + b1).astype(w1.dtype), f"{name.removesuffix('.weight')}.bias")
+    new = drawing.add("Conv", mean, weight, shift, shape=old.shape, like=old, kernel_shape=[1, 1])
+    return drawing.rewrite((source,), old, new)
+
+
+def _is_pointwise(conv: ir.Node, weight: np.ndarray) -> bool:  # type: ignore[type-arg]
+    plain = all(n == 1 for n in attribute(conv, "strides", ())) and not any(attribute(conv, "pads", ()))
+    padded = attribute(conv, "auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+    return weight.shape[2:] == (1, 1) and plain and not padded and attribute(conv, "group", 1) == 1
+
+
+def _bias(conv: ir.Node, channels: int) -> np.ndarray | None:  # type: ignore[type-arg]
+    if len(conv.inputs) < 3 or conv.inputs[2] is None:
+        return np.zeros(channels)
+    array = constant(conv.inputs[2])
+    return None if array is None else array.astype(np.float64)
+
+
+RULE = Rule("squeeze before the expansion", frozenset({"Conv"}), at, recomputes_constants=True)

@@ -1,0 +1,114 @@
+"""For TensorRT: CBAM's two layers as products and sums.
+
+Before:
+    y = Conv(Add(Relu(Conv(GlobalAveragePool(x), w1, b1)), Relu(Conv(GlobalMaxPool(x), w1, b1))), w2, b2)
+
+After:
+    both = Where([yes, no], mean, max)                       # (N, 2, 1, C), reduced from x transposed to channels last
+    h = Relu(ReduceSum(both * w1, C) + b1)                   # (N, 2, hidden)
+    y = Reshape(ReduceSum(ReduceSum(h, 2) * w2, hidden) + b2, [0, C, 1, 1])
+
+The layers have a few thousand products for each image; as convolutions they are five kernels that wait for each other.
+As products and sums TensorRT makes three of them, the pools included: the mean and the maximum become one, because what
+chooses between them is pointwise where Concat isn't (docs/cleanup.md).
+
+Kept away from: groups, larger kernels, layers that don't share their weights, activations other than Relu, opsets below 13.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.cleanup.rules.pool_channels_last import channels_last
+from attn_export.exporter.cleanup.views import reshaped
+from attn_export.exporter.facts import constant, dims, is_read_once, made_by
+
+FIRST_OPSET = 13
+Array = np.ndarray[Any, Any]
+
+
+def at(node: ir.Node, context: Context) -> Proposal:
+    """See the module."""
+    added = made_by(node.inputs[0], "Add")
+    if added is None:
+        return None
+    mean, maximum = (_pooled_layer(value) for value in added.inputs)
+    if mean is None or maximum is None:
+        return None
+    if mean[0].op_type == "GlobalMaxPool":
+        mean, maximum = maximum, mean
+    (average, first), (_, second) = mean, maximum
+    source = average.inputs[0]
+    if {average.op_type, maximum[0].op_type} != {"GlobalAveragePool", "GlobalMaxPool"} or source is None:
+        return None
+    if maximum[0].inputs[0] is not source or list(first.inputs[1:]) != list(second.inputs[1:]):
+        return Refusal("the two branches don't share their map and weights")
+    if context.opset < FIRST_OPSET:
+        return Refusal(f"opset {context.opset} is too old for it")
+    if not is_read_once(node.inputs[0]):  # type: ignore[arg-type]
+        return Refusal("the hidden layer is read elsewhere too")
+    w1, w2 = constant(first.inputs[1]), constant(node.inputs[1])
+    if w1 is None or w2 is None or any(w.ndim != 4 or w.shape[2:] != (1, 1) for w in (w1, w2)):
+        return None
+    if w1.shape[1] != w2.shape[0] or w1.shape[0] != w2.shape[1]:
+        return Refusal("the layers are grouped")
+    return _draw(node, source, first, context)
+
+
+def _pooled_layer(value: ir.Value | None) -> tuple[ir.Node, ir.Node] | None:
+    """The pool and the convolution of Relu(Conv(pool)), if nothing else reads them."""
+    relu = made_by(value, "Relu")
+    layer = made_by(relu.inputs[0], "Conv") if relu is not None else None
+    pool = made_by(layer.inputs[0], "GlobalAveragePool", "GlobalMaxPool") if layer is not None else None
+    if relu is None or layer is None or pool is None or constant(layer.inputs[1]) is None:
+        return None
+    between = (value, relu.inputs[0], layer.inputs[0])
+    return (pool, layer) if all(v is not None and is_read_once(v) for v in between) else None
+
+
+def _draw(node: ir.Node, source: ir.Value, first: ir.Node, context: Context) -> Proposal:
+    drawing, old = Drawing(), node.outputs[0]
+    (batch, channels, *_), opset = dims(source) or (None, None), context.opset
+    w1, w2 = constant(first.inputs[1]), constant(node.inputs[1])
+    assert w1 is not None
+    assert w2 is not None
+    hidden = w1.shape[0]
+    mean = channels_last(drawing, source, "Mean", context)
+    maximum = channels_last(drawing, source, "Max", context)
+    yes_no = drawing.constant(np.array([True, False]).reshape(1, 2, 1, 1), "first_of_two")
+    both = drawing.add("Where", yes_no, mean, maximum, shape=(batch, 2, 1, channels), like=source)
+    name1, name2 = first.inputs[1].name or "weight", node.inputs[1].name or "weight"  # type: ignore[union-attr]
+    products = drawing.add(
+        "Mul",
+        both,
+        drawing.constant(w1.reshape(1, 1, hidden, -1), name1),
+        shape=(batch, 2, hidden, channels),
+        like=source,
+    )
+    h = drawing.reduce("Sum", products, (3,), opset=opset, keepdims=False, shape=(batch, 2, hidden))
+    h = _biased(drawing, h, first, (1, 1, hidden))
+    h = drawing.add("Relu", h, shape=h.shape, like=source)
+    h = drawing.reduce("Sum", h, (1,), opset=opset, keepdims=True, shape=(batch, 1, hidden))
+    products = drawing.add(
+        "Mul",
+        h,
+        drawing.constant(w2.reshape(1, -1, hidden), name2),
+        shape=(batch, w2.shape[0], hidden),
+        like=source,
+    )
+    y = drawing.reduce("Sum", products, (2,), opset=opset, keepdims=False, shape=(batch, w2.shape[0]))
+    new = reshaped(drawing, _biased(drawing, y, node, (1, w2.shape[0])), old)
+    return drawing.rewrite((source,), old, new) if new is not None else None
+
+
+def _biased(drawing: Drawing, value: ir.Value, layer: ir.Node, shape: tuple[int, ...]) -> ir.Value:
+    bias = layer.inputs[2] if len(layer.inputs) > 2 else None
+    array: Array | None = constant(bias)
+    if bias is None or array is None:
+        return value
+    return drawing.add("Add", value, drawing.constant(array.reshape(shape), bias.name or "bias"), shape=value.shape, like=value)
+
+
+RULE = Rule("sum the gate's products", frozenset({"Conv"}), at)

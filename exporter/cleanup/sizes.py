@@ -1,0 +1,171 @@
+"""Arithmetic on shapes, evaluated as far as it can be without running the network.
+
+What ``x.view(x.size(0), -1, 1, 1).expand_as(x)`` leaves in a graph (Shape, Gather, Concat, Where, …) is a list of sizes,
+of which most are known numbers and the others are dimensions of some value. Two of those are the same if they are the
+same axis of the same value, or if shape inference gave them one name.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from attn_export.exporter.facts import attribute, axes_of, constant, dims, is_op
+
+LONGEST_CHAIN = 64
+WHOLE = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
+
+
+@dataclass(frozen=True)
+class AxisOf:
+    """The size of an axis that isn't known before the network runs."""
+
+    value: ir.Value
+    axis: int
+
+
+Size = int | str | AxisOf
+Sizes = tuple[Size | None, ...]
+
+
+def shape_of(value: ir.Value) -> Sizes | None:
+    """The sizes of a value's axes; None where its rank isn't known."""
+    shape = dims(value)
+    if shape is None:
+        return None
+    return tuple(d if d is not None else AxisOf(value, i) for i, d in enumerate(shape))
+
+
+def sizes_in(value: ir.Value | None, depth: int = LONGEST_CHAIN) -> Sizes | None:
+    """The numbers that a tensor of sizes holds, None for one that can't be told.
+
+    Returns:
+        None where not even their count is known, or the value isn't arithmetic on shapes.
+    """
+    array = constant(value)
+    if array is not None:
+        return tuple(_whole(n) for n in array.reshape(-1).tolist()) if array.size <= LONGEST_CHAIN else None
+    node = value.producer() if value is not None else None
+    if value is None or node is None or depth == 0 or value.dtype not in WHOLE or not is_op(node, *_EVALUATE):
+        return None
+    return _EVALUATE[node.op_type](node, depth - 1)
+
+
+def _whole(number: float) -> int | None:
+    return int(number) if float(number).is_integer() else None
+
+
+def _shape(node: ir.Node, _: int) -> Sizes | None:
+    source = node.inputs[0]
+    shape = shape_of(source) if source is not None else None
+    if shape is None:
+        return None
+    return shape[slice(attribute(node, "start", 0), attribute(node, "end", None))]
+
+
+def _same(node: ir.Node, depth: int) -> Sizes | None:
+    return sizes_in(node.inputs[0], depth)
+
+
+def _reshape(node: ir.Node, depth: int) -> Sizes | None:
+    target = constant(node.inputs[1])
+    return sizes_in(node.inputs[0], depth) if target is not None and target.size <= 1 else None
+
+
+def _concat(node: ir.Node, depth: int) -> Sizes | None:
+    parts = [sizes_in(value, depth) for value in node.inputs]
+    if attribute(node, "axis", 0) not in (0, -1):
+        return None
+    joined: list[Size | None] = []
+    for part in parts:
+        if part is None:
+            return None
+        joined += part
+    return tuple(joined)
+
+
+def _gather(node: ir.Node, depth: int) -> Sizes | None:
+    source, index = sizes_in(node.inputs[0], depth), constant(node.inputs[1])
+    if source is None or index is None or attribute(node, "axis", 0) != 0:
+        return None
+    picked = [int(i) for i in index.reshape(-1).tolist()]
+    return tuple(source[i] for i in picked) if all(-len(source) <= i < len(source) for i in picked) else None
+
+
+def _slice(node: ir.Node, depth: int) -> Sizes | None:
+    source = sizes_in(node.inputs[0], depth)
+    bounds = [constant(value) for value in node.inputs[1:]]
+    if source is None or len(bounds) < 2 or any(b is None or b.size != 1 for b in bounds):
+        return None
+    start, end = int(bounds[0].item()), int(bounds[1].item())  # type: ignore[union-attr]
+    step = int(bounds[3].item()) if len(bounds) > 3 and bounds[3] is not None else 1
+    return source[slice(start, end, step)]
+
+
+def _arithmetic(node: ir.Node, depth: int) -> Sizes | None:
+    left, right = sizes_in(node.inputs[0], depth), sizes_in(node.inputs[1], depth)
+    if left is None or right is None or (len(left) != len(right) and 1 not in (len(left), len(right))):
+        return None
+    length = max(len(left), len(right))
+    pairs = zip(left * length if len(left) == 1 else left, right * length if len(right) == 1 else right, strict=True)
+    return tuple(_combine(node.op_type, a, b) for a, b in pairs)
+
+
+def _combine(op_type: str, a: Size | None, b: Size | None) -> Size | None:
+    if isinstance(a, int) and isinstance(b, int):
+        if op_type == "Div":
+            return a // b if b and a % b == 0 else None
+        return {"Mul": a * b, "Add": a + b, "Sub": a - b, "Equal": int(a == b)}[op_type]
+    if op_type == "Mul" and 1 in (a, b):
+        return b if a == 1 else a
+    if op_type in ("Add", "Sub") and b == 0:
+        return a
+    # A dimension is never negative: how Expand's "keep this axis" (-1) is told from a size.
+    negative = any(isinstance(n, int) and n < 0 for n in (a, b))
+    if op_type == "Equal" and negative and None not in (a, b):
+        return 0
+    return None
+
+
+def _where(node: ir.Node, depth: int) -> Sizes | None:
+    chosen, yes, no = (sizes_in(value, depth) for value in node.inputs)
+    if chosen is None or yes is None or no is None or not len(chosen) == len(yes) == len(no):
+        return None
+    return tuple(
+        None if c not in (0, 1) else y if c else n for c, y, n in zip(chosen, yes, no, strict=True)
+    )
+
+
+def _constant_of_shape(node: ir.Node, depth: int) -> Sizes | None:
+    shape = sizes_in(node.inputs[0], depth)
+    if shape is None or len(shape) != 1 or not isinstance(shape[0], int) or shape[0] > LONGEST_CHAIN:
+        return None
+    fill = attribute(node, "value", None)
+    number = _whole(np.asarray(fill.numpy()).item()) if fill is not None else 0
+    return (number,) * shape[0]
+
+
+def _view(node: ir.Node, depth: int) -> Sizes | None:
+    """Squeeze and Unsqueeze between a number and a list of one."""
+    return sizes_in(node.inputs[0], depth) if axes_of(node) in ((0,), None) else None
+
+
+_EVALUATE = {
+    "Shape": _shape,
+    "Identity": _same,
+    "Cast": _same,
+    "Reshape": _reshape,
+    "Concat": _concat,
+    "Gather": _gather,
+    "Slice": _slice,
+    "Squeeze": _view,
+    "Unsqueeze": _view,
+    "Where": _where,
+    "ConstantOfShape": _constant_of_shape,
+    "Mul": _arithmetic,
+    "Add": _arithmetic,
+    "Sub": _arithmetic,
+    "Div": _arithmetic,
+    "Equal": _arithmetic,
+}
+SHAPE_ARITHMETIC = frozenset(_EVALUATE)

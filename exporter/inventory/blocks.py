@@ -1,0 +1,80 @@
+"""What is known of an attention block, and how a file keeps it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+UNKNOWN = "gate"
+METADATA_KEY = "attn_export.inventory"
+
+
+@dataclass(frozen=True)
+class AttentionBlock:
+    """One attention block of a graph.
+
+    Attributes:
+        kind: "SE", "ECA", "CBAM", "CBAM channel", "CBAM spatial", or "gate" for one of another make.
+        module_path: of the module it came from, such as ``layer3.4.attention``; empty where the graph doesn't tell.
+        channels: C of the map it gates, None where the graph doesn't tell.
+        reduction: C divided by the width of the channel gate's hidden layer.
+        kernel: of the spatial gate's convolution (k x k), or of ECA's over the channels.
+        gates: names of the tensors that go into its Sigmoid or HardSigmoid, in the order in which they are computed.
+        maps: names of the gated maps: one, or for CBAM the map behind each of its gates.
+        nodes: names of the nodes that it consists of, from the map it gates to the gated map.
+        nodes_before: how many there were before the first cleanup.
+    """
+
+    kind: str
+    module_path: str
+    channels: int | None
+    reduction: int | None
+    kernel: int | None
+    gates: tuple[str, ...]
+    maps: tuple[str, ...]
+    nodes: tuple[str, ...]
+    nodes_before: int
+
+    @property
+    def place(self) -> str:
+        """For people: the module's path, or the name of the gated map."""
+        return self.module_path or self.maps[-1]
+
+
+def known_as(blocks: Sequence[AttentionBlock], *earlier: Sequence[AttentionBlock]) -> tuple[AttentionBlock, ...]:
+    """The blocks, with what earlier states of the graph told of them.
+
+    Args:
+        blocks: as they are now. A runtime's own form may not show what kind they are.
+        earlier: inventories of the same graph, the one that knows best first, the one that counts as "before" last.
+    """
+    described = []
+    for block in blocks:
+        for inventory in earlier:
+            known = next((b for b in inventory if b.maps[-1] == block.maps[-1] and b.kind != UNKNOWN), None)
+            if known is not None:
+                block = replace(  # noqa: PLW2901
+                    known, nodes=block.nodes, gates=block.gates, maps=block.maps, nodes_before=block.nodes_before
+                )
+                break
+        before = [b for inventory in earlier[-1:] for b in inventory if b.maps[-1] in block.maps]
+        described.append(replace(block, nodes_before=sum(b.nodes_before for b in before) or block.nodes_before))
+    return tuple(described)
+
+
+def to_json(blocks: Sequence[AttentionBlock]) -> str:
+    """The inventory as a file's metadata hold it."""
+    return json.dumps([asdict(block) for block in blocks])
+
+
+def from_json(text: str) -> tuple[AttentionBlock, ...]:
+    """The inventory that a file's metadata hold; empty if they were written by something else."""
+    try:
+        return tuple(_block(entry) for entry in json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return ()
+
+
+def _block(entry: dict[str, Any]) -> AttentionBlock:
+    known = {field.name: entry[field.name] for field in fields(AttentionBlock)}
+    return AttentionBlock(**{**known, "gates": tuple(known["gates"]), "nodes": tuple(known["nodes"]), "maps": tuple(known["maps"])})

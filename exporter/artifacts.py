@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import nn
 
+    from attn_export.exporter.inventory import AttentionBlock
     from attn_export.models import Architecture
 
 # Where a node of a graph keeps the path of the submodule that it came from.
@@ -112,6 +113,7 @@ class Graph:
         parent_sha256: of the checkpoint it was captured from.
         opset: of the default domain.
         steps: what was done to it so far.
+        blocks: its attention blocks, once it is cleaned.
     """
 
     model: "ir.Model"
@@ -119,6 +121,7 @@ class Graph:
     parent_sha256: str
     opset: int
     steps: tuple[Step, ...] = ()
+    blocks: tuple["AttentionBlock", ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ class OnnxFile:
         nodes: in the main graph.
         gates: in the order in which they are computed.
         steps: what the graph went through.
+        blocks: its attention blocks.
     """
 
     path: Path
@@ -142,3 +146,4 @@ class OnnxFile:
     nodes: int
     gates: tuple[Gate, ...]
     steps: tuple[Step, ...] = ()
+    blocks: tuple["AttentionBlock", ...] = ()

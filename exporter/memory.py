@@ -10,7 +10,10 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 # mallopt(3): the parameters, and the values that glibc's own adaptation ends at in a process that frees large blocks.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -22,8 +25,19 @@ SMALL_MMAP_BYTES = 2**20
 def give_back() -> None:
     """Collect garbage and return what is free."""
     gc.collect()
+    trim()
+
+
+def trim() -> None:
+    """Return what is free."""
     if (libc := _glibc()) is not None:
         libc.malloc_trim(0)
+
+
+def forget_weights(model: "ir.Model") -> None:
+    """Let go of a graph's weights, in memory or mapped, though onnxscript's rules remember the graph they saw last."""
+    for value in model.graph.initializers.values():
+        value.const_value = None
 
 
 @contextmanager

@@ -6,20 +6,24 @@ it was proven, without a byte of the proven part being written again.
 """
 
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_ir as ir
 
 from attn_export.exporter.artifacts import Graph, OnnxFile
 from attn_export.exporter.errors import CleanupError
-from attn_export.exporter.files import unwritable
+from attn_export.exporter.files import publish, unwritable
 from attn_export.exporter.gates import gates_of
 from attn_export.exporter.onnx_reader import length_prefix
 
 # protobuf's limit for one message is 2 GiB; the nodes need a little of it.
 LARGEST_WEIGHTS_INSIDE = 2**31 - 2**26
+# Types whose bytes in a file are those in memory.
+PLAIN = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.INT64, ir.DataType.INT32)
 PRODUCER = "attn-export"
 
 
@@ -37,14 +41,7 @@ def write(graph: Graph, path: Path, *, largest_inside: int = LARGEST_WEIGHTS_INS
     """
     model = graph.model
     model.producer_name = PRODUCER
-    weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
-    try:
-        if weights > largest_inside:
-            ir.save(model, path, external_data=f"{path.name}.data")
-        else:
-            _save_streamed(model, path)
-    except OSError as error:
-        raise unwritable(path, error) from error
+    save(model, path, largest_inside=largest_inside)
     check(path)
     return OnnxFile(
         path=path,
@@ -54,7 +51,49 @@ def write(graph: Graph, path: Path, *, largest_inside: int = LARGEST_WEIGHTS_INS
         nodes=len(model.graph),
         gates=gates_of(model),
         steps=graph.steps,
+        blocks=graph.blocks,
     )
+
+
+def save(model: ir.Model, path: Path, *, largest_inside: int = LARGEST_WEIGHTS_INSIDE) -> None:
+    """Write a graph, wherever its weights are: in memory, or mapped from another file.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+    for graph in model.graphs():
+        for value in graph.initializers.values() if graph is not model.graph else ():
+            value.const_value = _in_memory(value.const_value)
+    try:
+        if weights > largest_inside:
+            ir.save(model, path, external_data=external_data_of(path).name)
+        else:
+            _save_streamed(model, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _in_memory(tensor: ir.TensorProtocol | None) -> Any:
+    """A weight that is a place in another file as a tensor, others as they are."""
+    if not isinstance(tensor, ir.ExternalTensor):
+        return tensor
+    return ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name, doc_string=tensor.doc_string)
+
+
+def publish_with_weights(temporary: Path, path: Path) -> None:
+    """Let a finished file appear under its name, its weights before it where they stand in a file of their own.
+
+    Raises:
+        OutputError: it can't.
+    """
+    weights = external_data_of(temporary)
+    if weights.exists():
+        publish(weights, path.with_name(weights.name))
+        publish(temporary, path)
+    else:
+        publish(temporary, path)
+        external_data_of(path).unlink(missing_ok=True)  # those of an older file, which has just been replaced
 
 
 def _save_streamed(model: ir.Model, path: Path) -> None:
@@ -75,16 +114,34 @@ def _save_streamed(model: ir.Model, path: Path) -> None:
         model.graph.initializers.update(initializers)
     graph = rest.graph.SerializeToString()
     rest.ClearField("graph")
-    sizes = [ir.to_proto(tensor).ByteSize() for tensor in tensors]
-    headers = [length_prefix(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, size) for size in sizes]
+    heads = [_head_of(tensor) for tensor in tensors]
+    sizes = [len(head) + tensor.nbytes for head, tensor in zip(heads, tensors, strict=True)]
+    prefixes = [length_prefix(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, size) for size in sizes]
     with path.open("wb") as stream:
         stream.write(rest.SerializeToString())
-        length = len(graph) + sum(map(len, headers)) + sum(sizes)
+        length = len(graph) + sum(map(len, prefixes)) + sum(sizes)
         stream.write(length_prefix(onnx.ModelProto.GRAPH_FIELD_NUMBER, length))
         stream.write(graph)
-        for header, tensor in zip(headers, tensors, strict=True):
-            stream.write(header)
-            stream.write(ir.to_proto(tensor).SerializeToString())
+        for prefix, head, tensor in zip(prefixes, heads, tensors, strict=True):
+            stream.write(prefix + head)
+            stream.write(_raw(tensor))
+
+
+def _head_of(tensor: ir.TensorProtocol) -> bytes:
+    """A weight's message up to where its bytes begin."""
+    head = onnx.TensorProto(dims=tensor.shape.numpy(), data_type=int(tensor.dtype), name=tensor.name)
+    if tensor.doc_string:
+        head.doc_string = tensor.doc_string
+    return head.SerializeToString() + length_prefix(onnx.TensorProto.RAW_DATA_FIELD_NUMBER, tensor.nbytes)
+
+
+def _raw(tensor: ir.TensorProtocol) -> Any:
+    """A weight's bytes, without a copy where numpy holds them as they are written."""
+    if tensor.dtype in PLAIN:
+        array = tensor.numpy()
+        if array.flags.c_contiguous and array.dtype.byteorder in "<=|" and sys.byteorder == "little":
+            return array.data if array.ndim else array.tobytes()
+    return tensor.tobytes()
 
 
 def check(path: Path) -> None:

@@ -1,9 +1,9 @@
 """ONNX files to graphs whose weights stay in the file.
 
 A file is a protobuf message, and a weight is a run of bytes in it. The structure, some hundred kilobytes, is parsed;
-each large weight is left where it is, as a place in the file that is mapped into memory when it is looked at. So a file is
-opened in a few milliseconds, and cleaning it takes no second copy of its weights. ONNX Runtime reads them from the same
-place (`skeleton`).
+each large weight is left where it is, as a place in the file that is mapped into memory when it is looked at. So a file
+is opened in a few milliseconds, and cleaning it takes no second copy of its weights. ONNX Runtime reads them from the
+same place (`skeleton`).
 """
 
 import mmap
@@ -121,7 +121,11 @@ def _without_weights(data: mmap.mmap) -> tuple[bytes, dict[str, tuple[int, int]]
             continue
         graph = bytearray()
         for inner, inner_whole, inner_content in _fields(data, content.start, content.stop):
-            if inner != onnx.GraphProto.INITIALIZER_FIELD_NUMBER or inner_content is None or len(inner_content) < MAPPED_BYTES:
+            if (
+                inner != onnx.GraphProto.INITIALIZER_FIELD_NUMBER
+                or inner_content is None
+                or len(inner_content) < MAPPED_BYTES
+            ):
                 graph += data[inner_whole.start : inner_whole.stop]
                 continue
             tensor, place = _without_raw_data(data, inner_content)
@@ -217,7 +221,7 @@ def _map_weights(model: ir.Model, places: dict[str, tuple[int, int]], path: Path
                 hint="Was it copied completely?",
             )
         value.const_value = ir.ExternalTensor(
-            str(path.resolve()), offset, length, parsed.dtype, shape=ir.Shape(parsed.shape), name=name
+            str(path.resolve()), offset, length, parsed.dtype, shape=ir.Shape(parsed.shape.numpy()), name=name
         )
 
 

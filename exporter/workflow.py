@@ -13,17 +13,19 @@ from attn_export.exporter.environment import usable_cpus, versions
 from attn_export.exporter.errors import DisagreementError, UsageError
 from attn_export.exporter.files import publish, scratch_folder, sha256_of, write_text
 from attn_export.exporter.latency import Schedule, Timing, measure
-from attn_export.exporter.memory import give_back, large_blocks_returned
+from attn_export.exporter.memory import forget_weights, give_back, large_blocks_returned
 from attn_export.exporter.progress import Progress, Silent, counted
 from attn_export.exporter.report.record import record
 from attn_export.exporter.report.terminal import number
 from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, RUNTIMES, Settings, check_names
+from attn_export.exporter.target import Target
 from attn_export.exporter.validation.inputs import batches
 from attn_export.exporter.validation.verdict import LARGEST_RATIO, Verdict
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from attn_export.exporter.cleanup.apply import Undone
     from attn_export.exporter.validation.oracle import Reference
 
 DEFAULT_OPSET = 20
@@ -42,6 +44,7 @@ class ExportSettings:
         runtimes: that are timed, the first being the baseline; none: nothing is timed.
         threads: for every runtime; all usable CPUs if None.
         schedule: of the timing.
+        target: whose preferences shape the graph.
     """
 
     dynamic: tuple[str, ...] = ("batch",)
@@ -50,6 +53,7 @@ class ExportSettings:
     runtimes: tuple[str, ...] = DEFAULT_RUNTIMES
     threads: int | None = None
     schedule: Schedule = field(default_factory=Schedule)
+    target: Target = Target.ANY
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class ExportResult:
         verdict: agreeing; a disagreement is an error and no result.
         timings: one for each runtime, in the order asked.
         record: the content of ``report``.
+        undone: rewrites that the cleanup left undone because they would have changed the result: defects of rules.
     """
 
     onnx: Path
@@ -69,6 +74,7 @@ class ExportResult:
     verdict: Verdict
     timings: tuple[Timing, ...]
     record: dict[str, Any]
+    undone: tuple["Undone", ...] = ()
 
 
 def export(
@@ -114,22 +120,16 @@ def export_loaded(
     runtime_settings = Settings(threads=settings.threads or usable_cpus())
     with scratch_folder(out) as scratch:
         truth = compute_reference(model, settings, progress)
-        file = make_onnx(model, scratch / f"{stem}.onnx", settings, progress)
+        file, undone = make_onnx(model, scratch / f"{stem}.onnx", settings, progress)
         verdict = prove(file, truth, runtime_settings, progress)
         timings = time_all(model, file, runtimes, runtime_settings, settings, progress)
         onnx_file.add_metadata(file.path, metadata(model, verdict))
         document = record(model, file, sha256_of(file.path), verdict, timings, runtime_settings.threads)
         report = scratch / f"{stem}.report.json"
         write_text(report, json.dumps(document, indent=1, allow_nan=False) + "\n")
-        weights = onnx_file.external_data_of(file.path)
-        if weights.exists():
-            publish(weights, out / weights.name)
-            publish(file.path, out / file.path.name)
-        else:
-            publish(file.path, out / file.path.name)
-            (out / weights.name).unlink(missing_ok=True)  # those of an older file, which has just been replaced
+        onnx_file.publish_with_weights(file.path, out / file.path.name)
         publish(report, out / report.name)
-    return ExportResult(out / file.path.name, out / report.name, verdict, tuple(timings), document)
+    return ExportResult(out / file.path.name, out / report.name, verdict, tuple(timings), document, undone)
 
 
 def compute_reference(model: LoadedModel, settings: ExportSettings, progress: Progress) -> "Reference":
@@ -149,8 +149,13 @@ def compute_reference(model: LoadedModel, settings: ExportSettings, progress: Pr
         return truth
 
 
-def make_onnx(model: LoadedModel, path: Path, settings: ExportSettings, progress: Progress) -> OnnxFile:
+def make_onnx(
+    model: LoadedModel, path: Path, settings: ExportSettings, progress: Progress
+) -> tuple[OnnxFile, tuple["Undone", ...]]:
     """Capture and clean; the graph is gone from memory when this returns.
+
+    Returns:
+        The file, and the rewrites that were left undone.
 
     Raises:
         CaptureError, CleanupError, OutputError: as the rooms say.
@@ -159,17 +164,15 @@ def make_onnx(model: LoadedModel, path: Path, settings: ExportSettings, progress
         from attn_export.exporter.capture import capture
 
         graph = capture(model, dynamic=settings.dynamic, batch=settings.batch, opset=settings.opset)
-    with progress.stage("Cleaning the graph"):
+    with progress.stage("Cleaning the graph, proving every rewrite"):
         from attn_export.exporter.cleanup import clean
 
         cleaned = clean(graph.model, settings.target)
-        graph = replace(graph, steps=cleaned.steps, blocks=cleaned.blocks, undone=cleaned.undone)
+        graph = replace(graph, steps=cleaned.steps, blocks=cleaned.blocks)
         file = onnx_file.write(graph, path)
-    # onnxscript's rules remember the last graph that they matched; its weights, at least, shall not stay in memory.
-    for value in graph.model.graph.initializers.values():
-        value.const_value = None
+    forget_weights(graph.model)
     give_back()
-    return file
+    return file, cleaned.undone
 
 
 def prove(file: OnnxFile, truth: "Reference", settings: Settings, progress: Progress) -> Verdict:

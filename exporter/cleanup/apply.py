@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.proof import Unprovable, allowed, error_of
+from attn_export.exporter.cleanup.proof import Prover, Unprovable, allowed
 from attn_export.exporter.cleanup.replace import Names, carry_out
 from attn_export.exporter.cleanup.rule import Context, Refusal, Rewrite, Rule
 from attn_export.exporter.errors import CleanupError
@@ -66,12 +66,12 @@ def settle(model: ir.Model, rules: Sequence[Rule], context: Context) -> Log:
     Raises:
         CleanupError: two rules undo each other's work for ever.
     """
-    log, names = Log(), Names(model.graph)
+    bench = _Bench(model.graph, context)
     for _ in range(MOST_ROUNDS):
-        log.near_misses.clear()
-        if not sum(_sweep(model.graph, rule, context, log, names) for rule in rules):
-            return log
-    last = [firing.rule for firing in log.firings[-2:]]
+        bench.log.near_misses.clear()
+        if not sum(bench.sweep(rule) for rule in rules):
+            return bench.log
+    last = [firing.rule for firing in bench.log.firings[-2:]]
     raise CleanupError(
         f"the rules don't come to rest: {' and '.join(sorted(set(last)))} keep firing",
         step=last[-1],
@@ -79,37 +79,49 @@ def settle(model: ir.Model, rules: Sequence[Rule], context: Context) -> Log:
     )
 
 
-def _sweep(graph: ir.Graph, rule: Rule, context: Context, log: Log, names: Names) -> int:
-    """Look at every node once; how often the rule fired."""
-    fired = 0
-    known = {(entry.rule, entry.place) for entry in log.undone}
-    for node in list(graph):
-        if node.graph is None or node.op_type not in rule.roots or node.domain not in ("", "ai.onnx"):
-            continue
-        proposal = rule.at(node, context)
-        if proposal is None:
-            continue
-        place = node.name or node.outputs[0].name or node.op_type
-        if isinstance(proposal, Refusal):
-            log.near_misses.append(NearMiss(rule.name, place, proposal.reason))
-            continue
-        if (rule.name, place) in known:
-            continue
-        reason = _obstacle(proposal)
-        limit = allowed(proposal, rule.recomputes_constants)
+class _Bench:
+    """A graph being worked on, and what was found out on the way."""
+
+    def __init__(self, graph: ir.Graph, context: Context) -> None:
+        self.graph, self.context = graph, context
+        self.log, self.names, self.prover = Log(), Names(graph), Prover(context.opset)
+
+    def sweep(self, rule: Rule) -> int:
+        """Look at every node once; how often the rule fired."""
+        fired = 0
+        for node in list(self.graph):
+            if node.graph is None or node.op_type not in rule.roots or node.domain not in ("", "ai.onnx"):
+                continue
+            proposal = rule.at(node, self.context)
+            if isinstance(proposal, Rewrite):
+                fired += self._take_up(rule, node, proposal)
+            elif isinstance(proposal, Refusal):
+                self.log.near_misses.append(NearMiss(rule.name, _place(node), proposal.reason))
+        return fired
+
+    def _take_up(self, rule: Rule, node: ir.Node, rewrite: Rewrite) -> bool:
+        """Prove the rewrite and carry it out; whether that was done."""
+        place = _place(node)
+        if any((entry.rule, entry.place) == (rule.name, place) for entry in self.log.undone):
+            return False
+        reason, error, limit = _obstacle(rewrite), 0.0, allowed(rewrite, rule.recomputes_constants)
         try:
-            error = error_of(proposal, context.opset) if not reason else 0.0
+            error = 0.0 if reason else self.prover.error_of(rewrite)
         except Unprovable as unprovable:
             reason = f"it can't be proved: {unprovable}"
         if reason:
-            log.near_misses.append(NearMiss(rule.name, place, reason))
+            self.log.near_misses.append(NearMiss(rule.name, place, reason))
         elif error > limit:
-            log.undone.append(Undone(rule.name, place, error, limit))
+            self.log.undone.append(Undone(rule.name, place, error, limit))
         else:
-            carry_out(graph, proposal, names)
-            log.firings.append(Firing(rule.name, place, error))
-            fired += 1
-    return fired
+            carry_out(self.graph, rewrite, self.names)
+            self.log.firings.append(Firing(rule.name, place, error))
+            return True
+        return False
+
+
+def _place(node: ir.Node) -> str:
+    return node.name or node.outputs[0].name or node.op_type
 
 
 def _obstacle(rewrite: Rewrite) -> str:

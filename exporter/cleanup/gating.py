@@ -2,10 +2,12 @@
 
 import onnx_ir as ir
 
-from attn_export.exporter.facts import dims, is_op, users
 from attn_export.exporter.cleanup.views import VIEWS
+from attn_export.exporter.facts import dims, is_op, users
 
-ACTIVATIONS = frozenset("Relu Sigmoid HardSigmoid HardSwish Tanh LeakyRelu Elu Clip Cast Identity Gelu Softplus".split())
+ACTIVATIONS = frozenset(
+    "Relu Sigmoid HardSigmoid HardSwish Tanh LeakyRelu Elu Clip Cast Identity Gelu Softplus".split()
+)
 ON_THE_WAY = ACTIVATIONS | frozenset("Gemm MatMul Add Sub Mul Div BatchNormalization Min Max".split())
 FARTHEST = 24
 

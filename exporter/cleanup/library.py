@@ -3,7 +3,7 @@
 The list names what convolutional networks meet; the operator on the left is where a rule begins to look.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
 from onnxscript.rewriter.pattern import RewriteRule
@@ -32,7 +32,11 @@ RULES: tuple[tuple[str, str, RewriteRule], ...] = (
     ("Conv", "drop a bias of zeros", common.remove_optional_bias_from_conv_rule),
     ("Gemm", "drop a linear bias of zeros", common.remove_optional_bias_from_gemm_rule),
     ("BatchNormalization", "fold BatchNorm into linear layer", common.fuse_batchnorm_into_gemm_rule),
-    ("BatchNormalization", "fold BatchNorm into transposed convolution", common.fuse_batchnorm_into_conv_transpose_rule),
+    (
+        "BatchNormalization",
+        "fold BatchNorm into transposed convolution",
+        common.fuse_batchnorm_into_conv_transpose_rule,
+    ),
 )
 
 
@@ -42,8 +46,8 @@ def library_rules(model: ir.Model) -> Iterator[Rule]:
         yield Rule(name, frozenset({root}), _adapted(theirs, model), recomputes_constants=True)
 
 
-def _adapted(theirs: RewriteRule, model: ir.Model):  # type: ignore[no-untyped-def]  # a closure with `Rule.at`'s type
-    def at(node: ir.Node, context: Context) -> Proposal:
+def _adapted(theirs: RewriteRule, model: ir.Model) -> Callable[[ir.Node, Context], Proposal]:
+    def at(node: ir.Node, _: Context) -> Proposal:
         made = theirs.try_rewrite(model, model.graph, node)
         if made is None:
             return None

@@ -38,16 +38,26 @@ from attn_export.exporter.cleanup.rules import (
     summarize_channels_last,
     view_unit_transpose,
 )
-from attn_export.exporter.cleanup.target import Target
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.inventory import AttentionBlock, find_blocks
-from attn_export.exporter.inventory.blocks import METADATA_KEY, from_json, to_json, known_as
+from attn_export.exporter.inventory.blocks import METADATA_KEY, from_json, known_as, to_json
 from attn_export.exporter.quiet import quiet
+from attn_export.exporter.target import Target
 
 Apply = Callable[[ir.Model], Any]
 
 # Constants up to this many elements are computed now rather than in every run; larger ones would bloat the file.
 FOLDED_ELEMENTS = 8192
+
+
+def order_initializers(model: ir.Model) -> None:
+    """By their first reader: passes leave them in an order that depends on how often they ran."""
+    used = [value for node in model.graph.all_nodes() for value in node.inputs if value is not None]
+    initializers = dict(model.graph.initializers)
+    ordered = dict.fromkeys(value.name for value in used if initializers.get(str(value.name)) is value)
+    model.graph.initializers.clear()
+    model.graph.initializers.update({str(n): initializers[str(n)] for n in (*ordered, *initializers)})
+
 
 BEFORE: tuple[tuple[str, Apply], ...] = (
     ("inline functions", common.InlinePass()),
@@ -106,7 +116,15 @@ AFTER: tuple[tuple[str, Apply], ...] = (
     ("mend outputs", common.OutputFixPass()),
     ("mend names", common.NameFixPass()),
     ("sort", common.TopologicalSortPass()),
+    ("order initializers", order_initializers),
 )
+
+
+def prepare(model: ir.Model) -> None:
+    """Take a graph through what comes before the rules: what remains is what they, and the inventory, look at."""
+    with quiet():
+        for _, apply in BEFORE:
+            apply(model)
 
 
 @dataclass(frozen=True)

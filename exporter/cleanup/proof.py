@@ -5,15 +5,18 @@ which computes in the type that it is given. In float64 two exact forms differ b
 more than what float32 would hide: the limit needs no judgement.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
-from attn_export.exporter.facts import constant, dims, is_op
 from attn_export.exporter.cleanup.rule import Rewrite
+from attn_export.exporter.cleanup.whole_maps import whole_map_operators
+from attn_export.exporter.facts import constant, dims, is_op
 
 Array = np.ndarray[Any, Any]
 
@@ -28,6 +31,8 @@ STAND_INS = ((1, 4, 5, 6), (2, 6, 7, 4))
 SMALL_MAPS = ((3, 4), (5, 2))
 # Wide enough to reach both ends of a hard sigmoid.
 SPREAD = 5.0
+# Parts with larger constants than shapes and scalars are weights', and each is proven for itself.
+REMEMBERED_BYTES = 4096
 # Operators to which H and W are nothing but how often they are applied.
 SIZE_FREE = frozenset(
     "Conv BatchNormalization Relu Sigmoid HardSigmoid HardSwish Clip Add Sub Mul Div Min Max Identity Cast "
@@ -50,21 +55,43 @@ def allowed(rewrite: Rewrite, recomputes_constants: bool) -> float:
     return ROUNDINGS * float(np.finfo(np.float16 if dtype == ir.DataType.FLOAT16 else np.float32).eps)
 
 
-def error_of(rewrite: Rewrite, opset: int) -> float:
-    """The largest difference between the two parts, relative to the largest value of the old one, over two shapes.
+class Prover:
+    """Proves rewrites of one graph.
+
+    A part that has been proven isn't proven again: sixteen blocks have sixteen pools to be rewritten, of four sizes,
+    and where neither part holds weights, the same operators on the same shapes are the same computation.
 
     Args:
-        rewrite: not yet applied.
         opset: of the graph.
-
-    Raises:
-        Unprovable: the part has an operator of another domain, or inputs of unknown rank.
     """
-    before, inputs = cut(rewrite.old, rewrite.inputs)
-    frontier = list(dict.fromkeys([*rewrite.inputs, *inputs]))
-    old = _evaluator(before, frontier, rewrite.old, opset)
-    new = _evaluator(rewrite.nodes, frontier, rewrite.new, opset)
-    if all(_is_size_free(node) for node in (*before, *rewrite.nodes)):
+
+    def __init__(self, opset: int) -> None:
+        self.opset = opset
+        self.known: dict[tuple[Any, ...], float] = {}
+
+    def error_of(self, rewrite: Rewrite) -> float:
+        """The largest difference between the two parts, relative to the largest value of the old one, over two shapes.
+
+        Args:
+            rewrite: not yet applied.
+
+        Raises:
+            Unprovable: the part has an operator of another domain, or inputs of unknown rank.
+        """
+        before, inputs = cut(rewrite.old, rewrite.inputs)
+        frontier = list(dict.fromkeys([*rewrite.inputs, *inputs]))
+        old = Part(before, frontier, rewrite.old, self.opset)
+        new = Part(rewrite.nodes, frontier, rewrite.new, self.opset)
+        key = (*old.key, *new.key, *(dims(value) for value in frontier))
+        if old.weighs + new.weighs > REMEMBERED_BYTES:
+            return _error(old, new, frontier)
+        if key not in self.known:
+            self.known[key] = _error(old, new, frontier)
+        return self.known[key]
+
+
+def _error(old: "Part", new: "Part", frontier: Sequence[ir.Value]) -> float:
+    if all(_is_size_free(node) for node in (*old.nodes, *new.nodes)):
         try:
             return _largest_difference(old, new, frontier, small=True)
         except Unprovable:  # a size is written in the graph after all
@@ -72,16 +99,18 @@ def error_of(rewrite: Rewrite, opset: int) -> float:
     return _largest_difference(old, new, frontier, small=False)
 
 
-def _largest_difference(old: "_evaluator", new: "_evaluator", frontier: Sequence[ir.Value], *, small: bool) -> float:
+def _largest_difference(old: "Part", new: "Part", frontier: Sequence[ir.Value], *, small: bool) -> float:
     worst = 0.0
     for trial in range(len(STAND_INS)):
         feeds = _feeds(frontier, trial, small=small)
         expected, got = old(feeds), new(feeds)
-        if expected.shape != got.shape or not np.isfinite(expected).all():
+        largest = float(np.abs(expected).max(initial=0.0))
+        if expected.shape != got.shape or not np.isfinite(largest):
             return float("inf")
-        largest = max(float(np.abs(expected).max(initial=0.0)), float(np.finfo(np.float64).tiny))
-        worst = max(worst, float(np.abs(got - expected).max(initial=0.0)) / largest)
-    return worst if np.isfinite(worst) else float("inf")
+        if not np.array_equal(got, expected):
+            difference = float(np.abs(got - expected).max()) / max(largest, float(np.finfo(np.float64).tiny))
+            worst = max(worst, difference if np.isfinite(difference) else float("inf"))
+    return worst
 
 
 def cut(output: ir.Value, inputs: Sequence[ir.Value]) -> tuple[list[ir.Node], list[ir.Value]]:
@@ -124,80 +153,83 @@ def _is_size_free(node: ir.Node) -> bool:
     return not any(isinstance(k, int) and k > 1 and k == s for k, s in zip(kernel[2:], source[2:], strict=False))
 
 
-class _evaluator:  # noqa: N801 - used like a function
-    """A part of a graph as a function of its inputs."""
+class Part:
+    """A part of a graph as a function of its inputs.
 
-    def __init__(self, nodes: Iterable[ir.Node], inputs: Sequence[ir.Value], output: ir.Value, opset: int) -> None:
-        from onnx.reference import ReferenceEvaluator
+    Attributes:
+        weighs: bytes of its constants.
+    """
 
+    def __init__(self, nodes: Sequence[ir.Node], inputs: Sequence[ir.Value], output: ir.Value, opset: int) -> None:
         names = _Names()
-        protos = [_proto(node, names) for node in nodes]
-        self.constants: dict[str, Array] = {}
+        self.nodes, self.opset = nodes, opset
         self.inputs = {value: names[value] for value in inputs}
+        self.protos = [_proto(node, names) for node in nodes]
+        self.constants: dict[str, ir.Value] = {}
         for node in nodes:
             for value in node.inputs:
-                array = constant(value)
-                if value is not None and array is not None and value not in self.inputs:
-                    self.constants[names[value]] = _doubled(array, value.dtype)
+                if value is not None and value not in self.inputs and constant(value) is not None:
+                    self.constants[names[value]] = value
         self.output = names[output]
-        made = {name for proto in protos for name in proto.output}
+        made = {name for proto in self.protos for name in proto.output}
         if self.output not in made and output not in self.inputs:  # it would be returned as it is
             raise Unprovable("what is put in its place isn't one of its inputs")
+        self.weighs = sum(v.const_value.nbytes for v in self.constants.values() if v.const_value is not None)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What makes it another computation, as long as its constants are few."""
+        if self.weighs > REMEMBERED_BYTES:
+            return ()
+        tensors = [value.const_value for value in self.constants.values() if value.const_value is not None]
+        contents = [(int(t.dtype), tuple(t.shape.numpy()), t.tobytes()) for t in tensors]
+        return (*(proto.SerializeToString() for proto in self.protos), self.output, *contents)
+
+    @cached_property
+    def run(self) -> Any:
+        """The evaluator.
+
+        Raises:
+            Unprovable: it doesn't take the part.
+        """
+        from onnx.reference import ReferenceEvaluator
+
         unknown = onnx.TypeProto()
         graph = onnx.GraphProto(
             name="part",
-            node=protos,
+            node=self.protos,
             input=[onnx.ValueInfoProto(name=n, type=unknown) for n in (*self.inputs.values(), *self.constants)],
             output=[onnx.ValueInfoProto(name=self.output, type=unknown)],
         )
-        model = onnx.ModelProto(
-            ir_version=10, graph=graph, opset_import=[onnx.OperatorSetIdProto(domain="", version=opset)]
-        )
+        opsets = [onnx.OperatorSetIdProto(domain="", version=self.opset)]
         try:
-            self.run = ReferenceEvaluator(model, new_ops=_whole_maps_at_once()).run
+            return ReferenceEvaluator(
+                onnx.ModelProto(ir_version=10, graph=graph, opset_import=opsets), new_ops=whole_map_operators()
+            ).run
         except Exception as error:
             raise Unprovable(f"ONNX's reference evaluator doesn't take it: {_first_line(error)}") from error
 
+    @cached_property
+    def doubled(self) -> dict[str, Array]:
+        """Its constants in float64."""
+        return {name: _doubled(v.const_value.numpy(), v.dtype) for name, v in self.constants.items() if v.const_value}
+
     def __call__(self, feeds: dict[ir.Value, Array]) -> Array:
+        """The output in float64.
+
+        Raises:
+            Unprovable: it can't be computed outside of the graph.
+        """
         named = {name: feeds[value] for value, name in self.inputs.items()}
         if self.output in named:
             return named[self.output]
         try:
-            (result,) = self.run([self.output], {**named, **self.constants})
+            (result,) = self.run([self.output], {**named, **self.doubled})
+        except Unprovable:
+            raise
         except Exception as error:
             raise Unprovable(f"it can't be run outside of the graph: {_first_line(error)}") from error
         return np.asarray(result, dtype=np.float64)
-
-
-def _whole_maps_at_once() -> list[type]:
-    """The evaluator's pools and Resize, for whole maps: computed at once instead of place by place.
-
-    It is the definition of a pool whose kernel is the map, and of the nearest neighbour of a single place; the evaluator
-    would take seconds for each.
-    """
-    from onnx.reference.ops.op_average_pool import AveragePool_19 as AnyAveragePool
-    from onnx.reference.ops.op_max_pool import MaxPool as AnyMaxPool
-    from onnx.reference.ops.op_resize import Resize as AnyResize
-
-    def fills(x: Array, options: dict[str, Any]) -> bool:
-        return tuple(options.get("kernel_shape") or ()) == x.shape[2:] and not any(options.get("pads") or ())
-
-    class AveragePool(AnyAveragePool):  # type: ignore[misc]  # the base is Any to type checkers
-        def _run(self, x: Array, **options: Any) -> tuple[Array, ...]:
-            return (x.mean((2, 3), keepdims=True),) if fills(x, options) else super()._run(x, **options)
-
-    class MaxPool(AnyMaxPool):  # type: ignore[misc]
-        def _run(self, x: Array, **options: Any) -> tuple[Array, ...]:
-            return (x.max((2, 3), keepdims=True),) if fills(x, options) else super()._run(x, **options)
-
-    class Resize(AnyResize):  # type: ignore[misc]
-        def _run(self, x: Array, roi: Any, scales: Any = None, *rest: Any, **options: Any) -> tuple[Array, ...]:
-            if x.shape[2:] != (1, 1) or scales is None or options.get("mode") != "nearest":
-                return super()._run(x, roi, scales, *rest, **options)
-            sizes = [int(n * scale) for n, scale in zip(x.shape, scales, strict=True)]
-            return (np.broadcast_to(x, sizes),)
-
-    return [AveragePool, MaxPool, Resize]
 
 
 class _Names(dict[ir.Value, str]):
@@ -234,8 +266,7 @@ def _doubled(array: Array, dtype: ir.DataType | None) -> Array:
 def _feeds(inputs: Sequence[ir.Value], trial: int, *, small: bool) -> dict[ir.Value, Array]:
     """Random inputs of the shapes that they have, with stand-ins for what isn't known; one name, one size."""
     named: dict[str, int] = {}
-    random = np.random.default_rng(trial)
-    feeds = {}
+    feeds: dict[ir.Value, Array] = {}
     for value in inputs:
         shape = dims(value)
         if shape is None:
@@ -247,12 +278,20 @@ def _feeds(inputs: Sequence[ir.Value], trial: int, *, small: bool) -> dict[ir.Va
             stand_in = STAND_INS[trial][min(axis, 3)]
             if small and len(shape) == 4 and axis > 1 and size != 1:
                 stand_in = SMALL_MAPS[trial][axis - 2]
-                size = stand_in  # noqa: PLW2901
+                size = stand_in
             if isinstance(size, str):
-                size = named.setdefault(size, stand_in)  # noqa: PLW2901
+                size = named.setdefault(size, stand_in)
             sizes.append(stand_in if size is None else size)
-        feeds[value] = random.uniform(-SPREAD, SPREAD, sizes)
+        start = 7919 * len(feeds)  # another piece of it for every input
+        piece = _noise(trial)[start : start + math.prod(sizes)]
+        feeds[value] = piece.reshape(sizes) if len(piece) == math.prod(sizes) else np.resize(_noise(trial), sizes)
     return feeds
+
+
+@cache
+def _noise(trial: int) -> Array:
+    """Random numbers between -SPREAD and SPREAD; their count is prime, so that no two channels of a map are alike."""
+    return np.random.default_rng(trial).uniform(-SPREAD, SPREAD, 262147)
 
 
 def _first_line(error: Exception) -> str:

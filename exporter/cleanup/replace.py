@@ -9,8 +9,8 @@ from attn_export.exporter.cleanup.rule import Rewrite
 class Names:
     """The names that nodes and values of a graph have, those in the bodies of If and Loop included.
 
-    It also remembers the constants that were made, by the name that was wanted: layers that shared a weight are to share
-    what is made of it.
+    It also remembers the constants that were made, by the name that was wanted: layers that shared a weight are to
+    share what is made of it.
     """
 
     def __init__(self, graph: ir.Graph) -> None:
@@ -94,5 +94,5 @@ def drop_unread(graph: ir.Graph, node: ir.Node, names: Names) -> None:
         if producer is not None:
             drop_unread(graph, producer, names)
         elif value.is_initializer() and not value.uses() and not value.is_graph_output() and not value.is_graph_input():
-            graph.initializers.pop(value.name, None)
+            graph.initializers.pop(str(value.name), None)
             names.values.discard(value.name)

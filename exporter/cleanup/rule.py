@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.target import Target
+from attn_export.exporter.target import Target
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Drawing:
     def constant(self, array: np.ndarray[Any, Any], name: str) -> ir.Value:
         """An initializer; it gets this name, or one made of it where it is taken."""
         tensor = ir.tensor(array, name=name)
-        return ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+        return ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
 
     def reduce(
         self, kind: str, source: ir.Value, axes: tuple[int, ...], *, opset: int, keepdims: bool, shape: tuple[Any, ...]

@@ -1,8 +1,8 @@
 """Arithmetic on shapes, evaluated as far as it can be without running the network.
 
-What ``x.view(x.size(0), -1, 1, 1).expand_as(x)`` leaves in a graph (Shape, Gather, Concat, Where, …) is a list of sizes,
-of which most are known numbers and the others are dimensions of some value. Two of those are the same if they are the
-same axis of the same value, or if shape inference gave them one name.
+What ``x.view(x.size(0), -1, 1, 1).expand_as(x)`` leaves in a graph (Shape, Gather, Concat, Where, …) is a list of
+sizes, of which most are known numbers and the others are dimensions of some value. Two of those are the same if they
+are the same axis of the same value, or if shape inference gave them one name.
 """
 
 from dataclasses import dataclass
@@ -131,9 +131,7 @@ def _where(node: ir.Node, depth: int) -> Sizes | None:
     chosen, yes, no = (sizes_in(value, depth) for value in node.inputs)
     if chosen is None or yes is None or no is None or not len(chosen) == len(yes) == len(no):
         return None
-    return tuple(
-        None if c not in (0, 1) else y if c else n for c, y, n in zip(chosen, yes, no, strict=True)
-    )
+    return tuple(None if c not in (0, 1) else y if c else n for c, y, n in zip(chosen, yes, no, strict=True))
 
 
 def _constant_of_shape(node: ir.Node, depth: int) -> Sizes | None:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.facts import Dim, axes_of, constant, dims, is_op
 from attn_export.exporter.cleanup.rule import Drawing
+from attn_export.exporter.facts import Dim, axes_of, constant, dims, is_op
 
 VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 

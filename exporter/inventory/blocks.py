@@ -53,7 +53,7 @@ def known_as(blocks: Sequence[AttentionBlock], *earlier: Sequence[AttentionBlock
         for inventory in earlier:
             known = next((b for b in inventory if b.maps[-1] == block.maps[-1] and b.kind != UNKNOWN), None)
             if known is not None:
-                block = replace(  # noqa: PLW2901
+                block = replace(
                     known, nodes=block.nodes, gates=block.gates, maps=block.maps, nodes_before=block.nodes_before
                 )
                 break
@@ -77,4 +77,6 @@ def from_json(text: str) -> tuple[AttentionBlock, ...]:
 
 def _block(entry: dict[str, Any]) -> AttentionBlock:
     known = {field.name: entry[field.name] for field in fields(AttentionBlock)}
-    return AttentionBlock(**{**known, "gates": tuple(known["gates"]), "nodes": tuple(known["nodes"]), "maps": tuple(known["maps"])})
+    return AttentionBlock(
+        **{**known, "gates": tuple(known["gates"]), "nodes": tuple(known["nodes"]), "maps": tuple(known["maps"])}
+    )

@@ -63,13 +63,13 @@ def _gating(product: ir.Node, order: dict[ir.Node, int]) -> Gating | None:
         if any(logits is None or logits is source for logits, _ in behind):
             continue
         nodes = {both} if both is not None else set()
-        for logits, carriers in behind:
-            inner = _between(_sources(source), logits)
+        for end, carriers in behind:
+            inner = _between(_sources(source), end)
             if not inner:
                 break
             nodes |= {*inner, *carriers}
         else:
-            logits = tuple(logits for logits, _ in behind if logits is not None)
+            logits = tuple(end for end, _ in behind if end is not None)
             return Gating(product, source, logits, (*sorted(nodes, key=lambda n: order.get(n, -1)), product))
     return None
 
@@ -83,7 +83,7 @@ def _sources(gated: ir.Value) -> tuple[ir.Value, ...]:
 
 
 def _squash_behind(gate: ir.Value | None) -> tuple[ir.Value | None, list[ir.Node]]:
-    """What goes into the sigmoid that a gate comes from, and the nodes of the sigmoid and of what carries its result."""
+    """What goes into the sigmoid that a gate comes from, and the nodes from there to the gate."""
     nodes: list[ir.Node] = []
     value = gate
     while (carrier := made_by(value, *CARRIERS, "Conv")) is not None and len(nodes) < LARGEST_BLOCK:
@@ -192,9 +192,13 @@ def _is_over_channels(reduction: ir.Node, channels: Dim) -> bool:
 
 def _summaries(gating: Gating, channels: Dim) -> tuple[set[str], set[str], list[tuple[int, ...]]]:
     """How places are pooled, how channels are, and the shapes of the weights in between."""
-    pooled, across, weights = set(), set(), []
+    pooled: set[str] = set()
+    across: set[str] = set()
+    weights: list[tuple[int, ...]] = []
     for node in gating.nodes:
-        kind = node.op_type.removeprefix("Reduce").removeprefix("Global").removesuffix("Pool").replace("Average", "Mean")
+        kind = (
+            node.op_type.removeprefix("Reduce").removeprefix("Global").removesuffix("Pool").replace("Average", "Mean")
+        )
         if kind in ("Mean", "Max") and is_op(node, f"Reduce{kind}"):
             (across if _is_over_channels(node, channels) else pooled).add(kind)
         elif kind in ("Mean", "Max") and node.op_type.endswith("Pool"):

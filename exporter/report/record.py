@@ -6,12 +6,16 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.environment import describe
+from attn_export.exporter.inventory import AttentionBlock
 from attn_export.exporter.latency import Timing
 from attn_export.exporter.validation.verdict import FLOOR, LARGEST_RATIO, Comparison, Verdict
+
+if TYPE_CHECKING:
+    from attn_export.exporter.cleaning import CleanResult
 
 SCHEMA_VERSION = 1
 
@@ -49,6 +53,7 @@ def record(
                 "outputs": list(file.signature.output_names),
                 "gates": [asdict(gate) for gate in file.gates],
                 "cleanup": [asdict(step) for step in file.steps],
+                "attention": blocks_record(file.blocks),
                 "validation": verdict_record(verdict),
             }
         ],
@@ -78,4 +83,26 @@ def comparison_record(comparison: Comparison) -> dict[str, Any]:
         "error": comparison.error if finite else None,
         "ratio": comparison.ratio if finite else None,
         "agrees": comparison.agrees,
+    }
+
+
+def blocks_record(blocks: Sequence[AttentionBlock]) -> list[dict[str, Any]]:
+    """The attention blocks of a graph."""
+    return [asdict(block) for block in blocks]
+
+
+def clean_record(result: "CleanResult") -> dict[str, Any]:
+    """The record of one cleanup."""
+    lineage = result.lineage
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "path": str(result.path),
+        "nodes_before": result.nodes_before,
+        "nodes_after": result.nodes_after,
+        "steps": [asdict(step) for step in result.cleaned.steps],
+        "firings": [asdict(firing) for firing in result.cleaned.firings],
+        "near_misses": [asdict(miss) for miss in result.cleaned.near_misses],
+        "undone": [asdict(entry) for entry in result.cleaned.undone],
+        "attention": blocks_record(result.cleaned.blocks),
+        "parent": {"missed": lineage.missed} if lineage.missed else asdict(lineage),
     }

@@ -11,8 +11,7 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from attn_export.exporter.artifacts import Graph
-from attn_export.exporter.artifacts import MODULE_KEY
+from attn_export.exporter.artifacts import MODULE_KEY, Graph
 from attn_export.exporter.cleanup import clean, pipeline
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.gates import gates_of

@@ -5,8 +5,7 @@ from collections.abc import Callable
 import onnx_ir as ir
 import pytest
 
-from attn_export.exporter.artifacts import Gate, Graph
-from attn_export.exporter.artifacts import MODULE_KEY
+from attn_export.exporter.artifacts import MODULE_KEY, Gate, Graph
 from attn_export.exporter.cleanup import clean
 from attn_export.exporter.gates import gates_of
 

@@ -6,11 +6,11 @@ Before:
 After:
     y = Conv(Add(a, m), weight, 2 * bias)
 
-A linear layer of a sum is the sum of the layers: Woo et al., https://arxiv.org/abs/1807.06521, equation 2. One convolution
-and, in TensorRT, a kernel and a synchronization less per block.
+A linear layer of a sum is the sum of the layers: Woo et al., https://arxiv.org/abs/1807.06521, equation 2. One
+convolution and, in TensorRT, a kernel and a synchronization less per block.
 
-Kept away from: two layers that don't share their weights, a result that is read elsewhere, maps larger than 1 x 1 (the sum
-of the maps would have to be written to memory first).
+Kept away from: two layers that don't share their weights, a result that is read elsewhere, maps larger than 1 x 1 (the
+sum of the maps would have to be written to memory first).
 """
 
 from typing import Any
@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.facts import constant, dims, is_pooled, is_read_once, made_by
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.facts import constant, dims, is_pooled, is_read_once, made_by
 
 
 def at(node: ir.Node, context: Context) -> Proposal:

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.facts import attribute, constant, is_op, is_pooled, made_by, only_user, rank
 from attn_export.exporter.cleanup.gating import ends_in_gate
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
 from attn_export.exporter.cleanup.views import reshaped, source_of
+from attn_export.exporter.facts import attribute, constant, is_op, is_pooled, made_by, only_user, rank
 
 Array = np.ndarray[Any, Any]
 
@@ -42,7 +42,7 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if not ends_in_gate(old):
         return Refusal("what it computes doesn't become a gate")
     matrix = weight if attribute(layer, "transB", 0) else weight.T  # (hidden, C)
-    if weight.ndim != 2 or bias is not None and bias.size not in (1, matrix.shape[0]):
+    if weight.ndim != 2 or (bias is not None and bias.size not in (1, matrix.shape[0])):
         return Refusal("the weights are no matrix, or the bias is no vector")
     if (alpha := attribute(layer, "alpha", 1.0)) != 1.0:
         matrix = (matrix.astype(np.float64) * alpha).astype(weight.dtype)
@@ -55,7 +55,9 @@ def at(node: ir.Node, context: Context) -> Proposal:
         scaled = (bias.astype(np.float64) * attribute(layer, "beta", 1.0)).astype(weight.dtype)
         full = np.ascontiguousarray(np.broadcast_to(scaled.reshape(-1), matrix.shape[:1]))
         inputs.append(drawing.constant(full, bias_value.name or "bias"))
-    made = drawing.add("Conv", *inputs, shape=((pooled.shape or [None])[0], matrix.shape[0], 1, 1), like=old, kernel_shape=[1, 1])
+    made = drawing.add(
+        "Conv", *inputs, shape=((pooled.shape or [None])[0], matrix.shape[0], 1, 1), like=old, kernel_shape=[1, 1]
+    )
     new = reshaped(drawing, made, old)
     if new is None:
         return Refusal("the shape of the result isn't known")

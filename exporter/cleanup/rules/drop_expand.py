@@ -11,9 +11,9 @@ Kept away from: an Expand that makes the result larger than x is; operators that
 
 import onnx_ir as ir
 
-from attn_export.exporter.facts import made_by, other_input
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
 from attn_export.exporter.cleanup.sizes import Sizes, shape_of, sizes_in
+from attn_export.exporter.facts import made_by, other_input
 
 BINARY = ("Mul", "Add", "Sub", "Div")
 

@@ -8,15 +8,15 @@ After:
 
 Computed in float64 and rounded once. Ioffe and Szegedy: "Batch Normalization", https://arxiv.org/abs/1502.03167.
 
-Kept away from: training mode, a convolution whose result is read elsewhere, parameters that aren't constant. Weights that
-other convolutions share stay as they are: this one gets its own.
+Kept away from: training mode, a convolution whose result is read elsewhere, parameters that aren't constant. Weights
+that other convolutions share stay as they are: this one gets its own.
 """
 
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.facts import attribute, constant, is_read_once, made_by
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.facts import attribute, constant, is_read_once, made_by
 
 
 def at(node: ir.Node, context: Context) -> Proposal:

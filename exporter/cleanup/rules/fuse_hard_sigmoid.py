@@ -14,8 +14,8 @@ Kept away from: parts that are read elsewhere, limits other than 0 and 1.
 
 import onnx_ir as ir
 
-from attn_export.exporter.facts import attribute, is_op, is_read_once, made_by, scalar
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.facts import attribute, is_op, is_read_once, made_by, scalar
 
 # Constants of a float16 graph are rounded to three digits: 1/6 is meant.
 CLOSE = 5e-4
@@ -43,11 +43,12 @@ def at(node: ir.Node, context: Context) -> Proposal:
     inner_slope = 1.0
     parts = [clip.inputs[0]] + ([value] if clip is not node else [])
     multiplied = made_by(inner, "Mul", "Div")
-    if multiplied is not None and (product := _with_constant(multiplied))[1]:
-        if is_op(multiplied, "Mul") or product[0] is multiplied.inputs[0]:
+    if multiplied is not None:
+        scaled, factor = _with_constant(multiplied)
+        if factor and (is_op(multiplied, "Mul") or scaled is multiplied.inputs[0]):
             parts.append(inner)
-            inner_slope = product[1] if is_op(multiplied, "Mul") else 1 / product[1]
-            inner = product[0]
+            inner_slope = factor if is_op(multiplied, "Mul") else 1 / factor
+            inner = scaled
     if inner is None or shift is None:
         return None
     alpha, beta = slope * inner_slope, slope * shift

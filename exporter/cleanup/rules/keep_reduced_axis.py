@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from attn_export.exporter.facts import Dim, attribute, axes_of, dims, is_op, is_read_once, made_by
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
 from attn_export.exporter.cleanup.views import VIEWS, is_view, same_sizes
+from attn_export.exporter.facts import Dim, attribute, axes_of, dims, is_op, is_read_once, made_by
 
 REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceSum", "ReduceMin", "ReduceL2")
 
@@ -35,9 +35,7 @@ def at(node: ir.Node, context: Context) -> Proposal:
         return Refusal("the reduction is also read without the axis")
     attributes = {name: value.value for name, value in reduction.attributes.items()}
     drawing = Drawing()
-    new = drawing.add(
-        reduction.op_type, *reduction.inputs, shape=old.shape, like=old, **{**attributes, "keepdims": 1}
-    )
+    new = drawing.add(reduction.op_type, *reduction.inputs, shape=old.shape, like=old, **{**attributes, "keepdims": 1})
     return drawing.rewrite((source,), old, new)
 
 

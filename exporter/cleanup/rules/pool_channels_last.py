@@ -6,8 +6,8 @@ Before:
 After:
     p = Reshape(ReduceMean(Transpose(x, [0, 2, 3, 1]), [1, 2]), [0, C, 1, 1])
 
-TensorRT computes on channels-last maps and transposes before a reduction over H and W. Written like this, the transposition
-is part of the reduction's kernel: one kernel less for each block, at every size (docs/cleanup.md).
+TensorRT computes on channels-last maps and transposes before a reduction over H and W. Written like this, the
+transposition is part of the reduction's kernel: one kernel less for each block, at every size (docs/cleanup.md).
 
 Kept away from: the pool before the classifier, where it is a kernel more.
 """
@@ -39,9 +39,7 @@ def at(node: ir.Node, context: Context) -> Proposal:
 def channels_last(drawing: Drawing, source: ir.Value, kind: str, context: Context) -> ir.Value:
     """(N, C, H, W) -> (N, 1, 1, C), the mean or maximum over H and W."""
     batch, channels, height, width = dims(source) or (None,) * 4
-    turned = drawing.add(
-        "Transpose", source, shape=(batch, height, width, channels), like=source, perm=[0, 2, 3, 1]
-    )
+    turned = drawing.add("Transpose", source, shape=(batch, height, width, channels), like=source, perm=[0, 2, 3, 1])
     return drawing.reduce(kind, turned, (1, 2), opset=context.opset, keepdims=True, shape=(batch, 1, 1, channels))
 
 

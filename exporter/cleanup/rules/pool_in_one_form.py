@@ -15,9 +15,9 @@ Kept away from: kernels smaller than the map, or of a map whose size isn't known
 
 import onnx_ir as ir
 
-from attn_export.exporter.facts import attribute, axes_of, dims, is_op, is_read_once, made_by
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
 from attn_export.exporter.cleanup.views import is_view, reshaped
+from attn_export.exporter.facts import attribute, axes_of, dims, is_op, is_read_once, made_by
 
 GLOBAL = {"Mean": "GlobalAveragePool", "Max": "GlobalMaxPool"}
 SIZED = {"Mean": "AveragePool", "Max": "MaxPool"}
@@ -57,7 +57,9 @@ def _reduced_map(node: ir.Node) -> ir.Value | None:
     if len(shape) == 4 and axes == (2, 3):
         return source
     inner = made_by(source, node.op_type)
-    if inner is not None and inner.inputs[0] is not None and is_read_once(source):  # first over one axis, then the other
+    if (
+        inner is not None and inner.inputs[0] is not None and is_read_once(source)
+    ):  # first over one axis, then the other
         whole, first = dims(inner.inputs[0]), axes_of(inner)
         kept = attribute(inner, "keepdims", 1)
         second = (2,) if first == (3,) or (first == (2,) and not kept) else (3,)

@@ -10,8 +10,8 @@ ONNX Runtime computes convolutional networks on CPUs in a blocked layout, and le
 broadcasts: two reorderings of the whole map for each block. Two maps of one size are multiplied inside of it
 (docs/cleanup.md has the figures).
 
-Kept away from: maps whose H and W aren't known, where the sizes would have to be computed in every run and it costs more
-than it gains.
+Kept away from: maps whose H and W aren't known, where the sizes would have to be computed in every run and it costs
+more than it gains.
 """
 
 import numpy as np
@@ -31,8 +31,10 @@ def at(node: ir.Node, context: Context) -> Proposal:
     _, _, height, width = shape
     if not isinstance(height, int) or not isinstance(width, int):
         return Refusal("height and width aren't fixed")
-    if (height, width) == (1, 1) or not is_op(source.producer(), "Conv"):
+    if (height, width) == (1, 1):
         return None
+    if not is_op(source.producer(), *BLOCKED):
+        return Refusal("its map isn't in the blocked layout")
     drawing, old = Drawing(), node.outputs[0]
     scales = drawing.constant(np.array([1, 1, height, width], dtype=np.float32), f"to_{height}x{width}")
     whole = drawing.add(
@@ -49,5 +51,7 @@ def at(node: ir.Node, context: Context) -> Proposal:
     return drawing.rewrite((source, gate), old, drawing.add("Mul", source, whole, shape=old.shape, like=old))
 
 
+# What ONNX Runtime computes in its blocked layout, alone or as a convolution's activation.
+BLOCKED = ("Conv", "Relu", "Clip", "Add", "MaxPool", "AveragePool", "Concat")
 SQUASHERS = ("Sigmoid", "HardSigmoid")
 RULE = Rule("bring the gate to its map's size", frozenset({"Mul"}), at)

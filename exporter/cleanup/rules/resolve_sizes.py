@@ -13,9 +13,9 @@ Kept away from: shapes with two axes that neither stay where they were nor are k
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.facts import attribute, constant, dims
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
 from attn_export.exporter.cleanup.sizes import Size, shape_of, sizes_in
+from attn_export.exporter.facts import attribute, constant, dims
 
 
 def at(node: ir.Node, context: Context) -> Proposal:

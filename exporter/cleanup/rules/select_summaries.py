@@ -6,8 +6,8 @@ Before:
 After:
     s = Where([yes, no], ReduceMean(x, [1]), ReduceMax(x, [1]))      # the condition is (1, 2, 1, 1)
 
-Where is pointwise, so that TensorRT computes it, both reductions and the channel gate's multiplication before them in one
-kernel; a Concat ends a kernel (docs/cleanup.md). Neither result is changed: one of two finite numbers is taken.
+Where is pointwise, so that TensorRT computes it, both reductions and the channel gate's multiplication before them in
+one kernel; a Concat ends a kernel (docs/cleanup.md). Neither result is changed: one of two finite numbers is taken.
 
 Kept away from: anything but two reductions over the channels.
 """

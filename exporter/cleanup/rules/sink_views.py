@@ -14,10 +14,10 @@ Kept away from: vectors that don't become a gate.
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.facts import constant, dims, is_op, is_pooled, rank
 from attn_export.exporter.cleanup.gating import ACTIVATIONS, ends_in_gate
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
 from attn_export.exporter.cleanup.views import is_view, reshaped, source_of
+from attn_export.exporter.facts import constant, dims, is_op, is_pooled, rank
 
 BINARY = frozenset({"Add", "Sub", "Mul", "Div", "Min", "Max"})
 
@@ -28,7 +28,8 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if rank(old) not in (2, 3) or not any(value is not None and is_view(value.producer()) for value in node.inputs):
         return None
     drawing = Drawing()
-    inputs, sources = [], []
+    inputs: list[ir.Value | None] = []
+    sources: list[ir.Value] = []
     for index, value in enumerate(node.inputs):
         source = source_of(value)
         if source is not None and source is not value and is_pooled(source) and dims(value) == dims(old):

@@ -7,18 +7,23 @@ Before:
 After:
     h = Conv(GlobalAveragePool(y), w1 w3, w1 b3 + b1)        # a quarter of the map, a quarter of the weights
 
-A convolution with a kernel of 1 is linear in every place, and so is the mean. The pool no longer waits for the expansion.
-In TensorRT, at a fixed batch of 1, the expansion, the gate, the residual and the activation then become one kernel.
+A convolution with a kernel of 1 is linear in every place, and so is the mean. The pool no longer waits for the
+expansion. In TensorRT, at a fixed batch of 1, the expansion, the gate, the residual and the activation then become one
+kernel.
 
 Kept away from: strides, padding, groups, larger kernels; an expansion that narrows.
 """
+
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
-from attn_export.exporter.cleanup.target import Target
 from attn_export.exporter.facts import attribute, constant, dims, made_by, only_user
+from attn_export.exporter.target import Target
+
+Array = np.ndarray[Any, Any]
 
 
 def at(node: ir.Node, context: Context) -> Proposal:
@@ -50,13 +55,13 @@ def at(node: ir.Node, context: Context) -> Proposal:
     return drawing.rewrite((source,), old, new)
 
 
-def _is_pointwise(conv: ir.Node, weight: np.ndarray) -> bool:  # type: ignore[type-arg]
+def _is_pointwise(conv: ir.Node, weight: Array) -> bool:
     plain = all(n == 1 for n in attribute(conv, "strides", ())) and not any(attribute(conv, "pads", ()))
     padded = attribute(conv, "auto_pad", "NOTSET") not in ("NOTSET", "VALID")
     return weight.shape[2:] == (1, 1) and plain and not padded and attribute(conv, "group", 1) == 1
 
 
-def _bias(conv: ir.Node, channels: int) -> np.ndarray | None:  # type: ignore[type-arg]
+def _bias(conv: ir.Node, channels: int) -> Array | None:
     if len(conv.inputs) < 3 or conv.inputs[2] is None:
         return np.zeros(channels)
     array = constant(conv.inputs[2])

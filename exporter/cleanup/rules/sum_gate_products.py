@@ -12,7 +12,8 @@ The layers have a few thousand products for each image; as convolutions they are
 As products and sums TensorRT makes three of them, the pools included: the mean and the maximum become one, because what
 chooses between them is pointwise where Concat isn't (docs/cleanup.md).
 
-Kept away from: groups, larger kernels, layers that don't share their weights, activations other than Relu, opsets below 13.
+Kept away from: groups, larger kernels, layers that don't share their weights, activations other than Relu, opsets below
+13.
 """
 
 from typing import Any
@@ -108,7 +109,9 @@ def _biased(drawing: Drawing, value: ir.Value, layer: ir.Node, shape: tuple[int,
     array: Array | None = constant(bias)
     if bias is None or array is None:
         return value
-    return drawing.add("Add", value, drawing.constant(array.reshape(shape), bias.name or "bias"), shape=value.shape, like=value)
+    return drawing.add(
+        "Add", value, drawing.constant(array.reshape(shape), bias.name or "bias"), shape=value.shape, like=value
+    )
 
 
 RULE = Rule("sum the gate's products", frozenset({"Conv"}), at)

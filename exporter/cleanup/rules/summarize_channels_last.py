@@ -7,8 +7,8 @@ After:
     t = Reshape(Transpose(x, [0, 2, 3, 1]), [0, H * W, C])
     s = Reshape(Concat(ReduceMean(t, [2]), ReduceMax(t, [2]), axis=1), [0, 2, H, W])
 
-A reduction over the axis that lies together in memory is several times as fast, and the transposition costs nothing: it is
-the form in which the map leaves ONNX Runtime's blocked layout. The Reshape keeps its optimizer from undoing that.
+A reduction over the axis that lies together in memory is several times as fast, and the transposition costs nothing: it
+is the form in which the map leaves ONNX Runtime's blocked layout. The Reshape keeps its optimizer from undoing that.
 
 Kept away from: maps whose H and W aren't known.
 """

@@ -11,9 +11,9 @@ The numbers stay in their order, because axes of size 1 have no order.
 
 import onnx_ir as ir
 
-from attn_export.exporter.facts import attribute, dims
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
 from attn_export.exporter.cleanup.views import reshaped
+from attn_export.exporter.facts import attribute, dims
 
 
 def at(node: ir.Node, context: Context) -> Proposal:

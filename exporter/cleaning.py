@@ -1,0 +1,130 @@
+"""One job: an ONNX file to a cleaned ONNX file, every rewrite proven and the whole compared with its parent."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from attn_export.exporter import onnx_file
+from attn_export.exporter.cleanup import Cleaned, clean
+from attn_export.exporter.cleanup.pipeline import prepare
+from attn_export.exporter.environment import usable_cpus
+from attn_export.exporter.errors import CleanupError, UnreadableGraphError
+from attn_export.exporter.files import scratch_folder
+from attn_export.exporter.inventory import AttentionBlock, find_blocks
+from attn_export.exporter.inventory.blocks import METADATA_KEY, from_json, known_as
+from attn_export.exporter.memory import forget_weights, trim
+from attn_export.exporter.onnx_reader import read
+from attn_export.exporter.progress import Progress, Silent
+from attn_export.exporter.target import Target
+from attn_export.exporter.validation.lineage import Answers, Lineage, ask, compare, sensitivity
+
+
+@dataclass(frozen=True)
+class CleanResult:
+    """What was made of a file.
+
+    Attributes:
+        path: the cleaned file.
+        cleaned: what was done.
+        lineage: how it compares with its parent, in ONNX Runtime.
+        nodes_before, nodes_after: in the main graph.
+    """
+
+    path: Path
+    cleaned: Cleaned
+    lineage: Lineage
+    nodes_before: int
+    nodes_after: int
+
+
+def clean_file(
+    source: Path | str,
+    out: Path | str,
+    *,
+    target: Target = Target.ANY,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> CleanResult:
+    """Clean an ONNX file: ``clean_file("model.onnx", "clean.onnx")``.
+
+    Args:
+        source: any ONNX file of opset 11 and up, from any exporter.
+        out: the result, which may be the same path; it appears when it is proven, or not at all.
+        target: whose preferences decide where two forms compute the same.
+        threads: for the comparison in ONNX Runtime; all usable CPUs if None.
+        progress: hears what is being done.
+
+    Returns:
+        The result. Rewrites that would have changed what is computed were left undone, see ``cleaned.undone``.
+
+    Raises:
+        UnreadableGraphError: the file isn't there, is damaged, or isn't valid ONNX.
+        CleanupError: a step failed, or the result doesn't compute what the file computes.
+        OutputError: the result can't be written.
+    """
+    source, out, progress = Path(source), Path(out), progress or Silent()
+    threads = threads or usable_cpus()
+    with progress.stage("Reading the graph"):
+        model = read(source)
+        before = len(model.graph)
+    with progress.stage("Asking it"):
+        answers = ask(model, source.parent, threads)
+    with scratch_folder(out.parent) as scratch:
+        with progress.stage("Cleaning, proving every rewrite"):
+            cleaned = clean(model, target)
+            after = len(model.graph)
+            file = scratch / out.name
+            onnx_file.save(model, file)
+            forget_weights(model)
+            del model
+            trim()
+        with progress.stage("Comparing it with its parent"):
+            try:
+                child = read(file)
+            except UnreadableGraphError as error:
+                raise CleanupError(
+                    f"the cleaned graph is not valid ONNX: {error.message}",
+                    step="onnx.checker",
+                    hint="This is a defect of the cleanup. Please report it with the file.",
+                ) from error
+            lineage = (
+                compare(
+                    answers, child, scratch, threads, lambda: sensitivity(answers, read(source), source.parent, threads)
+                )
+                if isinstance(answers, Answers)
+                else Lineage(missed=answers)
+            )
+        if not lineage.agrees:
+            raise CleanupError(
+                f"the cleaned graph doesn't compute what {source} computes: "
+                + (
+                    lineage.missed or f"{lineage.output} differs by {lineage.error:.1e}, allowed is {lineage.limit:.1e}"
+                ),
+                step="comparison",
+                hint="No file was written. This is a defect of the cleanup: please report it with the file.",
+            )
+        onnx_file.publish_with_weights(file, out)
+    if lineage.missed:
+        progress.note(f"the whole graph was not compared with its parent: {lineage.missed}; every rewrite was proven")
+    return CleanResult(out, cleaned, lineage, before, after)
+
+
+def _compared(answers: Answers, source: Path, child: ir.Model, file: Path, threads: int) -> Lineage:
+    def parents_sensitivity() -> dict[str, float]:
+        return sensitivity(answers, read(source), source.parent, threads)
+
+    return compare(answers, child, file.parent, threads, parents_sensitivity)
+
+
+def inspect_file(path: Path | str) -> tuple[AttentionBlock, ...]:
+    """The attention blocks of an ONNX file, in the order in which they are computed.
+
+    Raises:
+        UnreadableGraphError: the file isn't there, is damaged, or isn't valid ONNX.
+    """
+    model = read(Path(path))
+    known = from_json(model.metadata_props.get(METADATA_KEY, ""))
+    prepare(model)
+    found = find_blocks(model)
+    return known_as(found, known, known or found)

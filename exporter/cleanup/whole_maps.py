@@ -1,0 +1,50 @@
+"""Operators of ONNX's reference evaluator that compute whole maps at once instead of place by place.
+
+A pool whose kernel is the map takes its mean or maximum, the nearest neighbour of a single place is that place, and an
+expanded tensor need not be written out: what these do is the definition, for the cases that rewrites are proven on. The
+evaluator's own would take seconds.
+"""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+@cache
+def whole_map_operators() -> list[type]:
+    """For ``ReferenceEvaluator(new_ops=...)``. Every other case goes to the evaluator's own operator."""
+    from onnx.reference.ops import op_average_pool, op_expand, op_max_pool, op_resize
+
+    any_average: Any = op_average_pool.AveragePool_19
+    any_max: Any = op_max_pool.MaxPool
+    any_expand: Any = op_expand.Expand
+    any_resize: Any = op_resize.Resize
+
+    class AveragePool(any_average):  # type: ignore[misc]
+        def _run(self, x: Array, **options: Any) -> Any:
+            return (x.mean((2, 3), keepdims=True),) if _fills(x, options) else super()._run(x, **options)
+
+    class MaxPool(any_max):  # type: ignore[misc]
+        def _run(self, x: Array, **options: Any) -> Any:
+            return (x.max((2, 3), keepdims=True),) if _fills(x, options) else super()._run(x, **options)
+
+    class Resize(any_resize):  # type: ignore[misc]
+        def _run(self, x: Array, roi: Any, scales: Any = None, *rest: Any, **options: Any) -> Any:
+            if x.shape[2:] != (1, 1) or scales is None or options.get("mode") != "nearest":
+                return super()._run(x, roi, scales, *rest, **options)
+            return (np.broadcast_to(x, [int(n * scale) for n, scale in zip(x.shape, scales, strict=True)]),)
+
+    class Expand(any_expand):  # type: ignore[misc]
+        def _run(self, x: Array, shape: Array) -> Any:
+            return (np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(shape))),)
+
+    return [AveragePool, MaxPool, Resize, Expand]
+
+
+def _fills(x: Array, options: dict[str, Any]) -> bool:
+    return (
+        x.ndim == 4 and tuple(options.get("kernel_shape") or ()) == x.shape[2:] and not any(options.get("pads") or ())
+    )

@@ -1,0 +1,122 @@
+"""The command `attn-export model.pt --onnx`."""
+
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attn_export.exporter.commands.clean import refuse_undone
+from attn_export.exporter.commands.console import listener, print_json, stdout
+from attn_export.exporter.commands.options import (
+    AsJson,
+    Debug,
+    For,
+    Quiet,
+    Threads,
+    Trust,
+    parse_axes,
+    parse_shape,
+    parse_target,
+    split,
+)
+from attn_export.exporter.errors import UnreadableCheckpointError, UsageError
+
+
+def export(
+    ctx: typer.Context,
+    checkpoint: Annotated[Path, typer.Argument(help="The trained network: model.pt", show_default=False)],
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write <stem>.onnx, proven equal to PyTorch.")] = False,
+    arch: Annotated[
+        str | None, typer.Option(help="Architecture of a bare state dict, such as cbam_resnet50.", show_default=False)
+    ] = None,
+    input_shape: Annotated[
+        str | None,
+        typer.Option("--input", help="1x3x224x224; by default as the checkpoint says. N is timed.", show_default=False),
+    ] = None,
+    dynamic: Annotated[
+        list[str] | None,
+        typer.Option(help="Axes that stay open: batch,height,width.", show_default="batch", metavar="AXES"),
+    ] = None,
+    static: Annotated[bool, typer.Option("--static", help="No axis stays open.")] = False,
+    opset: Annotated[int, typer.Option(help="ONNX operator set of the file.")] = 20,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results.", show_default="beside the checkpoint")
+    ] = None,
+    runtimes: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What is timed: eager,compile,onnxruntime.", show_default="eager,onnxruntime", metavar="NAMES"
+        ),
+    ] = None,
+    bench: Annotated[bool, typer.Option("--bench/--no-bench", help="Measure latencies.")] = True,
+    target: For = None,
+    threads: Threads = None,
+    trust: Trust = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Turn a checkpoint into a proven, timed ONNX file.
+
+    The file is compared with PyTorch in float64 before it gets its name; what disagrees is not written.
+
+    The command needs no name: attn-export model.pt --onnx
+    """
+    suggest_for_missing(checkpoint, list(ctx.parent.command.commands) if ctx.parent else [])  # type: ignore[attr-defined]
+    if not onnx:
+        raise UsageError("nothing was asked for", hint=f"Say what to make: attn-export {checkpoint} --onnx")
+    axes, shape, graph_for = parse_axes(dynamic, static), parse_shape(input_shape), parse_target(target)
+    if trust:  # a module's code is usually beside the place where it was trained
+        sys.path.insert(0, str(Path.cwd()))
+    with listener(quiet) as progress:
+        from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, check_names
+        from attn_export.exporter.workflow import ExportSettings, export_loaded
+
+        names = check_names(split(runtimes)) or DEFAULT_RUNTIMES
+        settings = ExportSettings(
+            dynamic=axes,
+            opset=opset,
+            batch=shape[0] if shape else 1,
+            runtimes=names if bench else (),
+            threads=threads,
+            target=graph_for,
+        )
+        with progress.stage("Reading the checkpoint"):
+            from attn_export.exporter.checkpoint import load
+
+            model = load(checkpoint, arch=arch, input_shape=shape[1:] if shape else None, trust=trust)
+        for note in model.notes:
+            progress.note(note)
+        result = export_loaded(model, out or checkpoint.parent, checkpoint.stem, settings, progress)
+    if as_json:
+        print_json(result.record)
+    else:
+        from attn_export.exporter.report.terminal import export_summary, export_tables
+
+        for part in [*export_tables(result.record), export_summary(result.record, result.onnx, result.report)]:
+            stdout().print(part)
+    refuse_undone(result.undone)
+
+
+def suggest_for_missing(checkpoint: Path, known: Sequence[str]) -> None:
+    """For a word that stands where a checkpoint should and is neither a file nor a command, the nearest of either.
+
+    Raises:
+        UsageError: there is no such file, and something else was probably meant.
+        UnreadableCheckpointError: there is no such file, and nothing is near.
+    """
+    if checkpoint.exists():
+        return
+    word = str(checkpoint)
+    commands = [name for name in known if name != "export"]
+    beside = [str(p) for p in checkpoint.parent.glob("*.pt")] if checkpoint.parent.is_dir() else []
+    if near := difflib.get_close_matches(word, commands, n=1, cutoff=0.7):
+        raise UsageError(f"{word!r} is neither a file nor a command", hint=f"Did you mean attn-export {near[0]}?")
+    if near := difflib.get_close_matches(word, beside, n=1, cutoff=0.7):
+        raise UsageError(f"there is no file {word!r}", hint=f"Did you mean {near[0]}?")
+    raise UnreadableCheckpointError(
+        f"{checkpoint} does not exist", hint=f"Expected is a checkpoint, or a command: {', '.join(commands)}."
+    )

@@ -1,0 +1,72 @@
+"""Options that several commands share, and the words that they take."""
+
+import re
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+
+from attn_export.exporter.errors import UsageError
+from attn_export.exporter.target import Target
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Run code that the checkpoint holds. Only for files of known origin.")
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of every runtime.", show_default="all CPUs")]
+For = Annotated[
+    str | None,
+    typer.Option(
+        "--for", help="Shape the graph for tensorrt or onnxruntime.", show_default="good in both", metavar="RUNTIME"
+    ),
+]
+
+
+def split(values: Iterable[str] | None) -> tuple[str, ...]:
+    """Comma lists and repetition alike: ["a,b", "c"] -> ("a", "b", "c")."""
+    return tuple(part.strip() for value in values or () for part in value.split(",") if part.strip())
+
+
+def parse_axes(dynamic: list[str] | None, static: bool) -> tuple[str, ...]:
+    """The open axes.
+
+    Raises:
+        UsageError: contradictory or unknown.
+    """
+    known = ("batch", "height", "width")
+    names = split(dynamic)
+    if static and names:
+        raise UsageError("--static and --dynamic contradict each other", hint="Leave one of them out.")
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--dynamic {name}: there is no such axis", hint=f"Known are {', '.join(known)}.")
+    return () if static else names or ("batch",)
+
+
+def parse_shape(text: str | None) -> tuple[int, ...] | None:
+    """``1x3x224x224`` -> (1, 3, 224, 224).
+
+    Raises:
+        UsageError: it isn't of this form.
+    """
+    if text is None:
+        return None
+    if not re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5}){3}", text.lower()):
+        raise UsageError(f"--input {text} is not a shape", hint="Expected is NxCxHxW, for example 1x3x224x224.")
+    return tuple(int(part) for part in text.lower().split("x"))
+
+
+def parse_target(name: str | None) -> Target:
+    """Whom the graph is for.
+
+    Raises:
+        UsageError: nobody that is known.
+    """
+    known = [target.value for target in Target if target is not Target.ANY]
+    if name is None:
+        return Target.ANY
+    if name not in known:
+        raise UsageError(f"--for {name}: there is no such target", hint=f"Known are {', '.join(known)}.")
+    return Target(name)

@@ -1,0 +1,203 @@
+"""Whether a graph computes what the graph computes that it was made from.
+
+Both run in ONNX Runtime, without its own optimizations, on the same random inputs. Every rewrite has been proven
+before, in float64 and by itself (`cleanup.proof`); this catches what only shows in the whole: a wire that goes
+elsewhere.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from attn_export.exporter.facts import dims
+from attn_export.exporter.onnx_reader import skeleton
+
+Array = np.ndarray[Any, Any]
+
+# How many times the parent's own sensitivity to one rounding of its input the two may differ, and the least that is
+# taken for that sensitivity, in units of the type's rounding. Cleaned graphs stand at a tenth of it and less, miswired
+# ones above a thousand times.
+LARGEST_RATIO = 8.0
+FLOOR_ROUNDINGS = 8
+# For axes whose size is open: N (larger batches are what the proofs of the rewrites run), then H and W, tried until the
+# parent runs.
+BATCH = 1
+SIDES = (64, 224, 32)
+FLOATS = {ir.DataType.FLOAT: np.float32, ir.DataType.DOUBLE: np.float64, ir.DataType.FLOAT16: np.float16}
+WHOLE = {
+    ir.DataType.INT64: np.int64,
+    ir.DataType.INT32: np.int32,
+    ir.DataType.UINT8: np.uint8,
+    ir.DataType.INT8: np.int8,
+}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a graph answered.
+
+    Attributes:
+        feeds: the inputs.
+        outputs: by name.
+    """
+
+    feeds: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """How a graph's outputs stand to its parent's.
+
+    Attributes:
+        output: the one that differs most, relative to what is allowed.
+        error: its relative difference.
+        limit: what is allowed.
+        missed: why they weren't compared; empty where they were.
+    """
+
+    output: str = ""
+    error: float = 0.0
+    limit: float = 0.0
+    missed: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing differs by more than is allowed."""
+        return self.error <= self.limit
+
+
+def ask(model: ir.Model, folder: Path, threads: int) -> Answers | str:
+    """Run a graph on random inputs, or say why it can't be run.
+
+    Args:
+        model: as `onnx_reader.read` gave it.
+        folder: where its weights are.
+        threads: of ONNX Runtime.
+    """
+    try:
+        session = _session(model, folder, threads)
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime raises RuntimeError and a dozen classes of its own
+        return f"ONNX Runtime doesn't take the file: {_first_line(error)}"
+    reason = ""
+    for side in SIDES:
+        feeds = _feeds(model, side)
+        if isinstance(feeds, str):
+            return feeds
+        try:
+            outputs = _run(session, feeds)
+        except Exception as error:  # noqa: BLE001
+            reason = f"ONNX Runtime can't run the file on random inputs: {_first_line(error)}"
+            continue
+        return Answers(feeds, outputs)
+    return reason
+
+
+def sensitivity(answers: Answers, model: ir.Model, folder: Path, threads: int) -> dict[str, float]:
+    """Relative change of each output of a graph when every input is moved by one rounding."""
+    moved = {name: _moved(array) for name, array in answers.feeds.items()}
+    outputs = _run(_session(model, folder, threads), moved)
+    return {name: difference(outputs[name], expected) for name, expected in answers.outputs.items()}
+
+
+def compare(
+    parent: Answers, child: ir.Model, folder: Path, threads: int, sensitive: Callable[[], Mapping[str, float]]
+) -> Lineage:
+    """Run a graph on its parent's inputs and compare what both answer.
+
+    Args:
+        parent: what `ask` returned.
+        child: as `onnx_reader.read` gave it.
+        folder: where its weights are.
+        threads: of ONNX Runtime.
+        sensitive: gives the parent's `sensitivity`; called only where a few roundings don't explain the difference.
+    """
+    try:
+        outputs = _run(_session(child, folder, threads), parent.feeds)
+    except Exception as failure:  # noqa: BLE001
+        return Lineage("all", float("inf"), 0.0, f"the cleaned graph doesn't run: {_first_line(failure)}")
+    worst, moved = Lineage(), None
+    for name, expected in parent.outputs.items():
+        error = difference(outputs[name], expected) if name in outputs else float("inf")
+        rounding = float(np.finfo(expected.dtype).eps) if expected.dtype.kind == "f" else 0.0
+        limit = LARGEST_RATIO * FLOOR_ROUNDINGS * rounding
+        if limit < error < float("inf"):
+            moved = sensitive() if moved is None else moved
+            limit = max(limit, LARGEST_RATIO * moved[name]) if np.isfinite(moved[name]) else limit
+        if not worst.output or error * (worst.limit or 1) > worst.error * (limit or 1):
+            worst = Lineage(name, error, limit)
+    return worst
+
+
+def difference(got: Array, expected: Array) -> float:
+    """Relative, in the 2-norm; infinite where the shapes or the places of NaN and infinity differ."""
+    if got.shape != expected.shape:
+        return float("inf")
+    if expected.dtype.kind not in "fiub":
+        return 0.0 if np.array_equal(got, expected) else float("inf")
+    a, b = got.astype(np.float64), expected.astype(np.float64)
+    strange = ~np.isfinite(b)
+    if not np.array_equal(a[strange], b[strange], equal_nan=True):
+        return float("inf")
+    a, b = a[~strange], b[~strange]
+    apart, size = float(np.linalg.norm(a - b)), float(np.linalg.norm(b))
+    return apart / size if size else (0.0 if apart == 0 else float("inf"))
+
+
+def _session(model: ir.Model, folder: Path, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    options.enable_cpu_mem_arena = False
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.resolve()))
+    return onnxruntime.InferenceSession(skeleton(model, folder), options, providers=["CPUExecutionProvider"])
+
+
+def _run(session: Any, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    names = [output.name for output in session.get_outputs()]
+    return {name: np.asarray(array) for name, array in zip(names, session.run(names, dict(feeds)), strict=True)}
+
+
+def _feeds(model: ir.Model, side: int) -> dict[str, Array] | str:
+    """Random inputs, or why there can't be any."""
+    random = np.random.default_rng(side)
+    feeds: dict[str, Array] = {}
+    for value in model.graph.inputs:
+        if value.const_value is not None:  # an initializer that a caller may override
+            continue
+        shape = dims(value)
+        if shape is None or value.dtype is None:
+            return f"the shape of the input {value.name} isn't known"
+        sizes = _sizes(shape, side)
+        if value.dtype in FLOATS:
+            feeds[str(value.name)] = random.standard_normal(sizes).astype(FLOATS[value.dtype])
+        elif value.dtype in WHOLE:
+            feeds[str(value.name)] = random.integers(0, 2, sizes).astype(WHOLE[value.dtype])
+        elif value.dtype == ir.DataType.BOOL:
+            feeds[str(value.name)] = random.integers(0, 2, sizes).astype(np.bool_)
+        else:
+            return f"the input {value.name} is of type {value.dtype.name}"
+    return feeds
+
+
+def _sizes(shape: Sequence[int | str | None], side: int) -> list[int]:
+    return [size if isinstance(size, int) else BATCH if axis == 0 else side for axis, size in enumerate(shape)]
+
+
+def _moved(array: Array) -> Array:
+    """Every number moved by one rounding, up or down."""
+    if array.dtype.kind != "f":
+        return array
+    signs = np.random.default_rng(1).integers(0, 2, array.shape) * 2 - 1
+    return np.asarray(array * (1 + signs * np.finfo(array.dtype).eps), dtype=array.dtype)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -13,7 +13,6 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as common
-from google.protobuf.message import DecodeError
 
 from attn_export.exporter.errors import UnreadableGraphError
 from attn_export.exporter.quiet import quiet
@@ -93,7 +92,7 @@ def _parse(path: Path) -> tuple[onnx.ModelProto, dict[str, tuple[int, int]]]:
         raise _not_onnx(path) from error
     try:
         proto = onnx.ModelProto.FromString(rest)
-    except DecodeError as error:
+    except Exception as error:  # protobuf's own, which isn't ours to import
         raise _not_onnx(path) from error
     if not proto.HasField("graph") or not proto.ir_version or not proto.graph.output:
         raise _not_onnx(path)

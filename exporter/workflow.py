@@ -165,10 +165,9 @@ def make_onnx(
 
         graph = capture(model, dynamic=settings.dynamic, batch=settings.batch, opset=settings.opset)
     with progress.stage("Cleaning the graph, proving every rewrite"):
-        from attn_export.exporter.cleanup import clean
+        from attn_export.exporter.cleanup import clean_graph
 
-        cleaned = clean(graph.model, settings.target)
-        graph = replace(graph, steps=cleaned.steps, blocks=cleaned.blocks)
+        graph, cleaned = clean_graph(graph, settings.target)
         file = onnx_file.write(graph, path)
     forget_weights(graph.model)
     give_back()

@@ -1,5 +1,5 @@
 """Graph to graph: the same function in the form that suits what runs it. Knows no file and no torch."""
 
-from attn_export.exporter.cleanup.pipeline import Cleaned, clean
+from attn_export.exporter.cleanup.pipeline import Cleaned, clean, clean_graph
 
-__all__ = ["Cleaned", "clean"]
+__all__ = ["Cleaned", "clean", "clean_graph"]

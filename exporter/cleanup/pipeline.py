@@ -5,14 +5,14 @@ over and again, until none of them fires.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript.optimizer import fold_constants_ir
 
-from attn_export.exporter.artifacts import Step
+from attn_export.exporter.artifacts import Graph, Step
 from attn_export.exporter.cleanup.apply import Firing, Log, NearMiss, Undone, settle
 from attn_export.exporter.cleanup.library import library_rules
 from attn_export.exporter.cleanup.rule import Context, Rule
@@ -190,3 +190,13 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
     if blocks:
         model.metadata_props[METADATA_KEY] = to_json(blocks)
     return Cleaned(tuple(steps), tuple(log.firings), tuple(log.near_misses), tuple(log.undone), blocks)
+
+
+def clean_graph(graph: Graph, target: Target = Target.ANY) -> tuple[Graph, Cleaned]:
+    """The same for a graph that was captured: its model is consumed, its steps and blocks are noted.
+
+    Raises:
+        CleanupError: a step failed; the error names it.
+    """
+    cleaned = clean(graph.model, target)
+    return replace(graph, steps=(*graph.steps, *cleaned.steps), blocks=cleaned.blocks), cleaned

@@ -18,7 +18,7 @@ from attn_export.exporter import onnx_file
 from attn_export.exporter.artifacts import Graph, LoadedModel, OnnxFile
 from attn_export.exporter.capture import capture
 from attn_export.exporter.checkpoint import from_module
-from attn_export.exporter.cleanup import clean
+from attn_export.exporter.cleanup import clean_graph
 from attn_export.exporter.runtimes import Settings
 from attn_export.exporter.validation.inputs import batches
 from attn_export.exporter.validation.oracle import Reference, reference
@@ -72,7 +72,7 @@ def captured(loaded: Callable[[str], LoadedModel]) -> Callable[[str], Graph]:
 def artifact(captured: Callable[[str], Graph], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], OnnxFile]:
     """``artifact(name)`` is the cleaned graph as a file, shared: nobody writes to it."""
     folder = tmp_path_factory.mktemp("artifacts")
-    return cache(lambda name: onnx_file.write(clean(captured(name)), folder / f"{name}.onnx"))
+    return cache(lambda name: onnx_file.write(clean_graph(captured(name))[0], folder / f"{name}.onnx"))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 
 from attn_export.exporter.artifacts import MODULE_KEY, Graph
-from attn_export.exporter.cleanup import clean, pipeline
+from attn_export.exporter.cleanup import clean_graph, pipeline
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.gates import gates_of
 
@@ -42,20 +42,20 @@ def run(graph: Graph, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize(("name", "most"), [("se_resnet8", 46), ("cbam_resnet8", 73)])
 def test_a_third_of_the_nodes_is_left(captured: Callable[[str], Graph], name: str, most: int) -> None:
     before = len(captured(name).model.graph)
-    assert len(clean(captured(name)).model.graph) <= most < before / 3
+    assert len(clean_graph(captured(name))[0].model.graph) <= most < before / 3
 
 
 @pytest.mark.parametrize("name", ATTENDED)
 def test_batch_norm_and_what_computes_constants_are_gone(captured: Callable[[str], Graph], name: str) -> None:
     assert operators(captured(name))["BatchNormalization"] > 0
-    left = operators(clean(captured(name)))
+    left = operators(clean_graph(captured(name))[0])
     gone = ("BatchNormalization", "Constant", "Identity", "Shape", "Cast", "Clip", "Dropout", "Gather", "Slice")
     assert {name: left[name] for name in gone} == dict.fromkeys(gone, 0)
 
 
 @pytest.mark.parametrize("name", ATTENDED)
 def test_what_attention_computes_is_still_there(captured: Callable[[str], Graph], name: str) -> None:
-    before, after = operators(captured(name)), operators(clean(captured(name)))
+    before, after = operators(captured(name)), operators(clean_graph(captured(name))[0])
     for kept in ("Sigmoid", "Conv", "Gemm", "ReduceMean", "ReduceMax", "Relu"):
         assert after[kept] == before[kept], f"cleanup may not add or drop a {kept}"
 
@@ -64,7 +64,7 @@ def test_what_attention_computes_is_still_there(captured: Callable[[str], Graph]
 def test_the_clean_graph_computes_the_same(captured: Callable[[str], Graph], name: str) -> None:
     size = 16 if name == "toy" else 32
     images = np.random.default_rng(3).standard_normal((3, 3, size, size), dtype=np.float32)
-    before, after = run(captured(name), images), run(clean(captured(name)), images)
+    before, after = run(captured(name), images), run(clean_graph(captured(name))[0], images)
     # Folding BatchNorm into a convolution rounds once elsewhere; nothing else may differ.
     assert np.linalg.norm(after - before) <= 1e-5 * np.linalg.norm(before)
     assert np.linalg.norm(before) > 1e-2, "zeros would prove nothing"
@@ -72,14 +72,14 @@ def test_the_clean_graph_computes_the_same(captured: Callable[[str], Graph], nam
 
 @pytest.mark.parametrize("name", ATTENDED)
 def test_the_clean_graph_is_valid(captured: Callable[[str], Graph], name: str) -> None:
-    onnx.checker.check_model(ir.to_proto(clean(captured(name)).model), full_check=True)
+    onnx.checker.check_model(ir.to_proto(clean_graph(captured(name))[0].model), full_check=True)
 
 
 @pytest.mark.parametrize("name", ATTENDED)
 def test_a_second_cleanup_changes_nothing(captured: Callable[[str], Graph], name: str) -> None:
-    once = clean(captured(name))
+    once = clean_graph(captured(name))[0]
     before = serialized(once)
-    twice = clean(once)
+    twice = clean_graph(once)[0]
     assert serialized(twice) == before
     assert {(step.nodes_before, step.nodes_after) for step in twice.steps[len(once.steps) :]} == {
         (len(twice.model.graph), len(twice.model.graph))
@@ -89,7 +89,7 @@ def test_a_second_cleanup_changes_nothing(captured: Callable[[str], Graph], name
 @pytest.mark.parametrize("name", ATTENDED)
 def test_the_signature_and_the_names_at_the_border_stay(captured: Callable[[str], Graph], name: str) -> None:
     raw = captured(name)
-    done = clean(captured(name))
+    done = clean_graph(captured(name))[0]
     assert (done.signature, done.parent_sha256, done.opset) == (raw.signature, raw.parent_sha256, raw.opset)
     assert done.model.opset_imports == {"": raw.opset}
     for side in ("inputs", "outputs"):
@@ -98,13 +98,13 @@ def test_the_signature_and_the_names_at_the_border_stay(captured: Callable[[str]
 
 
 def test_gates_and_convolutions_still_know_their_modules(captured: Callable[[str], Graph]) -> None:
-    done = clean(captured("cbam_resnet8"))
+    done = clean_graph(captured("cbam_resnet8"))[0]
     assert all(gate.module_path for gate in gates_of(done.model))
     assert all(node.metadata_props.get(MODULE_KEY) for node in done.model.graph if node.op_type in ("Conv", "Gemm"))
 
 
 def test_names_are_unique_and_equal_constants_are_shared(captured: Callable[[str], Graph]) -> None:
-    model = clean(captured("cbam_resnet8")).model
+    model = clean_graph(captured("cbam_resnet8"))[0].model
     names = [value.name for node in model.graph for value in node.outputs] + list(model.graph.initializers)
     assert len(names) == len(set(names))
     contents = [
@@ -118,16 +118,16 @@ def test_names_are_unique_and_equal_constants_are_shared(captured: Callable[[str
 def test_every_step_is_recorded_with_honest_counts(captured: Callable[[str], Graph]) -> None:
     raw = captured("cbam_resnet8")
     count = len(raw.model.graph)
-    done = clean(raw)
+    done = clean_graph(raw)[0]
     assert [step.name for step in done.steps] == [name for name, _ in pipeline.PIPELINE]
     assert [step.nodes_before for step in done.steps] == [count, *(step.nodes_after for step in done.steps[:-1])]
     assert done.steps[-1].nodes_after == len(done.model.graph)
 
 
 def test_steps_are_added_to_those_before(captured: Callable[[str], Graph], monkeypatch: pytest.MonkeyPatch) -> None:
-    once = clean(captured("toy"))
+    once = clean_graph(captured("toy"))[0]
     monkeypatch.setattr(pipeline, "PIPELINE", (("nothing", lambda _: None),))
-    assert [step.name for step in clean(once).steps] == [*(step.name for step in once.steps), "nothing"]
+    assert [step.name for step in clean_graph(once)[0].steps] == [*(step.name for step in once.steps), "nothing"]
 
 
 def test_step_names_are_unique() -> None:
@@ -144,7 +144,7 @@ def test_a_failing_step_is_named(
 
     monkeypatch.setattr(pipeline, "PIPELINE", (*pipeline.PIPELINE[:2], ("fold the laundry", fail)))
     with pytest.raises(CleanupError, match="the cleanup step 'fold the laundry' failed") as caught:
-        clean(captured("toy"))
+        clean_graph(captured("toy"))[0]
     assert caught.value.step == "fold the laundry"
     assert caught.value.__cause__ is error
 
@@ -157,11 +157,11 @@ def test_an_interruption_is_no_failure_of_the_step(
 
     monkeypatch.setattr(pipeline, "PIPELINE", (("slow", interrupt),))
     with pytest.raises(KeyboardInterrupt):
-        clean(captured("toy"))
+        clean_graph(captured("toy"))[0]
 
 
 def test_nothing_is_printed(captured: Callable[[str], Graph], capfd: pytest.CaptureFixture[str]) -> None:
-    clean(captured("cbam_resnet8"))
+    clean_graph(captured("cbam_resnet8"))[0]
     assert capfd.readouterr() == ("", "")
 
 
@@ -171,6 +171,6 @@ def test_a_large_constant_is_not_unfolded_into_the_file(captured: Callable[[str]
         <int64[2] shape = {512, 512}> { ones = ConstantOfShape <value = float[1] {1.0}> (shape)  y = Add(x, ones) }"""
     model = ir.from_onnx_text(text)
     source = captured("toy")
-    done = clean(Graph(model=model, signature=source.signature, parent_sha256="", opset=20))
+    done = clean_graph(Graph(model=model, signature=source.signature, parent_sha256="", opset=20))[0]
     assert sum(value.const_value.nbytes for value in done.model.graph.initializers.values() if value.const_value) < 1000
     assert operators(done) == {"ConstantOfShape": 1, "Add": 1}

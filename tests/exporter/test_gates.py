@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 
 from attn_export.exporter.artifacts import MODULE_KEY, Gate, Graph
-from attn_export.exporter.cleanup import clean
+from attn_export.exporter.cleanup import clean_graph
 from attn_export.exporter.gates import gates_of
 
 
@@ -69,17 +69,17 @@ def test_a_gate_knows_its_module_and_has_an_empty_path_where_it_does_not() -> No
 @pytest.mark.parametrize(("name", "count"), [("toy", 1), ("se_resnet8", 3), ("cbam_resnet8", 6)])
 def test_every_gate_of_a_network_is_found(captured: Callable[[str], Graph], name: str, count: int) -> None:
     before = gates_of(captured(name).model)
-    after = gates_of(clean(captured(name)).model)
+    after = gates_of(clean_graph(captured(name))[0].model)
     assert len(before) == len(after) == count
     assert [gate.module_path for gate in before] == [gate.module_path for gate in after]
 
 
 def test_cbam_has_a_channel_gate_before_every_spatial_gate(captured: Callable[[str], Graph]) -> None:
-    paths = [gate.module_path for gate in gates_of(clean(captured("cbam_resnet8")).model)]
+    paths = [gate.module_path for gate in gates_of(clean_graph(captured("cbam_resnet8"))[0].model)]
     assert paths == [
         f"layer{i}.0.attention.{gate}.sigmoid" for i in (1, 2, 3) for gate in ("ChannelGate", "SpatialGate")
     ]
 
 
 def test_a_network_without_attention_has_no_gates(captured: Callable[[str], Graph]) -> None:
-    assert gates_of(clean(captured("resnet8")).model) == ()
+    assert gates_of(clean_graph(captured("resnet8"))[0].model) == ()

@@ -14,7 +14,7 @@ import pytest
 
 from attn_export.exporter import onnx_file
 from attn_export.exporter.artifacts import Graph, LoadedModel, OnnxFile
-from attn_export.exporter.cleanup import clean
+from attn_export.exporter.cleanup import clean_graph
 from attn_export.exporter.errors import CleanupError, OutputError
 from attn_export.exporter.files import sha256_of
 from attn_export.exporter.gates import gates_of
@@ -25,7 +25,7 @@ needs_full_disk = pytest.mark.skipif(not FULL_DISK.exists(), reason="this system
 
 @pytest.fixture
 def graph(captured: Callable[[str], Graph]) -> Graph:
-    return clean(captured("toy"))
+    return clean_graph(captured("toy"))[0]
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def loaded_from(path: Path) -> bytes:
 
 @pytest.mark.parametrize("name", ["toy", "se_resnet8", "cbam_resnet8", "resnet8"])
 def test_streaming_writes_what_onnx_ir_writes(captured: Callable[[str], Graph], tmp_path: Path, name: str) -> None:
-    graph = clean(captured(name))
+    graph = clean_graph(captured(name))[0]
     onnx_file.write(graph, tmp_path / "streamed.onnx")
     ir.save(graph.model, tmp_path / "saved.onnx")
     assert loaded_from(tmp_path / "streamed.onnx") == loaded_from(tmp_path / "saved.onnx")
@@ -146,14 +146,14 @@ def test_a_disk_that_fills_up_is_an_output_error(
     captured: Callable[[str], Graph], tmp_path: Path, small_files_only: None
 ) -> None:
     with pytest.raises(OutputError, match=r"a\.onnx can't be written: File too large"):
-        onnx_file.write(clean(captured("se_resnet8")), tmp_path / "a.onnx")
+        onnx_file.write(clean_graph(captured("se_resnet8"))[0], tmp_path / "a.onnx")
 
 
 def test_a_disk_that_fills_up_with_weights_outside_is_an_output_error(
     captured: Callable[[str], Graph], tmp_path: Path, small_files_only: None
 ) -> None:
     with pytest.raises(OutputError, match="can't be written"):
-        onnx_file.write(clean(captured("se_resnet8")), tmp_path / "a.onnx", largest_inside=0)
+        onnx_file.write(clean_graph(captured("se_resnet8"))[0], tmp_path / "a.onnx", largest_inside=0)
 
 
 def test_a_missing_folder_is_an_output_error(graph: Graph, tmp_path: Path) -> None:
@@ -249,6 +249,6 @@ def test_taps_of_a_file_that_is_gone_are_an_output_error(graph: Graph, tmp_path:
 def test_writing_the_same_graph_gives_the_same_bytes(captured: Callable[[str], Graph], tmp_path: Path) -> None:
     digests = set()
     for name in ("first.onnx", "second.onnx"):
-        onnx_file.write(clean(captured("cbam_resnet8")), tmp_path / name)
+        onnx_file.write(clean_graph(captured("cbam_resnet8"))[0], tmp_path / name)
         digests.add(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
     assert len(digests) == 1

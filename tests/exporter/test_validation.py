@@ -25,7 +25,7 @@ from attn_export.exporter import onnx_file
 from attn_export.exporter.artifacts import Gate, LoadedModel, OnnxFile
 from attn_export.exporter.capture import capture
 from attn_export.exporter.checkpoint import from_module
-from attn_export.exporter.cleanup import clean
+from attn_export.exporter.cleanup import clean_graph
 from attn_export.exporter.errors import CaptureError, InputError
 from attn_export.exporter.runtimes import Settings
 from attn_export.exporter.validation.inputs import BATCHES, KINDS, Batch, batches
@@ -45,7 +45,7 @@ def exported(
 ) -> Verdict:
     """What an export does up to the verdict."""
     truth = reference(model, batches(model.input_shape, dynamic, batch))
-    graph = clean(capture(model, dynamic=dynamic, opset=opset, batch=batch))
+    graph = clean_graph(capture(model, dynamic=dynamic, opset=opset, batch=batch))[0]
     return validate(onnx_file.write(graph, folder / "model.onnx"), truth, Settings(threads=1))
 
 
@@ -111,14 +111,14 @@ def test_a_fixed_batch_agrees(batch: int, loaded: Callable[[str], LoadedModel], 
 def test_weights_outside_the_file_are_found_by_the_tapped_copy(
     captured: Callable[[str], Any], truth: Callable[[str], Reference], one_thread: Settings, tmp_path: Path
 ) -> None:
-    file = onnx_file.write(clean(captured("toy")), tmp_path / "a.onnx", largest_inside=0)
+    file = onnx_file.write(clean_graph(captured("toy"))[0], tmp_path / "a.onnx", largest_inside=0)
     assert_good(validate(file, truth("toy"), one_thread), gates=1)
 
 
 def test_nothing_stays_beside_the_file_and_every_batch_is_told(
     captured: Callable[[str], Any], truth: Callable[[str], Reference], one_thread: Settings, tmp_path: Path
 ) -> None:
-    file = onnx_file.write(clean(captured("toy")), tmp_path / "a.onnx")
+    file = onnx_file.write(clean_graph(captured("toy"))[0], tmp_path / "a.onnx")
     before = file.path.read_bytes()
     heard: list[None] = []
     validate(file, truth("toy"), one_thread, lambda: heard.append(None))

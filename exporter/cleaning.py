@@ -68,10 +68,10 @@ def clean_file(
     with progress.stage("Reading the graph"):
         model = read(source)
         before = len(model.graph)
-    with progress.stage("Asking it"):
+    with progress.stage("Running it"):
         answers = ask(model, source.parent, threads)
     with scratch_folder(out.parent) as scratch:
-        with progress.stage("Cleaning, proving every rewrite"):
+        with progress.stage("Cleaning the graph"):
             cleaned = clean(model, target)
             after = len(model.graph)
             file = scratch / out.name

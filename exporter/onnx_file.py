@@ -115,7 +115,7 @@ def _save_streamed(model: ir.Model, path: Path) -> None:
     graph = rest.graph.SerializeToString()
     rest.ClearField("graph")
     heads = [_head_of(tensor) for tensor in tensors]
-    sizes = [len(head) + tensor.nbytes for head, tensor in zip(heads, tensors, strict=True)]
+    sizes = [len(head) + _raw_size(tensor) for head, tensor in zip(heads, tensors, strict=True)]
     prefixes = [length_prefix(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, size) for size in sizes]
     with path.open("wb") as stream:
         stream.write(rest.SerializeToString())
@@ -128,15 +128,24 @@ def _save_streamed(model: ir.Model, path: Path) -> None:
 
 
 def _head_of(tensor: ir.TensorProtocol) -> bytes:
-    """A weight's message up to where its bytes begin."""
+    """A weight's message up to where its bytes begin; strings have no such place."""
+    if tensor.dtype == ir.DataType.STRING:
+        message: bytes = ir.to_proto(tensor).SerializeToString()
+        return message
     head = onnx.TensorProto(dims=tensor.shape.numpy(), data_type=int(tensor.dtype), name=tensor.name)
     if tensor.doc_string:
         head.doc_string = tensor.doc_string
     return head.SerializeToString() + length_prefix(onnx.TensorProto.RAW_DATA_FIELD_NUMBER, tensor.nbytes)
 
 
+def _raw_size(tensor: ir.TensorProtocol) -> int:
+    return 0 if tensor.dtype == ir.DataType.STRING else tensor.nbytes
+
+
 def _raw(tensor: ir.TensorProtocol) -> Any:
     """A weight's bytes, without a copy where numpy holds them as they are written."""
+    if tensor.dtype == ir.DataType.STRING:
+        return b""
     if tensor.dtype in PLAIN:
         array = tensor.numpy()
         if array.flags.c_contiguous and array.dtype.byteorder in "<=|" and sys.byteorder == "little":

@@ -164,7 +164,7 @@ def make_onnx(
         from attn_export.exporter.capture import capture
 
         graph = capture(model, dynamic=settings.dynamic, batch=settings.batch, opset=settings.opset)
-    with progress.stage("Cleaning the graph, proving every rewrite"):
+    with progress.stage("Cleaning the graph"):
         from attn_export.exporter.cleanup import clean_graph
 
         graph, cleaned = clean_graph(graph, settings.target)

@@ -21,6 +21,8 @@ RULES: tuple[tuple[str, str, RewriteRule], ...] = (
     ("Cast", "drop a cast to the same type", common.no_op_cast_rule),
     ("Transpose", "drop a transpose to the same order", common.no_op_transpose_rule),
     ("Transpose", "merge two transposes", common.transpose_transpose_rule),
+    ("Slice", "drop a slice of everything", common.collapse_slice_rule),
+    ("Slice", "drop a slice to the same shape", common.collapse_slice2_rule),
     ("Expand", "drop an expand to the same shape", common.no_op_expand_rule),
     ("Relu", "merge Relu after Relu", common.successive_relu_rule),
     ("Relu", "merge Relu after Clip", common.successive_clip_relu_rule),
@@ -57,6 +59,11 @@ def _adapted(theirs: RewriteRule, model: ir.Model) -> Callable[[ir.Node, Context
         inside = {output for matched in made.match.nodes for output in matched.outputs}
         read = [value for matched in made.match.nodes for value in matched.inputs if value is not None]
         inputs = tuple(dict.fromkeys(v for v in read if v not in inside and v.const_value is None))
+        if [made_node.op_type for made_node in made.new_nodes] == ["Identity"] and not old.is_graph_output():
+            (identity,) = made.new_nodes
+            (source,) = identity.inputs
+            identity.replace_input_with(0, None)  # it was drawn in vain, and shall not count as a reader
+            return Rewrite(inputs, old, source, ()) if source is not None else None
         return Rewrite(inputs, old, new, tuple(made.new_nodes))
 
     return at

@@ -59,6 +59,19 @@ def order_initializers(model: ir.Model) -> None:
     model.graph.initializers.update({str(n): initializers[str(n)] for n in (*ordered, *initializers)})
 
 
+def forget_made_up_names(model: ir.Model) -> None:
+    """Shape inference calls an unknown axis unk__0, unk__1 and so on; the count would go on with every cleanup."""
+    for graph in model.graphs():
+        values = [output for node in graph for output in node.outputs]
+        for value in (*graph.inputs, *values):
+            if value.shape is not None and any(_is_made_up(d) for d in value.shape):
+                value.shape = ir.Shape([None if _is_made_up(d) else d for d in value.shape])
+
+
+def _is_made_up(size: int | ir.SymbolicDim) -> bool:
+    return not isinstance(size, int) and str(size.value).startswith("unk__")
+
+
 BEFORE: tuple[tuple[str, Apply], ...] = (
     ("inline functions", common.InlinePass()),
     ("infer shapes", common.ShapeInferencePass(check_type=False, strict_mode=False)),
@@ -117,6 +130,7 @@ AFTER: tuple[tuple[str, Apply], ...] = (
     ("mend names", common.NameFixPass()),
     ("sort", common.TopologicalSortPass()),
     ("order initializers", order_initializers),
+    ("forget made-up names", forget_made_up_names),
 )
 
 
@@ -169,6 +183,7 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
         logs.append(settle(model, SHAPING[target], context))
 
     steps = []
+    declared = {value.name: value.shape for value in (*model.graph.inputs, *model.graph.outputs)}
     for name, apply in (*BEFORE, ("apply rules", apply_rules), *AFTER):
         before = len(model.graph)
         try:
@@ -183,6 +198,8 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
                 hint="This graph meets a case that the step doesn't handle. Please report it with the file.",
             ) from error
         steps.append(Step(name, before, len(model.graph)))
+    for value in (*model.graph.inputs, *model.graph.outputs):  # the signature stays what it was
+        value.shape = declared[value.name]
     log = Log.joined(logs)
     known = from_json(model.metadata_props.get(METADATA_KEY, ""))
     found, common_form = inventories

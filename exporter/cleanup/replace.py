@@ -53,7 +53,9 @@ def carry_out(graph: ir.Graph, rewrite: Rewrite, names: Names) -> None:
     graph.insert_before(anchor, rewrite.nodes)
     if last is not None:
         new.name, old.name = old.name, None
-        new.shape, new.type = old.shape, old.type
+        if new.shape is None or old.is_graph_output():
+            new.shape = old.shape
+        new.type = old.type
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
     stem = (anchor.name or new.name or anchor.op_type).removesuffix(f"/{anchor.op_type}")
     drop_unread(graph, anchor, names)

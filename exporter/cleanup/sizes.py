@@ -145,7 +145,8 @@ def _constant_of_shape(node: ir.Node, depth: int) -> Sizes | None:
 
 def _view(node: ir.Node, depth: int) -> Sizes | None:
     """Squeeze and Unsqueeze between a number and a list of one."""
-    return sizes_in(node.inputs[0], depth) if axes_of(node) in ((0,), None) else None
+    sizes = sizes_in(node.inputs[0], depth)
+    return sizes if sizes is not None and len(sizes) == 1 and axes_of(node) in ((0,), None) else None
 
 
 _EVALUATE = {

@@ -16,10 +16,11 @@ Array = np.ndarray[Any, Any]
 @cache
 def whole_map_operators() -> list[type]:
     """For ``ReferenceEvaluator(new_ops=...)``. Every other case goes to the evaluator's own operator."""
-    from onnx.reference.ops import op_average_pool, op_expand, op_max_pool, op_resize
+    from onnx.reference.ops import op_average_pool, op_batch_normalization, op_expand, op_max_pool, op_resize
 
     any_average: Any = op_average_pool.AveragePool_19
     any_max: Any = op_max_pool.MaxPool
+    any_norm: Any = op_batch_normalization.BatchNormalization_14
     any_expand: Any = op_expand.Expand
     any_resize: Any = op_resize.Resize
 
@@ -37,11 +38,20 @@ def whole_map_operators() -> list[type]:
                 return super()._run(x, roi, scales, *rest, **options)
             return (np.broadcast_to(x, [int(n * scale) for n, scale in zip(x.shape, scales, strict=True)]),)
 
+    class BatchNormalization(any_norm):  # type: ignore[misc]
+        """The evaluator takes opset 9's momentum for a sign of training."""
+
+        def _run(self, x: Array, *parameters: Any, epsilon: Any = 1e-5, training_mode: Any = 0, **options: Any) -> Any:
+            if training_mode:
+                return super()._run(x, *parameters, epsilon=epsilon, training_mode=training_mode, **options)
+            scale, shift, mean, variance = (p.reshape(-1, *(1,) * (x.ndim - 2)) for p in parameters)
+            return ((x - mean) * (scale / np.sqrt(variance + epsilon)) + shift,)
+
     class Expand(any_expand):  # type: ignore[misc]
         def _run(self, x: Array, shape: Array) -> Any:
             return (np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(shape))),)
 
-    return [AveragePool, MaxPool, Resize, Expand]
+    return [AveragePool, MaxPool, Resize, Expand, BatchNormalization]
 
 
 def _fills(x: Array, options: dict[str, Any]) -> bool:

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from attn_export.exporter.artifacts import MODULE_KEY, Graph, LoadedModel, capture
+from attn_export.exporter.artifacts import MODULE_KEY, Graph, LoadedModel
+from attn_export.exporter.capture import capture
 from attn_export.exporter.checkpoint import from_module
 from attn_export.exporter.errors import CaptureError, UsageError
 

@@ -42,7 +42,9 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if not ends_in_gate(old):
         return Refusal("what it computes doesn't become a gate")
     matrix = weight if attribute(layer, "transB", 0) else weight.T  # (hidden, C)
-    if weight.ndim != 2 or (bias is not None and bias.size not in (1, matrix.shape[0])):
+    if weight.ndim != 2 or (
+        bias is not None and bias.shape not in ((), (1,), (1, 1), (len(matrix),), (1, len(matrix)))
+    ):
         return Refusal("the weights are no matrix, or the bias is no vector")
     if (alpha := attribute(layer, "alpha", 1.0)) != 1.0:
         matrix = (matrix.astype(np.float64) * alpha).astype(weight.dtype)

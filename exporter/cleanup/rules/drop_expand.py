@@ -26,7 +26,7 @@ def at(node: ir.Node, context: Context) -> Proposal:
         if expand is None or expanded is None:
             continue
         small, other = expand.inputs[0], other_input(node, expanded)
-        if small is None or other is None:
+        if small is None or other is None or other is expanded:
             continue
         reason = _obstacle(shape_of(small), shape_of(other), sizes_in(expand.inputs[1]))
         if reason:

@@ -37,9 +37,12 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if any(array is None for array in parameters):
         return Refusal("its parameters aren't constant")
     scale, shift, mean, variance = (np.asarray(array, dtype=np.float64) for array in parameters)
+    largest = float(np.finfo(weight.dtype).max)
     factor = scale / np.sqrt(variance + attribute(node, "epsilon", 1e-5))
     folded = weight.astype(np.float64) * factor.reshape(-1, *(1,) * (weight.ndim - 1))
     shifted = (bias.astype(np.float64) - mean) * factor + shift
+    if not max(float(np.abs(folded).max(initial=0)), float(np.abs(shifted).max(initial=0))) <= largest:
+        return Refusal(f"the folded weights are too large for {weight.dtype}")
     drawing, old = Drawing(), node.outputs[0]
     name = weight_value.name or "weight"
     shift_name = bias_value.name if bias_value is not None and bias_value.name else _bias_name(name)

@@ -15,7 +15,7 @@ Kept away from: parts that are read elsewhere, limits other than 0 and 1.
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
-from attn_export.exporter.facts import attribute, is_op, is_read_once, made_by, scalar
+from attn_export.exporter.facts import attribute, constant, is_op, is_read_once, made_by, rank, scalar
 
 # Constants of a float16 graph are rounded to three digits: 1/6 is meant.
 CLOSE = 5e-4
@@ -53,12 +53,12 @@ def at(node: ir.Node, context: Context) -> Proposal:
         return None
     alpha, beta = slope * inner_slope, slope * shift
     low, high = (slope * limit for limit in limits)
-    if abs(low) > CLOSE or abs(high - 1) > CLOSE:
+    rounding = CLOSE if node.outputs[0].dtype == ir.DataType.FLOAT16 else 1e-6
+    if abs(low) > rounding or abs(high - 1) > rounding:
         return None
     if not all(part is not None and is_read_once(part) for part in parts):
         return Refusal("a part of it is read elsewhere too")
     drawing, old = Drawing(), node.outputs[0]
-    rounding = CLOSE if old.dtype == ir.DataType.FLOAT16 else 1e-6
     slope = SIXTH if abs(alpha - SIXTH) < rounding else alpha
     new = drawing.add("HardSigmoid", inner, shape=old.shape, like=old, alpha=slope, beta=beta)
     return drawing.rewrite((inner,), old, new)
@@ -66,10 +66,11 @@ def at(node: ir.Node, context: Context) -> Proposal:
 
 def _with_constant(node: ir.Node) -> tuple[ir.Value | None, float | None]:
     """Of a binary operator the computed operand and the constant number, None where there isn't one."""
-    first, second = node.inputs[0], node.inputs[1]
-    if scalar(second) is not None:
-        return first, scalar(second)
-    return second, scalar(first)
+    for value, other in (node.inputs[:2], node.inputs[1::-1]):
+        array = constant(other)
+        if array is not None and array.size == 1 and array.ndim <= (rank(value) or 0):  # it adds no axis
+            return value, float(array.reshape(-1)[0])
+    return node.inputs[0], None
 
 
 def _limits(clip: ir.Node) -> tuple[float, float] | None:

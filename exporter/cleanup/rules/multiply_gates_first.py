@@ -23,7 +23,8 @@ def at(node: ir.Node, context: Context) -> Proposal:
     for gated in node.inputs:
         inner = made_by(gated, "Mul")
         spatial = other_input(node, gated) if gated is not None else None
-        if inner is None or spatial is None or gated is None or (dims(spatial) or (0, 0))[1:2] != (1,):
+        shape, whole = dims(spatial) or (), dims(gated) or ()
+        if inner is None or spatial is None or len(shape) != 4 or shape[1] != 1 or shape[2:] != whole[2:]:
             continue
         channel = next((value for value in inner.inputs if is_pooled(value)), None)
         source = other_input(inner, channel) if channel is not None else None

@@ -34,7 +34,7 @@ def at(node: ir.Node, context: Context) -> Proposal:
         drawing, old = Drawing(), node.outputs[0]
         dtype = gate.dtype.numpy() if gate.dtype is not None else np.float32
         ones = drawing.constant(np.ones((whole[1], 1, 1, 1), dtype=dtype), f"ones_{whole[1]}")
-        repeated = drawing.add("Conv", gate, ones, shape=whole, like=gate, kernel_shape=[1, 1])
+        repeated = drawing.add("Conv", gate, ones, shape=(shape[0], *whole[1:]), like=gate, kernel_shape=[1, 1])
         return drawing.rewrite((source, gate), old, drawing.add("Mul", source, repeated, shape=old.shape, like=old))
     return None
 

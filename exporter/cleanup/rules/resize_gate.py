@@ -28,13 +28,18 @@ def at(node: ir.Node, context: Context) -> Proposal:
     shape = dims(source)
     if gate is None or source is None or shape is None or len(shape) != 4 or made_by(gate, *SQUASHERS) is None:
         return None
-    _, _, height, width = shape
+    _, channels, height, width = shape
+    batch = (dims(gate) or (None,))[0]
+    if channels != (dims(gate) or (None, None))[1]:
+        return None
     if not isinstance(height, int) or not isinstance(width, int):
         return Refusal("height and width aren't fixed")
     if (height, width) == (1, 1):
         return None
     if not is_op(source.producer(), *BLOCKED):
         return Refusal("its map isn't in the blocked layout")
+    if context.opset < FIRST_OPSET:
+        return Refusal(f"opset {context.opset} has no Resize without a region")
     drawing, old = Drawing(), node.outputs[0]
     scales = drawing.constant(np.array([1, 1, height, width], dtype=np.float32), f"to_{height}x{width}")
     whole = drawing.add(
@@ -42,7 +47,7 @@ def at(node: ir.Node, context: Context) -> Proposal:
         gate,
         None,
         scales,
-        shape=shape,
+        shape=(batch, channels, height, width),
         like=gate,
         mode="nearest",
         coordinate_transformation_mode="asymmetric",
@@ -53,5 +58,6 @@ def at(node: ir.Node, context: Context) -> Proposal:
 
 # What ONNX Runtime computes in its blocked layout, alone or as a convolution's activation.
 BLOCKED = ("Conv", "Relu", "Clip", "Add", "MaxPool", "AveragePool", "Concat")
+FIRST_OPSET = 13
 SQUASHERS = ("Sigmoid", "HardSigmoid")
 RULE = Rule("bring the gate to its map's size", frozenset({"Mul"}), at)

@@ -10,12 +10,15 @@ After:
 Kept away from: shapes with two axes that neither stay where they were nor are known.
 """
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
 from attn_export.exporter.cleanup.sizes import Size, shape_of, sizes_in
-from attn_export.exporter.facts import attribute, constant, dims
+from attn_export.exporter.facts import Dim, attribute, constant, dims
 
 
 def at(node: ir.Node, context: Context) -> Proposal:
@@ -33,11 +36,11 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if target is None:
         return Refusal("more than one axis of the shape isn't known")
     drawing = Drawing()
-    shape = old.shape if old.shape is not None else ir.Shape([n if n > 0 else None for n in target])
+    shape = _shape(target, dims(source), dims(old))
     constants = drawing.constant(np.array(target, dtype=np.int64), "shape_" + "x".join(map(str, target)))
     if dims(source) is None and 0 in target:
         return Refusal("the input's rank isn't known")
-    new = drawing.add("Reshape", source, constants, shape=shape, like=old)
+    new = drawing.add("Reshape", source, constants, shape=tuple(shape), like=old)
     return drawing.rewrite((source,), old, new)
 
 
@@ -51,6 +54,22 @@ def _target(sizes: tuple[Size | None, ...], have: tuple[Size | None, ...]) -> li
         else:
             target.append(-1)
     return target if target.count(-1) <= 1 else None
+
+
+def _shape(target: list[int], have: Sequence[Dim] | None, declared: Sequence[Dim] | None) -> list[Dim]:
+    """What the target makes of the input's shape; what it leaves open is found by counting, or as it was declared."""
+    shape: list[Dim] = [n if n > 0 else None for n in target]
+    for axis, size in enumerate(target):
+        if size == 0 and have is not None and axis < len(have):
+            shape[axis] = have[axis]
+    if -1 in target and have is not None:
+        left = [d for axis, d in enumerate(have) if axis >= len(target) or target[axis] != 0]
+        given = math.prod(n for n in target if n > 0)
+        if all(isinstance(d, int) for d in left):
+            shape[target.index(-1)] = math.prod(d for d in left if isinstance(d, int)) // given
+    if declared is not None:
+        shape = [d if d is not None else known for d, known in zip(shape, declared, strict=True)]
+    return shape
 
 
 RULE = Rule("resolve computed sizes", frozenset({"Reshape"}), at)

@@ -50,8 +50,11 @@ def at(node: ir.Node, context: Context) -> Proposal:
     name = node.inputs[1].name or "weight"  # type: ignore[union-attr]
     mean = drawing.add("GlobalAveragePool", source, shape=(*narrow[:2], 1, 1), like=source)
     weight = drawing.constant((squeeze @ expand).astype(w1.dtype)[:, :, None, None], name)
-    shift = drawing.constant((squeeze @ b3 + b1).astype(w1.dtype), f"{name.removesuffix('.weight')}.bias")
-    new = drawing.add("Conv", mean, weight, shift, shape=old.shape, like=old, kernel_shape=[1, 1])
+    inputs = [mean, weight]
+    if len(node.inputs) > 2 or len(expansion.inputs) > 2:
+        shift = (squeeze @ b3 + b1).astype(w1.dtype)
+        inputs.append(drawing.constant(shift, f"{name.removesuffix('.weight')}.bias"))
+    new = drawing.add("Conv", *inputs, shape=old.shape, like=old, kernel_shape=[1, 1])
     return drawing.rewrite((source,), old, new)
 
 

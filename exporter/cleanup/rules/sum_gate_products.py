@@ -53,6 +53,8 @@ def at(node: ir.Node, context: Context) -> Proposal:
     w1, w2 = constant(first.inputs[1]), constant(node.inputs[1])
     if w1 is None or w2 is None or any(w.ndim != 4 or w.shape[2:] != (1, 1) for w in (w1, w2)):
         return None
+    if any(len(layer.inputs) > 2 and constant(layer.inputs[2]) is None for layer in (first, node)):
+        return Refusal("a bias isn't constant")
     if w1.shape[1] != w2.shape[0] or w1.shape[0] != w2.shape[1]:
         return Refusal("the layers are grouped")
     return _draw(node, source, first, context)

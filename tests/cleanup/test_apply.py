@@ -1,0 +1,250 @@
+"""Rules that are wrong are kept out, rules that quarrel are named, and what is refused is told."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from attn_export.exporter.cleanup.apply import settle
+from attn_export.exporter.cleanup.pipeline import RULES, SHAPING, clean, prepare
+from attn_export.exporter.cleanup.proof import EXACT, allowed
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rewrite, Rule
+from attn_export.exporter.errors import CleanupError
+from attn_export.exporter.facts import constant
+from attn_export.exporter.target import Target
+from tests.cleanup.conftest import assert_same, graph, model_of, serialized, settled
+
+CONV = graph(
+    "float[N, 4, H, W] x",
+    "float[N, 6, H, W] y",
+    "c = Conv(x, w, b) y = Relu(c)",
+    "float[6, 4, 1, 1] w = random, float[6] b = random",
+)
+MINUS = graph("float[N, 4] x, float[N, 4] e", "float[N, 4] y", "y = Sub(x, e)")
+MEAN = graph("float[N, 4, H, W] x", "float[N, 4, 1, W] y", "y = ReduceMean(x, axes)", "int64[1] axes = {2}")
+
+
+def redraw(op_type: str, change: Callable[[Drawing, ir.Node], list[ir.Value | None]], *, rounds: bool = False) -> Rule:
+    """A rule that puts the same operator, with changed inputs, in the place of every one."""
+
+    def at(node: ir.Node, _: Context) -> Proposal:
+        drawing, old = Drawing(), node.outputs[0]
+        attributes = {name: value.value for name, value in node.attributes.items()}
+        new = drawing.add(op_type, *change(drawing, node), shape=old.shape, like=old, **attributes)
+        return drawing.rewrite(tuple(v for v in node.inputs if v is not None and constant(v) is None), old, new)
+
+    return Rule(f"spoil {op_type}", frozenset({op_type}), at, recomputes_constants=rounds)
+
+
+def nudged(by: float, index: int = 1) -> Callable[[Drawing, ir.Node], list[ir.Value | None]]:
+    def change(drawing: Drawing, node: ir.Node) -> list[ir.Value | None]:
+        inputs = list(node.inputs)
+        array = constant(inputs[index])
+        assert array is not None
+        spoiled = array.copy()
+        spoiled.flat[np.argmax(np.abs(spoiled))] *= 1 + by
+        inputs[index] = drawing.constant(spoiled, "nudged")
+        return inputs
+
+    return change
+
+
+def along_the_other_axis(drawing: Drawing, node: ir.Node) -> list[ir.Value | None]:
+    return [node.inputs[0], drawing.constant(np.array([3]), "other_axis")]
+
+
+WRONG = [
+    pytest.param(CONV, redraw("Conv", nudged(1e-6)), id="a-weight-of-a-millionth-more"),
+    pytest.param(CONV, redraw("Conv", nudged(1e-4), rounds=True), id="more-than-rounding-in-a-weight"),
+    pytest.param(CONV, redraw("Conv", nudged(0.01, 2), rounds=True), id="a-bias"),
+    pytest.param(CONV, redraw("Conv", lambda _, node: list(node.inputs[:2])), id="no-bias"),
+    pytest.param(MINUS, redraw("Sub", lambda _, node: [node.inputs[1], node.inputs[0]]), id="two-inputs-swapped"),
+    pytest.param(MINUS, redraw("Sub", lambda _, node: [node.inputs[0], node.inputs[0]]), id="one-input-twice"),
+    pytest.param(MEAN, redraw("ReduceMean", along_the_other_axis), id="another-axis"),
+]
+
+
+@pytest.mark.parametrize(("text", "rule"), WRONG)
+def test_a_wrong_rule_is_not_applied(text: str, rule: Rule) -> None:
+    done = settled(text, rule)
+    (undone,) = done.log.undone
+    assert done.is_unchanged
+    assert done.log.firings == []
+    assert undone.rule == rule.name
+    assert undone.error > undone.limit > 0
+    assert undone.place in {value.name for node in done.model.graph for value in node.outputs}
+    assert_same(done.raw, done.model)
+
+
+def test_a_wrong_rule_is_told_with_its_error() -> None:
+    (undone,) = settled(CONV, redraw("Conv", nudged(1e-6))).log.undone
+    assert undone.limit == EXACT
+    assert 1e-8 < undone.error < 1e-5
+
+
+def test_what_rounding_explains_is_let_pass() -> None:
+    """A recomputed weight may be off by its last place, and by no more than some."""
+    model = model_of(CONV)
+    prepare(model)
+    once: list[ir.Node] = []
+
+    def at(node: ir.Node, context: Context) -> Proposal:
+        if once:
+            return None
+        once.append(node)
+        return redraw("Conv", nudged(2.0**-23)).at(node, context)
+
+    log = settle(model, [Rule("round", frozenset({"Conv"}), at, recomputes_constants=True)], Context(20, Target.ANY))
+    assert (len(log.firings), log.undone) == (1, [])
+    assert 0 < log.firings[0].error < 8 * np.finfo(np.float32).eps
+
+
+@pytest.mark.parametrize(
+    ("dtype", "limit"),
+    [
+        (ir.DataType.FLOAT, 8 * 2.0**-23),
+        (ir.DataType.DOUBLE, 8 * 2.0**-23),
+        (ir.DataType.FLOAT16, 8 * 2.0**-10),
+        (ir.DataType.BFLOAT16, 8 * 2.0**-8),
+    ],
+)
+def test_the_limit_is_what_the_type_can_tell(dtype: ir.DataType, limit: float) -> None:
+    old, new = ir.Value(name="old", type=ir.TensorType(dtype)), ir.Value(name="new")
+    assert allowed(Rewrite((), old, new), True) == pytest.approx(limit)
+    assert allowed(Rewrite((), old, new), False) == EXACT
+
+
+def test_a_wrong_rule_does_not_stop_the_others() -> None:
+    double = graph("float[N, 4] x, float[N, 4] e", "float[N, 4] y", "n = Sub(x, e) m = Neg(n) y = Neg(m)")
+
+    def cancel(node: ir.Node, _: Context) -> Proposal:
+        inner = node.inputs[0].producer() if node.inputs[0] is not None else None
+        if inner is None or inner.op_type != "Neg":
+            return None
+        drawing, old = Drawing(), node.outputs[0]
+        source = inner.inputs[0]
+        assert source is not None
+        return drawing.rewrite((source,), old, drawing.add("Identity", source, shape=old.shape, like=old))
+
+    swap = redraw("Sub", lambda _, node: [node.inputs[1], node.inputs[0]])
+    done = settled(double, swap, Rule("cancel", frozenset({"Neg"}), cancel))
+    assert [node.op_type for node in done.model.graph] == ["Sub", "Identity"]
+    assert len(done.log.undone) == 1, "told once, however often the graph is swept"
+    assert_same(done.raw, done.model)
+
+
+def test_rules_that_undo_each_other_are_named() -> None:
+    def becomes(op_type: str) -> Callable[[ir.Node, Context], Proposal]:
+        def at(node: ir.Node, _: Context) -> Proposal:
+            drawing, old = Drawing(), node.outputs[0]
+            inputs = [drawing.add("Neg", node.inputs[1], shape=old.shape, like=old)]
+            new = drawing.add(op_type, node.inputs[0], *inputs, shape=old.shape, like=old)
+            return drawing.rewrite(tuple(v for v in node.inputs if v is not None), old, new)
+
+        return at
+
+    there = Rule("subtract", frozenset({"Add"}), becomes("Sub"))
+    back = Rule("add", frozenset({"Sub"}), becomes("Add"))
+    model = model_of(MINUS)
+    with pytest.raises(CleanupError, match="add and subtract keep firing") as caught:
+        settle(model, [there, back], Context(20, Target.ANY))
+    assert caught.value.step in ("add", "subtract")
+    assert "report" in caught.value.hint
+
+
+def test_an_operator_of_another_domain_is_told_as_what_cannot_be_proved() -> None:
+    text = MINUS.replace('["" : 20]', '["" : 20, "com.example" : 1]').replace(
+        "y = Sub(x, e)", "s = com.example.Odd(x) y = Sub(s, e)"
+    )
+    model = model_of(text)
+
+    def at(node: ir.Node, _: Context) -> Proposal:
+        drawing, old = Drawing(), node.outputs[0]
+        inputs = tuple(model.graph.inputs)
+        return drawing.rewrite(inputs, old, drawing.add("Sub", *inputs, shape=old.shape, like=old))
+
+    log = settle(model, [Rule("drop the odd", frozenset({"Sub"}), at)], Context(20, Target.ANY))
+    assert (log.firings, log.undone) == ([], [])
+    assert [miss.reason for miss in log.near_misses] == [
+        "it can't be proved: Odd of the domain com.example can't be run here"
+    ]
+    assert [node.op_type for node in model.graph] == ["Odd", "Sub"]
+
+
+def test_a_rule_never_sees_an_operator_of_another_domain() -> None:
+    text = MINUS.replace('["" : 20]', '["" : 20, "com.example" : 1]').replace("Sub(", "com.example.Sub(")
+
+    def at(node: ir.Node, _: Context) -> Proposal:
+        raise AssertionError
+
+    settle(model_of(text), [Rule("look", frozenset({"Sub"}), at)], Context(20, Target.ANY))
+
+
+def test_a_refusal_is_told_once_in_the_end() -> None:
+    """However many rounds there were: near misses are those of the graph as it is left."""
+    texts = "a = Neg(x) b = Neg(a) c = Neg(b) y = Sub(c, e)"
+    refuse = Rule("refuse", frozenset({"Sub"}), lambda *_: Refusal("not today"))
+
+    def shorten(node: ir.Node, _: Context) -> Proposal:
+        inner = node.inputs[0].producer() if node.inputs[0] is not None else None
+        if inner is None or inner.op_type != "Neg" or inner.inputs[0] is None:
+            return None
+        return Rewrite((inner.inputs[0],), node.outputs[0], inner.inputs[0])
+
+    text = MINUS.replace("y = Sub(x, e)", texts)
+    done = settled(text, refuse, Rule("shorten", frozenset({"Neg"}), shorten))
+    assert [node.op_type for node in done.model.graph] == ["Neg", "Sub"]
+    assert [(miss.rule, miss.reason) for miss in done.log.near_misses] == [("refuse", "not today")]
+
+
+def test_an_output_keeps_its_name_where_no_node_would_compute_it() -> None:
+    def at(node: ir.Node, _: Context) -> Proposal:
+        source = node.inputs[0]
+        return Rewrite((source,), node.outputs[0], source) if source is not None else None
+
+    shorten = Rule("pass", frozenset({"Neg"}), at)
+    done = settled(graph("float[N] x", "float[N] y", "y = Neg(x)"), shorten)
+    assert done.reasons == ["its result is an output of the graph, and has to keep its name"]
+    assert done.is_unchanged
+
+
+def test_nodes_in_bodies_are_left_alone() -> None:
+    text = graph(
+        "float[N, 8, H, W] x, bool c",
+        "float[N, 8, 1, 1] y",
+        "y = If(c) <then_branch = t () => (float[N, 8, 1, 1] r) { r = ReduceMean(x, axes) }, "
+        "else_branch = e () => (float[N, 8, 1, 1] q) { q = ReduceMax(x, axes) }>",
+        "int64[2] axes = {2, 3}",
+    )
+    done = settled(text, *RULES)
+    assert done.is_unchanged
+
+
+@pytest.mark.parametrize("target", Target)
+def test_an_empty_graph_has_nothing_to_clean(target: Target) -> None:
+    model = model_of(graph("float[N] x", "float[N] y", "y = Relu(x)"))
+    assert clean(model, target).firings == ()
+
+
+def test_rules_have_names_of_their_own() -> None:
+    rules = [*RULES, *{rule.name: rule for shaping in SHAPING.values() for rule in shaping}.values()]
+    assert len({rule.name for rule in rules}) == len(rules)
+
+
+def test_every_rule_file_is_in_the_list() -> None:
+    """A rule that nobody applies is tested in vain."""
+    from pathlib import Path
+
+    from attn_export.exporter.cleanup import rules
+
+    files = {path.stem for path in Path(rules.__path__[0]).glob("*.py")} - {"__init__"}
+    listed = {rule.at.__module__.rsplit(".", 1)[-1] for rule in (*RULES, *sum(SHAPING.values(), ()))}
+    assert listed == files
+
+
+def test_an_undone_rewrite_reaches_the_report_of_the_cleanup() -> None:
+    model = model_of(CONV)
+    cleaned = clean(model, Target.ANY, [redraw("Conv", nudged(1e-6))])
+    assert [undone.rule for undone in cleaned.undone] == ["spoil Conv"]
+    assert serialized(model)

@@ -1,0 +1,264 @@
+"""Hard sigmoids and hard swishes in one operator."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attn_export.exporter.cleanup.rules import fuse_hard_sigmoid, fuse_hard_swish
+from attn_export.exporter.target import Target
+from tests.cleanup.conftest import Fires, Keeps, assert_same, assert_valid, graph, operators, settled
+
+SIGMOID, SWISH = fuse_hard_sigmoid.RULE, fuse_hard_swish.RULE
+MAP, OUT = "float[N, 8, H, W] x", "float[N, 8, H, W] y"
+NUMBERS = (
+    "float nought = {0}, float one = {1}, float three = {3}, float six = {6}, float sixth = {0.16666667}, "
+    "float half = {0.5}, float[1] listed = {3}"
+)
+SIXTH = "alpha = 0.16666667"
+IF = "<then_branch = t () => (float[N, 8, H, W] r) {{ r = Neg({0}) }}, else_branch = e () => (float[N, 8, H, W] q) "
+IF += "{{ q = Abs({0}) }}>"
+
+
+def hard(body: str, constants: str = NUMBERS, *, inputs: str = MAP, outputs: str = OUT, opset: int = 20) -> str:
+    return graph(inputs, outputs, body, constants, opset=opset)
+
+
+DIVIDED = "a = Add(x, three) c = Clip(a, nought, six) y = Div(c, six)"
+FIRES = [
+    Fires("relu6-divided", SIGMOID, hard(DIVIDED), "HardSigmoid"),
+    Fires(
+        "relu6-multiplied", SIGMOID, hard("a = Add(three, x) c = Clip(a, nought, six) y = Mul(sixth, c)"), "HardSigmoid"
+    ),
+    Fires(
+        "number-in-a-list",
+        SIGMOID,
+        hard("a = Add(x, listed) c = Clip(a, nought, six) y = Mul(c, sixth)"),
+        "HardSigmoid",
+    ),
+    Fires("clipped-last", SIGMOID, hard("m = Mul(x, sixth) a = Add(m, half) y = Clip(a, nought, one)"), "HardSigmoid"),
+    Fires("divided-first", SIGMOID, hard("m = Div(x, six) a = Add(half, m) y = Clip(a, nought, one)"), "HardSigmoid"),
+    Fires("no-slope", SIGMOID, hard("a = Add(x, half) y = Clip(a, nought, one)"), "HardSigmoid"),
+    Fires(
+        "slope-before-and-after",
+        SIGMOID,
+        hard("m = Mul(x, half) a = Add(m, three) c = Clip(a, nought, six) y = Div(c, six)"),
+        "HardSigmoid",
+    ),
+    Fires(
+        "read-in-a-body",
+        SIGMOID,
+        hard(
+            f"a = Add(x, three) c = Clip(a, nought, six) p = Div(c, six) y = If(k) {IF.format('p')}",
+            inputs=f"{MAP}, bool k",
+        ),
+        "HardSigmoid If",
+    ),
+    Fires("opset-11", SIGMOID, hard(DIVIDED, opset=11), "HardSigmoid"),
+    Fires(
+        "unknown-batch",
+        SIGMOID,
+        hard(DIVIDED, inputs="float[?, 8, ?, ?] x", outputs="float[?, 8, ?, ?] y"),
+        "HardSigmoid",
+    ),
+    Fires(
+        "float16",
+        SIGMOID,
+        graph(
+            "float16[N, 8, H, W] x",
+            "float16[N, 8, H, W] y",
+            "a = Add(x, three) l = Squeeze(low) h = Squeeze(high) c = Clip(a, l, h) y = Mul(c, sixth)",
+            "float16[1] three = {3}, float16[1] sixth = {0.16666667}, float16[1] low = {0}, float16[1] high = {6}",
+        ),
+        "HardSigmoid",
+    ),
+    Fires("swish", SWISH, hard(f"h = HardSigmoid <{SIXTH}> (x) y = Mul(x, h)", ""), "HardSwish"),
+    Fires("swish-the-other-way-round", SWISH, hard(f"h = HardSigmoid <{SIXTH}> (x) y = Mul(h, x)", ""), "HardSwish"),
+    Fires("swish-opset-14", SWISH, hard(f"h = HardSigmoid <{SIXTH}> (x) y = Mul(h, x)", "", opset=14), "HardSwish"),
+    Fires(
+        "swish-float16",
+        SWISH,
+        graph(
+            "float16[N, 8, H, W] x", "float16[N, 8, H, W] y", f"h = HardSigmoid <{SIXTH}, beta = 0.5> (x) y = Mul(x, h)"
+        ),
+        "HardSwish",
+    ),
+    Fires(
+        "swish-read-in-a-body",
+        SWISH,
+        hard(f"h = HardSigmoid <{SIXTH}> (x) p = Mul(x, h) y = If(k) {IF.format('p')}", "", inputs=f"{MAP}, bool k"),
+        "HardSwish If",
+    ),
+]
+
+READ = "a part of it is read elsewhere too"
+TWO = f"{OUT}, float[N, 8, H, W] "
+GATE = f"h = HardSigmoid <{SIXTH}> (x) y = Mul(x, h)"
+KEEPS = [
+    Keeps("other-limits", SIGMOID, hard("a = Add(x, three) c = Clip(a, nought, three) y = Div(c, six)")),
+    Keeps("no-lower-limit", SIGMOID, hard("a = Add(x, three) c = Clip(a, , six) y = Div(c, six)")),
+    Keeps("relu6-alone", SIGMOID, hard("a = Add(x, three) y = Clip(a, nought, six)")),
+    Keeps("divided-by-what-is-clipped", SIGMOID, hard("a = Add(x, three) c = Clip(a, one, six) y = Div(six, c)")),
+    Keeps("nothing-added", SIGMOID, hard("c = Clip(x, nought, six) y = Div(c, six)")),
+    Keeps("sum-is-read-twice", SIGMOID, hard(f"{DIVIDED} z = Neg(a)", outputs=f"{TWO} z"), READ),
+    Keeps("clip-is-read-twice", SIGMOID, hard(f"{DIVIDED} z = Neg(c)", outputs=f"{TWO} z"), READ),
+    Keeps("clip-is-an-output", SIGMOID, hard(DIVIDED, outputs=f"{TWO} c"), READ),
+    Keeps(
+        "clip-is-read-in-a-body",
+        SIGMOID,
+        hard(f"{DIVIDED} z = If(k) {IF.format('c')}", inputs=f"{MAP}, bool k", outputs=f"{TWO} z"),
+        READ,
+    ),
+    Keeps(
+        "overridable-divisor",
+        SIGMOID,
+        hard(
+            DIVIDED.replace("Div(c, six)", "Div(c, d)"), f"{NUMBERS}, float[1] d = {{6}}", inputs=f"{MAP}, float[1] d"
+        ),
+    ),
+    Keeps(
+        "a-vector-is-added",
+        SIGMOID,
+        graph(
+            "float[N, 8] x",
+            "float[N, 8] y",
+            "a = Add(x, v) c = Clip(a, nought, six) y = Div(c, six)",
+            f"{NUMBERS}, float[8] v = random",
+        ),
+    ),
+    # float32 tells 5.998 from 6: to take it for 6 is an error of 3e-4.
+    Keeps(
+        "nearly-the-limits",
+        SIGMOID,
+        hard(DIVIDED.replace("six) y", "high) y"), f"{NUMBERS}, float high = {{5.998}}"),
+        None,
+    ),
+    # The number has more axes than the map, and so has the result.
+    Keeps(
+        "number-with-more-axes",
+        SIGMOID,
+        hard(
+            DIVIDED.replace("three", "deep"),
+            f"{NUMBERS}, float[1, 1, 1, 1, 1] deep = {{3}}",
+            outputs="float[1, N, 8, H, W] y",
+        ),
+        None,
+    ),
+    Keeps(
+        "unknown-rank",
+        SIGMOID,
+        hard(DIVIDED, inputs="float[] x", outputs="float[] y"),
+        "it can't be proved: an input's rank isn't known",
+    ),
+    Keeps(
+        "other-slope",
+        SWISH,
+        hard("h = HardSigmoid(x) y = Mul(x, h)", ""),
+        "its slope is 0.2 and its middle 0.5, not 1/6 and 0.5",
+    ),
+    Keeps(
+        "other-middle",
+        SWISH,
+        hard(f"h = HardSigmoid <{SIXTH}, beta = 0.25> (x) y = Mul(x, h)", ""),
+        "its slope is 0.1667 and its middle 0.25, not 1/6 and 0.5",
+    ),
+    Keeps("old-opset", SWISH, hard(GATE, "", opset=13), "opset 13 has no HardSwish"),
+    Keeps(
+        "sigmoid-is-read-twice",
+        SWISH,
+        hard(f"{GATE} z = Neg(h)", "", outputs=f"{TWO} z"),
+        "the hard sigmoid is read elsewhere too",
+    ),
+    Keeps("sigmoid-is-an-output", SWISH, hard(GATE, "", outputs=f"{TWO} h"), "the hard sigmoid is read elsewhere too"),
+    Keeps(
+        "sigmoid-is-read-in-a-body",
+        SWISH,
+        hard(f"{GATE} z = If(k) {IF.format('h')}", "", inputs=f"{MAP}, bool k", outputs=f"{TWO} z"),
+        "the hard sigmoid is read elsewhere too",
+    ),
+    Keeps(
+        "gate-of-something-else",
+        SWISH,
+        hard(f"h = HardSigmoid <{SIXTH}> (e) y = Mul(x, h)", "", inputs=f"{MAP}, float[N, 8, 1, 1] e"),
+    ),
+    Keeps("squared", SWISH, hard(f"h = HardSigmoid <{SIXTH}> (x) y = Mul(h, h)", "")),
+]
+
+
+@pytest.mark.parametrize("case", FIRES, ids=str)
+def test_the_rule_fires(case: Fires) -> None:
+    case.assert_fires()
+
+
+@pytest.mark.parametrize("case", FIRES, ids=str)
+def test_the_graph_computes_what_it_did(case: Fires) -> None:
+    case.assert_same()
+
+
+@pytest.mark.parametrize("case", FIRES, ids=str)
+def test_the_rule_comes_to_rest(case: Fires) -> None:
+    case.assert_rests()
+
+
+@pytest.mark.parametrize("target", Target)
+@pytest.mark.parametrize("case", FIRES, ids=str)
+def test_cleaning_twice_is_cleaning_once(case: Fires, target: Target) -> None:
+    case.assert_cleaned(target)
+
+
+@pytest.mark.parametrize("case", KEEPS, ids=str)
+def test_the_rule_keeps_away(case: Keeps) -> None:
+    case.assert_keeps()
+
+
+def attributes_of(text: str) -> tuple[float, float]:
+    (node,) = settled(text, SIGMOID).model.graph
+    return node.attributes["alpha"].as_float(), node.attributes["beta"].as_float()
+
+
+@pytest.mark.parametrize("body", [case.text for case in FIRES if case.name.startswith(("relu6", "clipped", "divided"))])
+def test_every_spelling_has_the_same_slope(body: str) -> None:
+    """`fuse_hard_swish` and runtimes look for 1/6 exactly."""
+    assert attributes_of(body) == pytest.approx((1 / 6, 0.5), abs=1e-7)
+
+
+def test_the_slope_of_a_float16_graph_is_meant_to_be_a_sixth() -> None:
+    assert attributes_of(next(case.text for case in FIRES if case.name == "float16"))[0] == pytest.approx(
+        1 / 6, abs=1e-8
+    )
+
+
+def test_parts_become_a_hard_swish_in_the_end() -> None:
+    text = hard("a = Add(x, three) c = Clip(a, nought, six) d = Div(c, six) y = Mul(x, d)")
+    done = settled(text, SIGMOID, SWISH)
+    assert operators(done.model) == "HardSwish"
+    assert_same(done.raw, done.model)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    outer=st.sampled_from([("Div", 6.0), ("Mul", 1 / 6), ("Div", 4.0), ("Mul", 0.1), None]),
+    inner=st.sampled_from([("Mul", 0.5), ("Div", 3.0), ("Mul", -1.5), None]),
+    shift=st.floats(-3, 3, width=32),
+    turned=st.booleans(),
+)
+def test_any_slope_and_middle_is_fused(
+    outer: tuple[str, float] | None, inner: tuple[str, float] | None, shift: float, turned: bool
+) -> None:
+    slope = 1.0 if outer is None else outer[1] if outer[0] == "Mul" else 1 / outer[1]
+    body, value, names = (
+        "",
+        "x",
+        [f"float shift = {{{shift:.6f}}}", f"float low = {{0}}, float high = {{{1 / slope!r}}}"],
+    )
+    if inner is not None:
+        body, value = f"i = {inner[0]}({value}, inner) ", "i"
+        names.append(f"float inner = {{{inner[1]!r}}}")
+    body += f"a = Add({'shift, ' + value if turned else value + ', shift'}) "
+    body += f"{'y' if outer is None else 'c'} = Clip(a, low, high) "
+    if outer is not None:
+        body += f"y = {outer[0]}(c, outer)"
+        names.append(f"float outer = {{{outer[1]!r}}}")
+    done = settled(hard(body, ", ".join(names)), SIGMOID)
+    assert operators(done.model) == "HardSigmoid"
+    assert_valid(done.model)
+    assert_same(done.raw, done.model)

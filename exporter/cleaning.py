@@ -9,12 +9,12 @@ from attn_export.exporter import onnx_file
 from attn_export.exporter.cleanup import Cleaned, clean
 from attn_export.exporter.cleanup.pipeline import prepare
 from attn_export.exporter.environment import usable_cpus
-from attn_export.exporter.errors import CleanupError, UnreadableGraphError
+from attn_export.exporter.errors import CleanupError, OutputError, UnreadableGraphError
 from attn_export.exporter.files import scratch_folder
 from attn_export.exporter.inventory import AttentionBlock, find_blocks
 from attn_export.exporter.inventory.blocks import METADATA_KEY, from_json, known_as
 from attn_export.exporter.memory import forget_weights, trim
-from attn_export.exporter.onnx_reader import read
+from attn_export.exporter.onnx_reader import files_of, read
 from attn_export.exporter.progress import Progress, Silent
 from attn_export.exporter.target import Target
 from attn_export.exporter.validation.lineage import Answers, Lineage, ask, compare, sensitivity
@@ -67,7 +67,7 @@ def clean_file(
     threads = threads or usable_cpus()
     with progress.stage("Reading the graph"):
         model = read(source)
-        before = len(model.graph)
+        before, sources = len(model.graph), files_of(model)
     with progress.stage("Running it"):
         answers = ask(model, source.parent, threads)
     with scratch_folder(out.parent) as scratch:
@@ -88,13 +88,10 @@ def clean_file(
                     step="onnx.checker",
                     hint="This is a defect of the cleanup. Please report it with the file.",
                 ) from error
-            lineage = (
-                compare(
-                    answers, child, scratch, threads, lambda: sensitivity(answers, read(source), source.parent, threads)
-                )
-                if isinstance(answers, Answers)
-                else Lineage(missed=answers)
-            )
+            if isinstance(answers, Answers):
+                lineage = _compared(answers, source, child, file, threads)
+            else:
+                lineage = Lineage(missed=answers)
         if not lineage.agrees:
             raise CleanupError(
                 f"the cleaned graph doesn't compute what {source} computes: "
@@ -104,13 +101,25 @@ def clean_file(
                 step="comparison",
                 hint="No file was written. This is a defect of the cleanup: please report it with the file.",
             )
-        onnx_file.publish_with_weights(file, out)
+        weights = onnx_file.external_data_of(out)
+        if onnx_file.external_data_of(file).exists() and weights.resolve() in sources and not _is_same(source, out):
+            raise OutputError(
+                f"{out} would need {weights.name} for its weights, and {source} has its own there",
+                hint="Choose another name for the result.",
+            )
+        onnx_file.publish_with_weights(file, out, keep=set() if _is_same(source, out) else sources)
     if lineage.missed:
         progress.note(f"the whole graph was not compared with its parent: {lineage.missed}; every rewrite was proven")
     return CleanResult(out, cleaned, lineage, before, after)
 
 
+def _is_same(first: Path, second: Path) -> bool:
+    return first.resolve() == second.resolve()
+
+
 def _compared(answers: Answers, source: Path, child: ir.Model, file: Path, threads: int) -> Lineage:
+    """The child's answers against its parent's."""
+
     def parents_sensitivity() -> dict[str, float]:
         return sensitivity(answers, read(source), source.parent, threads)
 

@@ -7,7 +7,7 @@ it was proven, without a byte of the proven part being written again.
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,19 +81,39 @@ def _in_memory(tensor: ir.TensorProtocol | None) -> Any:
     return ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name, doc_string=tensor.doc_string)
 
 
-def publish_with_weights(temporary: Path, path: Path) -> None:
+def publish_with_weights(temporary: Path, path: Path, keep: Collection[Path] = ()) -> None:
     """Let a finished file appear under its name, its weights before it where they stand in a file of their own.
+
+    Weights that only an older file under this name had outside of it go with that file.
+
+    Args:
+        temporary: the finished file.
+        path: its name.
+        keep: files that others need, resolved.
 
     Raises:
         OutputError: it can't.
     """
-    weights = external_data_of(temporary)
+    weights, older = external_data_of(temporary), external_data_of(path)
+    left_over = older.exists() and older.resolve() not in keep and _has_weights_outside(path)
     if weights.exists():
         publish(weights, path.with_name(weights.name))
-        publish(temporary, path)
-    else:
-        publish(temporary, path)
-        external_data_of(path).unlink(missing_ok=True)  # those of an older file, which has just been replaced
+        left_over = False
+    publish(temporary, path)
+    if left_over:
+        older.unlink(missing_ok=True)
+
+
+def _has_weights_outside(path: Path) -> bool:
+    """Whether a file is ONNX and refers to ``<path>.data``."""
+    if not path.is_file():
+        return False
+    try:
+        proto = onnx.load(path, load_external_data=False)
+    except Exception:  # whatever it is, it isn't ours
+        return False
+    places = (entry for tensor in proto.graph.initializer for entry in tensor.external_data)
+    return any(entry.key == "location" and entry.value == external_data_of(path).name for entry in places)
 
 
 def _save_streamed(model: ir.Model, path: Path) -> None:

@@ -50,7 +50,7 @@ def read(path: Path) -> ir.Model:
     except Exception as error:
         message = "its nodes form a cycle" if "cycle" in str(error).lower() else _first_line(error)
         raise UnreadableGraphError(f"{path} is not a valid ONNX graph: {message}") from error
-    _check_external_data(model, path)
+    _settle_external_data(model, path)
     check(model, path)
     return model
 
@@ -83,11 +83,13 @@ def _parse(path: Path) -> tuple[onnx.ModelProto, dict[str, tuple[int, int]]]:
     try:
         size = path.stat().st_size
         if size == 0:
-            raise UnreadableGraphError(f"{path} is empty")
+            raise UnreadableGraphError(f"{path} is empty", hint="Was it copied completely?")
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
             rest, places = _without_weights(data)
     except OSError as error:
-        raise UnreadableGraphError(f"{path} can't be read: {error.strerror or error}") from error
+        raise UnreadableGraphError(
+            f"{path} can't be read: {error.strerror or error}", hint="Expected is the path of an ONNX file."
+        ) from error
     except (ValueError, IndexError) as error:
         raise _not_onnx(path) from error
     try:
@@ -199,12 +201,29 @@ def length_prefix(field: int, length: int) -> bytes:
 
 
 def _refuse_what_would_be_lost(proto: onnx.ModelProto, path: Path) -> None:
-    for what, present in (
-        ("sparse weights", bool(proto.graph.sparse_initializer)),
-        ("training information", bool(proto.training_info)),
-    ):
+    sparse = any(graph.sparse_initializer for graph in _graphs(proto.graph))
+    for what, present in (("sparse weights", sparse), ("training information", bool(proto.training_info))):
         if present:
-            raise UnreadableGraphError(f"{path} holds {what}, which would be lost")
+            raise UnreadableGraphError(
+                f"{path} holds {what}, which would be lost", hint="Export it again without, or leave it as it is."
+            )
+    names = [tensor.name for tensor in proto.graph.initializer]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UnreadableGraphError(
+            f"{path} is not valid ONNX: it has two weights called {twice}",
+            hint="The program that wrote the file has to be mended.",
+        )
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """The graph and the bodies in it."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                if body.node or body.sparse_initializer:
+                    yield from _graphs(body)
 
 
 def _map_weights(model: ir.Model, places: dict[str, tuple[int, int]], path: Path) -> None:
@@ -224,28 +243,52 @@ def _map_weights(model: ir.Model, places: dict[str, tuple[int, int]], path: Path
         )
 
 
-def _check_external_data(model: ir.Model, path: Path) -> None:
+def _settle_external_data(model: ir.Model, path: Path) -> None:
+    """Make sure that weights in other files can be read; small ones, and those in the bodies of If and Loop, are."""
+    for graph in model.graphs():
+        for name, value in graph.initializers.items():
+            tensor = value.const_value
+            if isinstance(tensor, ir.ExternalTensor) and tensor.base_dir:
+                _check_external(tensor, name, path)
+                if graph is not model.graph or tensor.nbytes < MAPPED_BYTES:
+                    value.const_value = ir.Tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=name)
+        for node in graph:
+            for key, attribute in list(node.attributes.items()):
+                tensor = attribute.value if attribute.type == ir.AttributeType.TENSOR else None
+                if isinstance(tensor, ir.ExternalTensor):
+                    _check_external(tensor, node.name or node.op_type, path)
+                    loaded = ir.Tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=tensor.name)
+                    node.attributes[key] = ir.AttrTensor(key, loaded)
+
+
+def _check_external(tensor: ir.ExternalTensor, name: str, path: Path) -> None:
     folder = path.resolve().parent
-    for name, value in model.graph.initializers.items():
-        tensor = value.const_value
-        if not isinstance(tensor, ir.ExternalTensor) or not tensor.base_dir:
-            continue
-        file = (folder / tensor.location).resolve()
-        if Path(tensor.location).is_absolute() or not file.is_relative_to(folder):
-            raise UnreadableGraphError(
-                f"{path} wants weights from {tensor.location}, outside of its folder",
-                hint="Only files beside it, or below, are read. Put the weights there.",
-            )
-        if not file.is_file():
-            raise UnreadableGraphError(
-                f"{path} has its weights in {tensor.location}, which isn't there",
-                hint="Copy both files together.",
-            )
-        if file.stat().st_size < (tensor.offset or 0) + tensor.nbytes:
-            raise UnreadableGraphError(
-                f"{file} is too short: {name} should end at byte {(tensor.offset or 0) + tensor.nbytes}",
-                hint="Was it copied completely?",
-            )
+    file = (folder / tensor.location).resolve()
+    if Path(tensor.location).is_absolute() or not file.is_relative_to(folder):
+        raise UnreadableGraphError(
+            f"{path} wants weights from {tensor.location}, outside of its folder",
+            hint="Only files beside it, or below, are read. Put the weights there.",
+        )
+    if not file.is_file():
+        raise UnreadableGraphError(
+            f"{path} has its weights in {tensor.location}, which isn't there", hint="Copy both files together."
+        )
+    if tensor.length is not None and tensor.length != tensor.nbytes:
+        raise UnreadableGraphError(
+            f"{path} is damaged: {name} should have {tensor.nbytes} bytes in {tensor.location}, not {tensor.length}",
+            hint="The program that wrote the file has to be mended.",
+        )
+    if file.stat().st_size < (tensor.offset or 0) + tensor.nbytes:
+        raise UnreadableGraphError(
+            f"{file} is too short: {name} should end at byte {(tensor.offset or 0) + tensor.nbytes}",
+            hint="Was it copied completely?",
+        )
+
+
+def files_of(model: ir.Model) -> set[Path]:
+    """The files that a graph's weights are mapped from, with the file itself if it holds any."""
+    tensors = [value.const_value for value in model.graph.initializers.values()]
+    return {Path(tensor.path).resolve() for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
 
 
 def skeleton(model: ir.Model, folder: Path) -> bytes:

@@ -55,7 +55,7 @@ class Log:
         joined = cls()
         for log in logs:
             joined.firings += log.firings
-            joined.near_misses += log.near_misses
+            joined.near_misses = [*(m for m in joined.near_misses if m not in log.near_misses), *log.near_misses]
             joined.undone += log.undone
         return joined
 

@@ -39,6 +39,7 @@ from attn_export.exporter.cleanup.rules import (
     view_unit_transpose,
 )
 from attn_export.exporter.errors import CleanupError
+from attn_export.exporter.facts import is_op
 from attn_export.exporter.inventory import AttentionBlock, find_blocks
 from attn_export.exporter.inventory.blocks import METADATA_KEY, from_json, known_as, to_json
 from attn_export.exporter.quiet import quiet
@@ -48,6 +49,31 @@ Apply = Callable[[ir.Model], Any]
 
 # Constants up to this many elements are computed now rather than in every run; larger ones would bloat the file.
 FOLDED_ELEMENTS = 8192
+MOST_INFERENCES = 4
+
+
+def infer_shapes(model: ir.Model) -> None:
+    """As far as ONNX can tell them; what it can't stays unknown, and the rules keep away from it."""
+    common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
+
+
+def drop_identities(model: ir.Model) -> None:
+    """Of the main graph. In the body of an If an Identity may be what makes an outer value its result."""
+    for node in list(model.graph):
+        source, output = (node.inputs[0], node.outputs[0]) if is_op(node, "Identity") else (None, None)
+        if source is None or output is None or output.is_graph_output():
+            continue
+        if source.shape is None:
+            source.shape, source.type = output.shape, output.type
+        ir.convenience.replace_all_uses_with(output, source)
+        model.graph.remove(node, safe=True)
+
+
+def name_identities(model: ir.Model) -> None:
+    """What gives an input or a constant the name of an output is named after that, however often it was made anew."""
+    for node in model.graph:
+        if is_op(node, "Identity") and node.outputs[0].is_graph_output():
+            node.name = f"{node.outputs[0].name}/Identity"
 
 
 def order_initializers(model: ir.Model) -> None:
@@ -74,9 +100,9 @@ def _is_made_up(size: int | ir.SymbolicDim) -> bool:
 
 BEFORE: tuple[tuple[str, Apply], ...] = (
     ("inline functions", common.InlinePass()),
-    ("infer shapes", common.ShapeInferencePass(check_type=False, strict_mode=False)),
+    ("infer shapes", infer_shapes),
     ("fold constants", lambda model: fold_constants_ir(model, output_size_limit=FOLDED_ELEMENTS)),
-    ("drop identities", common.IdentityEliminationPass()),
+    ("drop identities", drop_identities),
     ("lift constants to initializers", common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)),
     ("drop unused nodes", common.RemoveUnusedNodesPass()),
     # Branches and weights that are one can be seen to be one from here on.
@@ -127,6 +153,7 @@ AFTER: tuple[tuple[str, Apply], ...] = (
     ("share equal nodes", common.CommonSubexpressionEliminationPass()),
     ("drop unused operator sets", common.RemoveUnusedOpsetsPass()),
     ("mend outputs", common.OutputFixPass()),
+    ("name identities", name_identities),
     ("mend names", common.NameFixPass()),
     ("sort", common.TopologicalSortPass()),
     ("order initializers", order_initializers),
@@ -178,7 +205,11 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
         inventories.append(find_blocks(model))
         opset = model.graph.opset_imports.get("", 0)
         context = Context(opset, target)
-        logs.append(settle(model, (*rules, *library_rules(model)), context))
+        for _ in range(MOST_INFERENCES):
+            logs.append(settle(model, (*rules, *library_rules(model)), context))
+            if not logs[-1].firings or all(v.shape is not None for node in model.graph for v in node.outputs):
+                break
+            infer_shapes(model)  # a shape that has become a constant tells those of all that comes after it
         inventories.append(find_blocks(model))
         logs.append(settle(model, SHAPING[target], context))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,14 +38,28 @@ def clean(
 
         result = clean_file(source, out, target=graph_for, threads=threads, progress=progress)
     if as_json:
-        print_json(clean_record(result))
+        print_json_with_undone(clean_record(result), result.cleaned.undone)
     else:
         from attn_export.exporter.report.graphs import clean_summary, explanation_tables, inventory_table
 
         parts = [*(explanation_tables(result.cleaned) if explain else ()), inventory_table(result.cleaned.blocks)]
         for part in [*parts, clean_summary(result)]:
             stdout().print(part)
-    refuse_undone(result.cleaned.undone)
+        refuse_undone(result.cleaned.undone)
+
+
+def print_json_with_undone(document: dict[str, Any], undone: "Sequence[Undone]") -> None:
+    """One document: the result, and the error that `refuse_undone` would be.
+
+    Raises:
+        typer.Exit: rules were wrong.
+    """
+    error = error_of(undone)
+    if error is None:
+        print_json(document)
+        return
+    print_json({**document, "error": {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}})
+    raise typer.Exit(error.exit_code)
 
 
 def refuse_undone(undone: "Sequence[Undone]") -> None:
@@ -54,11 +68,19 @@ def refuse_undone(undone: "Sequence[Undone]") -> None:
     Raises:
         CleanupError: for the first rule.
     """
+    error = error_of(undone)
+    if error is not None:
+        raise error
+
+
+def error_of(undone: "Sequence[Undone]") -> CleanupError | None:
+    """What is to be said of rules that were wrong, None if there were none."""
     if undone:
         first, count = undone[0], len(undone)
-        raise CleanupError(
+        return CleanupError(
             f"the rule {first.rule!r} would have changed the result at {first.place} by {first.error:.1e} "
             f"({first.limit:.1e} is allowed); {count} rewrite{'s were' if count > 1 else ' was'} left undone",
             step=first.rule,
             hint="The file was written without it, and is right. The rule is not: please report it with the file.",
         )
+    return None

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.commands.clean import refuse_undone
-from attn_export.exporter.commands.console import listener, print_json, stdout
+from attn_export.exporter.commands.clean import print_json_with_undone, refuse_undone
+from attn_export.exporter.commands.console import listener, stdout
 from attn_export.exporter.commands.options import (
     AsJson,
     Debug,
@@ -92,13 +92,13 @@ def export(
             progress.note(note)
         result = export_loaded(model, out or checkpoint.parent, checkpoint.stem, settings, progress)
     if as_json:
-        print_json(result.record)
+        print_json_with_undone(result.record, result.undone)
     else:
         from attn_export.exporter.report.terminal import export_summary, export_tables
 
         for part in [*export_tables(result.record), export_summary(result.record, result.onnx, result.report)]:
             stdout().print(part)
-    refuse_undone(result.undone)
+        refuse_undone(result.undone)
 
 
 def suggest_for_missing(checkpoint: Path, known: Sequence[str]) -> None:

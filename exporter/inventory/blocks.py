@@ -71,12 +71,24 @@ def from_json(text: str) -> tuple[AttentionBlock, ...]:
     """The inventory that a file's metadata hold; empty if they were written by something else."""
     try:
         return tuple(_block(entry) for entry in json.loads(text))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return ()
 
 
 def _block(entry: dict[str, Any]) -> AttentionBlock:
+    """One entry.
+
+    Raises:
+        KeyError, TypeError: it isn't of this form.
+    """
     known = {field.name: entry[field.name] for field in fields(AttentionBlock)}
-    return AttentionBlock(
-        **{**known, "gates": tuple(known["gates"]), "nodes": tuple(known["nodes"]), "maps": tuple(known["maps"])}
-    )
+    names = {key: known[key] for key in ("gates", "maps", "nodes")}
+    texts = (known["kind"], known["module_path"], *(name for listed in names.values() for name in listed))
+    counts = [known[key] for key in ("channels", "reduction", "kernel") if known[key] is not None]
+    if not all(isinstance(listed, list) and listed for listed in names.values()):
+        raise TypeError("names are listed")
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("names are texts")
+    if not all(type(count) is int for count in (*counts, known["nodes_before"])):
+        raise TypeError("counts are whole numbers")
+    return AttentionBlock(**{**known, **{key: tuple(listed) for key, listed in names.items()}})

@@ -187,7 +187,12 @@ def _slides_over_channels(weight: tuple[int, ...]) -> bool:
 def _is_over_channels(reduction: ir.Node, channels: Dim) -> bool:
     """Over axis 1 of a map, or over the last axis of (N, places, C)."""
     shape, axes = dims(reduction.inputs[0]) or (), axes_of(reduction)
-    return axes == (1,) or (len(shape) == 3 and axes == (2,) and shape[2] == channels and shape[1] != channels)
+    if axes == (1,):
+        return True
+    flat = made_by(reduction.inputs[0], "Reshape")
+    turned = made_by(flat.inputs[0], "Transpose") if flat is not None else None
+    last = turned is not None and tuple(attribute(turned, "perm", ())) == (0, 2, 3, 1)
+    return last and len(shape) == 3 and axes == (2,) and shape[2] == channels
 
 
 def _summaries(gating: Gating, channels: Dim) -> tuple[set[str], set[str], list[tuple[int, ...]]]:

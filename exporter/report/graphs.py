@@ -24,8 +24,8 @@ def inventory_table(blocks: "Sequence[AttentionBlock]") -> RenderableType:
     made.columns[1].justify = "left"
     for block in blocks:
         made.add_row(
-            block.place,
-            block.kind,
+            Text(block.place),
+            Text(block.kind),
             *("" if value is None else str(value) for value in (block.channels, block.reduction, block.kernel)),
             str(block.nodes_before),
             str(len(block.nodes)),
@@ -46,12 +46,12 @@ def explanation_tables(cleaned: "Cleaned") -> list[Table | str]:
             column.justify, column.no_wrap, column.overflow = "left", False, "fold"
         for (rule, reason), count in reasons.items():
             first = next(m.place for m in cleaned.near_misses if (m.rule, m.reason) == (rule, reason))
-            missed.add_row(rule, str(count), first, reason)
+            missed.add_row(rule, str(count), Text(first), Text(reason))
         parts += [missed, ""]
     if cleaned.undone:
         undone = table("Undone: it would have changed the result", "rule", "difference", "allowed", "at")
         for entry in cleaned.undone:
-            undone.add_row(entry.rule, number(entry.error), number(entry.limit), entry.place)
+            undone.add_row(entry.rule, number(entry.error), number(entry.limit), Text(entry.place))
         parts += [undone, ""]
     return parts
 

@@ -70,6 +70,13 @@ class Lineage:
         """Whether nothing differs by more than is allowed."""
         return self.error <= self.limit
 
+    @property
+    def excess(self) -> float:
+        """How many times what is allowed the error is."""
+        if self.limit:
+            return self.error / self.limit
+        return float("inf") if self.error else 0.0
+
 
 def ask(model: ir.Model, folder: Path, threads: int) -> Answers | str:
     """Run a graph on random inputs, or say why it can't be run.
@@ -128,8 +135,9 @@ def compare(
         if limit < error < float("inf"):
             moved = sensitive() if moved is None else moved
             limit = max(limit, LARGEST_RATIO * moved[name]) if np.isfinite(moved[name]) else limit
-        if not worst.output or error * (worst.limit or 1) > worst.error * (limit or 1):
-            worst = Lineage(name, error, limit)
+        found = Lineage(name, error, limit)
+        if not worst.output or found.excess > worst.excess:
+            worst = found
     return worst
 
 

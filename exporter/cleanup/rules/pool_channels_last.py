@@ -1,7 +1,7 @@
 """For TensorRT: a gate's pool over H and W -> the same over a transposed map.
 
 Before:
-    p = GlobalAveragePool(x)                                 # (N, C, 1, 1), the input of a gate's first layer
+    p = ReduceMean(x, [2, 3])                                # (N, C, 1, 1), the input of a gate's first layer
 
 After:
     p = Reshape(ReduceMean(Transpose(x, [0, 2, 3, 1]), [1, 2]), [0, C, 1, 1])
@@ -14,24 +14,23 @@ Kept away from: the pool before the classifier, where it is a kernel more.
 
 import onnx_ir as ir
 
+from attn_export.exporter.cleanup.pools import GLOBAL, REDUCED, pooled_kind
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule
 from attn_export.exporter.cleanup.views import reshaped
 from attn_export.exporter.facts import constant, dims, is_op, users
 
-KINDS = {"GlobalAveragePool": "Mean", "GlobalMaxPool": "Max"}
-
 
 def at(node: ir.Node, context: Context) -> Proposal:
     """See the module."""
-    source, old = node.inputs[0], node.outputs[0]
+    source, old, kind = node.inputs[0], node.outputs[0], pooled_kind(node)
     shape = dims(source)
-    if source is None or shape is None or len(shape) != 4 or not isinstance(shape[1], int):
+    if not kind or source is None or shape is None or len(shape) != 4 or not isinstance(shape[1], int):
         return None
     reading = users(old)
     if not reading or not all(is_op(user, "Conv") and constant(user.inputs[1]) is not None for user in reading):
         return None
     drawing = Drawing()
-    pooled = channels_last(drawing, source, KINDS[node.op_type], context)
+    pooled = channels_last(drawing, source, kind, context)
     new = reshaped(drawing, pooled, old)
     return drawing.rewrite((source,), old, new) if new is not None else None
 
@@ -43,4 +42,4 @@ def channels_last(drawing: Drawing, source: ir.Value, kind: str, context: Contex
     return drawing.reduce(kind, turned, (1, 2), opset=context.opset, keepdims=True, shape=(batch, 1, 1, channels))
 
 
-RULE = Rule("pool channels last", frozenset(KINDS), at)
+RULE = Rule("pool channels last", frozenset({**REDUCED, **GLOBAL}), at)

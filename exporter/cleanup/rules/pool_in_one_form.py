@@ -6,22 +6,24 @@ Before (each):
     y = ReduceMax(x, axes=[-1, -2], keepdims=0)
 
 After:
-    y = GlobalAveragePool(x)                        # GlobalMaxPool; and a view where the axes weren't kept
+    y = ReduceMean(x, axes=[2, 3])                  # ReduceMax; and a view where the axes weren't kept
+    y = GlobalAveragePool(x)                        # GlobalMaxPool, for ONNX Runtime: see `pools.preferred`
 
-The global pools are right at every size, and ONNX Runtime computes them in its blocked layout.
+Both are right at every size.
 
 Kept away from: kernels smaller than the map, or of a map whose size isn't known; padding; other axes.
 """
 
 import onnx_ir as ir
 
+from attn_export.exporter.cleanup.gating import ends_in_gate
+from attn_export.exporter.cleanup.pools import GLOBAL, REDUCED, drawn, pooled_kind, preferred
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
 from attn_export.exporter.cleanup.views import is_view, reshaped
 from attn_export.exporter.facts import attribute, axes_of, dims, is_op, is_read_once, made_by
 
-GLOBAL = {"Mean": "GlobalAveragePool", "Max": "GlobalMaxPool"}
-SIZED = {"Mean": "AveragePool", "Max": "MaxPool"}
-KINDS = {**{f"Reduce{kind}": kind for kind in GLOBAL}, **{name: kind for kind, name in SIZED.items()}}
+SIZED = {"AveragePool": "Mean", "MaxPool": "Max"}
+KINDS = {**REDUCED, **GLOBAL, **SIZED}
 
 
 def at(node: ir.Node, context: Context) -> Proposal:
@@ -29,16 +31,20 @@ def at(node: ir.Node, context: Context) -> Proposal:
     kind, source, old = KINDS[node.op_type], node.inputs[0], node.outputs[0]
     if is_op(node, "ReduceMean", "ReduceMax"):
         source = _reduced_map(node)
-    elif is_op(node, *SIZED.values()):
+    elif is_op(node, *SIZED):
         source = source if _fills_its_map(node) else None
         if source is None:
             return Refusal("the kernel isn't known to cover the whole map") if _is_large(node) else None
     shape = dims(source)
     if source is None or shape is None or len(shape) != 4 or len(node.outputs) > 1:
         return None
+    if pooled_kind(node) and node.op_type == preferred(kind, context):
+        return None
     drawing = Drawing()
-    new = drawing.add(GLOBAL[kind], source, shape=(*shape[:2], 1, 1), like=old)
+    new = drawn(drawing, kind, source, context)
     if len(dims(old) or ()) != 4 or (dims(old) or ())[2:] != (1, 1):
+        if not ends_in_gate(old):
+            return Refusal("its axes aren't wanted back, so that a view would be added")
         view = reshaped(drawing, new, old)
         if view is None:
             return Refusal("the shape of the result isn't known")

@@ -2,10 +2,10 @@
 
 Before:
     x = Conv(y, w3, b3)                                      # 1x1, the expansion at the end of a bottleneck
-    h = Conv(GlobalAveragePool(x), w1, b1)                   # the first layer of an SE block that gates x
+    h = Conv(ReduceMean(x, [2, 3]), w1, b1)                  # the first layer of an SE block that gates x
 
 After:
-    h = Conv(GlobalAveragePool(y), w1 w3, w1 b3 + b1)        # a quarter of the map, a quarter of the weights
+    h = Conv(ReduceMean(y, [2, 3]), w1 w3, w1 b3 + b1)        # a quarter of the map, a quarter of the weights
 
 A convolution with a kernel of 1 is linear in every place, and so is the mean. The pool no longer waits for the
 expansion. In TensorRT, at a fixed batch of 1, the expansion, the gate, the residual and the activation then become one
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from attn_export.exporter.cleanup.pools import drawn, pooled_kind
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
 from attn_export.exporter.facts import attribute, constant, dims, made_by, only_user
 from attn_export.exporter.target import Target
@@ -28,7 +29,8 @@ Array = np.ndarray[Any, Any]
 
 def at(node: ir.Node, context: Context) -> Proposal:
     """See the module."""
-    pool = made_by(node.inputs[0], "GlobalAveragePool")
+    pool = made_by(node.inputs[0], "GlobalAveragePool", "ReduceMean")
+    pool = pool if pooled_kind(pool) else None
     expansion = made_by(pool.inputs[0], "Conv") if pool is not None else None
     if pool is None or expansion is None or only_user(pool.outputs[0]) is not node:
         return None
@@ -48,7 +50,7 @@ def at(node: ir.Node, context: Context) -> Proposal:
         return Refusal("a bias isn't constant")
     drawing, old = Drawing(), node.outputs[0]
     name = node.inputs[1].name or "weight"  # type: ignore[union-attr]
-    mean = drawing.add("GlobalAveragePool", source, shape=(*narrow[:2], 1, 1), like=source)
+    mean = drawn(drawing, "Mean", source, context)
     weight = drawing.constant((squeeze @ expand).astype(w1.dtype)[:, :, None, None], name)
     inputs = [mean, weight]
     if len(node.inputs) > 2 or len(expansion.inputs) > 2:

@@ -1,7 +1,7 @@
 """For TensorRT: CBAM's two layers as products and sums.
 
 Before:
-    y = Conv(Add(Relu(Conv(GlobalAveragePool(x), w1, b1)), Relu(Conv(GlobalMaxPool(x), w1, b1))), w2, b2)
+    y = Conv(Add(Relu(Conv(mean over H and W, w1, b1)), Relu(Conv(maximum, w1, b1))), w2, b2)
 
 After:
     both = Where([yes, no], mean, max)                       # (N, 2, 1, C), reduced from x transposed to channels last
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from attn_export.exporter.cleanup.pools import GLOBAL, REDUCED, pooled_kind
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
 from attn_export.exporter.cleanup.rules.pool_channels_last import channels_last
 from attn_export.exporter.cleanup.views import reshaped
@@ -38,11 +39,11 @@ def at(node: ir.Node, context: Context) -> Proposal:
     mean, maximum = (_pooled_layer(value) for value in added.inputs)
     if mean is None or maximum is None:
         return None
-    if mean[0].op_type == "GlobalMaxPool":
+    if pooled_kind(mean[0]) == "Max":
         mean, maximum = maximum, mean
     (average, first), (_, second) = mean, maximum
     source = average.inputs[0]
-    if {average.op_type, maximum[0].op_type} != {"GlobalAveragePool", "GlobalMaxPool"} or source is None:
+    if (pooled_kind(average), pooled_kind(maximum[0])) != ("Mean", "Max") or source is None:
         return None
     if maximum[0].inputs[0] is not source or list(first.inputs[1:]) != list(second.inputs[1:]):
         return Refusal("the two branches don't share their map and weights")
@@ -64,8 +65,8 @@ def _pooled_layer(value: ir.Value | None) -> tuple[ir.Node, ir.Node] | None:
     """The pool and the convolution of Relu(Conv(pool)), if nothing else reads them."""
     relu = made_by(value, "Relu")
     layer = made_by(relu.inputs[0], "Conv") if relu is not None else None
-    pool = made_by(layer.inputs[0], "GlobalAveragePool", "GlobalMaxPool") if layer is not None else None
-    if relu is None or layer is None or pool is None or constant(layer.inputs[1]) is None:
+    pool = made_by(layer.inputs[0], *REDUCED, *GLOBAL) if layer is not None else None
+    if relu is None or layer is None or pool is None or not pooled_kind(pool) or constant(layer.inputs[1]) is None:
         return None
     between = (value, relu.inputs[0], layer.inputs[0])
     return (pool, layer) if all(v is not None and is_read_once(v) for v in between) else None

@@ -147,13 +147,15 @@ class Corpus:
         if not path.exists():
             import torch
 
+            from attn_export.exporter.quiet import quiet
             from attn_export.models import architecture, create
 
             say(f"exporting {path.stem}")
             torch.manual_seed(0)
-            plain = network.removeprefix("linear_")
-            module = linear_cbam(plain) if network != plain else create(plain).eval()
-            exported(module, form, path, architecture(module).input_shape)
+            name = network.removeprefix("linear_")
+            module = linear_cbam(name) if network != name else create(name).eval()
+            with quiet():
+                exported(module, form, path, architecture(name).input_shape)
         return path
 
     def out(self, source: Path, tool: str) -> Path:
@@ -304,7 +306,7 @@ def compiled(path: str) -> Row:
     except ModuleNotFoundError as error:
         return {"missing": error.name}
     messages: list[str] = []
-    # pylint: the class can only be made when the library is there.
+    # The class can only be made when the library is there.
     logger = type("Log", (trt.ILogger,), {"log": lambda _self, _severity, message: messages.append(message)})()
     builder = trt.Builder(logger)
     network = builder.create_network(0)

@@ -110,7 +110,7 @@ def _has_weights_outside(path: Path) -> bool:
         return False
     try:
         proto = onnx.load(path, load_external_data=False)
-    except Exception:  # whatever it is, it isn't ours
+    except Exception:  # noqa: BLE001 - whatever it is, it isn't ours
         return False
     places = (entry for tensor in proto.graph.initializer for entry in tensor.external_data)
     return any(entry.key == "location" and entry.value == external_data_of(path).name for entry in places)

@@ -57,6 +57,18 @@ def infer_shapes(model: ir.Model) -> None:
     common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
 
 
+def infer_what_is_open(model: ir.Model) -> None:
+    """Once more, if anything is left to find out: the rules may have made more of it known than was at first."""
+    shapes = [value.shape for node in model.graph for value in node.outputs]
+    if any(shape is None or any(_is_open(size) for size in shape) for shape in shapes):
+        forget_made_up_names(model)  # a name that was made up stands in the way of the right one
+        infer_shapes(model)
+
+
+def _is_open(size: int | ir.SymbolicDim) -> bool:
+    return not isinstance(size, int) and (size.value is None or _is_made_up(size))
+
+
 def drop_identities(model: ir.Model) -> None:
     """Of the main graph. In the body of an If an Identity may be what makes an outer value its result."""
     for node in list(model.graph):
@@ -156,6 +168,7 @@ AFTER: tuple[tuple[str, Apply], ...] = (
     ("name identities", name_identities),
     ("mend names", common.NameFixPass()),
     ("sort", common.TopologicalSortPass()),
+    ("infer shapes again", infer_what_is_open),
     ("order initializers", order_initializers),
     ("forget made-up names", forget_made_up_names),
 )

@@ -215,11 +215,11 @@ class Spelling:
         return self.name
 
 
-# GlobalAveragePool, Conv, activation, Conv, Sigmoid, Mul. SiLU is a Sigmoid and a Mul.
+# ReduceMean, Conv, activation, Conv, Sigmoid, Mul. SiLU is a Sigmoid and a Mul.
 SE_NODES = 6
-# GlobalAveragePool, Reshape to (N, 1, C), Conv, Reshape to (N, C, 1, 1), Sigmoid, Mul.
+# ReduceMean, Reshape to (N, 1, C), Conv, Reshape to (N, C, 1, 1), Sigmoid, Mul.
 ECA_NODES = 6
-# GlobalAveragePool and GlobalMaxPool, Conv and Relu for each, Add, Conv, Sigmoid, Mul.
+# ReduceMean and ReduceMax, Conv and Relu for each, Add, Conv, Sigmoid, Mul.
 CHANNEL_NODES = 10
 # ReduceMean, ReduceMax, Concat, Conv, Sigmoid, Mul.
 SPATIAL_NODES = 6

@@ -93,7 +93,7 @@ def dropped(op_type: str, which: int = 0) -> Callable[[ir.Model], None]:
 
 
 def mean_for_maximum(model: ir.Model) -> None:
-    next(n for n in model.graph if n.op_type == "GlobalMaxPool").op_type = "GlobalAveragePool"
+    next(n for n in model.graph if n.op_type == "ReduceMax").op_type = "ReduceMean"
 
 
 def exchanged_summaries(model: ir.Model) -> None:

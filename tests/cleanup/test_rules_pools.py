@@ -20,122 +20,171 @@ def reduced(body: str, constants: str = AXES, *, inputs: str = MAP, outputs: str
     return graph(inputs, outputs, body, constants, opset=opset)
 
 
+def gating(body: str, constants: str, *, inputs: str = MAP, outputs: str = POOLED, opset: int = 20) -> str:
+    """v has lost its axes, and is given them back to gate a map: else a pool and a view would be a node more."""
+    constants = f"{constants}, int64[4] back = {{0, 8, 1, 1}}".removeprefix(", ")
+    return graph(inputs, outputs, f"{body} s = Sigmoid(v) y = Reshape(s, back)", constants, opset=opset)
+
+
 def convolved(body: str, *, inputs: str = MAP, outputs: str = "float[N, 4, 1, 1] y", opset: int = 20) -> str:
     return graph(inputs, outputs, body, WEIGHTS, opset=opset)
 
 
-FIRES = [
-    Fires("mean", POOL, reduced("y = ReduceMean(x, axes)"), "GlobalAveragePool"),
-    Fires("max", POOL, reduced("y = ReduceMax(x, axes)"), "GlobalMaxPool"),
-    Fires("mean-opset-11", POOL, reduced("y = ReduceMean <axes = [2, 3]> (x)", "", opset=11), "GlobalAveragePool"),
-    Fires("max-opset-17", POOL, reduced("y = ReduceMax <axes = [-1, -2]> (x)", "", opset=17), "GlobalMaxPool"),
-    Fires(
+# For ONNX Runtime alone a whole map's pool is one operator without axes; elsewhere it is a reduction.
+BLOCKED, PLAIN = (Target.ONNXRUNTIME,), (Target.ANY, Target.TENSORRT)
+
+
+def pooled(
+    name: str, text: str, left: str, times: int = 1, *, targets: tuple[Target, ...] = (*PLAIN, *BLOCKED)
+) -> list[Fires]:
+    """What is left for each target; ``Mean`` and ``Max`` stand for the pools in the form that it prefers."""
+    return [
+        Fires(f"{name}-for-{target}", POOL, text, in_form_for(target, left), times, target=target) for target in targets
+    ]
+
+
+def in_form_for(target: Target, left: str) -> str:
+    forms = {"Mean": "GlobalAveragePool", "Max": "GlobalMaxPool"} if target in BLOCKED else {}
+    return " ".join(
+        sorted(forms.get(word, f"Reduce{word}" if word in ("Mean", "Max") else word) for word in left.split())
+    )
+
+
+WHOLE = [
+    pooled("mean", reduced("y = ReduceMean(x, axes)"), "Mean", targets=BLOCKED),
+    pooled("max", reduced("y = ReduceMax(x, axes)"), "Max", targets=BLOCKED),
+    pooled("mean-opset-11", reduced("y = ReduceMean <axes = [2, 3]> (x)", "", opset=11), "Mean", targets=BLOCKED),
+    pooled("max-opset-17", reduced("y = ReduceMax <axes = [-1, -2]> (x)", "", opset=17), "Max", targets=BLOCKED),
+    pooled(
         "axes-not-kept",
-        POOL,
-        reduced("y = ReduceMax <keepdims = 0> (x, axes)", "int64[2] axes = {-1, -2}", outputs="float[N, 8] y"),
-        "GlobalMaxPool Reshape",
+        gating("v = ReduceMax <keepdims = 0> (x, axes)", "int64[2] axes = {-1, -2}"),
+        "Max Reshape Reshape Sigmoid",
     ),
-    Fires(
+    pooled(
         "two-means-kept",
-        POOL,
         reduced("a = ReduceMean(x, h) y = ReduceMean(a, w)", "int64[1] h = {2}, int64[1] w = {3}"),
-        "GlobalAveragePool",
+        "Mean",
     ),
-    Fires(
+    pooled(
         "two-means-last-first",
-        POOL,
         reduced("a = ReduceMean(x, w) y = ReduceMean(a, h)", "int64[1] h = {2}, int64[1] w = {3}"),
-        "GlobalAveragePool",
+        "Mean",
     ),
-    Fires(
+    pooled(
         "two-means-not-kept",
-        POOL,
-        reduced(
-            "a = ReduceMean <keepdims = 0> (x, h) y = ReduceMean <keepdims = 0> (a, h)",
+        gating(
+            "a = ReduceMean <keepdims = 0> (x, h) v = ReduceMean <keepdims = 0> (a, h)",
             "int64[1] h = {2}",
-            outputs="float[N, 8] y",
         ),
-        "GlobalAveragePool Reshape",
+        "Mean Reshape Reshape Sigmoid",
     ),
-    Fires(
+    pooled(
         "two-maxima-from-the-back",
-        POOL,
-        reduced(
-            "a = ReduceMax <keepdims = 0> (x, w) y = ReduceMax <keepdims = 0> (a, w)",
+        gating(
+            "a = ReduceMax <keepdims = 0> (x, w) v = ReduceMax <keepdims = 0> (a, w)",
             "int64[1] w = {-1}",
-            outputs="float[N, 8] y",
         ),
-        "GlobalMaxPool Reshape",
+        "Max Reshape Reshape Sigmoid",
     ),
-    Fires(
+    pooled(
         "mean-of-the-flattened-map",
-        POOL,
-        reduced(
-            "f = Reshape(x, flat) y = ReduceMean <keepdims = 0> (f, two)",
+        gating(
+            "f = Reshape(x, flat) v = ReduceMean <keepdims = 0> (f, two)",
             "int64[3] flat = {0, 8, -1}, int64[1] two = {2}",
-            outputs="float[N, 8] y",
         ),
-        "GlobalAveragePool Reshape",
+        "Mean Reshape Reshape Sigmoid",
     ),
-    Fires(
+    pooled(
         "max-of-the-flattened-map",
-        POOL,
-        reduced(
-            "f = Reshape(x, flat) y = ReduceMax(f, two)",
+        gating(
+            "f = Reshape(x, flat) v = ReduceMax(f, two)",
             "int64[3] flat = {0, 8, -1}, int64[1] two = {-1}",
-            outputs="float[N, 8, 1] y",
         ),
-        "GlobalMaxPool Reshape",
+        "Max Reshape Reshape Sigmoid",
     ),
-    Fires(
+    pooled(
         "average-pool-of-the-map",
-        POOL,
         reduced("y = AveragePool <kernel_shape = [6, 7]> (x)", "", inputs=FIXED),
-        "GlobalAveragePool",
+        "Mean",
     ),
-    Fires(
+    pooled(
         "max-pool-of-the-map",
-        POOL,
         reduced("y = MaxPool <kernel_shape = [6, 7], strides = [6, 7], pads = [0, 0, 0, 0]> (x)", "", inputs=FIXED),
-        "GlobalMaxPool",
+        "Max",
     ),
-    Fires(
+    pooled(
         "valid-padding-is-none",
-        POOL,
         reduced('y = AveragePool <kernel_shape = [6, 7], auto_pad = "VALID"> (x)', "", inputs=FIXED),
-        "GlobalAveragePool",
+        "Mean",
     ),
-    Fires(
+    pooled(
         "ceil-mode-changes-nothing",
-        POOL,
         reduced("y = AveragePool <kernel_shape = [6, 7], strides = [4, 4], ceil_mode = 1> (x)", "", inputs=FIXED),
-        "GlobalAveragePool",
+        "Mean",
     ),
-    Fires(
+    pooled(
         "unnamed-batch",
-        POOL,
-        reduced("y = ReduceMean <keepdims = 0> (x, axes)", inputs="float[?, 8, ?, ?] x", outputs="float[?, 8] y"),
-        "GlobalAveragePool Reshape",
+        gating(
+            "v = ReduceMean <keepdims = 0> (x, axes)", AXES, inputs="float[?, 8, ?, ?] x", outputs="float[?, 8, 1, 1] y"
+        ),
+        "Mean Reshape Reshape Sigmoid",
     ),
-    Fires(
+    pooled(
         "float16",
-        POOL,
         reduced("y = ReduceMean(x, axes)", inputs="float16[N, 8, H, W] x", outputs="float16[N, 8, 1, 1] y"),
-        "GlobalAveragePool",
+        "Mean",
+        targets=BLOCKED,
     ),
-    Fires(
+    pooled(
         "read-in-a-body",
-        POOL,
         reduced(f"p = ReduceMean(x, axes) y = If(c) {IF}", inputs=f"{MAP}, bool c"),
-        "GlobalAveragePool If",
+        "Mean If",
+        targets=BLOCKED,
     ),
-    Fires(
+    pooled(
         "both-kinds-of-one-map",
-        POOL,
         reduced("p = ReduceMean(x, axes) m = ReduceMax(x, axes) y = Add(p, m)"),
-        "Add GlobalAveragePool GlobalMaxPool",
+        "Add Mean Max",
         2,
+        targets=BLOCKED,
     ),
+    pooled("global-mean", graph(MAP, POOLED, "y = GlobalAveragePool(x)"), "Mean", targets=PLAIN),
+    pooled("global-max", graph(MAP, POOLED, "y = GlobalMaxPool(x)"), "Max", targets=PLAIN),
+    *(
+        pooled(f"global-opset-{opset}", graph(MAP, POOLED, f"y = {pool}(x)", opset=opset), kind, targets=PLAIN)
+        for opset, pool, kind in (
+            (11, "GlobalAveragePool", "Mean"),
+            (13, "GlobalMaxPool", "Max"),
+            (17, "GlobalAveragePool", "Mean"),
+        )
+    ),
+    pooled(
+        "global-float16",
+        graph(MAP.replace("float", "float16"), POOLED.replace("float", "float16"), "y = GlobalAveragePool(x)"),
+        "Mean",
+        targets=PLAIN,
+    ),
+    pooled(
+        "global-of-fixed-and-unnamed-sizes",
+        graph("float[?, 8, 6, ?] x", "float[?, 8, 1, 1] y", "y = GlobalMaxPool(x)"),
+        "Max",
+        targets=PLAIN,
+    ),
+    pooled(
+        "global-read-in-a-body",
+        graph(f"{MAP}, bool c", POOLED, f"p = GlobalAveragePool(x) y = If(c) {IF}"),
+        "If Mean",
+        targets=PLAIN,
+    ),
+    pooled(
+        "a-reduction-and-a-global-pool",
+        reduced("p = GlobalAveragePool(x) m = ReduceMax(x, axes) y = Add(p, m)"),
+        "Add Mean Max",
+    ),
+]
+
+FIRES = [
+    *(case for cases in WHOLE for case in cases),
     Fires("mean", LAST, convolved("p = GlobalAveragePool(x) y = Conv(p, w, b)"), "Conv ReduceMean Reshape Transpose"),
     Fires("max", LAST, convolved("p = GlobalMaxPool(x) y = Conv(p, w)"), "Conv ReduceMax Reshape Transpose"),
     Fires(
@@ -165,9 +214,31 @@ FIRES = [
         convolved("p = GlobalAveragePool(x) y = Conv(p, w, b)", inputs="float[?, 8, ?, ?] x"),
         "Conv ReduceMean Reshape Transpose",
     ),
+    Fires(
+        "mean-as-a-reduction",
+        LAST,
+        graph(MAP, "float[N, 4, 1, 1] y", "p = ReduceMean(x, axes) y = Conv(p, w, b)", f"{WEIGHTS}, {AXES}"),
+        "Conv ReduceMean Reshape Transpose",
+    ),
+    Fires(
+        "max-as-a-reduction",
+        LAST,
+        graph(MAP, "float[N, 4, 1, 1] y", "p = ReduceMax <axes = [-1, -2]> (x) y = Conv(p, w)", WEIGHTS, opset=17),
+        "Conv ReduceMax Reshape Transpose",
+    ),
 ]
 
+UNWANTED = "its axes aren't wanted back, so that a view would be added"
 KEEPS = [
+    Keeps("mean-in-its-form", POOL, reduced("y = ReduceMean(x, axes)")),
+    Keeps("max-in-its-form", POOL, reduced("y = ReduceMax <axes = [-1, -2]> (x)", "", opset=17)),
+    Keeps("mean-in-its-form-for-tensorrt", POOL, reduced("y = ReduceMean(x, axes)"), target=Target.TENSORRT),
+    *(
+        Keeps(f"{pool}-for-onnxruntime", POOL, graph(MAP, POOLED, f"y = {pool}(x)"), target=Target.ONNXRUNTIME)
+        for pool in ("GlobalAveragePool", "GlobalMaxPool")
+    ),
+    Keeps("global-of-three-axes", POOL, graph("float[N, 8, L] x", "float[N, 8, 1] y", "y = GlobalAveragePool(x)")),
+    Keeps("global-of-unknown-rank", POOL, graph("float[] x", "float[] y", "y = GlobalMaxPool(x)")),
     Keeps(
         "other-axes", POOL, reduced("y = ReduceMean(x, axes)", "int64[2] axes = {1, 2}", outputs="float[N, 1, 1, W] y")
     ),
@@ -264,8 +335,38 @@ KEEPS = [
     Keeps(
         "shape-that-no-constant-says",
         POOL,
-        reduced("y = ReduceMean <keepdims = 0> (x, axes)", inputs="float[?, ?, H, W] x", outputs="float[?, ?] y"),
+        reduced(
+            "v = ReduceMean <keepdims = 0> (x, axes) s = Sigmoid(v) y = Unsqueeze(s, axes)",
+            inputs="float[?, ?, H, W] x",
+            outputs="float[?, ?, 1, 1] y",
+        ),
         "the shape of the result isn't known",
+    ),
+    *(
+        Keeps(f"{name}-for-{target}", POOL, text, UNWANTED, target=target)
+        for target in Target
+        for name, text in (
+            (
+                "axes-not-wanted-back",
+                reduced("y = ReduceMean <keepdims = 0> (x, axes)", outputs="float[N, 8] y"),
+            ),
+            (
+                "classifier",
+                reduced(
+                    "v = ReduceMean <keepdims = 0> (x, axes) y = Gemm(v, w)",
+                    f"{AXES}, float[8, 5] w = random",
+                    outputs="float[N, 5] y",
+                ),
+            ),
+            (
+                "mean-of-the-flattened-map",
+                reduced(
+                    "f = Reshape(x, flat) y = ReduceMean <keepdims = 0> (f, two)",
+                    "int64[3] flat = {0, 8, -1}, int64[1] two = {2}",
+                    outputs="float[N, 8] y",
+                ),
+            ),
+        )
     ),
     Keeps(
         "before-the-classifier",
@@ -290,6 +391,17 @@ KEEPS = [
             inputs=f"{MAP}, bool c",
             outputs="float[N, 4, 1, 1] y, float[N, 8, 1, 1] z",
         ),
+    ),
+    *(
+        Keeps(
+            name,
+            LAST,
+            graph(MAP, outputs, "p = ReduceMean(x, axes) y = Conv(p, w)", f"{weights}, int64[{n}] axes = {axes}"),
+        )
+        for name, outputs, weights, n, axes in (
+            ("one-axis", "float[N, 4, 1, W] y", "float[4, 8, 1, 1] w = random", 1, "{2}"),
+            ("other-axes", "float[N, 4, 1, W] y", "float[4, 1, 1, 1] w = random", 2, "{1, 2}"),
+        )
     ),
     Keeps("nobody-reads-it", LAST, graph(MAP, POOLED, "y = GlobalAveragePool(x)")),
     Keeps(
@@ -355,20 +467,22 @@ AXES_OF_A_MAP = st.permutations([2, 3]).flatmap(lambda two: st.tuples(*(st.sampl
     axes=AXES_OF_A_MAP,
     kept=st.booleans(),
     opset=st.sampled_from([11, 13, 17, 18, 20]),
+    target=st.sampled_from(Target),
 )
-def test_every_spelling_of_a_reduction_is_known(kind: str, axes: tuple[int, int], kept: bool, opset: int) -> None:
+def test_every_spelling_of_a_reduction_is_known(
+    kind: str, axes: tuple[int, int], kept: bool, opset: int, target: Target
+) -> None:
     stated = f"<axes = [{axes[0]}, {axes[1]}], keepdims = {int(kept)}> (x)"
     if opset >= 18:
         stated = f"<keepdims = {int(kept)}> (x, axes)"
-    text = reduced(
-        f"y = Reduce{kind} {stated}",
-        f"int64[2] axes = {{{axes[0]}, {axes[1]}}}" if opset >= 18 else "",
-        outputs=POOLED if kept else "float[N, 8] y",
-        opset=opset,
-    )
-    done = settled(text, POOL)
-    pool = "GlobalAveragePool" if kind == "Mean" else "GlobalMaxPool"
-    assert operators(done.model) == (pool if kept else f"{pool} Reshape")
+    constants = f"int64[2] axes = {{{axes[0]}, {axes[1]}}}" if opset >= 18 else ""
+    if kept:
+        text = reduced(f"y = Reduce{kind} {stated}", constants, opset=opset)
+    else:
+        text = gating(f"v = Reduce{kind} {stated}", constants, opset=opset)
+    done = settled(text, POOL, target=target)
+    assert operators(done.model) == in_form_for(target, kind if kept else f"{kind} Reshape Reshape Sigmoid")
+    assert done.is_unchanged == (kept and target in PLAIN), "it may be in that form already"
     assert_valid(done.model)
     assert_same(done.raw, done.model)
 
@@ -378,16 +492,19 @@ def test_every_spelling_of_a_reduction_is_known(kind: str, axes: tuple[int, int]
     kind=st.sampled_from(["Mean", "Max"]),
     first=st.sampled_from([2, 3, -1, -2]),
     kept=st.tuples(st.booleans(), st.booleans()),
+    target=st.sampled_from(Target),
 )
-def test_two_reductions_over_one_axis_each_are_one_pool(kind: str, first: int, kept: tuple[bool, bool]) -> None:
+def test_two_reductions_over_one_axis_each_are_one_pool(
+    kind: str, first: int, kept: tuple[bool, bool], target: Target
+) -> None:
     second = {2: 3, 3: 2}[first % 4] if kept[0] else 2
-    last = ["N", "8"] + ["1"] * (kept[0] + kept[1])
-    text = reduced(
-        f"a = Reduce{kind} <keepdims = {int(kept[0])}> (x, f) y = Reduce{kind} <keepdims = {int(kept[1])}> (a, s)",
-        f"int64[1] f = {{{first}}}, int64[1] s = {{{second}}}",
-        outputs=f"float[{', '.join(last)}] y",
+    text = gating(
+        f"a = Reduce{kind} <keepdims = {int(kept[0])}> (x, f) v = Reduce{kind} <keepdims = {int(kept[1])}> (a, o)",
+        f"int64[1] f = {{{first}}}, int64[1] o = {{{second}}}",
     )
-    done = settled(text, POOL)
+    done = settled(text, POOL, target=target)
     assert done.fired[POOL.name] == 1
-    assert not {"ReduceMean", "ReduceMax"} & set(operators(done.model).split())
+    assert operators(done.model) == in_form_for(
+        target, f"{kind} Reshape Sigmoid" if all(kept) else f"{kind} Reshape Reshape Sigmoid"
+    )
     assert_same(done.raw, done.model)

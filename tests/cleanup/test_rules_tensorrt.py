@@ -11,6 +11,10 @@ MAP, OUT = "float[N, 8, H, W] x", "float[N, 8, 1, 1] y"
 WEIGHTS = "float[4, 8, 1, 1] w1 = random, float[4] b1 = random, float[8, 4, 1, 1] w2 = random, float[8] b2 = random"
 SUMMED = "Add Add Mul Mul ReduceMax ReduceMean ReduceSum ReduceSum ReduceSum Relu Reshape Transpose Transpose Where"
 
+AXES = "int64[2] axes = {2, 3}"
+REDUCTIONS = ("ReduceMean(x, axes)", "ReduceMax(x, axes)")
+STATED = ("ReduceMean <axes = [2, 3]> (x)", "ReduceMax <axes = [-1, -2]> (x)")
+
 
 def mlp(
     body: str = "",
@@ -23,15 +27,15 @@ def mlp(
     weights: str = WEIGHTS,
     opset: int = 20,
     attributes: str = "",
-    pools: tuple[str, str] = ("GlobalAveragePool", "GlobalMaxPool"),
+    pools: tuple[str, str] = ("GlobalAveragePool(x)", "GlobalMaxPool(x)"),
     squash: str = "Relu",
     joined: str = "Add(g, h)",
 ) -> str:
     return graph(
         inputs,
         outputs,
-        f"p = {pools[0]}(x) c = Conv {attributes} (p, {first}) g = {squash}(c) "
-        f"q = {pools[1]}(x) d = Conv {attributes} (q, {second}) h = {squash}(d) "
+        f"p = {pools[0]} c = Conv {attributes} (p, {first}) g = {squash}(c) "
+        f"q = {pools[1]} d = Conv {attributes} (q, {second}) h = {squash}(d) "
         f"a = {joined} y = Conv {attributes} (a, {last}) {body}",
         weights,
         opset=opset,
@@ -51,7 +55,11 @@ FIRES = [
     Fires("both-biases", SUM, mlp(), SUMMED),
     Fires("no-bias", SUM, mlp(first="w1", second="w1", last="w2"), SUMMED.replace("Add Add ", "")),
     Fires("one-bias", SUM, mlp(last="w2"), SUMMED.replace("Add Add", "Add")),
-    Fires("maximum-first", SUM, mlp(pools=("GlobalMaxPool", "GlobalAveragePool")), SUMMED),
+    Fires("maximum-first", SUM, mlp(pools=("GlobalMaxPool(x)", "GlobalAveragePool(x)")), SUMMED),
+    Fires("reductions", SUM, mlp(pools=REDUCTIONS, weights=f"{WEIGHTS}, {AXES}"), SUMMED),
+    Fires("reductions-maximum-first", SUM, mlp(pools=REDUCTIONS[::-1], weights=f"{WEIGHTS}, {AXES}"), SUMMED),
+    Fires("a-reduction-and-a-global-pool", SUM, mlp(pools=("GlobalAveragePool(x)", STATED[1]), opset=17), SUMMED),
+    Fires("opset-17-reductions", SUM, mlp(pools=STATED, opset=17), SUMMED),
     Fires("other-order-of-the-sum", SUM, mlp(joined="Add(h, g)"), SUMMED),
     Fires("opset-13", SUM, mlp(opset=13), SUMMED),
     Fires("opset-17", SUM, mlp(opset=17), SUMMED),
@@ -142,7 +150,17 @@ KEEPS = [
         mlp(second="w3, b1", weights=f"{WEIGHTS}, float[4, 8, 1, 1] w3 = random"),
         SHARE,
     ),
-    Keeps("one-kind-of-pool", SUM, mlp(pools=("GlobalAveragePool", "Relu")), None),
+    Keeps("one-kind-of-pool", SUM, mlp(pools=("GlobalAveragePool(x)", "Relu(x)")), None),
+    Keeps("twice-the-mean", SUM, mlp(pools=(STATED[0], "GlobalAveragePool(x)"), opset=17)),
+    Keeps(
+        "means-over-one-axis",
+        SUM,
+        mlp(
+            pools=("ReduceMean(x, one)", "ReduceMax(x, one)"),
+            weights=f"{WEIGHTS}, int64[1] one = {{2}}",
+            outputs="float[N, 8, 1, W] y",
+        ),
+    ),
     Keeps("other-activation", SUM, mlp(squash="Tanh")),
     Keeps("difference", SUM, mlp(joined="Sub(g, h)")),
     Keeps(

@@ -109,19 +109,21 @@ FIRES = [
             graph(
                 f"float[{batch}, 4, H, W] s",
                 f"float[{batch}, 2, 1, 1] y, float[{batch}, 16, H, W] x",
-                f"x = Conv(s, w3{b3}) p = GlobalAveragePool(x) y = Conv(p, w1{b1})",
+                f"x = Conv(s, w3{b3}) p = {pool} y = Conv(p, w1{b1})",
                 "float[16, 4, 1, 1] w3 = random, float[2, 16, 1, 1] w1 = random, "
-                "float[16] b3 = random, float[2] b1 = random",
+                "float[16] b3 = random, float[2] b1 = random, int64[2] axes = {2, 3}",
             ),
-            "Conv Conv GlobalAveragePool",
+            f"Conv Conv {'GlobalAveragePool' if target is Target.ONNXRUNTIME else 'ReduceMean'}",
             target=target,
         )
-        for name, batch, b3, b1, target in (
-            ("both-biases", "N", ", b3", ", b1", Target.ONNXRUNTIME),
-            ("no-bias", "N", "", "", Target.ONNXRUNTIME),
-            ("one-bias", "N", ", b3", "", Target.ONNXRUNTIME),
-            ("other-bias", "N", "", ", b1", Target.ANY),
-            ("tensorrt-at-batch-1", "1", ", b3", ", b1", Target.TENSORRT),
+        for name, batch, b3, b1, pool, target in (
+            ("both-biases", "N", ", b3", ", b1", "GlobalAveragePool(x)", Target.ONNXRUNTIME),
+            ("no-bias", "N", "", "", "GlobalAveragePool(x)", Target.ONNXRUNTIME),
+            ("one-bias", "N", ", b3", "", "GlobalAveragePool(x)", Target.ONNXRUNTIME),
+            ("reduction-for-onnxruntime", "N", ", b3", ", b1", "ReduceMean(x, axes)", Target.ONNXRUNTIME),
+            ("other-bias", "N", "", ", b1", "ReduceMean(x, axes)", Target.ANY),
+            ("global-pool-for-any", "N", ", b3", ", b1", "GlobalAveragePool(x)", Target.ANY),
+            ("tensorrt-at-batch-1", "1", ", b3", ", b1", "ReduceMean(x, axes)", Target.TENSORRT),
         )
     ),
     Fires(
@@ -133,7 +135,7 @@ FIRES = [
             "x = Conv(s, w3) p = GlobalAveragePool(x) y = Conv(p, w1)",
             "float16[16, 4, 1, 1] w3 = random, float16[2, 16, 1, 1] w1 = random",
         ),
-        "Conv Conv GlobalAveragePool",
+        "Conv Conv ReduceMean",
     ),
 ]
 
@@ -241,6 +243,15 @@ KEEPS = [
         "maximum",
         SQUEEZE,
         expanded("x = Conv(s, w3) p = GlobalMaxPool(x) y = Conv(p, w1)"),
+    ),
+    Keeps(
+        "mean-over-one-axis",
+        SQUEEZE,
+        expanded(
+            "x = Conv(s, w3) p = ReduceMean(x, one) y = Conv(p, w1)",
+            "float[16, 4, 1, 1] w3 = random, float[2, 16, 1, 1] w1 = random, int64[1] one = {2}",
+            outputs="float[N, 2, 1, W] y",
+        ),
     ),
     Keeps(
         "activation-between",

@@ -135,7 +135,7 @@ class Place:
     """A block in the middle of a network.
 
     Attributes:
-        weight: of the convolution before its gate; its bias is called ``<weight>_bias``.
+        weight: of the convolution before its gate.
         gate: path of the first gate after that convolution.
         after: path of the gate that comes next.
         block: prefix of the block's modules.
@@ -255,20 +255,23 @@ def nan_in_a_weight(edited: Edited, place: Place) -> None:
     edited.replace_tensor(place.weight, weight)
 
 
-def bias_of(place: Place) -> str:
-    return f"{place.weight.removesuffix('.weight')}.bias"
+def bias_of(edited: Edited, place: Place) -> str:
+    """Its name is the capture's or the cleanup's affair; it is what the convolution reads."""
+    return next(node.input[2] for node in edited.graph.node if place.weight in node.input)
 
 
 def infinity_in_a_bias(edited: Edited, place: Place) -> None:
-    bias = edited.tensor(bias_of(place))
+    name = bias_of(edited, place)
+    bias = edited.tensor(name)
     bias[0] = np.inf
-    edited.replace_tensor(bias_of(place), bias)
+    edited.replace_tensor(name, bias)
 
 
 def shift_one_bias(edited: Edited, place: Place) -> None:
-    bias = edited.tensor(bias_of(place))
+    name = bias_of(edited, place)
+    bias = edited.tensor(name)
     bias[0] += 1e-3
-    edited.replace_tensor(bias_of(place), bias)
+    edited.replace_tensor(name, bias)
 
 
 def another_epsilon_in_batch_norm(edited: Edited, place: Place) -> None:
@@ -293,15 +296,15 @@ def relu_dropped(edited: Edited, place: Place) -> None:
 
 
 def pool_takes_the_maximum(edited: Edited, place: Place) -> None:
-    pool = edited.node("GlobalAveragePool", place.gate.rpartition(".")[0].removesuffix(".fc"))
-    edited.become(pool, "GlobalMaxPool", list(pool.input))
+    pool = edited.node("ReduceMean", place.gate.rpartition(".")[0].removesuffix(".fc"))
+    edited.become(pool, "ReduceMax", list(pool.input), keepdims=1)
 
 
 def pool_averages_over_the_batch(edited: Edited, place: Place) -> None:
-    pool = edited.node("GlobalAveragePool", place.gate.rpartition(".")[0].removesuffix(".fc"))
+    pool = edited.node("ReduceMean", place.gate.rpartition(".")[0].removesuffix(".fc"))
     mean = f"{pool.output[0]}_of_one"
-    batch_axis = edited.add_tensor("fault_axis", np.array([0], np.int64))
-    inner = helper.make_node("GlobalAveragePool", [pool.input[0]], [mean], name="fault_inner")
+    axes, batch_axis = pool.input[1], edited.add_tensor("fault_axis", np.array([0], np.int64))
+    inner = helper.make_node("ReduceMean", [pool.input[0], axes], [mean], keepdims=1, name="fault_inner")
     whole = helper.make_node("ReduceMean", [mean, batch_axis], ["fault_whole"], keepdims=1, name="fault_outer")
     zero = edited.add_tensor("fault_zero", np.array(0, np.float32))
     none = helper.make_node("Mul", [mean, zero], ["fault_none"], name="fault_none")

@@ -174,7 +174,11 @@ def test_the_record_says_what_was_made_of_what(
     assert artifact["input"]["name"] == "input"
     assert artifact["input"]["open_axes"] == [{"name": "batch", "index": 0, "minimum": 1}]
     assert [gate["module_path"] for gate in artifact["gates"]] == ["3.fc.3"]
-    assert [step["name"] for step in artifact["cleanup"]] == [name for name, _ in pipeline.PIPELINE]
+    assert [step["name"] for step in artifact["cleanup"]] == [
+        *(name for name, _ in pipeline.BEFORE),
+        "apply rules",
+        *(name for name, _ in pipeline.AFTER),
+    ]
     assert record["environment"]["packages"] == versions()
 
 
@@ -370,7 +374,7 @@ def wrong_rewrite(model: ir.Model) -> None:
 def test_a_disagreement_is_an_error_that_names_the_place_and_leaves_nothing(
     toy: nn.Module, folder_with_older: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "PIPELINE", (*pipeline.PIPELINE, ("scale", wrong_rewrite)))
+    monkeypatch.setattr(pipeline, "AFTER", (*pipeline.AFTER, ("scale", wrong_rewrite)))
     listener = Listener()
     with pytest.raises(DisagreementError, match=r"first seen in the gate of 3\.fc\.3 on (noise|natural)") as caught:
         export(toy, SHAPE, folder_with_older, settings=TIMED, progress=listener)
@@ -388,7 +392,7 @@ def test_a_failing_cleanup_leaves_nothing(
     def fail(_: ir.Model) -> None:
         raise ValueError("odd graph")
 
-    monkeypatch.setattr(pipeline, "PIPELINE", (*pipeline.PIPELINE, ("odd step", fail)))
+    monkeypatch.setattr(pipeline, "AFTER", (*pipeline.AFTER, ("odd step", fail)))
     with pytest.raises(CleanupError, match="odd step"):
         export(toy, SHAPE, folder_with_older, settings=UNTIMED)
     assert_only_the_older(folder_with_older)

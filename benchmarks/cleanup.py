@@ -582,15 +582,16 @@ def main() -> None:
         return
     from attn_export.exporter.environment import describe
 
-    document: dict[str, Any] = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         corpus = Corpus(Path(folder), options.peers_python)
         for section in [*options.only, *(["zoo"] if options.zoo else [])]:
             rows = MEASURES[section](corpus, options)
             print(shown(section, rows), flush=True)
+            out: Path = options.out
+            document = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
             document[section] = {"rows": rows, "environment": describe() | {"tools": corpus.versions()}}
-            options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+            out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -212,6 +212,7 @@ def test_the_file_says_about_itself_where_it_came_from(
     told = onnxruntime.InferenceSession(str(result.onnx)).get_modelmeta().custom_metadata_map
     assert sorted(told) == [
         "attn_export.architecture",
+        "attn_export.inventory",
         "attn_export.source_sha256",
         "attn_export.validation",
         "attn_export.versions",

@@ -182,6 +182,15 @@ def value_of(option: str, words: list[str]) -> str:
     return next((after for word, after in itertools.pairwise(words) if word == option), "")
 
 
+def small_graph(path: Path) -> None:
+    """An ONNX file of a network with CBAM."""
+    from attn_export.exporter import ExportSettings, export
+    from attn_export.models import create
+
+    settings = ExportSettings(runtimes=())
+    export(create("cbam_resnet8"), (1, 3, 32, 32), path.parent, name=path.stem, settings=settings)
+
+
 def prepare(words: list[str], folder: Path) -> list[str]:
     """Let a network that takes no time stand in for the page's.
 
@@ -198,6 +207,8 @@ def prepare(words: list[str], folder: Path) -> list[str]:
     arch, weights = value_of("--arch", words), value_of("--weights", words)
     made = {weights, value_of("-o", words), value_of("--output", words), value_of("--out", words)}
     for word in words:
+        if Path(word).suffix == ".onnx" and word not in made:
+            small_graph(folder / word)
         if Path(word).suffix not in (".pt", ".pth") or word in made:
             continue
         attention = "se" if "se" in Path(word).stem.split("_") or arch.startswith("se_") else "cbam"

@@ -57,6 +57,17 @@ def infer_shapes(model: ir.Model) -> None:
     common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
 
 
+def resolve_all_sizes(model: ir.Model, context: Context) -> list[Log]:
+    """Where shape inference can't see through computed shapes: make them constants, and infer again."""
+    logs: list[Log] = []
+    while len(logs) < MOST_INFERENCES and any(v.shape is None for node in model.graph for v in node.outputs):
+        logs.append(settle(model, (resolve_sizes.RULE,), context))
+        if not logs[-1].firings:
+            break
+        infer_shapes(model)
+    return logs
+
+
 def infer_what_is_open(model: ir.Model) -> None:
     """Once more, if anything is left to find out: the rules may have made more of it known than was at first."""
     shapes = [value.shape for node in model.graph for value in node.outputs]
@@ -179,6 +190,7 @@ def prepare(model: ir.Model) -> None:
     with quiet():
         for _, apply in BEFORE:
             apply(model)
+        resolve_all_sizes(model, Context(model.graph.opset_imports.get("", 0), Target.ANY))
 
 
 @dataclass(frozen=True)
@@ -215,9 +227,10 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
     inventories: list[Sequence[AttentionBlock]] = []
 
     def apply_rules(model: ir.Model) -> None:
-        inventories.append(find_blocks(model))
         opset = model.graph.opset_imports.get("", 0)
         context = Context(opset, target)
+        logs.extend(resolve_all_sizes(model, context))
+        inventories.append(find_blocks(model))
         for _ in range(MOST_INFERENCES):
             logs.append(settle(model, (*rules, *library_rules(model)), context))
             if not logs[-1].firings or all(v.shape is not None for node in model.graph for v in node.outputs):

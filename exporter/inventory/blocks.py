@@ -49,7 +49,7 @@ def known_as(blocks: Sequence[AttentionBlock], *earlier: Sequence[AttentionBlock
         earlier: inventories of the same graph, the one that knows best first, the one that counts as "before" last.
     """
     described = []
-    for block in blocks:
+    for block in _joined_again(blocks, earlier):
         for inventory in earlier:
             known = next((b for b in inventory if b.maps[-1] == block.maps[-1] and b.kind != UNKNOWN), None)
             if known is not None:
@@ -60,6 +60,22 @@ def known_as(blocks: Sequence[AttentionBlock], *earlier: Sequence[AttentionBlock
         before = [b for inventory in earlier[-1:] for b in inventory if b.maps[-1] in block.maps]
         described.append(replace(block, nodes_before=sum(b.nodes_before for b in before) or block.nodes_before))
     return tuple(described)
+
+
+def _joined_again(
+    blocks: Sequence[AttentionBlock], earlier: Sequence[Sequence[AttentionBlock]]
+) -> list[AttentionBlock]:
+    """Two gates that an earlier state of the graph knew as the halves of one block, as one block."""
+    joined = list(blocks)
+    for known in (block for inventory in earlier for block in inventory if len(block.maps) > 1):
+        halves = [block for block in joined if block.maps in ((known.maps[0],), (known.maps[-1],))]
+        if len(halves) == 2:
+            first, second = halves
+            nodes = tuple(dict.fromkeys((*first.nodes, *second.nodes)))
+            gates = tuple(dict.fromkeys((*first.gates, *second.gates)))
+            joined[joined.index(second)] = replace(known, nodes=nodes, gates=gates, nodes_before=len(nodes))
+            joined.remove(first)
+    return joined
 
 
 def to_json(blocks: Sequence[AttentionBlock]) -> str:

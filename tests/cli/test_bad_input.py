@@ -531,7 +531,7 @@ def test_an_interrupt_leaves_nothing_behind_whenever_it_comes(
     def listener(quiet: bool) -> Iterator[Interrupting]:
         yield listening
 
-    monkeypatch.setattr("attn_export.cli.listener", listener)
+    monkeypatch.setattr("attn_export.exporter.commands.export.listener", listener)
     if title.startswith("Timing"):
         monkeypatch.setattr(workflow, "measure", lambda *_: [])
     before, threads = contents(), torch.get_num_threads()
@@ -604,7 +604,7 @@ def broken(*_: Any, **__: Any) -> Any:
 ROOMS = {
     "checkpoint": "attn_export.exporter.checkpoint.load",
     "capture": "attn_export.exporter.capture.capture",
-    "cleanup": "attn_export.exporter.cleanup.clean",
+    "cleanup": "attn_export.exporter.cleanup.clean_graph",
     "validation": "attn_export.exporter.validation.validate.validate",
     "report": "attn_export.exporter.workflow.record",
     "terminal": "attn_export.exporter.report.terminal.export_tables",

@@ -20,6 +20,8 @@ from attn_export.exporter.facts import attribute, constant, is_op, is_read_once,
 # Constants of a float16 graph are rounded to three digits: 1/6 is meant.
 CLOSE = 5e-4
 SIXTH = 1 / 6
+# Outside of these the values are so small that the rounding of the operator's two attributes would show.
+LOWEST_MIDDLE = 0.1
 
 
 def at(node: ir.Node, context: Context) -> Proposal:
@@ -56,6 +58,8 @@ def at(node: ir.Node, context: Context) -> Proposal:
     rounding = CLOSE if node.outputs[0].dtype == ir.DataType.FLOAT16 else 1e-6
     if abs(low) > rounding or abs(high - 1) > rounding:
         return None
+    if not LOWEST_MIDDLE <= beta <= 1 - LOWEST_MIDDLE:
+        return Refusal(f"its middle is {beta:.3g}, so that it is nearly always 0 or 1")
     if not all(part is not None and is_read_once(part) for part in parts):
         return Refusal("a part of it is read elsewhere too")
     drawing, old = Drawing(), node.outputs[0]

@@ -236,6 +236,7 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
             if not logs[-1].firings or all(v.shape is not None for node in model.graph for v in node.outputs):
                 break
             infer_shapes(model)  # a shape that has become a constant tells those of all that comes after it
+        infer_what_is_open(model)  # the rules to come compare sizes by name
         inventories.append(find_blocks(model))
         logs.append(settle(model, SHAPING[target], context))
 

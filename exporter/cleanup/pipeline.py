@@ -14,7 +14,7 @@ from onnxscript.optimizer import fold_constants_ir
 
 from attn_export.exporter.artifacts import Graph, Step
 from attn_export.exporter.cleanup.apply import Firing, Log, NearMiss, Undone, settle
-from attn_export.exporter.cleanup.library import library_rules
+from attn_export.exporter.cleanup.onnxscript_rules import rules_of_onnxscript
 from attn_export.exporter.cleanup.rule import Context, Rule
 from attn_export.exporter.cleanup.rules import (
     apply_second_layer_once,
@@ -232,7 +232,7 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
         logs.extend(resolve_all_sizes(model, context))
         inventories.append(find_blocks(model))
         for _ in range(MOST_INFERENCES):
-            logs.append(settle(model, (*rules, *library_rules(model)), context))
+            logs.append(settle(model, (*rules, *rules_of_onnxscript(model)), context))
             if not logs[-1].firings or all(v.shape is not None for node in model.graph for v in node.outputs):
                 break
             infer_shapes(model)  # a shape that has become a constant tells those of all that comes after it

@@ -3,7 +3,7 @@
 Rules are functions on onnx-ir rather than patterns of onnxscript's rewriter, because attention is spelled in too many
 ways for patterns (optional biases, any number of views and casts in between), because a rule has to give its reason
 where it refuses, and because every rewrite passes through one place that proves it. onnxscript's own rules go through
-the same place, see `library`.
+the same place, see `onnxscript_rules`.
 """
 
 from collections.abc import Callable

@@ -5,7 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attn_export.exporter.cleanup.rules import fuse_hard_sigmoid, fuse_hard_swish
-from attn_export.exporter.target import Target
 from tests.cleanup.conftest import Fires, Keeps, assert_same, assert_valid, graph, operators, settled
 
 SIGMOID, SWISH = fuse_hard_sigmoid.RULE, fuse_hard_swish.RULE
@@ -182,32 +181,6 @@ KEEPS = [
     ),
     Keeps("squared", SWISH, hard(f"h = HardSigmoid <{SIXTH}> (x) y = Mul(h, h)", "")),
 ]
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_rule_fires(case: Fires) -> None:
-    case.assert_fires()
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_graph_computes_what_it_did(case: Fires) -> None:
-    case.assert_same()
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_rule_comes_to_rest(case: Fires) -> None:
-    case.assert_rests()
-
-
-@pytest.mark.parametrize("target", Target)
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_cleaning_twice_is_cleaning_once(case: Fires, target: Target) -> None:
-    case.assert_cleaned(target)
-
-
-@pytest.mark.parametrize("case", KEEPS, ids=str)
-def test_the_rule_keeps_away(case: Keeps) -> None:
-    case.assert_keeps()
 
 
 def attributes_of(text: str) -> tuple[float, float]:

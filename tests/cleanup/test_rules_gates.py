@@ -1,12 +1,10 @@
 """The layers of a channel gate: convolutions of what is pooled, views below them, the shared one applied once."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attn_export.exporter.cleanup.rules import apply_second_layer_once, convolve_squeezed, merge_views, sink_views
-from attn_export.exporter.target import Target
 from tests.cleanup.conftest import Fires, Keeps, assert_same, assert_valid, graph, operators, settled
 
 CONVOLVE, SINK, ONCE = convolve_squeezed.RULE, sink_views.RULE, apply_second_layer_once.RULE
@@ -366,32 +364,6 @@ KEEPS = [
     Keeps("unknown-rank", ONCE, shared(BOTH, inputs="float[] a, float[] m", outputs="float[] y")),
     Keeps("one-layer-twice", ONCE, shared("c = Conv(a, w, b) y = Add(c, c)")),
 ]
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_rule_fires(case: Fires) -> None:
-    case.assert_fires()
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_graph_computes_what_it_did(case: Fires) -> None:
-    case.assert_same()
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_rule_comes_to_rest(case: Fires) -> None:
-    case.assert_rests()
-
-
-@pytest.mark.parametrize("target", Target)
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_cleaning_twice_is_cleaning_once(case: Fires, target: Target) -> None:
-    case.assert_cleaned(target)
-
-
-@pytest.mark.parametrize("case", KEEPS, ids=str)
-def test_the_rule_keeps_away(case: Keeps) -> None:
-    case.assert_keeps()
 
 
 def test_weights_keep_their_names_and_types() -> None:

@@ -5,7 +5,6 @@ import pytest
 
 from attn_export.exporter.cleanup.rule import Rule
 from attn_export.exporter.cleanup.rules import repeat_spatial_gate, resize_gate, summarize_channels_last
-from attn_export.exporter.target import Target
 from tests.cleanup.conftest import Fires, Keeps, assert_same, assert_shapes_hold, graph, settled
 
 RESIZE, REPEAT, LAST = resize_gate.RULE, repeat_spatial_gate.RULE, summarize_channels_last.RULE
@@ -119,32 +118,6 @@ KEEPS = [
     Keeps("overridable-axis", LAST, graph(f"{MAP}, int64[1] one", "float[N, A, B, C] y", JOINED, ONE)),
     Keeps("unknown-rank", LAST, graph("float[] x", "float[] y", JOINED, ONE)),
 ]
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_rule_fires(case: Fires) -> None:
-    case.assert_fires()
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_graph_computes_what_it_did(case: Fires) -> None:
-    case.assert_same()
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_rule_comes_to_rest(case: Fires) -> None:
-    case.assert_rests()
-
-
-@pytest.mark.parametrize("target", Target)
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_cleaning_twice_is_cleaning_once(case: Fires, target: Target) -> None:
-    case.assert_cleaned(target)
-
-
-@pytest.mark.parametrize("case", KEEPS, ids=str)
-def test_the_rule_keeps_away(case: Keeps) -> None:
-    case.assert_keeps()
 
 
 def test_the_ones_have_the_type_of_the_gate() -> None:

@@ -1,6 +1,5 @@
 """The mean and the maximum of whole maps: one form of many, and the form that TensorRT likes."""
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -430,32 +429,6 @@ KEEPS = [
         ),
     ),
 ]
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_rule_fires(case: Fires) -> None:
-    case.assert_fires()
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_graph_computes_what_it_did(case: Fires) -> None:
-    case.assert_same()
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_rule_comes_to_rest(case: Fires) -> None:
-    case.assert_rests()
-
-
-@pytest.mark.parametrize("target", Target)
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_cleaning_twice_is_cleaning_once(case: Fires, target: Target) -> None:
-    case.assert_cleaned(target)
-
-
-@pytest.mark.parametrize("case", KEEPS, ids=str)
-def test_the_rule_keeps_away(case: Keeps) -> None:
-    case.assert_keeps()
 
 
 AXES_OF_A_MAP = st.permutations([2, 3]).flatmap(lambda two: st.tuples(*(st.sampled_from([n, n - 4]) for n in two)))

@@ -1,9 +1,6 @@
 """Shapes that are computed from shapes, and gates that are expanded before they are multiplied."""
 
-import pytest
-
 from attn_export.exporter.cleanup.rules import drop_expand, resolve_sizes
-from attn_export.exporter.target import Target
 from tests.cleanup.conftest import Fires, Keeps, assert_same, graph, settled
 
 RESOLVE, EXPAND = resolve_sizes.RULE, drop_expand.RULE
@@ -309,32 +306,6 @@ KEEPS = [
         None,
     ),
 ]
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_rule_fires(case: Fires) -> None:
-    case.assert_fires()
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_graph_computes_what_it_did(case: Fires) -> None:
-    case.assert_same()
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_rule_comes_to_rest(case: Fires) -> None:
-    case.assert_rests()
-
-
-@pytest.mark.parametrize("target", Target)
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_cleaning_twice_is_cleaning_once(case: Fires, target: Target) -> None:
-    case.assert_cleaned(target)
-
-
-@pytest.mark.parametrize("case", KEEPS, ids=str)
-def test_the_rule_keeps_away(case: Keeps) -> None:
-    case.assert_keeps()
 
 
 def test_sizes_are_resolved_in_the_same_run_as_what_needs_them() -> None:

@@ -1,9 +1,6 @@
 """What TensorRT likes: CBAM's layers as sums of products, summaries chosen, both gates multiplied first."""
 
-import pytest
-
 from attn_export.exporter.cleanup.rules import multiply_gates_first, select_summaries, sum_gate_products
-from attn_export.exporter.target import Target
 from tests.cleanup.conftest import Fires, Keeps, graph
 
 SUM, FIRST, SELECT = sum_gate_products.RULE, multiply_gates_first.RULE, select_summaries.RULE
@@ -243,29 +240,3 @@ KEEPS = [
     Keeps("overridable-axis", SELECT, graph(f"{MAP}, int64[1] one", "float[N, A, H, W] y", JOINED, ONE)),
     Keeps("unknown-rank", SELECT, graph("float[] x", "float[] y", JOINED, ONE)),
 ]
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_rule_fires(case: Fires) -> None:
-    case.assert_fires()
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_graph_computes_what_it_did(case: Fires) -> None:
-    case.assert_same()
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_rule_comes_to_rest(case: Fires) -> None:
-    case.assert_rests()
-
-
-@pytest.mark.parametrize("target", Target)
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_cleaning_twice_is_cleaning_once(case: Fires, target: Target) -> None:
-    case.assert_cleaned(target)
-
-
-@pytest.mark.parametrize("case", KEEPS, ids=str)
-def test_the_rule_keeps_away(case: Keeps) -> None:
-    case.assert_keeps()

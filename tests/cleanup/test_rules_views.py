@@ -1,11 +1,9 @@
 """Views of views, transposes of units, and axes that are reduced away and put back."""
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attn_export.exporter.cleanup.rules import keep_reduced_axis, merge_views, view_unit_transpose
-from attn_export.exporter.target import Target
 from tests.cleanup.conftest import Fires, Keeps, assert_same, graph, operators, settled
 
 MERGE, TURN, KEEP = merge_views.RULE, view_unit_transpose.RULE, keep_reduced_axis.RULE
@@ -289,32 +287,6 @@ KEEPS = [
         "",
     ),
 ]
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_rule_fires(case: Fires) -> None:
-    case.assert_fires()
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_graph_computes_what_it_did(case: Fires) -> None:
-    case.assert_same()
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_rule_comes_to_rest(case: Fires) -> None:
-    case.assert_rests()
-
-
-@pytest.mark.parametrize("target", Target)
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_cleaning_twice_is_cleaning_once(case: Fires, target: Target) -> None:
-    case.assert_cleaned(target)
-
-
-@pytest.mark.parametrize("case", KEEPS, ids=str)
-def test_the_rule_keeps_away(case: Keeps) -> None:
-    case.assert_keeps()
 
 
 # Each splits and joins the 24 numbers of an image in another way.

@@ -1,7 +1,6 @@
 """BatchNorm in the convolution's weights, and the expansion in the first layer's."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -280,32 +279,6 @@ KEEPS = [
     ),
     Keeps("unknown-rank", SQUEEZE, expanded(inputs="float[] s", outputs="float[] y")),
 ]
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_rule_fires(case: Fires) -> None:
-    case.assert_fires()
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_graph_computes_what_it_did(case: Fires) -> None:
-    case.assert_same()
-
-
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_the_rule_comes_to_rest(case: Fires) -> None:
-    case.assert_rests()
-
-
-@pytest.mark.parametrize("target", Target)
-@pytest.mark.parametrize("case", FIRES, ids=str)
-def test_cleaning_twice_is_cleaning_once(case: Fires, target: Target) -> None:
-    case.assert_cleaned(target)
-
-
-@pytest.mark.parametrize("case", KEEPS, ids=str)
-def test_the_rule_keeps_away(case: Keeps) -> None:
-    case.assert_keeps()
 
 
 def test_weights_keep_their_names_and_types() -> None:

@@ -42,7 +42,7 @@ RULES: tuple[tuple[str, str, RewriteRule], ...] = (
 )
 
 
-def library_rules(model: ir.Model) -> Iterator[Rule]:
+def rules_of_onnxscript(model: ir.Model) -> Iterator[Rule]:
     """Each as a rule of ours, bound to the model: that is what onnxscript's matcher wants to be called with."""
     for root, name, theirs in RULES:
         yield Rule(name, frozenset({root}), _adapted(theirs, model), recomputes_constants=True)

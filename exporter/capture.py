@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from attn_export.exporter.artifacts import MODULE_KEY, Axis, Graph, LoadedModel, Signature
-from attn_export.exporter.errors import CaptureError, UsageError
+from attn_export.exporter.errors import CaptureError, UsageError, first_line
 from attn_export.exporter.observation import evaluating, observed
 from attn_export.exporter.quiet import quiet
 
@@ -125,7 +125,7 @@ def _translate(program: torch.export.ExportedProgram, names: tuple[str, ...], op
     except Exception as error:
         path = _path_of_fx_node(program, str(error))
         operator = re.search(r"target=torch\.ops\.([\w.]+)", str(error))
-        reason = f"{operator[1]} has no ONNX form" if operator else _first_line(error)
+        reason = f"{operator[1]} has no ONNX form" if operator else first_line(error)
         raise CaptureError(
             f"PyTorch's exporter can't translate {_where(path)}: {reason}",
             module_path=path,
@@ -152,7 +152,7 @@ def _not_traceable(module: nn.Module, example: torch.Tensor, dynamic: Sequence[s
     code = re.search(r'File "([^"]+)", line (\d+), in forward', text)
     at = f" ({code[1]}, line {code[2]})" if code else ""
     return CaptureError(
-        f"PyTorch's exporter can't trace {_where(path)}{at}: {_first_line(error)}",
+        f"PyTorch's exporter can't trace {_where(path)}{at}: {first_line(error)}",
         module_path=path,
         hint="Control flow that depends on values, and calls out of PyTorch, can't become a graph. --debug shows the "
         "exporter's report.",
@@ -185,10 +185,6 @@ def full_size_pools(module: nn.Module, example: torch.Tensor) -> list[str]:
     with observed(module, look):
         module(example)
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _where(path: str | None) -> str:

@@ -140,3 +140,8 @@ class DisagreementError(AttnExportError):
     def __init__(self, message: str, *, first_seen: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.first_seen = first_seen
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, in one line; its class where it says nothing."""
+    return next((line.strip()[:300] for line in str(error).splitlines() if line.strip()), type(error).__name__)

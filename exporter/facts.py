@@ -6,6 +6,10 @@ import numpy as np
 import onnx_ir as ir
 
 DEFAULT_DOMAINS = ("", "ai.onnx")
+# What turns a gate's logits into factors between 0 and 1.
+SQUASHERS = ("Sigmoid", "HardSigmoid")
+# Types of sizes, indices and conditions.
+WHOLE = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
 Dim = int | str | None
 
 
@@ -51,6 +55,11 @@ def is_pooled(value: ir.Value | None) -> bool:
     """Whether the value is (N, C, 1, 1) with a known C."""
     shape = dims(value)
     return shape is not None and len(shape) == 4 and shape[2:] == (1, 1) and isinstance(shape[1], int)
+
+
+def name_of(value: ir.Value | None, default: str = "weight") -> str:
+    """The value's name, for what is made of it."""
+    return (value.name if value is not None else None) or default
 
 
 def attribute(node: ir.Node, name: str, default: Any) -> Any:

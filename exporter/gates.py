@@ -7,8 +7,7 @@ weight may go unseen at the output. Before its sigmoid the same fault stands out
 import onnx_ir as ir
 
 from attn_export.exporter.artifacts import MODULE_KEY, Gate
-
-SQUASHERS = ("Sigmoid", "HardSigmoid")
+from attn_export.exporter.facts import DEFAULT_DOMAINS, SQUASHERS
 
 
 def gates_of(model: ir.Model) -> tuple[Gate, ...]:
@@ -19,7 +18,7 @@ def gates_of(model: ir.Model) -> tuple[Gate, ...]:
     found = []
     for node in model.graph:
         squashed = node.inputs[0] if node.inputs else None
-        if node.op_type not in SQUASHERS or node.domain not in ("", "ai.onnx") or squashed is None:
+        if node.op_type not in SQUASHERS or node.domain not in DEFAULT_DOMAINS or squashed is None:
             continue
         if any(user.op_type == "Mul" and squashed in user.inputs for user in node.outputs[0].consumers()):
             continue

@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from attn_export.exporter.errors import UnreadableGraphError
+from attn_export.exporter.errors import UnreadableGraphError, first_line
 from attn_export.exporter.quiet import quiet
 
 # Smaller ones are shapes and scalars, which are looked at anyway.
@@ -48,7 +48,7 @@ def read(path: Path) -> ir.Model:
     except UnreadableGraphError:
         raise
     except Exception as error:
-        message = "its nodes form a cycle" if "cycle" in str(error).lower() else _first_line(error)
+        message = "its nodes form a cycle" if "cycle" in str(error).lower() else first_line(error)
         raise UnreadableGraphError(f"{path} is not a valid ONNX graph: {message}") from error
     _settle_external_data(model, path)
     check(model, path)
@@ -305,7 +305,3 @@ def skeleton(model: ir.Model, folder: Path) -> bytes:
                 entry.value = Path(entry.value).relative_to(folder.resolve()).as_posix()
     serialized: bytes = proto.SerializeToString()
     return serialized
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

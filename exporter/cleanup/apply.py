@@ -9,6 +9,7 @@ from attn_export.exporter.cleanup.proof import Prover, Unprovable, allowed
 from attn_export.exporter.cleanup.replace import Names, carry_out
 from attn_export.exporter.cleanup.rule import Context, Refusal, Rewrite, Rule
 from attn_export.exporter.errors import CleanupError
+from attn_export.exporter.facts import DEFAULT_DOMAINS
 
 MOST_ROUNDS = 100
 
@@ -90,7 +91,7 @@ class _Bench:
         """Look at every node once; how often the rule fired."""
         fired = 0
         for node in list(self.graph):
-            if node.graph is None or node.op_type not in rule.roots or node.domain not in ("", "ai.onnx"):
+            if node.graph is None or node.op_type not in rule.roots or node.domain not in DEFAULT_DOMAINS:
                 continue
             proposal = rule.at(node, self.context)
             if isinstance(proposal, Rewrite):

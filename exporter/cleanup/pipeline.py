@@ -57,15 +57,24 @@ def infer_shapes(model: ir.Model) -> None:
     common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
 
 
-def resolve_all_sizes(model: ir.Model, context: Context) -> list[Log]:
-    """Where shape inference can't see through computed shapes: make them constants, and infer again."""
+def settle_and_infer(model: ir.Model, rules: Sequence[Rule], context: Context) -> list[Log]:
+    """Apply rules; a shape that became a constant tells those of all that comes after it, so infer, and apply again."""
     logs: list[Log] = []
-    while len(logs) < MOST_INFERENCES and any(v.shape is None for node in model.graph for v in node.outputs):
-        logs.append(settle(model, (resolve_sizes.RULE,), context))
-        if not logs[-1].firings:
+    for _ in range(MOST_INFERENCES):
+        logs.append(settle(model, rules, context))
+        if not logs[-1].firings or _all_ranked(model):
             break
         infer_shapes(model)
     return logs
+
+
+def resolve_all_sizes(model: ir.Model, context: Context) -> list[Log]:
+    """Make computed shapes constants where shape inference can't see through them: the inventory needs ranks."""
+    return [] if _all_ranked(model) else settle_and_infer(model, (resolve_sizes.RULE,), context)
+
+
+def _all_ranked(model: ir.Model) -> bool:
+    return all(output.shape is not None for node in model.graph for output in node.outputs)
 
 
 def infer_what_is_open(model: ir.Model) -> None:
@@ -231,11 +240,7 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
         context = Context(opset, target)
         logs.extend(resolve_all_sizes(model, context))
         inventories.append(find_blocks(model))
-        for _ in range(MOST_INFERENCES):
-            logs.append(settle(model, (*rules, *rules_of_onnxscript(model)), context))
-            if not logs[-1].firings or all(v.shape is not None for node in model.graph for v in node.outputs):
-                break
-            infer_shapes(model)  # a shape that has become a constant tells those of all that comes after it
+        logs.extend(settle_and_infer(model, (*rules, *rules_of_onnxscript(model)), context))
         infer_what_is_open(model)  # the rules to come compare sizes by name
         inventories.append(find_blocks(model))
         logs.append(settle(model, SHAPING[target], context))

@@ -16,7 +16,8 @@ import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Rewrite
 from attn_export.exporter.cleanup.whole_maps import whole_map_operators
-from attn_export.exporter.facts import constant, dims, is_op
+from attn_export.exporter.errors import first_line
+from attn_export.exporter.facts import DEFAULT_DOMAINS, constant, dims, is_op
 
 Array = np.ndarray[Any, Any]
 
@@ -207,7 +208,7 @@ class Part:
                 onnx.ModelProto(ir_version=10, graph=graph, opset_import=opsets), new_ops=whole_map_operators()
             ).run
         except Exception as error:
-            raise Unprovable(f"ONNX's reference evaluator doesn't take it: {_first_line(error)}") from error
+            raise Unprovable(f"ONNX's reference evaluator doesn't take it: {first_line(error)}") from error
 
     @cached_property
     def doubled(self) -> dict[str, Array]:
@@ -228,7 +229,7 @@ class Part:
         except Unprovable:
             raise
         except Exception as error:
-            raise Unprovable(f"it can't be run outside of the graph: {_first_line(error)}") from error
+            raise Unprovable(f"it can't be run outside of the graph: {first_line(error)}") from error
         return np.asarray(result, dtype=np.float64)
 
 
@@ -241,7 +242,7 @@ class _Names(dict[ir.Value, str]):
 
 
 def _proto(node: ir.Node, names: _Names) -> onnx.NodeProto:
-    if node.domain not in ("", "ai.onnx"):
+    if node.domain not in DEFAULT_DOMAINS:
         raise Unprovable(f"{node.op_type} of the domain {node.domain} can't be run here")
     proto = onnx.NodeProto(
         op_type=node.op_type,
@@ -292,7 +293,3 @@ def _feeds(inputs: Sequence[ir.Value], trial: int, *, small: bool) -> dict[ir.Va
 def _noise(trial: int) -> Array:
     """Random numbers between -SPREAD and SPREAD; their count is prime, so that no two channels of a map are alike."""
     return np.random.default_rng(trial).uniform(-SPREAD, SPREAD, 262147)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

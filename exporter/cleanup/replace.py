@@ -70,14 +70,17 @@ def carry_out(graph: ir.Graph, rewrite: Rewrite, names: Names) -> None:
 
 def _registered(graph: ir.Graph, constant: ir.Value, names: Names) -> ir.Value:
     """The constant as an initializer of the graph: an equal one that was made before, or a new one."""
-    wanted, array = constant.name or "constant", constant.const_value.numpy()  # type: ignore[union-attr]
+    tensor = constant.const_value
+    if tensor is None:
+        raise ValueError("a constant has a content")
+    wanted, array = constant.name or "constant", tensor.numpy()
     for known in names.made.setdefault(wanted, []):
         if known.graph is graph and known.const_value is not None:
             same = known.const_value.numpy()
             if same.dtype == array.dtype and np.array_equal(same, array):
                 return known
     constant.name = Names.take(wanted, names.values)
-    constant.const_value.name = constant.name  # type: ignore[union-attr]
+    tensor.name = constant.name
     graph.register_initializer(constant)
     names.made[wanted].append(constant)
     return constant

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.facts import attribute, axes_of, constant, dims, is_op
+from attn_export.exporter.facts import WHOLE, attribute, axes_of, constant, dims, is_op, scalar
 
 LONGEST_CHAIN = 64
-WHOLE = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
 
 
 @dataclass(frozen=True)
@@ -94,12 +93,11 @@ def _gather(node: ir.Node, depth: int) -> Sizes | None:
 
 def _slice(node: ir.Node, depth: int) -> Sizes | None:
     source = sizes_in(node.inputs[0], depth)
-    bounds = [constant(value) for value in node.inputs[1:]]
-    if source is None or len(bounds) < 2 or any(b is None or b.size != 1 for b in bounds):
+    bounds = [scalar(value) for value in node.inputs[1:]]  # start, end, axes, steps
+    start, end, step = bounds[0], bounds[1], bounds[3] if len(bounds) > 3 else 1
+    if source is None or start is None or end is None or step is None:
         return None
-    start, end = int(bounds[0].item()), int(bounds[1].item())  # type: ignore[union-attr]
-    step = int(bounds[3].item()) if len(bounds) > 3 and bounds[3] is not None else 1
-    return source[slice(start, end, step)]
+    return source[slice(int(start), int(end), int(step))]
 
 
 def _arithmetic(node: ir.Node, depth: int) -> Sizes | None:

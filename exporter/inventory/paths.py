@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 from attn_export.exporter.artifacts import MODULE_KEY
+from attn_export.exporter.facts import WHOLE
 
-WHOLE = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
 TORCH_SCOPES = "pkg.torch.onnx.name_scopes"
 
 

@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from attn_export.exporter.facts import Dim, attribute, axes_of, constant, dims, is_op, made_by, scalar
+from attn_export.exporter.facts import SQUASHERS, Dim, attribute, axes_of, constant, dims, is_op, made_by, scalar
 from attn_export.exporter.inventory.blocks import UNKNOWN, AttentionBlock
 from attn_export.exporter.inventory.paths import common_path
 
 # What may stand between the sigmoid and the multiplication.
 CARRIERS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Transpose", "Cast", "Identity", "Resize", "Tile")
-SQUASHERS = ("Sigmoid", "HardSigmoid")
 LARGEST_BLOCK = 128
 
 

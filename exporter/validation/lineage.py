@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from attn_export.exporter.errors import first_line
 from attn_export.exporter.facts import dims
 from attn_export.exporter.onnx_reader import skeleton
 
@@ -89,7 +90,7 @@ def ask(model: ir.Model, folder: Path, threads: int) -> Answers | str:
     try:
         session = _session(model, folder, threads)
     except Exception as error:  # noqa: BLE001 - ONNX Runtime raises RuntimeError and a dozen classes of its own
-        return f"ONNX Runtime doesn't take the file: {_first_line(error)}"
+        return f"ONNX Runtime doesn't take the file: {first_line(error)}"
     reason = ""
     for side in SIDES:
         feeds = _feeds(model, side)
@@ -98,7 +99,7 @@ def ask(model: ir.Model, folder: Path, threads: int) -> Answers | str:
         try:
             outputs = _run(session, feeds)
         except Exception as error:  # noqa: BLE001
-            reason = f"ONNX Runtime can't run the file on random inputs: {_first_line(error)}"
+            reason = f"ONNX Runtime can't run the file on random inputs: {first_line(error)}"
             continue
         return Answers(feeds, outputs)
     return reason
@@ -126,7 +127,7 @@ def compare(
     try:
         outputs = _run(_session(child, folder, threads), parent.feeds)
     except Exception as failure:  # noqa: BLE001
-        return Lineage("all", float("inf"), 0.0, f"the cleaned graph doesn't run: {_first_line(failure)}")
+        return Lineage("all", float("inf"), 0.0, f"the cleaned graph doesn't run: {first_line(failure)}")
     worst, moved = Lineage(), None
     for name, expected in parent.outputs.items():
         error = difference(outputs[name], expected) if name in outputs else float("inf")
@@ -205,7 +206,3 @@ def _moved(array: Array) -> Array:
         return array
     signs = np.random.default_rng(1).integers(0, 2, array.shape) * 2 - 1
     return np.asarray(array * (1 + signs * np.finfo(array.dtype).eps), dtype=array.dtype)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -19,7 +19,7 @@ import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
-from attn_export.exporter.facts import constant, dims, is_pooled, is_read_once, made_by
+from attn_export.exporter.facts import constant, dims, is_pooled, is_read_once, made_by, name_of
 
 
 def at(node: ir.Node, context: Context) -> Proposal:
@@ -43,7 +43,7 @@ def at(node: ir.Node, context: Context) -> Proposal:
     drawing, old = Drawing(), node.outputs[0]
     inputs: list[ir.Value | None] = [drawing.add("Add", a, m, shape=a.shape, like=a), first.inputs[1]]
     if bias is not None:
-        inputs.append(drawing.constant(bias * bias.dtype.type(2), f"{_bias(first).name}"))  # type: ignore[union-attr]
+        inputs.append(drawing.constant(bias * bias.dtype.type(2), name_of(_bias(first), "bias")))
     attributes = {name: value.value for name, value in first.attributes.items()}
     return drawing.rewrite((a, m), old, drawing.add("Conv", *inputs, shape=old.shape, like=old, **attributes))
 

@@ -18,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
-from attn_export.exporter.facts import dims, is_op, is_pooled, made_by, other_input
+from attn_export.exporter.facts import SQUASHERS, dims, is_op, is_pooled, made_by, other_input
 
 
 def at(node: ir.Node, context: Context) -> Proposal:
@@ -59,5 +59,4 @@ def at(node: ir.Node, context: Context) -> Proposal:
 # What ONNX Runtime computes in its blocked layout, alone or as a convolution's activation.
 BLOCKED = ("Conv", "Relu", "Clip", "Add", "MaxPool", "AveragePool", "Concat")
 FIRST_OPSET = 13
-SQUASHERS = ("Sigmoid", "HardSigmoid")
 RULE = Rule("bring the gate to its map's size", frozenset({"Mul"}), at)

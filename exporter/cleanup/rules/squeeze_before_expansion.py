@@ -21,7 +21,7 @@ import onnx_ir as ir
 
 from attn_export.exporter.cleanup.pools import drawn, pooled_kind
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
-from attn_export.exporter.facts import attribute, constant, dims, made_by, only_user
+from attn_export.exporter.facts import attribute, constant, dims, made_by, name_of, only_user
 from attn_export.exporter.target import Target
 
 Array = np.ndarray[Any, Any]
@@ -49,7 +49,7 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if b1 is None or b3 is None:
         return Refusal("a bias isn't constant")
     drawing, old = Drawing(), node.outputs[0]
-    name = node.inputs[1].name or "weight"  # type: ignore[union-attr]
+    name = name_of(node.inputs[1])
     mean = drawn(drawing, "Mean", source, context)
     weight = drawing.constant((squeeze @ expand).astype(w1.dtype)[:, :, None, None], name)
     inputs = [mean, weight]

@@ -25,7 +25,7 @@ from attn_export.exporter.cleanup.pools import GLOBAL, REDUCED, pooled_kind
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
 from attn_export.exporter.cleanup.rules.pool_channels_last import channels_last
 from attn_export.exporter.cleanup.views import reshaped
-from attn_export.exporter.facts import constant, dims, is_read_once, made_by
+from attn_export.exporter.facts import constant, dims, is_read_once, made_by, name_of
 
 FIRST_OPSET = 13
 Array = np.ndarray[Any, Any]
@@ -49,7 +49,7 @@ def at(node: ir.Node, context: Context) -> Proposal:
         return Refusal("the two branches don't share their map and weights")
     if context.opset < FIRST_OPSET:
         return Refusal(f"opset {context.opset} is too old for it")
-    if not is_read_once(node.inputs[0]):  # type: ignore[arg-type]
+    if not is_read_once(added.outputs[0]):
         return Refusal("the hidden layer is read elsewhere too")
     w1, w2 = constant(first.inputs[1]), constant(node.inputs[1])
     if w1 is None or w2 is None or any(w.ndim != 4 or w.shape[2:] != (1, 1) for w in (w1, w2)):
@@ -83,7 +83,7 @@ def _draw(node: ir.Node, source: ir.Value, first: ir.Node, context: Context) -> 
     maximum = channels_last(drawing, source, "Max", context)
     yes_no = drawing.constant(np.array([True, False]).reshape(1, 2, 1, 1), "first_of_two")
     both = drawing.add("Where", yes_no, mean, maximum, shape=(batch, 2, 1, channels), like=source)
-    name1, name2 = first.inputs[1].name or "weight", node.inputs[1].name or "weight"  # type: ignore[union-attr]
+    name1, name2 = name_of(first.inputs[1]), name_of(node.inputs[1])
     products = drawing.add(
         "Mul",
         both,

@@ -36,9 +36,9 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if not all(value is not None and is_read_once(value) for value in node.inputs):
         return Refusal("a summary is read elsewhere too")
     batch, channels, height, width = shape
-    if not all(isinstance(size, int) for size in (channels, height, width)):
+    if not isinstance(channels, int) or not isinstance(height, int) or not isinstance(width, int):
         return Refusal("height and width aren't fixed")
-    places = int(height) * int(width)  # type: ignore[arg-type]
+    places = height * width
     drawing, old = Drawing(), node.outputs[0]
     turned = drawing.add("Transpose", source, shape=(batch, height, width, channels), like=source, perm=[0, 2, 3, 1])
     listed = drawing.constant(np.array([0, places, channels], dtype=np.int64), f"shape_0x{places}x{channels}")

@@ -5,6 +5,9 @@
     ├── InputError                    3   an input can't be read, doesn't fit or isn't trusted
     │   ├── UnreadableCheckpointError     missing, empty, damaged, or no checkpoint at all
     │   ├── UnreadableGraphError          the same of an ONNX file
+    │   ├── UnreadableEngineError         an engine is missing, damaged, or was built for another version or GPU
+    │   ├── UntrustedEngineError          nothing says where an engine came from, or it was changed since
+    │   ├── UnreadableKitError            a build kit is missing, incomplete or damaged
     │   ├── UntrustedCheckpointError      reading it would mean running code from it
     │   ├── UnknownArchitectureError      the file doesn't say what network it belongs to
     │   ├── StateDictMismatchError        it belongs to another network
@@ -12,8 +15,10 @@
     ├── CaptureError                  4   PyTorch's exporter can't turn the module into a graph
     ├── CleanupError                  4   a rewrite of the graph went wrong
     ├── RuntimeUnavailableError       5   a runtime that was asked for isn't there or can't run the artifact
+    ├── EngineError                   5   TensorRT can't build an engine of this graph
     ├── OutputError                   6   a result can't be written
-    └── DisagreementError             1   an artifact doesn't compute what PyTorch computes
+    ├── DisagreementError             1   an artifact doesn't compute what PyTorch computes
+    └── MixedPrecisionError           1   kernels of an engine run in another type than the graph says
 
 Anything else that leaves the library is a defect of ours, and the command line exits with 70.
 """
@@ -50,6 +55,18 @@ class UnreadableCheckpointError(InputError):
 
 class UnreadableGraphError(InputError):
     """The file is missing, empty, damaged, no ONNX file, or no valid one."""
+
+
+class UnreadableEngineError(InputError):
+    """The engine is missing, damaged, or was built for another TensorRT, GPU or system."""
+
+
+class UntrustedEngineError(InputError):
+    """Loading an engine runs code from it, and nothing says where this one came from."""
+
+
+class UnreadableKitError(InputError):
+    """A build kit is missing, incomplete or damaged."""
 
 
 class UntrustedCheckpointError(InputError):
@@ -126,6 +143,16 @@ class RuntimeUnavailableError(AttnExportError):
         self.runtime = runtime
 
 
+class EngineError(AttnExportError):
+    """TensorRT can't build an engine of this graph; ``problems`` lists everything it objects to."""
+
+    exit_code = 5
+
+    def __init__(self, message: str, *, problems: Sequence[str] = (), hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.problems = tuple(problems)
+
+
 class OutputError(AttnExportError):
     """A result can't be written: folder, disk or memory."""
 
@@ -140,6 +167,16 @@ class DisagreementError(AttnExportError):
     def __init__(self, message: str, *, first_seen: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.first_seen = first_seen
+
+
+class MixedPrecisionError(AttnExportError):
+    """Kernels of an engine run in another type than the graph says; ``kernels`` names them."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, kernels: Sequence[str], hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.kernels = tuple(kernels)
 
 
 def first_line(error: BaseException) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from attn_export.exporter.errors import OutputError
 
+HASHED_BYTES = 2**20
+
 
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
@@ -80,5 +82,8 @@ def unwritable(path: Path, error: OSError) -> OutputError:
 
 def sha256_of(path: Path) -> str:
     """Hexadecimal digest of a file's bytes."""
+    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while block := stream.read(HASHED_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

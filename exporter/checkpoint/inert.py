@@ -11,7 +11,9 @@ import pickletools
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any
+
+from typing_extensions import Self
 
 # A checkpoint has no honest reason to call into these. Nothing would run either way; a file that tries is refused,
 # because somebody meant it to run elsewhere.

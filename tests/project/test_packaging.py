@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+tomllib: Any = pytest.importorskip("tomllib")  # from Python 3.11 on
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("exporter", "models")
 

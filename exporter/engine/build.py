@@ -1,0 +1,289 @@
+"""A graph to an engine's bytes, with whichever TensorRT is given.
+
+Networks are strongly typed: what runs in which type is decided by the graph alone. Everything a build needs is held by
+one object until the build is over, because TensorRT's parser doesn't keep its network alive, nor the network its
+builder.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attn_export.exporter.engine.backend import Backend
+from attn_export.exporter.engine.log import Log
+from attn_export.exporter.engine.profile import Profile, add_profile
+from attn_export.exporter.engine.targets import PORTABLE
+from attn_export.exporter.errors import EngineError, RuntimeUnavailableError, UsageError
+from attn_export.exporter.memory import PeakMemory
+from attn_export.exporter.progress import Advance
+
+MIB = 2**20
+# How often a waiting main thread looks for Ctrl-C.
+LOOK_SECONDS = 0.05
+SHOWN_PROBLEMS = 20
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What is passed through to TensorRT where it has it, and refused where it hasn't.
+
+    Attributes:
+        tf32: let float32 products be rounded to 10 bits of mantissa on tensor cores; otherwise float32 means float32.
+        workspace_mib: most memory that a kernel may use besides its inputs and outputs.
+        timing_cache: a file with the timings of earlier builds, read and written.
+        version_compatible: the engine runs with later versions of TensorRT.
+        hardware_compatible: the engine runs on GPUs of other architectures, from sm80 on.
+    """
+
+    tf32: bool = False
+    workspace_mib: int | None = None
+    timing_cache: Path | None = None
+    version_compatible: bool = False
+    hardware_compatible: bool = False
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build gave.
+
+    Attributes:
+        plan: the engine's bytes.
+        log: everything that TensorRT said.
+        seconds: of parsing and building.
+        peak_bytes: most memory that this process had meanwhile, None where the system doesn't tell.
+    """
+
+    plan: memoryview
+    log: Log
+    seconds: float
+    peak_bytes: int | None
+
+
+def check_options(options: BuildOptions, backend: Backend) -> None:
+    """Refuse what the backend hasn't.
+
+    Raises:
+        UsageError: naming the option and why.
+    """
+    if not backend.is_rtx:
+        return
+    reasons = {
+        "--timing-cache": (options.timing_cache, "it times nothing while it builds"),
+        "--version-compatible": (
+            options.version_compatible,
+            "an engine has to be built again for every version of TensorRT-RTX",
+        ),
+        "--hardware-compatible": (options.hardware_compatible, "name all architectures with --gpu instead"),
+    }
+    for option, (asked, reason) in reasons.items():
+        if asked:
+            raise UsageError(f"{backend} has no {option}: {reason}", hint="Leave it out, or use --backend tensorrt.")
+
+
+def build(
+    backend: Backend,
+    path: Path,
+    profile: Profile,
+    architectures: tuple[str, ...],
+    options: BuildOptions,
+    *,
+    modules: Mapping[str, str] | None = None,
+    advance: Advance = lambda _: None,
+) -> Built:
+    """Build one engine. Ctrl-C stops it at TensorRT's next step.
+
+    Args:
+        backend: that builds.
+        path: an ONNX file; weights outside of it are read from beside it.
+        profile: for every input.
+        architectures: as `targets.resolve` gave them.
+        options: as `check_options` passed them.
+        modules: node -> module path, for messages.
+        advance: hears the finished share, 0..1.
+
+    Raises:
+        EngineError: TensorRT can't parse or build the graph; all its objections are in the error.
+        UsageError: it doesn't accept the profile.
+    """
+    started = time.perf_counter()
+    with PeakMemory() as memory:
+        build = _Build(backend, options)
+        build.parse(path, modules or {})
+        add_profile(build.builder, build.config, profile)
+        build.aim(architectures)
+        plan = build.run(advance)
+        if options.timing_cache is not None:
+            build.keep_timings(options.timing_cache)
+    return Built(memoryview(plan), build.log, time.perf_counter() - started, memory.bytes)
+
+
+class _Build:
+    """Logger, builder, network, parser and config of one build, which all have to live until it is over."""
+
+    def __init__(self, backend: Backend, options: BuildOptions) -> None:
+        trt = backend.trt
+        self.trt = trt
+        self.name = str(backend)
+        self.log = Log()
+        self.logger = self.log.logger(trt)
+        try:
+            self.builder = trt.Builder(self.logger)
+        except TypeError as error:  # what the bindings make of a builder that can't be had
+            raise RuntimeUnavailableError(
+                f"{backend} can't build here: {(self.log.errors or ['it gives no reason'])[0]}",
+                runtime=backend.name,
+                hint="It needs a GPU and a driver that is new enough; --backend tensorrt-rtx builds without.",
+            ) from error
+        # The flag's value differs between versions. TensorRT 11 and RTX know no other networks.
+        self.network = self.builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+        self.parser = trt.OnnxParser(self.network, self.logger)
+        self.config = self.builder.create_builder_config()
+        self.config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+        # One stream: parallel branches of a gate are too small to be worth waiting for each other.
+        self.config.max_aux_streams = 0
+        flags = {
+            trt.BuilderFlag.TF32: options.tf32,
+            trt.BuilderFlag.VERSION_COMPATIBLE: options.version_compatible,
+        }
+        for flag, wanted in flags.items():
+            (self.config.set_flag if wanted else self.config.clear_flag)(flag)
+        if options.workspace_mib is not None:
+            self.config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MIB)
+        if options.hardware_compatible:
+            self.config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+        if options.timing_cache is not None:
+            known = options.timing_cache.read_bytes() if options.timing_cache.exists() else b""
+            self.config.set_timing_cache(self.config.create_timing_cache(known), False)
+
+    def parse(self, path: Path, modules: Mapping[str, str]) -> None:
+        """Read the graph.
+
+        Raises:
+            EngineError: with all of the parser's objections.
+        """
+        if self.parser.parse_from_file(str(path)):
+            return
+        problems = [self._problem(self.parser.get_error(i), modules) for i in range(self.parser.num_errors)]
+        problems = list(dict.fromkeys(problems)) or self.log.errors
+        shown = [*problems[:SHOWN_PROBLEMS], *(["…"] if len(problems) > SHOWN_PROBLEMS else [])]
+        raise EngineError(
+            f"{self.name} can't take {path.name}:" + "".join(f"\n  {problem}" for problem in shown),
+            problems=problems,
+            hint="Replace these operators in the network by some that TensorRT has, or run the ONNX file in ONNX "
+            "Runtime. The list: https://github.com/onnx/onnx-tensorrt/blob/main/docs/operators.md",
+        )
+
+    def _problem(self, error: Any, modules: Mapping[str, str]) -> str:
+        """One objection: the operator, the node, its module, and what the parser says of it."""
+        code = str(error.code()).rpartition(".")[2].rpartition("_NODE")[0].replace("_", " ").lower()
+        said = error.desc().strip().partition("\n")[0]
+        if not error.node_operator():
+            return said
+        module = modules.get(error.node_name(), "")
+        place = f"node {error.node_name()!r}" + (f" of {module}" if module else "")
+        # Of an operator that it has never heard of, the parser says just "false".
+        said = "" if said == "false" else said
+        return f"{error.node_operator()} ({place}): " + (said or f"{code or 'unsupported'} operator")
+
+    def aim(self, architectures: tuple[str, ...]) -> None:
+        """Name the GPUs, where the backend builds for GPUs by name."""
+        named = [a for a in architectures if a != PORTABLE] if hasattr(self.config, "num_compute_capabilities") else []
+        if named:
+            self.config.num_compute_capabilities = len(named)
+            for index, architecture in enumerate(named):
+                self.config.set_compute_capability(getattr(self.trt.ComputeCapability, architecture.upper()), index)
+
+    def run(self, advance: Advance) -> Any:
+        """Build, in a thread of its own, so that this one hears Ctrl-C.
+
+        Raises:
+            EngineError: with TensorRT's own words.
+        """
+        cancelled = threading.Event()
+        self.config.progress_monitor = _monitor(self.trt, advance, cancelled)
+        made: list[Any] = []
+        worker = threading.Thread(
+            target=lambda: made.append(self.builder.build_serialized_network(self.network, self.config)), daemon=True
+        )
+        worker.start()
+        try:
+            while worker.is_alive():
+                worker.join(LOOK_SECONDS)
+        except KeyboardInterrupt:
+            cancelled.set()
+            worker.join()
+            raise
+        if not made or made[0] is None:
+            problems = self.log.errors
+            raise EngineError(
+                f"{self.name} can't build an engine: {problems[0] if problems else 'it gives no reason'}",
+                problems=problems,
+                hint=_advice(problems),
+            )
+        return made[0]
+
+    def keep_timings(self, path: Path) -> None:
+        """Write the timing cache."""
+        from attn_export.exporter.files import written_atomically
+
+        with written_atomically(path) as temporary:
+            temporary.write_bytes(memoryview(self.config.get_timing_cache().serialize()))
+
+
+ADVICE = {
+    "FP32 GEMM is not supported": "Turing (sm75) has no float32 matrix products in TensorRT-RTX: use --precision fp16, "
+    "or leave sm75 out.",
+    "HW-specific datatypes": "One of the GPUs hasn't got a type that the graph uses (fp8 from sm89 on, bf16 from sm80 "
+    "on): leave it out, or use another precision.",
+    "optimization profile": "Give the open axes sizes: --batch 1,8,32 and --size 224x224.",
+    "out of memory": "Take a smaller --batch or --workspace.",
+    "OutOfMemory": "Take a smaller --batch or --workspace.",
+}
+
+
+def _advice(problems: list[str]) -> str:
+    told = " ".join(problems)
+    return next(
+        (advice for sign, advice in ADVICE.items() if sign in told), "--debug shows everything that TensorRT said."
+    )
+
+
+def _monitor(trt: Any, advance: Advance, cancelled: threading.Event) -> Any:
+    """A progress monitor that tells the share of the outermost phase with what is open inside of it."""
+    phases: dict[str, tuple[str | None, int, int]] = {}
+    last = 0.0
+
+    def share(name: str) -> float:
+        _, total, done = phases[name]
+        inside = max((share(n) for n, (parent, _, _) in phases.items() if parent == name), default=0.0)
+        return min(1.0, (done + inside) / max(total, 1))
+
+    def start(monitor: Any) -> None:
+        trt.IProgressMonitor.__init__(monitor)
+
+    def phase_start(_: Any, name: str, parent: str | None, steps: int) -> None:
+        phases[name] = (parent, steps, 0)
+
+    def step_complete(_: Any, name: str, step: int) -> bool:
+        nonlocal last
+        if name in phases:
+            parent, total, _done = phases[name]
+            phases[name] = (parent, total, step + 1)
+        roots = [n for n, (parent, _, _) in phases.items() if parent is None]
+        last = max(last, share(roots[0]) if roots else 0.0)
+        advance(last)
+        return not cancelled.is_set()
+
+    def phase_finish(_: Any, name: str) -> None:
+        phases.pop(name, None)
+
+    methods: dict[str, Callable[..., Any]] = {
+        "__init__": start,
+        "phase_start": phase_start,
+        "step_complete": step_complete,
+        "phase_finish": phase_finish,
+    }
+    return type("Monitor", (trt.IProgressMonitor,), methods)()

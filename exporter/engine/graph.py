@@ -1,0 +1,89 @@
+"""What an engine's graph says, which the engine itself doesn't: modules, types, attention blocks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from attn_export.exporter.cleanup.pipeline import infer_shapes, prepare
+from attn_export.exporter.engine.profile import Dim
+from attn_export.exporter.facts import dims, is_op
+from attn_export.exporter.inventory import AttentionBlock, find_blocks
+from attn_export.exporter.inventory.blocks import METADATA_KEY, from_json
+from attn_export.exporter.inventory.paths import module_path
+from attn_export.exporter.onnx_reader import read
+from attn_export.exporter.quiet import quiet
+
+
+@dataclass(frozen=True)
+class GraphFacts:
+    """Of one ONNX file.
+
+    Attributes:
+        path: the file.
+        inputs, outputs: name -> dimensions.
+        types: node -> the types of all that it reads and writes, those behind a Cast beside it included.
+        modules: node -> the path of the module that it came from, where that is known.
+        weights: node -> bytes of the constants that it reads.
+        blocks: the attention blocks.
+    """
+
+    path: Path
+    inputs: Mapping[str, tuple[Dim, ...]]
+    outputs: Mapping[str, tuple[Dim, ...]]
+    types: Mapping[str, frozenset[str]]
+    modules: Mapping[str, str]
+    weights: Mapping[str, int]
+    blocks: tuple[AttentionBlock, ...]
+
+    @property
+    def all_types(self) -> frozenset[str]:
+        """That any node reads or writes."""
+        return frozenset().union(*self.types.values())
+
+
+def read_graph(path: Path) -> GraphFacts:
+    """Read a file, whoever wrote it.
+
+    Raises:
+        UnreadableGraphError: it isn't there, is damaged, or isn't valid ONNX.
+    """
+    model = read(path)
+    with quiet():
+        infer_shapes(model)
+    nodes = [node for node in model.graph if node.name]
+    facts: dict[str, Any] = {
+        "path": path,
+        "inputs": {str(v.name): dims(v) or () for v in model.graph.inputs if v.const_value is None},
+        "outputs": {str(v.name): dims(v) or () for v in model.graph.outputs},
+        "types": {str(node.name): _types(node) for node in nodes},
+        "modules": {str(node.name): module for node in nodes if (module := module_path(node))},
+        "weights": {str(node.name): _weights(node) for node in nodes},
+    }
+    return GraphFacts(**facts, blocks=_blocks(model))
+
+
+def _blocks(model: ir.Model) -> tuple[AttentionBlock, ...]:
+    """The inventory that the file carries, or what is found in a file that was never cleaned. Changes the model."""
+    known = from_json(model.metadata_props.get(METADATA_KEY, ""))
+    names = {node.name for node in model.graph}
+    if known and all(set(block.nodes) <= names for block in known):
+        return known
+    prepare(model)
+    return find_blocks(model)
+
+
+def _types(node: ir.Node) -> frozenset[str]:
+    near = [*node.inputs, *node.outputs]
+    for value in list(near):
+        cast = value.producer() if value is not None else None
+        near += cast.inputs if is_op(cast, "Cast") and cast is not None else ()
+        near += [user.outputs[0] for user, _ in value.uses() if is_op(user, "Cast")] if value is not None else []
+    return frozenset(value.dtype.name for value in near if value is not None and value.dtype is not None)
+
+
+def _weights(node: ir.Node) -> int:
+    tensors = [value.const_value for value in node.inputs if value is not None and value.const_value is not None]
+    return sum(tensor.nbytes for tensor in tensors)

@@ -1,0 +1,160 @@
+"""The kernels of an engine: what each reads and writes, and the ONNX nodes that were fused into it.
+
+TensorRT-RTX tells them in its log while it builds, also on a machine without a GPU; the classic TensorRT tells them of
+an engine that is loaded (`IEngineInspector`). Neither format is promised to stay. Where nothing is found, the report
+says so, and nothing that rests on it is claimed.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from attn_export.exporter.engine.log import Log
+
+HEADLINE = "Layers:"
+# Entries of the list that aren't work: they compute shapes, or let parallel streams wait for each other.
+NO_KERNELS = ("shape_call", "signal", "wait")
+# What TensorRT calls the types of tensors, in one place or another, and ONNX's names of them.
+TYPES = {
+    "Float": "FLOAT",
+    "FP32": "FLOAT",
+    "Half": "FLOAT16",
+    "FP16": "FLOAT16",
+    "BFloat16": "BFLOAT16",
+    "BF16": "BFLOAT16",
+    "Int8": "INT8",
+    "FP8": "FLOAT8E4M3FN",
+    "Int4": "INT4",
+    "FP4": "FLOAT4E2M1",
+}
+BYTES = {"FLOAT": 4, "FLOAT16": 2, "BFLOAT16": 2, "INT8": 1, "FLOAT8E4M3FN": 1}
+_LINE = re.compile(
+    r"Name: (?P<name>.*?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\], (?:Constants: .*?, )?Outputs: "
+)
+_TENSOR = re.compile(r"Dimensions: \[([-\d,]*)\].*?Datatype: (\w+)")
+_ONNX = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
+_TOTAL = re.compile(r"Total (Weights|Activation) Memory: (\d+) bytes")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One entry of an engine's plan.
+
+    Attributes:
+        name: TensorRT's.
+        kind: "correlation" is a convolution, "kgen" a generated kernel, "gemm" a matrix product.
+        nodes: names of the ONNX nodes that it computes; none for a change of layout.
+        reads, writes: types, by their ONNX names, without repetition.
+        bytes_written: for each image; None where a size other than the batch is open.
+    """
+
+    name: str
+    kind: str
+    nodes: tuple[str, ...]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    bytes_written: int | None
+
+
+@dataclass(frozen=True)
+class KernelReport:
+    """All kernels.
+
+    Attributes:
+        kernels: in the order in which they run; empty where TensorRT told nothing.
+        source: where they were read.
+        weights_bytes, activation_bytes: of the whole engine, for the largest shape; None where it isn't told.
+    """
+
+    kernels: tuple[Kernel, ...]
+    source: str
+    weights_bytes: int | None = None
+    activation_bytes: int | None = None
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """All types that kernels read or write, most frequent first."""
+        counts: dict[str, int] = {}
+        for kernel in self.kernels:
+            for name in {*kernel.reads, *kernel.writes}:
+                counts[name] = counts.get(name, 0) + 1
+        return tuple(sorted(counts, key=lambda name: (-counts[name], name)))
+
+
+def read_log(log: Log) -> KernelReport:
+    """The report in what TensorRT-RTX said during a build with detailed verbosity."""
+    kernels: list[Kernel] = []
+    totals: dict[str, int] = {}
+    for _, message in log.messages:
+        if message.startswith(HEADLINE):
+            kernels = [kernel for line in message.splitlines() if (kernel := _from_line(line)) is not None]
+        totals |= {which: int(count) for which, count in _TOTAL.findall(message)}
+    return KernelReport(tuple(kernels), "TensorRT-RTX's build log", totals.get("Weights"), totals.get("Activation"))
+
+
+def _from_line(line: str) -> Kernel | None:
+    head = _LINE.match(line)
+    if head is None or head["kind"] in NO_KERNELS:
+        return None
+    outputs = line[head.end() :].partition("], TacticName")[0]
+    written = [(_sizes(sizes), TYPES.get(kind, kind.upper())) for sizes, kind in _TENSOR.findall(outputs)]
+    reads = [TYPES.get(kind, kind.upper()) for _, kind in _TENSOR.findall(head["inputs"] + "]")]
+    return Kernel(
+        name=head["name"],
+        kind=head["kind"],
+        nodes=tuple(dict.fromkeys(_ONNX.findall(line.rpartition("Metadata:")[2]))),
+        reads=tuple(dict.fromkeys(reads)),
+        writes=tuple(dict.fromkeys(kind for _, kind in written)),
+        bytes_written=_bytes(written),
+    )
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(int(size) for size in text.split(",") if size)
+
+
+def _bytes(written: Iterable[tuple[tuple[int, ...], str]]) -> int | None:
+    """For one image: an open first axis is the batch."""
+    total = 0
+    for sizes, kind in written:
+        product = BYTES.get(kind, 4)
+        for axis, size in enumerate(sizes):
+            if size < 0 and axis:
+                return None
+            product *= size if size >= 0 else 1
+        total += product
+    return total
+
+
+def read_inspector(text: str) -> KernelReport:
+    """The report in what ``IEngineInspector.get_engine_information`` gives as JSON, of TensorRT 10 and 11.
+
+    TensorRT 10 writes type and format as one word ("Format/Datatype"), TensorRT 11 as two ("Format", "Datatype").
+    """
+    try:
+        layers = json.loads(text).get("Layers", [])
+    except (ValueError, AttributeError):
+        layers = []
+    kernels = [_from_layer(layer) for layer in layers if isinstance(layer, dict)]
+    return KernelReport(tuple(k for k in kernels if k.kind not in NO_KERNELS), "TensorRT's engine inspector")
+
+
+def _from_layer(layer: dict[str, Any]) -> Kernel:
+    read = [_from_tensor(tensor) for tensor in layer.get("Inputs", [])]
+    written = [_from_tensor(tensor) for tensor in layer.get("Outputs", [])]
+    return Kernel(
+        name=str(layer.get("Name", "")),
+        kind=str(layer.get("LayerType", "")),
+        nodes=tuple(dict.fromkeys(_ONNX.findall(str(layer.get("Metadata", ""))))),
+        reads=tuple(dict.fromkeys(kind for _, kind in read)),
+        writes=tuple(dict.fromkeys(kind for _, kind in written)),
+        bytes_written=_bytes(written),
+    )
+
+
+def _from_tensor(tensor: dict[str, Any]) -> tuple[tuple[int, ...], str]:
+    said = str(tensor.get("Datatype") or tensor.get("Format/Datatype") or "")
+    kind = next((ours for theirs, ours in TYPES.items() if re.search(rf"\b{theirs}\b", said)), said.upper())
+    return tuple(int(size) for size in tensor.get("Dimensions", [])), kind

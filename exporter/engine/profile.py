@@ -1,0 +1,114 @@
+"""Optimization profiles: the smallest, the usual and the largest shape that an engine takes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from attn_export.exporter.errors import UsageError
+
+Dim = int | str | None
+Shape = tuple[int, ...]
+# Batches that an engine takes where N is open and nothing else was asked.
+DEFAULT_LARGEST_BATCH = 8
+NEEDED_RANK = 4
+
+
+@dataclass(frozen=True)
+class Range:
+    """The shapes of one input, each (N, C, H, W) or of the input's own rank."""
+
+    smallest: Shape
+    usual: Shape
+    largest: Shape
+
+    def covers(self, shape: Shape) -> bool:
+        """Whether the engine takes this shape."""
+        return len(shape) == len(self.smallest) and all(
+            low <= size <= high for low, size, high in zip(self.smallest, shape, self.largest, strict=True)
+        )
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The different ones, from small to large."""
+        return tuple(dict.fromkeys((self.smallest, self.usual, self.largest)))
+
+
+Profile = dict[str, Range]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What was asked for open axes.
+
+    Attributes:
+        batch: N, smallest, usual and largest.
+        images: (H, W), smallest, usual and largest.
+    """
+
+    batch: tuple[int, int, int] | None = None
+    images: tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None = None
+
+
+def make_profile(inputs: Mapping[str, tuple[Dim, ...]], sizes: Sizes, usual_batch: int = 1) -> Profile:
+    """The ranges for all inputs of a graph.
+
+    Args:
+        inputs: name -> dimensions; a name, or None, is an open one.
+        sizes: what was asked.
+        usual_batch: where N is open and no batch was asked for.
+
+    Raises:
+        UsageError: an open axis isn't covered, or a fixed one has another size than was asked.
+    """
+    batch = sizes.batch or (1, usual_batch, max(usual_batch, DEFAULT_LARGEST_BATCH))
+    return {name: _range(name, dims, batch, sizes) for name, dims in inputs.items()}
+
+
+def _range(name: str, dims: tuple[Dim, ...], batch: tuple[int, int, int], sizes: Sizes) -> Range:
+    columns = []
+    for axis, dim in enumerate(dims):
+        asked: tuple[int, int, int] | None = None
+        option = ""
+        if axis == 0 and (sizes.batch or not isinstance(dim, int)):
+            asked, option = batch, "--batch"
+        elif len(dims) == NEEDED_RANK and axis in (2, 3) and sizes.images:
+            asked, option = tuple(size[axis - 2] for size in sizes.images), "--size"  # type: ignore[assignment]
+        if isinstance(dim, int):
+            if asked is not None and set(asked) != {dim}:
+                raise UsageError(
+                    f"{option} asks for {_spelled(asked)}, and axis {axis} of the input {name!r} is fixed to {dim}",
+                    hint=f"Leave {option} out, or export the network with this axis open (--dynamic).",
+                )
+            columns.append((dim, dim, dim))
+        elif asked is None:
+            option = "--size 224x224 or --size 192x192,224x224,320x320 (smallest, usual, largest)"
+            covers = len(dims) == NEEDED_RANK and axis in (2, 3)
+            raise UsageError(
+                f"axis {axis} of the input {name!r} is open ({dim or 'without a name'}), and no size is given for it",
+                hint=f"Give {option}." if covers else "Export the network with this axis fixed.",
+            )
+        else:
+            columns.append(asked)
+    smallest, usual, largest = (tuple(column[i] for column in columns) for i in range(3))
+    return Range(smallest, usual, largest)
+
+
+def _spelled(asked: tuple[int, int, int]) -> str:
+    return ",".join(str(size) for size in dict.fromkeys(asked))
+
+
+def add_profile(builder: Any, config: Any, profile: Profile) -> None:
+    """Give a builder's config the profile. TensorRT wants one where any axis is open, and takes one everywhere.
+
+    Raises:
+        UsageError: TensorRT doesn't accept it.
+    """
+    made = builder.create_optimization_profile()
+    for name, shapes in profile.items():
+        made.set_shape(name, shapes.smallest, shapes.usual, shapes.largest)
+    if config.add_optimization_profile(made) < 0:
+        raise UsageError(
+            "TensorRT doesn't accept the profile "
+            + "; ".join(f"{name}: {r.smallest} to {r.largest}, usually {r.usual}" for name, r in profile.items()),
+            hint="Each size has to be at least the smallest and at most the largest.",
+        )

@@ -1,0 +1,145 @@
+"""The file beside an engine: what it is, and whether it may be loaded.
+
+The engine itself is TensorRT's plain file, which trtexec and other programs load. ``<name>.engine.json`` beside it says
+what it was built with and for, and the hash of its bytes. The hash shows that the file is whole and belongs to this
+record. It doesn't show that its maker meant well: who can change the engine can change the record.
+"""
+
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from attn_export.exporter.engine.backend import Backend
+from attn_export.exporter.engine.targets import PORTABLE
+from attn_export.exporter.errors import UnreadableEngineError, UntrustedEngineError
+from attn_export.exporter.files import sha256_of
+from attn_export.exporter.gpu import Gpu
+
+SCHEMA_VERSION = 1
+# What loading relies on, and of which type each is.
+NEEDED: dict[str, type | tuple[type, ...]] = {
+    "schema_version": int,
+    "sha256": str,
+    "bytes": int,
+    "backend": dict,
+    "gpus": list,
+    "platform": str,
+    "profile": dict,
+    "io": dict,
+    "precision": dict,
+}
+# Compute capabilities that an engine for no GPU in particular serves: TensorRT-RTX's documentation of CPU-only builds.
+SMALLEST_PORTABLE = 80
+
+
+def beside(engine: Path) -> Path:
+    """The sidecar of an engine."""
+    return engine.with_name(f"{engine.name}.json")
+
+
+def this_platform() -> str:
+    """Operating system and processor, which an engine is bound to."""
+    return f"{platform.system().lower()}-{platform.machine().lower()}"
+
+
+def read_sidecar(engine: Path) -> dict[str, Any] | None:
+    """The record beside an engine; None where there is no file.
+
+    Raises:
+        UnreadableEngineError: it isn't such a record.
+    """
+    path = beside(engine)
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UnreadableEngineError(
+            f"{path} can't be read: it is damaged or no record of an engine", hint="Build the engine again."
+        ) from error
+    wrong = [
+        key for key, kind in NEEDED.items() if not isinstance(document, dict) or not isinstance(document.get(key), kind)
+    ]
+    if wrong:
+        raise UnreadableEngineError(
+            f"{path} is no record of an engine: {', '.join(wrong)} is missing or of another type",
+            hint="Build the engine again.",
+        )
+    if document["schema_version"] > SCHEMA_VERSION:
+        raise UnreadableEngineError(
+            f"{path} was written by a newer attn-export (schema {document['schema_version']}, known is "
+            f"{SCHEMA_VERSION})",
+            hint="Update attn-export, or build the engine again.",
+        )
+    return document
+
+
+def check_file(engine: Path, *, trust: bool) -> dict[str, Any] | None:
+    """Whether an engine may be handed to TensorRT, as far as its bytes tell.
+
+    Returns:
+        Its record; None for one without that is trusted.
+
+    Raises:
+        UnreadableEngineError: it is missing, empty, truncated, or its record is damaged.
+        UntrustedEngineError: it has no record, or was changed since, and isn't trusted.
+    """
+    try:
+        size = engine.stat().st_size
+    except OSError as error:
+        raise UnreadableEngineError(
+            f"{engine} can't be read: {error.strerror or error}", hint="Expected is the path of an engine."
+        ) from error
+    if size == 0:
+        raise UnreadableEngineError(f"{engine} is empty", hint="Was it copied completely?")
+    record = read_sidecar(engine)
+    if record is None:
+        if trust:
+            return None
+        raise UntrustedEngineError(
+            f"{engine} has no record of where it came from ({beside(engine).name})",
+            hint="An engine is a program. Copy its record along, build it again, or use --trust if you know its maker.",
+        )
+    if size < record["bytes"]:
+        raise UnreadableEngineError(
+            f"{engine} is truncated: it has {size} of {record['bytes']} bytes", hint="Copy it again."
+        )
+    if sha256_of(engine) != record["sha256"] and not trust:
+        raise UntrustedEngineError(
+            f"{engine} was changed after it was built: its hash isn't the one in {beside(engine).name}",
+            hint="An engine is a program. Build it again, or use --trust if you know who changed it.",
+        )
+    return record
+
+
+def check_fits(record: dict[str, Any], engine: Path, backend: Backend, here: Sequence[Gpu]) -> None:
+    """Whether an engine can run on this machine, before TensorRT sees it.
+
+    Raises:
+        UnreadableEngineError: it was built for another version, GPU or system; the error says which.
+    """
+    made_by = record["backend"]
+    exact = backend.is_rtx or not record.get("options", {}).get("version_compatible")
+    if made_by.get("name") != backend.name or (exact and made_by.get("version") != backend.version):
+        raise UnreadableEngineError(
+            f"{engine} was built by {made_by.get('name')} {made_by.get('version')}, and here is {backend}",
+            hint="An engine runs with the version that built it: build it again.",
+        )
+    if record["platform"] != this_platform():
+        raise UnreadableEngineError(
+            f"{engine} was built for {record['platform']}, and this is {this_platform()}", hint="Build it again here."
+        )
+    if not here:
+        return
+    own = here[0]
+    serves = record["gpus"]
+    if own.architecture in serves or (PORTABLE in serves and int(own.architecture[2:]) >= SMALLEST_PORTABLE):
+        return
+    if record.get("options", {}).get("hardware_compatible"):
+        return
+    raise UnreadableEngineError(
+        f"{engine} was built for {', '.join(serves)}, and this machine's {own.name} is {own.architecture}",
+        hint=f"Build it for this one: --gpu {own.architecture}.",
+    )

@@ -1,0 +1,138 @@
+"""The GPUs that an engine is for: by architecture, or by the name on the box.
+
+Product names and their compute capabilities: https://developer.nvidia.com/cuda-gpus (and .../cuda/gpus/legacy), read
+2026-11. Only some that are common at the edge; any other is named by its architecture.
+"""
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from attn_export.exporter.engine.backend import Backend
+from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
+from attn_export.exporter.gpu import Gpu
+
+CURRENT = "current"
+PORTABLE = "portable"
+PRODUCTS = {
+    "sm75": ("RTX 2060", "RTX 2070", "RTX 2080", "T4"),
+    "sm80": ("A100", "A30"),
+    "sm86": ("RTX 3050", "RTX 3060", "RTX 3070", "RTX 3080", "RTX 3090", "RTX A2000", "RTX A4000", "RTX A6000", "A10"),
+    "sm87": ("Jetson AGX Orin", "Jetson Orin NX", "Jetson Orin Nano"),
+    "sm89": ("RTX 4060", "RTX 4070", "RTX 4080", "RTX 4090", "RTX 4000 Ada", "RTX 6000 Ada", "L4", "L40S"),
+    "sm90": ("H100", "H200"),
+    "sm110": ("Jetson Thor", "Jetson AGX Thor"),
+    "sm120": ("RTX 5060", "RTX 5070", "RTX 5080", "RTX 5090", "RTX PRO 6000 Blackwell"),
+    "sm121": ("DGX Spark",),
+}
+# Engines for these are built on the device, with the TensorRT that comes with its system.
+JETSON = {"sm72": "Jetson Xavier", "sm87": "Jetson Orin", "sm101": "Jetson Thor", "sm110": "Jetson Thor"}
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What was asked, sorted by who builds it.
+
+    Attributes:
+        architectures: "sm86"; engines for them are built here. Empty: for every GPU that the backend's default serves.
+        kits: architectures whose engines are built on the device, from a kit.
+        current: whether the engine is for the GPU of this machine.
+    """
+
+    architectures: tuple[str, ...] = ()
+    kits: tuple[str, ...] = ()
+    current: bool = False
+
+    @property
+    def names_gpus(self) -> bool:
+        """Whether the backend has to build for GPUs by name."""
+        return bool(self.architectures)
+
+    @property
+    def wants_engine(self) -> bool:
+        """Whether anything is built here at all."""
+        return bool(self.architectures) or self.current or not self.kits
+
+
+def parse_targets(names: Sequence[str], here: Sequence[Gpu] = ()) -> Targets:
+    """``["sm86", "RTX 4090", "current"]`` to architectures.
+
+    Args:
+        names: as typed.
+        here: this machine's GPUs: on a Jetson its own architecture is the current GPU.
+
+    Raises:
+        UsageError: a name isn't known.
+    """
+    own = {gpu.architecture for gpu in here[:1]}
+    found = [CURRENT if (word := _architecture(name)) in JETSON and word in own else word for name in names]
+    return Targets(
+        architectures=tuple(dict.fromkeys(a for a in found if a != CURRENT and a not in JETSON)),
+        kits=tuple(dict.fromkeys(a for a in found if a in JETSON)),
+        current=CURRENT in found,
+    )
+
+
+def _architecture(name: str) -> str:
+    word = name.strip()
+    if word.lower() == CURRENT:
+        return CURRENT
+    if match := re.fullmatch(r"(?:sm_?)?(\d{1,2})\.?(\d)", word.lower()):
+        return f"sm{match[1]}{match[2]}"
+    products = {_plain(product): sm for sm, listed in PRODUCTS.items() for product in listed}
+    wanted = _plain(word)
+    hits = {sm for product, sm in products.items() if product == wanted}
+    if hits:
+        return hits.pop()
+    every = [product for listed in PRODUCTS.values() for product in listed]
+    near = difflib.get_close_matches(word, every, n=3, cutoff=0.6)
+    raise UsageError(
+        f"--gpu {name}: there is no such GPU in the table",
+        hint=(f"Is it {' or '.join(near)}? " if near else "")
+        + "An architecture always works: sm86 for compute capability 8.6 (developer.nvidia.com/cuda-gpus).",
+    )
+
+
+def _plain(product: str) -> str:
+    """Without spaces, the maker's name and the words that don't tell GPUs of one architecture apart."""
+    word = re.sub(r"nvidia|geforce|laptop gpu|laptop|super|ti\b|[\s_-]", "", product.lower())
+    return re.sub(r"(\d)ti$", r"\1", word)
+
+
+def resolve(targets: Targets, backend: Backend, here: Sequence[Gpu]) -> tuple[str, ...]:
+    """The architectures for one build with this backend; (PORTABLE,) for RTX's default set.
+
+    Args:
+        targets: as asked; its kits are somebody else's.
+        backend: that builds.
+        here: this machine's GPUs.
+
+    Raises:
+        UsageError: the backend can't build for an architecture.
+        RuntimeUnavailableError: the engine is for the current GPU, and there is none.
+    """
+    own = here[0].architecture if here else None
+    if (targets.current or not backend.is_rtx) and own is None:
+        raise RuntimeUnavailableError(
+            f"{'--gpu current' if targets.current else str(backend)} needs a GPU, and there is none here",
+            runtime=backend.name,
+            hint="Name architectures, such as --gpu sm86, and build with tensorrt-rtx; or build on the device.",
+        )
+    wanted = list(dict.fromkeys([*targets.architectures, *([own] if targets.current and own else [])]))
+    if not backend.is_rtx:
+        for architecture in wanted:
+            if architecture != own:
+                raise UsageError(
+                    f"{backend} builds for the GPU of this machine ({own}), not for {architecture}",
+                    hint="--backend tensorrt-rtx builds for GPUs by name.",
+                )
+        return (own,) if own else ()
+    for architecture in wanted:
+        if architecture not in backend.named_gpus:
+            raise UsageError(
+                f"{backend} can't build for {architecture}",
+                hint=f"It builds for {', '.join(backend.named_gpus)}; leave --gpu out for an engine for all of them "
+                "from sm80 on.",
+            )
+    return tuple(wanted) or (PORTABLE,)

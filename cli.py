@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from attn_export.exporter.commands import clean, create, export, inspect, models
+from attn_export.exporter.commands import build, clean, create, doctor, export, inspect, models, validate
 from attn_export.exporter.commands.console import SCHEMA_VERSION, let_go_of_stdout, print_json, stdout
 from attn_export.exporter.errors import AttnExportError, OutputError, UsageError
 
@@ -62,7 +62,10 @@ app.command()(export.export)
 app.command()(models.models)
 app.command()(create.create)
 app.command()(clean.clean)
+app.command()(build.build)
 app.command()(inspect.inspect)
+app.command()(validate.validate)
+app.command()(doctor.doctor)
 
 
 def command_names() -> list[str]:

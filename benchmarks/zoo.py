@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from attn_export.exporter.environment import describe
-from attn_export.exporter.report.terminal import table
+from attn_export.exporter.report.tables import table
 from attn_export.models import names
 
 RESULTS = Path(__file__).parent / "results"

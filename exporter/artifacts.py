@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attn_export.exporter.precision.kinds import Kept, Precision
+
 if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import nn
@@ -137,6 +139,8 @@ class OnnxFile:
         gates: in the order in which they are computed.
         steps: what the graph went through.
         blocks: its attention blocks.
+        precision: that most of it computes in.
+        kept: the nodes that compute in float32 nevertheless.
     """
 
     path: Path
@@ -147,3 +151,5 @@ class OnnxFile:
     gates: tuple[Gate, ...]
     steps: tuple[Step, ...] = ()
     blocks: tuple["AttentionBlock", ...] = ()
+    precision: Precision = Precision.FP32
+    kept: tuple[Kept, ...] = ()

@@ -12,7 +12,7 @@ from attn_export.exporter.engine.build import BuildOptions, Built, build, check_
 from attn_export.exporter.engine.profile import Profile, Sizes, make_profile
 from attn_export.exporter.engine.sidecar import SCHEMA_VERSION, beside, this_platform
 from attn_export.exporter.environment import describe
-from attn_export.exporter.errors import EngineError, MixedPrecisionError
+from attn_export.exporter.errors import EngineError, MixedPrecisionError, RuntimeUnavailableError, UsageError
 from attn_export.exporter.files import publish, scratch_folder, sha256_of, unwritable, write_text
 from attn_export.exporter.gpu import Gpu
 from attn_export.exporter.gpu import gpus as gpus_here
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from attn_export.exporter.engine.graph import GraphFacts
     from attn_export.exporter.engine.kernels import KernelReport
     from attn_export.exporter.engine.truth import MixedKernel
+    from attn_export.exporter.kit.read import Kit
 
 SHOWN_KERNELS = 5
 
@@ -134,8 +135,103 @@ def build_file(
         facts = read_graph(source)
     profile = make_profile(facts.inputs, settings.sizes, settings.usual_batch)
     plan = Plan(backend, why, architectures, facts, profile)
-    if settings.backend == AUTO:
-        progress.note(f"{backend} builds the engine: {why}")
+    return _write_engine(out, plan, settings, precision, progress)
+
+
+def build_kit(
+    kit: "Kit | Path | str",
+    out: Path | str,
+    settings: EngineSettings | None = None,
+    progress: Progress | None = None,
+) -> EngineFile:
+    """Build an engine from a kit, on the device: ``build_kit("model.sm87.kit.zip", "model.engine")``.
+
+    Needs neither torch nor ONNX Runtime nor onnxscript.
+
+    Args:
+        kit: that `kit.read_kit` gave, or its path. Shapes, options and precision are the kit's.
+        out: the engine; ``<out>.json`` is written beside it.
+        settings: backend and GPUs, by default the classic TensorRT and this machine's own; the timing cache; a limit
+            for the workspace instead of the kit's; what becomes of mixed kernels.
+        progress: hears what is being done.
+
+    Raises:
+        UnreadableKitError: the kit is missing, incomplete or damaged.
+        UsageError: what is asked for isn't what the kit is for.
+        RuntimeUnavailableError: there is no GPU, or no TensorRT for it.
+        EngineError, MixedPrecisionError, OutputError: as `build_file` says.
+    """
+    from attn_export.exporter.kit.read import Kit, read_kit
+
+    out, progress, settings = Path(out), progress or Silent(), settings or EngineSettings()
+    if not isinstance(kit, Kit):
+        with progress.stage("Reading the kit"):
+            kit = read_kit(kit)
+    settings = settings_for_kit(kit, settings, gpus_here())
+    backend, why, architectures = choose_backend(settings, gpus_here())
+    if architectures != (kit.architecture,):
+        progress.note(f"the kit is for {kit.architecture}, and the engine is for {', '.join(architectures)}, as asked")
+    with kit.unpacked(out.parent) as facts:
+        plan = Plan(backend, why, architectures, facts, kit.profile)
+        origin = {"path": kit.path.name, "sha256": kit.sha256}
+        return _write_engine(out, plan, settings, kit.precision, progress, kit=origin)
+
+
+def settings_for_kit(kit: "Kit", asked: EngineSettings, here: tuple[Gpu, ...]) -> EngineSettings:
+    """The settings with what the kit says, and what was asked where that is the device's own affair.
+
+    Args:
+        kit: that is built.
+        asked: by the user.
+        here: this machine's GPUs.
+
+    Raises:
+        UsageError: what is asked for isn't what the kit is for.
+        RuntimeUnavailableError: there is no GPU.
+    """
+    if asked.sizes != Sizes():
+        raise UsageError(
+            f"{kit.path} says for which shapes its engine is",
+            hint="Leave --batch and --size out, or write another kit.",
+        )
+    for flag in ("tf32", "version_compatible", "hardware_compatible"):
+        if getattr(asked.options, flag) and not getattr(kit.options, flag):
+            option = f"--{flag.replace('_', '-')}"
+            raise UsageError(
+                f"{kit.path} was written without {option}", hint=f"Leave it out, or write the kit with {option}."
+            )
+    wanted = gpus.parse_targets(asked.gpus, here)
+    own = here[0].architecture if here else None
+    if own is None and not wanted.architectures:
+        raise RuntimeUnavailableError(
+            f"the engine of {kit.path} is built on the device ({kit.architecture}), and there is no GPU here",
+            runtime=asked.backend,
+            hint="Copy the kit to the device and run this command there.",
+        )
+    if not wanted.wants_engine or (not asked.gpus and own != kit.architecture):
+        raise UsageError(
+            f"{kit.path} is for {kit.architecture}, and this machine's {here[0].name} is {own}",
+            hint="Build it on the device; --gpu current builds it for this one nevertheless.",
+        )
+    options = replace(
+        kit.options,
+        timing_cache=asked.options.timing_cache,
+        workspace_mib=asked.options.workspace_mib or kit.options.workspace_mib,
+    )
+    # What is named is built by who builds by name; this machine's own is left to the one that tunes on it.
+    backend = "tensorrt" if asked.backend == AUTO and not wanted.architectures else asked.backend
+    return replace(asked, gpus=asked.gpus or (gpus.CURRENT,), backend=backend, options=options)
+
+
+def _write_engine(
+    out: Path,
+    plan: Plan,
+    settings: EngineSettings,
+    precision: Precision | None,
+    progress: Progress,
+    kit: dict[str, str] | None = None,
+) -> EngineFile:
+    """Build, and let engine and record appear. ``kit``: name and sha256 of the one that it is built from."""
     with scratch_folder(out.parent) as scratch:
         built, plan, failed = _built(plan, settings, progress)
         engine = scratch / out.name
@@ -144,7 +240,7 @@ def build_file(
         except OSError as error:
             raise unwritable(out, error) from error
         built = replace(built, plan=memoryview(b""))  # a hundred megabytes that nothing needs any more
-        record = _record(source, engine, plan, built, settings, precision, scratch, progress)
+        record = {**_record(engine, plan, built, settings, precision, scratch, progress), "kit": kit}
         write_text(beside(engine), json.dumps(record, indent=1, allow_nan=False) + "\n")
         publish(engine, out)
         publish(beside(engine), beside(out))
@@ -198,7 +294,6 @@ def _built(plan: Plan, settings: EngineSettings, progress: Progress) -> tuple[Bu
 
 
 def _record(
-    source: Path,
     engine: Path,
     plan: Plan,
     built: Built,
@@ -242,7 +337,7 @@ def _record(
             "inputs": {name: list(dims) for name, dims in plan.facts.inputs.items()},
             "outputs": {name: list(dims) for name, dims in plan.facts.outputs.items()},
         },
-        "onnx": {"path": source.name, "sha256": sha256_of(source)},
+        "onnx": {"path": plan.facts.path.name, "sha256": sha256_of(plan.facts.path)},
         "attention": [asdict(block) for block in plan.facts.blocks],
         "cost": cost_record(report, block_costs(report, plan.facts), _plain_kernels(plan, settings, scratch, progress)),
         "kernels": {**asdict(report), "count": len(report.kernels) or None},

@@ -1,36 +1,42 @@
 """The main job: a network to an ONNX file that is proven and timed."""
 
 import json
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn_export.exporter import onnx_file
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
+from attn_export.exporter.building import EngineFile, EngineSettings
+from attn_export.exporter.deploying import Deployed, check_settings, deploy, publish_engine, publish_kit
+from attn_export.exporter.devices import CPU
+from attn_export.exporter.engine.profile import Profile, make_profile
 from attn_export.exporter.environment import usable_cpus, versions
-from attn_export.exporter.errors import DisagreementError, UsageError
-from attn_export.exporter.files import publish, scratch_folder, sha256_of, write_text
-from attn_export.exporter.latency import Schedule, Timing, measure
-from attn_export.exporter.memory import forget_weights, give_back, large_blocks_returned
+from attn_export.exporter.errors import UsageError
+from attn_export.exporter.files import publish, scratch_folder, write_text
+from attn_export.exporter.gpu import gpus
+from attn_export.exporter.latency import Schedule, Timing
+from attn_export.exporter.memory import forget_weights, give_back
+from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.progress import Progress, Silent, counted
+from attn_export.exporter.proving import Proven, prove_all, prove_engine
 from attn_export.exporter.report.record import record
-from attn_export.exporter.report.terminal import number
-from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, RUNTIMES, Settings, check_names
+from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, Settings, check_devices, check_names
 from attn_export.exporter.target import Target
+from attn_export.exporter.timing import time_all
 from attn_export.exporter.validation.inputs import batches
-from attn_export.exporter.validation.verdict import LARGEST_RATIO, Verdict
+from attn_export.exporter.validation.verdict import Verdict
 
 if TYPE_CHECKING:
     from torch import nn
 
     from attn_export.exporter.cleanup.apply import Undone
+    from attn_export.exporter.kit import Sample
     from attn_export.exporter.validation.oracle import Reference
 
 DEFAULT_OPSET = 20
-# On an idle machine the 90th percentile lies within a few percent of the median.
-RESTLESS = 1.5
+AXES = ("batch", "channels", "height", "width")
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,9 @@ class ExportSettings:
         threads: for every runtime; all usable CPUs if None.
         schedule: of the timing.
         target: whose preferences shape the graph.
+        precisions: of the ONNX files, each with an engine where engines are asked for.
+        engine: how engines are built; None: none is.
+        device: where PyTorch, and ONNX Runtime, are timed: "cpu" or "cuda".
     """
 
     dynamic: tuple[str, ...] = ("batch",)
@@ -54,6 +63,9 @@ class ExportSettings:
     threads: int | None = None
     schedule: Schedule = field(default_factory=Schedule)
     target: Target = Target.ANY
+    precisions: tuple[Precision, ...] = (Precision.FP32,)
+    engine: EngineSettings | None = None
+    device: str = CPU
 
 
 @dataclass(frozen=True)
@@ -61,20 +73,33 @@ class ExportResult:
     """What was made.
 
     Attributes:
-        onnx: the file.
+        files: the ONNX files, in the order of the precisions.
         report: the record, as a file.
-        verdict: agreeing; a disagreement is an error and no result.
+        verdicts: of the files, agreeing; a disagreement is an error and no result.
         timings: one for each runtime, in the order asked.
         record: the content of ``report``.
+        engines, kits: where engines were asked for.
         undone: rewrites that the cleanup left undone because they would have changed the result: defects of rules.
     """
 
-    onnx: Path
+    files: tuple[Path, ...]
     report: Path
-    verdict: Verdict
+    verdicts: tuple[Verdict, ...]
     timings: tuple[Timing, ...]
     record: dict[str, Any]
+    engines: tuple[EngineFile, ...] = ()
+    kits: tuple[Path, ...] = ()
     undone: tuple["Undone", ...] = ()
+
+    @property
+    def onnx(self) -> Path:
+        """The first ONNX file."""
+        return self.files[0]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of the first ONNX file."""
+        return self.verdicts[0]
 
 
 def export(
@@ -91,7 +116,7 @@ def export(
     Args:
         module: float32, on the CPU; its modes and weights are afterwards as they were.
         input_shape: (N, C, H, W) of its one input; N is the batch that is timed.
-        out: folder for ``<name>.onnx`` and ``<name>.report.json``, made if it isn't there.
+        out: folder for ``<name>.onnx``, ``<name>.report.json`` and what else was asked for, made if it isn't there.
         name: stem of the files.
         settings: see `ExportSettings`; its batch is taken from ``input_shape``.
         progress: hears what is being done.
@@ -111,31 +136,66 @@ def export(
 def export_loaded(
     model: LoadedModel, out: Path, stem: str, settings: ExportSettings, progress: Progress
 ) -> ExportResult:
-    """Compute the reference, capture, clean, prove, time and write; nothing unproven ever has its final name.
+    """Compute the reference, capture, clean, prove, build, time and write; nothing unproven ever has its final name.
 
     Raises:
         AttnExportError: see `attn_export.exporter.errors`.
     """
     runtimes = check_names(settings.runtimes)
-    runtime_settings = Settings(threads=settings.threads or usable_cpus())
+    runtime_settings = Settings(settings.threads or usable_cpus(), settings.device)
+    check_devices(runtimes, runtime_settings)
+    judged = check_engines(model, settings, progress)
     with scratch_folder(out) as scratch:
-        truth = compute_reference(model, settings, progress)
-        file, undone = make_onnx(model, scratch / f"{stem}.onnx", settings, progress)
-        verdict = prove(file, truth, runtime_settings, progress)
-        timings = time_all(model, file, runtimes, runtime_settings, settings, progress)
-        onnx_file.add_metadata(file.path, metadata(model, verdict))
-        document = record(model, file, sha256_of(file.path), verdict, timings, runtime_settings.threads)
+        truth = compute_reference(model, settings, judged, progress)
+        plain, undone = make_onnx(model, scratch / f"{stem}.onnx", settings, progress)
+        proven = prove_all(plain, truth, settings.precisions, runtime_settings, progress)
+        for artifact in proven:
+            onnx_file.add_metadata(artifact.file.path, metadata(model, artifact.verdict))
+        deployed = deploy_all(proven, stem, truth, settings, runtime_settings, progress)
+        timings = time_all(model, proven, deployed, runtime_settings, settings, progress)
+        document = record(model, proven, deployed, timings, runtime_settings.threads)
         report = scratch / f"{stem}.report.json"
         write_text(report, json.dumps(document, indent=1, allow_nan=False) + "\n")
-        onnx_file.publish_with_weights(file.path, out / file.path.name)
+        for artifact in proven:
+            onnx_file.publish_with_weights(artifact.file.path, out / artifact.file.path.name)
+        engines = tuple(publish_engine(e, out / e.path.name) for made in deployed for e in made.engines)
+        kits = tuple(publish_kit(kit, out) for made in deployed for kit in made.kits)
         publish(report, out / report.name)
-    return ExportResult(out / file.path.name, out / report.name, verdict, tuple(timings), document, undone)
+    onnx = tuple(out / artifact.file.path.name for artifact in proven)
+    verdicts = tuple(artifact.verdict for artifact in proven)
+    return ExportResult(onnx, out / report.name, verdicts, tuple(timings), document, engines, kits, undone)
 
 
-def compute_reference(model: LoadedModel, settings: ExportSettings, progress: Progress) -> "Reference":
+def check_engines(model: LoadedModel, settings: ExportSettings, progress: Progress) -> tuple[tuple[int, ...], ...]:
+    """Find out before the work begins whether the engines that were asked for can be built, and say what will.
+
+    Returns:
+        The shapes (N, C, H, W) that engines will be judged at on this machine's GPU; none without one.
+
+    Raises:
+        UsageError, RuntimeUnavailableError: they can't.
+    """
+    if settings.engine is None:
+        return ()
+    wanted = check_settings(settings.engine, progress)
+    shape = (settings.batch, *model.input_shape)
+    dims = tuple(name if name in settings.dynamic else size for name, size in zip(AXES, shape, strict=False))
+    profile = make_profile({"input": (*dims, *shape[len(dims) :])}, settings.engine.sizes, settings.batch)
+    return profile["input"].shapes if gpus() and wanted.wants_engine else ()
+
+
+def compute_reference(
+    model: LoadedModel, settings: ExportSettings, judged: Sequence[tuple[int, ...]], progress: Progress
+) -> "Reference":
     """What the network computes on the images that every artifact is judged on.
 
     It comes first because it needs the most memory: what it gives back serves all that follows.
+
+    Args:
+        model: the network.
+        settings: of the export.
+        judged: shapes (N, C, H, W) that are judged besides the usual ones.
+        progress: hears of it.
 
     Raises:
         CaptureError, InputError: see `oracle.reference`.
@@ -143,8 +203,9 @@ def compute_reference(model: LoadedModel, settings: ExportSettings, progress: Pr
     with progress.stage("Computing the reference in float64") as advance:
         from attn_export.exporter.validation.oracle import reference
 
-        images = batches(model.input_shape, settings.dynamic, settings.batch)
-        truth = reference(model, images, counted(advance, len(images)))
+        images = batches(model.input_shape, settings.dynamic, settings.batch, judged)
+        precisions = tuple(dict.fromkeys((Precision.FP32, *settings.precisions)))
+        truth = reference(model, images, counted(advance, len(images)), precisions)
         give_back()
         return truth
 
@@ -174,73 +235,50 @@ def make_onnx(
     return file, cleaned.undone
 
 
-def prove(file: OnnxFile, truth: "Reference", settings: Settings, progress: Progress) -> Verdict:
-    """Compare the file with PyTorch in float64.
-
-    Raises:
-        DisagreementError: it computes something else; the error names where that is first seen.
-    """
-    from attn_export.exporter.validation.validate import validate
-
-    with progress.stage("Comparing ONNX Runtime with the reference") as advance, large_blocks_returned():
-        verdict = validate(file, truth, settings, counted(advance, 2 * len(truth.batches)))
-    if verdict.gates_missed:
-        progress.note(f"the gates were not compared: {verdict.gates_missed}; the verdict rests on the outputs")
-    if (first := verdict.first_disagreement) is not None:
-        raise disagreement(first_seen=first, verdict=verdict)
-    return verdict
-
-
-def disagreement(first_seen: Any, verdict: Verdict) -> DisagreementError:
-    """The error for an artifact that computes something else."""
-    place = f"in the gate of {first_seen.tensor}" if first_seen.role == "gate" else f"in {first_seen.tensor}"
-    worst = verdict.worst
-    return DisagreementError(
-        f"the ONNX file doesn't compute what PyTorch computes: first seen {place} on {first_seen.kind} images, "
-        f"error {number(first_seen.error)}, PyTorch's own float32 {number(first_seen.yardstick)}, "
-        f"{first_seen.ratio:.0f} times as large (allowed: {LARGEST_RATIO:.0f}); worst in {worst.tensor}, "
-        f"{worst.ratio:.0f} times",
-        first_seen=first_seen.tensor,
-        hint="No file was written. Please report it with the network and the versions (attn-export --version): the "
-        "exporter, the cleanup or ONNX Runtime computes it wrong.",
-    )
-
-
-def time_all(
-    model: LoadedModel,
-    file: OnnxFile,
-    names: Sequence[str],
-    runtime_settings: Settings,
+def deploy_all(
+    proven: Sequence[Proven],
+    stem: str,
+    truth: "Reference",
     settings: ExportSettings,
+    runtime_settings: Settings,
     progress: Progress,
-) -> list[Timing]:
-    """Open every runtime and time them against each other.
+) -> list[Deployed]:
+    """Engines and kits of every file; engines are judged too where there is a GPU for them.
 
     Raises:
-        RuntimeUnavailableError: one of them can't be had.
+        AttnExportError: as `deploying.deploy` says; an engine that computes something else is a DisagreementError.
     """
-    import numpy as np
-
-    if not names:
+    if settings.engine is None:
         return []
-    # A runtime that compiles for a shape compiles for the one that is timed.
-    shape = (settings.batch, *model.input_shape)
-    timed = replace(file, signature=replace(file.signature, input_shape=shape))
-    images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    with ExitStack() as stack:
-        opened = []
-        for name in names:
-            with progress.stage(f"Opening {name}"):
-                opened.append(stack.enter_context(RUNTIMES[name](model, timed, runtime_settings)))
-        with progress.stage("Timing, in turns") as advance:
-            timings = measure(opened, images, settings.schedule, advance)
-    for timing in timings:
-        if timing.p90_ms > RESTLESS * timing.median_ms:
-            progress.note(
-                f"{timing.runtime}'s latencies vary a lot (p90 is {timing.p90_ms / timing.median_ms:.1f} times the "
-                "median): something else was running here, so don't rely on them"
-            )
-    return timings
+    made = []
+    for artifact in proven:
+        file = artifact.file
+        deployed = deploy(
+            file.path,
+            file.path.parent,
+            f"{stem}{file.precision.suffix}",
+            settings.engine,
+            precision=file.precision,
+            sample=sample_maker(file, truth),
+            progress=progress,
+        )
+        if gpus():
+            engines = tuple(prove_engine(e, file, truth, runtime_settings, progress) for e in deployed.engines)
+            deployed = replace(deployed, engines=engines)
+        made.append(deployed)
+    return made
+
+
+def sample_maker(file: OnnxFile, truth: "Reference") -> "Callable[[Profile], Sample]":
+    """What a kit carries to be judged by: the reference's images that its profile covers, and their results."""
+
+    def make(profile: Profile) -> "Sample":
+        from attn_export.exporter.kit.sample import sample_of_reference
+
+        signature = file.signature
+        return sample_of_reference(truth, signature.output_names, signature.input_name, profile, file.precision)
+
+    return make
 
 
 def metadata(model: LoadedModel, verdict: Verdict) -> dict[str, str]:

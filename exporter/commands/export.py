@@ -10,25 +10,45 @@ import typer
 
 from attn_export.exporter.commands.clean import print_json_with_undone, refuse_undone
 from attn_export.exporter.commands.console import listener, stdout
+from attn_export.exporter.commands.engine_options import (
+    AllowMixed,
+    BackendName,
+    Batch,
+    Gpus,
+    KeepGoing,
+    Precisions,
+    Size,
+    Tf32,
+    engine_settings,
+    parse_precisions,
+)
 from attn_export.exporter.commands.options import (
     AsJson,
     Debug,
+    Device,
     For,
     Quiet,
     Threads,
     Trust,
     parse_axes,
+    parse_device,
     parse_shape,
     parse_target,
     split,
 )
+from attn_export.exporter.devices import CPU
 from attn_export.exporter.errors import UnreadableCheckpointError, UsageError
+from attn_export.exporter.target import Target
 
 
 def export(
     ctx: typer.Context,
     checkpoint: Annotated[Path, typer.Argument(help="The trained network: model.pt", show_default=False)],
     onnx: Annotated[bool, typer.Option("--onnx", help="Write <stem>.onnx, proven equal to PyTorch.")] = False,
+    engine: Annotated[
+        bool, typer.Option("--engine", help="Write <stem>.engine for TensorRT, and the ONNX file that it is made of.")
+    ] = False,
+    precisions: Precisions = None,
     arch: Annotated[
         str | None, typer.Option(help="Architecture of a bare state dict, such as cbam_resnet50.", show_default=False)
     ] = None,
@@ -54,6 +74,14 @@ def export(
     bench: Annotated[bool, typer.Option("--bench/--no-bench", help="Measure latencies.")] = True,
     target: For = None,
     threads: Threads = None,
+    device: Device = CPU,
+    gpus: Gpus = None,
+    backend: BackendName = "auto",
+    batch: Batch = None,
+    size: Size = None,
+    tf32: Tf32 = False,
+    allow_mixed: AllowMixed = False,
+    keep_going: KeepGoing = False,
     trust: Trust = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -66,9 +94,23 @@ def export(
     The command needs no name: attn-export model.pt --onnx
     """
     suggest_for_missing(checkpoint, list(ctx.parent.command.commands) if ctx.parent else [])  # type: ignore[attr-defined]
-    if not onnx:
+    if not (onnx or engine):
         raise UsageError("nothing was asked for", hint=f"Say what to make: attn-export {checkpoint} --onnx")
-    axes, shape, graph_for = parse_axes(dynamic, static), parse_shape(input_shape), parse_target(target)
+    if not engine and (gpus or batch or size):
+        raise UsageError("--gpu, --batch and --size are for engines", hint="Add --engine, or leave them out.")
+    axes, shape, chosen = parse_axes(dynamic, static), parse_shape(input_shape), parse_precisions(precisions)
+    # What TensorRT prefers is good for an engine, and no worse for anything else that wasn't asked for.
+    graph_for = Target.TENSORRT if engine and target is None else parse_target(target)
+    build = engine_settings(
+        gpus,
+        backend,
+        batch,
+        size,
+        usual_batch=shape[0] if shape else 1,
+        tf32=tf32,
+        allow_mixed=allow_mixed,
+        keep_going=keep_going,
+    )
     if trust:  # a module's code is usually beside the place where it was trained
         sys.path.insert(0, str(Path.cwd()))
     with listener(quiet) as progress:
@@ -83,6 +125,9 @@ def export(
             runtimes=names if bench else (),
             threads=threads,
             target=graph_for,
+            precisions=chosen,
+            engine=build if engine else None,
+            device=parse_device(device),
         )
         with progress.stage("Reading the checkpoint"):
             from attn_export.exporter.checkpoint import load
@@ -96,7 +141,7 @@ def export(
     else:
         from attn_export.exporter.report.terminal import export_summary, export_tables
 
-        for part in [*export_tables(result.record), export_summary(result.record, result.onnx, result.report)]:
+        for part in [*export_tables(result.record), export_summary(result.record, result.onnx.parent, result.report)]:
             stdout().print(part)
         refuse_undone(result.undone)
 

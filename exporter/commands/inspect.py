@@ -1,4 +1,4 @@
-"""The command `attn-export inspect model.onnx`."""
+"""The command `attn-export inspect model.onnx`, or `model.engine`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,12 +10,19 @@ from attn_export.exporter.commands.options import AsJson, Debug, Quiet
 
 
 def inspect(
-    source: Annotated[Path, typer.Argument(help="Any ONNX file of opset 11 and up.", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="An ONNX file of opset 11 and up, or an engine.", show_default=False)],
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """List the attention blocks of an ONNX file, with the modules they came from."""
+    """List the attention blocks of an ONNX file or an engine.
+
+    Of an ONNX file with the modules they came from, of an engine with the kernels, bytes and types that they take. An
+    engine isn't loaded: what is shown stands in the record beside it.
+    """
+    if is_engine(source):
+        inspect_engine(source, as_json)
+        return
     with listener(quiet) as progress, progress.stage("Reading the graph"):
         from attn_export.exporter.cleaning import inspect_file
         from attn_export.exporter.report.record import blocks_record
@@ -27,3 +34,29 @@ def inspect(
     from attn_export.exporter.report.graphs import inventory_table
 
     stdout().print(inventory_table(blocks))
+
+
+def is_engine(source: Path) -> bool:
+    """Whether a file is named like an engine, or has an engine's record beside it."""
+    from attn_export.exporter.engine.sidecar import beside
+
+    return source.suffix in (".engine", ".plan", ".trt") or beside(source).exists()
+
+
+def inspect_engine(source: Path, as_json: bool) -> None:
+    """Print an engine's record.
+
+    Raises:
+        UnreadableEngineError, UntrustedEngineError: it isn't whole, has no record, or was changed since.
+    """
+    from attn_export.exporter.engine.sidecar import check_file
+
+    record = check_file(source, trust=False)
+    assert record is not None  # only trusted engines have none
+    if as_json:
+        print_json({"path": str(source), **record})
+        return
+    from attn_export.exporter.report.engines import engine_tables
+
+    for part in engine_tables(source, record):
+        stdout().print(part)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from attn_export.exporter.devices import DEVICES
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.target import Target
 
@@ -16,6 +17,9 @@ Trust = Annotated[
     bool, typer.Option("--trust", help="Run code that the checkpoint holds. Only for files of known origin.")
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of every runtime.", show_default="all CPUs")]
+Device = Annotated[
+    str, typer.Option("--device", help="Where PyTorch and ONNX Runtime are timed: cpu or cuda.", metavar="NAME")
+]
 For = Annotated[
     str | None,
     typer.Option(
@@ -70,3 +74,14 @@ def parse_target(name: str | None) -> Target:
     if name not in known:
         raise UsageError(f"--for {name}: there is no such target", hint=f"Known are {', '.join(known)}.")
     return Target(name)
+
+
+def parse_device(name: str) -> str:
+    """Where runtimes run.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    if name not in DEVICES:
+        raise UsageError(f"--device {name}: there is no such device", hint=f"Known are {', '.join(DEVICES)}.")
+    return name

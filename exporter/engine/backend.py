@@ -53,7 +53,7 @@ def load(name: str) -> Backend:
     """
     try:
         return Backend(name, importlib.import_module(MODULES[name]))
-    except ImportError as error:
+    except Exception as error:  # libraries that are missing or too old for the driver raise all kinds
         missing = isinstance(error, ModuleNotFoundError) and error.name == MODULES[name]
         raise RuntimeUnavailableError(
             f"{name} is not installed" if missing else f"{name} can't be imported: {first_line(error)}",
@@ -87,17 +87,17 @@ def choose(asked: str, *, named_gpus: bool, has_gpu: bool) -> tuple[Backend, str
     else:
         preferred = [
             ("tensorrt", "it is tuned on this machine's GPU"),
-            ("tensorrt-rtx", "the classic one isn't installed"),
+            ("tensorrt-rtx", "it is the one that is there"),
         ]
+    refusals: list[str] = []
     for name, why in preferred:
         try:
-            return load(name), why
-        except RuntimeUnavailableError:
-            continue
-    wanted = " or ".join(name for name, _ in preferred)
+            return load(name), ", and ".join([why, *refusals])
+        except RuntimeUnavailableError as error:
+            refusals.append(error.message)
     commands = "; ".join(f"{name}: {command}" for name, command in INSTALL.items())
     raise RuntimeUnavailableError(
-        f"no engine can be built: {wanted} is not installed" + ("" if has_gpu else ", and there is no GPU here"),
+        f"no engine can be built: {', and '.join(refusals)}" + ("" if has_gpu else ", and there is no GPU here"),
         runtime=AUTO,
         hint=f"{commands} ({ON_JETSON}).",
     )

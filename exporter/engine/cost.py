@@ -7,10 +7,9 @@ from pathlib import Path
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from attn_export.exporter.engine.graph import GraphFacts
+from attn_export.exporter.engine.graph import GraphFacts, read_named
 from attn_export.exporter.engine.kernels import KernelReport
 from attn_export.exporter.inventory import AttentionBlock
-from attn_export.exporter.onnx_reader import read
 from attn_export.exporter.quiet import quiet
 
 
@@ -66,7 +65,7 @@ def without_attention(path: Path, blocks: Sequence[AttentionBlock]) -> ir.Model 
     Returns:
         The graph, to be built for its kernels and never to be run; None where a block has no such map.
     """
-    model = read(path)
+    model = read_named(path)
     nodes = {node.name: node for node in model.graph}
     for block in blocks:
         own = {nodes[name] for name in block.nodes if name in nodes}

@@ -1,14 +1,15 @@
 """What an engine's graph says, which the engine itself doesn't: modules, types, attention blocks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
+import onnx_ir.passes.common as common
 
-from attn_export.exporter.cleanup.pipeline import infer_shapes, prepare
 from attn_export.exporter.engine.profile import Dim
+from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.facts import dims, is_op
 from attn_export.exporter.inventory import AttentionBlock, find_blocks
 from attn_export.exporter.inventory.blocks import METADATA_KEY, from_json
@@ -49,20 +50,42 @@ def read_graph(path: Path) -> GraphFacts:
 
     Raises:
         UnreadableGraphError: it isn't there, is damaged, or isn't valid ONNX.
+        RuntimeUnavailableError: it carries no inventory, and onnxscript, which helps to find one, isn't installed.
     """
-    model = read(path)
+    model = read_named(path)
     with quiet():
-        infer_shapes(model)
-    nodes = [node for node in model.graph if node.name]
+        common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
     facts: dict[str, Any] = {
         "path": path,
         "inputs": {str(v.name): dims(v) or () for v in model.graph.inputs if v.const_value is None},
         "outputs": {str(v.name): dims(v) or () for v in model.graph.outputs},
-        "types": {str(node.name): _types(node) for node in nodes},
-        "modules": {str(node.name): module for node in nodes if (module := module_path(node))},
-        "weights": {str(node.name): _weights(node) for node in nodes},
+        "types": _by_name(model, _types, frozenset()),
+        "modules": {str(node.name): module for node in model.graph if (module := module_path(node))},
+        "weights": _by_name(model, _weights, 0),
     }
     return GraphFacts(**facts, blocks=_blocks(model))
+
+
+def read_named(path: Path) -> ir.Model:
+    """The graph, with a name for every node: those without one are named as TensorRT's parser names them.
+
+    Raises:
+        UnreadableGraphError: as `read_graph`.
+    """
+    model = read(path)
+    for node in model.graph:
+        if not node.name:
+            node.name = f"node_of_{next((v.name for v in node.outputs if v.name), '')}"
+    return model
+
+
+def _by_name(model: ir.Model, look: Callable[[ir.Node], Any], nothing: Any) -> dict[str, Any]:
+    """What is seen of the nodes of each name: names needn't be unique."""
+    found: dict[str, Any] = {}
+    for node in model.graph:
+        before = found.get(str(node.name), nothing)
+        found[str(node.name)] = before | look(node) if isinstance(before, frozenset) else before + look(node)
+    return found
 
 
 def _blocks(model: ir.Model) -> tuple[AttentionBlock, ...]:
@@ -71,6 +94,14 @@ def _blocks(model: ir.Model) -> tuple[AttentionBlock, ...]:
     names = {node.name for node in model.graph}
     if known and all(set(block.nodes) <= names for block in known):
         return known
+    try:
+        from attn_export.exporter.cleanup.pipeline import prepare
+    except ImportError as error:  # on a device that only builds
+        raise RuntimeUnavailableError(
+            f"the attention blocks can't be looked for: {error.name or 'onnxscript'} is not installed",
+            runtime="onnxscript",
+            hint="pip install onnxscript; or build from a kit, which says where they are.",
+        ) from error
     prepare(model)
     return find_blocks(model)
 
@@ -87,3 +118,12 @@ def _types(node: ir.Node) -> frozenset[str]:
 def _weights(node: ir.Node) -> int:
     tensors = [value.const_value for value in node.inputs if value is not None and value.const_value is not None]
     return sum(tensor.nbytes for tensor in tensors)
+
+
+def read_inputs(path: Path) -> dict[str, tuple[Dim, ...]]:
+    """The inputs of a file: name -> dimensions.
+
+    Raises:
+        UnreadableGraphError: it isn't there, is damaged, or isn't valid ONNX.
+    """
+    return {str(v.name): dims(v) or () for v in read(path).graph.inputs if v.const_value is None}

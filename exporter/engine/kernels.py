@@ -15,7 +15,7 @@ from attn_export.exporter.engine.log import Log
 
 HEADLINE = "Layers:"
 # Entries of the list that aren't work: they compute shapes, or let parallel streams wait for each other.
-NO_KERNELS = ("shape_call", "signal", "wait")
+NO_KERNELS = ("shape_call", "signal", "wait", "NoOp")
 # What TensorRT calls the types of tensors, in one place or another, and ONNX's names of them.
 TYPES = {
     "Float": "FLOAT",
@@ -28,14 +28,22 @@ TYPES = {
     "FP8": "FLOAT8E4M3FN",
     "Int4": "INT4",
     "FP4": "FLOAT4E2M1",
+    "Int32": "INT32",
+    "Int64": "INT64",
+    "UInt8": "UINT8",
+    "Bool": "BOOL",
 }
-BYTES = {"FLOAT": 4, "FLOAT16": 2, "BFLOAT16": 2, "INT8": 1, "FLOAT8E4M3FN": 1}
+BYTES = {"FLOAT16": 2, "BFLOAT16": 2, "INT8": 1, "UINT8": 1, "BOOL": 1, "FLOAT8E4M3FN": 1, "INT64": 8}  # others: 4
 _LINE = re.compile(
-    r"Name: (?P<name>.*?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\], (?:Constants: .*?, )?Outputs: "
+    r"Name: (?P<name>.*?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs> \{.*?\})?\], (?:Constants: .*?, )?Outputs: ",
+    re.DOTALL,
 )
-_TENSOR = re.compile(r"Dimensions: \[([-\d,]*)\].*?Datatype: (\w+)")
-_ONNX = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
-_TOTAL = re.compile(r"Total (Weights|Activation) Memory: (\d+) bytes")
+_NEXT = re.compile(r"\n(?=Name: )|\n\n")  # names of nodes may hold line ends
+_TENSOR = re.compile(r"Dimensions: \[((?:-?[0-9]{1,18}(?:,-?[0-9]{1,18})*)?)\].*?Datatype: (\w+)", re.DOTALL)
+# Names may hold brackets: one ends where another begins or nothing follows. Some versions separate them by an
+# invisible character.
+_ONNX = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\x1f]|\[\w[\w ]*: |\s*$)", re.DOTALL)
+_TOTAL = re.compile(r"Total (Weights|Activation) Memory: ([0-9]{1,18}) bytes")
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ def read_log(log: Log) -> KernelReport:
     totals: dict[str, int] = {}
     for _, message in log.messages:
         if message.startswith(HEADLINE):
-            kernels = [kernel for line in message.splitlines() if (kernel := _from_line(line)) is not None]
+            kernels = [k for line in _NEXT.split(message) if (k := _from_line(line)) is not None]
         totals |= {which: int(count) for which, count in _TOTAL.findall(message)}
     return KernelReport(tuple(kernels), "TensorRT-RTX's build log", totals.get("Weights"), totals.get("Activation"))
 
@@ -98,13 +106,13 @@ def _from_line(line: str) -> Kernel | None:
     head = _LINE.match(line)
     if head is None or head["kind"] in NO_KERNELS:
         return None
-    outputs = line[head.end() :].partition("], TacticName")[0]
+    outputs, _, rest = line[head.end() :].partition("], TacticName")
     written = [(_sizes(sizes), TYPES.get(kind, kind.upper())) for sizes, kind in _TENSOR.findall(outputs)]
-    reads = [TYPES.get(kind, kind.upper()) for _, kind in _TENSOR.findall(head["inputs"] + "]")]
+    reads = [TYPES.get(kind, kind.upper()) for _, kind in _TENSOR.findall(head["inputs"] or "")]
     return Kernel(
         name=head["name"],
         kind=head["kind"],
-        nodes=tuple(dict.fromkeys(_ONNX.findall(line.rpartition("Metadata:")[2]))),
+        nodes=tuple(dict.fromkeys(_ONNX.findall(rest.partition(", Metadata: ")[2]))),
         reads=tuple(dict.fromkeys(reads)),
         writes=tuple(dict.fromkeys(kind for _, kind in written)),
         bytes_written=_bytes(written),
@@ -134,16 +142,23 @@ def read_inspector(text: str) -> KernelReport:
     TensorRT 10 writes type and format as one word ("Format/Datatype"), TensorRT 11 as two ("Format", "Datatype").
     """
     try:
-        layers = json.loads(text).get("Layers", [])
-    except (ValueError, AttributeError):
-        layers = []
-    kernels = [_from_layer(layer) for layer in layers if isinstance(layer, dict)]
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        document = None
+    layers = _listed(document, "Layers")
+    kernels = [_from_layer(layer) for layer in layers]
     return KernelReport(tuple(k for k in kernels if k.kind not in NO_KERNELS), "TensorRT's engine inspector")
 
 
+def _listed(owner: Any, key: str) -> list[dict[str, Any]]:
+    """The objects of a list in an object; none where it isn't of this form."""
+    found = owner.get(key) if isinstance(owner, dict) else None
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
 def _from_layer(layer: dict[str, Any]) -> Kernel:
-    read = [_from_tensor(tensor) for tensor in layer.get("Inputs", [])]
-    written = [_from_tensor(tensor) for tensor in layer.get("Outputs", [])]
+    read = [_from_tensor(tensor) for tensor in _listed(layer, "Inputs")]
+    written = [_from_tensor(tensor) for tensor in _listed(layer, "Outputs")]
     return Kernel(
         name=str(layer.get("Name", "")),
         kind=str(layer.get("LayerType", "")),
@@ -157,4 +172,5 @@ def _from_layer(layer: dict[str, Any]) -> Kernel:
 def _from_tensor(tensor: dict[str, Any]) -> tuple[tuple[int, ...], str]:
     said = str(tensor.get("Datatype") or tensor.get("Format/Datatype") or "")
     kind = next((ours for theirs, ours in TYPES.items() if re.search(rf"\b{theirs}\b", said)), said.upper())
-    return tuple(int(size) for size in tensor.get("Dimensions", [])), kind
+    sizes = tensor.get("Dimensions")
+    return tuple(size for size in sizes if type(size) is int) if isinstance(sizes, list) else (), kind

@@ -58,7 +58,7 @@ def make_profile(inputs: Mapping[str, tuple[Dim, ...]], sizes: Sizes, usual_batc
         usual_batch: where N is open and no batch was asked for.
 
     Raises:
-        UsageError: an open axis isn't covered, or a fixed one has another size than was asked.
+        UsageError: an open axis isn't covered, sizes don't grow, or a fixed axis has another size than was asked.
     """
     batch = sizes.batch or (1, usual_batch, max(usual_batch, DEFAULT_LARGEST_BATCH))
     return {name: _range(name, dims, batch, sizes) for name, dims in inputs.items()}
@@ -87,8 +87,13 @@ def _range(name: str, dims: tuple[Dim, ...], batch: tuple[int, int, int], sizes:
                 f"axis {axis} of the input {name!r} is open ({dim or 'without a name'}), and no size is given for it",
                 hint=f"Give {option}." if covers else "Export the network with this axis fixed.",
             )
-        else:
+        elif 1 <= asked[0] <= asked[1] <= asked[2]:
             columns.append(asked)
+        else:
+            raise UsageError(
+                f"{option} {','.join(map(str, asked))} is no range for axis {axis} of the input {name!r}",
+                hint="Give the smallest, the usual and the largest size, in this order, each at least 1.",
+            )
     smallest, usual, largest = (tuple(column[i] for column in columns) for i in range(3))
     return Range(smallest, usual, largest)
 
@@ -104,9 +109,13 @@ def add_profile(builder: Any, config: Any, profile: Profile) -> None:
         UsageError: TensorRT doesn't accept it.
     """
     made = builder.create_optimization_profile()
-    for name, shapes in profile.items():
-        made.set_shape(name, shapes.smallest, shapes.usual, shapes.largest)
-    if config.add_optimization_profile(made) < 0:
+    try:
+        for name, shapes in profile.items():
+            made.set_shape(name, shapes.smallest, shapes.usual, shapes.largest)
+        accepted = config.add_optimization_profile(made) >= 0
+    except (RuntimeError, ValueError):  # the bindings' own words say less than the shapes do
+        accepted = False
+    if not accepted:
         raise UsageError(
             "TensorRT doesn't accept the profile "
             + "; ".join(f"{name}: {r.smallest} to {r.largest}, usually {r.usual}" for name, r in profile.items()),

@@ -19,13 +19,18 @@ PRODUCTS = {
     "sm75": ("RTX 2060", "RTX 2070", "RTX 2080", "T4"),
     "sm80": ("A100", "A30"),
     "sm86": ("RTX 3050", "RTX 3060", "RTX 3070", "RTX 3080", "RTX 3090", "RTX A2000", "RTX A4000", "RTX A6000", "A10"),
-    "sm87": ("Jetson AGX Orin", "Jetson Orin NX", "Jetson Orin Nano"),
+    "sm87": ("Jetson Orin", "Jetson AGX Orin", "Jetson Orin NX", "Jetson Orin Nano"),
     "sm89": ("RTX 4060", "RTX 4070", "RTX 4080", "RTX 4090", "RTX 4000 Ada", "RTX 6000 Ada", "L4", "L40S"),
     "sm90": ("H100", "H200"),
     "sm110": ("Jetson Thor", "Jetson AGX Thor"),
     "sm120": ("RTX 5060", "RTX 5070", "RTX 5080", "RTX 5090", "RTX PRO 6000 Blackwell"),
     "sm121": ("DGX Spark",),
 }
+# Words in what the driver calls a GPU: makers and lines, forms, memories.
+SAYS_NOTHING = re.compile(
+    r"nvidia|geforce|\b(tesla|laptop|gpu|super|ti|max q|generation|workstation|server|edition|pcie|nvl|sxm\d|"
+    r"\d+ ?gb|hbm\d?e?)\b"
+)
 # Engines for these are built on the device, with the TensorRT that comes with its system.
 JETSON = {"sm72": "Jetson Xavier", "sm87": "Jetson Orin", "sm101": "Jetson Thor", "sm110": "Jetson Thor"}
 
@@ -78,7 +83,7 @@ def _architecture(name: str) -> str:
     word = name.strip()
     if word.lower() == CURRENT:
         return CURRENT
-    if match := re.fullmatch(r"(?:sm_?)?(\d{1,2})\.?(\d)", word.lower()):
+    if match := re.fullmatch(r"(?:sm_?)?([0-9]{1,2})\.?([0-9])", word.lower()):
         return f"sm{match[1]}{match[2]}"
     products = {_plain(product): sm for sm, listed in PRODUCTS.items() for product in listed}
     wanted = _plain(word)
@@ -96,8 +101,8 @@ def _architecture(name: str) -> str:
 
 def _plain(product: str) -> str:
     """Without spaces, the maker's name and the words that don't tell GPUs of one architecture apart."""
-    word = re.sub(r"nvidia|geforce|laptop gpu|laptop|super|ti\b|[\s_-]", "", product.lower())
-    return re.sub(r"(\d)ti$", r"\1", word)
+    word = re.sub(r"[\s_-]+", " ", product.lower())
+    return re.sub(r"(\d)ti$", r"\1", re.sub(SAYS_NOTHING, "", word).replace(" ", ""))
 
 
 def resolve(targets: Targets, backend: Backend, here: Sequence[Gpu]) -> tuple[str, ...]:

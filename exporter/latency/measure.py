@@ -63,7 +63,7 @@ def measure(
         advance(min(1.0, max(done / schedule.most_rounds, elapsed / max(schedule.seconds, 1e-9))))
         if done >= schedule.fewest_rounds and elapsed >= schedule.seconds:
             break
-    return [_timing(r, rounds[r], rounds[runtimes[0]], runtimes[0].name, len(images)) for r in runtimes]
+    return [_timing(r, rounds[r], runtimes[0], rounds[runtimes[0]], len(images)) for r in runtimes]
 
 
 def _turn(runtime: Runtime, inputs: Mapping[str, Any], inferences: int) -> list[float]:
@@ -79,7 +79,7 @@ def _turn(runtime: Runtime, inputs: Mapping[str, Any], inferences: int) -> list[
 
 
 def _timing(
-    runtime: Runtime, rounds: list[list[float]], baseline: list[list[float]], baseline_name: str, batch: int
+    runtime: Runtime, rounds: list[list[float]], baseline: Runtime, baseline_rounds: list[list[float]], batch: int
 ) -> Timing:
     seconds = [s for turn in rounds for s in turn]
     median = percentile_ms(seconds, 50)
@@ -87,6 +87,7 @@ def _timing(
         runtime=runtime.name,
         provenance=runtime.provenance,
         device=runtime.device,
+        precision=runtime.precision,
         batch=batch,
         open_seconds=runtime.open_seconds,
         samples=len(seconds),
@@ -94,6 +95,7 @@ def _timing(
         p90_ms=percentile_ms(seconds, 90),
         p99_ms=percentile_ms(seconds, 99),
         images_per_second=batch / median * 1e3,
-        ratio=paired_ratio(rounds, baseline),
-        baseline=baseline_name,
+        ratio=paired_ratio(rounds, baseline_rounds),
+        baseline=baseline.name,
+        baseline_device=baseline.device,
     )

@@ -14,6 +14,7 @@ class Timing:
         runtime: its name.
         provenance: what really ran.
         device: where.
+        precision: that the artifact computes in.
         batch: images in one inference.
         open_seconds: loading, compiling and the first inference, which are not part of the latencies.
         samples: inferences that were timed.
@@ -21,11 +22,13 @@ class Timing:
         images_per_second: from the median.
         ratio: median over the rounds of this runtime's time divided by the baseline's in the same round.
         baseline: the runtime that the ratio is to.
+        baseline_device: where that one ran; a ratio of two devices compares these, and not artifacts.
     """
 
     runtime: str
     provenance: str
     device: str
+    precision: str
     batch: int
     open_seconds: float
     samples: int
@@ -35,6 +38,7 @@ class Timing:
     images_per_second: float
     ratio: float
     baseline: str
+    baseline_device: str
 
 
 def percentile_ms(seconds: Sequence[float], share: float) -> float:

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from attn_export.exporter.report.terminal import number, table
+from attn_export.exporter.report.tables import number, table
 
 if TYPE_CHECKING:
     from attn_export.exporter.cleaning import CleanResult

@@ -5,28 +5,59 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.environment import describe
+from attn_export.exporter.files import sha256_of
 from attn_export.exporter.inventory import AttentionBlock
 from attn_export.exporter.latency import Timing
 from attn_export.exporter.validation.verdict import FLOOR, LARGEST_RATIO, Comparison, Verdict
 
 if TYPE_CHECKING:
+    from attn_export.exporter.building import EngineFile
     from attn_export.exporter.cleaning import CleanResult
+    from attn_export.exporter.deploying import Deployed
+    from attn_export.exporter.proving import Proven
 
 SCHEMA_VERSION = 1
+ENGINE_FACTS = (
+    "sha256",
+    "bytes",
+    "backend",
+    "gpus",
+    "platform",
+    "options",
+    "profile",
+    "onnx",
+    "cost",
+    "build",
+    "validation",
+)
 
 
 def record(
-    model: LoadedModel, file: OnnxFile, sha256: str, verdict: Verdict, timings: Sequence[Timing], threads: int
+    model: LoadedModel,
+    proven: "Sequence[Proven]",
+    deployed: "Sequence[Deployed]",
+    timings: Sequence[Timing],
+    threads: int,
 ) -> dict[str, Any]:
-    """The record of one export."""
+    """The record of one export.
+
+    Args:
+        model: the network.
+        proven: its ONNX files, as they will be published.
+        deployed: what was made of each for the GPU; none if nothing was asked for.
+        timings: of everything that was timed.
+        threads: of every runtime.
+    """
+    made = list(deployed)
     return {
         "schema_version": SCHEMA_VERSION,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "model": {
             "name": model.name,
             "checkpoint": str(model.path) if model.path else None,
@@ -38,28 +69,56 @@ def record(
             "notes": list(model.notes),
         },
         "artifacts": [
-            {
-                "path": file.path.name,
-                "format": "onnx",
-                "precision": "float32",
-                "sha256": sha256,
-                "opset": file.opset,
-                "nodes": file.nodes,
-                "input": {
-                    "name": file.signature.input_name,
-                    "shape": list(file.signature.input_shape),
-                    "open_axes": [asdict(axis) for axis in file.signature.axes],
-                },
-                "outputs": list(file.signature.output_names),
-                "gates": [asdict(gate) for gate in file.gates],
-                "cleanup": [asdict(step) for step in file.steps],
-                "attention": blocks_record(file.blocks),
-                "validation": verdict_record(verdict),
-            }
+            *(onnx_record(artifact.file, artifact.verdict) for artifact in proven),
+            *(engine_record(engine) for one in made for engine in one.engines),
+            *(kit_record(kit) for one in made for kit in one.kits),
         ],
         "latency": {"threads": threads, "timings": [asdict(timing) for timing in timings]},
-        "environment": describe(),
+        "environment": describe(with_gpus=any(timing.device != "cpu" for timing in timings)),
     }
+
+
+def onnx_record(file: OnnxFile, verdict: Verdict) -> dict[str, Any]:
+    """An ONNX file and its verdict."""
+    return {
+        "path": file.path.name,
+        "format": "onnx",
+        "precision": file.precision.onnx_name,
+        "kept_in_float32": [asdict(kept) for kept in file.kept],
+        "sha256": sha256_of(file.path),
+        "opset": file.opset,
+        "nodes": file.nodes,
+        "input": {
+            "name": file.signature.input_name,
+            "shape": list(file.signature.input_shape),
+            "open_axes": [asdict(axis) for axis in file.signature.axes],
+        },
+        "outputs": list(file.signature.output_names),
+        "gates": [asdict(gate) for gate in file.gates],
+        "cleanup": [asdict(step) for step in file.steps],
+        "attention": blocks_record(file.blocks),
+        "validation": verdict_record(verdict),
+    }
+
+
+def engine_record(engine: "EngineFile") -> dict[str, Any]:
+    """An engine, without what only its own record lists: kernels, and the graph's blocks."""
+    kept = {key: value for key, value in engine.record.items() if key in ENGINE_FACTS}
+    return {
+        "path": engine.path.name,
+        "format": "engine",
+        "precision": engine.record["precision"]["asked"],
+        "types": engine.record["precision"],
+        **kept,
+        "kernels": engine.record["kernels"]["count"],
+        "not_run": None if engine.record["validation"] else "no GPU",
+        "failed": {gpu: error.message for gpu, error in engine.failed.items()},
+    }
+
+
+def kit_record(kit: Path) -> dict[str, Any]:
+    """A build kit."""
+    return {"path": kit.name, "format": "kit", "sha256": sha256_of(kit), "bytes": kit.stat().st_size}
 
 
 def verdict_record(verdict: Verdict) -> dict[str, Any]:

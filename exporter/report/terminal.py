@@ -1,6 +1,6 @@
 """The record as tables for a terminal. Makes them; the command line prints them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,59 +8,64 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from attn_export.exporter.report.engines import engines_table
+from attn_export.exporter.report.tables import number, table
+
 
 def export_tables(record: dict[str, Any]) -> list[RenderableType]:
     """What an export found out: the file, the verdict, the latencies."""
-    (artifact,) = record["artifacts"]
-    parts: list[RenderableType] = [validation_table(artifact)]
+    files = [artifact for artifact in record["artifacts"] if artifact["format"] == "onnx"]
+    engines = [artifact for artifact in record["artifacts"] if artifact["format"] == "engine"]
+    parts: list[RenderableType] = [validation_table(files)]
+    if engines:
+        parts += ["", engines_table(engines)]
     if record["latency"]["timings"]:
         parts += ["", latency_table(record["latency"]), latency_caption(record)]
     return parts
 
 
-def table(title: str, *columns: str) -> Table:
-    """A plain table: the first column to the left, numbers to the right."""
-    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for i, column in enumerate(columns):
-        made.add_column(column, justify="right" if i else "left", style="" if i else "bold", no_wrap=True)
-    return made
-
-
-def validation_table(artifact: dict[str, Any]) -> Table:
-    """The worst gate and the worst output, with error and yardstick."""
-    validation = artifact["validation"]
-    made = table("Against PyTorch in float64", "tensor", "error", "PyTorch float32", "ratio", "verdict")
-    for role in ("gate", "output"):
-        chosen = [c for c in validation["comparisons"] if c["role"] == role]
-        if not chosen:
-            continue
-        worst = max(chosen, key=lambda c: float("inf") if c["ratio"] is None else c["ratio"])
-        label = f"{len(chosen)} {role}{'s' if len(chosen) > 1 else ''}" + (
-            f", worst {worst['tensor']}" if len(chosen) > 1 else ""
-        )
-        agrees = all(c["agrees"] for c in chosen)
-        made.add_row(
-            label,
-            number(worst["error"]),
-            number(worst["yardstick"]),
-            "—" if worst["ratio"] is None else f"{worst['ratio']:.2f}",
-            Text("agrees", "green") if agrees else Text("DISAGREES", "bold red"),
-        )
+def validation_table(files: Sequence[dict[str, Any]]) -> Table:
+    """For every file the worst gate and the worst output, with error and yardstick."""
+    made = table("Against PyTorch in float64", "tensor", "error", "PyTorch's own", "ratio", "verdict")
+    for file in files:
+        comparisons = file["validation"]["comparisons"]
+        for role in ("gate", "output"):
+            chosen = [c for c in comparisons if c["role"] == role]
+            if not chosen:
+                continue
+            worst = max(chosen, key=lambda c: float("inf") if c["ratio"] is None else c["ratio"])
+            label = f"{len(chosen)} {role}{'s' if len(chosen) > 1 else ''}" + (
+                f", worst {worst['tensor']}" if len(chosen) > 1 else ""
+            )
+            agrees = all(c["agrees"] for c in chosen)
+            made.add_row(
+                f"{file['precision']}: {label}" if len(files) > 1 else label,
+                number(worst["error"]),
+                number(worst["yardstick"]),
+                "—" if worst["ratio"] is None else f"{worst['ratio']:.2f}",
+                Text("agrees", "green") if agrees else Text("DISAGREES", "bold red"),
+            )
+    made.columns[2].header = f"PyTorch {files[0]['precision']}" if len(files) == 1 else "PyTorch's own"
     return made
 
 
 def latency_table(latency: dict[str, Any]) -> Table:
-    """One row for each runtime."""
-    made = table("Latency", "runtime", "median ms", "p90", "p99", "images/s", "× eager", "ready after")
-    for t in latency["timings"]:
+    """One row for each runtime; a ratio between devices says so."""
+    timings = latency["timings"]
+    alike = len({t["precision"] for t in timings}) == 1
+    # The mark has a column of its own, so that the decimal points stay below each other.
+    mark = [""] if any(devices_compared(t) for t in timings) else []
+    made = table("Latency", "runtime", "median ms", "p90", "p99", "images/s", "× eager", *mark, "ready after")
+    for t in timings:
         made.columns[5].header = f"× {t['baseline']}"
         made.add_row(
-            t["runtime"],
+            t["runtime"] if alike else f"{t['runtime']} {t['precision']}",
             f"{t['median_ms']:.2f}",
             f"{t['p90_ms']:.2f}",
             f"{t['p99_ms']:.2f}",
             f"{t['images_per_second']:.1f}",
             f"{t['ratio']:.3f}",
+            *([devices_compared(t)] if mark else []),
             f"{t['open_seconds']:.1f} s",
         )
     return made
@@ -70,23 +75,44 @@ def latency_caption(record: dict[str, Any]) -> Text:
     """Under which conditions the latencies hold."""
     latency, environment = record["latency"], record["environment"]
     first = latency["timings"][0]
-    return Text(
+    parts = [environment["cpu"], *dict.fromkeys(gpu["name"] for gpu in environment.get("gpus", ()))]
+    caption = Text(
         f"batch {first['batch']}, threads: {latency['threads']}, {first['samples']} inferences each in turns, "
-        f"{environment['cpu']}",
+        f"{', '.join(parts)}",
         style="dim",
     )
+    marks = dict.fromkeys(mark for t in latency["timings"] if (mark := devices_compared(t)))
+    if marks:
+        caption.append(f"\n{', '.join(marks)}: these ratios compare parts of this machine, not artifacts")
+    return caption
 
 
-def export_summary(record: dict[str, Any], onnx: Path, report: Path) -> Text:
+def devices_compared(timing: dict[str, Any]) -> str:
+    """``(cuda/cpu)`` for a ratio whose two sides ran on different devices, else nothing."""
+    device, baseline = timing["device"], timing["baseline_device"]
+    return "" if device == baseline else f"({device}/{baseline})"
+
+
+def export_summary(record: dict[str, Any], folder: Path, report: Path) -> Text:
     """Where the results are."""
-    (artifact,) = record["artifacts"]
-    steps = artifact["cleanup"]
+    summary = Text("\n")
+    for artifact in record["artifacts"]:
+        summary.append(str(folder / artifact["path"]), "bold")
+        summary.append(f"  {artifact_words(artifact)}\n")
+    return summary.append(str(report), "bold").append("\n")
+
+
+def artifact_words(artifact: dict[str, Any]) -> str:
+    """What a file is, in half a line."""
+    if artifact["format"] == "engine":
+        backend = artifact["backend"]
+        return f"{backend['name']} {backend['version']}, {artifact['bytes'] / 1e6:.1f} MB"
+    if artifact["format"] == "kit":
+        return f"to be built on the device: attn-export build {artifact['path']}"
+    steps, kept = artifact["cleanup"], artifact["kept_in_float32"]
     nodes = f"{artifact['nodes']} nodes" + (f", {steps[0]['nodes_before']} as captured" if steps else "")
-    return Text.assemble(
-        "\n",
-        (str(onnx), "bold"),
-        f"  opset {artifact['opset']}, {nodes}, {artifact['precision']}\n",
-        (str(report), "bold"),
+    return f"opset {artifact['opset']}, {nodes}, {artifact['precision']}" + (
+        f" ({len(kept)} nodes kept in float32)" if kept else ""
     )
 
 
@@ -112,8 +138,3 @@ def models_table(rows: Iterable[dict[str, Any]]) -> Table:
             "" if row["added_macs"] is None else f"{row['added_macs']:+.2%} MACs",
         )
     return made
-
-
-def number(value: float | None) -> str:
-    """An error, short."""
-    return "not a number" if value is None else f"{value:.1e}"

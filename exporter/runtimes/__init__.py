@@ -6,10 +6,20 @@ What a runtime needs is imported when it is made, so that each works where the o
 from collections.abc import Callable, Sequence
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
+from attn_export.exporter.devices import CUDA, DEVICES
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.runtimes.base import Runtime, Settings
 
-__all__ = ["DEFAULT_RUNTIMES", "RUNTIMES", "Runtime", "Settings", "check_names"]
+__all__ = [
+    "DEFAULT_RUNTIMES",
+    "DEVICES",
+    "RUNS_FILES",
+    "RUNTIMES",
+    "Runtime",
+    "Settings",
+    "check_devices",
+    "check_names",
+]
 
 
 def _eager(model: LoadedModel, file: OnnxFile, settings: Settings) -> Runtime:
@@ -24,17 +34,33 @@ def _compile(model: LoadedModel, file: OnnxFile, settings: Settings) -> Runtime:
     return Compiled(model, file.signature, settings)
 
 
-def _onnxruntime(model: LoadedModel, file: OnnxFile, settings: Settings) -> Runtime:  # noqa: ARG001 (one form for all)
+def _onnxruntime(model: LoadedModel, file: OnnxFile, settings: Settings) -> Runtime:
+    if settings.device == CUDA:
+        return _onnxruntime_cuda(model, file, settings)
     from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 
-    return OnnxRuntime(file.path, file.signature, settings)
+    return _of_precision(OnnxRuntime(file.path, file.signature, settings), file)
+
+
+def _onnxruntime_cuda(model: LoadedModel, file: OnnxFile, settings: Settings) -> Runtime:  # noqa: ARG001 (one form for all)
+    from attn_export.exporter.runtimes.onnxruntime_cuda import OnnxRuntimeCuda
+
+    return _of_precision(OnnxRuntimeCuda(file.path, file.signature, settings), file)
+
+
+def _of_precision(runtime: Runtime, file: OnnxFile) -> Runtime:
+    runtime.precision = file.precision.onnx_name
+    return runtime
 
 
 RUNTIMES: dict[str, Callable[[LoadedModel, OnnxFile, Settings], Runtime]] = {
     "eager": _eager,
     "compile": _compile,
     "onnxruntime": _onnxruntime,
+    "onnxruntime-cuda": _onnxruntime_cuda,
 }
+# Those that run a file, and not the network that it was made of.
+RUNS_FILES = ("onnxruntime", "onnxruntime-cuda")
 DEFAULT_RUNTIMES = ("eager", "onnxruntime")
 
 
@@ -48,3 +74,23 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
         if name not in RUNTIMES:
             raise UsageError(f"there is no runtime called {name!r}", hint=f"Known are {', '.join(RUNTIMES)}.")
     return tuple(dict.fromkeys(names))
+
+
+def check_devices(names: Sequence[str], settings: Settings) -> None:
+    """Find out before the work begins whether the devices that it needs are there.
+
+    Raises:
+        UsageError: two names are the same runtime on this device.
+        RuntimeUnavailableError: there is no CUDA for one of them.
+    """
+    if settings.device == CUDA and {"onnxruntime", "onnxruntime-cuda"} <= set(names):
+        raise UsageError("onnxruntime and onnxruntime-cuda are the same on cuda", hint="Leave one of them out.")
+    for name in names:
+        if name in ("eager", "compile") and settings.device == CUDA:
+            from attn_export.exporter.runtimes.torch_cuda import require_cuda
+
+            require_cuda(name)
+        elif name == "onnxruntime-cuda" or (name == "onnxruntime" and settings.device == CUDA):
+            from attn_export.exporter.runtimes.onnxruntime_cuda import require_provider
+
+            require_provider()

@@ -9,11 +9,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
+from typing_extensions import Self
 
 from attn_export.exporter.artifacts import Signature
+from attn_export.exporter.devices import CPU, DEVICES
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 
 Array = np.ndarray[Any, Any]
@@ -26,16 +28,25 @@ class Settings:
 
     Attributes:
         threads: CPU threads that one inference may use.
+        device: of `DEVICES`; where a runtime runs that can run on either.
+
+    Raises:
+        UsageError: there is no such device.
     """
 
     threads: int
+    device: str = CPU
+
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise UsageError(f"there is no device called {self.device!r}", hint=f"Known are {', '.join(DEVICES)}.")
 
 
 class Runtime(ABC):
     """One artifact, ready to run. Use as a context manager, or call `open` and `close`."""
 
     name: ClassVar[str]
-    device: str = "cpu"
+    device: str = CPU
     precision: str = "float32"
 
     def __init__(self, signature: Signature, settings: Settings) -> None:

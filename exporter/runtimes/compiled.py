@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import torch
 
 from attn_export.exporter.runtimes.eager import Eager
+from attn_export.exporter.runtimes.torch_cuda import device_words
 
 
 class Compiled(Eager):
@@ -18,8 +19,8 @@ class Compiled(Eager):
 
     @property
     def provenance(self) -> str:
-        """The version of torch and the compiler."""
-        return f"torch {torch.__version__}, inductor"
+        """The version of torch, the compiler, and the GPU."""
+        return f"torch {torch.__version__}, inductor{device_words(self.device)}"
 
     def call(self, x: torch.Tensor) -> Any:
         """What is run."""

@@ -1,46 +1,62 @@
 """PyTorch as it runs in a notebook."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, ClassVar
 
 import torch
 from torch.utils import _pytree as pytree
 
 from attn_export.exporter.artifacts import LoadedModel, Signature
+from attn_export.exporter.devices import CUDA
 from attn_export.exporter.runtimes.base import Array, Arrays, Runtime, Settings
+from attn_export.exporter.runtimes.torch_cuda import Moved, device_words, exact_float32, require_cuda
 
 
 class Eager(Runtime):
-    """The module, called. Its threads are torch's own, which are set back when it is closed."""
+    """The module, called, on the CPU or on CUDA.
+
+    Torch's threads and its use of TF32, and the module's modes and weights, are afterwards what they were before.
+    Runtimes of one module that are open together are closed in the reverse order, as `with` does.
+    """
 
     name: ClassVar[str] = "eager"
 
     def __init__(self, model: LoadedModel, signature: Signature, settings: Settings) -> None:
         super().__init__(signature, settings)
         self.module = model.module
+        self.device = settings.device
+        self._taken = ExitStack()
         self._threads_before = torch.get_num_threads()
         self._modes = {submodule: submodule.training for submodule in self.module.modules()}
 
     @property
     def provenance(self) -> str:
-        """The version of torch."""
-        return f"torch {torch.__version__}"
+        """The version of torch, and the GPU."""
+        return f"torch {torch.__version__}{device_words(self.device)}"
 
     def _open(self) -> None:
         torch.set_num_threads(self.settings.threads)
         self.module.eval()
+        if self.device == CUDA:
+            require_cuda(self.name)
+            self._taken.enter_context(exact_float32())
+            self._taken.enter_context(Moved(self.module, self.device))
 
     def _close(self) -> None:
+        self._taken.close()
+        if self.device == CUDA:
+            torch.cuda.empty_cache()
         torch.set_num_threads(self._threads_before)
         for submodule, training in self._modes.items():
             submodule.training = training
 
     def upload(self, arrays: Arrays) -> Mapping[str, torch.Tensor]:
-        """To torch tensors that share the arrays' memory."""
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+        """To torch tensors; on the CPU they share the arrays' memory."""
+        return {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
 
     def infer(self, inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        """Call the module; the results are finished when it returns."""
+        """Call the module; on the CPU the results are finished when it returns."""
         with torch.inference_mode():
             results = self.call(inputs[self.signature.input_name])
         return dict(zip(self.signature.output_names, pytree.tree_leaves(results), strict=True))
@@ -50,5 +66,10 @@ class Eager(Runtime):
         return self.module(x)
 
     def download(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, Array]:
-        """To arrays that share the tensors' memory."""
-        return {name: tensor.numpy() for name, tensor in outputs.items()}
+        """To arrays; on the CPU they share the tensors' memory."""
+        return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
+
+    def synchronize(self) -> None:
+        """Wait for the GPU."""
+        if self.device == CUDA:
+            torch.cuda.synchronize()

@@ -15,7 +15,7 @@ ERRORS_ONLY = 3
 
 
 class OnnxRuntime(Runtime):
-    """An ONNX file on the CPU provider, with the library's default optimizations.
+    """An ONNX file on the CPU provider, with the library's default optimizations, whatever device the settings name.
 
     A provider that isn't the one asked for is an error: nothing runs elsewhere in silence.
 
@@ -41,14 +41,19 @@ class OnnxRuntime(Runtime):
 
         return f"onnxruntime {onnxruntime.__version__}, {PROVIDER}"
 
-    def _open(self) -> None:
+    def _options(self) -> Any:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.settings.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = ERRORS_ONLY
-        self._session = onnxruntime.InferenceSession(str(self.path), options, providers=[PROVIDER])
+        return options
+
+    def _open(self) -> None:
+        import onnxruntime
+
+        self._session = onnxruntime.InferenceSession(str(self.path), self._options(), providers=[PROVIDER])
         if self._session.get_providers() != [PROVIDER]:
             raise RuntimeUnavailableError(
                 f"ONNX Runtime chose {self._session.get_providers()} instead of {PROVIDER}", runtime=self.name

@@ -1,7 +1,7 @@
 """The images that artifacts are judged on, made from a seed so that every run sees the same."""
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 Image = np.ndarray[Any, np.dtype[np.float32]]  # (C, H, W)
 
+IMAGE_RANK = 3
 SEED = 20180701  # the month in which SE and CBAM were both out
 # One, two and one larger: a batch of one takes other paths through a runtime than a batch of many.
 BATCHES = (1, 2, 4)
@@ -47,7 +48,9 @@ def noise(shape: tuple[int, int, int], draw: np.random.Generator) -> Image:
 KINDS: dict[str, Callable[[tuple[int, int, int], np.random.Generator], Image]] = {"natural": natural, "noise": noise}
 
 
-def batches(own_shape: tuple[int, ...], dynamic: Collection[str], batch: int) -> list[Batch]:
+def batches(
+    own_shape: tuple[int, ...], dynamic: Collection[str], batch: int, judged: Sequence[tuple[int, ...]] = ()
+) -> list[Batch]:
     """Every batch that an artifact is judged on: several batch sizes, and several image sizes where they are open.
 
     The images have mean 0 and spread 1, as inputs that went through a normalization have.
@@ -56,11 +59,32 @@ def batches(own_shape: tuple[int, ...], dynamic: Collection[str], batch: int) ->
         own_shape: the network's own (C, H, W).
         dynamic: which of "batch", "height" and "width" are open.
         batch: the N where it isn't open.
+        judged: more shapes (N, C, H, W), those that an engine is tuned for; the images before them stay the same.
     """
     draw = np.random.default_rng(SEED)
     sizes = BATCHES if "batch" in dynamic else (batch,) * max(1, 3 - batch)
     shapes = [(n, own_shape) for n in sizes] + [(sizes[:2][-1], shape) for shape in other_shapes(own_shape, dynamic)]
+    shapes += [(n, shape) for n, *shape in judged if (n, tuple(shape)) not in shapes]  # type: ignore[misc]
     return [_batch(n, shape, draw) for n, shape in shapes]
+
+
+def feeds_for(shapes: Mapping[str, tuple[int, ...]]) -> list[dict[str, Any]]:
+    """Inputs for a graph of which no more is known than their shapes: one run with natural images, one with noise.
+
+    Args:
+        shapes: name -> (N, C, H, W), or any other shape, which only gets noise.
+    """
+    draw = np.random.default_rng(SEED)
+    return [
+        {name: np.stack([_image(kind, shape[1:], draw) for _ in range(shape[0])]) for name, shape in shapes.items()}
+        for kind in KINDS
+    ]
+
+
+def _image(kind: str, shape: tuple[int, ...], draw: np.random.Generator) -> Any:
+    if len(shape) == IMAGE_RANK:
+        return KINDS[kind](shape, draw)  # type: ignore[arg-type]
+    return draw.standard_normal(shape, dtype=np.float32)
 
 
 def other_shapes(own_shape: tuple[int, ...], dynamic: Collection[str]) -> list[tuple[int, ...]]:
@@ -86,7 +110,7 @@ def _scaled(size: int, factor: float) -> int:
 
 def _batch(count: int, shape: tuple[int, ...], draw: np.random.Generator) -> Batch:
     kinds = tuple(list(KINDS)[int(i)] for i in draw.permutation(np.arange(count) % len(KINDS)))
-    if len(shape) != 3:  # not an image: only noise has a meaning
+    if len(shape) != IMAGE_RANK:  # not an image: only noise has a meaning
         kinds = ("noise",) * count
     images = np.stack([KINDS[kind](shape, draw) for kind in kinds])  # type: ignore[arg-type]
     return Batch(images, kinds)

@@ -105,6 +105,14 @@ def ask(model: ir.Model, folder: Path, threads: int) -> Answers | str:
     return reason
 
 
+def run(model: ir.Model, folder: Path, threads: int, feeds: Mapping[str, Array]) -> dict[str, Array] | str:
+    """What a graph answers to these inputs, or why it doesn't run."""
+    try:
+        return _run(_session(model, folder, threads), feeds)
+    except Exception as error:  # noqa: BLE001
+        return first_line(error)
+
+
 def sensitivity(answers: Answers, model: ir.Model, folder: Path, threads: int) -> dict[str, float]:
     """Relative change of each output of a graph when every input is moved by one rounding."""
     moved = {name: _moved(array) for name, array in answers.feeds.items()}

@@ -18,6 +18,7 @@ class PooledError:
 
     difference: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     length: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    count: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     finite: bool = True
 
     def add(self, computed: Array, exact: Array, kinds: tuple[str, ...]) -> None:
@@ -35,10 +36,16 @@ class PooledError:
         for i, kind in enumerate(kinds):
             self.difference[kind] += float(np.square(computed[i] - exact[i]).sum())
             self.length[kind] += float(np.square(exact[i]).sum())
+            self.count[kind] += exact[i].size
 
-    def relative(self) -> dict[str, float]:
-        """The relative error of each kind; infinite where something isn't a number."""
+    def relative(self, least: float = 0.0) -> dict[str, float]:
+        """The relative error of each kind; infinite where something isn't a number.
+
+        Args:
+            least: what the oracle's root mean square is taken for where it is smaller.
+        """
         if not self.finite:
             return dict.fromkeys(self.length, float("inf"))
         tiny = float(np.finfo(np.float64).tiny)
-        return {kind: float(np.sqrt(self.difference[kind] / max(self.length[kind], tiny))) for kind in self.length}
+        lengths = {kind: max(self.length[kind], self.count[kind] * least**2, tiny) for kind in self.length}
+        return {kind: float(np.sqrt(self.difference[kind] / length)) for kind, length in lengths.items()}

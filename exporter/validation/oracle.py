@@ -1,6 +1,7 @@
-"""What the network computes: in double precision, which is the truth here, and in PyTorch's float32, the yardstick."""
+"""What the network computes: in double precision, which is the truth here, and in an artifact's own, the yardstick."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +12,17 @@ from torch.utils import _pytree as pytree
 
 from attn_export.exporter.artifacts import LoadedModel
 from attn_export.exporter.errors import CaptureError, InputError
-from attn_export.exporter.observation import evaluating, in_double, observed
+from attn_export.exporter.observation import evaluating, in_double, in_half, observed
+from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.runtimes.base import Array
 from attn_export.exporter.validation.inputs import Batch
 
 SQUASHERS = frozenset({"sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_"})
+# How PyTorch computes in each.
+MODES: Mapping[Precision, Callable[[], AbstractContextManager[None]]] = {
+    Precision.FP32: nullcontext,
+    Precision.FP16: in_half,
+}
 
 
 @dataclass(frozen=True)
@@ -35,15 +42,35 @@ class Result:
 
 @dataclass(frozen=True)
 class Reference:
-    """The results of PyTorch for every batch that artifacts are judged on."""
+    """The results of PyTorch for every batch that artifacts are judged on.
+
+    Attributes:
+        batches: the images.
+        exact: in double precision, one for each batch.
+        yardsticks: the same in each precision that was asked for.
+    """
 
     batches: tuple[Batch, ...]
     exact: tuple[Result, ...]
-    float32: tuple[Result, ...]
+    yardsticks: Mapping[Precision, tuple[Result, ...]]
+
+    def limited_to(self, takes: Callable[[tuple[int, ...]], bool]) -> "Reference":
+        """Only the batches whose shape (N, C, H, W) an artifact takes."""
+        kept = [i for i, batch in enumerate(self.batches) if takes(batch.images.shape)]
+        return Reference(
+            tuple(self.batches[i] for i in kept),
+            tuple(self.exact[i] for i in kept),
+            {precision: tuple(results[i] for i in kept) for precision, results in self.yardsticks.items()},
+        )
 
 
-def reference(model: LoadedModel, batches: Sequence[Batch], advance: Callable[[], None] = lambda: None) -> Reference:
-    """Run the network on every batch: in double precision each image alone, in float32 the batch as it is.
+def reference(
+    model: LoadedModel,
+    batches: Sequence[Batch],
+    advance: Callable[[], None] = lambda: None,
+    precisions: Sequence[Precision] = (Precision.FP32,),
+) -> Reference:
+    """Run the network on every batch: in double precision each image alone, in other precisions the batch as it is.
 
     Running alone is what makes a batch's elements independent of each other in the reference: an artifact that mixes
     them disagrees.
@@ -52,26 +79,30 @@ def reference(model: LoadedModel, batches: Sequence[Batch], advance: Callable[[]
         model: its module is not changed.
         batches: (N, C, H, W) float32 each.
         advance: called after every batch.
+        precisions: of the artifacts that will be judged.
 
     Raises:
         CaptureError: the network can't take one of the sizes, though it was captured with them open.
         InputError: the network's own results are not finite.
     """
-    exact, single = [], []
+    exact: list[Result] = []
+    yardsticks: dict[Precision, list[Result]] = {precision: [] for precision in precisions}
     with evaluating(model.module) as module:
         for batch in batches:
             with in_double():
                 alone = [_run(module, image[None].astype(np.float64)) for image in batch.images]
             exact.append(_joined(alone))
-            single.append(_run(module, batch.images))
+            for precision, results in yardsticks.items():
+                with MODES[precision]():
+                    results.append(_run(module, batch.images))
             advance()
-    for result in (*exact, *single):
+    for result in (*exact, *(result for results in yardsticks.values() for result in results)):
         if not all(np.isfinite(array).all() for array in (*result.outputs, *result.gates)):
             raise InputError(
                 f"{model.name} computes NaN or infinity for ordinary images",
                 hint="Nothing can be proven about such a network. Was the right checkpoint exported?",
             )
-    return Reference(tuple(batches), tuple(exact), tuple(single))
+    return Reference(tuple(batches), tuple(exact), {p: tuple(results) for p, results in yardsticks.items()})
 
 
 def _run(module: nn.Module, images: Array) -> Result:

@@ -7,11 +7,12 @@ from attn_export.exporter.artifacts import Gate, OnnxFile
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.memory import give_back
 from attn_export.exporter.onnx_file import with_taps
-from attn_export.exporter.runtimes.base import Array, Settings
+from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.runtimes.base import Array, Runtime, Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.validation.metrics import PooledError
 from attn_export.exporter.validation.oracle import Reference, Result
-from attn_export.exporter.validation.verdict import FLOOR, LARGEST_YARDSTICK, Comparison, Verdict, compare
+from attn_export.exporter.validation.verdict import LIMITS, Comparison, Verdict, compare
 
 Computed = list[tuple[Array, ...]]  # for every batch, one array per tensor
 
@@ -36,12 +37,16 @@ def validate(
 
     Raises:
         RuntimeUnavailableError: ONNX Runtime can't run the file.
-        InputError: the network's own float32 result is too far from float64 to judge by.
+        InputError: PyTorch's own result in the file's precision is too far from float64 to judge by.
+        ValueError: the reference wasn't computed for the file's precision.
     """
+    if file.precision not in reference.yardsticks:
+        raise ValueError(f"the reference has no yardstick for {file.precision}")
     names = file.signature.output_names
     outputs = _run(OnnxRuntime(file.path, file.signature, settings), names, reference, advance)
     comparisons = [
-        _compared(name, "output", i, outputs, lambda r: r.outputs, reference) for i, name in enumerate(names)
+        _compared(name, "output", i, outputs, lambda r: r.outputs, reference, file.precision)
+        for i, name in enumerate(names)
     ]
     gates, missed = paired(reference.exact[0].gate_paths, file.gates)
     if gates:
@@ -50,19 +55,49 @@ def validate(
         values = _run(OnnxRuntime(tapped, file.signature, settings, taps), taps, reference, advance)
         tapped.unlink()
         comparisons = [
-            _compared(path, "gate", i, values, lambda r: r.gates, reference)
+            _compared(path, "gate", i, values, lambda r: r.gates, reference, file.precision)
             for i, path in enumerate(reference.exact[0].gate_paths)
         ] + comparisons
+    own = f"PyTorch's own {file.precision.onnx_name} result"
     for comparison in comparisons:
-        if not comparison.yardstick <= LARGEST_YARDSTICK:
+        if not comparison.yardstick <= LIMITS[file.precision].yardstick:
             raise InputError(
-                f"PyTorch's own float32 result differs from float64 by {comparison.yardstick:.1e} in "
+                f"{own} differs from float64 by {comparison.yardstick:.1e} in "
                 f"{comparison.tensor}: with such a yardstick nothing can be proven",
                 hint="Does the network draw random numbers (dropout that is always on), mix the images of a batch, or "
                 "compute something that rounding decides?",
             )
-    shapes = tuple(dict.fromkeys(tuple(batch.images.shape) for batch in reference.batches))
-    return Verdict("onnxruntime", tuple(comparisons), shapes, missed)
+    return Verdict("onnxruntime", tuple(comparisons), _shapes(reference), missed)
+
+
+def validate_outputs(
+    runtime: Runtime, precision: Precision, reference: Reference, advance: Callable[[], None] = lambda: None
+) -> Verdict:
+    """The same for an artifact whose gates can't be looked at without changing what runs: an engine.
+
+    Args:
+        runtime: not open yet.
+        precision: of the artifact.
+        reference: with batches that the artifact takes, at least one.
+        advance: called after every batch.
+
+    Returns:
+        The verdict on the outputs. It is the caller who fails.
+
+    Raises:
+        RuntimeUnavailableError: it can't run the artifact.
+    """
+    names = runtime.signature.output_names
+    outputs = _run(runtime, names, reference, advance)
+    comparisons = [
+        _compared(name, "output", i, outputs, lambda r: r.outputs, reference, precision) for i, name in enumerate(names)
+    ]
+    missed = "more outputs would change which kernels it has" if reference.exact[0].gate_paths else ""
+    return Verdict(runtime.name, tuple(comparisons), _shapes(reference), missed)
+
+
+def _shapes(reference: Reference) -> tuple[tuple[int, ...], ...]:
+    return tuple(dict.fromkeys(tuple(batch.images.shape) for batch in reference.batches))
 
 
 def paired(paths: Sequence[str], gates: Sequence[Gate]) -> tuple[list[Gate], str]:
@@ -82,7 +117,7 @@ def paired(paths: Sequence[str], gates: Sequence[Gate]) -> tuple[list[Gate], str
     return list(gates), ""
 
 
-def _run(runtime: OnnxRuntime, names: Sequence[str], reference: Reference, advance: Callable[[], None]) -> Computed:
+def _run(runtime: Runtime, names: Sequence[str], reference: Reference, advance: Callable[[], None]) -> Computed:
     computed = []
     with runtime:
         for batch in reference.batches:
@@ -100,14 +135,16 @@ def _compared(
     computed: Computed,
     pick: Callable[[Result], tuple[Array, ...]],
     reference: Reference,
+    precision: Precision,
 ) -> Comparison:
-    error, yardstick = PooledError(), PooledError()
-    for batch, arrays, exact, single in zip(
-        reference.batches, computed, reference.exact, reference.float32, strict=True
+    error, yardstick, limits = PooledError(), PooledError(), LIMITS[precision]
+    for batch, arrays, exact, own in zip(
+        reference.batches, computed, reference.exact, reference.yardsticks[precision], strict=True
     ):
         truth = pick(exact)[index]
         if arrays[index].size != truth.size:
-            return Comparison(tensor, role, "shape", float("inf"), FLOOR)
+            return Comparison(tensor, role, "shape", float("inf"), limits.floor, limits.ratio)
         error.add(arrays[index], truth, batch.kinds)
-        yardstick.add(pick(single)[index], truth, batch.kinds)
-    return compare(tensor, role, error.relative(), yardstick.relative())
+        yardstick.add(pick(own)[index], truth, batch.kinds)
+    least = limits.logits if role == "gate" else 0.0
+    return compare(tensor, role, error.relative(least), yardstick.relative(least), limits)

@@ -1,13 +1,16 @@
 """How far an artifact may be from the oracle.
 
-No tolerance is picked by hand: what counts is how many times larger an artifact's error is than the error that
-PyTorch's own float32 makes on the same images, the yardstick.
+No tolerance is picked by hand: what counts is how many times larger an artifact's error is than the error that PyTorch
+makes on the same images in the artifact's own precision, the yardstick.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
+from attn_export.exporter.precision.kinds import Precision
 
 # Calibrated on good artifacts, see docs/validation.md: the largest ratio of a good float32 artifact, and the faintest
 # planted fault, lie well to either side.
@@ -19,6 +22,32 @@ FLOOR = 4 * float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a precision may be off by.
+
+    Attributes:
+        ratio: how many times the yardstick an artifact's error may be.
+        yardstick: the largest by which anything can be judged.
+        floor: the smallest that a yardstick is taken for.
+        logits: what the root mean square of a gate's logits is taken for where it is smaller.
+    """
+
+    ratio: float
+    yardstick: float
+    floor: float
+    logits: float = 0.0
+
+
+LIMITS: Mapping[Precision, Limits] = {
+    Precision.FP32: Limits(LARGEST_RATIO, LARGEST_YARDSTICK, FLOOR),
+    # In float16 a yardstick is small by luck more often, as a gate with one hidden unit has one rounding to be off by:
+    # good gates go up to 2.7, the faintest fault of wiring is at 10. Deep networks have yardsticks of 2e-2.
+    # A logit that is off by a thousandth moves its gate by less than float16 can tell, however small the logit is.
+    Precision.FP16: Limits(ratio=5.0, yardstick=5e-2, floor=float(np.finfo(np.float16).eps), logits=1.0),
+}
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One tensor's error, for the kind of input on which it is worst.
 
@@ -27,7 +56,8 @@ class Comparison:
         role: "output", or "gate" for what goes into a gate's sigmoid.
         kind: of input.
         error: of the artifact, relative.
-        yardstick: error of PyTorch's float32, relative, at least `FLOOR`.
+        yardstick: error of PyTorch in the artifact's precision, relative, at least the precision's floor.
+        limit: how many times that the error may be.
     """
 
     tensor: str
@@ -35,6 +65,7 @@ class Comparison:
     kind: str
     error: float
     yardstick: float
+    limit: float = LARGEST_RATIO
 
     @property
     def ratio(self) -> float:
@@ -44,7 +75,7 @@ class Comparison:
     @property
     def agrees(self) -> bool:
         """Whether that is few enough."""
-        return math.isfinite(self.yardstick) and self.ratio <= LARGEST_RATIO
+        return math.isfinite(self.yardstick) and self.ratio <= self.limit
 
 
 @dataclass(frozen=True)
@@ -83,8 +114,14 @@ class Verdict:
         return max((c for c in self.comparisons if c.role == role), key=lambda c: c.ratio, default=None)
 
 
-def compare(tensor: str, role: str, errors: dict[str, float], yardsticks: dict[str, float]) -> Comparison:
+def compare(
+    tensor: str,
+    role: str,
+    errors: dict[str, float],
+    yardsticks: dict[str, float],
+    limits: Limits = LIMITS[Precision.FP32],
+) -> Comparison:
     """The comparison on the kind of input on which the artifact stands worst."""
-    floored = {kind: max(yardsticks[kind], FLOOR) for kind in errors}
+    floored = {kind: max(yardsticks[kind], limits.floor) for kind in errors}
     worst = max(errors, key=lambda kind: errors[kind] / floored[kind])
-    return Comparison(tensor, role, worst, errors[worst], floored[worst])
+    return Comparison(tensor, role, worst, errors[worst], floored[worst], limits.ratio)

@@ -156,9 +156,17 @@ def test_results_come_in_the_order_given_and_say_what_ran() -> None:
     assert fast.median_ms < slow.median_ms
     assert isinstance(slow, Timing)
     assert (slow.runtime, slow.provenance, slow.device, slow.baseline) == ("fake", "made up", "cpu", "fake")
+    assert slow.baseline_device == "cpu"
     assert (slow.batch, slow.samples, slow.open_seconds) == (2, 12, 0.25)
     assert 20 <= slow.median_ms <= slow.p90_ms <= slow.p99_ms
     assert slow.images_per_second == pytest.approx(2 / (slow.median_ms / 1e3))
+
+
+def test_a_ratio_knows_the_devices_of_both_sides() -> None:
+    here, there = Fake("here"), Fake("there")
+    there.device = "cuda"  # made up: nothing runs there
+    first, second = measure([here, there], IMAGES, rounds_of(2))
+    assert [(t.device, t.baseline_device) for t in (first, second)] == [("cpu", "cpu"), ("cuda", "cpu")]
 
 
 SECONDS = st.floats(min_value=1e-6, max_value=1e3)

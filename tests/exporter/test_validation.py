@@ -27,6 +27,7 @@ from attn_export.exporter.capture import capture
 from attn_export.exporter.checkpoint import from_module
 from attn_export.exporter.cleanup import clean_graph
 from attn_export.exporter.errors import CaptureError, InputError
+from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.runtimes import Settings
 from attn_export.exporter.validation.inputs import BATCHES, KINDS, Batch, batches
 from attn_export.exporter.validation.metrics import PooledError
@@ -678,7 +679,7 @@ def test_the_oracle_is_the_module_in_double_precision(
 def test_the_yardstick_is_the_module_as_it_is(
     loaded: Callable[[str], LoadedModel], truth: Callable[[str], Reference]
 ) -> None:
-    for batch, single in zip(truth("toy").batches, truth("toy").float32, strict=True):
+    for batch, single in zip(truth("toy").batches, truth("toy").yardsticks[Precision.FP32], strict=True):
         with torch.no_grad():
             expected = loaded("toy").module(torch.from_numpy(batch.images))
         assert single.outputs[0].dtype == np.float32

@@ -200,6 +200,7 @@ def test_the_record_holds_a_timing_for_each_runtime(exported: tuple[ExportResult
     assert latency["threads"] == 1
     assert [t["runtime"] for t in latency["timings"]] == ["eager", "onnxruntime"]
     assert [t["baseline"] for t in latency["timings"]] == ["eager", "eager"]
+    assert [(t["device"], t["baseline_device"]) for t in latency["timings"]] == [("cpu", "cpu")] * 2
     assert latency["timings"][0]["ratio"] == 1.0
     assert all(t["batch"] == 1 and t["samples"] == 2 for t in latency["timings"])
     assert [t.runtime for t in result.timings] == ["eager", "onnxruntime"]

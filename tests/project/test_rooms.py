@@ -192,6 +192,7 @@ LIGHT = [
     "exporter/commands/clean.py",
     "exporter/commands/console.py",
     "exporter/commands/create.py",
+    "exporter/commands/doctor.py",
     "exporter/commands/export.py",
     "exporter/commands/inspect.py",
     "exporter/commands/models.py",
@@ -200,7 +201,7 @@ LIGHT = [
     "exporter/artifacts.py",
     "exporter/target.py",
     "exporter/files.py",
-    "exporter/environment.py",
+    *(f"exporter/environment/{path.name}" for path in files("exporter/environment")),
     "exporter/progress.py",
 ]
 

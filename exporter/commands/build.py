@@ -1,0 +1,79 @@
+"""The command `attn-export build model.onnx --gpu sm86`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attn_export.exporter.commands.console import SCHEMA_VERSION, listener, print_json, stdout
+from attn_export.exporter.commands.engine_options import (
+    AllowMixed,
+    BackendName,
+    Batch,
+    Gpus,
+    HardwareCompatible,
+    KeepGoing,
+    Precisions,
+    Size,
+    Tf32,
+    TimingCache,
+    VersionCompatible,
+    Workspace,
+    engine_settings,
+    parse_precisions,
+)
+from attn_export.exporter.commands.options import AsJson, Debug, Quiet, Threads
+
+
+def build(
+    source: Annotated[Path, typer.Argument(help="An ONNX file, or a build kit.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The engine.", show_default="<stem>.engine beside the file"),
+    ] = None,
+    gpus: Gpus = None,
+    precisions: Precisions = None,
+    backend: BackendName = "auto",
+    batch: Batch = None,
+    size: Size = None,
+    tf32: Tf32 = False,
+    allow_mixed: AllowMixed = False,
+    keep_going: KeepGoing = False,
+    workspace: Workspace = None,
+    timing_cache: TimingCache = None,
+    version_compatible: VersionCompatible = False,
+    hardware_compatible: HardwareCompatible = False,
+    threads: Threads = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Build a TensorRT engine of an ONNX file.
+
+    With tensorrt-rtx this needs no GPU. For a Jetson a kit is written, which this command builds on the device.
+    """
+    settings = engine_settings(
+        gpus,
+        backend,
+        batch,
+        size,
+        tf32=tf32,
+        allow_mixed=allow_mixed,
+        keep_going=keep_going,
+        workspace=workspace,
+        timing_cache=timing_cache,
+        version_compatible=version_compatible,
+        hardware_compatible=hardware_compatible,
+    )
+    chosen = parse_precisions(precisions) if precisions else None
+    with listener(quiet) as progress:
+        from attn_export.exporter.deploying import build_all, build_summary
+
+        result = build_all(source, out, precisions=chosen, settings=settings, threads=threads, progress=progress)
+    if as_json:
+        print_json({"schema_version": SCHEMA_VERSION, **build_summary(result)})
+        return
+    from attn_export.exporter.report.engines import build_report
+
+    for part in build_report(result):
+        stdout().print(part)

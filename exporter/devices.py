@@ -1,0 +1,4 @@
+"""Where runtimes run."""
+
+CPU, CUDA = "cpu", "cuda"
+DEVICES = (CPU, CUDA)

@@ -1,0 +1,271 @@
+"""Samples for kits: of PyTorch's reference, or, for an ONNX file of unknown origin, of what ONNX Runtime computes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attn_export.exporter.engine.profile import Profile, Range
+from attn_export.exporter.errors import UnreadableGraphError, UsageError, first_line
+from attn_export.exporter.kit.sample_file import Group, Limit, Sample
+from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.runtimes.base import Array
+from attn_export.exporter.validation.inputs import KINDS, SEED
+from attn_export.exporter.validation.metrics import PooledError
+
+if TYPE_CHECKING:
+    from attn_export.exporter.validation.oracle import Reference
+
+__all__ = ["Sample", "sample_of_file", "sample_of_reference"]
+
+# Of one sample: images with what is expected of them; white noise doesn't compress. There are at least two of a size.
+MOST_BYTES = 6 * 2**20
+FEWEST_IMAGES = 2
+# Of each size for a file without a checkpoint.
+IMAGES = 4
+
+PYTORCH = "PyTorch in float64, each image alone"
+ONNX_RUNTIME = "ONNX Runtime without optimizations, in the file's own types"
+OWN_ERROR = "the error of PyTorch in {precision} on these kinds of images"
+OWN_MOVEMENT = "how far the outputs move when every pixel is moved by one rounding"
+
+
+def sample_of_reference(
+    reference: "Reference",
+    output_names: Sequence[str],
+    input_name: str,
+    profile: Profile,
+    precision: Precision,
+) -> Sample:
+    """The images of the oracle that fit into a profile, in batches of its smallest, usual and largest N.
+
+    Args:
+        reference: with a yardstick for ``precision``.
+        output_names: in the order in which the network returns them.
+        input_name: of the one input.
+        profile: of the engine.
+        precision: of the engine.
+
+    Raises:
+        UsageError: the oracle has no image of a size that the profile takes.
+    """
+    floor, allowed = _limits_for(precision)
+    own = _yardstick_results(reference, precision)
+    taken = profile[input_name]
+    fitting = [
+        i for i, batch in enumerate(reference.batches) if taken.covers((taken.usual[0], *batch.images.shape[1:]))
+    ]
+    if not fitting:
+        sizes = ", ".join(dict.fromkeys("×".join(map(str, b.images.shape[2:])) for b in reference.batches))
+        raise UsageError(
+            f"no image that the network was compared on has a size that the engine takes ({_spelled(taken)})",
+            hint=f"They have {sizes}: let --size include one of these, so that the device can validate its engine.",
+        )
+    errors = [PooledError() for _ in output_names]
+    for i in fitting:
+        for o, error in enumerate(errors):
+            error.add(own[i].outputs[o], reference.exact[i].outputs[o], reference.batches[i].kinds)
+    by_size: dict[tuple[int, ...], list[int]] = {}
+    for i in fitting:
+        by_size.setdefault(reference.batches[i].images.shape[1:], []).append(i)
+    groups = [
+        _Loose(
+            np.concatenate([reference.batches[i].images for i in same]),
+            tuple(kind for i in same for kind in reference.batches[i].kinds),
+            {
+                name: np.concatenate([np.asarray(reference.exact[i].outputs[o], np.float64) for i in same])
+                for o, name in enumerate(output_names)
+            },
+        )
+        for same in by_size.values()
+    ]
+    return Sample(
+        input_name=input_name,
+        reference=PYTORCH,
+        yardstick=OWN_ERROR.format(precision=precision.onnx_name),
+        groups=tuple(_packed(loose, taken, MOST_BYTES // len(groups)) for loose in groups),
+        limits={
+            name: {kind: Limit(max(size, floor), allowed) for kind, size in error.relative().items()}
+            for name, error in zip(output_names, errors, strict=True)
+        },
+    )
+
+
+def _yardstick_results(reference: "Reference", precision: Precision) -> Any:
+    """PyTorch's results in this precision, one for each batch. The only place that knows where they are kept."""
+    return reference.yardsticks[precision]
+
+
+def _limits_for(precision: Precision) -> tuple[float, float]:
+    """Floor of the yardstick, and the multiple that is allowed. The only place that knows where these are kept."""
+    from attn_export.exporter.validation.verdict import LIMITS
+
+    return LIMITS[precision].floor, LIMITS[precision].ratio
+
+
+def sample_of_file(onnx: Path, profile: Profile, threads: int) -> Sample:
+    """What ONNX Runtime computes of an ONNX file, for a file whose checkpoint isn't at hand.
+
+    The device's engine is then compared with the file, and the file with nothing.
+
+    Args:
+        onnx: the file.
+        profile: of the engine.
+        threads: of ONNX Runtime.
+
+    Raises:
+        UnreadableGraphError: the file isn't there, is damaged, isn't valid ONNX, or ONNX Runtime can't run it.
+        UsageError: it doesn't take one float32 tensor.
+    """
+    from attn_export.exporter.validation.lineage import FLOOR_ROUNDINGS, LARGEST_RATIO
+
+    run, input_name, output_names, rounding = _session(onnx, threads)
+    taken = profile[input_name]
+    moved = [PooledError() for _ in output_names]
+    groups = []
+    for shape in dict.fromkeys(size[1:] for size in (taken.usual, taken.smallest, taken.largest)):
+        images, kinds = _draw(shape)
+        expected = run(images, taken)
+        for o, results in enumerate(run(_moved(images, rounding), taken)):
+            moved[o].add(results, expected[o], kinds)
+        groups.append(_Loose(images, kinds, dict(zip(output_names, expected, strict=True))))
+    if not all(np.isfinite(array).all() for loose in groups for array in loose.expected.values()):
+        raise UnreadableGraphError(
+            f"{onnx} computes NaN or infinity for ordinary images",
+            hint="Nothing can be compared with that. Was the right file given?",
+        )
+    return Sample(
+        input_name=input_name,
+        reference=ONNX_RUNTIME,
+        yardstick=OWN_MOVEMENT,
+        groups=tuple(_packed(loose, taken, MOST_BYTES // len(groups)) for loose in groups),
+        limits={
+            name: {
+                kind: Limit(max(size, FLOOR_ROUNDINGS * rounding), LARGEST_RATIO)
+                for kind, size in error.relative().items()
+            }
+            for name, error in zip(output_names, moved, strict=True)
+        },
+    )
+
+
+Run = Callable[[Array, Range], tuple[Array, ...]]
+
+
+def _session(onnx: Path, threads: int) -> tuple[Run, str, tuple[str, ...], float]:
+    """How to run a file on images one by one; its input, its outputs, and the rounding of its coarsest float type.
+
+    Raises:
+        UnreadableGraphError, UsageError: as `sample_of_file` says.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises RuntimeError and a dozen classes of its own
+        raise UnreadableGraphError(
+            f"ONNX Runtime doesn't take {onnx}: {first_line(error)}",
+            hint="A kit carries what the file computes, so that the device can compare its engine with that.",
+        ) from error
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or inputs[0].type != "tensor(float)":
+        raise UsageError(
+            f"a kit's images are for one float32 input, and {onnx} takes "
+            + ", ".join(f"{i.name}: {i.type}" for i in inputs),
+            hint="Copy the ONNX file to the device and build it there; it can't be validated there.",
+        )
+    names = [output.name for output in outputs]
+
+    def run(images: Array, taken: Range) -> tuple[Array, ...]:
+        # Alone where the engine takes one image, so that an engine that mixes the images of a batch disagrees.
+        together = taken.smallest[0]
+        results = []
+        for start in range(0, len(images), together):
+            rows = [i % len(images) for i in range(start, start + together)]
+            try:
+                results.append(session.run(names, {inputs[0].name: images[rows]}))
+            except Exception as error:  # as above
+                raise UnreadableGraphError(
+                    f"ONNX Runtime can't run {onnx} on images of {images.shape[1:]}: {first_line(error)}",
+                    hint="The sizes come from --size and --batch: does the network take them?",
+                ) from error
+        joined = (np.concatenate(arrays)[: len(images)] for arrays in zip(*results, strict=True))
+        return tuple(np.asarray(array, np.float64) for array in joined)
+
+    return run, str(inputs[0].name), tuple(names), _rounding(onnx)
+
+
+def _rounding(onnx: Path) -> float:
+    """Of float16 where the file has any, or else of float32."""
+    import onnx_ir as ir
+
+    from attn_export.exporter.engine.graph import read_graph
+
+    half = ir.DataType.FLOAT16.name in read_graph(onnx).all_types
+    return float(np.finfo(np.float16 if half else np.float32).eps)
+
+
+def _draw(shape: tuple[int, ...]) -> tuple[Array, tuple[str, ...]]:
+    """Images of every kind in turns; what isn't (C, H, W) is noise, which alone has a meaning there."""
+    draw = np.random.default_rng(SEED)
+    names = list(KINDS) if len(shape) == 3 else ["noise"]
+    kinds = tuple(names[i % len(names)] for i in range(IMAGES))
+    return np.stack([KINDS[kind](shape, draw) for kind in kinds]), kinds  # type: ignore[arg-type]
+
+
+def _moved(images: Array, rounding: float) -> Array:
+    """Every pixel moved by one rounding, up or down."""
+    signs = np.random.default_rng(1).integers(0, 2, images.shape) * 2 - 1
+    return np.asarray(images * (1 + signs * rounding), np.float32)
+
+
+@dataclass(frozen=True)
+class _Loose:
+    """Images of one size that aren't packed yet: (K, C, H, W), K kinds, and (K, …) of each output."""
+
+    images: Array
+    kinds: tuple[str, ...]
+    expected: Mapping[str, Array]
+
+
+def _packed(loose: _Loose, taken: Range, most_bytes: int) -> Group:
+    """As many images as there is room for, of every kind in turns, in the batches that the engine takes."""
+    each = (loose.images.nbytes + sum(array.nbytes for array in loose.expected.values())) // len(loose.images)
+    count = min(len(loose.images), max(FEWEST_IMAGES, most_bytes // max(each, 1)))
+    chosen = _in_turns(loose.kinds)[:count]
+    sizes = dict.fromkeys(size[0] for size in (taken.smallest, taken.usual, taken.largest))
+    return Group(
+        images=np.ascontiguousarray(loose.images[chosen], np.float32),
+        kinds=tuple(loose.kinds[i] for i in chosen),
+        batches=tuple(_rows(n, count) for n in sizes),
+        expected={name: np.ascontiguousarray(array[chosen]) for name, array in loose.expected.items()},
+    )
+
+
+def _in_turns(kinds: Sequence[str]) -> list[int]:
+    """Places of the first of each kind, then of the second of each, and so on."""
+    nth: dict[str, int] = {}
+    turns = []
+    for i, kind in enumerate(kinds):
+        nth[kind] = nth.get(kind, -1) + 1
+        turns.append((nth[kind], i))
+    return [i for _, i in sorted(turns)]
+
+
+def _rows(n: int, count: int) -> tuple[int, ...]:
+    """The images of a batch of ``n``: all of them before any comes again, then in another order each time."""
+    draw = np.random.default_rng(SEED)
+    rows = list(range(count))
+    while len(rows) < n:
+        rows += [int(i) for i in draw.permutation(count)]
+    return tuple(rows[:n])
+
+
+def _spelled(taken: Range) -> str:
+    return " to ".join(dict.fromkeys("×".join(map(str, size)) for size in (taken.smallest, taken.largest)))

@@ -1,0 +1,179 @@
+"""Kits, written: whole or not at all."""
+
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attn_export.exporter.engine.build import BuildOptions
+from attn_export.exporter.engine.profile import Profile
+from attn_export.exporter.engine.targets import JETSON
+from attn_export.exporter.environment import describe
+from attn_export.exporter.errors import UnreadableGraphError, UsageError
+from attn_export.exporter.files import publish, scratch_folder, sha256_of, unwritable, write_text
+from attn_export.exporter.kit.members import ARRAYS, LARGEST, MANIFEST, README, is_plain
+from attn_export.exporter.kit.read import SCHEMA_VERSION
+from attn_export.exporter.kit.readme import readme
+from attn_export.exporter.kit.sample_file import Sample, save, to_document
+from attn_export.exporter.precision.kinds import Precision
+
+if TYPE_CHECKING:
+    from attn_export.exporter.engine.graph import GraphFacts
+
+ENDING = ".kit.zip"
+# What the device needs: networks that are strongly typed, built through one interface.
+TENSORRT = {"module": "tensorrt", "from": "10.3"}
+# JetPack 5 is the last one for it and has TensorRT 8.5.
+TOO_OLD = ("sm72",)
+
+
+def kit_name(stem: str, precision: Precision | None, architecture: str) -> str:
+    """``model.fp16.sm87.kit.zip``."""
+    return f"{stem}{precision.suffix if precision else ''}.{architecture}{ENDING}"
+
+
+def write_kit(
+    out: Path,
+    source: Path,
+    *,
+    facts: "GraphFacts",
+    profile: Profile,
+    architecture: str,
+    precision: Precision | None,
+    options: BuildOptions,
+    sample: Sample,
+) -> Path:
+    """Write a kit.
+
+    Args:
+        out: the zip.
+        source: the ONNX file, cleaned and typed.
+        facts: what `engine.graph.read_graph` says of it.
+        profile: of the engine.
+        architecture: such as "sm87".
+        precision: that the graph is typed in, for the records; None where nobody said.
+        options: of the build. The timing cache stays here: it is of no use on another GPU.
+        sample: what the engine will be judged by.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        UsageError: no TensorRT 10 exists for the device.
+        UnreadableGraphError: the ONNX file is damaged.
+        OutputError: the kit can't be written; nothing is left behind.
+    """
+    if architecture in TOO_OLD:
+        raise UsageError(
+            f"no kit for {architecture} ({JETSON[architecture]}): its last TensorRT is 8.5, and kits need "
+            f"{TENSORRT['from']}",
+            hint="Run the ONNX file there in ONNX Runtime.",
+        )
+    stem = out.name.removesuffix(ENDING).removesuffix(".zip")
+    with scratch_folder(out.parent) as scratch:
+        content = scratch / "content"
+        try:
+            content.mkdir()
+            graph, opset = _graph_files(source, content)
+            save(sample, content / ARRAYS)
+        except OSError as error:
+            raise unwritable(out, error) from error
+        document = {
+            "schema_version": SCHEMA_VERSION,
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "name": stem,
+            "architecture": architecture,
+            "device": JETSON.get(architecture),
+            "precision": str(precision) if precision else None,
+            "onnx": graph.name,
+            "opset": opset,
+            "tensorrt": TENSORRT,
+            "profile": {name: asdict(shapes) for name, shapes in profile.items()},
+            "options": {key: value for key, value in asdict(options).items() if key != "timing_cache"},
+            "graph": _facts_document(facts),
+            "sample": to_document(sample),
+            "made_with": describe(),
+        }
+        write_text(content / README, readme(document, out.name))
+        files = {path.name: _entry(path) for path in sorted(content.iterdir())}
+        write_text(content / MANIFEST, json.dumps({**document, "files": files}, indent=1, allow_nan=False) + "\n")
+        packed = scratch / out.name
+        _pack(content, packed, out)
+        publish(packed, out)
+    return out
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+def _graph_files(source: Path, folder: Path) -> tuple[Path, int]:
+    """The graph in a folder of its own, with all of its weights, and its opset.
+
+    As it is, if it can be read there with the weights that it has in ``<source>.data``; else written anew.
+
+    Raises:
+        UnreadableGraphError: the file is damaged.
+        OSError, OutputError: there is no room.
+    """
+    from attn_export.exporter import onnx_file
+    from attn_export.exporter.onnx_reader import files_of, read
+
+    model = read(source)
+    opset = int(model.graph.opset_imports.get("", model.graph.opset_imports.get("ai.onnx", 0)))
+    plain = is_plain(source.name) and source.name not in LARGEST
+    path = folder / (source.name if plain else "model.onnx")
+    if plain:
+        weights = onnx_file.external_data_of(source)
+        wanted = [source, *([weights] if weights.resolve() in files_of(model) else [])]
+        for file in wanted:
+            _link_or_copy(file, folder / file.name)
+        try:
+            read(path)
+        except UnreadableGraphError:  # some of its weights are elsewhere
+            for file in folder.iterdir():
+                file.unlink()
+        else:
+            return path, opset
+    onnx_file.save(model, path)
+    return path, opset
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # on another file system, or one without links
+        shutil.copyfile(source, target)
+
+
+def _facts_document(facts: "GraphFacts") -> dict[str, Any]:
+    return {
+        "inputs": _lists(facts.inputs),
+        "outputs": _lists(facts.outputs),
+        "types": {node: sorted(types) for node, types in facts.types.items()},
+        "modules": dict(facts.modules),
+        "weights": dict(facts.weights),
+        "blocks": [asdict(block) for block in facts.blocks],
+    }
+
+
+def _lists(shapes: Mapping[str, tuple[Any, ...]]) -> dict[str, list[Any]]:
+    return {name: list(dims) for name, dims in shapes.items()}
+
+
+def _pack(folder: Path, path: Path, out: Path) -> None:
+    """Zip a folder, ``kit.json`` and the page first."""
+    first = [MANIFEST, README]
+    rest = sorted(file.name for file in folder.iterdir() if file.name not in first)
+    try:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
+            for name in [*first, *rest]:
+                packing = zipfile.ZIP_STORED if name == ARRAYS else zipfile.ZIP_DEFLATED
+                archive.write(folder / name, name, packing)
+    except (OSError, ValueError) as error:  # closing a zip that couldn't be written may give either
+        raise unwritable(out, error if isinstance(error, OSError) else OSError(str(error))) from error

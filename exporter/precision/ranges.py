@@ -1,0 +1,87 @@
+"""How large the values inside a network get."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from attn_export.exporter.errors import InputError, first_line
+from attn_export.exporter.onnx_reader import read, skeleton
+
+Array = np.ndarray[Any, Any]
+
+
+def largest_values(path: Path, feeds: Sequence[Mapping[str, Array]], threads: int) -> dict[str, float]:
+    """The largest absolute value of every float32 tensor that an ONNX file reads or computes on these inputs.
+
+    A copy of the graph returns two numbers for each tensor, so nothing large is held; its weights stay in the file. It
+    runs without optimizations, which would fuse tensors away.
+
+    Args:
+        path: the file; weights in other files are found.
+        feeds: inputs by name, one mapping for each run.
+        threads: of ONNX Runtime.
+
+    Returns:
+        By name of the tensor; infinite where a NaN or an infinity was seen.
+
+    Raises:
+        UnreadableGraphError: the file can't be read.
+        InputError: ONNX Runtime can't run it on these inputs.
+    """
+    import onnxruntime
+
+    model = read(path)
+    names = _measure(model.graph)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    options.enable_cpu_mem_arena = False
+    folder = str(path.resolve().parent)
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+    found = dict.fromkeys(names, 0.0)
+    try:
+        session = onnxruntime.InferenceSession(
+            skeleton(model, path.parent), options, providers=["CPUExecutionProvider"]
+        )
+        for feed in feeds:
+            results = iter(session.run([output.name for output in model.graph.outputs], dict(feed)))
+            for name, (largest, total) in zip(names, zip(results, results, strict=True), strict=True):
+                found[name] = max(found[name], math.inf if math.isnan(float(total)) else float(largest))
+    except Exception as error:
+        raise InputError(
+            f"ONNX Runtime can't run {path}, which is needed to see how large its values get: {first_line(error)}",
+            hint="Is it of the size that the images have?",
+        ) from error
+    return found
+
+
+def _measure(graph: ir.Graph) -> list[str]:
+    """Let the graph return, for every float32 tensor, its largest absolute value and the sum of all of them.
+
+    The sum is there because ReduceMax passes over NaN, and a sum doesn't.
+    """
+    values = [*graph.inputs, *(output for node in graph for output in node.outputs)]
+    values = [value for value in values if value.name and value.dtype == ir.DataType.FLOAT and _has_elements(value)]
+    graph.outputs.clear()
+    for number, value in enumerate(values):
+        magnitude = ir.node("Abs", [value], name=f"measure/{number}/abs")
+        reduced = [
+            ir.node(op_type, magnitude.outputs, {"keepdims": 0}, name=f"measure/{number}/{op_type}")
+            for op_type in ("ReduceMax", "ReduceSum")
+        ]
+        graph.extend([magnitude, *reduced])
+        for node, kind in zip((magnitude, *reduced), ("abs", "largest", "total"), strict=True):
+            node.outputs[0].name = f"measure/{number}/{kind}"
+        for node in reduced:
+            node.outputs[0].type, node.outputs[0].shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([])
+            graph.outputs.append(node.outputs[0])
+    return [str(value.name) for value in values]
+
+
+def _has_elements(value: ir.Value) -> bool:
+    return isinstance(value.type, ir.TensorType) and (value.shape is None or 0 not in list(value.shape))

@@ -1,0 +1,81 @@
+"""One arrow: a float32 ONNX file to one of another precision."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import onnx_ir as ir
+
+from attn_export.exporter import onnx_file
+from attn_export.exporter.artifacts import OnnxFile, Step
+from attn_export.exporter.gates import gates_of
+from attn_export.exporter.onnx_reader import read
+from attn_export.exporter.precision.float16 import infer_types, is_float16, to_float16
+from attn_export.exporter.precision.kinds import Kept, Precision
+from attn_export.exporter.precision.ranges import Array, largest_values
+from attn_export.exporter.validation.inputs import Batch
+
+PRECISION_KEY = "attn_export.precision"
+# What the parent was found to be isn't what its child is.
+STALE = ("attn_export.validation",)
+
+
+def typed_file(file: OnnxFile, precision: Precision, batches: Sequence[Batch], path: Path, threads: int) -> OnnxFile:
+    """Write a file of another precision, made of a float32 file.
+
+    Args:
+        file: cleaned, float32.
+        precision: of the new file.
+        batches: images on which it is seen how large the values get.
+        path: of the new file; its folder exists, and it isn't the parent's own.
+        threads: of ONNX Runtime.
+
+    Returns:
+        The new file, its gates found again; the same inputs and outputs. The parent itself if it has that precision.
+
+    Raises:
+        CleanupError: the graph can't be changed to it, see `float16.to_float16`.
+        InputError: ONNX Runtime can't run the parent on these images.
+        OutputError: the file can't be written.
+    """
+    if precision is file.precision:
+        return file
+    feeds = [{file.signature.input_name: batch.images} for batch in batches]
+    model, kept = typed(file.path, precision, feeds, path, threads)
+    step = Step(f"change to {precision.onnx_name}", file.nodes, len(model.graph))
+    return replace(
+        file,
+        path=path,
+        nodes=len(model.graph),
+        gates=gates_of(model),
+        steps=(*file.steps, step),
+        precision=precision,
+        kept=kept,
+    )
+
+
+def typed(
+    source: Path, precision: Precision, feeds: Sequence[Mapping[str, Array]], path: Path, threads: int
+) -> tuple[ir.Model, tuple[Kept, ...]]:
+    """The same for any ONNX file, with inputs by name; the graph that was written, and what stays in float32 in it."""
+    model = read(source)
+    kept: tuple[Kept, ...] = ()
+    if precision is Precision.FP16:
+        kept = to_float16(model, largest_values(source, feeds, threads))
+    for key in STALE:
+        model.metadata_props.pop(key, None)
+    model.metadata_props[PRECISION_KEY] = str(precision)
+    onnx_file.save(model, path)
+    onnx_file.check(path)
+    return model, kept
+
+
+def precision_of(source: Path) -> Precision:
+    """What an ONNX file computes in, whoever made it: the type of what has weights in it.
+
+    Raises:
+        UnreadableGraphError: the file can't be read.
+    """
+    model = read(source)
+    infer_types(model)
+    return Precision.FP16 if is_float16(model.graph) else Precision.FP32

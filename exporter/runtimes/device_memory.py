@@ -1,0 +1,247 @@
+"""Arrays on the GPU, through whichever library is there: torch with CUDA, or NVIDIA's cuda-python on a Jetson without.
+
+Everything happens on one stream of its own, in order. TensorRT waits for the whole device on the default stream.
+"""
+
+import importlib
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attn_export.exporter.errors import RuntimeUnavailableError, first_line
+from attn_export.exporter.runtimes.base import Array
+
+Replay = Callable[[], None]
+HINT = "Install torch with CUDA, or pip install cuda-python in the version of this machine's CUDA."
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """An array on the GPU; its memory is free when nobody holds it any more.
+
+    Attributes:
+        pointer: the device address.
+        shape, dtype: as numpy has them; contiguous.
+        owner: what keeps the memory.
+    """
+
+    pointer: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    owner: Any = None
+
+
+class DeviceMemory(ABC):
+    """What TensorRT needs of a GPU besides itself."""
+
+    @property
+    @abstractmethod
+    def stream(self) -> int:
+        """The handle of the stream on which everything happens."""
+
+    @abstractmethod
+    def allocate(self, shape: Sequence[int], dtype: np.dtype[Any]) -> Block:
+        """Room for an array; what is in it isn't defined."""
+
+    @abstractmethod
+    def upload(self, array: Array) -> Block:
+        """A copy on the GPU. The array may be changed when this returns."""
+
+    @abstractmethod
+    def download(self, block: Block) -> Array:
+        """A copy in main memory, made after all that was asked for before."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until the GPU has done all that was asked for.
+
+        Raises:
+            RuntimeUnavailableError: it failed meanwhile.
+        """
+
+    @abstractmethod
+    def record(self, work: Callable[[], None]) -> Replay:
+        """Record what ``work`` asks the stream for, as a CUDA graph, without doing it.
+
+        Returns:
+            Does it all at once. Its memory is the graph's.
+
+        Raises:
+            RuntimeUnavailableError: the work can't be recorded.
+        """
+
+    def close(self) -> None:
+        """Give the stream back."""
+
+
+class TorchMemory(DeviceMemory):
+    """Through torch tensors."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self._torch: Any = torch
+        self._stream = self._torch.cuda.Stream()
+
+    @property
+    def stream(self) -> int:
+        """Torch's handle."""
+        return int(self._stream.cuda_stream)
+
+    def allocate(self, shape: Sequence[int], dtype: np.dtype[Any]) -> Block:
+        """An empty tensor."""
+        kind = self._torch.from_numpy(np.empty(0, dtype)).dtype
+        with self._torch.cuda.stream(self._stream):
+            return self._block(self._torch.empty(tuple(shape), dtype=kind, device="cuda"), dtype)
+
+    def upload(self, array: Array) -> Block:
+        """A tensor of its own."""
+        with self._torch.cuda.stream(self._stream):
+            return self._block(self._torch.tensor(np.ascontiguousarray(array), device="cuda"), array.dtype)
+
+    def _block(self, tensor: Any, dtype: np.dtype[Any]) -> Block:
+        return Block(int(tensor.data_ptr()), tuple(tensor.shape), dtype, tensor)
+
+    def download(self, block: Block) -> Array:
+        """Into a new array."""
+        with self._torch.cuda.stream(self._stream):
+            copied: Array = block.owner.to("cpu", copy=True).numpy()
+        return copied
+
+    def synchronize(self) -> None:
+        """Wait for the stream."""
+        try:
+            self._stream.synchronize()
+        except RuntimeError as error:
+            raise _failed(first_line(error)) from error
+
+    def record(self, work: Callable[[], None]) -> Replay:
+        """As torch's own graph."""
+        graph = self._torch.cuda.CUDAGraph()
+        try:
+            with self._torch.cuda.stream(self._stream):
+                graph.capture_begin(capture_error_mode="thread_local")
+                try:
+                    work()
+                finally:
+                    graph.capture_end()
+        except RuntimeError as error:
+            raise _failed(first_line(error)) from error
+
+        def replay() -> None:
+            with self._torch.cuda.stream(self._stream):
+                graph.replay()
+
+        return replay
+
+
+class CudaMemory(DeviceMemory):
+    """Through CUDA's runtime, by NVIDIA's cuda-python.
+
+    https://nvidia.github.io/cuda-python/cuda-bindings/latest/module/runtime.html
+
+    Args:
+        cuda: the module `cuda.bindings.runtime`. Its functions return an error code and the results.
+    """
+
+    def __init__(self, cuda: Any) -> None:
+        self._cuda = cuda
+        (self._stream,) = self._call("cudaStreamCreateWithFlags", cuda.cudaStreamNonBlocking)
+
+    def _call(self, function: str, *args: Any) -> list[Any]:
+        error, *results = getattr(self._cuda, function)(*args)
+        if int(error):
+            raise _failed(f"{function} says {getattr(error, 'name', error)}")
+        return results
+
+    @property
+    def stream(self) -> int:
+        """CUDA's handle."""
+        return int(self._stream)
+
+    def allocate(self, shape: Sequence[int], dtype: np.dtype[Any]) -> Block:
+        """By cudaMalloc; cudaFree follows when the block goes."""
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        (pointer,) = self._call("cudaMalloc", max(size, 1))
+        block = Block(int(pointer), tuple(shape), dtype)
+        weakref.finalize(block, self._cuda.cudaFree, int(pointer))
+        return block
+
+    def upload(self, array: Array) -> Block:
+        """Copied and waited for, because main memory may be moved or changed afterwards."""
+        array = np.ascontiguousarray(array)
+        block = self.allocate(array.shape, array.dtype)
+        self._copy(block.pointer, array.ctypes.data, array.nbytes, self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice)
+        return block
+
+    def download(self, block: Block) -> Array:
+        """Into a new array."""
+        array = np.empty(block.shape, block.dtype)
+        self._copy(array.ctypes.data, block.pointer, array.nbytes, self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost)
+        return array
+
+    def _copy(self, to: int, source: int, size: int, kind: Any) -> None:
+        self._call("cudaMemcpyAsync", to, source, size, kind, self._stream)
+        self.synchronize()
+
+    def synchronize(self) -> None:
+        """Wait for the stream."""
+        self._call("cudaStreamSynchronize", self._stream)
+
+    def record(self, work: Callable[[], None]) -> Replay:
+        """By stream capture."""
+        mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self._call("cudaStreamBeginCapture", self._stream, mode)
+        try:
+            work()
+        finally:
+            # Ends the capture in any case: a stream that is left capturing can't be used again.
+            (graph,) = self._call("cudaStreamEndCapture", self._stream)
+        (ready,) = self._call("cudaGraphInstantiate", graph, 0)
+        self._call("cudaGraphDestroy", graph)
+
+        def replay() -> None:
+            self._call("cudaGraphLaunch", ready, self._stream)
+
+        weakref.finalize(replay, self._cuda.cudaGraphExecDestroy, ready)
+        return replay
+
+    def close(self) -> None:
+        """Destroy the stream."""
+        self._call("cudaStreamDestroy", self._stream)
+
+
+def device_memory(runtime: str) -> DeviceMemory:
+    """Of the library that is there; torch where both are, because its allocator keeps what it had.
+
+    Args:
+        runtime: who asks, for the error.
+
+    Raises:
+        RuntimeUnavailableError: neither is there.
+    """
+    try:
+        import torch
+    except ImportError:
+        why = "torch is not installed"
+    else:
+        if torch.cuda.is_available():
+            return TorchMemory()
+        why = "torch can't use it"
+    try:
+        cuda = importlib.import_module("cuda.bindings.runtime")
+    except ImportError as error:
+        raise RuntimeUnavailableError(
+            f"{runtime} was not run: nothing here can hold arrays on the GPU: {why}, and cuda-python is not installed",
+            runtime=runtime,
+            hint=HINT,
+        ) from error
+    return CudaMemory(cuda)
+
+
+def _failed(why: str) -> RuntimeUnavailableError:
+    return RuntimeUnavailableError(f"the GPU failed: {why}", runtime="cuda", hint="nvidia-smi shows how it is.")

@@ -1,0 +1,124 @@
+"""ONNX Runtime on an NVIDIA GPU."""
+
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from io import StringIO
+from typing import Any, ClassVar
+
+import numpy as np
+
+from attn_export.exporter.devices import CUDA
+from attn_export.exporter.environment import install
+from attn_export.exporter.errors import RuntimeUnavailableError
+from attn_export.exporter.runtimes.base import Array, Arrays
+from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+
+PROVIDER = "CUDAExecutionProvider"
+# What every session has besides, for what no other provider takes; here nothing may be left to it.
+ALWAYS_THERE = "CPUExecutionProvider"
+NO_CPU_NODES = "session.disable_cpu_ep_fallback"
+PROVIDER_OPTIONS = {
+    "device_id": "0",
+    "use_tf32": "0",  # float32 means float32
+    "cudnn_conv_algo_search": "EXHAUSTIVE",  # the library's default, stated; it is over when the runtime is open
+}
+
+
+def require_provider() -> None:
+    """Check that this ONNX Runtime was built with CUDA.
+
+    Raises:
+        RuntimeUnavailableError: it wasn't.
+    """
+    import onnxruntime
+
+    if PROVIDER not in (providers := onnxruntime.get_available_providers()):
+        raise RuntimeUnavailableError(
+            f"onnxruntime can't run on cuda: onnxruntime {onnxruntime.__version__} was built without {PROVIDER}; it "
+            f"has {', '.join(providers)}",
+            runtime=OnnxRuntimeCuda.name,
+            hint=f"{install.ONNXRUNTIME_GPU} (both bring the same module, so one has to go), or --device cpu.",
+        )
+
+
+class OnnxRuntimeCuda(OnnxRuntime):
+    """An ONNX file on the CUDA provider alone: a node that it doesn't take is an error, and doesn't run on the CPU.
+
+    Inputs and outputs are bound to the GPU's memory, so that copies are outside of `infer`. Outputs that haven't been
+    downloaded are overwritten by the next `infer` on the same inputs.
+    """
+
+    name: ClassVar[str] = "onnxruntime-cuda"
+    device = CUDA
+    provider: ClassVar[tuple[str, dict[str, str]]] = (PROVIDER, PROVIDER_OPTIONS)
+
+    _bound: Mapping[str, Any] | None = None
+    _binding: Any = None
+
+    @property
+    def provenance(self) -> str:
+        """The library's version, the provider, and what was asked of it."""
+        import onnxruntime
+
+        provider, options = self.provider
+        asked = ", ".join(f"{key}={value}" for key, value in options.items())
+        return f"onnxruntime {onnxruntime.__version__}, {provider} ({asked}), no node on the CPU"
+
+    def _open(self) -> None:
+        import onnxruntime
+
+        require_provider()
+        options = self._options()
+        options.add_session_config_entry(NO_CPU_NODES, "1")
+        with redirect_stdout(StringIO()):  # it prints which libraries it didn't find; the session's error says it too
+            if hasattr(onnxruntime, "preload_dlls"):  # finds CUDA's libraries where pip put them
+                onnxruntime.preload_dlls()
+        self._session = onnxruntime.InferenceSession(
+            str(self.path), options, providers=[self.provider], enable_fallback=0
+        )
+        chosen = self._session.get_providers()
+        if [name for name in chosen if name != ALWAYS_THERE] != [self.provider[0]]:
+            raise RuntimeUnavailableError(
+                f"ONNX Runtime chose {', '.join(chosen)} instead of {self.provider[0]}: CUDA's own libraries, cuDNN "
+                "or the driver are missing, or are of another version than it needs",
+                runtime=self.name,
+                hint="attn-export doctor says what is here.",
+            )
+
+    def _close(self) -> None:
+        # Bindings hold memory of the session's device, so they go first.
+        self._binding = self._bound = None
+        super()._close()
+
+    def upload(self, arrays: Arrays) -> Mapping[str, Any]:
+        """To tensors in the GPU's memory."""
+        import onnxruntime
+
+        return {
+            name: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self.device, 0)
+            for name, array in arrays.items()
+        }
+
+    def infer(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Run the session on bound memory; inputs that were bound before aren't bound again."""
+        if inputs is not self._bound:
+            self._binding, self._bound = self._bind(inputs), inputs
+        self._session.run_with_iobinding(self._binding)
+        return dict(zip(self._fetched, self._binding.get_outputs(), strict=True))
+
+    def _bind(self, inputs: Mapping[str, Any]) -> Any:
+        binding = self._session.io_binding()
+        for name, value in inputs.items():
+            binding.bind_ortvalue_input(name, value)
+        for name in self._fetched:
+            binding.bind_output(name, self.device, 0)
+        return binding
+
+    def synchronize(self) -> None:
+        """Wait for the GPU."""
+        if self._binding is not None:
+            self._binding.synchronize_outputs()
+
+    def download(self, outputs: Mapping[str, Any]) -> dict[str, Array]:
+        """To arrays of their own."""
+        return {name: np.array(value.numpy()) for name, value in outputs.items()}

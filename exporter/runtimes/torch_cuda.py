@@ -1,0 +1,131 @@
+"""What PyTorch needs to run a module on CUDA, and to leave no trace of it."""
+
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+from typing_extensions import Self
+
+from attn_export.exporter.devices import CPU
+from attn_export.exporter.environment import install
+from attn_export.exporter.errors import RuntimeUnavailableError, first_line
+
+EXACT = "ieee"
+
+
+def require_cuda(runtime: str) -> None:
+    """Check that torch can work on a GPU.
+
+    Args:
+        runtime: that needs it, for the message.
+
+    Raises:
+        RuntimeUnavailableError: it can't; the message says why.
+    """
+    if torch.cuda.is_available():
+        return
+    if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
+        raise RuntimeUnavailableError(
+            f"{runtime} can't run on cuda: torch {torch.__version__} was built without CUDA",
+            runtime=runtime,
+            hint=f"{install.CUDA_TORCH} (without constraints.txt, whose torch is a CPU build), or --device cpu.",
+        )
+    raise RuntimeUnavailableError(
+        f"{runtime} can't run on cuda: {_why_unusable()}",
+        runtime=runtime,
+        hint="nvidia-smi has to list a GPU, with a driver that is new enough for this torch; attn-export doctor says "
+        "what is here. Or --device cpu.",
+    )
+
+
+def _why_unusable() -> str:
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        return first_line(error)
+    return "torch finds no GPU"
+
+
+def device_words(device: str) -> str:
+    """What a runtime's provenance says of its device; nothing of the CPU."""
+    if device == CPU:
+        return ""
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f", CUDA {torch.version.cuda} on {name}, TF32 off"
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """No TF32 in matrix products and convolutions inside: float32 means float32.
+
+    Torch has two interfaces for this. The older one is set as well, because torch refuses to compute where they
+    contradict each other; it can't even be read where a user's own settings do.
+    """
+    backends: Any = torch.backends
+    knobs = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul)
+    before = [knob.fp32_precision for knob in knobs]
+    try:
+        older: tuple[str, bool] | None = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        older = None
+    try:
+        _set_older("highest", False)
+        for knob in knobs[:3]:  # the last one is the CPU's
+            knob.fp32_precision = EXACT
+        yield
+    finally:
+        if older is not None:
+            _set_older(*older)
+        for knob, precision in zip(knobs, before, strict=True):
+            knob.fp32_precision = precision
+
+
+def _set_older(precision: str, tf32: bool) -> None:
+    torch.set_float32_matmul_precision(precision)
+    torch.backends.cudnn.allow_tf32 = tf32
+
+
+class Moved:
+    """A module on another device, for as long as this is entered.
+
+    Afterwards it has the very tensors that it had before, in the same memory. They stay there all the time, so the
+    weights are held twice.
+
+    Args:
+        module: to be moved.
+        device: where to.
+    """
+
+    def __init__(self, module: nn.Module, device: str) -> None:
+        self.module = module
+        self.device = device
+        self._stores: list[tuple[MutableMapping[str, Any], dict[str, Any]]] = []
+        self._data: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def __enter__(self) -> Self:
+        for submodule in self.module.modules():
+            self._stores += [(store, dict(store)) for store in (submodule._parameters, submodule._buffers)]  # noqa: SLF001
+        tensors = [t for _, entries in self._stores for t in entries.values() if t is not None]
+        tensors += [t.grad for t in tensors if t.is_leaf and t.grad is not None]
+        self._data = [(tensor, tensor.data) for tensor in tensors]
+        try:
+            self.module.to(self.device)
+        except BaseException:
+            self._back()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._back()
+
+    def _back(self) -> None:
+        for tensor, data in self._data:
+            tensor.data = data
+        for store, entries in self._stores:
+            store.update(entries)
+        self._data, self._stores = [], []

@@ -1,0 +1,142 @@
+"""Whether a float16 file computes what its float32 parent computes, where there is no checkpoint to go by.
+
+Both run in ONNX Runtime on the same inputs. How far float16 may be off is asked of the parent: it runs once more with
+its inputs and weights rounded to float16, and what that changes is the yardstick. It lacks the roundings of what lies
+between, so a good file stands further above it than above a network's own yardstick.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from attn_export.exporter.errors import DisagreementError, InputError
+from attn_export.exporter.onnx_reader import read
+from attn_export.exporter.precision.rounding import overflows, rounded
+from attn_export.exporter.validation.lineage import Array, difference, run
+
+# Measured, see docs/validation.md.
+LARGEST_RATIO = 8.0
+# The yardstick is no finer than half a rounding of float16, and nothing is judged by one that is larger than the other.
+FLOOR = float(np.finfo(np.float16).eps) / 2
+LARGEST_YARDSTICK = 0.05
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How a float16 file's outputs stand to those of the float32 file that it was made of.
+
+    Attributes:
+        output: the one that is off most, relative to its yardstick.
+        error: relative, over all inputs together.
+        yardstick: by how much rounding the parent's weights and inputs changes it, at least `FLOOR`.
+        limit: how many times that the error may be.
+    """
+
+    output: str
+    error: float
+    yardstick: float
+    limit: float = LARGEST_RATIO
+
+    @property
+    def ratio(self) -> float:
+        """How many times the yardstick the error is."""
+        return self.error / self.yardstick
+
+    @property
+    def agrees(self) -> bool:
+        """Whether that is few enough."""
+        return self.ratio <= self.limit
+
+
+def compare_with_parent(parent: Path, child: Path, feeds: Sequence[Mapping[str, Array]], threads: int) -> Rounding:
+    """Run both on the same inputs.
+
+    Args:
+        parent: in float32.
+        child: made of it, with the same inputs and outputs.
+        feeds: inputs by name, one mapping for each run; at least one.
+        threads: of ONNX Runtime.
+
+    Returns:
+        How the output stands that is off most; it agrees.
+
+    Raises:
+        UnreadableGraphError: a file can't be read.
+        InputError: the parent doesn't run, or rounding its weights changes its outputs so much that nothing can be told
+            from them.
+        DisagreementError: the child computes something else, or doesn't run.
+    """
+    exact = _answers(read(parent), parent, feeds, threads)
+    if isinstance(exact, str):
+        raise InputError(f"ONNX Runtime can't run {parent}: {exact}", hint="Nothing can be compared then.")
+    coarse = _answers(_rounded(read(parent)), parent, [_rounded_feed(feed) for feed in feeds], threads)
+    got = _answers(read(child), child, feeds, threads)
+    if isinstance(got, str):
+        raise DisagreementError(f"the float16 file of {parent} doesn't run: {got}", first_seen="all", hint=HINT)
+    found = []
+    for name, expected in exact.items():
+        yardstick = _apart(coarse[name], expected) if not isinstance(coarse, str) else float("inf")
+        if not yardstick <= LARGEST_YARDSTICK:
+            raise InputError(
+                f"rounding the weights of {parent} to float16 changes {name} by {yardstick:.1e}: with such a yardstick "
+                "nothing can be proven",
+                hint="Export the checkpoint in float16 instead: there the network itself is the judge.",
+            )
+        error = _apart(got[name], expected) if name in got else float("inf")
+        found.append(Rounding(name, error, max(FLOOR, yardstick)))
+    worst = max(found, key=lambda rounding: rounding.ratio)
+    if not worst.agrees:
+        raise DisagreementError(
+            f"the float16 file doesn't compute what {parent} computes: {worst.output} is off by {worst.error:.1e}, "
+            f"rounding its weights alone by {worst.yardstick:.1e}, {worst.ratio:.0f} times less (allowed: "
+            f"{worst.limit:.0f})",
+            first_seen=worst.output,
+            hint=HINT,
+        )
+    return worst
+
+
+HINT = "No file was written. Please report it with the file: the change to float16 or ONNX Runtime computes it wrong."
+
+
+def _answers(
+    model: ir.Model, path: Path, feeds: Sequence[Mapping[str, Array]], threads: int
+) -> dict[str, list[Array]] | str:
+    """By output, what every run gave; or why one failed."""
+    found: dict[str, list[Array]] = {}
+    for feed in feeds:
+        outputs = run(model, path.parent, threads, feed)
+        if isinstance(outputs, str):
+            return outputs
+        for name, array in outputs.items():
+            found.setdefault(name, []).append(array)
+    return found
+
+
+def _apart(got: Sequence[Array], expected: Sequence[Array]) -> float:
+    if [array.shape for array in got] != [array.shape for array in expected]:
+        return float("inf")
+    if not all(np.isfinite(array).all() for array in expected if array.dtype.kind == "f"):
+        return float("inf")
+    return difference(*(np.concatenate([array.reshape(-1) for array in arrays]) for arrays in (got, expected)))
+
+
+def _rounded(model: ir.Model) -> ir.Model:
+    """The graph with its float32 weights rounded, as float32 numbers; those that float16 can't hold as they are."""
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if tensor is None or tensor.dtype != ir.DataType.FLOAT:
+            continue
+        array = tensor.numpy()
+        if not overflows(array):
+            value.const_value = ir.Tensor(rounded(array).astype(np.float32), name=name)
+    return model
+
+
+def _rounded_feed(feed: Mapping[str, Array]) -> dict[str, Array]:
+    return {
+        name: rounded(array).astype(np.float32) if array.dtype == np.float32 else array for name, array in feed.items()
+    }

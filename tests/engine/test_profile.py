@@ -1,0 +1,164 @@
+"""Every axis of every input gets a range, or the error says which one doesn't and what to do."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attn_export.exporter.engine.backend import Backend
+from attn_export.exporter.engine.log import Log
+from attn_export.exporter.engine.profile import DEFAULT_LARGEST_BATCH, Range, Sizes, add_profile, make_profile
+from attn_export.exporter.errors import UsageError
+
+DIMS = st.lists(st.one_of(st.integers(1, 64), st.sampled_from(["N", "height", "width", "seq"]), st.none()), max_size=5)
+TRIPLES = st.tuples(*[st.integers(1, 64)] * 3).map(lambda three: tuple(sorted(three)))
+SQUARES = TRIPLES.map(lambda three: tuple((size, size) for size in three))
+
+
+@given(dims=DIMS.map(tuple), batch=st.none() | TRIPLES, images=st.none() | SQUARES, usual=st.integers(1, 32))
+def test_every_axis_is_covered_or_named(dims: tuple[Any, ...], batch: Any, images: Any, usual: int) -> None:
+    refused = None
+    try:
+        made = make_profile({"the input": dims}, Sizes(batch, images), usual)["the input"]
+    except UsageError as error:
+        refused = error
+    if refused is not None:
+        assert "'the input'" in refused.message
+        assert any(f"axis {axis} " in refused.message for axis in range(len(dims)))
+        assert refused.hint.startswith(("Give", "Leave", "Export"))
+        return
+    assert len(made.smallest) == len(made.usual) == len(made.largest) == len(dims)
+    for axis, dim in enumerate(dims):
+        low, middle, high = made.smallest[axis], made.usual[axis], made.largest[axis]
+        assert 1 <= low <= middle <= high
+        if isinstance(dim, int):
+            assert low == middle == high == dim
+    assert all(made.covers(shape) for shape in made.shapes)
+
+
+@given(dims=st.tuples(st.just("N"), *[st.integers(1, 64)] * 3), usual=st.integers(1, 64))
+def test_an_open_batch_needs_no_option(dims: tuple[Any, ...], usual: int) -> None:
+    made = make_profile({"x": dims}, Sizes(), usual)["x"]
+    assert (made.smallest[0], made.usual[0]) == (1, usual)
+    assert made.largest[0] == max(usual, DEFAULT_LARGEST_BATCH)
+
+
+def test_fixed_axes_need_nothing() -> None:
+    assert make_profile({"x": (2, 3, 8, 8)}, Sizes())["x"].shapes == ((2, 3, 8, 8),)
+
+
+def test_an_input_without_axes_needs_nothing() -> None:
+    assert make_profile({"x": ()}, Sizes())["x"].shapes == ((),)
+
+
+@pytest.mark.parametrize(
+    ("dims", "sizes", "says"),
+    [
+        (("N", 3, "height", 8), Sizes(), ["axis 2", "'x'", "height"]),
+        (("N", 3, 8, "width"), Sizes(), ["axis 3", "'x'", "width"]),
+        (("N", 3, None, 8), Sizes(), ["axis 2", "'x'", "without a name"]),
+    ],
+)
+def test_open_height_and_width_ask_for_sizes(dims: tuple[Any, ...], sizes: Sizes, says: list[str]) -> None:
+    with pytest.raises(UsageError, match="no size is given") as caught:
+        make_profile({"x": dims}, sizes)
+    assert all(word in caught.value.message for word in says)
+    assert "--size" in caught.value.hint
+
+
+@pytest.mark.parametrize("dims", [("N", "channels", 8, 8), ("N", "seq"), ("N", 3, "seq"), (1, 2, 3, 4, "depth")])
+def test_an_axis_that_no_option_is_for_has_to_be_fixed(dims: tuple[Any, ...]) -> None:
+    with pytest.raises(UsageError, match="no size is given") as caught:
+        make_profile({"x": dims}, Sizes(images=((8, 8),) * 3))
+    assert caught.value.hint == "Export the network with this axis fixed."
+
+
+def test_a_fixed_batch_keeps_its_number() -> None:
+    assert make_profile({"x": (4, 3, 8, 8)}, Sizes((4, 4, 4)))["x"].shapes == ((4, 3, 8, 8),)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "option"), [(Sizes((1, 2, 4)), "--batch"), (Sizes(images=((8, 8), (8, 8), (16, 16))), "--size")]
+)
+def test_a_fixed_axis_has_no_other_size(sizes: Sizes, option: str) -> None:
+    with pytest.raises(UsageError, match=f"{option} asks for .* fixed to") as caught:
+        make_profile({"x": (1, 3, 8, 8)}, sizes)
+    assert option in caught.value.hint
+    assert caught.value.exit_code == 2
+
+
+def test_sizes_are_for_all_inputs_that_are_images() -> None:
+    sizes = Sizes((1, 2, 4), ((8, 8), (16, 12), (32, 24)))
+    made = make_profile({"x": ("N", 3, "h", "w"), "mask": ("N", 1, "h", "w"), "age": ("N", 1)}, sizes)
+    assert made["x"].usual == (2, 3, 16, 12)
+    assert made["mask"] == Range((1, 1, 8, 8), (2, 1, 16, 12), (4, 1, 32, 24))
+    assert made["age"] == Range((1, 1), (2, 1), (4, 1))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "axis"),
+    [
+        (Sizes((4, 1, 8)), 0),
+        (Sizes((1, 9, 8)), 0),
+        (Sizes((0, 1, 1)), 0),
+        (Sizes((-1, 1, 2)), 0),
+        (Sizes(images=((16, 8), (8, 8), (8, 8))), 2),
+        (Sizes(images=((8, 8), (8, 16), (16, 8))), 3),
+        (Sizes(images=((0, 8), (8, 8), (8, 8))), 2),
+    ],
+)
+def test_sizes_have_to_grow(sizes: Sizes, axis: int) -> None:
+    with pytest.raises(UsageError, match=f"axis {axis} of the input 'x'") as caught:
+        make_profile({"x": ("N", 3, "h", "w")}, Sizes(sizes.batch, sizes.images or ((8, 8),) * 3))
+    assert "smallest" in caught.value.hint
+
+
+def test_a_usual_batch_of_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="axis 0 of the input 'x'"):
+        make_profile({"x": ("N", 3)}, Sizes(), 0)
+
+
+def test_ranges_know_what_they_cover() -> None:
+    made = Range((1, 3, 8, 8), (2, 3, 8, 8), (4, 3, 16, 16))
+    assert made.covers((3, 3, 10, 16))
+    assert not made.covers((5, 3, 10, 16))
+    assert not made.covers((1, 3, 8))
+    assert made.shapes == ((1, 3, 8, 8), (2, 3, 8, 8), (4, 3, 16, 16))
+
+
+# What TensorRT makes of them.
+
+
+def builder_of(rtx: Backend) -> tuple[Any, ...]:
+    log = Log()
+    logger = log.logger(rtx.trt)
+    builder = rtx.trt.Builder(logger)
+    return log, logger, builder, builder.create_builder_config()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Range((4, 3), (1, 3), (8, 3)),
+        Range((1, 3), (8, 3), (4, 3)),
+        Range((1, 3), (2,), (4, 3)),
+        Range((-1, 3), (2, 3), (4, 3)),
+    ],
+)
+def test_a_profile_that_tensorrt_refuses_is_refused_in_words_of_ours(rtx: Backend, wrong: Range) -> None:
+    _log, _logger, builder, config = builder_of(rtx)
+    with pytest.raises(UsageError, match="profile") as caught:
+        add_profile(builder, config, {"x": wrong})
+    assert "x" in caught.value.message
+    assert "smallest" in caught.value.hint
+
+
+@settings(max_examples=20, deadline=None)
+@given(batch=TRIPLES, images=SQUARES)
+def test_tensorrt_takes_every_profile_that_is_made(batch: Any, images: Any) -> None:
+    trt = pytest.importorskip("tensorrt_rtx")
+    log, _logger, builder, config = builder_of(Backend("tensorrt-rtx", trt))
+    add_profile(builder, config, make_profile({"x": ("N", 3, "h", "w"), "v": ("N", 7)}, Sizes(batch, images)))
+    assert config.num_optimization_profiles == 1
+    assert log.errors == []

@@ -1,0 +1,94 @@
+"""Kits of networks from the zoo, each made once for all tests of a worker."""
+
+import resource
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from attn_export.exporter import onnx_file
+from attn_export.exporter.artifacts import OnnxFile
+from attn_export.exporter.capture import capture
+from attn_export.exporter.checkpoint import load
+from attn_export.exporter.checkpoint.create import create_checkpoint
+from attn_export.exporter.cleanup import clean_graph
+from attn_export.exporter.engine.build import BuildOptions
+from attn_export.exporter.engine.graph import GraphFacts, read_graph
+from attn_export.exporter.engine.profile import Profile, Sizes, make_profile
+from attn_export.exporter.kit import Sample, sample_of_reference, write_kit
+from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.target import Target
+from attn_export.exporter.validation.inputs import batches
+from attn_export.exporter.validation.oracle import Reference, reference
+
+SIZES = Sizes(batch=(1, 2, 4))
+
+
+@dataclass(frozen=True)
+class Made:
+    """A network, its ONNX file, what PyTorch computes, and the kit of them."""
+
+    file: OnnxFile
+    truth: Reference
+    facts: GraphFacts
+    profile: Profile
+    sample: Sample
+    kit: Path
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
+    """``made(name)`` is shared: nobody writes to its files."""
+    folder = tmp_path_factory.mktemp("kits")
+
+    def make(name: str) -> Made:
+        checkpoint = folder / f"{name}.pt"
+        create_checkpoint(checkpoint, name)
+        model = load(checkpoint)
+        truth = reference(model, batches(model.input_shape, ("batch",), 1), precisions=tuple(Precision))
+        graph, _ = clean_graph(capture(model), Target.TENSORRT)
+        file = onnx_file.write(graph, folder / f"{name}.onnx")
+        facts = read_graph(file.path)
+        profile = make_profile(facts.inputs, SIZES)
+        names = file.signature.output_names
+        sample = sample_of_reference(truth, names, file.signature.input_name, profile, Precision.FP32)
+        kit = write_kit(
+            folder / f"{name}.sm87.kit.zip",
+            file.path,
+            facts=facts,
+            profile=profile,
+            architecture="sm87",
+            precision=Precision.FP32,
+            options=BuildOptions(workspace_mib=256),
+            sample=sample,
+        )
+        return Made(file, truth, facts, profile, sample, kit)
+
+    return cache(make)
+
+
+@pytest.fixture(scope="session")
+def cbam(made: Callable[[str], Made]) -> Made:
+    return made("cbam_resnet8")
+
+
+@pytest.fixture
+def extracted(cbam: Made, tmp_path: Path) -> Path:
+    """The kit as a folder, to be changed at will."""
+    folder = tmp_path / "kit"
+    shutil.unpack_archive(cbam.kit, folder, "zip")
+    return folder
+
+
+@pytest.fixture
+def small_files_only() -> Iterator[None]:
+    """The system stops every write beyond 4 kB, as a full disk does."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)

@@ -1,0 +1,359 @@
+"""Whole networks of the zoo in float16: valid, right, judged, and built by TensorRT-RTX as they are typed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import helper, numpy_helper
+
+from attn_export.exporter import onnx_file
+from attn_export.exporter.artifacts import MODULE_KEY, LoadedModel, OnnxFile
+from attn_export.exporter.capture import capture
+from attn_export.exporter.checkpoint import from_module
+from attn_export.exporter.cleanup import clean_graph
+from attn_export.exporter.errors import DisagreementError, InputError
+from attn_export.exporter.gates import gates_of
+from attn_export.exporter.onnx_reader import read
+from attn_export.exporter.precision.kinds import Kept, Precision
+from attn_export.exporter.precision.ranges import largest_values
+from attn_export.exporter.precision.typed_file import PRECISION_KEY, precision_of, typed, typed_file
+from attn_export.exporter.runtimes import Settings
+from attn_export.exporter.target import Target
+from attn_export.exporter.validation.inputs import batches
+from attn_export.exporter.validation.oracle import Reference, reference
+from attn_export.exporter.validation.rounding import compare_with_parent
+from attn_export.exporter.validation.validate import validate
+from attn_export.exporter.validation.verdict import LIMITS
+from attn_export.models import create
+from tests.precision.conftest import check
+
+NAMES = ("se_resnet8", "cbam_resnet8", "se_mobilenet_v3_small")
+PRECISIONS = (Precision.FP32, Precision.FP16)
+ONE_THREAD = Settings(threads=1)
+# Good files stand below; the limit leaves room for bad luck, as its comment says.
+LARGEST_GOOD_RATIO = 3.0
+
+
+def make(name: str) -> LoadedModel:
+    size = 64 if "mobilenet" in name else 32
+    return from_module(create(name), (3, size, size))
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Callable[[str], LoadedModel]:
+    return cache(make)
+
+
+@pytest.fixture(scope="module")
+def truth(loaded: Callable[[str], LoadedModel]) -> Callable[[str], Reference]:
+    return cache(
+        lambda name: reference(loaded(name), batches(loaded(name).input_shape, ("batch",), 1), precisions=PRECISIONS)
+    )
+
+
+@pytest.fixture(scope="module")
+def plain(
+    loaded: Callable[[str], LoadedModel], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, Target], OnnxFile]:
+    folder = tmp_path_factory.mktemp("plain")
+
+    def write(name: str, target: Target = Target.ANY) -> OnnxFile:
+        return onnx_file.write(clean_graph(capture(loaded(name)), target)[0], folder / f"{name}.{target}.onnx")
+
+    return cache(write)
+
+
+@pytest.fixture(scope="module")
+def half(
+    plain: Callable[..., OnnxFile], truth: Callable[[str], Reference], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., OnnxFile]:
+    folder = tmp_path_factory.mktemp("half")
+
+    def write(name: str, target: Target = Target.ANY) -> OnnxFile:
+        path = folder / f"{name}.{target}.fp16.onnx"
+        return typed_file(plain(name, target), Precision.FP16, truth(name).batches, path, 1)
+
+    return cache(write)
+
+
+@pytest.mark.parametrize("target", [Target.ANY, Target.TENSORRT])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_typed_file_is_valid_and_what_its_parent_is(
+    name: str, target: Target, plain: Callable[..., OnnxFile], half: Callable[..., OnnxFile]
+) -> None:
+    parent, file = plain(name, target), half(name, target)
+    proto = onnx.load(file.path)
+    check(proto)
+    assert file.precision is Precision.FP16
+    assert file.signature == parent.signature
+    assert [v.type.tensor_type.elem_type for v in (*proto.graph.input, *proto.graph.output)] == [1, 1]
+    assert (file.parent_sha256, file.blocks, file.opset) == (parent.parent_sha256, parent.blocks, parent.opset)
+    assert [gate.module_path for gate in file.gates] == [gate.module_path for gate in parent.gates]
+    assert file.gates == gates_of(read(file.path))
+    assert file.nodes == len(proto.graph.node)
+    assert file.path.stat().st_size < 0.62 * parent.path.stat().st_size
+    names = [node.name for node in onnx.load(parent.path).graph.node]
+    assert [node.name for node in proto.graph.node if node.op_type != "Cast"] == names
+    assert {kept.node for kept in file.kept} <= set(names)
+    assert {entry.key: entry.value for entry in proto.metadata_props}[PRECISION_KEY] == "fp16"
+    paths = {node.name: {p.key: p.value for p in node.metadata_props} for node in proto.graph.node}
+    inner = [n.name for n in proto.graph.node if n.op_type == "Cast" and n.name != "input/to_fp16"]
+    assert all(MODULE_KEY in paths[name] for name in inner)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_matrix_product_but_the_first_of_a_gate_is_float16(name: str, half: Callable[..., OnnxFile]) -> None:
+    file = half(name)
+    kept = {kept.node for kept in file.kept}
+    for node in read(file.path).graph:
+        if node.op_type in ("Conv", "Gemm"):
+            types = {value.dtype for value in (*node.inputs, *node.outputs) if value is not None}
+            assert types == {ir.DataType.FLOAT if node.name in kept else ir.DataType.FLOAT16}
+            assert node.name not in kept or "attention" in node.metadata_props[MODULE_KEY]
+
+
+@pytest.mark.parametrize("target", [Target.ANY, Target.TENSORRT])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_typed_file_agrees(
+    name: str, target: Target, half: Callable[..., OnnxFile], truth: Callable[[str], Reference]
+) -> None:
+    verdict = validate(half(name, target), truth(name), ONE_THREAD)
+    assert verdict.agrees
+    assert verdict.gates_missed == ""
+    assert len([c for c in verdict.comparisons if c.role == "gate"]) == len(half(name, target).gates) > 0
+    assert verdict.worst.ratio < LARGEST_GOOD_RATIO < LIMITS[Precision.FP16].ratio
+    assert {c.limit for c in verdict.comparisons} == {LIMITS[Precision.FP16].ratio}
+
+
+def test_a_float16_file_is_no_float32_file(half: Callable[..., OnnxFile], truth: Callable[[str], Reference]) -> None:
+    file = replace(half("cbam_resnet8"), precision=Precision.FP32)
+    assert not validate(file, truth("cbam_resnet8"), ONE_THREAD).agrees
+
+
+def test_a_reference_without_the_yardstick_is_a_wrong_call(
+    half: Callable[..., OnnxFile], truth: Callable[[str], Reference]
+) -> None:
+    whole = truth("se_resnet8")
+    with pytest.raises(ValueError, match="no yardstick for fp16"):
+        validate(
+            half("se_resnet8"),
+            replace(whole, yardsticks={Precision.FP32: whole.yardsticks[Precision.FP32]}),
+            ONE_THREAD,
+        )
+
+
+def doubled(proto: onnx.ModelProto) -> None:
+    index = next(i for i, n in enumerate(proto.graph.node) if n.op_type == "Sigmoid")
+    node = proto.graph.node[index]
+    name, node.output[0] = node.output[0], "once"
+    proto.graph.node.insert(index + 1, helper.make_node("Tanh", ["once"], [name], name="twice"))
+
+
+def swapped(proto: onnx.ModelProto) -> None:
+    node = next(n for n in proto.graph.node if n.op_type == "ReduceMean")
+    node.op_type = "ReduceMax"
+
+
+def scaled(proto: onnx.ModelProto) -> None:
+    tensor = next(t for t in proto.graph.initializer if len(t.dims) == 4 and t.dims[2] == 3)
+    tensor.CopyFrom(numpy_helper.from_array((numpy_helper.to_array(tensor) * 1.05).astype(np.float16), tensor.name))
+
+
+def not_a_number(proto: onnx.ModelProto) -> None:
+    tensor = next(t for t in proto.graph.initializer if len(t.dims) == 4)
+    array = numpy_helper.to_array(tensor).copy()
+    array.flat[0] = np.nan
+    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
+@pytest.mark.parametrize("fault", [doubled, swapped, scaled, not_a_number])
+@pytest.mark.parametrize("name", ["se_resnet8", "cbam_resnet8"])
+def test_a_fault_is_found(
+    name: str,
+    fault: Callable[[onnx.ModelProto], None],
+    half: Callable[..., OnnxFile],
+    truth: Callable[[str], Reference],
+    tmp_path: Path,
+) -> None:
+    proto = onnx.load(half(name).path)
+    fault(proto)
+    onnx.save(proto, tmp_path / "fault.onnx")
+    assert not validate(replace(half(name), path=tmp_path / "fault.onnx"), truth(name), ONE_THREAD).agrees
+
+
+# ---- planted overflow --------------------------------------------------------------------------------------------
+
+
+def test_a_network_whose_activations_overflow_float16_stays_finite_and_agrees(tmp_path: Path) -> None:
+    """Every BatchNorm of the first stage a hundred thousand times as large, and the next layers as much smaller."""
+    model = make("se_resnet8")
+    module: Any = model.module
+    block = module.layer1[0]
+    block.bn1.weight.data *= 1e5
+    block.bn1.bias.data *= 1e5
+    block.conv2.weight.data *= 1e-5
+    images = batches(model.input_shape, ("batch",), 1)
+    truth = reference(model, images, precisions=PRECISIONS)
+    file = onnx_file.write(clean_graph(capture(model))[0], tmp_path / "a.onnx")
+    made = typed_file(file, Precision.FP16, images, tmp_path / "b.onnx", 1)
+    large = [kept for kept in made.kept if "too near to float16's largest" in kept.reason]
+    assert {kept.module_path.removeprefix("layer1.0.") for kept in large} & {"bn1", "conv1"}
+    assert any(kept.op_type == "Relu" for kept in large)
+    verdict = validate(made, truth, ONE_THREAD)
+    assert verdict.agrees
+    without = read(file.path)
+    from attn_export.exporter.precision.float16 import to_float16
+
+    to_float16(without, {})  # what would have come of it
+    onnx_file.save(without, tmp_path / "c.onnx")
+    assert not validate(replace(made, path=tmp_path / "c.onnx"), truth, ONE_THREAD).agrees
+
+
+# ---- ranges ------------------------------------------------------------------------------------------------------
+
+SMALL = """<ir_version: 10, opset_import: ["" : 20]> main (float[N,3] x, int64[1] k) => (float[N,3] y)
+{ a = Mul(x, w) b = Log(a) c = Max(b, zero) f = Cast <to = 1> (k) y = Add(c, f) }"""
+
+
+def small() -> onnx.ModelProto:
+    proto = onnx.shape_inference.infer_shapes(onnx.parser.parse_model(SMALL))
+    weights = {"w": np.full((3,), 100, np.float32), "zero": np.zeros(3, np.float32)}
+    proto.graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in weights.items())
+    return onnx.shape_inference.infer_shapes(proto)
+
+
+def feed(*numbers: float) -> dict[str, Any]:
+    return {"x": np.array([numbers], np.float32), "k": np.array([7])}
+
+
+def test_the_largest_values_are_those_of_all_runs_whatever_their_sign(saved: Any) -> None:
+    path = saved(small())
+    found = largest_values(path, [feed(1, 2, 3), feed(0.001, 5, 1)], 1)
+    assert set(found) == {"x", "a", "b", "c", "f", "y"}
+    assert (found["x"], found["a"], found["f"]) == (5, 500, 7)
+    assert found["b"] == pytest.approx(np.log(500))
+    assert largest_values(path, [feed(1e-5, 0.01, 0.01)], 1)["b"] == pytest.approx(np.log(1000), rel=1e-3)
+
+
+@pytest.mark.parametrize("number", [-1, 0])
+@pytest.mark.parametrize("place", range(3))
+def test_nan_and_infinity_are_infinite_wherever_they_stand(number: float, place: int, saved: Any) -> None:
+    numbers = [1.0, 2.0, 3.0]
+    numbers[place] = number
+    found = largest_values(saved(small()), [feed(*numbers), feed(1, 1, 1)], 1)
+    assert found["b"] == float("inf")
+    assert np.isfinite(found["a"])
+
+
+def test_weights_outside_of_the_file_are_found(plain: Callable[..., OnnxFile], tmp_path: Path) -> None:
+    model = read(plain("se_resnet8").path)
+    onnx_file.save(model, tmp_path / "large.onnx", largest_inside=0)
+    assert (tmp_path / "large.onnx.data").exists()
+    feeds = [{"input": np.ones((1, 3, 32, 32), np.float32)}]
+    assert largest_values(tmp_path / "large.onnx", feeds, 1) == largest_values(plain("se_resnet8").path, feeds, 1)
+
+
+def test_images_that_do_not_fit_are_told(plain: Callable[..., OnnxFile]) -> None:
+    with pytest.raises(InputError, match="can't run"):
+        largest_values(plain("se_resnet8").path, [{"input": np.ones((1, 4, 32, 32), np.float32)}], 1)
+
+
+# ---- without a checkpoint ----------------------------------------------------------------------------------------
+
+
+def feeds(name: str) -> list[dict[str, Any]]:
+    return [{"input": batch.images} for batch in batches(make(name).input_shape, ("batch",), 1)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_typed_file_agrees_with_its_parent(
+    name: str, plain: Callable[..., OnnxFile], half: Callable[..., OnnxFile]
+) -> None:
+    rounding = compare_with_parent(plain(name).path, half(name).path, feeds(name), 1)
+    assert rounding.output == "output"
+    assert 0 < rounding.ratio < LARGEST_GOOD_RATIO < rounding.limit
+
+
+@pytest.mark.parametrize("fault", [doubled, swapped, not_a_number])
+def test_a_fault_is_a_disagreement_with_the_parent(
+    fault: Callable[[onnx.ModelProto], None],
+    plain: Callable[..., OnnxFile],
+    half: Callable[..., OnnxFile],
+    saved: Any,
+) -> None:
+    proto = onnx.load(half("se_resnet8").path)
+    fault(proto)
+    with pytest.raises(DisagreementError, match="doesn't compute what"):
+        compare_with_parent(plain("se_resnet8").path, saved(proto), feeds("se_resnet8"), 1)
+
+
+def test_a_parent_that_does_not_run_is_told(plain: Callable[..., OnnxFile], half: Callable[..., OnnxFile]) -> None:
+    with pytest.raises(InputError, match="can't run"):
+        compare_with_parent(plain("se_resnet8").path, half("se_resnet8").path, [{"input": np.ones(3, "f4")}], 1)
+
+
+def test_a_file_knows_its_precision_whoever_made_it(
+    plain: Callable[..., OnnxFile], half: Callable[..., OnnxFile], saved: Any
+) -> None:
+    proto = onnx.load(half("se_resnet8").path)
+    del proto.metadata_props[:]
+    del proto.graph.value_info[:]
+    assert precision_of(saved(proto)) is Precision.FP16
+    assert precision_of(plain("se_resnet8").path) is Precision.FP32
+
+
+def test_the_verdict_of_the_parent_is_not_handed_on(plain: Callable[..., OnnxFile], tmp_path: Path) -> None:
+    source = tmp_path / "a.onnx"
+    source.write_bytes(plain("se_resnet8").path.read_bytes())
+    onnx_file.add_metadata(source, {"attn_export.validation": "{}", "attn_export.architecture": "x"})
+    model, kept = typed(source, Precision.FP16, feeds("se_resnet8"), tmp_path / "b.onnx", 1)
+    keys = {entry.key for entry in onnx.load(tmp_path / "b.onnx").metadata_props}
+    assert "attn_export.validation" not in keys
+    assert "attn_export.architecture" in keys
+    assert kept
+    assert all(isinstance(k, Kept) for k in kept)
+
+
+# ---- TensorRT-RTX ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rtx() -> Iterator[Any]:
+    yield pytest.importorskip("tensorrt_rtx")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tensorrt_builds_it_as_it_is_typed(name: str, half: Callable[..., OnnxFile], rtx: Any) -> None:
+    class Log(rtx.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            rtx.ILogger.__init__(self)
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if int(severity) <= 1 and "cuda" not in message.lower():
+                self.errors.append(message)
+
+    log = Log()
+    builder = rtx.Builder(log)
+    network = builder.create_network(1 << int(rtx.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = rtx.OnnxParser(network, log)
+    assert parser.parse_from_file(str(half(name, Target.TENSORRT).path)), log.errors
+    config, profile, value = (
+        builder.create_builder_config(),
+        builder.create_optimization_profile(),
+        network.get_input(0),
+    )
+    assert (value.dtype, network.get_output(0).dtype) == (rtx.float32, rtx.float32)
+    shape = tuple(value.shape)[1:]
+    profile.set_shape(value.name, (1, *shape), (2, *shape), (4, *shape))
+    config.add_optimization_profile(profile)
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(rtx.ComputeCapability.SM86, 0)
+    plan = builder.build_serialized_network(network, config)
+    assert plan is not None, log.errors

@@ -1,0 +1,117 @@
+"""What float16 is judged by: every operator's result rounded, computed in float32."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from attn_export.exporter.checkpoint import from_module
+from attn_export.exporter.observation import in_half
+from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.validation.inputs import batches
+from attn_export.exporter.validation.metrics import PooledError
+from attn_export.exporter.validation.oracle import reference
+from attn_export.exporter.validation.verdict import LIMITS, compare
+
+X = torch.linspace(-3, 3, 24).reshape(2, 3, 4)
+
+
+def is_half(tensor: torch.Tensor) -> bool:
+    return tensor.dtype == torch.float32 and torch.equal(tensor, tensor.half().float())
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(lambda x: x * 1.1, id="operator"),
+        pytest.param(lambda x: x.clone().mul_(1.1), id="in place"),
+        pytest.param(lambda x: nn.functional.relu(x / 3, inplace=True), id="relu in place"),
+        pytest.param(lambda x: torch.sin(x).transpose(0, 1).reshape(3, -1), id="views"),
+        pytest.param(lambda x: (x / 3).chunk(2, dim=2)[1].exp(), id="several results"),
+        pytest.param(lambda x: torch.full_like(x, 1 / 3) + torch.tensor(0.1), id="made inside"),
+    ],
+)
+def test_every_result_is_rounded_and_near(function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    exact = function(X.double()).float()
+    with in_half():
+        got = function(X)
+    assert is_half(got)
+    assert not torch.equal(got, exact)
+    torch.testing.assert_close(got, exact, rtol=4e-3, atol=4e-3)
+
+
+def test_what_is_written_to_a_view_reaches_the_tensor_behind_it() -> None:
+    with in_half():
+        whole = X.clone()
+        whole[:, 1:] = X[:, :-1] * 2
+        whole[:, 0].zero_()
+    assert torch.equal(whole[:, 1:], (X.half().float()[:, :-1] * 2).half().float())
+    assert not whole[:, 0].any()
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_what_float16_cannot_hold_stays_as_it_is(number: float) -> None:
+    with in_half():
+        got = (torch.tensor([number]) * 1).item()
+    assert np.isfinite(got)
+    assert got == number if abs(number) >= 65520 else got == torch.tensor(number).half().item()
+
+
+def test_whole_numbers_and_conditions_are_left_alone() -> None:
+    with in_half():
+        assert (torch.arange(5000) + 1)[-1] == 5000
+        assert (X > 0).dtype == torch.bool
+
+
+def test_the_module_is_as_it_was_and_its_weights_are_rounded() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 2)
+    before = layer.weight.clone()
+    with torch.no_grad(), in_half():
+        got = layer(torch.ones(1, 3))
+    assert torch.equal(layer.weight, before)
+    with torch.no_grad():
+        expected = layer.weight.half().float().sum(1) + layer.bias.half().float()
+    torch.testing.assert_close(got[0], expected, rtol=2e-3, atol=1e-3)
+
+
+def test_only_the_yardsticks_that_were_asked_for_are_computed() -> None:
+    torch.manual_seed(0)
+    model = from_module(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sigmoid()).eval(), (3, 8, 8))
+    images = batches(model.input_shape, ("batch",), 1)
+    both = reference(model, images, precisions=(Precision.FP32, Precision.FP16))
+    assert set(reference(model, images).yardsticks) == {Precision.FP32}
+    assert set(both.yardsticks) == {Precision.FP32, Precision.FP16}
+    for exact, single, half in zip(
+        both.exact, both.yardsticks[Precision.FP32], both.yardsticks[Precision.FP16], strict=True
+    ):
+        assert half.outputs[0].dtype == np.float32
+        assert half.gate_paths == exact.gate_paths == ("1",)
+        errors = [np.linalg.norm(r.gates[0] - exact.gates[0]) for r in (single, half)]
+        assert errors[1] > 100 * errors[0]
+        assert is_half(torch.from_numpy(half.gates[0]))
+
+
+# ---- limits ------------------------------------------------------------------------------------------------------
+
+
+def test_small_logits_are_judged_by_what_they_move() -> None:
+    error = PooledError()
+    error.add(np.full((1, 4), 2e-3), np.full((1, 4), 1e-3), ("noise",))
+    assert error.relative() == {"noise": pytest.approx(1.0)}
+    assert error.relative(1.0) == {"noise": pytest.approx(1e-3)}
+    large = PooledError()
+    large.add(np.full((1, 4), 11.0), np.full((1, 4), 10.0), ("noise",))
+    assert large.relative(1.0) == large.relative() == {"noise": pytest.approx(0.1)}
+
+
+def test_float16_has_limits_of_its_own() -> None:
+    limits = LIMITS[Precision.FP16]
+    found = compare("output", "output", {"noise": 4 * limits.floor}, {"noise": 0.0}, limits)
+    assert (found.ratio, found.yardstick, found.limit) == (4.0, limits.floor, limits.ratio)
+    assert found.agrees
+    assert not compare("output", "output", {"noise": 4 * limits.floor}, {"noise": 0.0}).agrees

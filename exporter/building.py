@@ -1,6 +1,8 @@
 """One job: an ONNX file to a TensorRT engine, with the record of what it is made of."""
 
+import errno
 import json
+import os
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -130,6 +132,8 @@ def build_file(
 
     source, out, progress = Path(source), Path(out), progress or Silent()
     settings = settings or EngineSettings()
+    if out.resolve() == source.resolve():
+        raise UsageError(f"the engine would overwrite {source}", hint="Give it another name.")
     backend, why, architectures = choose_backend(settings, gpus_here())
     with progress.stage("Reading the graph"):
         facts = read_graph(source)
@@ -242,8 +246,11 @@ def _write_engine(
         built = replace(built, plan=memoryview(b""))  # a hundred megabytes that nothing needs any more
         record = {**_record(engine, plan, built, settings, precision, scratch, progress), "kit": kit}
         write_text(beside(engine), json.dumps(record, indent=1, allow_nan=False) + "\n")
-        publish(engine, out)
+        for path in (out, beside(out)):
+            if path.is_dir():  # before one of the two is there
+                raise unwritable(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
         publish(beside(engine), beside(out))
+        publish(engine, out)
     return EngineFile(out, record, failed)
 
 
@@ -381,15 +388,15 @@ def _plain_kernels(plan: Plan, settings: EngineSettings, scratch: Path, progress
     from attn_export.exporter.engine.cost import without_attention
     from attn_export.exporter.engine.kernels import read_log
 
-    with progress.stage("Counting the kernels without attention") as advance:
+    with progress.stage("Counting the kernels without attention") as advance, scratch_folder(scratch) as folder:
         model = without_attention(plan.facts.path, plan.facts.blocks)
         if model is None:
             return None
-        path = scratch / "plain.onnx"
+        path = folder / "plain.onnx"
         onnx_file.save(model, path)
         del model
         try:
-            plain = build(plan.backend, path, plan.profile, plan.architectures[:1], settings.options, advance=advance)
+            plain = build(plan.backend, path, plan.profile, plan.architectures, settings.options, advance=advance)
         except EngineError:  # the engine is there; only this number isn't
             return None
         return len(read_log(plain.log).kernels) or None

@@ -4,11 +4,12 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
+from attn_export.exporter.environment.install import RTX, TENSORRT, TENSORRT_ON_JETSON
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError, first_line
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-INSTALL = {"tensorrt": "pip install 'attn-export[tensorrt]'", "tensorrt-rtx": "pip install 'attn-export[rtx]'"}
-ON_JETSON = "on a Jetson it comes with JetPack: sudo apt install python3-libnvinfer"
+INSTALL = {"tensorrt": TENSORRT, "tensorrt-rtx": RTX}
+ON_JETSON = f"on a Jetson it comes with JetPack: {TENSORRT_ON_JETSON}"
 AUTO = "auto"
 
 

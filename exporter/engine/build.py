@@ -68,6 +68,10 @@ def check_options(options: BuildOptions, backend: Backend) -> None:
     Raises:
         UsageError: naming the option and why.
     """
+    if options.workspace_mib is not None and options.workspace_mib < 1:
+        raise UsageError(
+            f"--workspace {options.workspace_mib} is no amount of memory", hint="Give a number of MiB, at least 1."
+        )
     if not backend.is_rtx:
         return
     reasons = {
@@ -117,6 +121,7 @@ def build(
         plan = build.run(advance)
         if options.timing_cache is not None:
             build.keep_timings(options.timing_cache)
+    advance(1.0)
     return Built(memoryview(plan), build.log, time.perf_counter() - started, memory.bytes)
 
 
@@ -202,20 +207,23 @@ class _Build:
         Raises:
             EngineError: with TensorRT's own words.
         """
-        cancelled = threading.Event()
-        self.config.progress_monitor = _monitor(self.trt, advance, cancelled)
+        cancelled, finished = threading.Event(), threading.Event()
         made: list[Any] = []
-        worker = threading.Thread(
-            target=lambda: made.append(self.builder.build_serialized_network(self.network, self.config)), daemon=True
-        )
-        worker.start()
-        try:
-            while worker.is_alive():
-                worker.join(LOOK_SECONDS)
-        except KeyboardInterrupt:
-            cancelled.set()
-            worker.join()
-            raise
+        raised: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                made.append(self.builder.build_serialized_network(self.network, self.config))
+            except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
+                raised.append(error)
+            finally:
+                finished.set()
+
+        self.config.progress_monitor = _monitor(self.trt, advance, cancelled, raised)
+        threading.Thread(target=work, daemon=True).start()
+        _wait(finished, cancelled)
+        if raised:
+            raise raised[0]
         if not made or made[0] is None:
             problems = self.log.errors
             raise EngineError(
@@ -251,8 +259,28 @@ def _advice(problems: list[str]) -> str:
     )
 
 
-def _monitor(trt: Any, advance: Advance, cancelled: threading.Event) -> Any:
-    """A progress monitor that tells the share of the outermost phase with what is open inside of it."""
+def _wait(finished: threading.Event, cancelled: threading.Event) -> None:
+    """Wait for the build; Ctrl-C, pressed once or more often, cancels it and is raised when it has stopped.
+
+    TensorRT must have left the thread by then: the process would crash if it ended before. ``Thread.join`` can't be
+    relied on for that: interrupted once, it takes the thread for finished (https://github.com/python/cpython/issues/90882).
+    """
+    interrupt: BaseException | None = None
+    while not finished.is_set():
+        try:
+            finished.wait(LOOK_SECONDS)
+        except BaseException as error:  # noqa: BLE001 - raised below
+            interrupt = error
+            cancelled.set()
+    if interrupt is not None:
+        raise interrupt
+
+
+def _monitor(trt: Any, advance: Advance, cancelled: threading.Event, raised: list[BaseException]) -> Any:
+    """A progress monitor that tells the share of the outermost phase with what is open inside of it.
+
+    What a listener raises cancels the build and is kept in ``raised``.
+    """
     phases: dict[str, tuple[str | None, int, int]] = {}
     last = 0.0
 
@@ -274,7 +302,11 @@ def _monitor(trt: Any, advance: Advance, cancelled: threading.Event) -> Any:
             phases[name] = (parent, total, step + 1)
         roots = [n for n, (parent, _, _) in phases.items() if parent is None]
         last = max(last, share(roots[0]) if roots else 0.0)
-        advance(last)
+        try:
+            advance(last)
+        except Exception as error:  # noqa: BLE001 - TensorRT would print it
+            raised.append(error)
+            cancelled.set()
         return not cancelled.is_set()
 
     def phase_finish(_: Any, name: str) -> None:

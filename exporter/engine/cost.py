@@ -63,7 +63,8 @@ def without_attention(path: Path, blocks: Sequence[AttentionBlock]) -> ir.Model 
         blocks: its attention blocks.
 
     Returns:
-        The graph, to be built for its kernels and never to be run; None where a block has no such map.
+        The graph, to be built for its kernels and never to be run; None where a block has no such map, or something
+        else reads its gate.
     """
     model = read_named(path)
     nodes = {node.name: node for node in model.graph}
@@ -71,14 +72,13 @@ def without_attention(path: Path, blocks: Sequence[AttentionBlock]) -> ir.Model 
         own = {nodes[name] for name in block.nodes if name in nodes}
         final = next((v for node in own for v in node.outputs if v.name == block.maps[-1]), None)
         source = _entering(own, final) if final is not None else None
-        if final is None or source is None:
+        if final is None or source is None or final.is_graph_output():
             return None
-        final.replace_all_uses_with(source, replace_graph_outputs=False)
-        if final.is_graph_output():
-            return None
+        final.replace_all_uses_with(source)
     with quiet():
         common.RemoveUnusedNodesPass()(model)
-    return model
+    left = {value.name for node in model.graph for value in node.outputs}
+    return model if left.isdisjoint(gate for block in blocks for gate in block.gates) else None
 
 
 def _entering(own: set[ir.Node], final: ir.Value) -> ir.Value | None:

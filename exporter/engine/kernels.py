@@ -38,6 +38,7 @@ _LINE = re.compile(
     r"Name: (?P<name>.*?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs> \{.*?\})?\], (?:Constants: .*?, )?Outputs: ",
     re.DOTALL,
 )
+_TAIL = re.compile(r"\], TacticName: [^,]*(?:, \w+: [^,]*)*?, Metadata: ")
 _NEXT = re.compile(r"\n(?=Name: )|\n\n")  # names of nodes may hold line ends
 _TENSOR = re.compile(r"Dimensions: \[((?:-?[0-9]{1,18}(?:,-?[0-9]{1,18})*)?)\].*?Datatype: (\w+)", re.DOTALL)
 # Names may hold brackets: one ends where another begins or nothing follows. Some versions separate them by an
@@ -106,13 +107,15 @@ def _from_line(line: str) -> Kernel | None:
     head = _LINE.match(line)
     if head is None or head["kind"] in NO_KERNELS:
         return None
-    outputs, _, rest = line[head.end() :].partition("], TacticName")
+    rest = line[head.end() :]
+    tail = _TAIL.search(rest)
+    outputs, metadata = (rest[: tail.start()], rest[tail.end() :]) if tail is not None else (rest, "")
     written = [(_sizes(sizes), TYPES.get(kind, kind.upper())) for sizes, kind in _TENSOR.findall(outputs)]
     reads = [TYPES.get(kind, kind.upper()) for _, kind in _TENSOR.findall(head["inputs"] or "")]
     return Kernel(
         name=head["name"],
         kind=head["kind"],
-        nodes=tuple(dict.fromkeys(_ONNX.findall(rest.partition(", Metadata: ")[2]))),
+        nodes=tuple(dict.fromkeys(_ONNX.findall(metadata))),
         reads=tuple(dict.fromkeys(reads)),
         writes=tuple(dict.fromkeys(kind for _, kind in written)),
         bytes_written=_bytes(written),
@@ -171,6 +174,8 @@ def _from_layer(layer: dict[str, Any]) -> Kernel:
 
 def _from_tensor(tensor: dict[str, Any]) -> tuple[tuple[int, ...], str]:
     said = str(tensor.get("Datatype") or tensor.get("Format/Datatype") or "")
-    kind = next((ours for theirs, ours in TYPES.items() if re.search(rf"\b{theirs}\b", said)), said.upper())
+    kind = next(
+        (ours for theirs, ours in TYPES.items() if re.search(rf"\b{theirs}\b", said, re.IGNORECASE)), said.upper()
+    )
     sizes = tensor.get("Dimensions")
     return tuple(size for size in sizes if type(size) is int) if isinstance(sizes, list) else (), kind

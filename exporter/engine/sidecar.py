@@ -30,7 +30,8 @@ NEEDED: dict[str, type | tuple[type, ...]] = {
     "io": dict,
     "precision": dict,
 }
-# Compute capabilities that an engine for no GPU in particular serves: TensorRT-RTX's documentation of CPU-only builds.
+# Compute capabilities that an engine for no GPU in particular serves: TensorRT-RTX's documentation of CPU-only builds,
+# and the classic one's of hardware compatibility ("AMPERE_PLUS").
 SMALLEST_PORTABLE = 80
 
 
@@ -55,7 +56,7 @@ def read_sidecar(engine: Path) -> dict[str, Any] | None:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreadableEngineError(
             f"{path} can't be read: it is damaged or no record of an engine", hint="Build the engine again."
         ) from error
@@ -88,6 +89,8 @@ def check_file(engine: Path, *, trust: bool) -> dict[str, Any] | None:
     """
     try:
         size = engine.stat().st_size
+        with engine.open("rb"):  # a folder, or somebody else's, can't be
+            pass
     except OSError as error:
         raise UnreadableEngineError(
             f"{engine} can't be read: {error.strerror or error}", hint="Expected is the path of an engine."
@@ -121,7 +124,8 @@ def check_fits(record: dict[str, Any], engine: Path, backend: Backend, here: Seq
         UnreadableEngineError: it was built for another version, GPU or system; the error says which.
     """
     made_by = record["backend"]
-    exact = backend.is_rtx or not record.get("options", {}).get("version_compatible")
+    options = record["options"] if isinstance(record.get("options"), dict) else {}
+    exact = backend.is_rtx or not options.get("version_compatible")
     if made_by.get("name") != backend.name or (exact and made_by.get("version") != backend.version):
         raise UnreadableEngineError(
             f"{engine} was built by {made_by.get('name')} {made_by.get('version')}, and here is {backend}",
@@ -135,11 +139,10 @@ def check_fits(record: dict[str, Any], engine: Path, backend: Backend, here: Seq
         return
     own = here[0]
     serves = record["gpus"]
-    if own.architecture in serves or (PORTABLE in serves and int(own.architecture[2:]) >= SMALLEST_PORTABLE):
-        return
-    if record.get("options", {}).get("hardware_compatible"):
+    any_gpu = PORTABLE in serves or bool(options.get("hardware_compatible"))
+    if own.architecture in serves or (any_gpu and int(own.architecture[2:]) >= SMALLEST_PORTABLE):
         return
     raise UnreadableEngineError(
-        f"{engine} was built for {', '.join(serves)}, and this machine's {own.name} is {own.architecture}",
+        f"{engine} was built for {', '.join(map(str, serves))}, and this machine's {own.name} is {own.architecture}",
         hint=f"Build it for this one: --gpu {own.architecture}.",
     )

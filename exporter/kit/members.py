@@ -3,6 +3,7 @@
 import hashlib
 import json
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,8 @@ LARGEST = {MANIFEST: 64 * MIB, README: MIB, ARRAYS: 256 * MIB}
 LARGEST_GRAPH = 64 * 1024 * MIB
 # Deflate makes a thousandth of zeros; weights of this size that shrink like that are none.
 SUSPICIOUS_BYTES, SUSPICIOUS_RATIO = 1024 * MIB, 200
-BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
+# What Python's zipfile raises for one that is damaged, or packed in a way that it doesn't know.
+DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
 COPY_AGAIN = "Was it copied completely? Copy the kit again, or write it again."
 
 
@@ -68,7 +70,7 @@ class Members:
             else:
                 with (self.path / name).open("rb") as stream:
                     yield stream
-        except BROKEN as error:
+        except (*DAMAGED, OSError) as error:
             raise unreadable(self.path, f"{name} can't be read ({error})") from error
 
     def read(self, name: str) -> bytes:
@@ -146,7 +148,7 @@ def find_members(path: Path) -> Members:
             raise UnreadableKitError(f"{path} is empty", hint=COPY_AGAIN)
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except zipfile.BadZipFile as error:
+    except DAMAGED as error:
         raise unreadable(path, "it is no zip file, or a damaged one") from error
     except OSError as error:
         raise UnreadableKitError(

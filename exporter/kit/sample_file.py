@@ -103,7 +103,7 @@ def save(sample: Sample, path: Path) -> None:
     for g, group in enumerate(sample.groups):
         arrays[f"images_{g}"] = group.images
         arrays |= {f"expected_{g}_{i}": array for i, array in enumerate(group.expected.values())}
-    np.savez_compressed(path, allow_pickle=False, **arrays)
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # numpy 1 has no `allow_pickle` here
 
 
 def from_document(document: Mapping[str, Any], arrays: bytes, taken: Range) -> Sample:

@@ -179,7 +179,7 @@ def disagreement(kit: Kit, artifact: Path, judgement: Judgement) -> Disagreement
             f"{kit.sample.yardstick} ({worst.allowed:g} times are allowed)"
         )
     return DisagreementError(
-        f"{artifact} doesn't compute what {kit.sample.reference} computed: {what}",
+        f"{artifact} doesn't compute what the kit expects ({kit.sample.reference}): {what}",
         first_seen=worst.output,
         hint="Was it built from this kit? If it was, please report it with the versions on the device.",
     )

@@ -1,7 +1,6 @@
 """Kits, written: whole or not at all."""
 
 import json
-import os
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -132,7 +131,7 @@ def _graph_files(source: Path, folder: Path) -> tuple[Path, int]:
         weights = onnx_file.external_data_of(source)
         wanted = [source, *([weights] if weights.resolve() in files_of(model) else [])]
         for file in wanted:
-            _link_or_copy(file, folder / file.name)
+            shutil.copyfile(file, folder / file.name)  # onnx-ir reads no weights through a hard link
         try:
             read(path)
         except UnreadableGraphError:  # some of its weights are elsewhere
@@ -142,13 +141,6 @@ def _graph_files(source: Path, folder: Path) -> tuple[Path, int]:
             return path, opset
     onnx_file.save(model, path)
     return path, opset
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source.resolve(), target)
-    except OSError:  # on another file system, or one without links
-        shutil.copyfile(source, target)
 
 
 def _facts_document(facts: "GraphFacts") -> dict[str, Any]:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from attn_export.exporter.facts import attribute, axes_of, constant, dims, is_op, is_pooled
 from attn_export.exporter.precision.operator_types import is_known, may_read, may_write, opset_of, reads_any_type
-from attn_export.exporter.precision.rounding import LARGEST, LARGEST_CHANGE, change, overflows, rounded, vanishes
+from attn_export.exporter.precision.rounding import LARGEST, LARGEST_CHANGE, Array, change, overflows, rounded, vanishes
 
 # A sum of more numbers than this isn't left to float16. What a runtime accumulates in isn't promised anywhere, and a
 # sum in float16 loses up to a rounding with every element, stands still at 2048 equal ones, and overflows at 65504.
@@ -163,7 +163,7 @@ def _statistics_suffer(node: ir.Node) -> bool:
     halves = [rounded(vector).astype(np.float64) for vector in exact]
     epsilon = attribute(node, "epsilon", 1e-5)
 
-    def factors(scale: np.ndarray, bias: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def factors(scale: Array, bias: Array, mean: Array, variance: Array) -> Array:
         factor = scale / np.sqrt(variance + epsilon)
         return np.concatenate([factor, bias, mean])
 

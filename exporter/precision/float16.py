@@ -68,10 +68,10 @@ def _refuse_bodies(model: ir.Model) -> None:
 
 
 def is_float16(graph: ir.Graph) -> bool:
-    """Whether what has weights computes in float16; without any such node, whether all that is computed is float16."""
+    """Whether most of what has weights computes in float16; without any such node, whether most of all nodes do."""
     weighted = [node for node in graph if is_op(node, *WEIGHTED)]
-    types = {node.outputs[0].dtype for node in weighted} or {value.dtype for node in graph for value in node.outputs}
-    return FLOAT16 in types and FLOAT not in types
+    types = [node.outputs[0].dtype for node in weighted or graph]
+    return types.count(FLOAT16) > types.count(FLOAT)
 
 
 def infer_types(model: ir.Model) -> None:

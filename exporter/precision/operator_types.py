@@ -1,5 +1,6 @@
 """Which inputs and outputs of an operator may be float16, as ONNX's own definitions say it."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import onnx.defs
@@ -48,6 +49,6 @@ def _schema(op_type: str, opset: int, domain: str) -> "onnx.defs.OpSchema | None
         return None
 
 
-def _types(parameters: "list[onnx.defs.OpSchema.FormalParameter]", index: int) -> set[str]:
+def _types(parameters: "Sequence[onnx.defs.OpSchema.FormalParameter]", index: int) -> set[str]:
     """The types at this place; the last parameter may stand for any number of places."""
     return set(parameters[min(index, len(parameters) - 1)].types) if parameters else set()

@@ -14,8 +14,10 @@ from attn_export.exporter.onnx_reader import read, skeleton
 Array = np.ndarray[Any, Any]
 
 
-def largest_values(path: Path, feeds: Sequence[Mapping[str, Array]], threads: int) -> dict[str, float]:
-    """The largest absolute value of every float32 tensor that an ONNX file reads or computes on these inputs.
+def largest_values(
+    path: Path, feeds: Sequence[Mapping[str, Array]], threads: int, of: ir.DataType = ir.DataType.FLOAT
+) -> dict[str, float]:
+    """The largest absolute value of every tensor of one type that an ONNX file reads or computes on these inputs.
 
     A copy of the graph returns two numbers for each tensor, so nothing large is held; its weights stay in the file. It
     runs without optimizations, which would fuse tensors away.
@@ -24,6 +26,7 @@ def largest_values(path: Path, feeds: Sequence[Mapping[str, Array]], threads: in
         path: the file; weights in other files are found.
         feeds: inputs by name, one mapping for each run.
         threads: of ONNX Runtime.
+        of: the type, float32 or float16.
 
     Returns:
         By name of the tensor; infinite where a NaN or an infinity was seen.
@@ -35,7 +38,7 @@ def largest_values(path: Path, feeds: Sequence[Mapping[str, Array]], threads: in
     import onnxruntime
 
     model = read(path)
-    names = _measure(model.graph)
+    names = _measure(model.graph, of)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
@@ -60,22 +63,23 @@ def largest_values(path: Path, feeds: Sequence[Mapping[str, Array]], threads: in
     return found
 
 
-def _measure(graph: ir.Graph) -> list[str]:
-    """Let the graph return, for every float32 tensor, its largest absolute value and the sum of all of them.
+def _measure(graph: ir.Graph, of: ir.DataType) -> list[str]:
+    """Let the graph return, for every tensor of the type, its largest absolute value and the sum of all of them.
 
     The sum is there because ReduceMax passes over NaN, and a sum doesn't.
     """
     values = [*graph.inputs, *(output for node in graph for output in node.outputs)]
-    values = [value for value in values if value.name and value.dtype == ir.DataType.FLOAT and _has_elements(value)]
+    values = [value for value in values if value.name and value.dtype == of and _has_elements(value)]
     graph.outputs.clear()
     for number, value in enumerate(values):
-        magnitude = ir.node("Abs", [value], name=f"measure/{number}/abs")
+        single = ir.node("Cast", [value], {"to": int(ir.DataType.FLOAT)}, name=f"measure/{number}/cast")
+        magnitude = ir.node("Abs", single.outputs, name=f"measure/{number}/abs")
         reduced = [
             ir.node(op_type, magnitude.outputs, {"keepdims": 0}, name=f"measure/{number}/{op_type}")
             for op_type in ("ReduceMax", "ReduceSum")
         ]
-        graph.extend([magnitude, *reduced])
-        for node, kind in zip((magnitude, *reduced), ("abs", "largest", "total"), strict=True):
+        graph.extend([single, magnitude, *reduced])
+        for node, kind in zip((single, magnitude, *reduced), ("single", "abs", "largest", "total"), strict=True):
             node.outputs[0].name = f"measure/{number}/{kind}"
         for node in reduced:
             node.outputs[0].type, node.outputs[0].shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([])

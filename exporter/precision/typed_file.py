@@ -8,11 +8,13 @@ import onnx_ir as ir
 
 from attn_export.exporter import onnx_file
 from attn_export.exporter.artifacts import OnnxFile, Step
+from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.gates import gates_of
 from attn_export.exporter.onnx_reader import read
 from attn_export.exporter.precision.float16 import infer_types, is_float16, to_float16
 from attn_export.exporter.precision.kinds import Kept, Precision
 from attn_export.exporter.precision.ranges import Array, largest_values
+from attn_export.exporter.precision.rounding import LARGEST
 from attn_export.exporter.validation.inputs import Batch
 
 PRECISION_KEY = "attn_export.precision"
@@ -67,7 +69,25 @@ def typed(
     model.metadata_props[PRECISION_KEY] = str(precision)
     onnx_file.save(model, path)
     onnx_file.check(path)
+    _refuse_overflow(path, feeds, threads)
     return model, kept
+
+
+def _refuse_overflow(path: Path, feeds: Sequence[Mapping[str, Array]], threads: int) -> None:
+    """Look at every float16 tensor of a file: ONNX Runtime on a CPU computes them in float32 and tells no overflow.
+
+    It leaves out the conversions between operators, so its outputs are right where a GPU's are infinite.
+
+    Raises:
+        CleanupError: one is beyond float16's largest.
+    """
+    for name, value in largest_values(path, feeds, threads, ir.DataType.FLOAT16).items():
+        if not value <= LARGEST:
+            raise CleanupError(
+                f"{name} goes up to {value:.3g}, which float16 doesn't hold",
+                step="float16",
+                hint="This is a defect of the change to float16, or the network computes infinity on purpose.",
+            )
 
 
 def precision_of(source: Path) -> Precision:

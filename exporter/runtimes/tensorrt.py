@@ -4,6 +4,7 @@ An engine is a program: nothing of it reaches TensorRT before its record, its by
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -265,6 +266,9 @@ class TensorRT(Runtime):
     def _close(self) -> None:
         """Each before what it was made of: graph and arrays, context, engine, runtime, logger, stream."""
         memory = self._memory
+        if memory is not None:
+            with suppress(RuntimeUnavailableError):  # a GPU that failed has nothing left to wait for
+                memory.synchronize()
         self._binding = None
         self._context = None
         self._engine = None
@@ -298,16 +302,18 @@ class TensorRT(Runtime):
     def infer(self, inputs: Mapping[str, Block]) -> Mapping[str, Block]:
         """Hand one inference to the GPU and return; the first on an input prepares for it, and waits."""
         given = inputs[self.signature.input_name]
+        # No name is given to the binding before: its graph has to go when another input is bound.
+        if self._binding is None or self._binding.given is not given:
+            self._bind(given)
         binding = self._binding
-        if binding is None or binding.given is not given:
-            binding = self._bind(given)
+        assert binding is not None
         if binding.replay is not None:
             binding.replay()
         else:
             self._enqueue()
         return {name: binding.outputs[name] for name in self.signature.output_names}
 
-    def _bind(self, given: Block) -> _Binding:
+    def _bind(self, given: Block) -> None:
         """Tell the context where it reads and writes, and record the graph.
 
         Raises:
@@ -334,7 +340,6 @@ class TensorRT(Runtime):
                 raise self._refused(f"doesn't take the address of {tensor}")
         replay = None if self._backend.is_rtx else self._recorded()
         self._binding = _Binding(given, outputs, replay)
-        return self._binding
 
     def _recorded(self) -> Replay | None:
         """The graph of one inference, after an ordinary one, in which TensorRT allocates what it still needs."""

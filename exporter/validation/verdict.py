@@ -41,7 +41,7 @@ class Limits:
 LIMITS: Mapping[Precision, Limits] = {
     Precision.FP32: Limits(LARGEST_RATIO, LARGEST_YARDSTICK, FLOOR),
     # In float16 a yardstick is small by luck more often, as a gate with one hidden unit has one rounding to be off by:
-    # good gates go up to 2.7, the faintest fault of wiring is at 10. Deep networks have yardsticks of 2e-2.
+    # good gates go up to 2.7, the faintest fault of wiring is at 14. Deep networks have yardsticks of 2e-2.
     # A logit that is off by a thousandth moves its gate by less than float16 can tell, however small the logit is.
     Precision.FP16: Limits(ratio=5.0, yardstick=5e-2, floor=float(np.finfo(np.float16).eps), logits=1.0),
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,16 +61,21 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         if form == "short":
             return clean_file(write(name, "legacy"), path, threads=1).path
         module = create(name).eval()
-        if form == "legacy":
-            with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-                warnings.simplefilter("ignore")
-                options = {"input_names": ["input"], "output_names": ["logits"], "opset_version": 17}
-                axes = {"input": {0: "batch"}, "logits": {0: "batch"}}
-                image = torch.zeros(1, 3, size, size)
-                torch.onnx.export(module, (image,), path, dynamo=False, dynamic_axes=axes, **options)
+        if form == "clean":
+            graph = clean_graph(capture(from_module(module, (3, size, size))))[0]
+            onnx_file.write(graph, path)
             return path
-        graph = capture(from_module(module, (3, size, size)))
-        onnx_file.write(clean_graph(graph)[0] if form == "clean" else graph, path)
+        image = torch.zeros(2, 3, size, size)
+        options: dict[str, Any] = {"input_names": ["input"], "output_names": ["logits"]}
+        if form == "legacy":
+            axes = {"input": {0: "batch"}, "logits": {0: "batch"}}
+            options |= {"dynamo": False, "opset_version": 17, "dynamic_axes": axes}
+        else:
+            shapes = ({0: torch.export.Dim("batch")},)
+            options |= {"dynamo": True, "opset_version": 20, "dynamic_shapes": shapes, "external_data": False}
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            torch.onnx.export(module, (image,), path, **options)
         return path
 
     return write

@@ -3,24 +3,25 @@
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 20
-Sizes = Sequence[int | str | None]
-MAP: Sizes = ("N", 8, 8, 8)
-NUMPY = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
+Dims = Sequence[int | str | None]
+MAP: Dims = ("N", 8, 8, 8)
+NUMPY: dict[int, Any] = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
 
 
 def weight(name: str, *shape: int, kind: int = TensorProto.FLOAT) -> onnx.TensorProto:
     """Small random numbers, the same every time."""
-    numbers = np.random.default_rng(len(name)).normal(size=shape, scale=0.1)
+    numbers = np.random.default_rng(crc32(name.encode())).normal(size=shape, scale=0.1)
     return numpy_helper.from_array(numbers.astype(NUMPY[kind]), name)
 
 
-def stated(name: str, sizes: Sizes | None = MAP, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+def stated(name: str, sizes: Dims | None = MAP, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, sizes)
 
 

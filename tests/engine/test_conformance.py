@@ -77,7 +77,7 @@ RESULTS = {
     "ParserError.desc": "plain",
     "EngineInspector.get_engine_information": "plain",
 }
-# Parameters of type Any, by file and function: TensorRT's, and those that aren't.
+# Parameters of type Any that are TensorRT's, by file and function. Others may be passed on, and not looked into.
 PARAMETERS = {
     "build.py:_problem:error": "ParserError",
     "build.py:_monitor:trt": "module",
@@ -85,19 +85,9 @@ PARAMETERS = {
     "profile.py:add_profile:builder": "Builder",
     "profile.py:add_profile:config": "IBuilderConfig",
     "tensorrt.py:_validity:runtime": "Runtime",
-}
-NOT_OURS_TO_LOOK_INTO = {
-    "build.py:start:monitor",
-    "build.py:phase_start:_",
-    "build.py:step_complete:_",
-    "build.py:phase_finish:_",
-    "log.py:start:logger",
-    "log.py:log:_",
-    "log.py:log:severity",
-    "tensorrt.py:_had:made",
+    "kernels.py:_listed:owner": "plain",  # of the JSON that the inspector gives
 }
 GIVES_BACK = {"_had"}  # returns its first argument
-ANY_THAT_IS_PLAIN = {"kernels.py:", "graph.py:facts", "sidecar.py:document"}
 
 
 @dataclass(frozen=True)
@@ -158,8 +148,8 @@ class Reader:
             key = f"{self.file}:{node.name}:{argument.arg}"
             if key in PARAMETERS:
                 inner.types[argument.arg] = PARAMETERS[key]
-            elif key not in NOT_OURS_TO_LOOK_INTO:
-                self.complaints.append(f"{key} is Any: say in PARAMETERS what it is")
+            else:
+                inner.anys.add(argument.arg)
         self._scope(node, inner)
         for child in _own_nodes(node):
             if isinstance(child, ast.Return) and child.value is not None and (kind := self.type_of(child.value, inner)):
@@ -195,7 +185,7 @@ class Reader:
             self.attributes[target.attr] = kind
 
     def type_of(self, node: ast.expr, scope: Scope) -> str:
-        """A class of TensorRT, "module", "class X", "X.method", "unknown …", "plain"; empty for what isn't TensorRT's."""
+        """A class of TensorRT, "module", "class X", "X.method", "unknown …", "plain"; empty for anything else."""
         if isinstance(node, ast.Name):
             return scope.types.get(node.id, "")
         if isinstance(node, ast.IfExp):
@@ -240,7 +230,9 @@ class Reader:
             elif of not in ("", "plain", "member") and not node.attr.startswith("__"):
                 self._use(of, node.attr, place, guards, scope)
             elif not of and self._is_any(node.value, scope):
-                self.complaints.append(f"{place}: .{node.attr} of {ast.unparse(node.value)}, whose type isn't known")
+                self.complaints.append(
+                    f"{place}: .{node.attr} of {ast.unparse(node.value)}, whose type isn't known: PARAMETERS?"
+                )
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr"):
             of = self.type_of(node.args[0], scope)
             literal = isinstance(node.args[1], ast.Constant)
@@ -255,7 +247,7 @@ class Reader:
 
     def _is_any(self, node: ast.expr, scope: Scope) -> bool:
         if isinstance(node, ast.Name):
-            return node.id in scope.anys and f"{self.file}:{node.id}" not in ANY_THAT_IS_PLAIN
+            return node.id in scope.anys
         own = isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self"
         return own and node.attr in self.any_attributes  # type: ignore[attr-defined]
 
@@ -363,7 +355,8 @@ def test_an_addition_that_not_every_version_has_is_found(added: str) -> None:
 
 
 def test_a_parameter_of_any_type_has_to_be_explained() -> None:
-    assert "build.py:f:thing is Any" in complaints({"build.py": "def f(thing: Any) -> None:\n    thing.run()\n"})[0]
+    (found,) = complaints({"build.py": "def f(thing: Any) -> None:\n    thing.run()\n"})
+    assert found == "build.py:2 in f: .run of thing, whose type isn't known: PARAMETERS?"
 
 
 # The real tensorrt_rtx, watched.

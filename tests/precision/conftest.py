@@ -36,8 +36,9 @@ class Typed:
     def reasons(self) -> dict[str, str]:
         return {kept.node: kept.reason for kept in self.kept}
 
-    def node(self, name: str) -> ir.Node:
-        return next(node for node in self.model.graph if node.name == name)
+    def reads(self, name: str) -> str:
+        """The first input of a node."""
+        return next(node.input[0] for node in self.after.graph.node if node.name == name)
 
     @property
     def types(self) -> dict[str, ir.DataType | None]:

@@ -40,6 +40,7 @@ class Gpu(DeviceMemory):
         self.recording: list[Callable[[], None]] | None = None
         self.can_record = True
         self.recorded = self.replayed = self.enqueued = 0
+        self.graphs: set[int] = set()  # those that live, by what they do
         self.released: list[str] = []
         self.waits = 0
 
@@ -75,6 +76,7 @@ class Gpu(DeviceMemory):
         self.recorded += 1
         jobs: list[Callable[[], None]] = []
         self.recording = jobs
+        self.graphs.add(id(jobs))
         work()
         self.recording = None
         recorder = self
@@ -85,6 +87,7 @@ class Gpu(DeviceMemory):
                 recorder.queue += jobs
 
             def __del__(self) -> None:
+                recorder.graphs.remove(id(jobs))
                 recorder.released.append("graph")
 
         return Graph()
@@ -240,7 +243,7 @@ class StandInContext:
         import onnxruntime
 
         self.trt, self.tensors = engine.trt, engine.tensors
-        self.dtype_of = engine.get_tensor_dtype
+        self.dtypes = {name: engine.get_tensor_dtype(name) for name in engine.tensors}
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         content = engine.model.SerializeToString()
@@ -248,10 +251,14 @@ class StandInContext:
         self.input = engine.model.graph.input[0].name
         self.shape: tuple[int, ...] = ()
         self.addresses: dict[str, int] = {}
+        self.recorded: Any = None
 
     def set_input_shape(self, name: str, shape: Sequence[int]) -> bool:
         assert name == self.input
         assert shape[0] <= LARGEST_BATCH, "TensorRT saw a shape outside of the profile"
+        assert id(self.recorded) not in self.trt.gpu.graphs, (
+            "the context changes under a graph that was recorded from it"
+        )
         self.shape = tuple(shape)
         return self.trt.allowed("set_input_shape")
 
@@ -274,7 +281,7 @@ class StandInContext:
         session, given, shape = self.session, self.input, self.shape
         addresses, shapes = dict(self.addresses), {name: self._shape(name) for name in self.tensors}
         assert set(addresses) == set(self.tensors), "TensorRT needs an address for each tensor"
-        kinds = {n: {DataType.FLOAT: "f4", DataType.HALF: "f2"}[self.dtype_of(n)] for n in self.tensors}
+        kinds = {n: {DataType.FLOAT: "f4", DataType.HALF: "f2"}[self.dtypes[n]] for n in self.tensors}
 
         def job() -> None:
             count = int(np.prod(shape))
@@ -286,6 +293,7 @@ class StandInContext:
                 ctypes.memmove(addresses[name], np.ascontiguousarray(result).ctypes.data, result.nbytes)
 
         self.trt.gpu.submit(stream, job)
+        self.recorded = self.trt.gpu.recording or self.recorded
         return True
 
     def __del__(self) -> None:

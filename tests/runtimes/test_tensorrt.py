@@ -371,6 +371,15 @@ def test_everything_is_released_in_order_and_once(trt: Any, runtime: TensorRT) -
     assert runtime.provenance.startswith(f"{trt.name} {VERSION}")
 
 
+def test_what_is_under_way_is_finished_before_it_is_released(trt: Any, runtime: TensorRT) -> None:
+    runtime.open()
+    outputs = runtime.infer(runtime.upload(images(2)))
+    assert trt.gpu.queue
+    runtime.close()
+    assert not trt.gpu.queue
+    assert np.isfinite(outputs["output"].owner).all()
+
+
 def test_a_closed_runtime_can_be_opened_again(runtime: TensorRT) -> None:
     first, second = (runtime.open().run(images(2)) for _ in range(2))
     runtime.close()

@@ -1,0 +1,570 @@
+"""What the artifacts do on this machine's GPU: whether they are right, how fast they are, how many kernels they run.
+
+    python benchmarks/gpu.py [--out result.json] [--models se_resnet50,cbam_resnet50] [--precision fp32,fp16]
+                             [--batches 1,8] [--seconds 480] [--quick]
+
+Runs from a checkout that isn't installed; what it needs is torch, onnx, onnx-ir, onnxscript and onnxruntime. Prints one
+JSON document. A part that isn't there or fails stands in it as ``{"missing": "why"}``; nothing is left out silently.
+
+- ``machine``: GPU, driver, versions.
+- ``architectures``: whether engines that TensorRT-RTX builds for each GPU that it knows by name, for "current" and for
+  no GPU in particular load here, what TensorRT-RTX says of them, and what they compute.
+- ``models``: random weights; exported and cleaned as the command does it. For every precision the engines of each
+  TensorRT that is there, and for every batch each runtime: ``error`` (relative, to float64 on the CPU), ``ratio`` (that
+  over the error of PyTorch's float32 on the CPU), ``kernels`` (that the GPU ran for one inference, copies left out, by
+  torch's profiler), and ``timings``, taken in turns. PyTorch runs in float32 whatever the precision. TF32 is off
+  everywhere: float32 means float32.
+
+Each part runs in a process of its own, so that a crash ends that part alone; the document is written after each step.
+"""
+
+import argparse
+import copy
+import importlib
+import importlib.metadata
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import types
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+DEFAULT_MODELS = "se_resnet50,cbam_resnet50,se_mobilenet_v3_large,resnet50"
+SMALL = "se_resnet8"  # what the engines of all architectures are built from
+BACKENDS = ("tensorrt", "tensorrt-rtx")
+PACKAGES = (
+    "torch onnx onnx-ir onnxscript onnxruntime onnxruntime-gpu tensorrt tensorrt-cu12 tensorrt-cu13 tensorrt-rtx "
+    "tensorrt-rtx-cu13 cuda-python triton numpy"
+).split()
+CPU_THREADS = min(16, os.cpu_count() or 1)
+# A build may take this share of what is left; the rest is for running what there is.
+BUILD_SHARE, FAIR_SHARE = 0.4, 0.9
+SECONDS_TO_STOP = 15
+Json = dict[str, Any]
+
+
+def make_importable() -> None:
+    """Let ``attn_export`` be this checkout, whatever else is installed; nothing is written."""
+    package = types.ModuleType("attn_export")
+    package.__path__ = [str(ROOT)]
+    sys.modules["attn_export"] = package
+
+
+class OutOfTimeError(KeyboardInterrupt):
+    """A step took longer than it may. The library treats it as Ctrl-C, and so stops what it builds."""
+
+
+class Report:
+    """A part's results, on disk after every step.
+
+    Args:
+        path: of the JSON file.
+        seconds: for the whole part.
+    """
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        self.path = path
+        self.ends = time.monotonic() + seconds
+        self.result: Json = {}
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return self.ends - time.monotonic()
+
+    def step(self, into: Json, key: str, work: Callable[..., Any], *args: Any, share: float = FAIR_SHARE) -> Any:
+        """Do something, and write down its result or why there is none; for a result that isn't JSON, the seconds.
+
+        Returns:
+            The result; None where there is none.
+        """
+        print(f"{key} ({self.left:.0f} s left)", file=sys.stderr, flush=True)
+        started = time.perf_counter()
+        done = None
+        try:
+            with limited(self.left * share):
+                done = work(*args)
+            into[key] = done if is_plain(done) else {"seconds": round(time.perf_counter() - started, 2)}
+        except OutOfTimeError:
+            into[key] = {"missing": f"not finished within {time.perf_counter() - started:.0f} s"}
+        except Exception as error:  # noqa: BLE001 (whatever fails here is a result)
+            into[key] = {"missing": words(error)}
+        self.save()
+        return done
+
+    def save(self) -> None:
+        """Write what there is."""
+        write(self.path, self.result)
+
+
+def write(path: Path, document: Json) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(json.dumps(document, indent=1, default=str) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def is_plain(value: Any) -> bool:
+    return isinstance(value, dict | list | str | int | float | bool)
+
+
+def words(error: BaseException) -> str:
+    """An error in one line, with its cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = f"{type(error).__name__}: {' | '.join(lines[:4])[:600]}"
+    hint = getattr(error, "hint", "")
+    cause = f" [from {words(error.__cause__)}]" if error.__cause__ else ""
+    return said + (f" ({hint})" if hint else "") + cause
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Interrupt what is inside after some time, where the system can."""
+    if seconds <= 1:
+        raise OutOfTimeError
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise OutOfTimeError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# The machine.
+
+
+def version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def torch_facts() -> Json:
+    import torch
+
+    facts: Json = {"version": torch.__version__, "cuda": torch.version.cuda, "available": torch.cuda.is_available()}
+    if not torch.cuda.is_available():
+        return facts | {"missing": "torch finds no GPU"}
+    properties = torch.cuda.get_device_properties(0)
+    return facts | {
+        "name": properties.name,
+        "capability": list(torch.cuda.get_device_capability()),
+        "memory_bytes": properties.total_memory,
+        "processors": properties.multi_processor_count,
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+    }
+
+
+def driver_facts() -> Json:
+    fields = "name,driver_version,memory.total,compute_cap,clocks.sm,clocks.max.sm,power.limit,temperature.gpu"
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    if told.returncode:
+        raise OSError(told.stdout or told.stderr)
+    return {"nvidia-smi": told.stdout.splitlines()}
+
+
+def backend_facts(name: str) -> Json:
+    from attn_export.exporter.engine.backend import load
+
+    backend = load(name)
+    return {"version": backend.version, "named_gpus": backend.named_gpus}
+
+
+def run_machine(report: Report, _: argparse.Namespace) -> None:
+    """Who is asked."""
+    from attn_export.exporter.gpu import gpus
+
+    result = report.result
+    result["checkout"] = str(ROOT)
+    result |= {"python": sys.version, "cpus": os.cpu_count(), "packages": {name: version(name) for name in PACKAGES}}
+    report.step(result, "driver", driver_facts)
+    report.step(result, "gpus", lambda: [asdict(gpu) for gpu in gpus()] or {"missing": "the driver shows no GPU"})
+    report.step(result, "torch", torch_facts)
+    report.step(result, "onnxruntime", lambda: importlib.import_module("onnxruntime").get_available_providers())
+    for name in BACKENDS:
+        report.step(result, name, backend_facts, name)
+
+
+# Networks and what is true of them.
+
+
+class Subject:
+    """A network, its ONNX file, and what it computes."""
+
+    def __init__(self, name: str, batches: Sequence[int], folder: Path) -> None:
+        import numpy as np
+
+        from attn_export.exporter.checkpoint import from_module
+        from attn_export.models import architecture, create
+
+        self.name, self.folder = name, folder
+        arch = architecture(name)
+        self.model = from_module(create(name).eval(), arch.input_shape, arch)
+        draw = np.random.default_rng(0)
+        self.images = draw.standard_normal((max(batches), *arch.input_shape), dtype=np.float32)
+        self.file: Any = None
+
+    def export(self) -> Json:
+        """Capture, clean and write, as the command does."""
+        from attn_export.exporter import onnx_file
+        from attn_export.exporter.capture import capture
+        from attn_export.exporter.cleanup import clean_graph
+
+        graph, _ = clean_graph(capture(self.model))
+        self.file = onnx_file.write(graph, self.folder / f"{self.name}.onnx")
+        return {"nodes": self.file.nodes, "blocks": len(self.file.blocks)}
+
+    def compute(self) -> Json:
+        """The truth, and how far float32 is from it."""
+        import torch
+
+        torch.set_num_threads(CPU_THREADS)
+        with torch.no_grad():
+            images = torch.from_numpy(self.images)
+            double = copy.deepcopy(self.model.module).double()
+            self.truth = double(images.double()).numpy()
+            self.single = self.model.module(images).numpy()
+        return {"float32_error": self.error(self.single), "images": len(self.images)}
+
+    def error(self, outputs: Any) -> float:
+        """Relative, in the Euclidean norm, of the first images."""
+        import numpy as np
+
+        truth = self.truth[: len(outputs)]
+        return float(np.linalg.norm(outputs.astype(np.float64) - truth) / np.linalg.norm(truth))
+
+    def typed(self, precision: str) -> Any:
+        """The file in a precision; its parent for float32."""
+        if precision == "fp32":
+            return self.file
+        from attn_export.exporter.precision.kinds import Precision
+        from attn_export.exporter.precision.typed_file import typed_file
+        from attn_export.exporter.validation.inputs import Batch
+
+        seen = [Batch(self.images[:2], ("noise", "noise"))]
+        path = self.folder / f"{self.name}.{precision}.onnx"
+        return typed_file(self.file, Precision(precision), seen, path, CPU_THREADS)
+
+
+def build_engine(file: Any, backend: str, batches: Sequence[int], path: Path) -> Json:
+    """For this GPU; by TensorRT-RTX for no GPU in particular where it hasn't this one by name."""
+    from attn_export.exporter.building import EngineSettings, build_file
+    from attn_export.exporter.engine.profile import Sizes
+    from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
+
+    sizes = Sizes(batch=(min(batches), min(batches), max(batches)))
+    settings = EngineSettings(("current",), backend, sizes, allow_mixed=True, compare_plain=False)
+    note = ""
+    try:
+        made = build_file(file.path, path, settings)
+    except (UsageError, RuntimeUnavailableError) as error:
+        if backend != "tensorrt-rtx" or "is not installed" in error.message:
+            raise
+        note = words(error)
+        made = build_file(file.path, path, replace(settings, gpus=()))
+    record = made.record
+    return {
+        "gpus": record["gpus"],
+        "note": note,
+        "bytes": record["bytes"],
+        "build": record["build"],
+        "kernels": record["cost"]["kernels"],
+        "kernel_types": record["precision"]["kernels"],
+        "mixed": len(record["precision"]["mixed"]),
+    }
+
+
+def count_kernels(runtime: Any, images: Any) -> Json:
+    """That the GPU ran for one inference."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return {"missing": "torch's profiler sees no GPU"}
+    inputs = runtime.upload({runtime.signature.input_name: images})
+    runtime.infer(inputs)
+    runtime.synchronize()
+    activities = [torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profile:
+        runtime.infer(inputs)
+        runtime.synchronize()
+    ran = [event for event in profile.events() or () if str(event.device_type).endswith("CUDA")]
+    copies = [event for event in ran if event.name.lower().startswith(("memcpy", "memset"))]
+    return {"kernels": len(ran) - len(copies), "copies": len(copies)}
+
+
+def check(subject: Subject, runtime: Any, batch: int) -> Json:
+    """How far the outputs are from the truth."""
+    name = runtime.signature.input_name
+    outputs = runtime.run({name: subject.images[:batch]})[runtime.signature.output_names[0]]
+    error, yardstick = subject.error(outputs), subject.error(subject.single[:batch])
+    return {"error": error, "yardstick": yardstick, "ratio": error / yardstick}
+
+
+def makers(subject: Subject, file: Any, engines: dict[str, Path]) -> dict[str, Callable[[Any], Any]]:
+    """Every runtime, by name, made from a file's signature."""
+    from attn_export.exporter.runtimes import RUNTIMES, Settings
+    from attn_export.exporter.runtimes.tensorrt import TensorRT
+
+    def on_gpu(name: str) -> Callable[[Any], Any]:
+        return lambda signature: RUNTIMES[name](
+            subject.model, replace(file, signature=signature), Settings(threads=CPU_THREADS, device="cuda")
+        )
+
+    def engine(path: Path) -> Callable[[Any], Any]:
+        return lambda signature: TensorRT(path, signature, Settings(threads=CPU_THREADS, device="cuda"))
+
+    found = {name: on_gpu(name) for name in ("eager", "compile", "onnxruntime-cuda")}
+    return found | {name: engine(path) for name, path in engines.items()}
+
+
+def run_batch(
+    report: Report, into: Json, subject: Subject, file: Any, engines: dict[str, Path], batch: int, seconds: float
+) -> None:
+    """Open every runtime, check it, count its kernels, and time all that work."""
+    from attn_export.exporter.latency import Schedule, measure
+
+    images = subject.images[:batch]
+    signature = replace(file.signature, input_shape=images.shape)
+    with ExitStack() as stack:
+        opened: list[Any] = []
+        for name, make in makers(subject, file, engines).items():
+            entry: Json = {}
+            into[name] = entry
+            runtime = report.step(entry, "open", opened_on, stack, make, signature, share=BUILD_SHARE)
+            if runtime is None:
+                continue
+            entry["provenance"] = runtime.provenance
+            report.step(entry, "check", check, subject, runtime, batch)
+            opened.append(runtime)
+        for name in BACKENDS:
+            if name not in engines:
+                into[name] = {"missing": "there is no engine, see engines"}
+        if not opened:
+            into["timings"] = {"missing": "no runtime works here"}
+            report.save()
+            return
+        schedule = Schedule(seconds=seconds, fewest_rounds=3, most_rounds=2000, inferences=10)
+
+        def timed(runtimes: Sequence[Any]) -> list[Json]:
+            return [asdict(timing) for timing in measure(runtimes, images, schedule)]
+
+        if report.step(into, "timings", timed, opened) is None:
+            for runtime in opened:  # so that one that fails doesn't take the others' times along
+                report.step(into[runtime.name], "timed alone", timed, [runtime])
+        # Last, because a profiler stays attached to the GPU once it was used.
+        for runtime in opened:
+            report.step(into[runtime.name], "profile", count_kernels, runtime, images)
+
+
+def opened_on(stack: ExitStack, make: Callable[[Any], Any], signature: Any) -> Any:
+    return stack.enter_context(make(signature))
+
+
+def run_model(report: Report, options: argparse.Namespace) -> None:
+    """One network."""
+    result = report.result
+    folder = report.path.parent
+    subject = report.step(result, "network", Subject, options.part, options.batches, folder)
+    if subject is None or report.step(result, "export", subject.export) is None:
+        return
+    if report.step(result, "truth", subject.compute) is None:
+        return
+    result["precisions"] = {}
+    for precision in options.precision:
+        of: Json = {}
+        result["precisions"][precision] = of
+        file = report.step(of, "file", subject.typed, precision)
+        if file is None:
+            continue
+        of |= {"engines": {}, "batches": {}}
+        engines: dict[str, Path] = {}
+        for backend in BACKENDS:
+            path = folder / f"{subject.name}.{precision}.{backend}.engine"
+            made = report.step(
+                of["engines"], backend, build_engine, file, backend, options.batches, path, share=BUILD_SHARE
+            )
+            if made is not None:
+                engines[backend] = path
+        for batch in options.batches:
+            into: Json = {}
+            of["batches"][str(batch)] = into
+            seconds = 0.5 if options.quick else max(2.0, min(8.0, report.left / 12))
+            try:
+                run_batch(report, into, subject, file, engines, batch, seconds)
+            except Exception as error:  # noqa: BLE001 (what fails while it is closed is a result too)
+                into["missing"] = words(error)
+
+
+# Engines for other GPUs.
+
+
+def load_engine(backend: Any, plan: bytes) -> Json:
+    """What TensorRT-RTX says of an engine, and how far it lets itself be loaded."""
+    from attn_export.exporter.engine.log import Log
+
+    log = Log()
+    logger = log.logger(backend.trt)
+    runtime = backend.trt.Runtime(logger)
+    validity, diagnostics = runtime.get_engine_validity(plan)
+    known = backend.trt.EngineInvalidityDiagnostics.__members__
+    found = [name for name, bit in known.items() if int(diagnostics) & int(bit)]
+    engine = runtime.deserialize_cuda_engine(plan)
+    context = engine.create_execution_context() if engine is not None else None
+    told = {
+        "validity": str(validity),
+        "diagnostics": found,
+        "loads": engine is not None,
+        "has_context": context is not None,
+        "said": log.errors[:5],
+    }
+    del context, engine
+    return told
+
+
+def run_engine(subject: Subject, path: Path, batch: int) -> Json:
+    """As a user would who trusts it: without a record, so that nobody else refuses it."""
+    from attn_export.exporter.runtimes import Settings
+    from attn_export.exporter.runtimes.tensorrt import TensorRT
+
+    with TensorRT(path, subject.file.signature, Settings(threads=CPU_THREADS), trust=True) as runtime:
+        return {"provenance": runtime.provenance, **check(subject, runtime, batch)}
+
+
+def run_architectures(report: Report, _: argparse.Namespace) -> None:
+    """Which engines of TensorRT-RTX this GPU takes."""
+    from attn_export.exporter.engine.backend import load
+    from attn_export.exporter.engine.build import BuildOptions, build
+    from attn_export.exporter.engine.profile import Range
+    from attn_export.exporter.engine.targets import PORTABLE
+
+    result = report.result
+    try:
+        backend = load("tensorrt-rtx")
+    except Exception as error:  # noqa: BLE001 (whatever fails here is a result)
+        result["missing"] = words(error)
+        return
+    subject = report.step(result, "network", Subject, SMALL, (2,), report.path.parent)
+    if subject is None or report.step(result, "export", subject.export) is None:
+        return
+    report.step(result, "truth", subject.compute)
+    shape = subject.images.shape
+    profile = {subject.file.signature.input_name: Range((1, *shape[1:]), shape, shape)}
+    result["engines"] = {}
+
+    def built(target: str) -> bytes:
+        return bytes(build(backend, subject.file.path, profile, (target,), BuildOptions()).plan)
+
+    for target in (PORTABLE, "current", *backend.named_gpus):
+        of: Json = {}
+        result["engines"][target] = of
+        plan = report.step(of, "build", built, target)
+        if plan is None:
+            continue
+        of["bytes"] = len(plan)
+        report.step(of, "load", load_engine, backend, plan)
+        path = report.path.parent / f"{target}.engine"
+        path.write_bytes(plan)
+        report.step(of, "run", run_engine, subject, path, len(subject.images))
+
+
+# The whole.
+
+
+def run_part(options: argparse.Namespace) -> None:
+    """In a process of its own: results to ``--out``."""
+    report = Report(Path(options.out), options.seconds)
+    parts = {"machine": run_machine, "architectures": run_architectures}
+    parts.get(options.part, run_model)(report, options)
+    report.result["finished"] = True
+    report.save()
+
+
+def run_elsewhere(part: str, seconds: float, options: argparse.Namespace, folder: Path) -> Json:
+    """A part's results, however its process ends."""
+    own = folder / part
+    own.mkdir()
+    out, log = own / "part.json", own / "log.txt"
+    command = [sys.executable, str(Path(__file__).resolve()), "--part", part, "--out", str(out)]
+    command += ["--seconds", str(seconds), "--batches", ",".join(map(str, options.batches))]
+    command += ["--precision", ",".join(options.precision), *(["--quick"] if options.quick else [])]
+    started = time.perf_counter()
+    with log.open("w") as stream:
+        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
+        try:
+            process.wait(seconds + SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        except BaseException:
+            process.kill()
+            raise
+    result: Json = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+    result["seconds"] = round(time.perf_counter() - started, 1)
+    if process.returncode or not result.pop("finished", False):
+        tail = log.read_text(errors="replace").splitlines()[-15:]
+        result["missing"] = f"the process ended with {process.returncode} before it was through"
+        result["log"] = tail
+    return result
+
+
+def run_all(options: argparse.Namespace) -> Json:
+    """Every part, one after the other."""
+    ends = time.monotonic() + options.seconds
+    parts = ["machine", "architectures", *options.models]
+    document: Json = {"schema_version": 1, "command": sys.argv, "models": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        for index, part in enumerate(parts):
+            left = ends - time.monotonic() - SECONDS_TO_STOP
+            # A part that needs less leaves the rest to those after it.
+            share = max(left / (len(parts) - index), min(left, 60.0))
+            into = document["models"] if part in options.models else document
+            if left < 5:
+                into[part] = {"missing": f"no time left of {options.seconds:.0f} s"}
+            else:
+                print(f"== {part}: {share:.0f} s", file=sys.stderr, flush=True)
+                into[part] = run_elsewhere(part, share, options, Path(folder))
+            if options.out:
+                write(Path(options.out), document)
+    return document
+
+
+def words_of(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", help="write the document here too, after each part")
+    parser.add_argument("--models", type=words_of, default=words_of(DEFAULT_MODELS))
+    parser.add_argument("--precision", type=words_of, default=["fp32", "fp16"])
+    parser.add_argument("--batches", type=lambda text: [int(word) for word in words_of(text)], default=[1, 8])
+    parser.add_argument("--seconds", type=float, default=480.0, help="for everything")
+    parser.add_argument("--quick", action="store_true", help="short measurements: whether it works, not how fast")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    make_importable()
+    if options.part:
+        run_part(options)
+    else:
+        print(json.dumps(run_all(options), indent=1, default=str))
+
+
+if __name__ == "__main__":
+    main()

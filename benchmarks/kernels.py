@@ -1,0 +1,144 @@
+"""Into how many kernels TensorRT-RTX compiles every network of the zoo: as exported, cleaned, and shaped for TensorRT.
+
+    python benchmarks/kernels.py [--networks se_resnet50,...] [--gpu sm86] [--save]
+
+Needs no GPU. Networks have random weights and an open batch; what is counted is what the product itself reports of an
+engine that it builds (`exporter/engine/kernels.py`), on one stream. "without" is the same graph with every attention
+block taken out. float16 files keep their large reductions in float32, so they are counted for themselves.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from attn_export.exporter.environment import describe
+from attn_export.exporter.report.tables import table
+from attn_export.models import names
+
+RESULTS = Path(__file__).parent / "results" / "kernels.json"
+PAGE = Path(__file__).parents[1] / "docs" / "tensorrt.md"
+BEGIN, END = "<!-- kernels: begin -->", "<!-- kernels: end -->"
+COLUMNS = {
+    "raw": "as exported",
+    "any": "cleaned",
+    "tensorrt": "`--for tensorrt`",
+    "without": "without attention",
+    "fp16": "float16",
+}
+
+
+def as_users_export(module: Any, shape: tuple[int, ...], path: Path) -> None:
+    """What ``torch.onnx.export`` gives, its own optimizations included."""
+    import torch
+
+    from attn_export.exporter.quiet import quiet
+
+    images = torch.zeros(2, *shape)
+    axes = ({0: torch.export.Dim("batch")},)
+    with quiet():
+        torch.onnx.export(
+            module.eval(), (images,), path, input_names=["input"], dynamic_shapes=axes, dynamo=True, external_data=False
+        )
+
+
+def counted(network: str, gpu: str) -> dict[str, Any]:
+    """The kernels of one network in every form."""
+    import numpy as np
+
+    from attn_export.exporter import onnx_file
+    from attn_export.exporter.building import EngineSettings, build_file
+    from attn_export.exporter.capture import capture
+    from attn_export.exporter.checkpoint import from_module
+    from attn_export.exporter.cleanup import clean_graph
+    from attn_export.exporter.precision.kinds import Precision
+    from attn_export.exporter.precision.typed_file import typed
+    from attn_export.exporter.target import Target
+    from attn_export.models import create
+    from attn_export.models.registry import architecture
+
+    shape = architecture(network).input_shape
+    row: dict[str, Any] = {"network": network}
+
+    def kernels(path: Path, *, compare: bool = False) -> dict[str, Any]:
+        settings = EngineSettings(gpus=(gpu,), compare_plain=compare)
+        record = build_file(path, path.with_suffix(".engine"), settings).record
+        return {"cost": record["cost"], "build": record["build"], "bytes": record["bytes"]}
+
+    with tempfile.TemporaryDirectory() as name:
+        raw = Path(name, "raw.onnx")
+        as_users_export(create(network), shape, raw)
+        row["raw"] = kernels(raw)["cost"]["kernels"]
+        for form in ("any", "tensorrt"):
+            graph = capture(from_module(create(network), shape), dynamic=("batch",), batch=1, opset=20)
+            graph, _ = clean_graph(graph, Target(form))
+            path = Path(name, f"{form}.onnx")
+            onnx_file.save(graph.model, path)
+            made = kernels(path, compare=form == "tensorrt")
+            row[form] = made["cost"]["kernels"]
+        row |= {
+            "without": made["cost"]["kernels_without_attention"],
+            "seconds": made["build"]["seconds"],
+            "peak_bytes": made["build"]["peak_bytes"],
+            "engine_bytes": made["bytes"],
+        }
+        images = np.random.default_rng(0).standard_normal((1, *shape), dtype=np.float32)
+        half = Path(name, "fp16.onnx")
+        typed(path, Precision.FP16, [{"input": images}], half, threads=2)
+        row["fp16"] = kernels(half)["cost"]["kernels"]
+    return row
+
+
+def page_table(rows: list[dict[str, Any]]) -> str:
+    """The table in docs/tensorrt.md."""
+    lines = [f"| network | {' | '.join(COLUMNS.values())} |", "|---|" + "---:|" * len(COLUMNS)]
+    for row in rows:
+        cells = ["" if row[key] is None else str(row[key]) for key in COLUMNS]
+        lines.append(f"| {row['network']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Count, print, save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", default=",".join(names()))
+    parser.add_argument("--gpu", default="sm86")
+    parser.add_argument("--save", action="store_true")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        print(json.dumps(counted(options.networks, options.gpu)))
+        return 0
+    console, rows = Console(), []
+    for network in options.networks.split(","):
+        started = time.perf_counter()
+        # A process for each: what one network leaves in memory would be counted as the next one's.
+        command = [sys.executable, __file__, "--worker", "--networks", network, "--gpu", options.gpu]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        console.print(f"{network}: {time.perf_counter() - started:.0f} s", style="dim")
+    made = table("Kernels", "network", *COLUMNS.values(), "seconds", "peak MiB")
+    for row in rows:
+        numbers = ["" if row[key] is None else str(row[key]) for key in COLUMNS]
+        made.add_row(row["network"], *numbers, f"{row['seconds']:.1f}", f"{row['peak_bytes'] / 2**20:.0f}")
+    console.print(made)
+    worse = [row["network"] for row in rows if row["tensorrt"] > row["raw"]]
+    if worse:
+        console.print(f"more kernels than as exported: {', '.join(worse)}", style="bold red")
+    if options.save:
+        RESULTS.write_text(json.dumps({"environment": describe(), "gpu": options.gpu, "rows": rows}, indent=1) + "\n")
+        text = PAGE.read_text(encoding="utf-8")
+        head, rest = text.split(BEGIN)
+        _, tail = rest.split(END)
+        PAGE.write_text(f"{head}{BEGIN}\n{page_table(rows)}\n{END}{tail}", encoding="utf-8")
+    return 1 if worse else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

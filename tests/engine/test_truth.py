@@ -1,0 +1,179 @@
+"""Kernels that run in another type than the graph says are found, named, and not written unless that is accepted."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from attn_export.exporter import building
+from attn_export.exporter.building import EngineSettings, build_file
+from attn_export.exporter.engine import kernels
+from attn_export.exporter.engine.kernels import Kernel, KernelReport
+from attn_export.exporter.engine.log import Log
+from attn_export.exporter.engine.truth import MixedKernel, mixed_kernels
+from attn_export.exporter.errors import MixedPrecisionError
+from tests.engine.conftest import Engine
+from tests.engine.graphs import all_half, conv, eight_bits, gated, half_inside, node, plain, saved, weight
+
+SM86 = EngineSettings(gpus=("sm86",))
+Planted = Callable[..., None]
+
+
+def kernel(*nodes: str, reads: str = "FLOAT", writes: str = "FLOAT") -> Kernel:
+    return Kernel("+".join(nodes), "kgen", nodes, tuple(reads.split()), tuple(writes.split()), None)
+
+
+@pytest.fixture
+def planted(monkeypatch: pytest.MonkeyPatch) -> Planted:
+    """``planted("second")``: the log of the next build says that this node's kernel reads float32."""
+
+    def plant(*names: str) -> None:
+        def read(log: Log) -> KernelReport:
+            report = read_log(log)
+            changed = [replace(k, reads=("FLOAT",)) if {*names} & {*k.nodes} else k for k in report.kernels]
+            return replace(report, kernels=tuple(changed))
+
+        read_log = kernels.read_log
+        monkeypatch.setattr(kernels, "read_log", read)
+
+    return plant
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [("cbam_resnet8", "clean"), ("cbam_resnet8", "raw"), ("se_resnet8", "legacy")]
+)
+def test_float32_networks_run_in_float32(
+    network: Callable[..., Path], engine: Callable[..., Engine], name: str, form: str
+) -> None:
+    made = engine(network(name, form))
+    assert made.report.types == ("FLOAT",)
+    assert mixed_kernels(made.report, made.facts.types) == ()
+
+
+@pytest.mark.parametrize("write", [plain, half_inside, all_half, gated])
+def test_what_is_typed_by_hand_runs_as_it_is_typed(
+    engine: Callable[..., Engine], tmp_path: Path, write: Callable[[Path], Path]
+) -> None:
+    made = engine(write(tmp_path / "typed.onnx"))
+    assert len(made.report.kernels) >= 4
+    assert mixed_kernels(made.report, made.facts.types) == ()
+
+
+def test_eight_bits_run_as_they_are_typed(engine: Callable[..., Engine], tmp_path: Path) -> None:
+    made = engine(eight_bits(tmp_path / "f8.onnx"), "sm89")
+    assert "FLOAT8E4M3FN" in made.report.types
+    assert mixed_kernels(made.report, made.facts.types) == ()
+
+
+def test_names_decide_nothing(engine: Callable[..., Engine], tmp_path: Path) -> None:
+    for names in (("", "", ""), ("same", "same", "same"), ("a [1]", "b, c", "d]")):
+        made = engine(plain(tmp_path / f"{len(names[0])}.onnx", names))
+        assert mixed_kernels(made.report, made.facts.types) == ()
+
+
+def test_a_chain_of_casts_is_looked_through(engine: Callable[..., Engine], tmp_path: Path) -> None:
+    nodes = [
+        conv("x", "a"),
+        node("Cast", "a", "b", to=10),
+        node("Cast", "b", "c", to=1),
+        node("Cast", "c", "d", to=10),
+        node("Sigmoid", "d", "e"),
+        node("Cast", "e", "y", to=1),
+    ]
+    made = engine(saved(tmp_path / "casts.onnx", nodes, [weight("w", 8, 8, 3, 3)]))
+    assert mixed_kernels(made.report, made.facts.types) == ()
+
+
+def test_a_convolution_that_reads_another_type_is_named(engine: Callable[..., Engine], tmp_path: Path) -> None:
+    made = engine(all_half(tmp_path / "half.onnx"))
+    wrong = [k for k in made.report.kernels if "relu_b" in k.nodes]
+    assert len(wrong) == 1
+    types = {name: kinds & {"FLOAT16"} if "conv" in name else kinds for name, kinds in made.facts.types.items()}
+    edited = replace(
+        made.report, kernels=tuple(replace(k, reads=("FLOAT",)) if k in wrong else k for k in made.report.kernels)
+    )
+    (found,) = mixed_kernels(edited, types)
+    assert found.kernel == wrong[0].name
+    assert found.nodes == wrong[0].nodes
+    assert str(found) == "conv_a, relu_b runs in FLOAT, the graph says FLOAT16"
+
+
+def test_a_change_of_layout_may_have_any_type_of_the_graph() -> None:
+    types = {"a": frozenset({"FLOAT16", "INT64"}), "b": frozenset({"FLOAT"})}
+    assert mixed_kernels(KernelReport((kernel(reads="FLOAT", writes="FLOAT16"),), ""), types) == ()
+    (found,) = mixed_kernels(KernelReport((kernel(reads="INT8", writes="FLOAT16"),), ""), types)
+    assert found.found == ("INT8",)
+
+
+def test_sizes_and_conditions_are_no_precision() -> None:
+    types = {"a": frozenset({"FLOAT", "INT64", "BOOL"})}
+    assert mixed_kernels(KernelReport((kernel("a", reads="FLOAT INT32 BOOL", writes="FLOAT"),), ""), types) == ()
+
+
+def test_a_report_without_kernels_claims_nothing() -> None:
+    assert mixed_kernels(KernelReport((), ""), {}) == ()
+    assert mixed_kernels(KernelReport((), ""), {"a": frozenset({"FLOAT"})}) == ()
+
+
+def test_many_nodes_are_told_in_short() -> None:
+    mixed = MixedKernel("k", ("a", "b", "c", "d", "e"), ("FLOAT",), ("FLOAT16",))
+    assert str(mixed) == "a, b, c, … runs in FLOAT, the graph says FLOAT16"
+    assert str(replace(mixed, nodes=())).startswith("k runs in")
+
+
+def test_a_mixture_is_an_error_and_nothing_is_written(
+    rtx: object, tmp_path: Path, planted: Planted, left: Callable[[], set[str]]
+) -> None:
+    source = pure_half(tmp_path / "half.onnx")
+    planted("relu_b")
+    with pytest.raises(MixedPrecisionError, match="1 kernel runs in another type") as caught:
+        build_file(source, tmp_path / "half.engine", SM86)
+    assert "relu_b runs in FLOAT, the graph says FLOAT16" in caught.value.message
+    assert caught.value.exit_code == 1
+    assert len(caught.value.kernels) == 1
+    assert "--allow-mixed" in caught.value.hint
+    assert left() == {"half.onnx"}
+
+
+def test_an_older_engine_stays_when_the_new_one_is_mixed(rtx: object, tmp_path: Path, planted: Planted) -> None:
+    out = tmp_path / "half.engine"
+    build_file(pure_half(tmp_path / "half.onnx"), out, SM86)
+    before = out.read_bytes(), (tmp_path / "half.engine.json").read_bytes()
+    planted("relu_b")
+    with pytest.raises(MixedPrecisionError):
+        build_file(tmp_path / "half.onnx", out, SM86)
+    assert (out.read_bytes(), (tmp_path / "half.engine.json").read_bytes()) == before
+
+
+def test_a_mixture_that_is_accepted_is_recorded(rtx: object, tmp_path: Path, planted: Planted) -> None:
+    planted("relu_b")
+    made = build_file(pure_half(tmp_path / "half.onnx"), tmp_path / "half.engine", replace(SM86, allow_mixed=True))
+    (mixed,) = json.loads((tmp_path / "half.engine.json").read_text())["precision"]["mixed"]
+    assert "relu_b" in mixed["nodes"]
+    assert (mixed["found"], mixed["expected"]) == (["FLOAT"], ["FLOAT16"])
+    assert made.path.exists()
+
+
+def test_many_mixed_kernels_are_counted_and_some_are_named() -> None:
+    mixed = tuple(MixedKernel(f"k{i}", (f"n{i}",), ("FLOAT",), ("FLOAT16",)) for i in range(9))
+    error = building.mixed_error(mixed)
+    assert error.message.startswith("9 kernels run in another type")
+    assert len(error.kernels) == 9
+    assert error.message.count("\n") == building.SHOWN_KERNELS + 1
+    assert "…" in error.message
+
+
+def pure_half(path: Path) -> Path:
+    """float16 throughout; the convolutions in the middle stand beside no Cast."""
+    nodes = [
+        node("Cast", "x", "x16", to=10),
+        node("Sigmoid", "x16", "s"),
+        conv("s", "a", "w16"),
+        node("Relu", "a", "b"),
+        conv("b", "c", "v16"),
+        node("Sigmoid", "c", "d"),
+        node("Cast", "d", "y", to=1),
+    ]
+    return saved(path, nodes, [weight("w16", 8, 8, 3, 3, kind=10), weight("v16", 8, 8, 3, 3, kind=10)])

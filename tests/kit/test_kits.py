@@ -1,0 +1,352 @@
+"""Kits, written and read again: what is in them, and that they appear whole or not at all."""
+
+import os
+import re
+import shlex
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from attn_export.exporter.engine.build import BuildOptions
+from attn_export.exporter.engine.graph import read_graph
+from attn_export.exporter.engine.profile import Sizes, make_profile
+from attn_export.exporter.errors import OutputError, UnreadableGraphError, UsageError
+from attn_export.exporter.files import sha256_of
+from attn_export.exporter.kit import read_kit, sample_of_file, sample_of_reference, write_kit
+from attn_export.exporter.kit.readme import trtexec
+from attn_export.exporter.kit.write import kit_name
+from attn_export.exporter.precision.kinds import Precision
+
+
+def write(cbam: Any, out: Path, source: Path | None = None, **changes: Any) -> Path:
+    words: dict[str, Any] = {
+        "facts": cbam.facts,
+        "profile": cbam.profile,
+        "architecture": "sm87",
+        "precision": Precision.FP32,
+        "options": BuildOptions(),
+        "sample": cbam.sample,
+    }
+    return write_kit(out, source or cbam.file.path, **{**words, **changes})
+
+
+def page(kit: Path) -> str:
+    with zipfile.ZipFile(kit) as archive:
+        return archive.read("README.md").decode()
+
+
+def command_in(text: str) -> list[str]:
+    found = re.search(r"^/usr/src/tensorrt/bin/trtexec.*?(?=^```)", text, re.DOTALL | re.MULTILINE)
+    assert found
+    return shlex.split(found[0].replace("\\\n", " "))
+
+
+# What is in it.
+
+
+@pytest.mark.parametrize("name", ["se_resnet8", "cbam_resnet8"])
+def test_what_was_written_is_read(name: str, made: Callable[[str], Any], tmp_path: Path) -> None:
+    whole = made(name)
+    kit = read_kit(whole.kit)
+    assert (kit.name, kit.architecture, kit.precision) == (f"{name}.sm87", "sm87", Precision.FP32)
+    assert kit.options == BuildOptions(workspace_mib=256)
+    assert kit.profile == whole.profile
+    assert kit.onnx_sha256 == sha256_of(whole.file.path)
+    assert kit.sha256 == sha256_of(whole.kit)
+    assert kit.signature.output_names == whole.file.signature.output_names
+    assert kit.sample.limits == whole.sample.limits
+    for got, meant in zip(kit.sample.groups, whole.sample.groups, strict=True):
+        assert np.array_equal(got.images, meant.images)
+        assert all(np.array_equal(got.expected[output], meant.expected[output]) for output in meant.expected)
+    with kit.unpacked(tmp_path) as facts:
+        assert facts.path.read_bytes() == whole.file.path.read_bytes()
+        assert read_graph(facts.path) == facts, "what the kit knows of the graph is what is found in it"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_a_kit_was_extracted_to_is_the_same_kit(cbam: Any, extracted: Path, tmp_path: Path) -> None:
+    (extracted / "built-later.engine").write_bytes(b"engine")
+    kit, zipped = read_kit(extracted), read_kit(cbam.kit)
+    assert kit.document == zipped.document
+    with kit.unpacked(tmp_path) as facts:
+        assert facts.path == extracted / kit.onnx
+
+
+def test_the_kit_knows_what_it_was_made_with(cbam: Any) -> None:
+    document = read_kit(cbam.kit).document
+    assert document["tensorrt"] == {"module": "tensorrt", "from": "10.3"}
+    assert {"attn-export", "torch", "onnx"} <= document["made_with"]["packages"].keys()
+    assert document["sample"]["reference"] == "PyTorch in float64, each image alone"
+    assert "timing_cache" not in document["options"]
+    assert {block["kind"] for block in document["graph"]["blocks"]} == {"CBAM"}
+
+
+def test_the_timing_cache_stays_where_it_is(cbam: Any, tmp_path: Path) -> None:
+    kit = write(cbam, tmp_path / "x.sm87.kit.zip", options=BuildOptions(timing_cache=Path("/secret/cache")))
+    assert read_kit(kit).options.timing_cache is None
+    with zipfile.ZipFile(kit) as archive:
+        assert not any(b"/secret" in archive.read(name) for name in archive.namelist())
+
+
+def test_names_say_the_precision_and_the_architecture() -> None:
+    assert kit_name("m", Precision.FP16, "sm87") == "m.fp16.sm87.kit.zip"
+    assert kit_name("m", Precision.FP32, "sm110") == "m.sm110.kit.zip"
+    assert kit_name("m", None, "sm110") == "m.sm110.kit.zip"
+
+
+def test_a_xavier_gets_no_kit(cbam: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Xavier"):
+        write(cbam, tmp_path / "x.kit.zip", architecture="sm72")
+    assert list(tmp_path.iterdir()) == []
+
+
+# Weights outside of the file.
+
+
+def with_weights_outside(source: Path, path: Path, location: str) -> Path:
+    model = onnx.load(source)
+    onnx.save_model(
+        model, path, save_as_external_data=True, all_tensors_to_one_file=True, location=location, size_threshold=0
+    )
+    return path
+
+
+@pytest.mark.parametrize("location", ["big.onnx.data", "other.bin", "weights/other.bin"])
+def test_weights_outside_of_the_file_go_along(location: str, cbam: Any, tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    source = with_weights_outside(cbam.file.path, tmp_path / "big.onnx", location)
+    kit = write(cbam, tmp_path / "x.kit.zip", source)
+    with read_kit(kit).unpacked(tmp_path) as facts:
+        again = onnx.load(facts.path)
+        meant = onnx.load(source)
+    arrays = {t.name: onnx.numpy_helper.to_array(t) for t in again.graph.initializer}
+    assert all(np.array_equal(arrays[t.name], onnx.numpy_helper.to_array(t)) for t in meant.graph.initializer)
+
+
+@pytest.mark.parametrize("name", ["kit.json", "README.md", "sample.npz", "a\\b.onnx", "a:b.onnx"])
+def test_a_graph_of_an_impossible_name_gets_another(name: str, cbam: Any, tmp_path: Path) -> None:
+    source = tmp_path / name
+    source.write_bytes(cbam.file.path.read_bytes())
+    assert read_kit(write(cbam, tmp_path / "x.kit.zip", source)).onnx == "model.onnx"
+
+
+def test_a_damaged_graph_gets_no_kit(cbam: Any, tmp_path: Path) -> None:
+    source = tmp_path / "m.onnx"
+    source.write_bytes(cbam.file.path.read_bytes()[:-1000])
+    with pytest.raises(UnreadableGraphError):
+        write(cbam, tmp_path / "x.kit.zip", source)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+# Whole or not at all.
+
+
+@pytest.mark.usefixtures("small_files_only")
+def test_a_full_disk_leaves_nothing_behind(cbam: Any, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"x\.kit\.zip can't be written") as caught:
+        write(cbam, tmp_path / "x.kit.zip")
+    assert caught.value.exit_code == 6
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("small_files_only")
+def test_a_full_disk_leaves_an_older_kit_as_it_is(cbam: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.kit.zip").write_bytes(b"older")
+    with pytest.raises(OutputError):
+        write(cbam, tmp_path / "x.kit.zip")
+    assert (tmp_path / "x.kit.zip").read_bytes() == b"older"
+
+
+@pytest.mark.usefixtures("small_files_only")
+def test_a_full_device_says_so(cbam: Any, tmp_path: Path) -> None:
+    with pytest.raises(OutputError), read_kit(cbam.kit).unpacked(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_is_no_folder_is_refused(cbam: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError):
+        write(cbam, tmp_path / "file" / "x.kit.zip")
+    with pytest.raises(OutputError):
+        write(cbam, Path("/proc/x.kit.zip"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_read_only_folder_is_refused(cbam: Any, tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o555)
+    with pytest.raises(OutputError):
+        write(cbam, folder / "x.kit.zip")
+
+
+# The page.
+
+
+def test_trtexec_gets_the_profile(cbam: Any) -> None:
+    words = command_in(page(cbam.kit))
+    (taken,) = cbam.profile.values()
+    for option, shape in (("min", taken.smallest), ("opt", taken.usual), ("max", taken.largest)):
+        assert f"--{option}Shapes=input:{'x'.join(map(str, shape))}" in words
+    assert {"--stronglyTyped", "--noTF32", "--onnx=cbam_resnet8.onnx", "--memPoolSize=workspace:256M"} <= set(words)
+
+
+@pytest.mark.parametrize(
+    ("options", "there", "missing"),
+    [
+        (BuildOptions(), "--noTF32", "--memPoolSize"),
+        (BuildOptions(tf32=True), "--stronglyTyped", "--noTF32"),
+        (BuildOptions(version_compatible=True), "--versionCompatible", "ampere"),
+        (BuildOptions(hardware_compatible=True), "--hardwareCompatibilityLevel=ampere+", "--versionCompatible"),
+    ],
+)
+def test_trtexec_gets_the_options(options: BuildOptions, there: str, missing: str, cbam: Any, tmp_path: Path) -> None:
+    words = command_in(page(write(cbam, tmp_path / "x.kit.zip", options=options)))
+    assert there in words
+    assert missing not in " ".join(words)
+
+
+def test_trtexec_gets_no_shapes_for_a_fixed_input(cbam: Any) -> None:
+    document = {
+        "onnx": "m.onnx",
+        "options": {"tf32": False, "workspace_mib": None, "version_compatible": False, "hardware_compatible": False},
+        "graph": {"inputs": {"x": [1, 3, 8, 8]}},
+        "profile": {},
+    }
+    assert not any("Shapes" in word for word in trtexec(document, "m.engine"))
+    document["graph"] = {"inputs": {"x:0": ["N", 3]}}
+    document["profile"] = {"x:0": {"smallest": [1, 3], "usual": [2, 3], "largest": [4, 3]}}
+    assert "--optShapes='x:0':2x3" in trtexec(document, "m.engine")
+
+
+def test_names_with_spaces_are_quoted(cbam: Any, tmp_path: Path) -> None:
+    source = tmp_path / "my model.onnx"
+    source.write_bytes(cbam.file.path.read_bytes())
+    words = command_in(page(write(cbam, tmp_path / "my model.sm87.kit.zip", source)))
+    assert "--onnx=my model.onnx" in words
+    assert "--saveEngine=my model.sm87.engine" in words
+
+
+def test_the_page_checks_the_checksums(cbam: Any, tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    script = re.search(r"<<'EOF'\n(.*?)EOF", page(cbam.kit), re.DOTALL)
+    assert script
+    done = subprocess.run([sys.executable, "-c", script[1]], cwd=cbam.kit.parent, capture_output=True, text=True)
+    assert sorted(done.stdout.split()) == sorted(["ok"] * 3 + ["cbam_resnet8.onnx", "README.md", "sample.npz"])
+
+
+def test_a_late_opset_is_mentioned(cbam: Any, tmp_path: Path) -> None:
+    assert "opset" not in page(cbam.kit)
+    model = onnx.load(cbam.file.path)
+    model.opset_import[0].version = 21
+    source = tmp_path / "m.onnx"
+    onnx.save(model, source)
+    assert "ONNX opset 21" in page(write(cbam, tmp_path / "x.kit.zip", source))
+
+
+# Samples.
+
+
+def test_the_images_are_the_oracles_and_run_in_the_profiles_batches(cbam: Any) -> None:
+    (group,) = cbam.sample.groups
+    assert [len(batch) for batch in group.batches] == [1, 2, 4]
+    assert len(group.images) == sum(len(batch.images) for batch in cbam.truth.batches) == 7
+    assert set(group.kinds) == {"natural", "noise"}
+    assert group.kinds[0] != group.kinds[1], "both kinds are among the first two"
+    every = {image.tobytes() for batch in cbam.truth.batches for image in batch.images}
+    assert {image.tobytes() for image in group.images} == every
+    assert set(cbam.sample.limits) == {"output"}
+
+
+def test_a_large_batch_holds_every_image_before_any_again(cbam: Any) -> None:
+    profile = make_profile(cbam.facts.inputs, Sizes(batch=(1, 8, 32)))
+    sample = sample_of_reference(cbam.truth, ("output",), "input", profile, Precision.FP32)
+    one, eight, many = sample.groups[0].batches
+    assert (len(one), len(eight), len(many)) == (1, 8, 32)
+    assert set(eight[:7]) == set(range(7))
+    assert many[7:14] != many[:7]
+
+
+def test_images_of_224_take_a_few_megabytes(cbam: Any) -> None:
+    from attn_export.exporter.engine.profile import Range
+    from attn_export.exporter.kit.packing import MOST_BYTES, Loose, packed
+
+    images = np.zeros((32, 3, 224, 224), np.float32)
+    loose = Loose(images, ("natural", "noise") * 16, {"output": np.zeros((32, 1000))})
+    shape = (1, 3, 224, 224)
+    group = packed(loose, Range(shape, shape, (64, 3, 224, 224)), MOST_BYTES)
+    assert 2 <= len(group.images) <= 10
+    assert group.images.nbytes <= MOST_BYTES
+    assert [len(batch) for batch in group.batches] == [1, 64]
+
+
+def test_precisions_have_their_own_limits(cbam: Any) -> None:
+    half = sample_of_reference(cbam.truth, ("output",), "input", cbam.profile, Precision.FP16)
+    for kind, limit in half.limits["output"].items():
+        assert limit.yardstick > 10 * cbam.sample.limits["output"][kind].yardstick
+    assert "float16" in half.yardstick
+
+
+def test_a_profile_without_any_of_the_images_is_refused(cbam: Any) -> None:
+    from attn_export.exporter.engine.profile import Range
+
+    shape = (1, 3, 64, 64)
+    with pytest.raises(UsageError, match="64×64") as caught:
+        sample_of_reference(cbam.truth, ("output",), "input", {"input": Range(shape, shape, shape)}, Precision.FP32)
+    assert "32×32" in caught.value.hint
+
+
+def test_a_file_without_a_checkpoint_is_judged_by_what_onnx_runtime_computes(cbam: Any, tmp_path: Path) -> None:
+    sample = sample_of_file(cbam.file.path, cbam.profile, threads=1)
+    assert "ONNX Runtime" in sample.reference
+    assert [len(batch) for batch in sample.groups[0].batches] == [1, 2, 4]
+    limit = sample.limits["output"]["noise"]
+    assert limit.yardstick >= 8 * np.finfo(np.float32).eps
+    assert limit.yardstick < 1e-5
+    kit = read_kit(write(cbam, tmp_path / "x.kit.zip", sample=sample, precision=None))
+    assert kit.precision is None
+    assert "ONNX Runtime" in kit.document["sample"]["reference"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [("float[N, 3] x, float[N, 3] y", "takes x: tensor"), ("double[N, 3] x", "tensor\\(double\\)")],
+)
+def test_what_takes_no_image_gets_no_sample(inputs: str, words: str, tmp_path: Path) -> None:
+    kind = inputs.partition("[")[0]
+    text = f'<ir_version: 10, opset_import: ["" : 20]> g ({inputs}) => ({kind}[N, 3] z) {{ z = Relu(x) }}'
+    path = tmp_path / "m.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    profile = make_profile(read_graph(path).inputs, Sizes())
+    with pytest.raises(UsageError, match=words):
+        sample_of_file(path, profile, 1)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_fixed_batch_runs_as_it_is(batch: int, tmp_path: Path) -> None:
+    text = (
+        f'<ir_version: 10, opset_import: ["" : 20]> g (float[{batch}, 5] x) => (float[{batch}, 5] z) {{ z = Relu(x) }}'
+    )
+    path = tmp_path / "m.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    profile = make_profile(read_graph(path).inputs, Sizes())
+    (group,) = sample_of_file(path, profile, 1).groups
+    assert [len(b) for b in group.batches] == [batch]
+    assert np.array_equal(group.expected["z"], np.maximum(group.images, 0))
+
+
+def test_a_network_that_computes_nan_gets_no_sample(tmp_path: Path) -> None:
+    text = '<ir_version: 10, opset_import: ["" : 20]> g (float[N, 5] x) => (float[N, 5] z) { z = Log(x) }'
+    path = tmp_path / "m.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    with pytest.raises(UnreadableGraphError, match="NaN"):
+        sample_of_file(path, make_profile(read_graph(path).inputs, Sizes()), 1)

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn_export.exporter.building import EngineFile, EngineSettings, build_file, choose_backend
+from attn_export.exporter.building import EngineFile, EngineSettings, Judge, build_file, choose_backend
 from attn_export.exporter.engine.backend import AUTO
 from attn_export.exporter.engine.profile import Profile, make_profile
 from attn_export.exporter.engine.sidecar import beside
@@ -94,6 +95,7 @@ def deploy(
     *,
     precision: Precision | None,
     sample: "Callable[[Profile], Sample]",
+    judge: Judge,
     progress: Progress,
 ) -> Deployed:
     """Make an engine and kits of one ONNX file.
@@ -105,6 +107,7 @@ def deploy(
         settings: of the build.
         precision: for the records.
         sample: gives the images and results that a kit carries, for a profile.
+        judge: runs an engine before it gets its name, where there is a GPU for it.
         progress: hears what is being done.
 
     Raises:
@@ -114,7 +117,8 @@ def deploy(
     engines = []
     if wanted.wants_engine:
         out = folder / f"{stem}.engine"
-        engines.append(build_file(source, out, _here(settings, wanted), precision=precision, progress=progress))
+        here = _here(settings, wanted)
+        engines.append(build_file(source, out, here, precision=precision, judge=judge, progress=progress))
     kits = [_kit(source, folder, stem, a, settings, precision, sample, progress) for a in wanted.kits]
     return Deployed(tuple(engines), tuple(kits))
 
@@ -193,6 +197,7 @@ def build_all(
                     settings,
                     precision=precision,
                     sample=_sample_maker(file, threads or usable_cpus()),
+                    judge=partial(_judge_by_file, source=file, threads=threads or usable_cpus(), progress=progress),
                     progress=progress,
                 )
             )
@@ -201,6 +206,41 @@ def build_all(
             tuple(publish_engine(engine, _named(engine, out, folder)) for d in deployed for engine in d.engines),
             tuple(publish_kit(kit, folder) for d in deployed for kit in d.kits),
         )
+
+
+def is_kit(source: Path) -> bool:
+    """Whether a path names a build kit, or the folder of one."""
+    from attn_export.exporter.kit.read import is_kit as looks_like_one
+
+    return looks_like_one(source)
+
+
+def build_from_kit(
+    kit: Path,
+    out: Path | None,
+    *,
+    precisions: Sequence[Precision] | None,
+    settings: EngineSettings,
+    progress: Progress,
+) -> BuildResult:
+    """The same from a build kit, on the device.
+
+    Raises:
+        UsageError: another precision is asked for than the kit has.
+        AttnExportError: as `kit.building.build_kit` says.
+    """
+    from attn_export.exporter.kit.building import build_kit
+    from attn_export.exporter.kit.read import read_kit
+
+    with progress.stage("Reading the kit"):
+        read = read_kit(kit)
+    if precisions and tuple(precisions) != (read.precision,):
+        raise UsageError(
+            f"{kit} is typed {read.precision or 'as its graph is'}", hint="Leave --precision out, or write another kit."
+        )
+    folder = kit.parent if kit.is_file() else kit.resolve().parent
+    made = build_kit(read, out or folder / f"{read.name}.engine", settings, progress)
+    return BuildResult((), (made,), ())
 
 
 def _named(engine: EngineFile, out: Path | str | None, folder: Path) -> Path:
@@ -252,6 +292,17 @@ def _sample_maker(source: Path, threads: int) -> "Callable[[Profile], Sample]":
         return sample_of_file(source, profile, threads)
 
     return make
+
+
+def _judge_by_file(engine: EngineFile, source: Path, threads: int, progress: Progress) -> dict[str, Any]:
+    """An engine against what ONNX Runtime makes of the file that it was built from."""
+    from attn_export.exporter.kit.sample import sample_of_file
+    from attn_export.exporter.kit.validating import judge_engine
+
+    profile = {name: engine.taken(name) for name in engine.record["profile"]}
+    with progress.stage("Running the ONNX file"):
+        sample = sample_of_file(source, profile, threads)
+    return judge_engine(engine.path, sample, profile, progress)
 
 
 def publish_retyped(change: Retyped, folder: Path) -> Retyped:

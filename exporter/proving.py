@@ -1,16 +1,12 @@
 """Artifacts against the reference: what disagrees is an error, and gets no name."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from attn_export.exporter.artifacts import OnnxFile
 from attn_export.exporter.building import EngineFile
-from attn_export.exporter.engine.profile import Range
-from attn_export.exporter.engine.sidecar import beside
 from attn_export.exporter.errors import DisagreementError
-from attn_export.exporter.files import write_text
 from attn_export.exporter.memory import large_blocks_returned
 from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.progress import Progress, counted
@@ -77,10 +73,13 @@ def prove(file: OnnxFile, truth: "Reference", settings: Settings, progress: Prog
 
 def prove_engine(
     engine: EngineFile, file: OnnxFile, truth: "Reference", settings: Settings, progress: Progress
-) -> EngineFile:
-    """Run an engine on this machine's GPU on all images that it takes, and note the verdict in its record.
+) -> dict[str, Any]:
+    """Run an engine on this machine's GPU on all images that it takes.
 
     Its outputs are judged, not its gates: more outputs would change which kernels it has.
+
+    Returns:
+        The verdict, for its record.
 
     Raises:
         DisagreementError: it computes something else.
@@ -89,16 +88,13 @@ def prove_engine(
     from attn_export.exporter.runtimes.tensorrt import TensorRT
     from attn_export.exporter.validation.validate import validate_outputs
 
-    covers = Range(*(tuple(shape) for shape in engine.record["profile"][file.signature.input_name].values()))
     with progress.stage("Comparing the engine with the reference") as advance:
-        judged = truth.limited_to(covers.covers)
+        judged = truth.limited_to(engine.taken(file.signature.input_name).covers)
         runtime = TensorRT(engine.path, file.signature, settings)
         verdict = validate_outputs(runtime, file.precision, judged, counted(advance, len(judged.batches)))
     if (first := verdict.first_disagreement) is not None:
         raise disagreement("the engine", file.precision, first, verdict)
-    document = {**engine.record, "validation": verdict_record(verdict)}
-    write_text(beside(engine.path), json.dumps(document, indent=1, allow_nan=False) + "\n")
-    return replace(engine, record=document)
+    return verdict_record(verdict)
 
 
 def disagreement(artifact: str, precision: Precision, first: Comparison, verdict: Verdict) -> DisagreementError:

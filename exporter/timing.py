@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.building import EngineFile
 from attn_export.exporter.deploying import Deployed
-from attn_export.exporter.engine.profile import Range
-from attn_export.exporter.gpu import gpus
 from attn_export.exporter.latency import Timing, measure
 from attn_export.exporter.progress import Progress
 from attn_export.exporter.proving import Proven
@@ -50,13 +48,12 @@ def time_all(
     for name in names:
         files = timed if name in RUNS_FILES else timed[:1]
         wanted += [(name, RUNTIMES[name](model, file, runtime_settings)) for file in files]
-    if gpus():
-        for file, made in zip(timed, deployed, strict=False):
-            wanted += [
-                (engine.path.name, _engine(engine, file, runtime_settings))
-                for engine in made.engines
-                if takes(engine, file.signature.input_name, shape)
-            ]
+    for file, made in zip(timed, deployed, strict=False):
+        wanted += [
+            (engine.path.name, _engine(engine, file, runtime_settings))
+            for engine in made.engines
+            if engine.record["not_run"] is None and engine.taken(file.signature.input_name).covers(shape)
+        ]
     with ExitStack() as stack:
         opened = []
         for name, runtime in wanted:
@@ -71,11 +68,6 @@ def time_all(
                 "median): something else was running here, so don't rely on them"
             )
     return timings
-
-
-def takes(engine: EngineFile, name: str, shape: tuple[int, ...]) -> bool:
-    """Whether an engine's profile covers a shape (N, C, H, W) of the input of this name."""
-    return Range(*(tuple(sizes) for sizes in engine.record["profile"][name].values())).covers(shape)
 
 
 def _engine(engine: EngineFile, file: OnnxFile, settings: Settings) -> Runtime:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -250,23 +251,19 @@ def deploy_all(
     """
     if settings.engine is None:
         return []
-    made = []
-    for artifact in proven:
-        file = artifact.file
-        deployed = deploy(
-            file.path,
-            file.path.parent,
-            f"{stem}{file.precision.suffix}",
+    return [
+        deploy(
+            artifact.file.path,
+            artifact.file.path.parent,
+            f"{stem}{artifact.file.precision.suffix}",
             settings.engine,
-            precision=file.precision,
-            sample=sample_maker(file, truth),
+            precision=artifact.file.precision,
+            sample=sample_maker(artifact.file, truth),
+            judge=partial(prove_engine, file=artifact.file, truth=truth, settings=runtime_settings, progress=progress),
             progress=progress,
         )
-        if gpus():
-            engines = tuple(prove_engine(e, file, truth, runtime_settings, progress) for e in deployed.engines)
-            deployed = replace(deployed, engines=engines)
-        made.append(deployed)
-    return made
+        for artifact in proven
+    ]
 
 
 def sample_maker(file: OnnxFile, truth: "Reference") -> "Callable[[Profile], Sample]":

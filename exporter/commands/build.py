@@ -67,9 +67,12 @@ def build(
     )
     chosen = parse_precisions(precisions) if precisions else None
     with listener(quiet) as progress:
-        from attn_export.exporter.deploying import build_all, build_summary
+        from attn_export.exporter.deploying import build_all, build_from_kit, build_summary, is_kit
 
-        result = build_all(source, out, precisions=chosen, settings=settings, threads=threads, progress=progress)
+        if is_kit(source):
+            result = build_from_kit(source, out, precisions=chosen, settings=settings, progress=progress)
+        else:
+            result = build_all(source, out, precisions=chosen, settings=settings, threads=threads, progress=progress)
     if as_json:
         print_json({"schema_version": SCHEMA_VERSION, **build_summary(result)})
         return

@@ -68,7 +68,9 @@ def export(
     runtimes: Annotated[
         list[str] | None,
         typer.Option(
-            help="What is timed: eager,compile,onnxruntime,onnxruntime-cuda.", show_default="eager,onnxruntime", metavar="NAMES"
+            help="What is timed: eager,compile,onnxruntime,onnxruntime-cuda.",
+            show_default="eager,onnxruntime",
+            metavar="NAMES",
         ),
     ] = None,
     bench: Annotated[bool, typer.Option("--bench/--no-bench", help="Measure latencies.")] = True,

@@ -31,7 +31,7 @@ def validate(
 
         read, judgement = validate_with_kit(kit, artifact, trust=trust, threads=threads, progress=progress)
     document = {"schema_version": SCHEMA_VERSION, **judgement_record(read, artifact, judgement)}
-    error = disagreement(read, artifact, judgement)
+    error = disagreement(read.sample, artifact, judgement)
     if not as_json:
         stdout().print(judgement_table(document))
         stdout().print(judgement_caption(document))

@@ -160,7 +160,7 @@ class _Build:
         if options.hardware_compatible:
             self.config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
         if options.timing_cache is not None:
-            known = options.timing_cache.read_bytes() if options.timing_cache.exists() else b""
+            known = _timings(options.timing_cache)
             self.config.set_timing_cache(self.config.create_timing_cache(known), False)
 
     def parse(self, path: Path, modules: Mapping[str, str]) -> None:
@@ -239,6 +239,22 @@ class _Build:
 
         with written_atomically(path) as temporary:
             temporary.write_bytes(memoryview(self.config.get_timing_cache().serialize()))
+
+
+def _timings(path: Path) -> bytes:
+    """The content of a timing cache, nothing where there is none yet.
+
+    Raises:
+        UsageError: it can't be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise UsageError(
+            f"the timing cache {path} can't be read: {error.strerror or error}", hint="Name a file, or leave it out."
+        ) from error
 
 
 ADVICE = {

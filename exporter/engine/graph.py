@@ -9,12 +9,13 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from attn_export.exporter.engine.profile import Dim
+from attn_export.exporter.engine.truth import NodeTypes
 from attn_export.exporter.errors import RuntimeUnavailableError
-from attn_export.exporter.facts import dims, is_op
+from attn_export.exporter.facts import dims
 from attn_export.exporter.inventory import AttentionBlock, find_blocks
 from attn_export.exporter.inventory.blocks import METADATA_KEY, from_json
 from attn_export.exporter.inventory.paths import module_path
-from attn_export.exporter.onnx_reader import read
+from attn_export.exporter.onnx_reader import files_of, read
 from attn_export.exporter.quiet import quiet
 
 
@@ -25,24 +26,26 @@ class GraphFacts:
     Attributes:
         path: the file.
         inputs, outputs: name -> dimensions.
-        types: node -> the types of all that it reads and writes, those behind a Cast beside it included.
+        types: node -> what it reads and writes.
         modules: node -> the path of the module that it came from, where that is known.
         weights: node -> bytes of the constants that it reads.
         blocks: the attention blocks.
+        weight_files: that hold weights besides the file itself.
     """
 
     path: Path
     inputs: Mapping[str, tuple[Dim, ...]]
     outputs: Mapping[str, tuple[Dim, ...]]
-    types: Mapping[str, frozenset[str]]
+    types: Mapping[str, NodeTypes]
     modules: Mapping[str, str]
     weights: Mapping[str, int]
     blocks: tuple[AttentionBlock, ...]
+    weight_files: tuple[Path, ...] = ()
 
     @property
     def all_types(self) -> frozenset[str]:
         """That any node reads or writes."""
-        return frozenset().union(*self.types.values())
+        return frozenset().union(*(types.all for types in self.types.values()))
 
 
 def read_graph(path: Path) -> GraphFacts:
@@ -55,15 +58,16 @@ def read_graph(path: Path) -> GraphFacts:
     model = read_named(path)
     with quiet():
         common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
+    outside = sorted(files_of(model) - {path.resolve()})
     facts: dict[str, Any] = {
         "path": path,
         "inputs": {str(v.name): dims(v) or () for v in model.graph.inputs if v.const_value is None},
         "outputs": {str(v.name): dims(v) or () for v in model.graph.outputs},
-        "types": _by_name(model, _types, frozenset()),
+        "types": _by_name(model, _types, NodeTypes()),
         "modules": {str(node.name): module for node in model.graph if (module := module_path(node))},
         "weights": _by_name(model, _weights, 0),
     }
-    return GraphFacts(**facts, blocks=_blocks(model))
+    return GraphFacts(**facts, blocks=_blocks(model), weight_files=tuple(outside))
 
 
 def read_named(path: Path) -> ir.Model:
@@ -84,7 +88,7 @@ def _by_name(model: ir.Model, look: Callable[[ir.Node], Any], nothing: Any) -> d
     found: dict[str, Any] = {}
     for node in model.graph:
         before = found.get(str(node.name), nothing)
-        found[str(node.name)] = before | look(node) if isinstance(before, frozenset) else before + look(node)
+        found[str(node.name)] = before | look(node) if isinstance(before, NodeTypes) else before + look(node)
     return found
 
 
@@ -106,13 +110,12 @@ def _blocks(model: ir.Model) -> tuple[AttentionBlock, ...]:
     return find_blocks(model)
 
 
-def _types(node: ir.Node) -> frozenset[str]:
-    near = [*node.inputs, *node.outputs]
-    for value in list(near):
-        cast = value.producer() if value is not None else None
-        near += cast.inputs if is_op(cast, "Cast") and cast is not None else ()
-        near += [user.outputs[0] for user, _ in value.uses() if is_op(user, "Cast")] if value is not None else []
-    return frozenset(value.dtype.name for value in near if value is not None and value.dtype is not None)
+def _types(node: ir.Node) -> NodeTypes:
+    reads, writes = (
+        frozenset(value.dtype.name for value in values if value is not None and value.dtype is not None)
+        for values in (node.inputs, node.outputs)
+    )
+    return NodeTypes(reads, writes)
 
 
 def _weights(node: ir.Node) -> int:

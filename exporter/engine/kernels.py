@@ -6,6 +6,7 @@ says so, and nothing that rests on it is claimed.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,7 +36,8 @@ TYPES = {
 }
 BYTES = {"FLOAT16": 2, "BFLOAT16": 2, "INT8": 1, "UINT8": 1, "BOOL": 1, "FLOAT8E4M3FN": 1, "INT64": 8}  # others: 4
 _LINE = re.compile(
-    r"Name: (?P<name>.*?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs> \{.*?\})?\], (?:Constants: .*?, )?Outputs: ",
+    r"Name: (?P<name>.*?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs> \{.*?\})?\], "
+    r"(?:Constants: (?P<constants>.*?), )?Outputs: ",
     re.DOTALL,
 )
 _TAIL = re.compile(r"\], TacticName: [^,]*(?:, \w+: [^,]*)*?, Metadata: ")
@@ -56,6 +58,7 @@ class Kernel:
         kind: "correlation" is a convolution, "kgen" a generated kernel, "gemm" a matrix product.
         nodes: names of the ONNX nodes that it computes; none for a change of layout.
         reads, writes: types, by their ONNX names, without repetition.
+        weights: the same of the constants that hold more than one number.
         bytes_written: for each image; None where a size other than the batch is open.
     """
 
@@ -64,6 +67,7 @@ class Kernel:
     nodes: tuple[str, ...]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
+    weights: tuple[str, ...]
     bytes_written: int | None
 
 
@@ -112,12 +116,14 @@ def _from_line(line: str) -> Kernel | None:
     outputs, metadata = (rest[: tail.start()], rest[tail.end() :]) if tail is not None else (rest, "")
     written = [(_sizes(sizes), TYPES.get(kind, kind.upper())) for sizes, kind in _TENSOR.findall(outputs)]
     reads = [TYPES.get(kind, kind.upper()) for _, kind in _TENSOR.findall(head["inputs"] or "")]
+    constants = _TENSOR.findall(head["constants"] or "")
     return Kernel(
         name=head["name"],
         kind=head["kind"],
         nodes=tuple(dict.fromkeys(_ONNX.findall(metadata))),
         reads=tuple(dict.fromkeys(reads)),
         writes=tuple(dict.fromkeys(kind for _, kind in written)),
+        weights=tuple(dict.fromkeys(TYPES.get(k, k.upper()) for sizes, k in constants if math.prod(_sizes(sizes)) > 1)),
         bytes_written=_bytes(written),
     )
 
@@ -168,6 +174,7 @@ def _from_layer(layer: dict[str, Any]) -> Kernel:
         nodes=tuple(dict.fromkeys(_ONNX.findall(str(layer.get("Metadata", ""))))),
         reads=tuple(dict.fromkeys(kind for _, kind in read)),
         writes=tuple(dict.fromkeys(kind for _, kind in written)),
+        weights=(),  # the inspector tells of no constants
         bytes_written=_bytes(written),
     )
 

@@ -123,10 +123,9 @@ def check_fits(record: dict[str, Any], engine: Path, backend: Backend, here: Seq
     Raises:
         UnreadableEngineError: it was built for another version, GPU or system; the error says which.
     """
-    made_by = record["backend"]
     options = record["options"] if isinstance(record.get("options"), dict) else {}
-    exact = backend.is_rtx or not options.get("version_compatible")
-    if made_by.get("name") != backend.name or (exact and made_by.get("version") != backend.version):
+    if not _runs_with(record["backend"], backend, later_too=bool(options.get("version_compatible"))):
+        made_by = record["backend"]
         raise UnreadableEngineError(
             f"{engine} was built by {made_by.get('name')} {made_by.get('version')}, and here is {backend}",
             hint="An engine runs with the version that built it: build it again.",
@@ -135,14 +134,35 @@ def check_fits(record: dict[str, Any], engine: Path, backend: Backend, here: Seq
         raise UnreadableEngineError(
             f"{engine} was built for {record['platform']}, and this is {this_platform()}", hint="Build it again here."
         )
+    reason = why_not_here(record["gpus"], bool(options.get("hardware_compatible")), here)
+    if here and reason:
+        raise UnreadableEngineError(f"{engine} {reason}", hint=f"Build it for this one: --gpu {here[0].architecture}.")
+
+
+def _runs_with(made_by: dict[str, Any], backend: Backend, *, later_too: bool) -> bool:
+    if made_by.get("name") != backend.name:
+        return False
+    if made_by.get("version") == backend.version:
+        return True
+    return later_too and not backend.is_rtx and _ordered(made_by.get("version")) <= _ordered(backend.version)
+
+
+def _ordered(version: Any) -> tuple[int, ...]:
+    return tuple(int(part) for part in str(version).split(".") if part.isascii() and part.isdigit())
+
+
+def why_not_here(serves: Sequence[str], hardware_compatible: bool, here: Sequence[Gpu]) -> str | None:
+    """Why an engine doesn't run on this machine's GPU, None where it does.
+
+    Args:
+        serves: the architectures that it was built for.
+        hardware_compatible: whether it was built for others from sm80 on too.
+        here: this machine's GPUs; the first one runs it.
+    """
     if not here:
-        return
+        return "no GPU"
     own = here[0]
-    serves = record["gpus"]
-    any_gpu = PORTABLE in serves or bool(options.get("hardware_compatible"))
+    any_gpu = PORTABLE in serves or hardware_compatible
     if own.architecture in serves or (any_gpu and int(own.architecture[2:]) >= SMALLEST_PORTABLE):
-        return
-    raise UnreadableEngineError(
-        f"{engine} was built for {', '.join(map(str, serves))}, and this machine's {own.name} is {own.architecture}",
-        hint=f"Build it for this one: --gpu {own.architecture}.",
-    )
+        return None
+    return f"was built for {', '.join(map(str, serves))}, and this machine's {own.name} is {own.architecture}"

@@ -50,11 +50,6 @@ class Targets:
     current: bool = False
 
     @property
-    def names_gpus(self) -> bool:
-        """Whether the backend has to build for GPUs by name."""
-        return bool(self.architectures)
-
-    @property
     def wants_engine(self) -> bool:
         """Whether anything is built here at all."""
         return bool(self.architectures) or self.current or not self.kits

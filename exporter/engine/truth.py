@@ -4,14 +4,29 @@ A network that is strongly typed should leave no choice. Whether it did is looke
 asked and what was built has differed before: engines called "fp16" that ran in float32.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from attn_export.exporter.engine.kernels import KernelReport
 
-NUMERIC = frozenset(
-    "FLOAT FLOAT16 BFLOAT16 INT8 FLOAT8E4M3FN INT4 FLOAT4E2M1".split()
-)  # others are sizes, indices and conditions
+# Others are sizes, indices and conditions.
+NUMERIC = frozenset("FLOAT FLOAT16 BFLOAT16 INT8 FLOAT8E4M3FN INT4 FLOAT4E2M1".split())
+
+
+@dataclass(frozen=True)
+class NodeTypes:
+    """What a node reads and writes in the graph, its constants among what it reads."""
+
+    reads: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
+
+    def __or__(self, other: "NodeTypes") -> "NodeTypes":
+        return NodeTypes(self.reads | other.reads, self.writes | other.writes)
+
+    @property
+    def all(self) -> frozenset[str]:
+        """Both."""
+        return self.reads | self.writes
 
 
 @dataclass(frozen=True)
@@ -28,21 +43,31 @@ class MixedKernel:
         return f"{place or self.kernel} runs in {'/'.join(self.found)}, the graph says {'/'.join(self.expected)}"
 
 
-def mixed_kernels(report: KernelReport, types: Mapping[str, frozenset[str]]) -> tuple[MixedKernel, ...]:
+def mixed_kernels(report: KernelReport, types: Mapping[str, NodeTypes]) -> tuple[MixedKernel, ...]:
     """The kernels that run in another type than the graph says.
+
+    What a kernel reads, its weights and what it writes are each compared with the nodes that it computes. The Casts
+    of the graph are nodes of its kernels like any other, so what they change is allowed where they stand.
 
     Args:
         report: of the engine.
-        types: node -> types of what it reads and writes, as `graph.GraphFacts` has them.
+        types: of the graph's nodes, as `graph.GraphFacts` has them.
     """
-    every = frozenset().union(*types.values()) & NUMERIC
+    every = _joined(types.values())
+    every = NodeTypes(every.all, every.all)  # a change of layout belongs to no node, and changes no type
     mixed = []
     for kernel in report.kernels:
         known = [types[node] for node in kernel.nodes if node in types]
-        expected = frozenset().union(*known) & NUMERIC if known else every  # a change of layout belongs to no node
-        found = {*kernel.reads, *kernel.writes} & NUMERIC
-        if not found <= expected:
-            mixed.append(
-                MixedKernel(kernel.name, kernel.nodes, tuple(sorted(found - expected)), tuple(sorted(expected)))
-            )
+        allowed = _joined(known) if known else every
+        wrong = ({*kernel.reads, *kernel.weights} - allowed.reads) | (set(kernel.writes) - allowed.writes)
+        if wrong & NUMERIC:
+            found, expected = sorted(wrong & NUMERIC), sorted(allowed.all & NUMERIC)
+            mixed.append(MixedKernel(kernel.name, kernel.nodes, tuple(found), tuple(expected)))
     return tuple(mixed)
+
+
+def _joined(types: Iterable[NodeTypes]) -> NodeTypes:
+    joined = NodeTypes()
+    for entry in types:
+        joined |= entry
+    return joined

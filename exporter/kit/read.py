@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from attn_export.exporter.artifacts import Axis, Signature
+from attn_export.exporter.artifacts import Signature
 from attn_export.exporter.engine.build import BuildOptions
 from attn_export.exporter.engine.graph import GraphFacts
 from attn_export.exporter.engine.profile import Profile, Range, Shape
+from attn_export.exporter.engine.truth import NodeTypes
 from attn_export.exporter.errors import UnreadableKitError
 from attn_export.exporter.files import scratch_folder, sha256_of
 from attn_export.exporter.inventory.blocks import from_json
@@ -23,7 +24,7 @@ from attn_export.exporter.kit.members import (
     read_manifest,
     unreadable,
 )
-from attn_export.exporter.kit.sample_file import Sample, from_document
+from attn_export.exporter.kit.sample_file import Sample, from_document, signature_of
 from attn_export.exporter.precision.kinds import Precision
 
 SCHEMA_VERSION = 1
@@ -71,13 +72,7 @@ class Kit:
     @property
     def signature(self) -> Signature:
         """What artifacts of this network take and return."""
-        taken = self.profile[self.sample.input_name]
-        axes = tuple(
-            Axis(name, i, low)
-            for i, (name, low, high) in enumerate(zip(_axis_names(taken), taken.smallest, taken.largest, strict=True))
-            if low != high
-        )
-        return Signature(self.sample.input_name, taken.usual, axes, tuple(self.sample.limits))
+        return signature_of(self.sample, self.profile)
 
     @contextmanager
     def unpacked(self, beside: Path) -> Iterator[GraphFacts]:
@@ -96,11 +91,6 @@ class Kit:
         with scratch_folder(beside) as scratch:
             self.members.check(self.listed, to=scratch, only=self.onnx)
             yield replace(self.facts, path=scratch / self.onnx)
-
-
-def _axis_names(taken: Range) -> tuple[str, ...]:
-    named = ("batch", "channels", "height", "width") if len(taken.usual) == 4 else ("batch",)
-    return tuple(named[i] if i < len(named) else f"axis {i}" for i in range(len(taken.usual)))
 
 
 def is_kit(path: Path) -> bool:
@@ -195,11 +185,16 @@ def _facts(graph: Mapping[str, Any], path: Path) -> GraphFacts:
         path=path,
         inputs={str(name): tuple(dims) for name, dims in graph["inputs"].items()},
         outputs={str(name): tuple(dims) for name, dims in graph["outputs"].items()},
-        types={str(node): frozenset(str(t) for t in types) for node, types in graph["types"].items()},
+        types={str(node): _types(types) for node, types in graph["types"].items()},
         modules={str(node): str(module) for node, module in graph["modules"].items()},
         weights={str(node): int(count) for node, count in graph["weights"].items()},
         blocks=blocks,
     )
+
+
+def _types(types: Mapping[str, Any]) -> NodeTypes:
+    reads, writes = (frozenset(str(name) for name in types[side]) for side in ("reads", "writes"))
+    return NodeTypes(reads, writes)
 
 
 def _options(options: Mapping[str, Any]) -> BuildOptions:

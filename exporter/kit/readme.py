@@ -113,7 +113,7 @@ def readme(document: Mapping[str, Any], kit: str) -> str:
 
 
 def trtexec(document: Mapping[str, Any], engine: str) -> list[str]:
-    """The command that builds what `building.build_kit` builds. All of its options are known to TensorRT 10.3.
+    """The command that builds what `building.build_kit` builds, in TensorRT 10's words. It was never run.
 
     Shapes are named for inputs with an open axis only: for a graph without any trtexec refuses them.
     """

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from attn_export.exporter.engine.profile import Range
+from attn_export.exporter.artifacts import Axis, Signature
+from attn_export.exporter.engine.profile import Profile, Range
 from attn_export.exporter.runtimes.base import Array
 
 # What an array of a kit may have; images and results of a sample have a few megabytes.
@@ -71,6 +72,22 @@ class Sample:
         """Of all batches."""
         found = [(len(batch), *group.images.shape[1:]) for group in self.groups for batch in group.batches]
         return tuple(dict.fromkeys(found))
+
+
+def signature_of(sample: Sample, profile: Profile) -> Signature:
+    """What artifacts of a sample's network take and return."""
+    taken = profile[sample.input_name]
+    axes = tuple(
+        Axis(name, i, low)
+        for i, (name, low, high) in enumerate(zip(_axis_names(taken), taken.smallest, taken.largest, strict=True))
+        if low != high
+    )
+    return Signature(sample.input_name, taken.usual, axes, tuple(sample.limits))
+
+
+def _axis_names(taken: Range) -> tuple[str, ...]:
+    named = ("batch", "channels", "height", "width") if len(taken.usual) == 4 else ("batch",)
+    return tuple(named[i] if i < len(named) else f"axis {i}" for i in range(len(taken.usual)))
 
 
 def to_document(sample: Sample) -> dict[str, Any]:

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from attn_export.exporter.artifacts import Signature
+from attn_export.exporter.engine.profile import Profile
 from attn_export.exporter.environment import usable_cpus
 from attn_export.exporter.errors import DisagreementError, InputError, RuntimeUnavailableError
 from attn_export.exporter.facts import dims
 from attn_export.exporter.kit.judge import MISSHAPEN, Judgement, judge
 from attn_export.exporter.kit.read import Kit, read_kit
+from attn_export.exporter.kit.sample_file import Sample, signature_of
 from attn_export.exporter.progress import Progress, Silent, counted
+from attn_export.exporter.report.judgements import sample_record
 from attn_export.exporter.runtimes.base import Runtime, Settings
 
 ONNX = ".onnx"
@@ -68,6 +71,31 @@ def validate_with_kit(
             return kit, judge(kit.sample, runtime.run, runtime.provenance, counted(advance, batches))
         finally:
             runtime.close()
+
+
+def judge_engine(engine: Path, sample: Sample, profile: Profile, progress: Progress) -> dict[str, Any]:
+    """Run a new engine on this machine's GPU on the images of a sample.
+
+    Args:
+        engine: with its record beside it.
+        sample: images that its profile takes.
+        profile: of the engine.
+        progress: hears of it.
+
+    Returns:
+        The judgement, for its record.
+
+    Raises:
+        DisagreementError: it computes something else.
+        RuntimeUnavailableError, UnreadableEngineError: it doesn't run here.
+    """
+    runtime = open_engine(engine, signature_of(sample, profile), Settings(threads=1), trust=False)
+    with progress.stage("Comparing the engine with its graph") as advance, runtime:
+        batches = sum(len(group.batches) for group in sample.groups)
+        judgement = judge(sample, runtime.run, runtime.provenance, counted(advance, batches))
+    if (error := disagreement(sample, engine, judgement)) is not None:
+        raise error
+    return sample_record(sample, judgement)
 
 
 def check_engine(kit: Kit, engine: Path, *, trust: bool, needs_gpu: bool = True) -> None:
@@ -164,7 +192,7 @@ def open_engine(path: Path, signature: Signature, settings: Settings, trust: boo
     return TensorRT(path, signature, settings, trust=trust)
 
 
-def disagreement(kit: Kit, artifact: Path, judgement: Judgement) -> DisagreementError | None:
+def disagreement(sample: Sample, artifact: Path, judgement: Judgement) -> DisagreementError | None:
     """The error for an artifact that computes something else; None for one that doesn't."""
     if judgement.agrees:
         return None
@@ -176,10 +204,10 @@ def disagreement(kit: Kit, artifact: Path, judgement: Judgement) -> Disagreement
     else:
         what = (
             f"{worst.output} on {worst.kind} images is off by {worst.error:.1e}, {worst.ratio:.0f} times "
-            f"{kit.sample.yardstick} ({worst.allowed:g} times are allowed)"
+            f"{sample.yardstick} ({worst.allowed:g} times are allowed)"
         )
     return DisagreementError(
-        f"{artifact} doesn't compute what the kit expects ({kit.sample.reference}): {what}",
+        f"{artifact} doesn't compute what is expected ({sample.reference}): {what}",
         first_seen=worst.output,
-        hint="Was it built from this kit? If it was, please report it with the versions on the device.",
+        hint="Was it made of this network? If it was, please report it with the versions on the device.",
     )

@@ -147,7 +147,7 @@ def _facts_document(facts: "GraphFacts") -> dict[str, Any]:
     return {
         "inputs": _lists(facts.inputs),
         "outputs": _lists(facts.outputs),
-        "types": {node: sorted(types) for node, types in facts.types.items()},
+        "types": {node: {"reads": sorted(t.reads), "writes": sorted(t.writes)} for node, t in facts.types.items()},
         "modules": dict(facts.modules),
         "weights": dict(facts.weights),
         "blocks": [asdict(block) for block in facts.blocks],

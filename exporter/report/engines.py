@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from attn_export.exporter.precision.kinds import Kept
 
 TYPE_NAMES = {"FLOAT": "float32", "FLOAT8E4M3FN": "float8"}
-NOT_RUN = "not run: no GPU"
 
 
 def engine_tables(path: Path, record: dict[str, Any]) -> list[RenderableType]:
@@ -45,6 +44,9 @@ def facts_table(path: Path, record: dict[str, Any]) -> Table:
     }
     for name, words in rows.items():
         made.add_row(name, Text(words))
+    made.add_row("on the GPU", verdict_words(record))
+    for gpu, reason in record["failed"].items():
+        made.add_row(f"not for {gpu}", Text(reason, "yellow"))
     return made
 
 
@@ -128,7 +130,7 @@ def verdict_words(engine: dict[str, Any]) -> Text:
     """Whether the engine was run and compared."""
     validation = engine["validation"]
     if validation is None:
-        return Text(NOT_RUN, "yellow")
+        return Text(f"not run: {engine['not_run'] or 'nothing to compare it with'}", "yellow")
     return Text("agrees", "green") if validation["agrees"] else Text("DISAGREES", "bold red")
 
 
@@ -140,7 +142,7 @@ def build_report(result: "BuildResult") -> list[RenderableType]:
         if change.kept:
             parts += ["", kept_table(change.kept)]
     for engine in result.engines:
-        parts += ["", *engine_tables(engine.path, engine.record), Text(NOT_RUN, "yellow")]
+        parts += ["", *engine_tables(engine.path, engine.record)]
     for kit in result.kits:
         parts += [Text.assemble("\n", (str(kit), "bold"), f"  on the device: attn-export build {kit.name}")]
     return [*parts, ""]

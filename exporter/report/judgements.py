@@ -12,6 +12,7 @@ from attn_export.exporter.report.tables import number, table
 if TYPE_CHECKING:
     from attn_export.exporter.kit.judge import Judgement
     from attn_export.exporter.kit.read import Kit
+    from attn_export.exporter.kit.sample_file import Sample
 
 
 def judgement_record(kit: "Kit", artifact: Path, judgement: "Judgement") -> dict[str, Any]:
@@ -19,9 +20,16 @@ def judgement_record(kit: "Kit", artifact: Path, judgement: "Judgement") -> dict
     return {
         "kit": {"path": str(kit.path), "sha256": kit.sha256, "architecture": kit.architecture},
         "artifact": str(artifact),
+        **sample_record(kit.sample, judgement),
+    }
+
+
+def sample_record(sample: "Sample", judgement: "Judgement") -> dict[str, Any]:
+    """The same without what was judged."""
+    return {
         "runtime": judgement.runtime,
-        "reference": kit.sample.reference,
-        "yardstick": kit.sample.yardstick,
+        "reference": sample.reference,
+        "yardstick": sample.yardstick,
         "batches": [list(shape) for shape in judgement.batches],
         "agrees": judgement.agrees,
         "outputs": [

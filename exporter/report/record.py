@@ -35,6 +35,8 @@ ENGINE_FACTS = (
     "cost",
     "build",
     "validation",
+    "not_run",
+    "failed",
 )
 
 
@@ -111,8 +113,6 @@ def engine_record(engine: "EngineFile") -> dict[str, Any]:
         "types": engine.record["precision"],
         **kept,
         "kernels": engine.record["kernels"]["count"],
-        "not_run": None if engine.record["validation"] else "no GPU",
-        "failed": {gpu: error.message for gpu, error in engine.failed.items()},
     }
 
 

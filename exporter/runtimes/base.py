@@ -9,14 +9,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from typing_extensions import Self
 
 from attn_export.exporter.artifacts import Signature
 from attn_export.exporter.devices import CPU, DEVICES
-from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
+from attn_export.exporter.errors import AttnExportError, RuntimeUnavailableError, UsageError
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
@@ -45,7 +45,7 @@ class Settings:
 class Runtime(ABC):
     """One artifact, ready to run. Use as a context manager, or call `open` and `close`."""
 
-    name: ClassVar[str]
+    name: str
     device: str = CPU
     precision: str = "float32"
 
@@ -94,7 +94,7 @@ class Runtime(ABC):
             self._open()
             sample = np.zeros(self.signature.input_shape, np.float32)
             self.run({self.signature.input_name: sample})
-        except (RuntimeUnavailableError, KeyboardInterrupt, MemoryError):
+        except (AttnExportError, KeyboardInterrupt, MemoryError):
             self.close()
             raise
         except ModuleNotFoundError as error:

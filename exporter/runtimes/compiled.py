@@ -1,6 +1,6 @@
 """PyTorch through ``torch.compile``."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -11,7 +11,7 @@ from attn_export.exporter.runtimes.torch_cuda import device_words
 class Compiled(Eager):
     """The module compiled by torch's default backend for the shape it is run with; compiling happens in `open`."""
 
-    name: ClassVar[str] = "compile"
+    name = "compile"
 
     def _open(self) -> None:
         super()._open()

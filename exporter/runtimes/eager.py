@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
@@ -20,7 +20,7 @@ class Eager(Runtime):
     Runtimes of one module that are open together are closed in the reverse order, as `with` does.
     """
 
-    name: ClassVar[str] = "eager"
+    name = "eager"
 
     def __init__(self, model: LoadedModel, signature: Signature, settings: Settings) -> None:
         super().__init__(signature, settings)

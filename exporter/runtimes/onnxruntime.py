@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class OnnxRuntime(Runtime):
         extra_outputs: of the file, beyond the signature's.
     """
 
-    name: ClassVar[str] = "onnxruntime"
+    name = "onnxruntime"
 
     def __init__(self, path: Path, signature: Signature, settings: Settings, extra_outputs: Sequence[str] = ()) -> None:
         super().__init__(signature, settings)

@@ -48,7 +48,7 @@ class OnnxRuntimeCuda(OnnxRuntime):
     downloaded are overwritten by the next `infer` on the same inputs.
     """
 
-    name: ClassVar[str] = "onnxruntime-cuda"
+    name = "onnxruntime-cuda"
     device = CUDA
     provider: ClassVar[tuple[str, dict[str, str]]] = (PROVIDER, PROVIDER_OPTIONS)
 

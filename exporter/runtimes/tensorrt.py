@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from typing_extensions import Self
 
 from attn_export.exporter.artifacts import Signature
 from attn_export.exporter.engine.backend import Backend, load
@@ -18,7 +17,6 @@ from attn_export.exporter.engine.log import Log
 from attn_export.exporter.engine.profile import Range
 from attn_export.exporter.engine.sidecar import check_file, check_fits, read_sidecar
 from attn_export.exporter.errors import (
-    AttnExportError,
     RuntimeUnavailableError,
     UnreadableEngineError,
     UsageError,
@@ -94,7 +92,7 @@ class TensorRT(Runtime):
         self.trust = trust
         record = read_sidecar(path)
         # Both differ from engine to engine.
-        self.name = _builder_of(path, record)  # type: ignore[misc]
+        self.name = _builder_of(path, record)
         self.precision = _precision_of(record)
         self._version = str(record["backend"].get("version", "")) if record else ""
         self._gpu: Gpu | None = None
@@ -119,22 +117,6 @@ class TensorRT(Runtime):
         """The version; while it is open, also the GPU, and how kernels are chosen and launched."""
         parts = (f"{self.name} {self._version}".strip(), self._gpu.name if self._gpu else "", self._how)
         return ", ".join(part for part in parts if part)
-
-    def open(self) -> Self:
-        """Check, load, and run one sample of a shape that the engine takes.
-
-        Raises:
-            UnreadableEngineError, UntrustedEngineError: the file is damaged, changed, or for another machine.
-            UsageError: the engine can't take the network's input.
-            RuntimeUnavailableError: TensorRT or a GPU is missing, or TensorRT can't run it.
-        """
-        try:
-            return super().open()
-        except RuntimeUnavailableError as error:
-            # What is wrong with the file is no failure of the runtime.
-            if isinstance(error.__cause__, AttnExportError):
-                raise error.__cause__ from None
-            raise
 
     def _open(self) -> None:
         record = check_file(self.path, trust=self.trust)

@@ -14,13 +14,14 @@ import pytest
 
 from attn_export.cli import run
 from attn_export.exporter.artifacts import Signature
-from attn_export.exporter.building import EngineSettings, build_file, settings_for_kit
+from attn_export.exporter.building import EngineSettings, build_file
 from attn_export.exporter.engine.build import BuildOptions
 from attn_export.exporter.engine.profile import Sizes
 from attn_export.exporter.engine.sidecar import read_sidecar
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.gpu import Gpu, gpus
 from attn_export.exporter.kit import read_kit
+from attn_export.exporter.kit.building import settings_for_kit
 from attn_export.exporter.kit.validating import validate_with_kit
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
@@ -47,7 +48,8 @@ def on_the_device(script: str, *words: str) -> "subprocess.CompletedProcess[str]
 # Building.
 
 BUILD = """
-from attn_export.exporter.building import EngineSettings, build_kit
+from attn_export.exporter.building import EngineSettings
+from attn_export.exporter.kit.building import build_kit
 made = build_kit(sys.argv[1], sys.argv[2], EngineSettings(gpus=("sm86",), backend="tensorrt-rtx"))
 assert made.path.exists()
 assert not {"torch", "onnxruntime", "onnxscript"} & set(sys.modules)

@@ -167,7 +167,8 @@ def test_every_option_of_an_example_belongs_to_its_command(
     page: Path, command: str, known: dict[str, set[str]]
 ) -> None:
     words = shlex.split(command)[1:]
-    name = next((word for word in words if word in known), "export")
+    first = next((word for word in words if not word.startswith("-")), "")
+    name = first if first in known else "export"
     options = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
     assert options <= known[name] | {"--version"}
 

@@ -1,0 +1,149 @@
+"""The record of an engine: what it was built of, with and for, and which kernels it has."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attn_export.exporter import onnx_file
+from attn_export.exporter.engine.backend import Backend
+from attn_export.exporter.engine.build import Built, build
+from attn_export.exporter.engine.cost import BlockCost, block_costs, without_attention
+from attn_export.exporter.engine.kernels import KernelReport, read_inspector, read_log
+from attn_export.exporter.engine.sidecar import SCHEMA_VERSION, this_platform, why_not_here
+from attn_export.exporter.engine.truth import MixedKernel, mixed_kernels
+from attn_export.exporter.environment import describe
+from attn_export.exporter.errors import EngineError, MixedPrecisionError
+from attn_export.exporter.files import scratch_folder, sha256_of
+from attn_export.exporter.gpu import gpus
+from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.progress import Progress
+
+if TYPE_CHECKING:
+    from attn_export.exporter.building import EngineSettings, Plan
+
+SHOWN_KERNELS = 5
+
+
+def engine_record(
+    engine: Path,
+    plan: "Plan",
+    built: Built,
+    settings: "EngineSettings",
+    *,
+    precision: Precision | None,
+    failed: Mapping[str, EngineError],
+    kit: dict[str, str] | None,
+    scratch: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """What stands beside an engine; docs/engine.schema.json describes the fields.
+
+    Args:
+        engine: its bytes, as they will be published.
+        plan: what was built.
+        built: how.
+        settings: as asked.
+        precision: as asked.
+        failed: GPUs that it couldn't be built for.
+        kit: name and sha256 of the one that it was built from.
+        scratch: a folder for the network without attention.
+        progress: hears of it.
+
+    Raises:
+        MixedPrecisionError: kernels run in other types than the graph says.
+    """
+    report = kernels_of(plan.backend, built, engine)
+    mixed = mixed_kernels(report, plan.facts.types)
+    if mixed and not settings.allow_mixed:
+        raise mixed_error(mixed)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "sha256": sha256_of(engine),
+        "bytes": engine.stat().st_size,
+        "backend": {"name": plan.backend.name, "version": plan.backend.version, "why": plan.why},
+        "gpus": list(plan.architectures),
+        "failed": {gpu: error.message for gpu, error in failed.items()},
+        "platform": this_platform(),
+        "precision": {
+            "asked": str(precision) if precision else None,
+            "graph": sorted(plan.facts.all_types),
+            "kernels": list(report.types),
+            "mixed": [asdict(kernel) for kernel in mixed],
+        },
+        "options": {
+            **asdict(settings.options),
+            "timing_cache": str(settings.options.timing_cache) if settings.options.timing_cache else None,
+        },
+        "profile": {name: asdict(shapes) for name, shapes in plan.profile.items()},
+        "io": {
+            "inputs": {name: list(dims) for name, dims in plan.facts.inputs.items()},
+            "outputs": {name: list(dims) for name, dims in plan.facts.outputs.items()},
+        },
+        "onnx": {
+            "path": plan.facts.path.name,
+            "sha256": sha256_of(plan.facts.path),
+            "weights_sha256": {file.name: sha256_of(file) for file in plan.facts.weight_files},
+        },
+        "kit": kit,
+        "attention": [asdict(block) for block in plan.facts.blocks],
+        "cost": cost_record(report, block_costs(report, plan.facts), _plain_kernels(plan, settings, scratch, progress)),
+        "kernels": {**asdict(report), "count": len(report.kernels) or None},
+        "build": {"seconds": round(built.seconds, 3), "peak_bytes": built.peak_bytes},
+        "validation": None,
+        "not_run": why_not_here(list(plan.architectures), settings.options.hardware_compatible, gpus()),
+        "environment": describe(),
+    }
+
+
+def kernels_of(backend: Backend, built: Built, engine: Path) -> KernelReport:
+    """What runs: from the log of the build, or from the engine where there is a GPU to load it on."""
+    if backend.is_rtx:
+        return read_log(built.log)
+    logger = built.log.logger(backend.trt)
+    runtime = backend.trt.Runtime(logger)
+    loaded = runtime.deserialize_cuda_engine(engine.read_bytes())
+    if loaded is None:
+        return read_inspector("{}")
+    inspector = loaded.create_engine_inspector()
+    return read_inspector(inspector.get_engine_information(backend.trt.LayerInformationFormat.JSON))
+
+
+def mixed_error(mixed: Sequence[MixedKernel]) -> MixedPrecisionError:
+    """The error for an engine that computes in other types than its graph."""
+    count = len(mixed)
+    shown = "".join(f"\n  {kernel}" for kernel in mixed[:SHOWN_KERNELS]) + ("\n  …" if count > SHOWN_KERNELS else "")
+    return MixedPrecisionError(
+        f"{count} kernel{'s run' if count > 1 else ' runs'} in another type than the graph says:{shown}",
+        kernels=[kernel.kernel for kernel in mixed],
+        hint="No engine was written. --allow-mixed accepts it, and the record says so.",
+    )
+
+
+def _plain_kernels(plan: "Plan", settings: "EngineSettings", scratch: Path, progress: Progress) -> int | None:
+    """How many kernels the same network has without its attention; None where that can't be told."""
+    if not plan.facts.blocks or not settings.compare_plain or not plan.backend.is_rtx:
+        return None
+    with progress.stage("Counting the kernels without attention") as advance, scratch_folder(scratch) as folder:
+        model = without_attention(plan.facts.path, plan.facts.blocks)
+        if model is None:
+            return None
+        path = folder / "plain.onnx"
+        onnx_file.save(model, path)
+        del model
+        try:
+            plain = build(plan.backend, path, plan.profile, plan.architectures, settings.options, advance=advance)
+        except EngineError:  # the engine is there; only this number isn't
+            return None
+        return len(read_log(plain.log).kernels) or None
+
+
+def cost_record(report: KernelReport, costs: Sequence[BlockCost], plain: int | None) -> dict[str, Any]:
+    """What attention costs, block by block and in all."""
+    return {
+        "kernels": len(report.kernels) or None,
+        "kernels_without_attention": plain,
+        "blocks": [asdict(cost) for cost in costs],
+    }

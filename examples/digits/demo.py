@@ -11,7 +11,7 @@ from rich.console import Console
 
 from attn_export.cli import run
 from attn_export.exporter.checkpoint import load
-from attn_export.exporter.report.terminal import table
+from attn_export.exporter.report.tables import table
 
 HERE = Path(__file__).parent
 OUT = Path("out/digits")

@@ -5,9 +5,11 @@ one object until the build is over, because TensorRT's parser doesn't keep its n
 builder.
 """
 
+import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -220,8 +222,12 @@ class _Build:
                 finished.set()
 
         self.config.progress_monitor = _monitor(self.trt, advance, cancelled, raised)
-        threading.Thread(target=work, daemon=True).start()
-        _wait(finished, cancelled)
+        with _interrupts(cancelled) as interrupted:
+            threading.Thread(target=work, daemon=True).start()
+            while not finished.wait(LOOK_SECONDS):
+                pass
+        if interrupted.is_set():
+            raise KeyboardInterrupt
         if raised:
             raise raised[0]
         if not made or made[0] is None:
@@ -275,21 +281,29 @@ def _advice(problems: list[str]) -> str:
     )
 
 
-def _wait(finished: threading.Event, cancelled: threading.Event) -> None:
-    """Wait for the build; Ctrl-C, pressed once or more often, cancels it and is raised when it has stopped.
+@contextmanager
+def _interrupts(cancelled: threading.Event) -> Iterator[threading.Event]:
+    """Inside, Ctrl-C (and what else is an interrupt here) cancels, however often it is pressed, and raises nothing.
 
-    TensorRT must have left the thread by then: the process would crash if it ended before. ``Thread.join`` can't be
-    relied on for that: interrupted once, it takes the thread for finished (https://github.com/python/cpython/issues/90882).
+    TensorRT must have left its thread before anything is raised: the process would crash if it ended sooner. Only
+    Python's own handlers are replaced, and only the main thread has any.
     """
-    interrupt: BaseException | None = None
-    while not finished.is_set():
-        try:
-            finished.wait(LOOK_SECONDS)
-        except BaseException as error:  # noqa: BLE001 - raised below
-            interrupt = error
-            cancelled.set()
-    if interrupt is not None:
-        raise interrupt
+    interrupted = threading.Event()
+
+    def cancel(*_: object) -> None:
+        interrupted.set()
+        cancelled.set()
+
+    ours = threading.current_thread() is threading.main_thread()
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    held = [n for n in numbers if ours and signal.getsignal(n) is signal.default_int_handler]
+    for number in held:
+        signal.signal(number, cancel)
+    try:
+        yield interrupted
+    finally:
+        for number in held:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _monitor(trt: Any, advance: Advance, cancelled: threading.Event, raised: list[BaseException]) -> Any:

@@ -60,10 +60,11 @@ def make_profile(inputs: Mapping[str, tuple[Dim, ...]], sizes: Sizes, usual_batc
     Raises:
         UsageError: an open axis isn't covered, sizes don't grow, or a fixed axis has another size than was asked.
     """
+    batch = sizes.batch or (1, usual_batch, max(usual_batch, DEFAULT_LARGEST_BATCH))
+    profile = {name: _range(name, dims, batch, sizes) for name, dims in inputs.items()}
     if sizes.images and not any(len(dims) == NEEDED_RANK for dims in inputs.values()):
         raise UsageError("--size is for images (N, C, H, W), and the graph takes none", hint="Leave --size out.")
-    batch = sizes.batch or (1, usual_batch, max(usual_batch, DEFAULT_LARGEST_BATCH))
-    return {name: _range(name, dims, batch, sizes) for name, dims in inputs.items()}
+    return profile
 
 
 def _range(name: str, dims: tuple[Dim, ...], batch: tuple[int, int, int], sizes: Sizes) -> Range:

@@ -80,7 +80,7 @@ def test_networks_become_engines_for_several_gpus(
     assert left() == {"new", "new/model.engine", "new/model.engine.json"}
     assert record["gpus"] == ["sm86", "sm89"]
     assert record["backend"]["name"] == "tensorrt-rtx"
-    assert record["onnx"] == {"path": source.name, "sha256": sha256_of(source)}
+    assert record["onnx"] == {"path": source.name, "sha256": sha256_of(source), "weights_sha256": {}}
     assert [block["module_path"] for block in record["attention"]] == [f"layer{i}.0.attention" for i in (1, 2, 3)]
     assert record["kernels"]["count"] == len(record["kernels"]["kernels"]) == record["cost"]["kernels"]
     assert record["cost"]["kernels"] > record["cost"]["kernels_without_attention"] == 12

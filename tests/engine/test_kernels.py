@@ -133,7 +133,7 @@ def test_nodes_of_one_name_have_the_types_of_all(engine: Callable[..., Engine], 
         node("Cast", "d", "y", to=1),
     ]
     made = engine(saved(tmp_path / "same.onnx", nodes, [weight("w", 8, 8, 3, 3)]))
-    assert made.facts.types["same"] == {"FLOAT", "FLOAT16"}
+    assert made.facts.types["same"].all == {"FLOAT", "FLOAT16"}
 
 
 def test_parallel_branches_are_all_listed(engine: Callable[..., Engine], tmp_path: Path) -> None:

@@ -100,7 +100,6 @@ def test_engines_and_kits_are_asked_for_together() -> None:
     targets = parse_targets(["sm86", "Jetson Orin NX", "RTX 4090", "current"], [AMPERE])
     assert targets == Targets(("sm86", "sm89"), ("sm87",), current=True)
     assert targets.wants_engine
-    assert targets.names_gpus
 
 
 def test_one_architecture_by_several_names_is_one() -> None:
@@ -112,7 +111,6 @@ def test_nothing_asked_is_an_engine_for_the_backends_default() -> None:
     targets = parse_targets([])
     assert targets == Targets()
     assert targets.wants_engine
-    assert not targets.names_gpus
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from attn_export.exporter import building
 from attn_export.exporter.building import EngineSettings, build_file
-from attn_export.exporter.engine import kernels
-from attn_export.exporter.engine.kernels import Kernel, KernelReport
+from attn_export.exporter.engine import record
+from attn_export.exporter.engine.kernels import Kernel, KernelReport, read_log
 from attn_export.exporter.engine.log import Log
-from attn_export.exporter.engine.truth import MixedKernel, mixed_kernels
+from attn_export.exporter.engine.truth import MixedKernel, NodeTypes, mixed_kernels
 from attn_export.exporter.errors import MixedPrecisionError
 from tests.engine.conftest import Engine
 from tests.engine.graphs import all_half, conv, eight_bits, gated, half_inside, node, plain, saved, weight
@@ -22,7 +21,11 @@ Planted = Callable[..., None]
 
 
 def kernel(*nodes: str, reads: str = "FLOAT", writes: str = "FLOAT") -> Kernel:
-    return Kernel("+".join(nodes), "kgen", nodes, tuple(reads.split()), tuple(writes.split()), None)
+    return Kernel("+".join(nodes), "kgen", nodes, tuple(reads.split()), tuple(writes.split()), (), None)
+
+
+def both(*types: str) -> NodeTypes:
+    return NodeTypes(frozenset(types), frozenset(types))
 
 
 @pytest.fixture
@@ -35,8 +38,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> Planted:
             changed = [replace(k, reads=("FLOAT",)) if {*names} & {*k.nodes} else k for k in report.kernels]
             return replace(report, kernels=tuple(changed))
 
-        read_log = kernels.read_log
-        monkeypatch.setattr(kernels, "read_log", read)
+        monkeypatch.setattr(record, "read_log", read)
 
     return plant
 
@@ -90,31 +92,54 @@ def test_a_convolution_that_reads_another_type_is_named(engine: Callable[..., En
     made = engine(all_half(tmp_path / "half.onnx"))
     wrong = [k for k in made.report.kernels if "relu_b" in k.nodes]
     assert len(wrong) == 1
-    types = {name: kinds & {"FLOAT16"} if "conv" in name else kinds for name, kinds in made.facts.types.items()}
     edited = replace(
         made.report, kernels=tuple(replace(k, reads=("FLOAT",)) if k in wrong else k for k in made.report.kernels)
     )
-    (found,) = mixed_kernels(edited, types)
+    (found,) = mixed_kernels(edited, made.facts.types)
     assert found.kernel == wrong[0].name
     assert found.nodes == wrong[0].nodes
     assert str(found) == "conv_a, relu_b runs in FLOAT, the graph says FLOAT16"
 
 
 def test_a_change_of_layout_may_have_any_type_of_the_graph() -> None:
-    types = {"a": frozenset({"FLOAT16", "INT64"}), "b": frozenset({"FLOAT"})}
+    types = {"a": both("FLOAT16", "INT64"), "b": both("FLOAT")}
     assert mixed_kernels(KernelReport((kernel(reads="FLOAT", writes="FLOAT16"),), ""), types) == ()
     (found,) = mixed_kernels(KernelReport((kernel(reads="INT8", writes="FLOAT16"),), ""), types)
     assert found.found == ("INT8",)
 
 
 def test_sizes_and_conditions_are_no_precision() -> None:
-    types = {"a": frozenset({"FLOAT", "INT64", "BOOL"})}
+    types = {"a": both("FLOAT", "INT64", "BOOL")}
     assert mixed_kernels(KernelReport((kernel("a", reads="FLOAT INT32 BOOL", writes="FLOAT"),), ""), types) == ()
+
+
+def test_a_float32_convolution_between_casts_that_runs_in_float16_is_found(
+    engine: Callable[..., Engine], tmp_path: Path
+) -> None:
+    """Its inputs and outputs are float16 either way, because the Casts are part of its kernel: its weights tell."""
+    types = {
+        "to_fp32": NodeTypes(frozenset({"FLOAT16"}), frozenset({"FLOAT"})),
+        "conv": both("FLOAT"),
+        "to_fp16": NodeTypes(frozenset({"FLOAT"}), frozenset({"FLOAT16"})),
+    }
+    right = replace(kernel("to_fp32", "conv", "to_fp16", reads="FLOAT16", writes="FLOAT16"), weights=("FLOAT",))
+    wrong = replace(right, nodes=("conv",), weights=("FLOAT16",))
+    assert mixed_kernels(KernelReport((right,), ""), types) == ()
+    (found,) = mixed_kernels(KernelReport((wrong,), ""), types)
+    assert found.found == ("FLOAT16",)
+    made = engine(half_inside(tmp_path / "half.onnx"))
+    assert {"FLOAT16"} in [set(k.weights) for k in made.report.kernels]
+
+
+def test_a_kernel_may_not_write_what_its_nodes_only_read() -> None:
+    types = {"cast": NodeTypes(frozenset({"FLOAT16"}), frozenset({"FLOAT"}))}
+    assert mixed_kernels(KernelReport((kernel("cast", reads="FLOAT16", writes="FLOAT"),), ""), types) == ()
+    assert mixed_kernels(KernelReport((kernel("cast", reads="FLOAT", writes="FLOAT16"),), ""), types)
 
 
 def test_a_report_without_kernels_claims_nothing() -> None:
     assert mixed_kernels(KernelReport((), ""), {}) == ()
-    assert mixed_kernels(KernelReport((), ""), {"a": frozenset({"FLOAT"})}) == ()
+    assert mixed_kernels(KernelReport((), ""), {"a": both("FLOAT")}) == ()
 
 
 def test_many_nodes_are_told_in_short() -> None:
@@ -158,10 +183,10 @@ def test_a_mixture_that_is_accepted_is_recorded(rtx: object, tmp_path: Path, pla
 
 def test_many_mixed_kernels_are_counted_and_some_are_named() -> None:
     mixed = tuple(MixedKernel(f"k{i}", (f"n{i}",), ("FLOAT",), ("FLOAT16",)) for i in range(9))
-    error = building.mixed_error(mixed)
+    error = record.mixed_error(mixed)
     assert error.message.startswith("9 kernels run in another type")
     assert len(error.kernels) == 9
-    assert error.message.count("\n") == building.SHOWN_KERNELS + 1
+    assert error.message.count("\n") == record.SHOWN_KERNELS + 1
     assert "…" in error.message
 
 

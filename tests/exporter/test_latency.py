@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ Diary = list[tuple[str, str]]
 class Fake(Runtime):
     """Sleeps, and writes into a diary, shared with others, what it was asked to do."""
 
-    name: ClassVar[str] = "fake"
+    name = "fake"
     provenance = "made up"
 
     def __init__(self, title: str, seconds: float = 0.0, diary: Diary | None = None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -254,7 +254,7 @@ def test_provenance_names_library_version_and_what_runs(
 class Broken(Runtime):
     """Fails where it is told to."""
 
-    name: ClassVar[str] = "broken"
+    name = "broken"
     provenance = "none"
 
     def __init__(self, where: str, error: BaseException) -> None:

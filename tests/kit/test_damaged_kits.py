@@ -60,6 +60,17 @@ def dropped(key: str) -> Callable[[dict[str, Any]], None]:
 
 # Of what is in the folder: a change, and words of the message.
 
+
+def no_arrays(kit: Path) -> None:
+    (kit / "sample.npz").write_bytes(b"PK")
+    rewritten(kit, lambda _: None)
+
+
+def pickled(kit: Path) -> None:
+    np.savez(kit / "sample.npz", images_0=np.array([{}], object))
+    rewritten(kit, lambda _: None)
+
+
 CONTENT: dict[str, tuple[Callable[[Path], object], str]] = {
     "a bit of the graph": (lambda kit: flipped(kit / ONNX), f"the checksum of {ONNX} isn't"),
     "a bit of the images": (lambda kit: flipped(kit / "sample.npz"), "the checksum of sample.npz isn't"),
@@ -74,11 +85,11 @@ CONTENT: dict[str, tuple[Callable[[Path], object], str]] = {
     "kit.json is deep": (lambda kit: (kit / "kit.json").write_text("[" * 10**5), "is damaged"),
     "kit.json is binary": (lambda kit: (kit / "kit.json").write_bytes(b"\xff\xfe\x00"), "is damaged"),
     "images of another kind": (
-        lambda kit: ((kit / "sample.npz").write_bytes(b"PK"), rewritten(kit, lambda _: None)),
+        no_arrays,
         "its arrays can't be read",
     ),
     "a pickle for images": (
-        lambda kit: (np.savez(kit / "sample.npz", images_0=np.array([{}], object)), rewritten(kit, lambda _: None)),
+        pickled,
         "is damaged",
     ),
 }

@@ -135,7 +135,7 @@ def test_the_command_line_starts_with_what_a_device_has() -> None:
 def test_without_a_gpu_nothing_is_built_and_nothing_run(engine: Path, cbam: Any, tmp_path: Path) -> None:
     script = f"""
 from attn_export.cli import run
-from attn_export.exporter.building import build_kit
+from attn_export.exporter.kit.building import build_kit
 from attn_export.exporter.errors import RuntimeUnavailableError
 try:
     build_kit({str(cbam.kit)!r}, {str(tmp_path / "m.engine")!r})
@@ -287,7 +287,7 @@ def test_a_graph_with_another_input_is_refused(cbam: Any, tmp_path: Path, capsys
 class Pretended(Runtime):
     """Stands for TensorRT: computes with the ONNX file, and changes what comes out."""
 
-    name: ClassVar[str] = "pretended"
+    name = "pretended"
     graph: ClassVar[Path]
     change: ClassVar[Callable[[dict[str, Any]], dict[str, Any]]]
 

@@ -70,7 +70,7 @@ def test_the_engine_of_a_kit_is_built_with_what_a_device_has(engine: Path, cbam:
     record, kit = read_sidecar(engine), read_kit(cbam.kit)
     assert record is not None
     assert record["kit"] == {"path": cbam.kit.name, "sha256": kit.sha256}
-    assert record["onnx"] == {"path": kit.onnx, "sha256": kit.onnx_sha256}
+    assert record["onnx"] == {"path": kit.onnx, "sha256": kit.onnx_sha256, "weights_sha256": {}}
     assert record["gpus"] == ["sm86"]
     assert record["precision"]["asked"] == "fp32"
     assert record["precision"]["kernels"] == ["FLOAT"]

@@ -151,7 +151,7 @@ def known() -> dict[str, set[str]]:
 
 
 # Options of other programs that the pages name.
-OTHERS = {"--version", "--editable", "--upgrade", "--constraint", "--index-url", "--extra-index-url"}
+OTHERS = {"--version", "--editable", "--upgrade", "--constraint", "--index-url", "--extra-index-url", "--save"}
 
 
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=name_of)
@@ -192,6 +192,14 @@ def small_graph(path: Path) -> None:
     export(create("cbam_resnet8"), (1, 3, 32, 32), path.parent, name=path.stem, settings=settings)
 
 
+def small_engine(path: Path) -> None:
+    """Its engine."""
+    from attn_export.exporter.building import EngineSettings, build_file
+
+    small_graph(path.with_suffix(".onnx"))
+    build_file(path.with_suffix(".onnx"), path, EngineSettings(gpus=("sm86",)))
+
+
 def prepare(words: list[str], folder: Path) -> list[str]:
     """Let a network that takes no time stand in for the page's.
 
@@ -210,6 +218,8 @@ def prepare(words: list[str], folder: Path) -> list[str]:
     for word in words:
         if Path(word).suffix == ".onnx" and word not in made:
             small_graph(folder / word)
+        if Path(word).suffix == ".engine" and word not in made:
+            small_engine(folder / word)
         if Path(word).suffix not in (".pt", ".pth") or word in made:
             continue
         attention = "se" if "se" in Path(word).stem.split("_") or arch.startswith("se_") else "cbam"
@@ -226,7 +236,7 @@ def prepare(words: list[str], folder: Path) -> list[str]:
         words = [shape.partition("x")[0] + IMAGE[1:] if w == shape else w for w in words]
     elif arch:
         words = [*words, "--input", IMAGE]
-    return [*words, "--threads", "1"] if "--onnx" in words and "--threads" not in words else words
+    return [*words, "--threads", "1"] if {"--onnx", "--engine"} & {*words} and "--threads" not in words else words
 
 
 @pytest.mark.parametrize("command", dict.fromkeys(c for _, c in EXAMPLES))

@@ -62,7 +62,7 @@ def load(
             raise needs_code(path, payload.not_run) if payload.not_run else no_weights(path)
         weights, how = found
         notes.extend(how)
-        architecture = _described(arch, weights, path)
+        architecture = _described(arch, weights, path, payload.not_run)
         notes.append(f"read from the weights' shapes: {_arguments(architecture)}")
         shape = input_shape or architecture.input_shape
         normalization = class_names = None
@@ -113,15 +113,20 @@ def from_module(
     return LoadedModel(module=module, input_shape=input_shape, sha256=digest.hexdigest(), architecture=architecture)
 
 
-def _described(arch: str | None, weights: state_dict.StateDict, path: Path) -> Architecture:
+def _described(arch: str | None, weights: state_dict.StateDict, path: Path, not_run: tuple[str, ...]) -> Architecture:
+    """The network that was named, or an error with what helps: the nearest one, or running the file's own code."""
     if arch is not None:
         return fit.infer_arguments(arch, weights)
     best = fit.nearest(weights)
-    hint = (
-        f"Say it with --arch. The names fit {best} best: --arch {best}."
-        if best
-        else "No network of the zoo is near. For a network of your own use `export(module, ...)` from Python."
-    )
+    if best:
+        hint = f"Say it with --arch. The names fit {best} best: --arch {best}."
+    elif not_run:
+        hint = (
+            f"No network of the zoo is near. If the file is a whole module ({listed(not_run)}) of your own, --trust runs "
+            "its code, which has to be importable here; or use `export(module, ...)` from Python."
+        )
+    else:
+        hint = "No network of the zoo is near. For a network of your own use `export(module, ...)` from Python."
     raise UnknownArchitectureError(
         f"{path} holds {len(weights)} tensors and doesn't say of which network", nearest=best, hint=hint
     )

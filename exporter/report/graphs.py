@@ -38,7 +38,7 @@ def explanation_tables(cleaned: "Cleaned") -> list[Table | str]:
     fired = table("Rules", "rule", "fired", "largest difference, float64")
     for rule, count in Counter(firing.rule for firing in cleaned.firings).items():
         fired.add_row(rule, str(count), number(max(f.error for f in cleaned.firings if f.rule == rule)))
-    parts: list[Table | str] = [fired, ""]
+    parts: list[Table | str] = [fired if cleaned.firings else "No rule fired.", ""]
     reasons = Counter((miss.rule, miss.reason) for miss in cleaned.near_misses)
     if reasons:
         missed = table("Not fired", "rule", "times", "first at", "because")

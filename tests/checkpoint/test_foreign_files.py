@@ -301,6 +301,16 @@ def test_two_networks_with_the_same_names_are_told_apart_by_their_shapes(write):
     assert caught.value.nearest == "se_resnext50_32x4d"
 
 
+def test_for_a_whole_module_of_ones_own_the_hint_names_trust(write):
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Hardswish())
+    with pytest.raises(UnknownArchitectureError) as caught:
+        load(write(module))
+    assert "--trust" in caught.value.hint
+    with pytest.raises(UnknownArchitectureError) as bare:
+        load(write(module.state_dict()))
+    assert "--trust" not in bare.value.hint
+
+
 def test_a_pickled_module_that_contains_itself_is_refused_in_words(tmp_path):
     module = torch.nn.Module()
     module._modules["self"] = module

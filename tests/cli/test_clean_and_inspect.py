@@ -111,6 +111,7 @@ def test_explain_of_a_clean_file_has_nothing_to_tell(attn_export: Command, raw: 
     done = attn_export("clean", "clean.onnx", "-o", "clean.onnx", "--explain")
     assert done.returncode == 0, done.stderr
     assert " 0 rewrites" in done.stdout
+    assert "No rule fired" in done.stdout
 
 
 def test_a_second_cleanup_changes_no_byte(attn_export: Command, raw: Path, folder: Path) -> None:

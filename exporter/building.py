@@ -3,7 +3,7 @@
 import errno
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -199,12 +199,21 @@ def write_engine(
         if judge is not None and record["not_run"] is None:
             record["validation"] = judge(EngineFile(engine, record))
             _write_record(engine, record)
-        for path in (out, beside(out)):
-            if path.is_dir():  # before one of the two is there
-                raise unwritable(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+        refuse_folders([out, beside(out)])
         publish(beside(engine), beside(out))
         publish(engine, out)
     return EngineFile(out, record, failed)
+
+
+def refuse_folders(paths: Iterable[Path]) -> None:
+    """Before the first of several results gets its name: whether a folder stands in the way of one.
+
+    Raises:
+        OutputError: it does.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise unwritable(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
 
 
 def _built(plan: Plan, settings: EngineSettings, progress: Progress) -> tuple[Built, Plan, dict[str, EngineError]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from attn_export.exporter.errors import OutputError
 
 HASHED_BYTES = 2**20
+SCRATCH = ".attn-export-"
 
 
 @contextmanager
@@ -39,7 +40,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     """
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix=".attn-export-", dir=parent, ignore_cleanup_errors=True)
+        folder = tempfile.TemporaryDirectory(prefix=SCRATCH, dir=parent, ignore_cleanup_errors=True)
     except OSError as error:
         raise unwritable(parent, error) from error
     with folder as name:
@@ -50,8 +51,12 @@ def publish(temporary: Path, path: Path) -> None:
     """Let a finished file appear under its name, after its bytes have reached the disk.
 
     Raises:
-        OutputError: it can't; ``path`` is as it was.
+        OutputError: it can't, or ``path`` is a device; it is as it was.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OutputError(
+            f"{path} is there and is no file, so it isn't replaced", hint="Choose another name for the result."
+        )
     try:
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
@@ -73,7 +78,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> OutputError:
-    """The sentence for a file or folder that can't be written."""
+    """The sentence for a file or folder that can't be written; of a hidden folder on the way it doesn't speak."""
+    path = Path(*(part for part in path.parts if not part.startswith(SCRATCH)))
     return OutputError(
         f"{path} can't be written: {error.strerror or error}",
         hint="Choose another folder for the result, or make room on the disk.",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from attn_export.exporter import onnx_file
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
-from attn_export.exporter.building import EngineFile, EngineSettings
-from attn_export.exporter.deploying import Deployed, check_settings, deploy, publish_engine, publish_kit
+from attn_export.exporter.building import EngineFile, EngineSettings, refuse_folders
+from attn_export.exporter.deploying import Deployed, check_settings, deploy, names_of, publish_engine, publish_kit
 from attn_export.exporter.devices import CPU
 from attn_export.exporter.engine.profile import Profile, make_profile
 from attn_export.exporter.environment import usable_cpus, versions
@@ -157,6 +157,7 @@ def export_loaded(
         document = record(model, proven, deployed, timings, runtime_settings.threads)
         report = scratch / f"{stem}.report.json"
         write_text(report, json.dumps(document, indent=1, allow_nan=False) + "\n")
+        refuse_folders(out / name for name in [*(a.file.path.name for a in proven), *names_of(deployed), report.name])
         for artifact in proven:
             onnx_file.publish_with_weights(artifact.file.path, out / artifact.file.path.name)
         engines = tuple(publish_engine(e, out / e.path.name) for made in deployed for e in made.engines)

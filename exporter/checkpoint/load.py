@@ -122,8 +122,8 @@ def _described(arch: str | None, weights: state_dict.StateDict, path: Path, not_
         hint = f"Say it with --arch. The names fit {best} best: --arch {best}."
     elif not_run:
         hint = (
-            f"No network of the zoo is near. If the file is a whole module ({listed(not_run)}) of your own, --trust runs "
-            "its code, which has to be importable here; or use `export(module, ...)` from Python."
+            f"No network of the zoo is near. If the file is a whole module of your own ({listed(not_run)}), --trust "
+            "runs its code, which has to be importable here; or use `export(module, ...)` from Python."
         )
     else:
         hint = "No network of the zoo is near. For a network of your own use `export(module, ...)` from Python."

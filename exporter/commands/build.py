@@ -13,7 +13,6 @@ from attn_export.exporter.commands.engine_options import (
     Gpus,
     HardwareCompatible,
     KeepGoing,
-    Precisions,
     Size,
     Tf32,
     TimingCache,
@@ -23,6 +22,7 @@ from attn_export.exporter.commands.engine_options import (
     parse_precisions,
 )
 from attn_export.exporter.commands.options import AsJson, Debug, Quiet, Threads
+from attn_export.exporter.engine.backend import AUTO
 
 
 def build(
@@ -32,8 +32,16 @@ def build(
         typer.Option("-o", "--output", help="The engine.", show_default="<stem>.engine beside the file"),
     ] = None,
     gpus: Gpus = None,
-    precisions: Precisions = None,
-    backend: BackendName = "auto",
+    precisions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--precision",
+            help="What the engines compute in: fp32,fp16.",
+            show_default="as the file does",
+            metavar="NAMES",
+        ),
+    ] = None,
+    backend: BackendName = AUTO,
     batch: Batch = None,
     size: Size = None,
     tf32: Tf32 = False,
@@ -50,7 +58,8 @@ def build(
 ) -> None:
     """Build a TensorRT engine of an ONNX file.
 
-    With tensorrt-rtx this needs no GPU. For a Jetson a kit is written, which this command builds on the device.
+    With tensorrt-rtx this needs no GPU. For a Jetson a kit is written, which
+    this command builds on the device.
     """
     settings = engine_settings(
         gpus,
@@ -67,7 +76,7 @@ def build(
     )
     chosen = parse_precisions(precisions) if precisions else None
     with listener(quiet) as progress:
-        from attn_export.exporter.deploying import build_all, build_from_kit, build_summary, is_kit
+        from attn_export.exporter.from_file import build_all, build_from_kit, build_summary, is_kit
 
         if is_kit(source):
             result = build_from_kit(source, out, precisions=chosen, settings=settings, progress=progress)

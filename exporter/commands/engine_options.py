@@ -1,13 +1,14 @@
 """Options of the commands that build engines, and the words that they take."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from attn_export.exporter.commands.options import split
+from attn_export.exporter.engine.backend import AUTO, MODULES
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.precision.kinds import Precision
 
@@ -85,6 +86,17 @@ VersionCompatible = Annotated[
 HardwareCompatible = Annotated[
     bool, typer.Option("--hardware-compatible", help="Runs on other GPUs from sm80 on too.", rich_help_panel=PANEL)
 ]
+
+
+def refuse_without_engine(options: Mapping[str, Any]) -> None:
+    """Where no engine is asked for, its options are a mistake.
+
+    Raises:
+        UsageError: naming those that were given.
+    """
+    if given := [option for option, value in options.items() if value]:
+        words = f"{', '.join(given)} {'are' if len(given) > 1 else 'is'} for engines"
+        raise UsageError(words, hint="Add --engine, or leave it out.")
 
 
 def parse_precisions(names: Iterable[str] | None) -> tuple[Precision, ...]:
@@ -173,6 +185,10 @@ def engine_settings(
     from attn_export.exporter.engine.targets import parse_targets
 
     parse_targets(split(gpus))  # before anything takes time
+    if backend not in (AUTO, *MODULES):
+        raise UsageError(
+            f"--backend {backend}: there is no such backend", hint=f"Known are auto, {', '.join(MODULES)}."
+        )
     return EngineSettings(
         gpus=split(gpus),
         backend=backend,

@@ -21,6 +21,7 @@ from attn_export.exporter.commands.engine_options import (
     Tf32,
     engine_settings,
     parse_precisions,
+    refuse_without_engine,
 )
 from attn_export.exporter.commands.options import (
     AsJson,
@@ -37,6 +38,7 @@ from attn_export.exporter.commands.options import (
     split,
 )
 from attn_export.exporter.devices import CPU
+from attn_export.exporter.engine.backend import AUTO
 from attn_export.exporter.errors import UnreadableCheckpointError, UsageError
 from attn_export.exporter.target import Target
 
@@ -68,7 +70,7 @@ def export(
     runtimes: Annotated[
         list[str] | None,
         typer.Option(
-            help="What is timed: eager,compile,onnxruntime,onnxruntime-cuda.",
+            help="What is timed: eager, compile, onnxruntime, onnxruntime-cuda.",
             show_default="eager,onnxruntime",
             metavar="NAMES",
         ),
@@ -78,7 +80,7 @@ def export(
     threads: Threads = None,
     device: Device = CPU,
     gpus: Gpus = None,
-    backend: BackendName = "auto",
+    backend: BackendName = AUTO,
     batch: Batch = None,
     size: Size = None,
     tf32: Tf32 = False,
@@ -98,8 +100,18 @@ def export(
     suggest_for_missing(checkpoint, list(ctx.parent.command.commands) if ctx.parent else [])  # type: ignore[attr-defined]
     if not (onnx or engine):
         raise UsageError("nothing was asked for", hint=f"Say what to make: attn-export {checkpoint} --onnx")
-    if not engine and (gpus or batch or size):
-        raise UsageError("--gpu, --batch and --size are for engines", hint="Add --engine, or leave them out.")
+    if not engine:
+        refuse_without_engine(
+            {
+                "--gpu": gpus,
+                "--backend": backend != AUTO,
+                "--batch": batch,
+                "--size": size,
+                "--tf32": tf32,
+                "--allow-mixed": allow_mixed,
+                "--keep-going": keep_going,
+            }
+        )
     axes, shape, chosen = parse_axes(dynamic, static), parse_shape(input_shape), parse_precisions(precisions)
     # What TensorRT prefers is good for an engine, and no worse for anything else that wasn't asked for.
     graph_for = Target.TENSORRT if engine and target is None else parse_target(target)

@@ -7,6 +7,7 @@ import typer
 
 from attn_export.exporter.commands.console import SCHEMA_VERSION, listener, print_json, stdout
 from attn_export.exporter.commands.options import AsJson, Debug, Quiet
+from attn_export.exporter.errors import UnreadableEngineError, UntrustedEngineError, first_line
 
 
 def inspect(
@@ -17,8 +18,9 @@ def inspect(
 ) -> None:
     """List the attention blocks of an ONNX file or an engine.
 
-    Of an ONNX file with the modules they came from, of an engine with the kernels, bytes and types that they take. An
-    engine isn't loaded: what is shown stands in the record beside it.
+    Of an ONNX file with the modules they came from, of an engine with the
+    kernels, bytes and types that they take. An engine isn't loaded: what is
+    shown stands in the record beside it.
     """
     if is_engine(source):
         inspect_engine(source, as_json)
@@ -49,14 +51,23 @@ def inspect_engine(source: Path, as_json: bool) -> None:
     Raises:
         UnreadableEngineError, UntrustedEngineError: it isn't whole, has no record, or was changed since.
     """
-    from attn_export.exporter.engine.sidecar import check_file
+    from attn_export.exporter.engine.sidecar import beside, check_file
+    from attn_export.exporter.report.engines import engine_tables
 
-    record = check_file(source, trust=False)
+    try:
+        record = check_file(source, trust=False)
+    except UntrustedEngineError as error:  # its hint is for those who would load it
+        hint = f"What is shown stands in {beside(source).name}. Copy both files again, or build the engine again."
+        raise UntrustedEngineError(error.message, hint=hint) from error
     assert record is not None  # only trusted engines have none
+    try:
+        parts = engine_tables(source, record)
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        raise UnreadableEngineError(
+            f"{beside(source)} is no whole record of an engine: {first_line(error)}", hint="Build the engine again."
+        ) from error
     if as_json:
         print_json({"path": str(source), **record})
         return
-    from attn_export.exporter.report.engines import engine_tables
-
-    for part in engine_tables(source, record):
+    for part in parts:
         stdout().print(part)

@@ -22,8 +22,9 @@ def validate(
 ) -> None:
     """Compare an engine with the results in its build kit.
 
-    The kit's images run on the GPU, and every output is judged by the limits that were measured where the kit was
-    written. An ONNX file runs in ONNX Runtime.
+    The kit's images run on the GPU, and every output is judged by the limits
+    that were measured where the kit was written. An ONNX file runs in ONNX
+    Runtime.
     """
     with listener(quiet) as progress:
         from attn_export.exporter.kit.validating import disagreement, validate_with_kit

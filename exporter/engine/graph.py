@@ -1,6 +1,6 @@
 """What an engine's graph says, which the engine itself doesn't: modules, types, attention blocks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,15 @@ import onnx_ir.passes.common as common
 from attn_export.exporter.engine.profile import Dim
 from attn_export.exporter.engine.truth import NodeTypes
 from attn_export.exporter.errors import RuntimeUnavailableError
-from attn_export.exporter.facts import dims
+from attn_export.exporter.facts import attribute, dims, is_op, made_by, users
 from attn_export.exporter.inventory import AttentionBlock, find_blocks
 from attn_export.exporter.inventory.blocks import METADATA_KEY, from_json
 from attn_export.exporter.inventory.paths import module_path
 from attn_export.exporter.onnx_reader import files_of, read
 from attn_export.exporter.quiet import quiet
+
+# By their definition in ONNX their statistics are float32 whatever they read, unless ``stash_type`` says otherwise.
+STAGED = ("LayerNormalization", "GroupNormalization", "RMSNormalization")
 
 
 @dataclass(frozen=True)
@@ -111,11 +114,15 @@ def _blocks(model: ir.Model) -> tuple[AttentionBlock, ...]:
 
 
 def _types(node: ir.Node) -> NodeTypes:
-    reads, writes = (
-        frozenset(value.dtype.name for value in values if value is not None and value.dtype is not None)
-        for values in (node.inputs, node.outputs)
-    )
-    return NodeTypes(reads, writes)
+    reads, writes = ([value for value in values if value is not None] for values in (node.inputs, node.outputs))
+    before = [cast.inputs[0] for value in reads if (cast := made_by(value, "Cast")) is not None]
+    after = [user.outputs[0] for value in writes for user in users(value) if is_op(user, "Cast")]
+    inside = {"FLOAT"} if is_op(node, *STAGED) and attribute(node, "stash_type", 1) == 1 else set()
+    return NodeTypes(_names(reads), _names(writes), _names([*before, *after]) | inside)
+
+
+def _names(values: Sequence[ir.Value | None]) -> frozenset[str]:
+    return frozenset(value.dtype.name for value in values if value is not None and value.dtype is not None)
 
 
 def _weights(node: ir.Node) -> int:

@@ -13,20 +13,30 @@ from attn_export.exporter.engine.kernels import KernelReport
 NUMERIC = frozenset("FLOAT FLOAT16 BFLOAT16 INT8 FLOAT8E4M3FN INT4 FLOAT4E2M1".split())
 
 
+SIDES = ("reads", "writes", "beside")
+
+
 @dataclass(frozen=True)
 class NodeTypes:
-    """What a node reads and writes in the graph, its constants among what it reads."""
+    """The types of a node in the graph.
+
+    Attributes:
+        reads: of its inputs, constants included.
+        writes: of its outputs.
+        beside: of what a Cast makes of these, or made these of, and what the operator is defined to compute in.
+    """
 
     reads: frozenset[str] = frozenset()
     writes: frozenset[str] = frozenset()
+    beside: frozenset[str] = frozenset()
 
     def __or__(self, other: "NodeTypes") -> "NodeTypes":
-        return NodeTypes(self.reads | other.reads, self.writes | other.writes)
+        return NodeTypes(self.reads | other.reads, self.writes | other.writes, self.beside | other.beside)
 
     @property
     def all(self) -> frozenset[str]:
-        """Both."""
-        return self.reads | self.writes
+        """Every one."""
+        return self.reads | self.writes | self.beside
 
 
 @dataclass(frozen=True)
@@ -46,22 +56,24 @@ class MixedKernel:
 def mixed_kernels(report: KernelReport, types: Mapping[str, NodeTypes]) -> tuple[MixedKernel, ...]:
     """The kernels that run in another type than the graph says.
 
-    What a kernel reads, its weights and what it writes are each compared with the nodes that it computes. The Casts
-    of the graph are nodes of its kernels like any other, so what they change is allowed where they stand.
+    What goes in and out of a kernel may have any type that its nodes read or write, types behind a Cast beside them
+    included: a node may be computed by two kernels, and not every Cast is listed where it is computed. Its weights have
+    the type that its nodes read: they tell in what a convolution between two Casts really computes.
 
     Args:
         report: of the engine.
         types: of the graph's nodes, as `graph.GraphFacts` has them.
     """
-    every = _joined(types.values())
-    every = NodeTypes(every.all, every.all)  # a change of layout belongs to no node, and changes no type
+    every = _joined(types.values())  # a change of layout belongs to no node
     mixed = []
     for kernel in report.kernels:
         known = [types[node] for node in kernel.nodes if node in types]
         allowed = _joined(known) if known else every
-        wrong = ({*kernel.reads, *kernel.weights} - allowed.reads) | (set(kernel.writes) - allowed.writes)
-        if wrong & NUMERIC:
-            found, expected = sorted(wrong & NUMERIC), sorted(allowed.all & NUMERIC)
+        passing = {*kernel.reads, *kernel.writes} - allowed.all
+        held = set(kernel.weights) - allowed.reads
+        if (passing | held) & NUMERIC:
+            found = sorted((passing | held) & NUMERIC)
+            expected = sorted((allowed.all if passing & NUMERIC else allowed.reads) & NUMERIC)
             mixed.append(MixedKernel(kernel.name, kernel.nodes, tuple(found), tuple(expected)))
     return tuple(mixed)
 

@@ -11,7 +11,7 @@ from attn_export.exporter.artifacts import Signature
 from attn_export.exporter.engine.build import BuildOptions
 from attn_export.exporter.engine.graph import GraphFacts
 from attn_export.exporter.engine.profile import Profile, Range, Shape
-from attn_export.exporter.engine.truth import NodeTypes
+from attn_export.exporter.engine.truth import SIDES, NodeTypes
 from attn_export.exporter.errors import UnreadableKitError
 from attn_export.exporter.files import scratch_folder, sha256_of
 from attn_export.exporter.inventory.blocks import from_json
@@ -193,8 +193,7 @@ def _facts(graph: Mapping[str, Any], path: Path) -> GraphFacts:
 
 
 def _types(types: Mapping[str, Any]) -> NodeTypes:
-    reads, writes = (frozenset(str(name) for name in types[side]) for side in ("reads", "writes"))
-    return NodeTypes(reads, writes)
+    return NodeTypes(**{side: frozenset(str(name) for name in types[side]) for side in SIDES})
 
 
 def _options(options: Mapping[str, Any]) -> BuildOptions:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attn_export.exporter.engine.build import BuildOptions
 from attn_export.exporter.engine.profile import Profile
 from attn_export.exporter.engine.targets import JETSON
+from attn_export.exporter.engine.truth import SIDES
 from attn_export.exporter.environment import describe
 from attn_export.exporter.errors import UnreadableGraphError, UsageError
 from attn_export.exporter.files import publish, scratch_folder, sha256_of, unwritable, write_text
@@ -147,7 +148,7 @@ def _facts_document(facts: "GraphFacts") -> dict[str, Any]:
     return {
         "inputs": _lists(facts.inputs),
         "outputs": _lists(facts.outputs),
-        "types": {node: {"reads": sorted(t.reads), "writes": sorted(t.writes)} for node, t in facts.types.items()},
+        "types": {node: {side: sorted(getattr(t, side)) for side in SIDES} for node, t in facts.types.items()},
         "modules": dict(facts.modules),
         "weights": dict(facts.weights),
         "blocks": [asdict(block) for block in facts.blocks],

@@ -24,6 +24,9 @@ STATES_ITS_TYPE = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomU
 # What magnifies a small number that was rounded to zero, or passes it on to what does.
 MAGNIFYING = ("Sqrt", "Reciprocal", "Log", "Pow", "Div")
 TOO_SMALL = "its constants are as small as"
+# Layers whose third input is a bias.
+ADDING_LAST = ("Conv", "ConvTranspose", "Gemm")
+BIAS = 2
 # They only move numbers.
 MOVING = ("Identity", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Expand")
 
@@ -47,7 +50,7 @@ def reasons(graph: ir.Graph, largest: Mapping[str, float]) -> dict[ir.Node, str]
         elif _magnifies(node, delicate):
             found[node] = "it magnifies a number that float16 rounds to zero"
             delicate |= set() if is_op(node, "Div") else {node}
-        elif reason := _operator(node) or _values(node, wide, largest) or _weights(node):
+        elif reason := _operator(node) or _values(node, wide, largest) or _weights(node, largest):
             found[node] = reason
             delicate |= {node} if reason.startswith(TOO_SMALL) and is_op(node, "Add", "Clip", "Max") else set()
     for node in _squeezing(found):
@@ -133,7 +136,7 @@ def _values(node: ir.Node, wide: set[str], largest: Mapping[str, float]) -> str:
     return ""
 
 
-def _weights(node: ir.Node) -> str:
+def _weights(node: ir.Node, largest: Mapping[str, float]) -> str:
     """A reason that lies in the node's constants."""
     for index, value in enumerate(node.inputs):
         array = constant(value) if _is_float(value) and may_read(node, index) else None
@@ -145,6 +148,8 @@ def _weights(node: ir.Node) -> str:
             return f"its weights go up to {np.abs(array[np.isfinite(array)]).max():.3g}, beyond float16's largest"
         if is_op(node, "BatchNormalization") and index:
             continue
+        if is_op(node, *ADDING_LAST) and index == BIAS and _is_lost_in(array, node.outputs[0], largest):
+            continue
         if change(array) > LARGEST_CHANGE:
             return f"{TOO_SMALL} {np.abs(array[array != 0]).min():.1e}, where float16 has few digits or none"
         if is_op(node, "Div") and index == 1 and vanishes(array):
@@ -152,6 +157,13 @@ def _weights(node: ir.Node) -> str:
     if is_op(node, "BatchNormalization") and _statistics_suffer(node):
         return "its statistics are too small for float16"
     return ""
+
+
+def _is_lost_in(bias: Array, output: ir.Value, largest: Mapping[str, float]) -> bool:
+    """Whether what rounding a bias changes is below half a rounding of the values that it is added to."""
+    seen = largest.get(str(output.name), 0.0)
+    moved = np.abs(bias.astype(np.float64) - rounded(bias).astype(np.float64)).max()
+    return bool(moved <= float(np.finfo(np.float16).eps) / 2 * seen)
 
 
 def _statistics_suffer(node: ir.Node) -> bool:

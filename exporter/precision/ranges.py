@@ -38,6 +38,12 @@ def largest_values(
     import onnxruntime
 
     model = read(path)
+    for value in model.graph.inputs:
+        if str(value.name) in feeds[0] and value.dtype not in (None, ir.DataType.FLOAT):
+            raise InputError(
+                f"{path} takes {value.name} as {value.dtype.name.lower()}, and only float32 inputs can be tried out",
+                hint="Export the network with float32 inputs; or build the file in the precision that it has.",
+            )
     names = _measure(model.graph, of)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -10,6 +10,8 @@ from attn_export.exporter import onnx_file
 from attn_export.exporter.artifacts import OnnxFile, Step
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.gates import gates_of
+from attn_export.exporter.inventory import AttentionBlock
+from attn_export.exporter.inventory.blocks import METADATA_KEY, to_json
 from attn_export.exporter.onnx_reader import read
 from attn_export.exporter.precision.float16 import infer_types, is_float16, to_float16
 from attn_export.exporter.precision.kinds import Kept, Precision
@@ -57,10 +59,20 @@ def typed_file(file: OnnxFile, precision: Precision, batches: Sequence[Batch], p
 
 
 def typed(
-    source: Path, precision: Precision, feeds: Sequence[Mapping[str, Array]], path: Path, threads: int
+    source: Path,
+    precision: Precision,
+    feeds: Sequence[Mapping[str, Array]],
+    path: Path,
+    threads: int,
+    blocks: Sequence[AttentionBlock] = (),
 ) -> tuple[ir.Model, tuple[Kept, ...]]:
-    """The same for any ONNX file, with inputs by name; the graph that was written, and what stays in float32 in it."""
+    """The same for any ONNX file, with inputs by name; the graph that was written, and what stays in float32 in it.
+
+    ``blocks`` are noted as its inventory where the file carries none.
+    """
     model = read(source)
+    if blocks:
+        model.metadata_props.setdefault(METADATA_KEY, to_json(blocks))
     kept: tuple[Kept, ...] = ()
     if precision is Precision.FP16:
         kept = to_float16(model, largest_values(source, feeds, threads))

@@ -11,7 +11,7 @@ from rich.text import Text
 from attn_export.exporter.report.tables import number, table
 
 if TYPE_CHECKING:
-    from attn_export.exporter.deploying import BuildResult, Retyped
+    from attn_export.exporter.from_file import BuildResult, Retyped
     from attn_export.exporter.precision.kinds import Kept
 
 TYPE_NAMES = {"FLOAT": "float32", "FLOAT8E4M3FN": "float8"}
@@ -56,7 +56,8 @@ def precision_words(types: dict[str, Any]) -> str:
     if not found:
         return f"{types['asked'] or 'as the graph says'}; the kernels' types are not known"
     if types["mixed"]:
-        return f"MIXED: {len(types['mixed'])} kernels in another type than the graph says ({found})"
+        count = len(types["mixed"])
+        return f"MIXED: {count} kernel{'s' if count > 1 else ''} in another type than the graph says ({found})"
     return f"{found}, as the graph says"
 
 
@@ -111,6 +112,7 @@ def engines_table(engines: Sequence[dict[str, Any]]) -> Table:
     made = table("Engines", "file", "for", "kernels", "attention adds", "precision", "size", "on the GPU")
     for column in (1, 4, 6):
         made.columns[column].justify = "left"
+        made.columns[column].no_wrap = False
     for engine in engines:
         cost = engine["cost"]
         plain = cost["kernels_without_attention"]
@@ -126,6 +128,15 @@ def engines_table(engines: Sequence[dict[str, Any]]) -> Table:
     return made
 
 
+def failed_words(engines: Sequence[dict[str, Any]]) -> list[RenderableType]:
+    """The GPUs that engines were asked for and couldn't be built for, with the reasons."""
+    return [
+        Text.assemble("\n", (f"{engine['path']} is not for {gpu}", "yellow"), f": {reason}")
+        for engine in engines
+        for gpu, reason in engine["failed"].items()
+    ]
+
+
 def verdict_words(engine: dict[str, Any]) -> Text:
     """Whether the engine was run and compared."""
     validation = engine["validation"]
@@ -135,7 +146,7 @@ def verdict_words(engine: dict[str, Any]) -> Text:
 
 
 def build_report(result: "BuildResult") -> list[RenderableType]:
-    """What `deploying.build_all` made."""
+    """What `from_file.build_all` made."""
     parts: list[RenderableType] = []
     for change in result.retyped:
         parts += [rounding_words(change)]
@@ -164,6 +175,7 @@ def kept_table(kept: "Sequence[Kept]") -> Table:
     made = table("Kept in float32", "node", "operator", "module", "because")
     for column in made.columns[1:]:
         column.justify = "left"
+    made.columns[-1].no_wrap = False
     for entry in kept:
         made.add_row(Text(entry.node), entry.op_type, Text(entry.module_path), Text(entry.reason))
     return made

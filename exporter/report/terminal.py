@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from attn_export.exporter.report.engines import engines_table
+from attn_export.exporter.report.engines import engines_table, failed_words
 from attn_export.exporter.report.tables import number, table
 
 
@@ -18,7 +18,7 @@ def export_tables(record: dict[str, Any]) -> list[RenderableType]:
     engines = [artifact for artifact in record["artifacts"] if artifact["format"] == "engine"]
     parts: list[RenderableType] = [validation_table(files)]
     if engines:
-        parts += ["", engines_table(engines)]
+        parts += ["", engines_table(engines), *failed_words(engines)]
     if record["latency"]["timings"]:
         parts += ["", latency_table(record["latency"]), latency_caption(record)]
     return parts

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
+from itertools import pairwise
 
 import pytest
 
@@ -58,6 +59,45 @@ def test_no_option_is_without_its_explanation(attn_export: Command, command: str
             assert re.sub(kinds, "", match[2]), f"{command} {match[1]} has no words beside it"
 
 
+ENGINE_OPTIONS = {"--gpu", "--backend", "--batch", "--size", "--tf32", "--allow-mixed", "--keep-going"}
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("export", {"--engine", "--precision", "--device", *ENGINE_OPTIONS}),
+        (
+            "build",
+            {
+                "--output",
+                "--precision",
+                "--workspace",
+                "--timing-cache",
+                "--version-compatible",
+                "--hardware-compatible",
+            }
+            | ENGINE_OPTIONS,
+        ),
+        ("validate", {"--trust", "--threads"}),
+    ],
+)
+def test_what_a_command_takes_stands_in_its_help(attn_export: Command, command: str, options: set[str]) -> None:
+    assert options <= set(re.findall(r"--[a-z0-9-]+", attn_export(command, "--help").stdout))
+
+
+@pytest.mark.parametrize("command", ["export", "build", "inspect", "validate", "doctor"])
+def test_help_lines_up(attn_export: Command, command: str) -> None:
+    """Frames are closed, nothing is cut off, and no line of a paragraph ends where the next word had room."""
+    lines = attn_export(command, "--help").stdout.splitlines()
+    assert "…" not in "".join(lines)
+    framed = [line for line in lines if line.startswith(("│", "╭", "╰"))]
+    assert {(len(line), line[-1] in "│╮╯") for line in framed} == {(len(framed[0]), True)}
+    for line, following in pairwise(lines):
+        if line[:1] == following[:1] == " " and line.strip() and following.strip():
+            first_word = following.split()[0]
+            assert len(line.rstrip()) + 1 + len(first_word) >= len(framed[0]) - 6, line
+
+
 def test_an_option_has_one_meaning_in_all_commands(attn_export: Command) -> None:
     """Shared flags are described in the same words."""
     for flag in ("--json", "--quiet", "--debug"):
@@ -99,9 +139,15 @@ REPORT = f"print(*sorted(set(sys.modules) & set({HEAVY!r})), file=sys.stderr)"
         "from attn_export.cli import run; run(['--help'])",
         "from attn_export.cli import run; run(['export', '--help'])",
         "from attn_export.cli import run; run(['create', '--help'])",
+        *(
+            f"from attn_export.cli import run; run(['{c}', '--help'])"
+            for c in ("build", "validate", "inspect", "doctor")
+        ),
         "from attn_export.cli import run; run(['--version'])",
         "from attn_export.cli import run; run(['model.pt', '--onnx', '--input', 'large'])",
         "from attn_export.cli import run; run(['model.pt', '--onnx', '--dynamic', 'depth'])",
+        "from attn_export.cli import run; run(['pyproject.toml', '--engine', '--precision', 'fp12'])",
+        "from attn_export.cli import run; run(['pyproject.toml', '--onnx', '--tf32'])",
     ],
 )
 def test_heavy_modules_are_not_imported_for(doing: str) -> None:

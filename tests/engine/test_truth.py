@@ -6,13 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from attn_export.exporter import ExportSettings, export
 from attn_export.exporter.building import EngineSettings, build_file
 from attn_export.exporter.engine import record
 from attn_export.exporter.engine.kernels import Kernel, KernelReport, read_log
 from attn_export.exporter.engine.log import Log
 from attn_export.exporter.engine.truth import MixedKernel, NodeTypes, mixed_kernels
 from attn_export.exporter.errors import MixedPrecisionError
+from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.quiet import quiet
+from attn_export.exporter.target import Target
+from attn_export.models import create
 from tests.engine.conftest import Engine
 from tests.engine.graphs import all_half, conv, eight_bits, gated, half_inside, node, plain, saved, weight
 
@@ -89,7 +95,7 @@ def test_a_chain_of_casts_is_looked_through(engine: Callable[..., Engine], tmp_p
 
 
 def test_a_convolution_that_reads_another_type_is_named(engine: Callable[..., Engine], tmp_path: Path) -> None:
-    made = engine(all_half(tmp_path / "half.onnx"))
+    made = engine(pure_half(tmp_path / "half.onnx"))
     wrong = [k for k in made.report.kernels if "relu_b" in k.nodes]
     assert len(wrong) == 1
     edited = replace(
@@ -131,10 +137,35 @@ def test_a_float32_convolution_between_casts_that_runs_in_float16_is_found(
     assert {"FLOAT16"} in [set(k.weights) for k in made.report.kernels]
 
 
-def test_a_kernel_may_not_write_what_its_nodes_only_read() -> None:
+def test_a_node_that_two_kernels_compute_may_be_cut_anywhere() -> None:
+    """TensorRT pads a last layer with an odd number of outputs, casts, and cuts off what is too much."""
     types = {"cast": NodeTypes(frozenset({"FLOAT16"}), frozenset({"FLOAT"}))}
-    assert mixed_kernels(KernelReport((kernel("cast", reads="FLOAT16", writes="FLOAT"),), ""), types) == ()
-    assert mixed_kernels(KernelReport((kernel("cast", reads="FLOAT", writes="FLOAT16"),), ""), types)
+    halves = (kernel("cast", reads="FLOAT16", writes="FLOAT"), kernel("cast", reads="FLOAT", writes="FLOAT"))
+    assert mixed_kernels(KernelReport(halves, ""), types) == ()
+
+
+@pytest.mark.parametrize("classes", [1, 3, 5, 10])
+def test_networks_in_float16_are_not_mixed(engine: Callable[..., Engine], tmp_path: Path, classes: int) -> None:
+    """Found by using it: an odd number of classes, and pools whose Cast no kernel lists, were taken for mixtures."""
+    path = tmp_path / "half.onnx"
+    shape = (1, 3, 32, 32)
+    settings = ExportSettings(runtimes=(), precisions=(Precision.FP16,), target=Target.TENSORRT)
+    made = export(create("se_resnet8", num_classes=classes), shape, tmp_path, name="net", settings=settings)
+    made.onnx.rename(path)
+    built = engine(path)
+    assert "FLOAT16" in built.report.types
+    assert mixed_kernels(built.report, built.facts.types) == ()
+
+
+def test_layer_normalization_computes_its_statistics_in_float32_by_definition(
+    engine: Callable[..., Engine], tmp_path: Path
+) -> None:
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.LayerNorm([8, 6, 6])).half().eval()
+    path = tmp_path / "normalized.onnx"
+    with quiet():
+        torch.onnx.export(module, (torch.zeros(1, 3, 8, 8).half(),), str(path), dynamo=False, opset_version=17)
+    made = engine(path)
+    assert mixed_kernels(made.report, made.facts.types) == ()
 
 
 def test_a_report_without_kernels_claims_nothing() -> None:

@@ -177,3 +177,19 @@ def test_an_error_without_a_system_reason_is_told_in_its_own_words() -> None:
 def test_the_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"attention" * 100_000)
     assert sha256_of(tmp_path / "a.bin") == hashlib.sha256(b"attention" * 100_000).hexdigest()
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    """As root a rename would put a file in the place of /dev/null."""
+    pipe, new = tmp_path / "pipe", tmp_path / "new"
+    os.mkfifo(pipe)
+    new.write_text("new")
+    with pytest.raises(OutputError, match="is no file"):
+        publish(new, pipe)
+    assert pipe.is_fifo()
+    assert new.exists()
+
+
+def test_a_hidden_folder_is_not_spoken_of() -> None:
+    error = unwritable(Path("out/.attn-export-x1/a.engine"), OSError(28, "No space left on device"))
+    assert error.message == "out/a.engine can't be written: No space left on device"

@@ -225,6 +225,14 @@ def test_dead_channels_do_not_keep_a_layer() -> None:
     assert made.kept == ()
 
 
+def test_a_bias_that_is_lost_in_what_it_is_added_to_does_not_keep_a_layer() -> None:
+    """Found by using it: BatchNorm that is folded into a convolution may leave a bias of 1e-9."""
+    text = "(float[N,3,8,8] x) => (float[N,4,6,6] y) { y = Conv(x, w, b) }"
+    bias = np.full(4, 1e-9, np.float32)
+    assert typed(text, {"y": 5.0}, w=CONV, b=bias).kept == ()
+    assert set(typed(text, {"y": 1e-8}, w=CONV, b=bias).reasons) == {"node_y"}
+
+
 def test_small_statistics_keep_a_batch_normalization() -> None:
     text = (
         "(float[N,3,8,8] x) => (float[N,3,8,8] y) { b = BatchNormalization <epsilon = %s> (x, s, o, m, v) y = Relu(b) }"

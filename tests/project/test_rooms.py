@@ -107,7 +107,7 @@ FORBIDDEN = {
     "cleanup": "checkpoint capture runtimes validation latency report workflow onnx_file files",
     "precision": "checkpoint capture cleanup engine runtimes latency report workflow",
     "engine": "checkpoint capture precision.typed_file runtimes validation latency report workflow",
-    "kit": "checkpoint capture cleanup latency workflow deploying",
+    "kit": "checkpoint capture cleanup latency workflow deploying from_file",
     "environment": "checkpoint capture cleanup engine runtimes validation latency report workflow",
     "runtimes": "checkpoint capture cleanup validation latency report workflow",
     "validation": "checkpoint capture cleanup latency report workflow",

@@ -221,9 +221,9 @@ def _of_precision(
     profile = make_profile(facts.inputs, settings.sizes, settings.usual_batch)
     feeds = feeds_for({name: sizes.usual for name, sizes in profile.items()})
     path = scratch / f"{source.stem}{precision.suffix}{ENDING}"
-    if (earlier := folder / path.name).exists():
+    if (earlier := folder / path.name).is_file():
         with progress.stage(f"Comparing {earlier.name} with the float32 file"):
-            agrees = precision_of(earlier) is precision and _is_child(source, earlier, feeds, threads)
+            agrees = _is_child(source, earlier, precision, feeds, threads)
         progress.note(
             f"{earlier} is there and agrees with {source.name}: it is used as it is"
             if agrees
@@ -238,11 +238,14 @@ def _of_precision(
     return path, Retyped(path, kept, rounding)
 
 
-def _is_child(parent: Path, child: Path, feeds: "Sequence[dict[str, Any]]", threads: int) -> bool:
-    """Whether a file of another precision computes what this one computes."""
+def _is_child(parent: Path, child: Path, precision: Precision, feeds: Sequence[dict[str, Any]], threads: int) -> bool:
+    """Whether a file is of this precision and computes what its parent computes."""
+    from attn_export.exporter.precision.typed_file import precision_of
     from attn_export.exporter.validation.rounding import compare_with_parent
 
     try:
+        if precision_of(child) is not precision:
+            return False
         compare_with_parent(parent, child, feeds, threads)
     except (DisagreementError, InputError):
         return False

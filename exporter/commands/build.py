@@ -7,6 +7,7 @@ import typer
 
 from attn_export.exporter.commands.console import SCHEMA_VERSION, listener, print_json, stdout
 from attn_export.exporter.commands.engine_options import (
+    AUTO,
     AllowMixed,
     BackendName,
     Batch,
@@ -22,7 +23,6 @@ from attn_export.exporter.commands.engine_options import (
     parse_precisions,
 )
 from attn_export.exporter.commands.options import AsJson, Debug, Quiet, Threads
-from attn_export.exporter.engine.backend import AUTO
 
 
 def build(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attn_export.exporter.commands.options import split
-from attn_export.exporter.engine.backend import AUTO, MODULES
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.precision.kinds import Precision
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from attn_export.exporter.engine.profile import Sizes
 
 PANEL = "Engines"
+AUTO = "auto"
 LARGEST_SIZE = 65536
 
 Precisions = Annotated[
@@ -181,6 +181,7 @@ def engine_settings(
         UsageError: a word can't be understood.
     """
     from attn_export.exporter.building import EngineSettings
+    from attn_export.exporter.engine.backend import MODULES
     from attn_export.exporter.engine.build import BuildOptions
     from attn_export.exporter.engine.targets import parse_targets
 

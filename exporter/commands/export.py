@@ -11,6 +11,7 @@ import typer
 from attn_export.exporter.commands.clean import print_json_with_undone, refuse_undone
 from attn_export.exporter.commands.console import listener, stdout
 from attn_export.exporter.commands.engine_options import (
+    AUTO,
     AllowMixed,
     BackendName,
     Batch,
@@ -38,7 +39,6 @@ from attn_export.exporter.commands.options import (
     split,
 )
 from attn_export.exporter.devices import CPU
-from attn_export.exporter.engine.backend import AUTO
 from attn_export.exporter.errors import UnreadableCheckpointError, UsageError
 from attn_export.exporter.target import Target
 

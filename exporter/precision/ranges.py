@@ -39,7 +39,8 @@ def largest_values(
 
     model = read(path)
     for value in model.graph.inputs:
-        if str(value.name) in feeds[0] and value.dtype not in (None, ir.DataType.FLOAT):
+        fed = feeds[0].get(str(value.name))
+        if fed is not None and fed.dtype == np.float32 and value.dtype not in (None, ir.DataType.FLOAT):
             raise InputError(
                 f"{path} takes {value.name} as {value.dtype.name.lower()}, and only float32 inputs can be tried out",
                 hint="Export the network with float32 inputs; or build the file in the precision that it has.",

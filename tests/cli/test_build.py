@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from attn_export.cli import run
-from attn_export.exporter import building, deploying, from_file
+from attn_export.exporter import building, deploying, from_file, onnx_file
 from attn_export.exporter.commands import build as build_command
 from attn_export.exporter.engine import record as engine_records
 from attn_export.exporter.engine.truth import MixedKernel
@@ -133,6 +133,57 @@ def test_a_float16_file_is_made_compared_and_built(attn_export: Command, onnx_fo
     kept = {n.name for n in onnx.load(onnx_folder / "model.fp16.onnx").graph.node} & set(table.split())
     assert len(kept) >= 3
     assert "…" not in table, "nothing is cut off where there is room for it"
+
+
+def test_a_float16_file_that_is_there_and_agrees_is_used_as_it_is(attn_export: Command, onnx_folder: Path) -> None:
+    """It may be the proven one of an export, which a file that was only compared with its parent must not replace."""
+    assert attn_export("build", "model.onnx", *SM86, "--precision", "fp16").returncode == 0
+    half = onnx_folder / "model.fp16.onnx"
+    onnx_file.add_metadata(half, {"attn_export.validation": "proven"})
+    before = half.read_bytes()
+    done = attn_export("build", "model.onnx", *SM86, "--precision", "fp16")
+    assert done.returncode == 0, done.stderr
+    assert "is there and agrees" in done.stderr
+    assert half.read_bytes() == before
+    assert record_of(onnx_folder, "model.fp16.engine")["onnx"]["sha256"] == sha256_of(half)
+
+
+@pytest.mark.parametrize("stale", ["another network", "no graph"])
+def test_a_float16_file_of_something_else_is_replaced_and_that_is_said(
+    attn_export: Command, onnx_folder: Path, files: Path, stale: str
+) -> None:
+    half = onnx_folder / "model.fp16.onnx"
+    if stale == "no graph":
+        half.write_bytes(b"something")
+    else:
+        shutil.copy(files / "model.onnx", half)
+    before = half.read_bytes()
+    done = attn_export("build", "model.onnx", *SM86, "--precision", "fp16")
+    assert done.returncode == 0, done.stderr
+    assert "is no child of model.onnx: it is replaced" in done.stderr
+    assert half.read_bytes() != before
+
+
+def test_a_file_that_was_not_cleaned_is_built_with_a_word_on_it(
+    attn_export: Command, onnx_folder: Path, files: Path
+) -> None:
+    shutil.copy(files / "legacy.onnx", onnx_folder)
+    assert "built as it is" in attn_export("build", "legacy.onnx", *SM86).stderr
+    assert "built as it is" not in attn_export("build", "model.onnx", *SM86).stderr
+
+
+def test_blocks_keep_their_names_in_float16(attn_export: Command, onnx_folder: Path, files: Path) -> None:
+    shutil.copy(files / "legacy.onnx", onnx_folder)
+    assert attn_export("build", "legacy.onnx", *SM86, "--precision", "fp32,fp16").returncode == 0
+    places = [
+        [block["module_path"] for block in record_of(onnx_folder, name)["cost"]["blocks"]]
+        for name in ("legacy.engine", "legacy.fp16.engine")
+    ]
+    assert places[0] == places[1] != []
+
+
+def test_a_name_for_an_engine_where_a_kit_is_written_is_a_mistake(refused: Command, onnx_folder: Path) -> None:
+    refused(2, "build", "model.onnx", "--gpu", "sm87", "-o", "model.engine", says=["a build kit is written"])
 
 
 def test_a_float16_file_is_what_it_is(attn_export: Command, onnx_folder: Path) -> None:

@@ -276,9 +276,8 @@ ADVICE = {
 
 def _advice(problems: list[str]) -> str:
     told = " ".join(problems)
-    return next(
-        (advice for sign, advice in ADVICE.items() if sign in told), "--debug shows everything that TensorRT said."
-    )
+    also = f"It also said: {'; '.join(problems[1:SHOWN_PROBLEMS])}." if problems[1:] else "It said nothing else."
+    return next((advice for sign, advice in ADVICE.items() if sign in told), also)
 
 
 @contextmanager
@@ -334,7 +333,7 @@ def _monitor(trt: Any, advance: Advance, cancelled: threading.Event, raised: lis
         last = max(last, share(roots[0]) if roots else 0.0)
         try:
             advance(last)
-        except Exception as error:  # noqa: BLE001 - TensorRT would print it
+        except BaseException as error:  # noqa: BLE001 - TensorRT would print it
             raised.append(error)
             cancelled.set()
         return not cancelled.is_set()

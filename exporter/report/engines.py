@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from attn_export.exporter.engine.targets import PORTABLE
 from attn_export.exporter.report.tables import number, table
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def facts_table(path: Path, record: dict[str, Any]) -> Table:
     peak = f", {build['peak_bytes'] / 2**20:.0f} MiB" if build["peak_bytes"] else ""
     rows = {
         "built by": f"{backend['name']} {backend['version']}, {build['seconds']:.1f} s{peak}",
-        "for": f"{', '.join(record['gpus'])} on {record['platform']}",
+        "for": f"{gpu_words(record['gpus'])} on {record['platform']}",
         "of": f"{record['onnx']['path']}, {record['onnx']['sha256'][:12]}",
         "precision": precision_words(record["precision"]),
         "TF32": "allowed" if record["options"]["tf32"] else "off",
@@ -99,6 +100,11 @@ def cost_caption(record: dict[str, Any]) -> Text:
     )
 
 
+def gpu_words(gpus: Sequence[str]) -> str:
+    """The architectures; what "portable" stands for."""
+    return ", ".join("sm80 and later" if gpu == PORTABLE else gpu for gpu in gpus)
+
+
 def size(count: int) -> str:
     """Bytes for people."""
     for unit, factor in (("MB", 1e6), ("kB", 1e3)):
@@ -118,7 +124,7 @@ def engines_table(engines: Sequence[dict[str, Any]]) -> Table:
         plain = cost["kernels_without_attention"]
         made.add_row(
             Text(engine["path"]),
-            ", ".join(engine["gpus"]),
+            gpu_words(engine["gpus"]),
             str(cost["kernels"] or "not known"),
             "" if plain is None else str(cost["kernels"] - plain),
             precision_words(engine["types"]),

@@ -71,6 +71,10 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
         UsageError: one of them is no runtime.
     """
     for name in names:
+        if name in ("tensorrt", "tensorrt-rtx"):
+            raise UsageError(
+                f"{name} is no choice here", hint="Engines are timed where --engine makes one for this GPU."
+            )
         if name not in RUNTIMES:
             raise UsageError(f"there is no runtime called {name!r}", hint=f"Known are {', '.join(RUNTIMES)}.")
     return tuple(dict.fromkeys(names))

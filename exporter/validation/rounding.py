@@ -92,8 +92,8 @@ def compare_with_parent(parent: Path, child: Path, feeds: Sequence[Mapping[str, 
     if not worst.agrees:
         raise DisagreementError(
             f"the float16 file doesn't compute what {parent} computes: {worst.output} is off by {worst.error:.1e}, "
-            f"rounding its weights alone by {worst.yardstick:.1e}, {worst.ratio:.0f} times less (allowed: "
-            f"{worst.limit:.0f})",
+            f"{worst.ratio:.0f} times what rounding its weights does, {worst.yardstick:.1e} (allowed: "
+            f"{worst.limit:.0f} times)",
             first_seen=worst.output,
             hint=HINT,
         )

@@ -146,7 +146,7 @@ def known() -> dict[str, set[str]]:
     for name in command_names():
         with redirect_stdout(StringIO()) as printed:
             assert run([name, "--help"]) == 0
-        found[name] = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]*|-[a-z])(?![\w-])", printed.getvalue()))
+        found[name] = set(re.findall(r"(?<![\w-])(--[a-z][a-z0-9-]*|-[a-z])(?![\w-])", printed.getvalue()))
     return found
 
 
@@ -158,7 +158,7 @@ OTHERS = {"--version", "--editable", "--upgrade", "--constraint", "--index-url",
 def test_every_option_in_a_sentence_exists(page: Path, known: dict[str, set[str]]) -> None:
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
     in_code = " ".join(re.findall(r"`([^`\n]+)`", text))
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", in_code))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", in_code))
     assert named <= set.union(*known.values()) | OTHERS
 
 

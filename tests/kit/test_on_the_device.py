@@ -66,6 +66,19 @@ def engine(made: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory)
     return path
 
 
+def test_the_command_needs_no_more(cbam: Any, tmp_path: Path) -> None:
+    script = """
+from attn_export.cli import run
+words = ["build", sys.argv[1], "-o", sys.argv[2], "--gpu", "sm86", "--backend", "tensorrt-rtx", "--quiet"]
+assert run(words) == 0
+assert run(["inspect", sys.argv[2]]) == 0
+assert run(["doctor", "--json"]) == 0
+"""
+    done = on_the_device(script, str(cbam.kit), str(tmp_path / "m.engine"))
+    assert done.returncode == 0, done.stderr
+    assert "layer1.0.attention" in done.stdout
+
+
 def test_the_engine_of_a_kit_is_built_with_what_a_device_has(engine: Path, cbam: Any) -> None:
     record, kit = read_sidecar(engine), read_kit(cbam.kit)
     assert record is not None

@@ -73,7 +73,8 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if name in ("tensorrt", "tensorrt-rtx"):
             raise UsageError(
-                f"{name} is no choice here", hint="Engines are timed where --engine makes one for this GPU."
+                f"{name} is timed with the engines that --engine makes, where there is a GPU for them",
+                hint=f"Leave it out; known here are {', '.join(RUNTIMES)}.",
             )
         if name not in RUNTIMES:
             raise UsageError(f"there is no runtime called {name!r}", hint=f"Known are {', '.join(RUNTIMES)}.")

@@ -25,7 +25,7 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from attn_export.exporter import workflow
+from attn_export.exporter import timing, workflow
 from attn_export.exporter.cleanup import pipeline
 from attn_export.exporter.progress import Silent
 from attn_export.models import create
@@ -533,7 +533,7 @@ def test_an_interrupt_leaves_nothing_behind_whenever_it_comes(
 
     monkeypatch.setattr("attn_export.exporter.commands.export.listener", listener)
     if title.startswith("Timing"):
-        monkeypatch.setattr(workflow, "measure", lambda *_: [])
+        monkeypatch.setattr(timing, "measure", lambda *_: [])
     before, threads = contents(), torch.get_num_threads()
     done = attn_export("model.pt", "--onnx", "--threads", "1")
     assert listening.stages[-1] == title

@@ -463,7 +463,7 @@ def test_onnxruntime_on_a_gpu_computes_what_it_computes_on_the_cpu(
 
 def timing(runtime: str, device: str, ratio: float, baseline_device: str = "cpu") -> dict[str, Any]:
     times = {"median_ms": 1.0, "p90_ms": 1.0, "p99_ms": 1.0, "images_per_second": 1000.0, "open_seconds": 0.1}
-    devices = {"device": device, "baseline_device": baseline_device}
+    devices = {"device": device, "baseline_device": baseline_device, "precision": "float32"}
     return {"runtime": runtime, "ratio": ratio, "baseline": "eager", "batch": 1, "samples": 9, **devices, **times}
 
 

@@ -18,7 +18,7 @@ from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, str(ROOT / "benchmarks" / "gpu.py")]
-pytestmark = pytest.mark.skipif(bool(gpus()), reason="there is a GPU here")
+pytestmark = [pytest.mark.full, pytest.mark.skipif(bool(gpus()), reason="there is a GPU here")]
 
 
 def ran(folder: Path, *arguments: str) -> dict[str, Any]:

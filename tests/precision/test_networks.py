@@ -34,7 +34,7 @@ from attn_export.exporter.validation.verdict import LIMITS
 from attn_export.models import create
 from tests.precision.conftest import check
 
-NAMES = ("se_resnet8", "cbam_resnet8", "se_mobilenet_v3_small")
+NAMES = ("se_resnet8", "cbam_resnet8", pytest.param("se_mobilenet_v3_small", marks=pytest.mark.full))
 PRECISIONS = (Precision.FP32, Precision.FP16)
 FIRST_LAYERS = ("fc.0", "fc1", "mlp.1", "ChannelGate")
 ONE_THREAD = Settings(threads=1)

@@ -37,9 +37,9 @@ def time_all(
     """
     import numpy as np
 
-    names = settings.runtimes
-    if not names:
+    if not settings.runtimes:
         return []
+    names = [name for name in settings.runtimes if name in RUNTIMES]
     shape = (settings.batch, *model.input_shape)
     images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     # A runtime that compiles for a shape compiles for the one that is timed.
@@ -54,6 +54,8 @@ def time_all(
             for engine in made.engines
             if engine.record["not_run"] is None and engine.taken(file.signature.input_name).covers(shape)
         ]
+    if not wanted:
+        return []
     with ExitStack() as stack:
         opened = []
         for name, runtime in wanted:

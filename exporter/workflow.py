@@ -14,7 +14,7 @@ from attn_export.exporter.deploying import Deployed, check_settings, deploy, nam
 from attn_export.exporter.devices import CPU
 from attn_export.exporter.engine.profile import Profile, make_profile
 from attn_export.exporter.environment import usable_cpus, versions
-from attn_export.exporter.errors import UsageError
+from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.files import publish, scratch_folder, write_text
 from attn_export.exporter.gpu import gpus
 from attn_export.exporter.latency import Schedule, Timing
@@ -23,7 +23,7 @@ from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.progress import Progress, Silent, counted
 from attn_export.exporter.proving import Proven, prove_all, prove_engine
 from attn_export.exporter.report.record import record
-from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, Settings, check_devices, check_names
+from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, RUNS_ENGINES, Settings, check_devices, check_names
 from attn_export.exporter.target import Target
 from attn_export.exporter.timing import time_all
 from attn_export.exporter.validation.inputs import batches
@@ -177,8 +177,17 @@ def check_engines(model: LoadedModel, settings: ExportSettings, progress: Progre
     Raises:
         UsageError, RuntimeUnavailableError: they can't.
     """
+    named = [name for name in settings.runtimes if name in RUNS_ENGINES]
     if settings.engine is None:
+        if named:
+            raise UsageError(f"{named[0]} runs engines, and none is made", hint="Add --engine, or leave it out.")
         return ()
+    if named and not gpus():  # a run was asked for; otherwise the table says that there was none
+        raise RuntimeUnavailableError(
+            f"{named[0]} can't run here: there is no GPU, or no driver for it",
+            runtime=named[0],
+            hint="Leave it out of --runtimes: the engine is built all the same.",
+        )
     wanted = check_settings(settings.engine, progress)
     shape = (settings.batch, *model.input_shape)
     dims = tuple(name if name in settings.dynamic else size for name, size in zip(AXES, shape, strict=False))

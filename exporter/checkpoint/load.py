@@ -121,8 +121,12 @@ def _described(arch: str | None, weights: state_dict.StateDict, path: Path, not_
     if best:
         hint = f"Say it with --arch. The names fit {best} best: --arch {best}."
     elif not_run:
+        own = (
+            tuple(name for name in not_run if not name.startswith(("torch.", "__builtin__.", "collections.")))
+            or not_run
+        )
         hint = (
-            f"No network of the zoo is near. If the file is a whole module of your own ({listed(not_run)}), --trust "
+            f"No network of the zoo is near. If the file is a whole module of your own ({listed(own)}), --trust "
             "runs its code, which has to be importable here; or use `export(module, ...)` from Python."
         )
     else:

@@ -13,6 +13,7 @@ from attn_export.exporter.runtimes.base import Runtime, Settings
 __all__ = [
     "DEFAULT_RUNTIMES",
     "DEVICES",
+    "RUNS_ENGINES",
     "RUNS_FILES",
     "RUNTIMES",
     "Runtime",
@@ -61,6 +62,8 @@ RUNTIMES: dict[str, Callable[[LoadedModel, OnnxFile, Settings], Runtime]] = {
 }
 # Those that run a file, and not the network that it was made of.
 RUNS_FILES = ("onnxruntime", "onnxruntime-cuda")
+# Those that run the engines that --engine makes. Where there is a GPU they are timed without being named.
+RUNS_ENGINES = ("tensorrt", "tensorrt-rtx")
 DEFAULT_RUNTIMES = ("eager", "onnxruntime")
 
 
@@ -71,13 +74,9 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
         UsageError: one of them is no runtime.
     """
     for name in names:
-        if name in ("tensorrt", "tensorrt-rtx"):
-            raise UsageError(
-                f"{name} is timed with the engines that --engine makes, where there is a GPU for them",
-                hint=f"Leave it out; known here are {', '.join(RUNTIMES)}.",
-            )
-        if name not in RUNTIMES:
-            raise UsageError(f"there is no runtime called {name!r}", hint=f"Known are {', '.join(RUNTIMES)}.")
+        if name not in (*RUNTIMES, *RUNS_ENGINES):
+            known = ", ".join((*RUNTIMES, *RUNS_ENGINES))
+            raise UsageError(f"there is no runtime called {name!r}", hint=f"Known are {known}.")
     return tuple(dict.fromkeys(names))
 
 

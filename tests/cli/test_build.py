@@ -313,7 +313,7 @@ def test_a_backend_that_is_not_installed(refused: Command, onnx_folder: Path, mo
         (["--size", "32x32"], "--size asks for 32"),
         (["--workspace", "0"], "--workspace"),
         (["-o", "model.onnx"], "would overwrite model.onnx"),
-        (["-o", "./../work/model.onnx"], "would overwrite"),
+        (["-o", "./model.onnx"], "would overwrite"),
         (["--precision", "fp16", "-o", "model.fp16.onnx"], "would overwrite model.fp16.onnx"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

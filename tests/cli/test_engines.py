@@ -597,10 +597,11 @@ def test_an_unknown_device_is_refused(idle: None, refused: Command, name: str) -
     refused(2, "model.pt", "--onnx", "--device", name, says=["there is no such device"], hint="cpu, cuda")
 
 
-def test_an_engine_is_no_name_of_a_runtime(idle: None, refused: Command) -> None:
-    refused(
-        2, "model.pt", "--onnx", "--runtimes", "tensorrt-rtx", says=["tensorrt-rtx"], hint="eager, compile, onnxruntime"
-    )
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
+def test_a_run_that_is_asked_for_by_name_needs_a_gpu(idle: None, refused: Command, name: str) -> None:
+    asked = ("--engine", "--gpu", "sm86", "--runtimes", f"eager,{name}")
+    refused(5, "model.pt", *asked, says=[name, "no GPU"], hint="built all the same")
+    refused(2, "model.pt", "--onnx", "--runtimes", name, says=["none is made"], hint="--engine")
 
 
 # ---- what stays when it fails -------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import torch
 
 from attn_export.exporter.artifacts import Axis, LoadedModel, OnnxFile, Signature
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
-from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, RUNTIMES, Runtime, Settings, check_names
+from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, RUNS_ENGINES, RUNTIMES, Runtime, Settings, check_names
 from attn_export.exporter.runtimes.base import Array, Arrays
 
 HAS_COMPILER = any(shutil.which(name) for name in ("c++", "g++", "clang++"))
@@ -191,7 +191,7 @@ def test_an_error_inside_closes_the_runtime(toy: Callable[[str, Settings], Runti
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match="there is no runtime called 'tflite'") as caught:
         check_names(["eager", "tflite"])
-    assert caught.value.hint == f"Known are {', '.join(RUNTIMES)}."
+    assert caught.value.hint == f"Known are {', '.join((*RUNTIMES, *RUNS_ENGINES))}."
 
 
 def test_names_are_asked_once_and_keep_their_order() -> None:

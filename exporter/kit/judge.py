@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from attn_export.exporter.kit.sample_file import Sample
 from attn_export.exporter.runtimes.base import Array
+from attn_export.exporter.validation.measured import Measured
 from attn_export.exporter.validation.metrics import PooledError
 
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
@@ -14,7 +15,7 @@ MISSHAPEN = "shape"
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judged(Measured):
     """One output on one kind of image.
 
     Attributes:
@@ -22,24 +23,14 @@ class Judged:
         kind: of image; "shape" where the output isn't there, or is of another size.
         error: relative; infinite where something isn't a number.
         yardstick: the error that is taken for unavoidable.
-        allowed: how many times that it may be.
+        limit: how many times that it may be.
     """
 
     output: str
     kind: str
     error: float
     yardstick: float
-    allowed: float
-
-    @property
-    def ratio(self) -> float:
-        """How many times the yardstick the error is."""
-        return self.error / self.yardstick
-
-    @property
-    def agrees(self) -> bool:
-        """Whether that is few enough."""
-        return self.ratio <= self.allowed
+    limit: float
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,7 @@ class Judgement:
     @property
     def worst(self) -> Judged:
         """The one that is furthest from what is allowed."""
-        return max(self.judged, key=lambda entry: entry.ratio / entry.allowed)
+        return max(self.judged, key=lambda entry: entry.ratio / entry.limit)
 
 
 def judge(sample: Sample, run: Run, runtime: str, advance: Callable[[], None] = lambda: None) -> Judgement:

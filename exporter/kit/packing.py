@@ -29,11 +29,11 @@ def packed(loose: Loose, taken: Range, most_bytes: int) -> Group:
     each = (loose.images.nbytes + sum(array.nbytes for array in loose.expected.values())) // len(loose.images)
     count = min(len(loose.images), max(FEWEST_IMAGES, most_bytes // max(each, 1)))
     chosen = _in_turns(loose.kinds)[:count]
-    sizes = dict.fromkeys(size[0] for size in (taken.smallest, taken.usual, taken.largest))
+    *smaller, most = sorted({size[0] for size in (taken.smallest, taken.usual, taken.largest)})
     return Group(
         images=np.ascontiguousarray(loose.images[chosen], np.float32),
         kinds=tuple(loose.kinds[i] for i in chosen),
-        batches=tuple(_rows(n, count) for n in sizes),
+        batches=(*(_rows(n, count) for n in smaller), *_covering(most, count)),
         expected={name: np.ascontiguousarray(array[chosen]) for name, array in loose.expected.items()},
     )
 
@@ -46,6 +46,12 @@ def _in_turns(kinds: Sequence[str]) -> list[int]:
         nth[kind] = nth.get(kind, -1) + 1
         turns.append((nth[kind], i))
     return [i for _, i in sorted(turns)]
+
+
+def _covering(n: int, count: int) -> list[tuple[int, ...]]:
+    """Batches of ``n`` that hold every image; what is left of the last is filled up from the first."""
+    rows = _rows(-(-count // n) * n, count)
+    return [rows[i : i + n] for i in range(0, len(rows), n)]
 
 
 def _rows(n: int, count: int) -> tuple[int, ...]:

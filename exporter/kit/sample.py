@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.runtimes.base import Array
 from attn_export.exporter.validation.inputs import KINDS, SEED
 from attn_export.exporter.validation.metrics import PooledError
+from attn_export.exporter.validation.verdict import LIMITS, floored_yardsticks, pixels_of
 
 if TYPE_CHECKING:
     from attn_export.exporter.validation.oracle import Reference
@@ -48,8 +49,8 @@ def sample_of_reference(
     Raises:
         UsageError: the oracle has no image of a size that the profile takes.
     """
-    floor, allowed = _limits_for(precision)
-    own = _yardstick_results(reference, precision)
+    limits = LIMITS[precision]
+    own = reference.yardsticks[precision]
     taken = profile[input_name]
     fitting = [
         i for i, batch in enumerate(reference.batches) if taken.covers((taken.usual[0], *batch.images.shape[1:]))
@@ -64,42 +65,43 @@ def sample_of_reference(
     for i in fitting:
         for o, error in enumerate(errors):
             error.add(own[i].outputs[o], reference.exact[i].outputs[o], reference.batches[i].kinds)
-    by_size: dict[tuple[int, ...], list[int]] = {}
-    for i in fitting:
-        by_size.setdefault(reference.batches[i].images.shape[1:], []).append(i)
-    groups = [
-        Loose(
-            np.concatenate([reference.batches[i].images for i in same]),
-            tuple(kind for i in same for kind in reference.batches[i].kinds),
-            {
-                name: np.concatenate([np.asarray(reference.exact[i].outputs[o], np.float64) for i in same])
-                for o, name in enumerate(output_names)
-            },
-        )
-        for same in by_size.values()
-    ]
+    pixels = pixels_of(reference.batches[i].images.shape for i in fitting)
+    groups = [_loose(reference, same, output_names) for same in _by_size(reference, fitting)]
     return Sample(
         input_name=input_name,
         reference=PYTORCH,
         yardstick=OWN_ERROR.format(precision=precision.onnx_name),
         groups=tuple(packed(loose, taken, MOST_BYTES // len(groups)) for loose in groups),
         limits={
-            name: {kind: Limit(max(size, floor), allowed) for kind, size in error.relative().items()}
+            name: {
+                kind: Limit(size, limits.ratio)
+                for kind, size in floored_yardsticks(error.relative(), limits, pixels).items()
+            }
             for name, error in zip(output_names, errors, strict=True)
         },
     )
 
 
-def _yardstick_results(reference: "Reference", precision: Precision) -> Any:
-    """PyTorch's results in this precision, one for each batch. The only place that knows where they are kept."""
-    return reference.yardsticks[precision]
+def _by_size(reference: "Reference", fitting: Sequence[int]) -> list[list[tuple[int, int]]]:
+    """For each size (C, H, W) where its images are, as (batch, row); an image that is in several batches comes once."""
+    found: dict[tuple[int, ...], dict[int, tuple[int, int]]] = {}
+    for i in fitting:
+        batch = reference.batches[i]
+        same = found.setdefault(batch.images.shape[1:], {})
+        for row, number in enumerate(batch.numbers or range(-len(same) - 1, -len(same) - 1 - len(batch.kinds), -1)):
+            same.setdefault(number, (i, row))
+    return [list(same.values()) for same in found.values()]
 
 
-def _limits_for(precision: Precision) -> tuple[float, float]:
-    """Floor of the yardstick, and the multiple that is allowed. The only place that knows where these are kept."""
-    from attn_export.exporter.validation.verdict import LIMITS
-
-    return LIMITS[precision].floor, LIMITS[precision].ratio
+def _loose(reference: "Reference", places: Sequence[tuple[int, int]], output_names: Sequence[str]) -> Loose:
+    return Loose(
+        np.stack([reference.batches[i].images[row] for i, row in places]),
+        tuple(reference.batches[i].kinds[row] for i, row in places),
+        {
+            name: np.stack([np.asarray(reference.exact[i].outputs[o][row], np.float64) for i, row in places])
+            for o, name in enumerate(output_names)
+        },
+    )
 
 
 def sample_of_file(onnx: Path, profile: Profile, threads: int) -> Sample:

@@ -204,7 +204,7 @@ def disagreement(sample: Sample, artifact: Path, judgement: Judgement) -> Disagr
     else:
         what = (
             f"{worst.output} on {worst.kind} images is off by {worst.error:.1e}, {worst.ratio:.0f} times "
-            f"{sample.yardstick} ({worst.allowed:g} times are allowed)"
+            f"{sample.yardstick} ({worst.limit:g} times are allowed)"
         )
     return DisagreementError(
         f"{artifact} doesn't compute what is expected ({sample.reference}): {what}",

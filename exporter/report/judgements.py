@@ -39,7 +39,7 @@ def sample_record(sample: "Sample", judgement: "Judgement") -> dict[str, Any]:
                 "error": _finite(entry.error),
                 "yardstick": entry.yardstick,
                 "ratio": _finite(entry.ratio),
-                "allowed": entry.allowed,
+                "allowed": entry.limit,
                 "agrees": entry.agrees,
             }
             for entry in judgement.judged

@@ -6,6 +6,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,6 +142,7 @@ def comparison_record(comparison: Comparison) -> dict[str, Any]:
         **asdict(comparison),
         "error": comparison.error if finite else None,
         "ratio": comparison.ratio if finite else None,
+        "ratios": {kind: ratio if isfinite(ratio) else None for kind, ratio in comparison.ratios.items()},
         "agrees": comparison.agrees,
     }
 

@@ -1,4 +1,8 @@
-"""The images that artifacts are judged on, made from a seed so that every run sees the same."""
+"""The images that artifacts are judged on, made from a seed so that every run sees the same.
+
+There is one pool of images for each size. Batches of several sizes are drawn from it, in other orders, so that what the
+network computes for an image, alone and in double precision, serves every batch that the image is in.
+"""
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -8,6 +12,8 @@ from typing import Any
 import numpy as np
 
 Image = np.ndarray[Any, np.dtype[np.float32]]  # (C, H, W)
+Images = np.ndarray[Any, np.dtype[np.float32]]  # (N, C, H, W)
+Kind = Callable[[tuple[int, int, int], np.random.Generator], Image]
 
 IMAGE_RANK = 3
 SEED = 20180701  # the month in which SE and CBAM were both out
@@ -16,14 +22,26 @@ BATCHES = (1, 2, 4)
 # Where height and width are open: not square, and no smaller than the network's own, which might be its smallest.
 SIZE_FACTORS = ((1.25, 1.0), (1.0, 1.5))
 SIZE_MULTIPLE = 32
+# A white pixel and a black one after the usual normalization of photographs (mean 0.45, deviation 0.22).
+WHITE, BLACK = 2.5, -2.05
+LARGE, TINY = 8.0, 1e-3
+# More images of the user's add time, and no insight.
+MOST_REAL = 16
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images that run together; ``kinds`` names the kind of each."""
+    """Images that run together.
 
-    images: np.ndarray[Any, np.dtype[np.float32]]  # (N, C, H, W)
+    Attributes:
+        images: (N, C, H, W).
+        kinds: of each.
+        numbers: of each; the same number is the same image. None: every image is one of its own.
+    """
+
+    images: Images
     kinds: tuple[str, ...]
+    numbers: tuple[int, ...] = ()
 
 
 def natural(shape: tuple[int, int, int], draw: np.random.Generator) -> Image:
@@ -40,32 +58,115 @@ def natural(shape: tuple[int, int, int], draw: np.random.Generator) -> Image:
     return (image / (image.std() + 1e-12)).astype(np.float32)
 
 
-def noise(shape: tuple[int, int, int], draw: np.random.Generator) -> Image:
+def noise(shape: tuple[int, ...], draw: np.random.Generator) -> Image:
     """White noise."""
     return draw.standard_normal(shape, dtype=np.float32)
 
 
-KINDS: dict[str, Callable[[tuple[int, int, int], np.random.Generator], Image]] = {"natural": natural, "noise": noise}
+def large(shape: tuple[int, int, int], draw: np.random.Generator) -> Image:
+    """Eight times what a normalized image is, as one that was never normalized."""
+    return noise(shape, draw) * np.float32(LARGE)
+
+
+def tiny(shape: tuple[int, int, int], draw: np.random.Generator) -> Image:
+    """Almost no contrast: what is divided by a spread, or is close to float16's smallest, shows here."""
+    return noise(shape, draw) * np.float32(TINY)
+
+
+def zeros(shape: tuple[int, int, int], draw: np.random.Generator) -> Image:  # noqa: ARG001 (one form for all)
+    """Nothing: only biases are at work."""
+    return np.zeros(shape, np.float32)
+
+
+def hot(shape: tuple[int, int, int], draw: np.random.Generator) -> Image:
+    """A single white pixel on nothing, away from the middle: it shows a map that is shifted, flipped or transposed."""
+    image = np.zeros(shape, np.float32)
+    image[(..., *(int(draw.integers(0, max(1, size // 2))) for size in shape[1:]))] = WHITE
+    return image
+
+
+def saturated(shape: tuple[int, int, int], draw: np.random.Generator) -> Image:
+    """Black and white without anything between."""
+    return np.where(noise(shape, draw) > 0, np.float32(WHITE), np.float32(BLACK))
+
+
+# What networks are made for; errors are pooled over all images of a kind.
+KINDS: dict[str, Kind] = {"natural": natural, "noise": noise}
+REAL = "real"
+ORDINARY = frozenset({*KINDS, REAL})
+# What they meet now and then. There is one of each, whose own error may be small by luck; see `metrics` and `verdict`.
+EXTREMES: dict[str, Kind] = {"large": large, "tiny": tiny, "zeros": zeros, "hot": hot, "saturated": saturated}
+# Where maps may be the same everywhere; see `verdict`. What the user's images show isn't known.
+FLAT = frozenset({*EXTREMES, REAL})
+# Where maps may be the same everywhere; see `verdict`. What the user's images show isn't known.
+FLAT = frozenset({*EXTREMES, REAL})
+POOL = ("natural", "natural", "noise", *EXTREMES)
+# For the sizes besides the network's own.
+SMALL_POOL = ("natural", "noise")
 
 
 def batches(
-    own_shape: tuple[int, ...], dynamic: Collection[str], batch: int, judged: Sequence[tuple[int, ...]] = ()
+    own_shape: tuple[int, ...],
+    dynamic: Collection[str],
+    batch: int,
+    judged: Sequence[tuple[int, ...]] = (),
+    real: Images | None = None,
 ) -> list[Batch]:
     """Every batch that an artifact is judged on: several batch sizes, and several image sizes where they are open.
 
-    The images have mean 0 and spread 1, as inputs that went through a normalization have.
+    The largest batch of each image size goes through the whole pool, smaller ones through a part of it. Ordinary images
+    have mean 0 and spread 1, as inputs that went through a normalization have.
 
     Args:
         own_shape: the network's own (C, H, W).
         dynamic: which of "batch", "height" and "width" are open.
         batch: the N where it isn't open.
-        judged: more shapes (N, C, H, W), those that an engine is tuned for; the images before them stay the same.
+        judged: more shapes (N, C, H, W), those that an engine is tuned for.
+        real: images of the user's, (N, C, H, W) of the network's own size; at most `MOST_REAL` of them are taken.
     """
-    draw = np.random.default_rng(SEED)
-    sizes = BATCHES if "batch" in dynamic else (batch,) * max(1, 3 - batch)
+    sizes = BATCHES if "batch" in dynamic else (batch,)
     shapes = [(n, own_shape) for n in sizes] + [(sizes[:2][-1], shape) for shape in other_shapes(own_shape, dynamic)]
-    shapes += [(n, shape) for n, *shape in judged if (n, tuple(shape)) not in shapes]  # type: ignore[misc]
-    return [_batch(n, shape, draw) for n, shape in shapes]
+    shapes += [(n, tuple(shape)) for n, *shape in judged]
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for n, shape in dict.fromkeys(shapes):
+        by_shape.setdefault(shape, []).append(n)
+    made: list[Batch] = []
+    first = 0
+    for shape, counts in by_shape.items():
+        pool = _pool(shape, POOL if shape == own_shape else SMALL_POOL, real if shape == own_shape else None, first)
+        made += _drawn(pool, sorted(counts))
+        first += len(pool.kinds)
+    return made
+
+
+def _pool(shape: tuple[int, ...], kinds: Sequence[str], real: Images | None, first: int) -> Batch:
+    """One image of each of these kinds, and the user's."""
+    draw = np.random.default_rng([SEED, *shape])
+    images = [_image(kind, shape, draw) for kind in kinds]
+    if real is not None:
+        chosen = np.unique(np.linspace(0, len(real) - 1, min(len(real), MOST_REAL)).astype(int))
+        images = [*(np.asarray(real[i], np.float32) for i in chosen), *images]
+        kinds = (*[REAL] * len(chosen), *kinds)
+    if len(shape) != IMAGE_RANK:  # not an image: the spectrum of photographs has no meaning
+        kinds = ["noise" if kind == "natural" else kind for kind in kinds]
+    return Batch(np.stack(images), tuple(kinds), tuple(range(first, first + len(images))))
+
+
+def _drawn(pool: Batch, counts: Sequence[int]) -> list[Batch]:
+    """Batches of these sizes, ascending; those of the last hold every image, those before begin with ordinary ones."""
+    draw = np.random.default_rng(SEED)
+    size, position, made = len(pool.kinds), 0, []
+    for n in counts[:-1]:
+        made.append(_taken(pool, draw.permutation([(position + i) % size for i in range(n)])))
+        position += n
+    n = counts[-1]
+    rows = draw.permutation(np.arange(-(-size // n) * n) % size)
+    return [*made, *(_taken(pool, rows[i : i + n]) for i in range(0, len(rows), n))]
+
+
+def _taken(pool: Batch, rows: Sequence[int]) -> Batch:
+    chosen = [int(i) for i in rows]
+    return Batch(pool.images[chosen], tuple(pool.kinds[i] for i in chosen), tuple((pool.numbers[i]) for i in chosen))
 
 
 def feeds_for(shapes: Mapping[str, tuple[int, ...]]) -> list[dict[str, Any]]:
@@ -82,9 +183,9 @@ def feeds_for(shapes: Mapping[str, tuple[int, ...]]) -> list[dict[str, Any]]:
 
 
 def _image(kind: str, shape: tuple[int, ...], draw: np.random.Generator) -> Any:
-    if len(shape) == IMAGE_RANK:
-        return KINDS[kind](shape, draw)  # type: ignore[arg-type]
-    return draw.standard_normal(shape, dtype=np.float32)
+    if kind == "natural" and len(shape) != IMAGE_RANK:
+        kind = "noise"
+    return {**KINDS, **EXTREMES}[kind](shape, draw)  # type: ignore[arg-type]
 
 
 def other_shapes(own_shape: tuple[int, ...], dynamic: Collection[str]) -> list[tuple[int, ...]]:
@@ -106,11 +207,3 @@ def other_shapes(own_shape: tuple[int, ...], dynamic: Collection[str]) -> list[t
 def _scaled(size: int, factor: float) -> int:
     multiple = SIZE_MULTIPLE if size >= 2 * SIZE_MULTIPLE else 1
     return math.ceil(size * factor / multiple) * multiple if factor > 1 else size
-
-
-def _batch(count: int, shape: tuple[int, ...], draw: np.random.Generator) -> Batch:
-    kinds = tuple(list(KINDS)[int(i)] for i in draw.permutation(np.arange(count) % len(KINDS)))
-    if len(shape) != IMAGE_RANK:  # not an image: only noise has a meaning
-        kinds = ("noise",) * count
-    images = np.stack([KINDS[kind](shape, draw) for kind in kinds])  # type: ignore[arg-type]
-    return Batch(images, kinds)

@@ -1,7 +1,9 @@
 """Errors, pooled.
 
 The error of a tensor is its distance from the oracle's, relative to the oracle's length, over all samples of one kind
-of input together. One sample's own error is no measure: it is small by luck now and then.
+of input together. One sample's own error is no measure: it is small by luck now and then. An extreme image may make
+almost nothing of everything, where a length is no measure either: it is taken for a part of the ordinary images' at
+least.
 """
 
 from collections import defaultdict
@@ -10,6 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from attn_export.exporter.runtimes.base import Array
+from attn_export.exporter.validation.inputs import ORDINARY
+
+# Of the ordinary images' root mean square, what that of an extreme one is taken for at least.
+FAINTEST = 0.1
 
 
 @dataclass
@@ -47,5 +53,11 @@ class PooledError:
         if not self.finite:
             return dict.fromkeys(self.length, float("inf"))
         tiny = float(np.finfo(np.float64).tiny)
-        lengths = {kind: max(self.length[kind], self.count[kind] * least**2, tiny) for kind in self.length}
+        usual = max(
+            (self.length[kind] / max(self.count[kind], 1) for kind in self.length if kind in ORDINARY), default=0.0
+        )
+        lengths = {}
+        for kind in self.length:
+            smallest = max(least**2, 0.0 if kind in ORDINARY else FAINTEST**2 * usual)
+            lengths[kind] = max(self.length[kind], self.count[kind] * smallest, tiny)
         return {kind: float(np.sqrt(self.difference[kind] / length)) for kind, length in lengths.items()}

@@ -17,6 +17,7 @@ from attn_export.exporter.errors import DisagreementError, InputError
 from attn_export.exporter.onnx_reader import read
 from attn_export.exporter.precision.rounding import overflows, rounded
 from attn_export.exporter.validation.lineage import Array, difference, run
+from attn_export.exporter.validation.measured import Measured
 
 # Measured, see docs/validation.md: good files are at 0.9 to 1.1, the faintest fault of wiring at 9.
 LARGEST_RATIO = 4.0
@@ -26,7 +27,7 @@ LARGEST_YARDSTICK = 0.05
 
 
 @dataclass(frozen=True)
-class Rounding:
+class Rounding(Measured):
     """How a float16 file's outputs stand to those of the float32 file that it was made of.
 
     Attributes:
@@ -40,16 +41,6 @@ class Rounding:
     error: float
     yardstick: float
     limit: float = LARGEST_RATIO
-
-    @property
-    def ratio(self) -> float:
-        """How many times the yardstick the error is."""
-        return self.error / self.yardstick
-
-    @property
-    def agrees(self) -> bool:
-        """Whether that is few enough."""
-        return self.ratio <= self.limit
 
 
 def compare_with_parent(parent: Path, child: Path, feeds: Sequence[Mapping[str, Array]], threads: int) -> Rounding:

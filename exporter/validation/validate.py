@@ -12,7 +12,7 @@ from attn_export.exporter.runtimes.base import Array, Runtime, Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.validation.metrics import PooledError
 from attn_export.exporter.validation.oracle import Reference, Result
-from attn_export.exporter.validation.verdict import LIMITS, Comparison, Verdict, compare
+from attn_export.exporter.validation.verdict import LIMITS, Comparison, Verdict, compare, pixels_of
 
 Computed = list[tuple[Array, ...]]  # for every batch, one array per tensor
 
@@ -147,4 +147,5 @@ def _compared(
         error.add(arrays[index], truth, batch.kinds)
         yardstick.add(pick(own)[index], truth, batch.kinds)
     least = limits.logits if role == "gate" else 0.0
-    return compare(tensor, role, error.relative(least), yardstick.relative(least), limits)
+    pixels = pixels_of(batch.images.shape for batch in reference.batches)
+    return compare(tensor, role, error.relative(least), yardstick.relative(least), limits, pixels)

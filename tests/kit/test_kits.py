@@ -21,6 +21,7 @@ from attn_export.exporter.kit import read_kit, sample_of_file, sample_of_referen
 from attn_export.exporter.kit.readme import trtexec
 from attn_export.exporter.kit.write import kit_name
 from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.validation.inputs import POOL
 
 
 def write(cbam: Any, out: Path, source: Path | None = None, **changes: Any) -> Path:
@@ -258,10 +259,10 @@ def test_a_late_opset_is_mentioned(cbam: Any, tmp_path: Path) -> None:
 
 def test_the_images_are_the_oracles_and_run_in_the_profiles_batches(cbam: Any) -> None:
     (group,) = cbam.sample.groups
-    assert [len(batch) for batch in group.batches] == [1, 2, 4]
-    assert len(group.images) == sum(len(batch.images) for batch in cbam.truth.batches) == 7
-    assert set(group.kinds) == {"natural", "noise"}
-    assert group.kinds[0] != group.kinds[1], "both kinds are among the first two"
+    assert [len(batch) for batch in group.batches] == [1, 2, 4, 4]
+    assert {row for batch in group.batches[2:] for row in batch} == set(range(len(POOL)))
+    assert sorted(group.kinds) == sorted(POOL)
+    assert group.kinds[:2] == ("natural", "noise")
     every = {image.tobytes() for batch in cbam.truth.batches for image in batch.images}
     assert {image.tobytes() for image in group.images} == every
     assert set(cbam.sample.limits) == {"output"}
@@ -272,8 +273,8 @@ def test_a_large_batch_holds_every_image_before_any_again(cbam: Any) -> None:
     sample = sample_of_reference(cbam.truth, ("output",), "input", profile, Precision.FP32)
     one, eight, many = sample.groups[0].batches
     assert (len(one), len(eight), len(many)) == (1, 8, 32)
-    assert set(eight[:7]) == set(range(7))
-    assert many[7:14] != many[:7]
+    assert set(eight) == set(range(8))
+    assert many[8:16] != many[:8]
 
 
 def test_images_of_224_take_a_few_megabytes(cbam: Any) -> None:
@@ -287,6 +288,9 @@ def test_images_of_224_take_a_few_megabytes(cbam: Any) -> None:
     assert 2 <= len(group.images) <= 10
     assert group.images.nbytes <= MOST_BYTES
     assert [len(batch) for batch in group.batches] == [1, 64]
+    few = packed(loose, Range(shape, shape, (4, 3, 224, 224)), MOST_BYTES)
+    assert [len(batch) for batch in few.batches] == [1, 4, 4, 4]
+    assert {row for batch in few.batches[1:] for row in batch} == set(range(len(few.images)))
 
 
 def test_precisions_have_their_own_limits(cbam: Any) -> None:
@@ -340,7 +344,8 @@ def test_a_fixed_batch_runs_as_it_is(batch: int, tmp_path: Path) -> None:
     onnx.save(onnx.parser.parse_model(text), path)
     profile = make_profile(read_graph(path).inputs, Sizes())
     (group,) = sample_of_file(path, profile, 1).groups
-    assert [len(b) for b in group.batches] == [batch]
+    assert {len(b) for b in group.batches} == {batch}
+    assert {row for b in group.batches for row in b} == set(range(len(group.images)))
     assert np.array_equal(group.expected["z"], np.maximum(group.images, 0))
 
 

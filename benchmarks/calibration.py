@@ -1,0 +1,151 @@
+"""How far good artifacts are from the oracle: the figures that the allowed multiple of the yardstick rests on.
+
+    python benchmarks/calibration.py [--networks se_resnet50,...] [--size 64] [--seeds 2] [--save]
+
+Every network of the zoo with random weights of several seeds, and the two trained digits networks, as captured and in
+all forms of the cleanup, in float32 and in float16, is compared with its reference. Kept is the largest ratio of error
+to yardstick for every kind of image, among gates and among outputs. None may disagree.
+"""
+
+import argparse
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from attn_export.exporter import onnx_file
+from attn_export.exporter.artifacts import LoadedModel, OnnxFile
+from attn_export.exporter.capture import capture
+from attn_export.exporter.checkpoint import from_module, load
+from attn_export.exporter.cleanup import clean_graph
+from attn_export.exporter.environment import describe, usable_cpus
+from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.precision.typed_file import typed_file
+from attn_export.exporter.report.tables import table
+from attn_export.exporter.runtimes import Settings
+from attn_export.exporter.target import Target
+from attn_export.exporter.validation.inputs import batches
+from attn_export.exporter.validation.oracle import Reference, reference
+from attn_export.exporter.validation.validate import validate
+from attn_export.exporter.validation.verdict import LIMITS
+from attn_export.models import create, names
+
+RESULTS = Path(__file__).parent / "results" / "calibration.json"
+DIGITS = Path(__file__).parents[1] / "examples" / "digits"
+PRECISIONS = (Precision.FP32, Precision.FP16)
+# Networks for images of 32x32 reduce a larger one too little to be what they are for.
+SMALL = {"resnet8": 32, "resnet20": 32}
+COLUMNS = ("precision", "role", "kind", "files", "median", "p99", "worst", "limit")
+Row = dict[str, Any]
+
+
+def models(networks: list[str], size: int, seeds: int) -> Iterator[tuple[str, LoadedModel]]:
+    """The networks, each made when it is its turn."""
+    for name in networks:
+        side = next((small for part, small in SMALL.items() if name.endswith(part)), size)
+        for seed in range(seeds):
+            torch.manual_seed(seed)
+            yield f"{name}, seed {seed}", from_module(create(name), (3, side, side))
+    for name in ("se_digits", "cbam_digits"):
+        yield f"{name}, trained", load(DIGITS / f"{name}.pt")
+
+
+def files(model: LoadedModel, truth: Reference, folder: Path, threads: int) -> Iterator[tuple[str, OnnxFile]]:
+    """Every form of the file, one at a time."""
+    captured = capture(model)
+    yield "as captured", onnx_file.write(captured, folder / "captured.onnx")
+    for target in Target:
+        cleaned, _ = clean_graph(capture(model), target)
+        plain = onnx_file.write(cleaned, folder / f"{target.value}.onnx")
+        yield str(target.value), plain
+        half = folder / f"{target.value}.fp16.onnx"
+        yield str(target.value), typed_file(plain, Precision.FP16, truth.batches, half, threads)
+
+
+def rows_of(name: str, model: LoadedModel, threads: int) -> Iterator[Row]:
+    """One for each file, role and kind of image."""
+    truth = reference(model, batches(model.input_shape, ("batch",), 1), precisions=PRECISIONS)
+    with tempfile.TemporaryDirectory() as folder:
+        for form, file in files(model, truth, Path(folder), threads):
+            verdict = validate(file, truth, Settings(threads))
+            worst: dict[tuple[str, str], float] = defaultdict(float)
+            for comparison in verdict.comparisons:
+                for kind, ratio in comparison.ratios.items():
+                    worst[comparison.role, kind] = max(worst[comparison.role, kind], ratio)
+            for (role, kind), ratio in worst.items():
+                yield {
+                    "network": name,
+                    "form": form,
+                    "precision": str(file.precision),
+                    "role": role,
+                    "kind": kind,
+                    "ratio": ratio,
+                    "gates_missed": verdict.gates_missed,
+                }
+
+
+def spread(rows: Sequence[Row]) -> list[Row]:
+    """For every precision, role and kind of image: median and 99th percentile over the files, and the worst of them."""
+    grouped: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        grouped[row["precision"], row["role"], row["kind"]].append(row)
+    found = []
+    for (precision, role, kind), same in grouped.items():
+        ratios = [row["ratio"] for row in same]
+        worst = max(same, key=lambda row: row["ratio"])
+        found.append(
+            {
+                "precision": precision,
+                "role": role,
+                "kind": kind,
+                "files": len(ratios),
+                "median": float(np.median(ratios)),
+                "p99": float(np.percentile(ratios, 99)),
+                "worst": worst["ratio"],
+                "limit": LIMITS[Precision(precision)].ratio,
+                "worst_file": f"{worst['network']}, {worst['form']}",
+            }
+        )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", default=",".join(names()))
+    parser.add_argument("--size", type=int, default=64, help="height and width of the images")
+    parser.add_argument("--seeds", type=int, default=2, help="of the random weights")
+    parser.add_argument("--threads", type=int, default=usable_cpus())
+    parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    progress, rows = Console(stderr=True), []
+    for name, model in models(options.networks.split(","), options.size, options.seeds):
+        found = list(rows_of(name, model, options.threads))
+        rows += found
+        share = max(row["ratio"] / LIMITS[Precision(row["precision"])].ratio for row in found)
+        progress.print(f"{name}: at most {share:.0%} of what is allowed")
+    shown = spread(rows)
+    made = table("Good artifacts: error over yardstick", "worst file", *COLUMNS)
+    for r in shown:
+        figures = [f"{r[key]:.2f}" for key in ("median", "p99", "worst")]
+        made.add_row(
+            r["worst_file"], r["precision"], r["role"], r["kind"], str(r["files"]), *figures, f"{r['limit']:g}"
+        )
+    Console().print(made)
+    flagged = [row for row in rows if not row["ratio"] <= LIMITS[Precision(row["precision"])].ratio]
+    for row in flagged:
+        progress.print(f"flagged: {row}")
+    if options.save:
+        RESULTS.write_text(json.dumps({"environment": describe(), "spread": shown}, indent=1) + "\n")
+    if flagged:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

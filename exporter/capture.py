@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 from attn_export.exporter.artifacts import MODULE_KEY, Axis, Graph, LoadedModel, Signature
 from attn_export.exporter.errors import CaptureError, UsageError, first_line
 from attn_export.exporter.observation import evaluating, observed
+from attn_export.exporter.output_names import output_names
 from attn_export.exporter.quiet import quiet
 
 AXES = {"batch": 0, "height": 2, "width": 3}
@@ -54,7 +55,7 @@ def capture(
         if open_sizes := [name for name in dynamic if name != "batch"]:
             _refuse_full_size_pools(model.module, example, open_sizes)
         program = _trace(model.module, example, dynamic)
-        names = output_names(program)
+        names = names_returned(program)
         onnx_program = _translate(program, names, opset)
     ir_model = onnx_program.model
     got = ir_model.opset_imports.get("")
@@ -81,8 +82,8 @@ def capture(
     return Graph(model=ir_model, signature=signature, parent_sha256=model.sha256, opset=opset)
 
 
-def output_names(program: torch.export.ExportedProgram) -> tuple[str, ...]:
-    """A name for each tensor that the network returns: ``output``, ``output_0``, or ``output_<key>`` of a dictionary.
+def names_returned(program: torch.export.ExportedProgram) -> tuple[str, ...]:
+    """A name for each tensor that the network returns.
 
     Raises:
         CaptureError: the network returns nothing, or something besides tensors.
@@ -96,10 +97,7 @@ def output_names(program: torch.export.ExportedProgram) -> tuple[str, ...]:
         )
     positions = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
     leaves, _ = pytree.tree_flatten_with_path(positions)
-    keys = [re.sub(r"\W+", "_", pytree.keystr(path)).strip("_") for path, _ in leaves]
-    names = tuple(f"output_{key}" if key else "output" for key in keys)
-    # Two keys may differ in nothing that a name may hold; then positions tell them apart.
-    return names if len(set(names)) == len(names) else tuple(f"output_{i}" for i in range(len(names)))
+    return output_names([path for path, _ in leaves])
 
 
 def _trace(module: nn.Module, example: torch.Tensor, dynamic: Sequence[str]) -> torch.export.ExportedProgram:

@@ -5,9 +5,8 @@ A file is a protobuf message, and protobuf reads two messages written one after 
 it was proven, without a byte of the proven part being written again.
 """
 
-import shutil
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -202,21 +201,6 @@ def add_metadata(path: Path, properties: Mapping[str, str]) -> None:
     """
     entries = [onnx.StringStringEntryProto(key=key, value=value) for key, value in properties.items()]
     _append(path, onnx.ModelProto(metadata_props=entries))
-
-
-def with_taps(file: OnnxFile, tensors: Sequence[str], path: Path) -> Path:
-    """A copy of the file, in the same folder, that also returns these tensors.
-
-    Raises:
-        OutputError: it can't be written.
-    """
-    outputs = [onnx.ValueInfoProto(name=name) for name in dict.fromkeys(tensors)]
-    try:
-        shutil.copyfile(file.path, path)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    _append(path, onnx.ModelProto(graph=onnx.GraphProto(output=outputs)))
-    return path
 
 
 def _append(path: Path, addition: onnx.ModelProto) -> None:

@@ -84,12 +84,12 @@ def sample_of_reference(
 
 def _by_size(reference: "Reference", fitting: Sequence[int]) -> list[list[tuple[int, int]]]:
     """For each size (C, H, W) where its images are, as (batch, row); an image that is in several batches comes once."""
-    found: dict[tuple[int, ...], dict[int, tuple[int, int]]] = {}
+    found: dict[tuple[int, ...], dict[str, tuple[int, int]]] = {}
     for i in fitting:
         batch = reference.batches[i]
         same = found.setdefault(batch.images.shape[1:], {})
-        for row, number in enumerate(batch.numbers or range(-len(same) - 1, -len(same) - 1 - len(batch.kinds), -1)):
-            same.setdefault(number, (i, row))
+        for row in range(len(batch.kinds)):
+            same.setdefault(batch.names[row] if batch.names else f"{i}, {row}", (i, row))
     return [list(same.values()) for same in found.values()]
 
 

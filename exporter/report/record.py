@@ -130,6 +130,7 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "largest_ratio_allowed": LARGEST_RATIO,
         "yardstick_floor": FLOOR,
         "batches": [list(shape) for shape in verdict.batches],
+        "images": verdict.images,
         "gates_missed": verdict.gates_missed,
         "comparisons": [comparison_record(c) for c in verdict.comparisons],
     }

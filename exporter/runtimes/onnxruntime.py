@@ -12,6 +12,8 @@ from attn_export.exporter.runtimes.base import Array, Arrays, Runtime, Settings
 
 PROVIDER = "CPUExecutionProvider"
 ERRORS_ONLY = 3
+# Files of others may take another type than float32: what is given is converted.
+INPUT_TYPES = {"tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
 class OnnxRuntime(Runtime):
@@ -23,16 +25,28 @@ class OnnxRuntime(Runtime):
         path: the file.
         signature: of the network.
         settings: alike for all runtimes.
-        extra_outputs: of the file, beyond the signature's.
+        extra_outputs: tensors of the graph that are returned too. Such outputs may keep ONNX Runtime from fusing.
+        only_extra: return these instead of the signature's outputs; what they don't need isn't run.
     """
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path, signature: Signature, settings: Settings, extra_outputs: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        signature: Signature,
+        settings: Settings,
+        extra_outputs: Sequence[str] = (),
+        *,
+        only_extra: bool = False,
+    ) -> None:
         super().__init__(signature, settings)
         self.path = path
-        self._fetched = [*signature.output_names, *extra_outputs]
+        self._extra = list(dict.fromkeys(name for name in extra_outputs if name not in signature.output_names))
+        self._only_extra = only_extra
+        self._fetched = list(extra_outputs) if only_extra else [*signature.output_names, *self._extra]
         self._session: Any = None
+        self._dtypes: dict[str, Any] = {}
 
     @property
     def provenance(self) -> str:
@@ -53,18 +67,34 @@ class OnnxRuntime(Runtime):
     def _open(self) -> None:
         import onnxruntime
 
-        self._session = onnxruntime.InferenceSession(str(self.path), self._options(), providers=[PROVIDER])
+        options = self._options()
+        source = self._with_extra(options) if self._extra else str(self.path)
+        self._session = onnxruntime.InferenceSession(source, options, providers=[PROVIDER])
         if self._session.get_providers() != [PROVIDER]:
             raise RuntimeUnavailableError(
                 f"ONNX Runtime chose {self._session.get_providers()} instead of {PROVIDER}", runtime=self.name
             )
+        self._dtypes = {taken.name: INPUT_TYPES.get(taken.type, np.float32) for taken in self._session.get_inputs()}
+
+    def _with_extra(self, options: Any) -> bytes:
+        """The graph with more outputs, or others; its weights are read from where they are."""
+        from attn_export.exporter.onnx_reader import read, skeleton
+
+        model = read(self.path)
+        computed = {value.name: value for node in model.graph for value in node.outputs}
+        if self._only_extra:
+            model.graph.outputs.clear()
+        model.graph.outputs.extend(computed[name] for name in self._extra)
+        folder = self.path.resolve().parent
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+        return skeleton(model, folder)
 
     def _close(self) -> None:
         self._session = None
 
     def upload(self, arrays: Arrays) -> Mapping[str, Array]:
-        """Nothing: the CPU provider reads arrays."""
-        return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        """The CPU provider reads arrays, of the type that the file takes."""
+        return {name: np.ascontiguousarray(array, self._dtypes.get(name)) for name, array in arrays.items()}
 
     def infer(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run the session; the results are finished when it returns."""

@@ -5,7 +5,7 @@ network computes for an image, alone and in double precision, serves every batch
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,12 +36,12 @@ class Batch:
     Attributes:
         images: (N, C, H, W).
         kinds: of each.
-        numbers: of each; the same number is the same image. None: every image is one of its own.
+        names: of each; the same name is the same image. None: every image is one of its own.
     """
 
     images: Images
     kinds: tuple[str, ...]
-    numbers: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 def natural(shape: tuple[int, int, int], draw: np.random.Generator) -> Image:
@@ -81,7 +81,8 @@ def zeros(shape: tuple[int, int, int], draw: np.random.Generator) -> Image:  # n
 def hot(shape: tuple[int, int, int], draw: np.random.Generator) -> Image:
     """A single white pixel on nothing, away from the middle: it shows a map that is shifted, flipped or transposed."""
     image = np.zeros(shape, np.float32)
-    image[(..., *(int(draw.integers(0, max(1, size // 2))) for size in shape[1:]))] = WHITE
+    place = tuple(int(draw.integers(0, max(1, size // 2))) for size in shape[1:])
+    image[(slice(None), *place)] = WHITE
     return image
 
 
@@ -131,15 +132,13 @@ def batches(
     for n, shape in dict.fromkeys(shapes):
         by_shape.setdefault(shape, []).append(n)
     made: list[Batch] = []
-    first = 0
     for shape, counts in by_shape.items():
-        pool = _pool(shape, POOL if shape == own_shape else SMALL_POOL, real if shape == own_shape else None, first)
+        pool = _pool(shape, POOL, real) if shape == own_shape else _pool(shape, SMALL_POOL, None)
         made += _drawn(pool, sorted(counts))
-        first += len(pool.kinds)
     return made
 
 
-def _pool(shape: tuple[int, ...], kinds: Sequence[str], real: Images | None, first: int) -> Batch:
+def _pool(shape: tuple[int, ...], kinds: Sequence[str], real: Images | None) -> Batch:
     """One image of each of these kinds, and the user's."""
     draw = np.random.default_rng([SEED, *shape])
     images = [_image(kind, shape, draw) for kind in kinds]
@@ -149,7 +148,8 @@ def _pool(shape: tuple[int, ...], kinds: Sequence[str], real: Images | None, fir
         kinds = (*[REAL] * len(chosen), *kinds)
     if len(shape) != IMAGE_RANK:  # not an image: the spectrum of photographs has no meaning
         kinds = ["noise" if kind == "natural" else kind for kind in kinds]
-    return Batch(np.stack(images), tuple(kinds), tuple(range(first, first + len(images))))
+    names = tuple(f"{'x'.join(map(str, shape))}/{i}" for i in range(len(images)))
+    return Batch(np.stack(images), tuple(kinds), names)
 
 
 def _drawn(pool: Batch, counts: Sequence[int]) -> list[Batch]:
@@ -164,9 +164,9 @@ def _drawn(pool: Batch, counts: Sequence[int]) -> list[Batch]:
     return [*made, *(_taken(pool, rows[i : i + n]) for i in range(0, len(rows), n))]
 
 
-def _taken(pool: Batch, rows: Sequence[int]) -> Batch:
+def _taken(pool: Batch, rows: Iterable[int]) -> Batch:
     chosen = [int(i) for i in rows]
-    return Batch(pool.images[chosen], tuple(pool.kinds[i] for i in chosen), tuple((pool.numbers[i]) for i in chosen))
+    return Batch(pool.images[chosen], tuple(pool.kinds[i] for i in chosen), tuple(pool.names[i] for i in chosen))
 
 
 def feeds_for(shapes: Mapping[str, tuple[int, ...]]) -> list[dict[str, Any]]:

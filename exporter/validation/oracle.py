@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,12 @@ from torch.utils import _pytree as pytree
 from attn_export.exporter.artifacts import LoadedModel
 from attn_export.exporter.errors import CaptureError, InputError
 from attn_export.exporter.observation import evaluating, in_double, in_half, observed
+from attn_export.exporter.output_names import output_names
 from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.runtimes.base import Array
+from attn_export.exporter.validation.diagnosis import refuse_constant, refuse_unstable
 from attn_export.exporter.validation.inputs import Batch
+from attn_export.exporter.validation.matching import Returned
 
 SQUASHERS = frozenset({"sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_"})
 # How PyTorch computes in each.
@@ -56,7 +60,14 @@ class Reference:
 
     def limited_to(self, takes: Callable[[tuple[int, ...]], bool]) -> "Reference":
         """Only the batches whose shape (N, C, H, W) an artifact takes."""
-        kept = [i for i, batch in enumerate(self.batches) if takes(batch.images.shape)]
+        return self._only([i for i, batch in enumerate(self.batches) if takes(batch.images.shape)])
+
+    def for_batches(self, batches: Sequence[Batch]) -> "Reference":
+        """Only these batches, of images that have names."""
+        place = {batch.names: i for i, batch in enumerate(self.batches)}
+        return self._only([place[batch.names] for batch in batches])
+
+    def _only(self, kept: Sequence[int]) -> "Reference":
         return Reference(
             tuple(self.batches[i] for i in kept),
             tuple(self.exact[i] for i in kept),
@@ -83,33 +94,51 @@ def reference(
 
     Raises:
         CaptureError: the network can't take one of the sizes, though it was captured with them open.
-        InputError: the network's own results are not finite.
+        InputError: the network's own results are not finite, don't depend on the image, or are too far from float64 to
+            judge anything by.
     """
     exact: list[Result] = []
-    known: dict[int, Result] = {}  # by the number of the image: it is in several batches
+    known: dict[str, Result] = {}  # by the name of the image: it is in several batches
     yardsticks: dict[Precision, list[Result]] = {precision: [] for precision in precisions}
     with evaluating(model.module) as module:
         for batch in batches:
             alone = []
             with in_double():
-                for number, image in zip(batch.numbers or (None,) * len(batch.images), batch.images, strict=True):
-                    result = known.get(number) if number is not None else None
-                    result = result or _run(module, image[None].astype(np.float64))
-                    if number is not None:
-                        known[number] = result
+                for name, image in zip(batch.names or [""] * len(batch.images), batch.images, strict=True):
+                    result = known.get(name) or _run(module, image[None].astype(np.float64))
+                    if name:
+                        known[name] = result
                     alone.append(result)
             exact.append(_joined(alone))
             for precision, results in yardsticks.items():
                 with MODES[precision]():
                     results.append(_run(module, batch.images))
             advance()
-    for result in (*exact, *(result for results in yardsticks.values() for result in results)):
-        if not all(np.isfinite(array).all() for array in (*result.outputs, *result.gates)):
-            raise InputError(
-                f"{model.name} computes NaN or infinity for ordinary images",
-                hint="Nothing can be proven about such a network. Was the right checkpoint exported?",
-            )
-    return Reference(tuple(batches), tuple(exact), {p: tuple(results) for p, results in yardsticks.items()})
+        for result in (*exact, *(result for results in yardsticks.values() for result in results)):
+            if not all(np.isfinite(array).all() for array in (*result.outputs, *result.gates)):
+                raise InputError(
+                    f"{model.name} computes NaN or infinity for ordinary images",
+                    hint="Nothing can be proven about such a network. Was the right checkpoint exported?",
+                )
+        for precision, results in yardsticks.items():
+            refuse_unstable(model.name, partial(_run, module), batches, exact, results, precision)
+    made = Reference(tuple(batches), tuple(exact), {p: tuple(results) for p, results in yardsticks.items()})
+    refuse_constant(model.name, made)
+    return made
+
+
+def returned(model: LoadedModel) -> tuple[Returned, ...]:
+    """What the network returns for one image, with the names that an export gives.
+
+    Raises:
+        CaptureError: it can't take its own size, or returns something that isn't a batch.
+    """
+    with evaluating(model.module) as module:
+        image = torch.zeros(1, *model.input_shape)
+        shapes = [array.shape[1:] for array in _run(module, image.numpy()).outputs]
+        leaves, _ = pytree.tree_flatten_with_path(module(image))
+    names = output_names([path for path, leaf in leaves if isinstance(leaf, torch.Tensor)])
+    return tuple(Returned(name, shape) for name, shape in zip(names, shapes, strict=True))
 
 
 def _run(module: nn.Module, images: Array) -> Result:

@@ -85,12 +85,14 @@ class Verdict:
         comparisons: gates in the order in which they are computed, then outputs.
         batches: the shapes it was judged on.
         gates_missed: why gates were not compared; empty where they were.
+        images: how many inferences of one image it was judged on.
     """
 
     runtime: str
     comparisons: tuple[Comparison, ...]
     batches: tuple[tuple[int, ...], ...]
     gates_missed: str = ""
+    images: int = 0
 
     @property
     def agrees(self) -> bool:

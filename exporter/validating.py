@@ -1,0 +1,246 @@
+"""One job: artifacts of any origin against a checkpoint."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attn_export.exporter.artifacts import LoadedModel, OnnxFile
+from attn_export.exporter.environment import usable_cpus
+from attn_export.exporter.errors import (
+    AttnExportError,
+    DisagreementError,
+    InputError,
+    RuntimeUnavailableError,
+    UsageError,
+)
+from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.progress import Progress, Silent, counted
+from attn_export.exporter.runtimes.base import Runtime, Settings
+from attn_export.exporter.validation.artifact import ENGINE, ONNX, Artifact, read_artifact
+from attn_export.exporter.validation.inputs import Batch, Images
+from attn_export.exporter.validation.matching import Match, batches_for, match
+from attn_export.exporter.validation.verdict import Verdict
+
+if TYPE_CHECKING:
+    from attn_export.exporter.validation.cache import Cache
+    from attn_export.exporter.validation.oracle import Reference
+    from attn_export.exporter.validation.where import Start
+
+SHOWN = 12  # of a hash
+
+
+@dataclass(frozen=True)
+class Validated:
+    """One artifact and what was found.
+
+    Attributes:
+        artifact: what it says of itself.
+        notes: what isn't alike, and how it was taken.
+        verdict: None where it couldn't be run.
+        start: where a disagreement begins, where that could be found.
+        error: why it isn't good; None for one that agrees.
+    """
+
+    artifact: Artifact
+    notes: tuple[str, ...]
+    verdict: Verdict | None = None
+    start: "Start | None" = None
+    error: AttnExportError | None = None
+
+
+def validate_artifacts(
+    model: LoadedModel,
+    paths: Sequence[Path | str],
+    *,
+    threads: int | None = None,
+    trust: bool = False,
+    images: Images | None = None,
+    cache: "Cache | None" = None,
+    progress: Progress | None = None,
+) -> list[Validated]:
+    """Compare artifacts with the network in double precision. Nothing is written beside them.
+
+    Args:
+        model: the network.
+        paths: ONNX files, and engines with their records.
+        threads: of every runtime; all usable CPUs if None.
+        trust: take engines that were changed since their records were written.
+        images: real ones besides those that are made, (N, C, H, W) float32 as the network takes them.
+        cache: of the network's results; None computes them anew.
+        progress: hears what is being done.
+
+    Returns:
+        One for each path, in their order. It is the caller who fails, with `failure`.
+
+    Raises:
+        UsageError: no artifact is named, or one twice.
+        InputError: an artifact can't be read, takes or returns something else than the network, or the network can't be
+            a reference.
+    """
+    progress = progress or Silent()
+    settings = Settings(threads or usable_cpus())
+    files = [Path(path) for path in paths]
+    if not files:
+        raise UsageError("no artifact was named", hint="attn-export validate model.pt model.onnx model.engine")
+    if len(set(files)) < len(files):
+        raise UsageError("an artifact was named twice", hint="Name each once.")
+    with progress.stage("Reading the artifacts"):
+        from attn_export.exporter.validation.oracle import returned
+
+        read = [read_artifact(path, trust=trust) for path in files]
+        gives = returned(model)
+        matches = [match(artifact, model.input_shape, gives) for artifact in read]
+    judged = [batches_for(a, m.signature, images) for a, m in zip(read, matches, strict=True)]
+    truth = _reference(model, judged, [artifact.precision for artifact in read], cache, progress)
+    return [
+        _validated(model, artifact, fit, truth.for_batches(batches), settings, trust, progress)
+        for artifact, fit, batches in zip(read, matches, judged, strict=True)
+    ]
+
+
+def _reference(
+    model: LoadedModel,
+    judged: Sequence[Sequence[Batch]],
+    precisions: Sequence[Precision],
+    cache: "Cache | None",
+    progress: Progress,
+) -> "Reference":
+    from attn_export.exporter.memory import give_back
+    from attn_export.exporter.validation.cache import cached_reference
+    from attn_export.exporter.validation.diagnosis import constant_outputs
+
+    # Artifacts share most of their batches.
+    batches = list({batch.names: batch for several in judged for batch in several}.values())
+    with progress.stage("Computing the reference in float64") as advance:
+        truth, was_there = cached_reference(
+            model, batches, counted(advance, len(batches)), tuple(dict.fromkeys(precisions)), cache
+        )
+        give_back()
+    if was_there:
+        progress.note(
+            "the reference was computed before, from the same weights by the same operators on the same images"
+        )
+    for output in constant_outputs(truth):
+        progress.note(f"output {output} of {model.name} is the same for all images: it proves nothing")
+    return truth
+
+
+def _validated(
+    model: LoadedModel,
+    artifact: Artifact,
+    fit: Match,
+    truth: "Reference",
+    settings: Settings,
+    trust: bool,
+    progress: Progress,
+) -> Validated:
+    """Run one artifact; what goes wrong with it doesn't keep others from being judged."""
+    from attn_export.exporter.validation.validate import validate, validate_outputs
+
+    name = artifact.path.name
+    for note in fit.notes:
+        progress.note(note)
+    try:
+        with progress.stage(f"Running {name}") as advance:
+            if artifact.format == ENGINE:
+                runtime = _engine(artifact, fit, settings, trust)
+                verdict = validate_outputs(runtime, artifact.precision, truth, counted(advance, len(truth.batches)))
+            else:
+                runtime = _onnx(artifact, fit, settings)
+                total = (2 if artifact.gates else 1) * len(truth.batches)
+                verdict = validate(onnx_file(artifact, fit), truth, settings, counted(advance, total))
+    except (RuntimeUnavailableError, InputError) as error:
+        return Validated(artifact, fit.notes, error=error)
+    if verdict.agrees:
+        return _agreeing(model, artifact, fit, verdict, progress)
+    with progress.stage(f"Looking for where {name}'s error starts"):
+        return _disagreeing(model, artifact, fit, verdict, truth, settings, runtime)
+
+
+def _agreeing(model: LoadedModel, artifact: Artifact, fit: Match, verdict: Verdict, progress: Progress) -> Validated:
+    notes = list(fit.notes)
+    if artifact.made_of and artifact.made_of != model.sha256:
+        notes.append(f"{artifact.path} was made of another file ({artifact.made_of[:SHOWN]}…) with the same weights")
+        progress.note(notes[-1])
+    if verdict.gates_missed:
+        progress.note(f"{artifact.path}: the gates were not compared: {verdict.gates_missed}")
+    return Validated(artifact, tuple(notes), verdict)
+
+
+def _disagreeing(
+    model: LoadedModel,
+    artifact: Artifact,
+    fit: Match,
+    verdict: Verdict,
+    truth: "Reference",
+    settings: Settings,
+    runtime: Runtime,
+) -> Validated:
+    """Say why, as far as that can be found out."""
+    from attn_export.exporter.proving import disagreement
+    from attn_export.exporter.validation.diagnosis import ANOTHER_NETWORK, striking
+    from attn_export.exporter.validation.where import where_it_starts
+
+    first = verdict.first_disagreement
+    assert first is not None
+    if artifact.made_of and artifact.made_of != model.sha256:
+        other: AttnExportError = InputError(
+            f"{artifact.path} was made of another checkpoint ({artifact.made_of[:SHOWN]}…) than {model.path} "
+            f"({model.sha256[:SHOWN]}…), and computes something else: {first.tensor} is off by {first.error:.1e}",
+            hint="Export this checkpoint, or name the one that the artifact was made of.",
+        )
+        return Validated(artifact, fit.notes, verdict, error=other)
+    start = None
+    if artifact.format == ONNX:
+        start = where_it_starts(onnx_file(artifact, fit), model, truth, settings)
+    told = disagreement(str(artifact.path), artifact.precision, first, verdict)
+    parts = [told.message, start.said() if start else "", striking(runtime, truth)]
+    hint = "Please report it with the network and the versions (attn-export --version), if it was made of this network."
+    if not first.error <= ANOTHER_NETWORK and not artifact.made_of:
+        hint = "Was it made of this checkpoint? It doesn't say."
+    error = DisagreementError("; ".join(part for part in parts if part), first_seen=told.first_seen, hint=hint)
+    return Validated(artifact, fit.notes, verdict, start, error)
+
+
+def onnx_file(artifact: Artifact, fit: Match) -> OnnxFile:
+    """An ONNX file of any origin as what the rooms hand on."""
+    return OnnxFile(
+        path=artifact.path,
+        signature=fit.signature,
+        parent_sha256=artifact.made_of,
+        opset=artifact.opset,
+        nodes=artifact.nodes,
+        gates=artifact.gates,
+        precision=artifact.precision,
+    )
+
+
+def _onnx(artifact: Artifact, fit: Match, settings: Settings) -> Runtime:
+    from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+
+    return OnnxRuntime(artifact.path, fit.signature, settings)
+
+
+def _engine(artifact: Artifact, fit: Match, settings: Settings, trust: bool) -> Runtime:
+    from attn_export.exporter.runtimes.tensorrt import TensorRT
+
+    # An engine's open axes are open within its profile, which the runtime knows.
+    return TensorRT(artifact.path, replace(fit.signature), settings, trust=trust)
+
+
+def failure(results: Sequence[Validated]) -> AttnExportError | None:
+    """The error for all artifacts together; None if all agree.
+
+    A disagreement comes before an artifact that doesn't fit, and that before one that couldn't be run.
+    """
+    failed = [result.error for result in results if result.error is not None]
+    if not failed:
+        return None
+    order: Mapping[int, int] = {DisagreementError.exit_code: 0, InputError.exit_code: 1}
+    failed.sort(key=lambda error: order.get(error.exit_code, len(order)))
+    worst = failed[0]
+    if len(failed) > 1:
+        others = "".join(f"\n{error.message}" for error in failed[1:])
+        worst.message += f"\n{len(failed) - 1} more of {len(results)} artifacts:{others}"
+    return worst

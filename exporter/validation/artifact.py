@@ -1,0 +1,151 @@
+"""What somebody's artifact says of itself: an ONNX file of any program, or an engine with its record."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attn_export.exporter.artifacts import Gate
+from attn_export.exporter.engine.profile import Range
+from attn_export.exporter.errors import InputError
+from attn_export.exporter.facts import DEFAULT_DOMAINS, Dim, dims
+from attn_export.exporter.gates import gates_of
+from attn_export.exporter.precision.kinds import Precision
+
+ONNX, ENGINE = "onnx", "engine"
+SOURCE_KEY = "attn_export.source_sha256"
+# Where whoever gives us one of these most likely meant something else.
+CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or an output.
+
+    Attributes:
+        name: in the artifact.
+        dims: a number where the size is fixed, a name or None where it is open; None where not even the rank is known.
+        dtype: numpy's name of the type, empty where it isn't known.
+    """
+
+    name: str
+    dims: tuple[Dim, ...] | None
+    dtype: str
+
+    def __str__(self) -> str:
+        if self.dims is None:
+            return self.name
+        sizes = ", ".join(str(size) if isinstance(size, int) else "?" if size is None else size for size in self.dims)
+        return f"{self.name} ({sizes})"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What an artifact takes and returns.
+
+    Attributes:
+        path: the file.
+        format: "onnx" or "engine".
+        inputs, outputs: in its own order.
+        precision: that most of it computes in.
+        made_of: sha256 of the checkpoint, empty where the artifact doesn't say.
+        range: the shapes that an engine takes; None for an ONNX file, and for an engine without a record.
+        opset, nodes, gates: of an ONNX file.
+    """
+
+    path: Path
+    format: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    precision: Precision
+    made_of: str = ""
+    range: Range | None = None
+    opset: int = 0
+    nodes: int = 0
+    gates: tuple[Gate, ...] = ()
+
+
+def read_artifact(path: Path, *, trust: bool = False) -> Artifact:
+    """Read what an artifact says of itself; its weights stay where they are.
+
+    Args:
+        path: an ONNX file, or an engine with its record beside it.
+        trust: take an engine that was changed since its record was written.
+
+    Raises:
+        InputError: it is neither, can't be read, is damaged, or isn't trusted; the message says what was expected.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder", hint="Expected is an ONNX file or an engine.")
+    if path.suffix.lower() in CHECKPOINTS:
+        raise InputError(
+            f"{path} looks like a checkpoint, and what is compared with one is an ONNX file or an engine",
+            hint="The checkpoint comes first: attn-export validate model.pt model.onnx model.engine",
+        )
+    return _read_onnx(path) if path.suffix.lower() == ".onnx" else _read_engine(path, trust=trust)
+
+
+def _read_onnx(path: Path) -> Artifact:
+    from attn_export.exporter.onnx_reader import read
+    from attn_export.exporter.precision.float16 import infer_types, is_float16
+
+    model = read(path)
+    graph = model.graph
+    infer_types(model)
+    opset = next((graph.opset_imports[name] for name in DEFAULT_DOMAINS if name in graph.opset_imports), 0)
+    return Artifact(
+        path=path,
+        format=ONNX,
+        inputs=tuple(_tensor(value) for value in graph.inputs if value.const_value is None),
+        outputs=tuple(_tensor(value) for value in graph.outputs),
+        precision=Precision.FP16 if is_float16(graph) else Precision.FP32,
+        made_of=model.metadata_props.get(SOURCE_KEY, ""),
+        opset=opset,
+        nodes=len(graph),
+        gates=gates_of(model),
+    )
+
+
+def _tensor(value: Any) -> Tensor:
+    return Tensor(str(value.name), dims(value), value.dtype.name.lower() if value.dtype is not None else "")
+
+
+# Names of ONNX's types that numpy calls otherwise.
+NUMPY_NAMES = {"float": "float32", "double": "float64"}
+
+
+def numpy_name(dtype: str) -> str:
+    """What numpy calls a type of ONNX."""
+    return NUMPY_NAMES.get(dtype, dtype)
+
+
+def _read_engine(path: Path, *, trust: bool) -> Artifact:
+    from attn_export.exporter.engine.sidecar import check_file
+
+    if not path.exists():
+        raise InputError(f"{path} does not exist", hint="Expected is an ONNX file (*.onnx) or an engine.")
+    record = check_file(path, trust=trust)
+    if record is None:
+        raise InputError(
+            f"{path} has no record beside it ({path.name}.json), which says what it takes and returns",
+            hint="Copy the record along, or build the engine with attn-export.",
+        )
+    try:
+        inputs = {str(name): tuple(sizes) for name, sizes in record["io"]["inputs"].items()}
+        outputs = {str(name): tuple(sizes) for name, sizes in record["io"]["outputs"].items()}
+        taken = {
+            name: Range(*(tuple(map(int, told[key])) for key in ("smallest", "usual", "largest")))
+            for name, told in record["profile"].items()
+        }
+        graph = record["precision"].get("graph") or ()
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"the record of {path} is damaged", hint="Build the engine again.") from error
+    asked = record["precision"].get("asked")
+    half = asked == Precision.FP16.value if asked else "FLOAT16" in graph
+    return Artifact(
+        path=path,
+        format=ENGINE,
+        inputs=tuple(Tensor(name, sizes, "float") for name, sizes in inputs.items()),
+        outputs=tuple(Tensor(name, sizes, "float") for name, sizes in outputs.items()),
+        precision=Precision.FP16 if half else Precision.FP32,
+        range=next(iter(taken.values()), None),
+    )

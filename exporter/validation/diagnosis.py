@@ -1,0 +1,155 @@
+"""Why nothing can be proven about a network, and what is striking about an artifact that disagrees, in words."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attn_export.exporter.errors import AttnExportError, InputError
+from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.runtimes.base import Array, Runtime
+from attn_export.exporter.validation.inputs import ORDINARY, Batch
+from attn_export.exporter.validation.metrics import PooledError
+from attn_export.exporter.validation.verdict import LIMITS
+
+if TYPE_CHECKING:
+    from attn_export.exporter.validation.oracle import Reference, Result
+
+Run = Callable[[Array], "Result"]
+# Outputs that differ by less, relative, are the same to float32.
+SAME = 8 * float(np.finfo(np.float32).eps)
+# An error like this isn't one of rounding or of a single layer.
+ANOTHER_NETWORK = 0.1
+
+
+def refuse_unstable(
+    name: str, run: Run, batches: Sequence[Batch], exact: Sequence["Result"], own: Sequence["Result"], kind: Precision
+) -> None:
+    """Look at the yardstick of one precision: with a large one everything would agree.
+
+    Args:
+        name: of the network.
+        run: the network as it is, in float32.
+        batches: that were run.
+        exact: in double precision, each image alone.
+        own: in the precision, as batches.
+        kind: the precision.
+
+    Raises:
+        InputError: the network's own result is too far from float64 to judge anything by; the message says why.
+    """
+    limits = LIMITS[kind]
+    for role, tensors in (("gate", list(enumerate(exact[0].gate_paths))), ("output", _numbered(exact[0].outputs))):
+        for i, tensor in tensors:
+            error = PooledError()
+            for batch, truth, result in zip(batches, exact, own, strict=True):
+                picked = (result.gates, truth.gates) if role == "gate" else (result.outputs, truth.outputs)
+                if i >= len(picked[0]) or picked[0][i].size != picked[1][i].size:
+                    raise _unstable(name, f"the {role} {tensor} is of another size", run, batches, kind)
+                error.add(picked[0][i], picked[1][i], batch.kinds)
+            relative = error.relative(limits.logits if role == "gate" else 0.0)
+            worst = max(relative, key=relative.__getitem__)
+            if not relative[worst] <= limits.yardstick:
+                what = f"it differs from float64 by {relative[worst]:.1e} in the {role} {tensor} on {worst} images"
+                raise _unstable(name, what, run, batches, kind)
+
+
+def _numbered(outputs: Sequence[Array]) -> list[tuple[int, str]]:
+    return [(i, str(i)) for i in range(len(outputs))]
+
+
+def _unstable(name: str, what: str, run: Run, batches: Sequence[Batch], kind: Precision) -> InputError:
+    return InputError(
+        f"{name}'s own {kind.onnx_name} result is no yardstick: {what}. With such a yardstick nothing can be proven",
+        hint=_why(run, batches),
+    )
+
+
+def _why(run: Run, batches: Sequence[Batch]) -> str:
+    batch = max(batches, key=lambda b: len(b.images))
+    first, second = run(batch.images), run(batch.images)
+    if not _alike(first.outputs, second.outputs):
+        return "It gives other results each time it runs: does it draw random numbers, as a dropout that is always on?"
+    alone = [run(image[None]).outputs for image in batch.images]
+    joined = [np.concatenate(arrays) for arrays in zip(*alone, strict=True)]
+    if not _alike(first.outputs, joined, 1e-3):
+        return (
+            "An image's result depends on the others of its batch: does a layer mix them, as a BatchNorm in training "
+            "mode, a softmax or a mean over the wrong axis?"
+        )
+    return (
+        "It gives the same results each time, so rounding decides what it computes: does it divide by something tiny, "
+        "or take the difference of almost equal numbers?"
+    )
+
+
+def _alike(these: Sequence[Array], those: Sequence[Array], tolerance: float = 0.0) -> bool:
+    pairs = list(zip(these, those, strict=True))
+    return all(
+        a.shape == b.shape and float(np.linalg.norm(a - b)) <= tolerance * float(np.linalg.norm(b)) for a, b in pairs
+    )
+
+
+def constant_outputs(reference: "Reference") -> list[int]:
+    """Which outputs are the same for all ordinary images, of one size each; what computes them can't be seen there."""
+    return [i for i in range(len(reference.exact[0].outputs)) if _is_constant(_by_size(reference, i))]
+
+
+def refuse_constant(name: str, reference: "Reference") -> None:
+    """A network that answers the same to everything agrees with every artifact that does.
+
+    Raises:
+        InputError: all outputs are constant.
+    """
+    if len(constant_outputs(reference)) == len(reference.exact[0].outputs):
+        raise InputError(
+            f"{name} returns the same for all images, so nothing can be proven of what computes it",
+            hint="Is it trained, and is this the right checkpoint? Its last layer's weights may all be zero.",
+        )
+
+
+def _by_size(reference: "Reference", output: int) -> list[list[Array]]:
+    sizes: dict[tuple[int, ...], list[Array]] = {}
+    for batch, exact in zip(reference.batches, reference.exact, strict=True):
+        rows = [row for row, kind in enumerate(batch.kinds) if kind in ORDINARY]
+        sizes.setdefault(batch.images.shape[1:], []).extend(exact.outputs[output][row] for row in rows)
+    return list(sizes.values())
+
+
+def _is_constant(groups: Sequence[Sequence[Array]]) -> bool:
+    for rows in groups:
+        for row in rows[1:]:
+            size = max(float(np.abs(rows[0]).max(initial=0.0)), float(np.abs(row).max(initial=0.0)))
+            if row.shape != rows[0].shape or float(np.abs(row - rows[0]).max(initial=0.0)) > SAME * size:
+                return False
+    return True
+
+
+def striking(runtime: Runtime, reference: "Reference") -> str:
+    """What is told of an artifact that disagrees: that it is random, constant, or mixes the images of a batch.
+
+    Args:
+        runtime: of the artifact, not open.
+        reference: that it disagrees with.
+
+    Returns:
+        A sentence, empty where nothing is striking or it doesn't run any more.
+    """
+    name = runtime.signature.input_name
+    outputs = runtime.signature.output_names
+    batch = max(reference.batches, key=lambda b: len(b.images))
+    try:
+        with runtime:
+            first, second = (runtime.run({name: batch.images}) for _ in range(2))
+            if any(not np.array_equal(first[o], second[o], equal_nan=True) for o in outputs):
+                return "it gives other results each time it runs"
+            constant = [o for i, o in enumerate(outputs) if i not in constant_outputs(reference)]
+            constant = [o for o in constant if len(first[o]) > 1 and _is_constant([list(np.asarray(first[o], float))])]
+            if constant:
+                return f"its {constant[0]} is the same for all images"
+            turned = runtime.run({name: batch.images[::-1]})
+            if any(not _alike([turned[o][::-1]], [first[o]], 1e-3) for o in outputs):
+                return "an image's result depends on the others of its batch"
+    except (AttnExportError, IndexError, ValueError, TypeError):
+        return ""
+    return ""

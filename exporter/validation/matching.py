@@ -1,0 +1,145 @@
+"""Whether an artifact takes and returns what a network does; names may differ where it is clear what is meant."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from attn_export.exporter.artifacts import Axis, Signature
+from attn_export.exporter.errors import InputError
+from attn_export.exporter.validation.artifact import Artifact, Tensor, numpy_name
+from attn_export.exporter.validation.inputs import Batch, Images, batches
+
+AXES = ("batch", "channels", "height", "width")
+# What images are converted to.
+FLOATS = ("float32", "float16", "float64")
+
+
+@dataclass(frozen=True)
+class Returned:
+    """A tensor that the network returns.
+
+    Attributes:
+        name: as our exporter names it.
+        shape: for one image, without N.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({', '.join(map(str, ('N', *self.shape)))})"
+
+
+@dataclass(frozen=True)
+class Match:
+    """How an artifact fits.
+
+    Attributes:
+        signature: what it takes, and its outputs in the network's order.
+        notes: what isn't alike, and how it was taken.
+    """
+
+    signature: Signature
+    notes: tuple[str, ...]
+
+
+def match(artifact: Artifact, input_shape: tuple[int, ...], returned: Sequence[Returned]) -> Match:
+    """Find the network's input and outputs in an artifact.
+
+    Args:
+        artifact: see `read_artifact`.
+        input_shape: (C, H, W) of the network.
+        returned: what the network returns, in its order.
+
+    Raises:
+        InputError: it takes or returns something else; the message says what either has.
+    """
+    taken, notes = _input(artifact, input_shape)
+    names, more = _outputs(artifact, returned)
+    sizes = tuple(size if isinstance(size, int) else 0 for size in taken.dims or (0,) * (len(input_shape) + 1))
+    own = (1, *input_shape)
+    usual = artifact.range.usual if artifact.range else tuple(s or own[i] for i, s in enumerate(sizes))
+    axes = tuple(
+        Axis(AXES[i] if i < len(AXES) else f"axis_{i}", i) for i, size in enumerate(sizes) if not size and i != 1
+    )
+    return Match(Signature(taken.name, usual, axes, names), (*notes, *more))
+
+
+def _input(artifact: Artifact, input_shape: tuple[int, ...]) -> tuple[Tensor, list[str]]:
+    wanted = f"one float32 tensor of ({', '.join(map(str, ('N', *input_shape)))})"
+    hint = "Was it made of this network?"
+    if len(artifact.inputs) != 1:
+        names = ", ".join(map(str, artifact.inputs)) or "nothing"
+        raise InputError(
+            f"{artifact.path} takes {len(artifact.inputs)} tensors ({names}), and the network takes {wanted}", hint=hint
+        )
+    (taken,) = artifact.inputs
+    dtype = numpy_name(taken.dtype)
+    notes = [] if taken.name == "input" else [f"{artifact.path} calls its input {taken.name!r}"]
+    if dtype and dtype not in FLOATS:
+        raise InputError(
+            f"{artifact.path} takes {taken} as {dtype}, and the network takes {wanted}",
+            hint="If it normalizes images itself, export it without that part: what it is given must be the same.",
+        )
+    if dtype not in ("", "float32"):
+        notes.append(f"{artifact.path} takes its input as {dtype}: the images are converted")
+    if taken.dims is None:
+        return taken, notes
+    fits = len(taken.dims) == len(input_shape) + 1 and taken.dims[1] in (input_shape[0], *_open(taken.dims[1]))
+    if not fits:
+        raise InputError(f"{artifact.path} takes {taken}, and the network takes {wanted}", hint=hint)
+    fixed = [size for size in taken.dims[2:] if isinstance(size, int)]
+    if fixed and any(isinstance(s, int) and s != own for s, own in zip(taken.dims[2:], input_shape[1:], strict=True)):
+        notes.append(f"{artifact.path} takes {taken}, which isn't the network's usual size: it is compared at that one")
+    return taken, notes
+
+
+def _open(size: int | str | None) -> tuple[int | str | None, ...]:
+    return () if isinstance(size, int) else (size,)
+
+
+def _outputs(artifact: Artifact, returned: Sequence[Returned]) -> tuple[tuple[str, ...], list[str]]:
+    """The artifact's names of the network's outputs, by name, by order, or by shape where only one order fits."""
+    theirs = {tensor.name: tensor for tensor in artifact.outputs}
+    wanted = [entry.name for entry in returned]
+    if set(wanted) <= set(theirs) and all(_fits(theirs[entry.name], entry) for entry in returned):
+        extra = [name for name in theirs if name not in wanted]
+        notes = [f"{artifact.path} also returns {', '.join(extra)}: it isn't compared"] if extra else []
+        return tuple(wanted), notes
+    lists = (
+        f"{artifact.path} returns {', '.join(map(str, artifact.outputs))}, "
+        f"and the network {', '.join(map(str, returned))}"
+    )
+    hint = "Was it made of this network?"
+    if len(theirs) != len(wanted):
+        raise InputError(f"{lists}: their numbers differ", hint=hint)
+    if all(_fits(tensor, entry) for tensor, entry in zip(artifact.outputs, returned, strict=True)):
+        names = tuple(theirs)
+        told = ", ".join(f"{name} for {entry.name}" for name, entry in zip(names, returned, strict=True))
+        return names, [f"{artifact.path} names its outputs otherwise; by their order: {told}"]
+    chosen: list[str] = []
+    for entry in returned:
+        fitting = [name for name, tensor in theirs.items() if _fits(tensor, entry)]
+        if len(fitting) != 1 or fitting[0] in chosen:
+            raise InputError(f"{lists}: it isn't clear which is which", hint=hint)
+        chosen += fitting
+    told = ", ".join(f"{name} for {entry.name}" for name, entry in zip(chosen, returned, strict=True))
+    return tuple(chosen), [f"{artifact.path} returns its outputs in another order; by their shapes: {told}"]
+
+
+def _fits(tensor: Tensor, entry: Returned) -> bool:
+    """Whether an output may be this one, as far as its shape is known."""
+    if tensor.dims is None or any(not isinstance(size, int) for size in tensor.dims[1:]):
+        return True
+    return math.prod(size for size in tensor.dims[1:] if isinstance(size, int)) == math.prod(entry.shape)
+
+
+def batches_for(artifact: Artifact, signature: Signature, real: Images | None = None) -> list[Batch]:
+    """The batches that an artifact is judged on: of the sizes that it takes; an engine at every one it is tuned for."""
+    own, dynamic = signature.input_shape[1:], {axis.name for axis in signature.axes}
+    if real is not None and real.shape[1:] != own:
+        real = None
+    if artifact.range is None:
+        return batches(own, dynamic, signature.input_shape[0], real=real)
+    judged = artifact.range.shapes
+    return batches(own, (), signature.input_shape[0], judged, real)

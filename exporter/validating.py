@@ -193,7 +193,7 @@ def _disagreeing(
         return Validated(artifact, fit.notes, verdict, error=other)
     start = None
     if artifact.format == ONNX:
-        start = where_it_starts(onnx_file(artifact, fit), model, truth, settings)
+        start = where_it_starts(onnx_file(artifact, fit), model, truth, settings, kind=first.kind)
     told = disagreement(str(artifact.path), artifact.precision, first, verdict)
     parts = [told.message, start.said() if start else "", striking(runtime, truth)]
     hint = "Please report it with the network and the versions (attn-export --version), if it was made of this network."

@@ -16,7 +16,7 @@ from typing_extensions import Self
 
 from attn_export.exporter.artifacts import Signature
 from attn_export.exporter.devices import CPU, DEVICES
-from attn_export.exporter.errors import AttnExportError, RuntimeUnavailableError, UsageError
+from attn_export.exporter.errors import AttnExportError, RuntimeUnavailableError, UsageError, first_line
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
@@ -128,11 +128,22 @@ class Runtime(ABC):
 
         Raises:
             UsageError: the input has another name, dtype or shape than the artifact takes.
+            RuntimeUnavailableError: the artifact says that it takes this shape, and doesn't.
         """
         self.check_inputs(arrays)
-        outputs = self.infer(self.upload(arrays))
-        self.synchronize()
-        return self.download(outputs)
+        try:
+            outputs = self.infer(self.upload(arrays))
+            self.synchronize()
+            return self.download(outputs)
+        except (AttnExportError, MemoryError):
+            raise
+        except Exception as error:  # every runtime has classes of its own
+            shape = arrays[self.signature.input_name].shape
+            raise RuntimeUnavailableError(
+                f"{self.name} can't run this artifact on {shape}: {first_line(error)}",
+                runtime=self.name,
+                hint="Was a size written into it when it was exported? --debug shows the runtime's own report.",
+            ) from error
 
     def check_inputs(self, arrays: Arrays) -> None:
         """Compare with the signature.

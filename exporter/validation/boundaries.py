@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from attn_export.exporter.facts import SQUASHERS, dims, is_op
-from attn_export.exporter.inventory.paths import module_path
+from attn_export.exporter.inventory.paths import common_path, module_path
 from attn_export.exporter.observation import evaluating, in_double
 from attn_export.exporter.runtimes.base import Array
 
@@ -55,7 +55,7 @@ def boundaries_of(model: ir.Model, module: nn.Module) -> list[Boundary]:
     number = {node: i for i, node in enumerate(nodes)}
     by_path: dict[str, list[ir.Node]] = {}
     for node in nodes:
-        parts = module_path(node).split(".")
+        parts = (module_path(node) or _between(node)).split(".")
         for i in range(1, len(parts) + 1):
             by_path.setdefault(".".join(parts[:i]), []).append(node)
     found: list[tuple[int, Boundary]] = []
@@ -74,6 +74,31 @@ def boundaries_of(model: ir.Model, module: nn.Module) -> list[Boundary]:
             if producer is not None:
                 found.append((number[producer], Boundary(path, True, str(entering[0].name))))
     return [boundary for _, boundary in sorted(found, key=lambda entry: entry[0])]
+
+
+def _between(node: ir.Node) -> str:
+    """For a node that doesn't say where it came from: what is common to those before and after it."""
+    before = [value.producer() for value in node.inputs if value is not None]
+    after = [user for value in node.outputs for user, _ in value.uses()]
+    return common_path(other for other in (*before, *after) if other is not None)
+
+
+def behind(model: ir.Model, boundaries: list[Boundary]) -> dict[Boundary, set[Boundary]]:
+    """For each place all others that are computed from it."""
+    at: dict[str, list[Boundary]] = {}
+    for boundary in boundaries:
+        at.setdefault(boundary.tensor, []).append(boundary)
+    before: dict[ir.Value, frozenset[Boundary]] = {}
+    found: dict[Boundary, set[Boundary]] = {boundary: set() for boundary in boundaries}
+    for node in model.graph:
+        upstream = frozenset().union(*(before.get(value, frozenset()) for value in node.inputs if value is not None))
+        for value in node.outputs:
+            here = at.get(str(value.name), [])
+            for boundary in here:
+                for earlier in upstream:
+                    found[earlier].add(boundary)
+            before[value] = upstream | frozenset(here)
+    return found
 
 
 def _leaving(inside: list[ir.Node]) -> list[ir.Value]:

@@ -8,10 +8,13 @@ end at a block, and the first one that disagrees is searched by halving.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.runtimes.base import Array, Runtime, Settings
-from attn_export.exporter.validation.boundaries import Boundary, boundaries_of, computed_by, fits, shapes_of
+from attn_export.exporter.validation.boundaries import Boundary, behind, boundaries_of, computed_by, fits, shapes_of
+from attn_export.exporter.validation.diagnosis import SAME
 from attn_export.exporter.validation.inputs import Batch
 from attn_export.exporter.validation.metrics import PooledError
 from attn_export.exporter.validation.oracle import Reference
@@ -62,6 +65,7 @@ def where_it_starts(
     settings: Settings,
     opener: Opener = open_onnx,
     *,
+    kind: str = "",
     may_tap: bool = True,
 ) -> Start | None:
     """Find the first block of the network that the artifact computes otherwise.
@@ -72,12 +76,13 @@ def where_it_starts(
         reference: that it disagrees with.
         settings: of the runtime.
         opener: makes the runtime.
+        kind: of image on which it disagrees; any if empty.
         may_tap: False goes straight to prefixes.
 
     Returns:
         The place; None where the file doesn't say which modules its nodes came from, or where every block agrees.
     """
-    search = _Search(file, model, reference, settings, opener)
+    search = _Search(file, model, reference, settings, opener, kind)
     if not search.boundaries:
         return None
     try:
@@ -91,13 +96,19 @@ class _Search:
     """One artifact on one batch of the reference."""
 
     def __init__(
-        self, file: OnnxFile, model: LoadedModel, reference: Reference, settings: Settings, opener: Opener
+        self,
+        file: OnnxFile,
+        model: LoadedModel,
+        reference: Reference,
+        settings: Settings,
+        opener: Opener,
+        kind: str = "",
     ) -> None:
         self.file, self.settings, self.opener = file, settings, opener
-        self.batch = _batch(reference)
+        self.batch = _batch(reference, kind)
         self.place = next(i for i, batch in enumerate(reference.batches) if batch is self.batch)
         self.reference = reference
-        self.boundaries, self.exact, self.own = _sides(file, model, self.batch)
+        self.boundaries, self.behind, self.exact, self.own = _sides(file, model, self.batch)
 
     def by_extra_outputs(self) -> Start | None:
         """All places in one run; None where the fault doesn't show in it."""
@@ -115,29 +126,50 @@ class _Search:
         compared = [self._at(b, results[b.tensor]) for b in self.boundaries]
         if all(c.agrees for c in (*outputs, *compared)):
             return None
-        # A place that the cleanup moved may disagree though nothing is wrong; the ones behind it agree again then.
-        last_good = max((i for i, c in enumerate(compared) if c.agrees), default=-1)
-        first = last_good + 1
-        if first == len(compared):
+        good = {b for b, c in zip(self.boundaries, compared, strict=True) if c.agrees}
+        # A place that the cleanup moved may disagree though nothing is wrong: what is computed from it agrees then. A
+        # gate whose hidden units are never positive agrees in any case.
+        telling = {b for b in good if _varies(self.exact[b])}
+        bad = [b for b in self.boundaries if b not in good and not self.behind[b] & telling]
+        if not bad:
             return None
-        before = self.boundaries[last_good].place if last_good >= 0 else ""
-        return self._start(first, compared[first], before, EXTRA_OUTPUTS)
+        first = next(b for b in bad if not any(b in self.behind[other] for other in bad))
+        before = [b for b in self.boundaries if b in good and first in self.behind[b]]
+        place = self.boundaries.index(first)
+        return self._start(place, compared[place], before[-1].place if before else "", EXTRA_OUTPUTS)
 
     def by_prefixes(self) -> Start | None:
-        """The first place whose prefix disagrees, by halving: what lies behind a fault disagrees too."""
-        low, high = 0, len(self.boundaries)
-        found: Comparison | None = None
+        """The first place whose prefix disagrees.
+
+        Through some places everything goes that comes later: among these it is searched by halving, for what lies
+        behind a fault disagrees too. Between two of them there are branches, which are looked at one by one.
+        """
+        necks = [b for b in self.boundaries if self._is_neck(b)]
+        low, high = 0, len(necks)
+        found: dict[Boundary, Comparison] = {}
         while low < high:
             middle = (low + high) // 2
-            boundary = self.boundaries[middle]
-            comparison = self._at(boundary, self._run([boundary.tensor], instead=True)[boundary.tensor])
-            if comparison.agrees:
-                low = middle + 1
-            else:
-                high, found = middle, comparison
-        if found is None:
-            return None
-        return self._start(high, found, self.boundaries[high - 1].place if high else "", PREFIXES)
+            found[necks[middle]] = self._prefix(necks[middle])
+            low, high = (middle + 1, high) if found[necks[middle]].agrees else (low, middle)
+        before = necks[low - 1] if low else None
+        begin = self.boundaries.index(before) + 1 if before else 0
+        end = self.boundaries.index(necks[high]) + 1 if high < len(necks) else len(self.boundaries)
+        for boundary in self.boundaries[begin:end]:
+            comparison = found.get(boundary) or self._prefix(boundary)
+            if not comparison.agrees:
+                place = self.boundaries.index(boundary)
+                return self._start(place, comparison, before.place if before else "", PREFIXES)
+            before = boundary
+        return None
+
+    def _is_neck(self, boundary: Boundary) -> bool:
+        """Whether everything else is computed before it or from it."""
+        others = {other for other in self.boundaries if other.tensor != boundary.tensor}
+        later = self.behind[boundary]
+        return all(other in later or boundary in self.behind[other] for other in others)
+
+    def _prefix(self, boundary: Boundary) -> Comparison:
+        return self._at(boundary, self._run([boundary.tensor], instead=True)[boundary.tensor])
 
     def _start(self, i: int, comparison: Comparison, before: str, how: str) -> Start:
         boundary = self.boundaries[i]
@@ -151,16 +183,22 @@ class _Search:
         return _compared(boundary.place, computed, self.exact[boundary], self.own[boundary], self.batch, self.file)
 
 
-def _batch(reference: Reference) -> Batch:
-    """The smallest that has images of two kinds; all images of one size if there is no such."""
-    several = [batch for batch in reference.batches if len(set(batch.kinds)) > 1]
-    return min(several or reference.batches, key=lambda batch: batch.images.size)
+def _batch(reference: Reference, kind: str) -> Batch:
+    """The smallest that has images of this kind and of others, as far as there is such a one."""
+    with_kind = [batch for batch in reference.batches if kind in batch.kinds] or list(reference.batches)
+    several = [batch for batch in with_kind if len(set(batch.kinds)) > 1] or with_kind
+    return min(several, key=lambda batch: batch.images.size)
+
+
+def _varies(array: Array) -> bool:
+    """Whether it isn't the same for all images."""
+    return any(float(np.abs(row - array[0]).max()) > SAME * float(np.abs(array[0]).max()) for row in array[1:])
 
 
 def _sides(
     file: OnnxFile, model: LoadedModel, batch: Batch
-) -> tuple[list[Boundary], Mapping[Boundary, Array], Mapping[Boundary, Array]]:
-    """The places, and what the network computes there in double precision and in the artifact's own."""
+) -> tuple[list[Boundary], dict[Boundary, set[Boundary]], Mapping[Boundary, Array], Mapping[Boundary, Array]]:
+    """The places, which are computed from which, and what the network computes there in double and in the own type."""
     from attn_export.exporter.onnx_reader import read
     from attn_export.exporter.precision.float16 import infer_types
 
@@ -168,11 +206,10 @@ def _sides(
     infer_types(graph)
     found = boundaries_of(graph, model.module)
     known = shapes_of(graph, found)
-    del graph
     exact = computed_by(model.module, found, batch.images, None)
     own = computed_by(model.module, found, batch.images, file.precision)
     kept = [b for b in found if b in known and b in exact and b in own and fits(known[b], exact[b])]
-    return kept, exact, own
+    return kept, behind(graph, kept), exact, own
 
 
 def _compared(name: str, computed: Array, exact: Array, own: Array, batch: Batch, file: OnnxFile) -> Comparison:

@@ -1,0 +1,126 @@
+"""Plants faults in good files, and has the verdict judge what came of it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from attn_export.exporter import onnx_file
+from attn_export.exporter.artifacts import LoadedModel, OnnxFile
+from attn_export.exporter.capture import capture
+from attn_export.exporter.checkpoint import from_module, load
+from attn_export.exporter.cleanup import clean_graph
+from attn_export.exporter.errors import RuntimeUnavailableError
+from attn_export.exporter.gates import gates_of
+from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.precision.typed_file import typed_file
+from attn_export.exporter.runtimes import Settings
+from attn_export.exporter.validation.inputs import batches
+from attn_export.exporter.validation.oracle import Reference, reference
+from attn_export.exporter.validation.validate import validate
+from attn_export.exporter.validation.verdict import Comparison, Verdict
+from attn_export.models import create
+from tests.faults.editing import Edited, Place
+from tests.faults.library import AFTER, FAILS, LATER, OUTPUT, OWN, PLACES, UNPAIRED, Fault
+
+DIGITS = Path(__file__).parents[2] / "examples" / "digits"
+SIZE = 64
+ONE_THREAD = Settings(threads=1)
+BOTH = (Precision.FP32, Precision.FP16)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one fault in one network.
+
+    Attributes:
+        fault, network: which.
+        caught: whether it was.
+        check: what caught it, of the names in `library`.
+        tensor: where it was first seen.
+        ratio: there; infinite where a number is none.
+    """
+
+    fault: str
+    network: str
+    caught: bool
+    check: str
+    tensor: str
+    ratio: float
+
+
+class Subject:
+    """A network with its good files and its reference, each made when it is first asked for.
+
+    Args:
+        name: of the zoo, or of a trained digits network.
+        folder: for files.
+    """
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+
+    @cached_property
+    def model(self) -> LoadedModel:
+        if self.name.endswith("_digits"):
+            return load(DIGITS / f"{self.name}.pt")
+        return from_module(create(self.name), (3, SIZE, SIZE))
+
+    @cached_property
+    def truth(self) -> Reference:
+        return reference(self.model, batches(self.model.input_shape, ("batch",), 1), precisions=BOTH)
+
+    @cached_property
+    def file(self) -> OnnxFile:
+        return onnx_file.write(clean_graph(capture(self.model))[0], self.folder / f"{self.name}.onnx")
+
+    @cached_property
+    def half(self) -> OnnxFile:
+        path = self.folder / f"{self.name}.fp16.onnx"
+        return typed_file(self.file, Precision.FP16, self.truth.batches, path, ONE_THREAD.threads)
+
+    def faulty(self, plant: Callable[[Edited], None], file: OnnxFile | None = None) -> OnnxFile:
+        """A file with a change. Its gates are read from it, as after a real export."""
+        file = file or self.file
+        edited = Edited(file.path)
+        plant(edited)
+        path = self.folder / "faulty.onnx"
+        onnx.save(edited.model, path)
+        onnx.checker.check_model(str(path), full_check=True)
+        return replace(file, path=path, gates=gates_of(ir.load(path)))
+
+
+def judge(fault: Fault, subject: Subject) -> Row:
+    """Plant it and look what catches it."""
+    place = PLACES[subject.name]
+    file = subject.faulty(lambda edited: fault.plant(edited, place))
+    try:
+        verdict = validate(file, subject.truth, ONE_THREAD)
+    except RuntimeUnavailableError:
+        return Row(fault.name, subject.name, True, FAILS, "", math.inf)
+    return row(fault.name, subject.name, verdict, place)
+
+
+def row(fault: str, network: str, verdict: Verdict, place: Place) -> Row:
+    """The verdict as an entry of the table."""
+    first = verdict.first_disagreement
+    if first is None:
+        return Row(fault, network, False, "", "", verdict.worst.ratio)
+    check = UNPAIRED if verdict.gates_missed else check_of(first, place)
+    return Row(fault, network, True, check, first.tensor, first.ratio)
+
+
+def check_of(first: Comparison, place: Place) -> str:
+    """Which comparison it was."""
+    if first.role == "output":
+        return OUTPUT
+    return {place.gate: OWN, place.after: AFTER}.get(first.tensor, LATER)
+
+
+def is_seen_where_expected(fault: Fault, found: Row) -> bool:
+    """Whether the fault was seen first where it has to be."""
+    return found.check == fault.seen or (fault.seen == LATER and found.check in (OWN, AFTER, OUTPUT, LATER))

@@ -1,0 +1,34 @@
+"""What an export does up to the verdict."""
+
+from pathlib import Path
+
+from attn_export.exporter import onnx_file
+from attn_export.exporter.artifacts import LoadedModel
+from attn_export.exporter.capture import capture
+from attn_export.exporter.cleanup import clean_graph
+from attn_export.exporter.runtimes import Settings
+from attn_export.exporter.validation.inputs import batches
+from attn_export.exporter.validation.oracle import reference
+from attn_export.exporter.validation.validate import validate
+from attn_export.exporter.validation.verdict import LARGEST_RATIO, Verdict
+
+ALL_AXES = ("batch", "height", "width")
+FAMILIES = ("resnet18", "resnext50_32x4d", "mobilenet_v2", "mobilenet_v3_small")
+# Good float32 artifacts stand below this, the faintest fault far above: there is room on either side of the limit.
+LARGEST_GOOD_RATIO = 4.5
+
+
+def exported(
+    model: LoadedModel, folder: Path, *, dynamic: tuple[str, ...] = ("batch",), opset: int = 20, batch: int = 1
+) -> Verdict:
+    """What an export does up to the verdict."""
+    truth = reference(model, batches(model.input_shape, dynamic, batch))
+    graph = clean_graph(capture(model, dynamic=dynamic, opset=opset, batch=batch))[0]
+    return validate(onnx_file.write(graph, folder / "model.onnx"), truth, Settings(threads=1))
+
+
+def assert_good(verdict: Verdict, gates: int) -> None:
+    assert verdict.agrees
+    assert verdict.gates_missed == ""
+    assert len([c for c in verdict.comparisons if c.role == "gate"]) == gates
+    assert verdict.worst.ratio < LARGEST_GOOD_RATIO < LARGEST_RATIO

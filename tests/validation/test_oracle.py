@@ -1,0 +1,202 @@
+"""What the network computes, in double precision and in its own."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from attn_export.exporter.artifacts import LoadedModel
+from attn_export.exporter.checkpoint import from_module
+from attn_export.exporter.errors import CaptureError, InputError
+from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.validation.diagnosis import constant_outputs
+from attn_export.exporter.validation.inputs import POOL, Batch, batches
+from attn_export.exporter.validation.oracle import Reference, reference
+from attn_export.exporter.validation.verdict import compare
+from tests.validation.exporting import ALL_AXES, assert_good, exported
+
+
+@pytest.mark.parametrize("name", ["cbam_resnet8", "se_mobilenet_v3_small"])
+def test_the_oracle_is_the_module_in_double_precision(
+    name: str, loaded: Callable[[str], LoadedModel], truth: Callable[[str], Reference]
+) -> None:
+    double = copy.deepcopy(loaded(name).module).double()
+    for batch, exact in zip(truth(name).batches, truth(name).exact, strict=True):
+        with torch.no_grad():
+            expected = torch.cat([double(torch.from_numpy(image)[None].double()) for image in batch.images])
+        assert exact.outputs[0].dtype == np.float64
+        np.testing.assert_allclose(exact.outputs[0], expected.numpy(), rtol=1e-12, atol=1e-13)
+
+
+def test_the_yardstick_is_the_module_as_it_is(
+    loaded: Callable[[str], LoadedModel], truth: Callable[[str], Reference]
+) -> None:
+    for batch, single in zip(truth("toy").batches, truth("toy").yardsticks[Precision.FP32], strict=True):
+        with torch.no_grad():
+            expected = loaded("toy").module(torch.from_numpy(batch.images))
+        assert single.outputs[0].dtype == np.float32
+        np.testing.assert_allclose(single.outputs[0], expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_module_is_not_changed(fresh: Callable[[str], LoadedModel]) -> None:
+    model = fresh("cbam_resnet8")
+    model.module.train()
+    before = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
+    reference(model, batches(model.input_shape, ("batch",), 1))
+    after = model.module.state_dict()
+    assert all(after[name].dtype == before[name].dtype and torch.equal(after[name], before[name]) for name in before)
+    assert all(module.training for module in model.module.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.module.modules())
+
+
+def test_gates_are_seen_in_the_order_of_computation(truth: Callable[[str], Reference]) -> None:
+    result = truth("cbam_resnet8").exact[0]
+    assert list(result.gate_paths) == [
+        f"layer{i}.0.attention.{gate}.sigmoid" for i in (1, 2, 3) for gate in ("ChannelGate", "SpatialGate")
+    ]
+    assert [gate.shape[1] for gate in result.gates] == [16, 32 * 32, 32, 16 * 16, 64, 8 * 8]
+
+
+def test_a_layer_that_fixes_the_size_is_named_as_the_reason(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(1024, 5)).eval()
+    with pytest.raises(CaptureError, match="the network can't take a batch of shape") as caught:
+        exported(from_module(module, (3, 16, 16)), tmp_path, dynamic=ALL_AXES)
+    assert "Linear after flatten" in caught.value.hint
+    assert_good(exported(from_module(module, (3, 16, 16)), tmp_path), gates=0)
+
+
+class Function(nn.Module):
+    """A convolution, then a function."""
+
+    def __init__(self, function: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.function = function
+        self.eval()
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.function(self.conv(x))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(lambda x: torch.log(-x.abs()), id="NaN"),
+        pytest.param(lambda x: torch.exp(x * 1e9), id="infinity"),
+        pytest.param(lambda x: x * torch.sigmoid(x / 0), id="infinity in a gate only"),
+    ],
+)
+def test_a_network_that_computes_no_numbers_is_refused(function: Callable[[torch.Tensor], Any]) -> None:
+    model = from_module(Function(function), (3, 16, 16))
+    with pytest.raises(InputError, match="computes NaN or infinity for ordinary images"):
+        reference(model, batches(model.input_shape, ("batch",), 1))
+
+
+def test_what_forward_writes_into_a_buffer_of_its_own_is_in_the_oracle() -> None:
+    def into_a_buffer(x: torch.Tensor) -> torch.Tensor:
+        result = torch.zeros(x.shape)
+        result[:] = x * 2
+        return result
+
+    model = from_module(Function(into_a_buffer), (3, 16, 16))
+    truth = reference(model, batches(model.input_shape, ("batch",), 1))
+    assert np.abs(truth.exact[0].outputs[0]).max() > 0
+
+
+def test_a_network_whose_own_float32_is_far_from_float64_does_not_agree_with_everything(tmp_path: Path) -> None:
+    model = from_module(Function(lambda x: F.dropout(x, 0.5, training=True)), (3, 16, 16))
+    with pytest.raises(InputError, match="nothing can be proven"):
+        exported(model, tmp_path)
+
+
+def test_a_yardstick_that_is_no_number_agrees_with_nothing() -> None:
+    assert not compare("output", "output", {"noise": 0.5}, {"noise": float("inf")}).agrees
+
+
+def test_several_outputs_are_judged_each(tmp_path: Path) -> None:
+    model = from_module(Function(lambda x: {"logits": x.mean((2, 3)), "map": torch.relu(x)}), (3, 16, 16))
+    verdict = exported(model, tmp_path)
+    assert [(c.tensor, c.role) for c in verdict.comparisons] == [("output_logits", "output"), ("output_map", "output")]
+    assert_good(verdict, gates=0)
+
+
+def runs(module: nn.Module) -> list[torch.dtype]:
+    """Fills up with the type of what goes into the module, at every call."""
+    seen: list[torch.dtype] = []
+    module.register_forward_pre_hook(lambda _, args: seen.append(args[0].dtype))
+    return seen
+
+
+def test_each_image_is_computed_once_in_double_precision(fresh: Callable[[str], LoadedModel]) -> None:
+    model = fresh("toy")
+    seen = runs(model.module)
+    made = batches(model.input_shape, ("batch",), 1)
+    truth = reference(model, made)
+    assert seen.count(torch.float64) == len(POOL) < sum(len(batch.images) for batch in made)
+    by_name: dict[str, Any] = {}
+    for batch, exact in zip(made, truth.exact, strict=True):
+        for name, row in zip(batch.names, exact.outputs[0], strict=True):
+            assert np.array_equal(by_name.setdefault(name, row), row)
+
+
+def test_images_without_names_are_all_computed(fresh: Callable[[str], LoadedModel]) -> None:
+    model = fresh("toy")
+    seen = runs(model.module)
+    images = np.ones((3, *model.input_shape), np.float32) * np.arange(1, 4, dtype=np.float32).reshape(3, 1, 1, 1)
+    reference(model, [Batch(images, ("noise",) * 3)])
+    assert seen.count(torch.float64) == 3
+
+
+def test_batches_can_be_chosen_by_their_names(truth: Callable[[str], Reference]) -> None:
+    whole = truth("toy")
+    part = whole.for_batches([whole.batches[2], whole.batches[0]])
+    assert part.batches == (whole.batches[2], whole.batches[0])
+    assert np.array_equal(part.exact[0].outputs[0], whole.exact[2].outputs[0])
+
+
+class Mixing(nn.Module):
+    """Centres a batch around its mean, as BatchNorm in training mode does."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x - x.mean(0, keepdim=True)).mean((2, 3)) + x.mean((2, 3))
+
+
+class Cancelling(nn.Module):
+    """Takes the difference of almost equal numbers."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return ((x + 1e6) - 1e6).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("module", "why"),
+    [
+        (Function(lambda x: F.dropout(x, 0.5, training=True)), "other results each time"),
+        (Mixing(), "depends on the others of its batch"),
+        (Cancelling(), "rounding decides"),
+    ],
+    ids=["random", "mixing", "cancelling"],
+)
+def test_a_network_that_is_no_yardstick_is_refused_and_the_reason_told(module: nn.Module, why: str) -> None:
+    model = from_module(module.eval(), (3, 8, 8))
+    with pytest.raises(InputError, match="With such a yardstick nothing can be proven") as caught:
+        reference(model, batches(model.input_shape, ("batch",), 1))
+    assert why in caught.value.hint
+
+
+def test_a_network_that_returns_the_same_for_all_images_is_refused() -> None:
+    model = from_module(Function(lambda x: x.mean((2, 3)) * 0 + 3), (3, 8, 8))
+    with pytest.raises(InputError, match="returns the same for all images"):
+        reference(model, batches(model.input_shape, ("batch",), 1))
+
+
+def test_one_constant_output_of_several_is_known() -> None:
+    model = from_module(Function(lambda x: (x.mean((2, 3)) * 0 + 3, x.mean((2, 3)))), (3, 8, 8))
+    assert constant_outputs(reference(model, batches(model.input_shape, ("batch",), 1))) == [0]

@@ -1,0 +1,66 @@
+"""How far an artifact may be off."""
+
+import numpy as np
+import pytest
+
+from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.validation.verdict import FLOOR, LIMITS, Comparison, Verdict, compare, floored_yardsticks
+
+
+def test_the_worst_kind_is_the_one_that_is_told() -> None:
+    comparison = compare("output", "output", {"noise": 1e-5, "natural": 2e-5}, {"noise": 1e-6, "natural": 1e-5})
+    assert (comparison.kind, comparison.error, comparison.yardstick) == ("noise", 1e-5, 1e-6)
+    assert comparison.ratio == pytest.approx(10)
+    assert not comparison.agrees
+
+
+def test_a_yardstick_that_is_zero_by_luck_is_held_at_the_floor() -> None:
+    comparison = compare("output", "output", {"noise": FLOOR}, {"noise": 0.0})
+    assert comparison.yardstick == FLOOR
+    assert comparison.ratio == 1.0
+    assert float(4 * np.finfo(np.float32).eps) == FLOOR
+
+
+@pytest.mark.parametrize(("times", "agrees"), [(0, True), (1, True), (7.99, True), (8.01, False), (1e6, False)])
+def test_the_limit_is_a_multiple_of_the_yardstick(times: float, agrees: bool) -> None:
+    assert compare("output", "output", {"noise": times * 1e-5}, {"noise": 1e-5}).agrees is agrees
+
+
+@pytest.mark.parametrize("error", [float("inf"), float("nan")])
+def test_no_number_never_agrees(error: float) -> None:
+    assert not Comparison("output", "output", "noise", error, 1.0).agrees
+
+
+def test_a_verdict_fails_with_one_tensor_and_names_the_first() -> None:
+    made = [Comparison(name, "gate", "noise", error, 1.0) for name, error in zip("abcd", (1, 9, 99, 2), strict=True)]
+    verdict = Verdict("onnxruntime", tuple(made), ())
+    assert not verdict.agrees
+    assert verdict.first_disagreement == made[1]
+    assert verdict.worst == made[2]
+    assert verdict.worst_of("gate") == made[2]
+    assert verdict.worst_of("output") is None
+
+
+def test_an_extreme_kind_has_at_least_the_yardstick_of_the_ordinary_ones() -> None:
+    found = floored_yardsticks({"noise": 1e-5, "natural": 2e-6, "large": 1e-7}, LIMITS[Precision.FP32])
+    assert found == {"noise": 1e-5, "natural": 2e-6, "large": 1e-5}
+
+
+def test_flat_maps_may_be_off_by_roundings_that_all_go_one_way() -> None:
+    """As ONNX Runtime's GlobalAveragePool is, by one rounding for every 65 pixels."""
+    pixels = 224 * 224
+    found = floored_yardsticks({"noise": 1e-7, "zeros": 1e-7}, LIMITS[Precision.FP32], pixels)
+    assert found["noise"] == FLOOR
+    assert found["zeros"] == pytest.approx(pixels / 16 * np.finfo(np.float32).eps)
+    measured = 772 * np.finfo(np.float32).eps
+    assert compare(
+        "output", "output", {"noise": 0.0, "zeros": measured}, {"noise": 0.0, "zeros": 0.0}, pixels=pixels
+    ).agrees
+    assert not compare(
+        "output", "output", {"noise": measured, "zeros": 0.0}, {"noise": 0.0, "zeros": 0.0}, pixels=pixels
+    ).agrees
+
+
+def test_every_kinds_ratio_is_kept() -> None:
+    comparison = compare("output", "output", {"noise": 1e-5, "natural": 2e-5}, {"noise": 1e-6, "natural": 1e-5})
+    assert comparison.ratios == {"noise": pytest.approx(10), "natural": pytest.approx(2)}

@@ -2,6 +2,9 @@
 
 import os
 import signal
+from collections.abc import Iterator
+
+import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported
@@ -9,3 +12,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # A shell that starts the tests in the background lets them, and all they start, ignore Ctrl-C, which is tested here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The user's cache is neither read nor filled."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATTN_EXPORT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from attn_export.exporter.cleanup import clean_graph
 from attn_export.exporter.errors import CleanupError, OutputError
 from attn_export.exporter.files import sha256_of
 from attn_export.exporter.gates import gates_of
+from attn_export.exporter.runtimes import Settings
+from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 
 FULL_DISK = Path("/dev/full")
 needs_full_disk = pytest.mark.skipif(not FULL_DISK.exists(), reason="this system has no /dev/full")
@@ -212,11 +213,10 @@ def test_taps_are_further_outputs_with_the_values_on_the_way(
     file = onnx_file.write(graph, tmp_path / "a.onnx", largest_inside=largest_inside)
     (gate,) = file.gates
     before = sha256_of(file.path)
-    tapped = onnx_file.with_taps(file, [gate.tensor], tmp_path / "tapped.onnx")
-    (plain,), (output, value) = (
-        session_of(file.path).run(None, {"input": images}),
-        session_of(tapped).run(["output", gate.tensor], {"input": images}),
-    )
+    (plain,) = session_of(file.path).run(None, {"input": images})
+    with OnnxRuntime(file.path, file.signature, Settings(threads=1), [gate.tensor]) as runtime:
+        results = runtime.run({"input": images})
+    output, value = results["output"], results[gate.tensor]
     module: Any = loaded("toy").module
     with torch.no_grad():
         features = module[:3](torch.from_numpy(images))
@@ -226,30 +226,18 @@ def test_taps_are_further_outputs_with_the_values_on_the_way(
     assert sha256_of(file.path) == before, "the file that is judged is not touched"
 
 
-def test_taps_come_after_the_networks_own_outputs(graph: Graph, tmp_path: Path) -> None:
-    file = onnx_file.write(graph, tmp_path / "a.onnx")
-    tapped = onnx_file.with_taps(file, [file.gates[0].tensor], tmp_path / "tapped.onnx")
-    assert [o.name for o in session_of(tapped).get_outputs()] == ["output", file.gates[0].tensor]
-
-
-def test_one_tensor_is_tapped_once(graph: Graph, tmp_path: Path) -> None:
+def test_a_tensor_is_returned_once_and_outputs_stay_what_they_are(graph: Graph, images: Any, tmp_path: Path) -> None:
     file = onnx_file.write(graph, tmp_path / "a.onnx")
     tensor = file.gates[0].tensor
-    tapped = onnx_file.with_taps(file, [tensor, tensor], tmp_path / "tapped.onnx")
-    assert len(session_of(tapped).get_outputs()) == 2
+    with OnnxRuntime(file.path, file.signature, Settings(threads=1), [tensor, tensor, "output"]) as runtime:
+        assert list(runtime.run({"input": images})) == ["output", tensor]
 
 
-@needs_full_disk
-def test_taps_on_a_full_disk_are_an_output_error(graph: Graph, tmp_path: Path) -> None:
+def test_tensors_can_be_returned_instead_of_the_outputs(graph: Graph, images: Any, tmp_path: Path) -> None:
     file = onnx_file.write(graph, tmp_path / "a.onnx")
-    with pytest.raises(OutputError, match="No space left on device"):
-        onnx_file.with_taps(file, [file.gates[0].tensor], FULL_DISK)
-
-
-def test_taps_of_a_file_that_is_gone_are_an_output_error(graph: Graph, tmp_path: Path) -> None:
-    file = replace(onnx_file.write(graph, tmp_path / "a.onnx"), path=tmp_path / "gone.onnx")
-    with pytest.raises(OutputError, match="can't be written"):
-        onnx_file.with_taps(file, [file.gates[0].tensor], tmp_path / "tapped.onnx")
+    tensor = file.gates[0].tensor
+    with OnnxRuntime(file.path, file.signature, Settings(threads=1), [tensor], only_extra=True) as runtime:
+        assert list(runtime.run({"input": images})) == [tensor]
 
 
 def test_writing_the_same_graph_gives_the_same_bytes(captured: Callable[[str], Graph], tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from attn_export.exporter.validation.verdict import Verdict
 if TYPE_CHECKING:
     from attn_export.exporter.validation.cache import Cache
     from attn_export.exporter.validation.oracle import Reference
+    from attn_export.exporter.validation.quantized import Promise, Quality
     from attn_export.exporter.validation.where import Start
 
 SHOWN = 12  # of a hash
@@ -38,6 +39,7 @@ class Validated:
         artifact: what it says of itself.
         notes: what isn't alike, and how it was taken.
         verdict: None where it couldn't be run.
+        quality: of an artifact that rounds to whole numbers, how it stands to the network.
         start: where a disagreement begins, where that could be found.
         error: why it isn't good; None for one that agrees.
     """
@@ -45,6 +47,7 @@ class Validated:
     artifact: Artifact
     notes: tuple[str, ...]
     verdict: Verdict | None = None
+    quality: "Quality | None" = None
     start: "Start | None" = None
     error: AttnExportError | None = None
 
@@ -56,6 +59,7 @@ def validate_artifacts(
     threads: int | None = None,
     trust: bool = False,
     images: Images | None = None,
+    promise: "Promise | None" = None,
     cache: "Cache | None" = None,
     progress: Progress | None = None,
 ) -> list[Validated]:
@@ -67,6 +71,7 @@ def validate_artifacts(
         threads: of every runtime; all usable CPUs if None.
         trust: take engines that were changed since their records were written.
         images: real ones besides those that are made, (N, C, H, W) float32 as the network takes them.
+        promise: what artifacts that round to whole numbers have to keep.
         cache: of the network's results; None computes them anew.
         progress: hears what is being done.
 
@@ -74,7 +79,7 @@ def validate_artifacts(
         One for each path, in their order. It is the caller who fails, with `failure`.
 
     Raises:
-        UsageError: no artifact is named, or one twice.
+        UsageError: no artifact is named, or one twice, or something is promised of none.
         InputError: an artifact can't be read, takes or returns something else than the network, or the network can't be
             a reference.
     """
@@ -89,14 +94,25 @@ def validate_artifacts(
         from attn_export.exporter.validation.oracle import returned
 
         read = [read_artifact(path, trust=trust) for path in files]
+        if promise and not any(artifact.quantized for artifact in read):
+            raise UsageError(
+                "--promise is for artifacts that round to whole numbers, and none of these does",
+                hint="Others are judged by PyTorch's own error.",
+            )
         gives = returned(model)
         matches = [match(artifact, model.input_shape, gives) for artifact in read]
     judged = [batches_for(a, m.signature, images) for a, m in zip(read, matches, strict=True)]
     truth = _reference(model, judged, [artifact.precision for artifact in read], cache, progress)
-    return [
-        _validated(model, artifact, fit, truth.for_batches(batches), settings, trust, progress)
-        for artifact, fit, batches in zip(read, matches, judged, strict=True)
-    ]
+    made = []
+    for artifact, fit, batches in zip(read, matches, judged, strict=True):
+        own = truth.for_batches(batches)
+        for note in fit.notes:
+            progress.note(note)
+        if artifact.quantized:
+            made.append(_quantized(artifact, fit, own, promise, settings, trust, progress))
+        else:
+            made.append(_validated(model, artifact, fit, own, settings, trust, progress))
+    return made
 
 
 def _reference(
@@ -139,8 +155,6 @@ def _validated(
     from attn_export.exporter.validation.validate import validate, validate_outputs
 
     name = artifact.path.name
-    for note in fit.notes:
-        progress.note(note)
     try:
         with progress.stage(f"Running {name}") as advance:
             if artifact.format == ENGINE:
@@ -156,6 +170,40 @@ def _validated(
         return _agreeing(model, artifact, fit, verdict, progress)
     with progress.stage(f"Looking for where {name}'s error starts"):
         return _disagreeing(model, artifact, fit, verdict, truth, settings, runtime)
+
+
+def _quantized(
+    artifact: Artifact,
+    fit: Match,
+    truth: "Reference",
+    promise: "Promise | None",
+    settings: Settings,
+    trust: bool,
+    progress: Progress,
+) -> Validated:
+    """One artifact that rounds to whole numbers: the runtime against its graph, and the graph against the network."""
+    from attn_export.exporter.validation.quantized import broken, faithful, quality
+
+    assert artifact.quantized is not None
+    runtime = _engine(artifact, fit, settings, trust) if artifact.format == ENGINE else _onnx(artifact, fit, settings)
+    try:
+        with progress.stage(f"Running {artifact.path.name}, and what its graph says"):
+            verdict, said = faithful(runtime, artifact.quantized, truth.batches)
+    except (RuntimeUnavailableError, InputError) as error:
+        return Validated(artifact, fit.notes, error=error)
+    found = quality(said, truth, fit.signature.output_names)
+    failed: AttnExportError | None = None
+    if (first := verdict.first_disagreement) is not None:
+        failed = DisagreementError(
+            f"{runtime.name} doesn't compute what {artifact.quantized.name} says: most images are off by "
+            f"{first.error:.1e} in {first.tensor}, and by {first.yardstick:.1e} where only float32 rounds "
+            f"({first.limit:g} times are allowed)",
+            first_seen=first.tensor,
+            hint="A scale, a zero point or a rounding differs. Please report it with the file and the versions.",
+        )
+    elif promise is not None:
+        failed = broken(promise, found, str(artifact.path))
+    return Validated(artifact, fit.notes, verdict, found, error=failed)
 
 
 def _agreeing(model: LoadedModel, artifact: Artifact, fit: Match, verdict: Verdict, progress: Progress) -> Validated:
@@ -200,7 +248,7 @@ def _disagreeing(
     if not first.error <= ANOTHER_NETWORK and not artifact.made_of:
         hint = "Was it made of this checkpoint? It doesn't say."
     error = DisagreementError("; ".join(part for part in parts if part), first_seen=told.first_seen, hint=hint)
-    return Validated(artifact, fit.notes, verdict, start, error)
+    return Validated(artifact, fit.notes, verdict, start=start, error=error)
 
 
 def onnx_file(artifact: Artifact, fit: Match) -> OnnxFile:

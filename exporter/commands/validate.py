@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from attn_export.exporter.commands.console import SCHEMA_VERSION, listener, print_json, stdout
-from attn_export.exporter.commands.options import AsJson, Debug, Quiet, Threads, parse_shape
+from attn_export.exporter.commands.options import AsJson, Debug, Quiet, Threads, parse_shape, split
 from attn_export.exporter.errors import AttnExportError, UsageError
 
 
@@ -26,6 +26,12 @@ def validate(
         Path | None,
         typer.Option(
             help="Real images too: .npy or .npz with (N, C, H, W) as the network takes them.", show_default=False
+        ),
+    ] = None,
+    promise: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What an int8 file has to keep: sqnr=20,agreement=0.99", show_default=False, metavar="NAME=VALUE"
         ),
     ] = None,
     cache: Annotated[
@@ -48,7 +54,7 @@ def validate(
     With a build kit the results in it are the reference, and no PyTorch is needed.
     """
     if names_kit(reference):
-        refuse_with_kit({"--arch": arch, "--input": input_shape, "--images": images})
+        refuse_with_kit({"--arch": arch, "--input": input_shape, "--images": images, "--promise": promise})
         if len(artifacts) > 1:
             raise UsageError("a build kit is compared with one artifact", hint="Name one, and then the other.")
         with listener(quiet) as progress:
@@ -66,11 +72,18 @@ def validate(
             sys.path.insert(0, str(Path.cwd()))
         with listener(quiet) as progress:
             from attn_export.exporter.checkpoint import load
-            from attn_export.exporter.report.verdicts import validated_caption, validated_record, validated_table
+            from attn_export.exporter.report.verdicts import (
+                quality_lines,
+                validated_caption,
+                validated_record,
+                validated_table,
+            )
             from attn_export.exporter.validating import failure, validate_artifacts
             from attn_export.exporter.validation.cache import default_cache
+            from attn_export.exporter.validation.quantized import parse_promise
             from attn_export.exporter.validation.real_images import read_images
 
+            promised = parse_promise(split(promise))
             with progress.stage("Reading the checkpoint"):
                 model = load(reference, arch=arch, input_shape=shape[1:] if shape else None, trust=trust)
             for note in model.notes:
@@ -81,11 +94,12 @@ def validate(
                 threads=threads,
                 trust=trust,
                 images=read_images(images, model.input_shape) if images else None,
+                promise=promised,
                 cache=default_cache() if cache else None,
                 progress=progress,
             )
         document = validated_record(model, results)
-        parts = [validated_table, validated_caption]
+        parts = [validated_table, validated_caption, *([quality_lines] if any(r.quality for r in results) else [])]
         error = failure(results)
     if as_json:
         said = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code} if error else None

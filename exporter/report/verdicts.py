@@ -1,6 +1,7 @@
 """How artifacts stand to a checkpoint: as plain values, and as a table for a terminal."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +41,11 @@ def _artifact_record(result: "Validated") -> dict[str, Any]:
         "path": str(artifact.path),
         "format": artifact.format,
         "sha256": sha256_of(artifact.path),
-        "precision": artifact.precision.onnx_name,
+        "precision": "int8" if artifact.quantized else artifact.precision.onnx_name,
         "made_of": artifact.made_of or None,
         "notes": list(result.notes),
         "validation": verdict_record(result.verdict) if result.verdict else None,
+        "quantized": asdict(result.quality) if result.quality else None,
         "starts": {**comparison_record(start.comparison), "module": start.module_path, "before": start.before}
         if start
         else None,
@@ -90,6 +92,19 @@ def _worst(validation: dict[str, Any], role: str) -> str:
     if not ratios:
         return "not seen" if role == "gate" and validation["gates_missed"] else "none"
     return "not a number" if None in ratios else f"{max(ratios):.3g}×"
+
+
+def quality_lines(record: dict[str, Any]) -> Text:
+    """How graphs that round to whole numbers stand to the network; empty if there are none."""
+    lines = []
+    for artifact in record["artifacts"]:
+        if found := artifact["quantized"]:
+            told = ", ".join(f"{name} {sqnr:.1f} dB" for name, sqnr in found["sqnr_db"].items() if sqnr is not None)
+            same = "" if found["agreement"] is None else f", {found['agreement']:.1%} of the classes agree"
+            lines.append(
+                f"{Path(artifact['path']).name} against the network, over {found['images']} images: {told}{same}"
+            )
+    return Text("\n".join(lines))
 
 
 def validated_caption(record: dict[str, Any]) -> Text:

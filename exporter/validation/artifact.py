@@ -12,6 +12,8 @@ from attn_export.exporter.gates import gates_of
 from attn_export.exporter.precision.kinds import Precision
 
 ONNX, ENGINE = "onnx", "engine"
+QUANTIZING = ("QuantizeLinear", "DequantizeLinear")
+WHOLE_NUMBERS = frozenset({"INT8", "UINT8", "INT4", "FLOAT8E4M3FN"})
 SOURCE_KEY = "attn_export.source_sha256"
 # Where whoever gives us one of these most likely meant something else.
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
@@ -50,6 +52,8 @@ class Artifact:
         made_of: sha256 of the checkpoint, empty where the artifact doesn't say.
         range: the shapes that an engine takes; None for an ONNX file, and for an engine without a record.
         opset, nodes, gates: of an ONNX file.
+        quantized: the ONNX file that says how it rounds to whole numbers, itself or the one it was built of; None where
+            it doesn't.
     """
 
     path: Path
@@ -62,6 +66,7 @@ class Artifact:
     opset: int = 0
     nodes: int = 0
     gates: tuple[Gate, ...] = ()
+    quantized: Path | None = None
 
 
 def read_artifact(path: Path, *, trust: bool = False) -> Artifact:
@@ -102,6 +107,7 @@ def _read_onnx(path: Path) -> Artifact:
         opset=opset,
         nodes=len(graph),
         gates=gates_of(model),
+        quantized=path if any(node.op_type in QUANTIZING for node in graph) else None,
     )
 
 
@@ -148,4 +154,23 @@ def _read_engine(path: Path, *, trust: bool) -> Artifact:
         outputs=tuple(Tensor(name, sizes, "float") for name, sizes in outputs.items()),
         precision=Precision.FP16 if half else Precision.FP32,
         range=next(iter(taken.values()), None),
+        quantized=_graph_of(path, record) if WHOLE_NUMBERS & set(graph) else None,
     )
+
+
+def _graph_of(engine: Path, record: dict[str, Any]) -> Path:
+    """The ONNX file that an engine was built of, beside it.
+
+    Raises:
+        InputError: it isn't there, or isn't the same any more.
+    """
+    from attn_export.exporter.files import sha256_of
+
+    built_of = record["onnx"]
+    source = engine.parent / Path(str(built_of["path"])).name
+    if not source.is_file() or sha256_of(source) != built_of["sha256"]:
+        raise InputError(
+            f"{engine} rounds to whole numbers as {source.name} says, and that file isn't beside it as it was",
+            hint=f"Copy the {source.name} that it was built of beside it.",
+        )
+    return source

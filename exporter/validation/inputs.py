@@ -81,8 +81,8 @@ def zeros(shape: tuple[int, int, int], draw: np.random.Generator) -> Image:  # n
 def hot(shape: tuple[int, int, int], draw: np.random.Generator) -> Image:
     """A single white pixel on nothing, away from the middle: it shows a map that is shifted, flipped or transposed."""
     image = np.zeros(shape, np.float32)
-    place = tuple(int(draw.integers(0, max(1, size // 2))) for size in shape[1:])
-    image[(slice(None), *place)] = WHITE
+    place: tuple[Any, ...] = (slice(None), *(int(draw.integers(0, max(1, size // 2))) for size in shape[1:]))
+    image[place] = WHITE
     return image
 
 
@@ -136,6 +136,21 @@ def batches(
         pool = _pool(shape, POOL, real) if shape == own_shape else _pool(shape, SMALL_POOL, None)
         made += _drawn(pool, sorted(counts))
     return made
+
+
+def ordinary_batches(own_shape: tuple[int, ...], batch: int, count: int) -> list[Batch]:
+    """At least ``count`` ordinary images in batches of one size, for what is judged image by image.
+
+    Args:
+        own_shape: (C, H, W).
+        batch: N of each.
+        count: of images.
+    """
+    number = -(-count // batch) * batch
+    kinds = tuple(list(KINDS)[i % len(KINDS)] for i in range(number))
+    pool = _pool(own_shape, kinds, None)
+    named = Batch(pool.images, pool.kinds, tuple(f"ordinary {name}" for name in pool.names))
+    return [_taken(named, range(i, i + batch)) for i in range(0, number, batch)]
 
 
 def _pool(shape: tuple[int, ...], kinds: Sequence[str], real: Images | None) -> Batch:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from attn_export.exporter.artifacts import Axis, Signature
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.validation.artifact import Artifact, Tensor, numpy_name
-from attn_export.exporter.validation.inputs import Batch, Images, batches
+from attn_export.exporter.validation.inputs import BATCHES, REAL, Batch, Images, batches, ordinary_batches
 
 AXES = ("batch", "channels", "height", "width")
 # What images are converted to.
+# Each image of a quantized graph is one chance to have a tie.
+RUNS_OF_QUANTIZED = 24
 FLOATS = ("float32", "float16", "float64")
 
 
@@ -137,9 +139,21 @@ def _fits(tensor: Tensor, entry: Returned) -> bool:
 def batches_for(artifact: Artifact, signature: Signature, real: Images | None = None) -> list[Batch]:
     """The batches that an artifact is judged on: of the sizes that it takes; an engine at every one it is tuned for."""
     own, dynamic = signature.input_shape[1:], {axis.name for axis in signature.axes}
+    if artifact.quantized:
+        batch = BATCHES[-1] if "batch" in dynamic and artifact.range is None else signature.input_shape[0]
+        return [*ordinary_batches(own, batch, RUNS_OF_QUANTIZED), *_real(real, own, batch)]
     if real is not None and real.shape[1:] != own:
         real = None
     if artifact.range is None:
         return batches(own, dynamic, signature.input_shape[0], real=real)
     judged = artifact.range.shapes
     return batches(own, (), signature.input_shape[0], judged, real)
+
+
+def _real(images: Images | None, own: tuple[int, ...], batch: int) -> list[Batch]:
+    """As many whole batches of the user's images as there are."""
+    if images is None or images.shape[1:] != own:
+        return []
+    starts = range(0, len(images) // batch * batch, batch)
+    names = [f"real {i}" for i in range(len(images))]
+    return [Batch(images[i : i + batch], (REAL,) * batch, tuple(names[i : i + batch])) for i in starts]

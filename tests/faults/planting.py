@@ -87,7 +87,9 @@ class Subject:
         """A file with a change. Its gates are read from it, as after a real export."""
         file = file or self.file
         edited = Edited(file.path)
+        before = edited.model.SerializeToString()
         plant(edited)
+        assert edited.model.SerializeToString() != before, "a fault that changes nothing is none"
         path = self.folder / "faulty.onnx"
         onnx.save(edited.model, path)
         onnx.checker.check_model(str(path), full_check=True)

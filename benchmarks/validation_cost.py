@@ -1,0 +1,108 @@
+"""What a verdict costs, in forward passes of PyTorch float32 over the same images.
+
+    python benchmarks/validation_cost.py [--network se_resnet50] [--size 224] [--save]
+
+A pass is the network in float32 over every image that is judged, once, in the batches in which it is judged. Measured
+are: the whole of validating a float32 ONNX file (float64 oracle, yardstick, the file as it is, the file with its gates
+as outputs), a second artifact of the same network, whose reference is there, and the first once more from the cache.
+Passes are timed before and after, and the mean of both is the unit.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from attn_export.exporter import onnx_file
+from attn_export.exporter.capture import capture
+from attn_export.exporter.checkpoint import from_module
+from attn_export.exporter.cleanup import clean_graph
+from attn_export.exporter.environment import describe, usable_cpus
+from attn_export.exporter.report.tables import table
+from attn_export.exporter.runtimes import Settings
+from attn_export.exporter.validation.cache import Cache, cached_reference
+from attn_export.exporter.validation.inputs import batches
+from attn_export.exporter.validation.validate import validate
+from attn_export.models import create
+
+RESULTS = Path(__file__).parent / "results" / "validation_cost.json"
+LIMIT, LIMIT_OF_SECOND = 15.0, 7.5
+
+
+def seconds(job: Callable[[], Any]) -> tuple[float, Any]:
+    started = time.perf_counter()
+    made = job()
+    return time.perf_counter() - started, made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", default="se_resnet50")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--threads", type=int, default=usable_cpus())
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    model = from_module(create(options.network), (3, options.size, options.size))
+    judged = batches(model.input_shape, ("batch",), 1)
+    settings = Settings(options.threads)
+
+    def one_pass() -> None:
+        with torch.no_grad():
+            for batch in judged:
+                model.module(torch.from_numpy(batch.images))
+
+    rows: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        file = onnx_file.write(clean_graph(capture(model))[0], Path(folder) / "model.onnx")
+        one_pass()
+        for repeat in range(options.repeats):
+            cache = Cache(Path(folder) / f"cache{repeat}")
+            before, _ = seconds(one_pass)
+            oracle, (truth, _) = seconds(lambda: cached_reference(model, judged, cache=cache))  # noqa: B023
+            first, verdict = seconds(lambda: validate(file, truth, settings))  # noqa: B023
+            second, _ = seconds(lambda: validate(file, truth, settings))  # noqa: B023
+            cached, (_, was_there) = seconds(lambda: cached_reference(model, judged, cache=cache))  # noqa: B023
+            after, _ = seconds(one_pass)
+            assert verdict.agrees
+            assert was_there
+            unit = (before + after) / 2
+            rows.append(
+                {
+                    "pass_s": unit,
+                    "whole": (oracle + first) / unit,
+                    "reference": oracle / unit,
+                    "second_artifact": second / unit,
+                    "reference_from_the_cache": cached / unit,
+                }
+            )
+    middle = {key: sorted(row[key] for row in rows)[len(rows) // 2] for key in rows[0]}
+    images = sum(len(batch.images) for batch in judged)
+    made = table(
+        f"{options.network}, {images} images in batches of 1, 2 and 4", "passes of PyTorch float32", "median", "allowed"
+    )
+    for key, allowed in (
+        ("whole", LIMIT),
+        ("reference", None),
+        ("second_artifact", LIMIT_OF_SECOND),
+        ("reference_from_the_cache", None),
+    ):
+        made.add_row(key.replace("_", " "), f"{middle[key]:.2f}", "" if allowed is None else f"{allowed:g}")
+    Console().print(made)
+    if options.save:
+        about = {"network": options.network, "size": options.size, "images": images, "threads": options.threads}
+        document = {"environment": describe(), **about, "median": middle, "rows": rows}
+        RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+    if middle["whole"] > LIMIT or middle["second_artifact"] > LIMIT_OF_SECOND:
+        raise SystemExit("costs more than is allowed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""Artifacts that round to whole numbers on purpose. Two questions are asked of them.
+
+*Faithful?* Does the runtime compute what the graph says? The graph in double precision is the truth. Where a value lies
+on the edge between two whole numbers, any rounding before it decides which it becomes, and all that follows differs:
+most images are computed to the last bit, and a few are off by a step. So errors are looked at image by image. What a
+runtime computes wrong, it computes wrong for most images.
+
+*Good?* Does the graph compute what the network does? That is told, and judged only by what was promised.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from attn_export.exporter.errors import DisagreementError, UsageError
+from attn_export.exporter.runtimes.base import Array, Runtime
+from attn_export.exporter.validation.inputs import ORDINARY, Batch
+from attn_export.exporter.validation.onnx_graph import ExactGraph
+from attn_export.exporter.validation.oracle import Reference
+from attn_export.exporter.validation.verdict import Comparison, Verdict
+
+# Calibrated, see docs/validation.md. The share of the runtime's images that has to be off, and the share of the float32
+# graph's own that may be: both have ties, and few of the same.
+OFF, OWN = 0.25, 0.5
+LARGEST_RATIO = 4.0
+# A hundredth of what one step of one value in a large map does to an output.
+FLOOR = 1e-5
+KIND = "most"
+LOGITS_RANK = 2
+SQNR, AGREEMENT = "sqnr", "agreement"
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How a quantized graph stands to its network, over ordinary images.
+
+    Attributes:
+        sqnr_db: ratio of signal to quantization noise in decibels, by output: 20 is an error of a tenth.
+        agreement: share of the images whose largest output is the same, of an output (N, classes); None without one.
+        images: how many were compared.
+    """
+
+    sqnr_db: Mapping[str, float]
+    agreement: float | None
+    images: int
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a quantized graph has to keep; None isn't asked for."""
+
+    sqnr: float | None = None
+    agreement: float | None = None
+
+
+def parse_promise(parts: Sequence[str]) -> Promise | None:
+    """``["sqnr=20", "agreement=0.99"]``.
+
+    Raises:
+        UsageError: it isn't of this form, or out of range.
+    """
+    told: dict[str, float] = {}
+    for part in parts:
+        name, equals, value = part.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if name not in (SQNR, AGREEMENT) or not equals or not math.isfinite(number) or name in told:
+            raise UsageError(
+                f"--promise {part} can't be understood", hint="Expected is sqnr=DB or agreement=SHARE, each once."
+            )
+        if name == AGREEMENT and not 0 <= number <= 1:
+            raise UsageError(f"--promise {part}: a share is between 0 and 1", hint="For example agreement=0.99.")
+        told[name] = number
+    return Promise(told.get(SQNR), told.get(AGREEMENT)) if told else None
+
+
+def faithful(runtime: Runtime, graph: Path, batches: Sequence[Batch]) -> tuple[Verdict, list[tuple[Array, ...]]]:
+    """Whether a runtime computes what a graph says.
+
+    Args:
+        runtime: of the graph's file, or of an engine that was built of it; not open.
+        graph: the ONNX file.
+        batches: that both take.
+
+    Returns:
+        The verdict, and what the graph says in double precision, for each batch.
+
+    Raises:
+        InputError: the reference evaluator can't compute the graph.
+        RuntimeUnavailableError: the runtime can't.
+    """
+    names = runtime.signature.output_names
+    in_double, in_single = ExactGraph(graph, np.float64), ExactGraph(graph, np.float32)
+    exact = [in_double(batch.images, names) for batch in batches]
+    own = [in_single(batch.images, names) for batch in batches]
+    with runtime:
+        results = [runtime.run({runtime.signature.input_name: batch.images}) for batch in batches]
+    computed = [tuple(result[name] for name in names) for result in results]
+    comparisons = tuple(
+        _compared(name, [c[i] for c in computed], [o[i] for o in own], [e[i] for e in exact])
+        for i, name in enumerate(names)
+    )
+    shapes = tuple(dict.fromkeys(tuple(batch.images.shape) for batch in batches))
+    missed = "a quantized graph is compared with itself"
+    return Verdict(runtime.name, comparisons, shapes, missed, sum(len(b.images) for b in batches)), exact
+
+
+def _compared(name: str, computed: Sequence[Array], own: Sequence[Array], exact: Sequence[Array]) -> Comparison:
+    error = float(np.quantile(_errors(computed, exact), OFF, method="lower"))
+    yardstick = float(np.quantile(_errors(own, exact), OWN, method="higher"))
+    yardstick = max(yardstick, FLOOR)
+    return Comparison(name, "output", KIND, error, yardstick, LARGEST_RATIO, {KIND: error / yardstick})
+
+
+def _errors(computed: Sequence[Array], exact: Sequence[Array]) -> list[float]:
+    """Of each image, relative; infinite where something isn't a number or is of another size."""
+    found = []
+    for got, truth in zip(computed, exact, strict=True):
+        if got.size != truth.size:
+            return [math.inf]
+        for row, expected in zip(got, truth, strict=True):
+            apart = float(np.linalg.norm(np.asarray(row, np.float64) - expected))
+            size = max(float(np.linalg.norm(expected)), float(np.finfo(np.float64).tiny))
+            found.append(apart / size if math.isfinite(apart) else math.inf)
+    return found
+
+
+def quality(said: Sequence[tuple[Array, ...]], reference: Reference, names: Sequence[str]) -> Quality:
+    """How what a graph says stands to what the network computes.
+
+    Args:
+        said: by the graph, for each batch of the reference, outputs (N, …) in double precision.
+        reference: of the network.
+        names: of the outputs.
+    """
+    rows = [[i for i, kind in enumerate(batch.kinds) if kind in ORDINARY] for batch in reference.batches]
+    sqnr, agreement = {}, None
+    for o, name in enumerate(names):
+        got = [result[o][chosen] for result, chosen in zip(said, rows, strict=True) if chosen]
+        exact = [result.outputs[o][chosen] for result, chosen in zip(reference.exact, rows, strict=True) if chosen]
+        noise = sum(float(np.square(g.reshape(e.shape) - e).sum()) for g, e in zip(got, exact, strict=True))
+        signal = sum(float(np.square(e).sum()) for e in exact)
+        sqnr[name] = 10 * math.log10(signal / noise) if noise and signal else math.inf
+        if agreement is None and exact[0].ndim == LOGITS_RANK and exact[0].shape[1] > 1:
+            same = [g.argmax(1) == e.argmax(1) for g, e in zip(got, exact, strict=True)]
+            agreement = float(np.concatenate(same).mean())
+    return Quality(sqnr, agreement, sum(map(len, rows)))
+
+
+def broken(promise: Promise, found: Quality, artifact: str) -> DisagreementError | None:
+    """The error for a promise that isn't kept; None for one that is.
+
+    Raises:
+        UsageError: agreement was promised for a network without classes.
+    """
+    worst = min(found.sqnr_db, key=found.sqnr_db.__getitem__)
+    if promise.agreement is not None and found.agreement is None:
+        raise UsageError("--promise agreement: the network returns no scores of classes", hint="Promise sqnr instead.")
+    told = ""
+    if promise.sqnr is not None and found.sqnr_db[worst] < promise.sqnr:
+        told = f"{worst} has {found.sqnr_db[worst]:.1f} dB, and {promise.sqnr:g} were promised"
+    elif promise.agreement is not None and (found.agreement or 0.0) < promise.agreement:
+        told = f"{found.agreement:.1%} of the classes agree, and {promise.agreement:.1%} were promised"
+    if not told:
+        return None
+    return DisagreementError(
+        f"{artifact} doesn't keep its promise: {told} (over {found.images} images)",
+        first_seen=worst,
+        hint="Calibrate it on more images, keep its most sensitive layers in float, or promise less.",
+    )

@@ -1,0 +1,102 @@
+"""Int8: a runtime that computes what the graph says passes, and one that doesn't is caught."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+from attn_export.exporter.validation.inputs import Batch, ordinary_batches
+from attn_export.exporter.validation.matching import RUNS_OF_QUANTIZED
+from attn_export.exporter.validation.onnx_graph import ExactGraph
+from attn_export.exporter.validation.quantized import OFF, faithful
+from attn_export.exporter.validation.verdict import Verdict
+from tests.faults.editing import Edited
+from tests.faults.planting import ONE_THREAD, Subject
+from tests.faults.quantization import FAULTS, quantized
+
+NETWORKS = ("se_digits", "cbam_digits", "se_mobilenet_v3_small")
+LAYERS = {
+    "se_digits": ("conv1.weight", "layer2.0.conv2.weight", "layer2.0.attention.fc.0.weight", "fc.weight"),
+    "cbam_digits": ("conv1.weight", "layer2.0.conv2.weight", "layer3.0.conv2.weight", "fc.weight"),
+    "se_mobilenet_v3_small": ("features.0.0.weight", "features.5.block.1.0.weight", "features.9.block.1.0.weight"),
+}
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Subject]:
+    return cache(lambda name: Subject(name, tmp_path_factory.mktemp(name)))
+
+
+@pytest.fixture(scope="module")
+def whole(subject: Callable[[str], Subject]) -> Callable[[str, bool], Path]:
+    """``whole(name, per_channel)`` is the network in int8."""
+
+    def make(name: str, per_channel: bool) -> Path:
+        made = subject(name)
+        images = [b.images for b in images_of(made)[:3]]
+        return quantized(made.file.path, made.folder / f"int8{per_channel}.onnx", images, per_channel=per_channel)
+
+    return cache(make)
+
+
+def images_of(made: Subject) -> list[Batch]:
+    return ordinary_batches(made.model.input_shape, 4, RUNS_OF_QUANTIZED)
+
+
+def judged(made: Subject, ran: Path, graph: Path) -> Verdict:
+    return faithful(OnnxRuntime(ran, made.file.signature, ONE_THREAD), graph, images_of(made))[0]
+
+
+def changed(graph: Path, path: Path, fault: str, weight: str) -> Path:
+    edited = Edited(graph)
+    FAULTS[fault](edited, weight)
+    onnx.save(edited.model, path)
+    return path
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_onnx_runtime_is_faithful(
+    name: str, per_channel: bool, subject: Callable[[str], Subject], whole: Callable[[str, bool], Path]
+) -> None:
+    path = whole(name, per_channel)
+    verdict = judged(subject(name), path, path)
+    assert verdict.agrees
+    assert verdict.worst.ratio < 1.5, "there is room to the limit of 4"
+    assert verdict.images >= 24
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(("name", "weight"), [(name, weight) for name, layers in LAYERS.items() for weight in layers])
+def test_an_unfaithful_runtime_is_caught(
+    fault: str, name: str, weight: str, subject: Callable[[str], Subject], whole: Callable[[str, bool], Path]
+) -> None:
+    made, graph = subject(name), whole(name, False)
+    ran = changed(graph, made.folder / "faulty.onnx", fault, weight)
+    verdict = judged(made, ran, graph)
+    assert verdict.agrees != has_effect(ran, graph, made), f"{verdict.worst.ratio:.2f} times the yardstick"
+
+
+def has_effect(ran: Path, graph: Path, made: Subject) -> bool:
+    """Whether the change changes anything for a quarter of the images: a step in a gate may be less than one behind."""
+    images = np.concatenate([batch.images for batch in images_of(made)])
+    (one,), (other,) = (ExactGraph(path, np.float64)(images, ["output"]) for path in (graph, ran))
+    return bool((np.abs(one - other).max(1) > 1e-6).mean() > OFF)
+
+
+def test_most_faults_have_an_effect(subject: Callable[[str], Subject], whole: Callable[[str, bool], Path]) -> None:
+    places = [(name, weight) for name, layers in LAYERS.items() for weight in layers]
+    found = [
+        has_effect(
+            changed(whole(name, False), subject(name).folder / "f.onnx", fault, weight),
+            whole(name, False),
+            subject(name),
+        )
+        for name, weight in places
+        for fault in FAULTS
+    ]
+    assert sum(found) >= 0.9 * len(found)

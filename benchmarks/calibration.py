@@ -50,8 +50,7 @@ def models(networks: list[str], size: int, seeds: int) -> Iterator[tuple[str, Lo
     for name in networks:
         side = next((small for part, small in SMALL.items() if name.endswith(part)), size)
         for seed in range(seeds):
-            torch.manual_seed(seed)
-            yield f"{name}, seed {seed}", from_module(create(name), (3, side, side))
+            yield f"{name}, seed {seed}", from_module(create(name, seed=seed), (3, side, side))
     for name in ("se_digits", "cbam_digits"):
         yield f"{name}, trained", load(DIGITS / f"{name}.pt")
 
@@ -119,7 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", default=",".join(names()))
     parser.add_argument("--size", type=int, default=64, help="height and width of the images")
-    parser.add_argument("--seeds", type=int, default=2, help="of the random weights")
+    parser.add_argument("--seeds", type=int, default=1, help="of the random weights")
     parser.add_argument("--threads", type=int, default=usable_cpus())
     parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/")
     options = parser.parse_args()

@@ -12,7 +12,7 @@ from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.validation.inputs import Batch, ordinary_batches
 from attn_export.exporter.validation.matching import RUNS_OF_QUANTIZED
 from attn_export.exporter.validation.onnx_graph import ExactGraph
-from attn_export.exporter.validation.quantized import OFF, faithful
+from attn_export.exporter.validation.quantized import faithful
 from attn_export.exporter.validation.verdict import Verdict
 from tests.faults.editing import Edited
 from tests.faults.planting import ONE_THREAD, Subject
@@ -78,25 +78,25 @@ def test_an_unfaithful_runtime_is_caught(
     made, graph = subject(name), whole(name, False)
     ran = changed(graph, made.folder / "faulty.onnx", fault, weight)
     verdict = judged(made, ran, graph)
-    assert verdict.agrees != has_effect(ran, graph, made), f"{verdict.worst.ratio:.2f} times the yardstick"
+    affected = share_affected(ran, graph, made)
+    if affected > 0.9:
+        assert not verdict.agrees, f"{verdict.worst.ratio:.2f} times the yardstick"
+    if affected == 0:
+        assert verdict.agrees
 
 
-def has_effect(ran: Path, graph: Path, made: Subject) -> bool:
-    """Whether the change changes anything for a quarter of the images: a step in a gate may be less than one behind."""
+def share_affected(ran: Path, graph: Path, made: Subject) -> float:
+    """For how many of the images the change changes anything: a step in a map may be less than one behind it."""
     images = np.concatenate([batch.images for batch in images_of(made)])
     (one,), (other,) = (ExactGraph(path, np.float64)(images, ["output"]) for path in (graph, ran))
-    return bool((np.abs(one - other).max(1) > 1e-6).mean() > OFF)
+    return float((np.abs(one - other).max(1) > 1e-6).mean())
 
 
-def test_most_faults_have_an_effect(subject: Callable[[str], Subject], whole: Callable[[str, bool], Path]) -> None:
-    places = [(name, weight) for name, layers in LAYERS.items() for weight in layers]
-    found = [
-        has_effect(
-            changed(whole(name, False), subject(name).folder / "f.onnx", fault, weight),
-            whole(name, False),
-            subject(name),
-        )
-        for name, weight in places
-        for fault in FAULTS
-    ]
-    assert sum(found) >= 0.9 * len(found)
+def test_most_faults_affect_nearly_all_images(
+    subject: Callable[[str], Subject], whole: Callable[[str, bool], Path]
+) -> None:
+    found = []
+    for name, weight in [(name, weight) for name, layers in LAYERS.items() for weight in layers]:
+        made, graph = subject(name), whole(name, False)
+        found += [share_affected(changed(graph, made.folder / "f.onnx", f, weight), graph, made) for f in FAULTS]
+    assert len([share for share in found if share > 0.9]) >= 0.8 * len(found)

@@ -37,6 +37,8 @@ from attn_export.exporter.validation.verdict import LIMITS
 from attn_export.models import create, names
 
 RESULTS = Path(__file__).parent / "results" / "calibration.json"
+PAGE = Path(__file__).parents[1] / "docs" / "validation.md"
+BEGIN, END = "<!-- calibration: begin -->", "<!-- calibration: end -->"
 DIGITS = Path(__file__).parents[1] / "examples" / "digits"
 PRECISIONS = (Precision.FP32, Precision.FP16)
 # Networks for images of 32x32 reduce a larger one too little to be what they are for.
@@ -114,6 +116,19 @@ def spread(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
+def page(shown: Sequence[Row]) -> str:
+    """The table in Markdown."""
+    lines = [
+        "| precision | compared | images | files | median | 99 % | largest | allowed |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for r in sorted(shown, key=lambda r: (r["precision"] != "fp32", r["role"])):
+        figures = " | ".join(f"{r[key]:.2f}" for key in ("median", "p99", "worst"))
+        role = {"gate": "gates", "output": "outputs"}[r["role"]]
+        lines.append(f"| {r['precision']} | {role} | {r['kind']} | {r['files']} | {figures} | {r['limit']:g} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", default=",".join(names()))
@@ -142,6 +157,9 @@ def main() -> None:
         progress.print(f"flagged: {row}")
     if options.save:
         RESULTS.write_text(json.dumps({"environment": describe(), "spread": shown}, indent=1) + "\n")
+        text = PAGE.read_text(encoding="utf-8")
+        before, after = text.split(BEGIN)[0], text.split(END)[1]
+        PAGE.write_text(f"{before}{BEGIN}\n{page(shown)}\n{END}{after}", encoding="utf-8")
     if flagged:
         raise SystemExit(1)
 

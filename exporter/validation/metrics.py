@@ -25,10 +25,10 @@ class PooledError:
     difference: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     length: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     count: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    finite: bool = True
+    not_finite: set[str] = field(default_factory=set)
 
     def add(self, computed: Array, exact: Array, kinds: tuple[str, ...]) -> None:
-        """Add a batch.
+        """Add a batch. Images for which the oracle itself gives no numbers, as zeros may, are left out.
 
         Args:
             computed: first axis N, any float dtype.
@@ -38,8 +38,11 @@ class PooledError:
         count = len(kinds)
         computed = np.asarray(computed, np.float64).reshape(count, -1)
         exact = np.asarray(exact, np.float64).reshape(count, -1)
-        self.finite = self.finite and bool(np.isfinite(computed).all())
         for i, kind in enumerate(kinds):
+            if not np.isfinite(exact[i]).all():
+                continue
+            if not np.isfinite(computed[i]).all():
+                self.not_finite.add(kind)
             self.difference[kind] += float(np.square(computed[i] - exact[i]).sum())
             self.length[kind] += float(np.square(exact[i]).sum())
             self.count[kind] += exact[i].size
@@ -50,8 +53,6 @@ class PooledError:
         Args:
             least: what the oracle's root mean square is taken for where it is smaller.
         """
-        if not self.finite:
-            return dict.fromkeys(self.length, float("inf"))
         tiny = float(np.finfo(np.float64).tiny)
         usual = max(
             (self.length[kind] / max(self.count[kind], 1) for kind in self.length if kind in ORDINARY), default=0.0
@@ -60,4 +61,7 @@ class PooledError:
         for kind in self.length:
             smallest = max(least**2, 0.0 if kind in ORDINARY else FAINTEST**2 * usual)
             lengths[kind] = max(self.length[kind], self.count[kind] * smallest, tiny)
-        return {kind: float(np.sqrt(self.difference[kind] / length)) for kind, length in lengths.items()}
+        return {
+            kind: float("inf") if kind in self.not_finite else float(np.sqrt(self.difference[kind] / length))
+            for kind, length in lengths.items()
+        }

@@ -18,7 +18,7 @@ from attn_export.exporter.output_names import output_names
 from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.runtimes.base import Array
 from attn_export.exporter.validation.diagnosis import refuse_constant, refuse_unstable
-from attn_export.exporter.validation.inputs import Batch
+from attn_export.exporter.validation.inputs import ORDINARY, Batch
 from attn_export.exporter.validation.matching import Returned
 
 SQUASHERS = frozenset({"sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_"})
@@ -114,17 +114,30 @@ def reference(
                 with MODES[precision]():
                     results.append(_run(module, batch.images))
             advance()
-        for result in (*exact, *(result for results in yardsticks.values() for result in results)):
-            if not all(np.isfinite(array).all() for array in (*result.outputs, *result.gates)):
-                raise InputError(
-                    f"{model.name} computes NaN or infinity for ordinary images",
-                    hint="Nothing can be proven about such a network. Was the right checkpoint exported?",
-                )
+        for results in (exact, *yardsticks.values()):
+            for batch, result in zip(batches, results, strict=True):
+                _refuse_no_numbers(model.name, batch, result)
         for precision, results in yardsticks.items():
             refuse_unstable(model.name, partial(_run, module), batches, exact, results, precision)
     made = Reference(tuple(batches), tuple(exact), {p: tuple(results) for p, results in yardsticks.items()})
     refuse_constant(model.name, made)
     return made
+
+
+def _refuse_no_numbers(name: str, batch: Batch, result: Result) -> None:
+    """Ordinary images have to give numbers. Zeros may not, where something is divided by its own spread.
+
+    Raises:
+        InputError: they don't.
+    """
+    for array in (*result.outputs, *result.gates):
+        rows = np.isfinite(array).reshape(len(batch.kinds), -1).all(1) if array.size else []
+        wrong = [kind for kind, finite in zip(batch.kinds, rows, strict=False) if not finite]
+        if any(kind in ORDINARY for kind in wrong):
+            raise InputError(
+                f"{name} computes NaN or infinity for ordinary images",
+                hint="Nothing can be proven about such a network. Was the right checkpoint exported?",
+            )
 
 
 def returned(model: LoadedModel) -> tuple[Returned, ...]:

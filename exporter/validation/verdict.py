@@ -124,7 +124,7 @@ def compare(
 ) -> Comparison:
     """The comparison on the kind of input on which the artifact stands worst; see `floored_yardsticks`."""
     floored = floored_yardsticks(yardsticks, limits, pixels)
-    ratios = {kind: error / floored[kind] for kind, error in errors.items()}
+    ratios = {kind: errors[kind] / size for kind, size in floored.items()}
     worst = max(ratios, key=ratios.__getitem__)
     return Comparison(tensor, role, worst, errors[worst], floored[worst], limits.ratio, ratios)
 
@@ -133,7 +133,8 @@ def floored_yardsticks(yardsticks: Mapping[str, float], limits: Limits, pixels: 
     """By kind of input, what the error is measured by.
 
     Of an extreme kind there is one image, whose own error may be small by luck: its yardstick is at least that of the
-    ordinary images.
+    ordinary images. One on which PyTorch's own result is too far off to judge by, as float16's on large images may be,
+    is left out.
 
     Args:
         yardsticks: by kind of input, relative.
@@ -145,7 +146,8 @@ def floored_yardsticks(yardsticks: Mapping[str, float], limits: Limits, pixels: 
     return {
         kind: max(size, limits.floor, 0.0 if kind in ORDINARY else usual, flat if kind in FLAT else 0.0)
         for kind, size in yardsticks.items()
-    }
+        if kind in ORDINARY or size <= limits.yardstick
+    } or {kind: float("inf") for kind in yardsticks}
 
 
 def pixels_of(shapes: Iterable[tuple[int, ...]]) -> int:

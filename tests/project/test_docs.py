@@ -200,6 +200,27 @@ def small_engine(path: Path) -> None:
     build_file(path.with_suffix(".onnx"), path, EngineSettings(gpus=("sm86",)))
 
 
+def artifacts_of(checkpoint: Path, names: list[str]) -> None:
+    """What ``validate`` is to compare with a checkpoint."""
+    import numpy as np
+
+    from attn_export.exporter import ExportSettings
+    from attn_export.exporter.checkpoint import load
+    from attn_export.exporter.precision.kinds import Precision
+    from attn_export.exporter.progress import Silent
+    from attn_export.exporter.validation.inputs import ordinary_batches
+    from attn_export.exporter.workflow import export_loaded
+    from tests.faults.quantization import quantized
+
+    folder, model = checkpoint.parent, load(checkpoint)
+    export_loaded(model, folder, checkpoint.stem, ExportSettings(runtimes=(), precisions=tuple(Precision)), Silent())
+    images = [batch.images for batch in ordinary_batches(model.input_shape, 4, 12)]
+    np.save(folder / "images.npy", np.concatenate(images))
+    for name in names:
+        if name.endswith(".int8.onnx"):
+            quantized(folder / f"{checkpoint.stem}.onnx", folder / name, images, per_channel=True)
+
+
 def prepare(words: list[str], folder: Path) -> list[str]:
     """Let a network that takes no time stand in for the page's.
 
@@ -216,7 +237,7 @@ def prepare(words: list[str], folder: Path) -> list[str]:
     arch, weights = value_of("--arch", words), value_of("--weights", words)
     made = {weights, value_of("-o", words), value_of("--output", words), value_of("--out", words)}
     for word in words:
-        if Path(word).suffix == ".onnx" and word not in made:
+        if Path(word).suffix == ".onnx" and word not in made and words[0] != "validate":
             small_graph(folder / word)
         if Path(word).suffix == ".engine" and word not in made:
             small_engine(folder / word)
@@ -229,6 +250,8 @@ def prepare(words: list[str], folder: Path) -> list[str]:
         if arch:
             torch.save(torch.load(path, weights_only=True)["state_dict"], path)
             words = [f"{attention}_resnet8" if w == arch else w for w in words]
+    if words[:1] == ["validate"] and words[1].endswith(".pt"):
+        artifacts_of(folder / words[1], words[2:])
     if weights:
         name = next(w for w in words[1:] if w in names())
         torch.save(create(architecture(name).backbone).state_dict(), folder / weights)

@@ -200,3 +200,31 @@ def test_a_network_that_returns_the_same_for_all_images_is_refused() -> None:
 def test_one_constant_output_of_several_is_known() -> None:
     model = from_module(Function(lambda x: (x.mean((2, 3)) * 0 + 3, x.mean((2, 3)))), (3, 8, 8))
     assert constant_outputs(reference(model, batches(model.input_shape, ("batch",), 1))) == [0]
+
+
+class Standardizing(nn.Module):
+    """Divides each image by its own spread, which zeros don't have."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.avg_pool2d(x / x.std((1, 2, 3), keepdim=True, unbiased=False), 4)
+
+
+def test_a_network_that_has_no_answer_for_zeros_is_judged_on_the_others(tmp_path: Path) -> None:
+    model = from_module(Standardizing().eval(), (3, 8, 8))
+    verdict = exported(model, tmp_path)
+    assert verdict.agrees
+    assert "zeros" not in verdict.comparisons[0].ratios
+    assert "tiny" in verdict.comparisons[0].ratios
+
+
+class Overflowing(nn.Module):
+    """Beyond float32 for large images."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.exp(x * 8).mean((2, 3))
+
+
+def test_images_that_overflow_float32_are_not_judged_in_it(tmp_path: Path) -> None:
+    verdict = exported(from_module(Overflowing().eval(), (3, 8, 8)), tmp_path)
+    assert verdict.agrees
+    assert "large" not in verdict.comparisons[0].ratios

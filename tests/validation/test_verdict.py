@@ -64,3 +64,12 @@ def test_flat_maps_may_be_off_by_roundings_that_all_go_one_way() -> None:
 def test_every_kinds_ratio_is_kept() -> None:
     comparison = compare("output", "output", {"noise": 1e-5, "natural": 2e-5}, {"noise": 1e-6, "natural": 1e-5})
     assert comparison.ratios == {"noise": pytest.approx(10), "natural": pytest.approx(2)}
+
+
+def test_an_extreme_kind_without_a_yardstick_is_left_out() -> None:
+    """float16 loses a deep network's large images altogether."""
+    for lost in (0.3, float("inf")):
+        found = compare("output", "output", {"noise": 1e-6, "large": 9.0}, {"noise": 1e-6, "large": lost})
+        assert found.agrees
+        assert set(found.ratios) == {"noise"}
+    assert not compare("output", "output", {"noise": 1e-6, "large": 9.0}, {"noise": 1e-6, "large": 1e-4}).agrees

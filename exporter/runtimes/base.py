@@ -93,7 +93,8 @@ class Runtime(ABC):
             self._is_open = True
             self._open()
             sample = np.zeros(self.signature.input_shape, np.float32)
-            self.run({self.signature.input_name: sample})
+            self.check_inputs({self.signature.input_name: sample})
+            self._run({self.signature.input_name: sample})
         except (AttnExportError, KeyboardInterrupt, MemoryError):
             self.close()
             raise
@@ -132,9 +133,7 @@ class Runtime(ABC):
         """
         self.check_inputs(arrays)
         try:
-            outputs = self.infer(self.upload(arrays))
-            self.synchronize()
-            return self.download(outputs)
+            return self._run(arrays)
         except (AttnExportError, MemoryError):
             raise
         except Exception as error:  # every runtime has classes of its own
@@ -144,6 +143,11 @@ class Runtime(ABC):
                 runtime=self.name,
                 hint="Was a size written into it when it was exported? --debug shows the runtime's own report.",
             ) from error
+
+    def _run(self, arrays: Arrays) -> dict[str, Array]:
+        outputs = self.infer(self.upload(arrays))
+        self.synchronize()
+        return self.download(outputs)
 
     def check_inputs(self, arrays: Arrays) -> None:
         """Compare with the signature.

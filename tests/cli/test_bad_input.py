@@ -450,7 +450,7 @@ def test_a_file_that_may_not_grow_any_further_is_an_output_that_can_not_be_writt
     assert contents() == before
 
 
-@pytest.mark.parametrize("kib", [200, 500], ids=["while the graph is written", "while it is proven"])
+@pytest.mark.parametrize("kib", [200], ids=["while the graph is written"])
 def test_a_full_disk_is_an_output_that_can_not_be_written(
     folder: Path, tmp_path: Path, contents: Contents, kib: int
 ) -> None:

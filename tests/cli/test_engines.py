@@ -874,7 +874,6 @@ def test_an_engine_is_not_validated_without_a_gpu(kit: Done, plain: Done, refuse
 
 def test_what_is_no_kit_is_refused(kit: Done, refused: Command) -> None:
     refused(3, "validate", "nope.kit.zip", str(kit["model.onnx"]), says=["nope.kit.zip"])
-    refused(3, "validate", "model.pt", str(kit["model.onnx"]), says=["model.pt"])
     refused(3, "validate", str(kit["model.sm87.kit.zip"]), "nope.engine", says=["nope.engine"])
 
 

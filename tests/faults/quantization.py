@@ -11,17 +11,17 @@ from tests.faults.editing import Edited
 WHOLE = QuantType.QInt8
 
 
-class Images(CalibrationDataReader):  # type: ignore[misc]
+class Images(CalibrationDataReader):  # type: ignore[misc] # the library has no types
     """Batches to calibrate on."""
 
-    def __init__(self, batches: list[np.ndarray]) -> None:  # type: ignore[type-arg]
+    def __init__(self, batches: list[np.ndarray]) -> None:
         self.waiting = iter([{"input": images} for images in batches])
 
-    def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[type-arg]
+    def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self.waiting, None)
 
 
-def quantized(source: Path, path: Path, batches: list[np.ndarray], *, per_channel: bool) -> Path:  # type: ignore[type-arg]
+def quantized(source: Path, path: Path, batches: list[np.ndarray], *, per_channel: bool) -> Path:
     """The file with QuantizeLinear and DequantizeLinear around its layers, by ONNX Runtime's own tool."""
     quantize_static(
         str(source),

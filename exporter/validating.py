@@ -182,7 +182,7 @@ def _quantized(
     progress: Progress,
 ) -> Validated:
     """One artifact that rounds to whole numbers: the runtime against its graph, and the graph against the network."""
-    from attn_export.exporter.validation.quantized import broken, faithful, quality
+    from attn_export.exporter.validation.quantized import broken, classes_of, faithful, quality
 
     assert artifact.quantized is not None
     runtime = _engine(artifact, fit, settings, trust) if artifact.format == ENGINE else _onnx(artifact, fit, settings)
@@ -192,6 +192,7 @@ def _quantized(
     except (RuntimeUnavailableError, InputError) as error:
         return Validated(artifact, fit.notes, error=error)
     found = quality(said, truth, fit.signature.output_names)
+    verdict = replace(verdict, classes=classes_of(found))
     failed: AttnExportError | None = None
     if (first := verdict.first_disagreement) is not None:
         failed = DisagreementError(

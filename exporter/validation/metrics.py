@@ -47,6 +47,14 @@ class PooledError:
             self.length[kind] += float(np.square(exact[i]).sum())
             self.count[kind] += exact[i].size
 
+    def add_all(self, other: "PooledError") -> None:
+        """Add what another one has pooled."""
+        for kind in other.length:
+            self.difference[kind] += other.difference[kind]
+            self.length[kind] += other.length[kind]
+            self.count[kind] += other.count[kind]
+        self.not_finite |= other.not_finite
+
     def relative(self, least: float = 0.0) -> dict[str, float]:
         """The relative error of each kind; infinite where something isn't a number.
 

@@ -20,7 +20,7 @@ from attn_export.exporter.runtimes.base import Array, Runtime
 from attn_export.exporter.validation.inputs import ORDINARY, Batch
 from attn_export.exporter.validation.onnx_graph import ExactGraph
 from attn_export.exporter.validation.oracle import Reference
-from attn_export.exporter.validation.verdict import Comparison, Verdict
+from attn_export.exporter.validation.verdict import Classes, Comparison, Verdict, shape_name
 
 # Calibrated, see docs/validation.md. The share of the runtime's images that has to be off, and the share of the float32
 # graph's own that may be: both have ties, and few of the same.
@@ -102,7 +102,7 @@ def faithful(runtime: Runtime, graph: Path, batches: Sequence[Batch]) -> tuple[V
         results = [runtime.run({runtime.signature.input_name: batch.images}) for batch in batches]
     computed = [tuple(result[name] for name in names) for result in results]
     comparisons = tuple(
-        _compared(name, [c[i] for c in computed], [o[i] for o in own], [e[i] for e in exact])
+        _compared(name, [c[i] for c in computed], [o[i] for o in own], [e[i] for e in exact], batches)
         for i, name in enumerate(names)
     )
     shapes = tuple(dict.fromkeys(tuple(batch.images.shape) for batch in batches))
@@ -110,11 +110,22 @@ def faithful(runtime: Runtime, graph: Path, batches: Sequence[Batch]) -> tuple[V
     return Verdict(runtime.name, comparisons, shapes, missed, sum(len(b.images) for b in batches)), exact
 
 
-def _compared(name: str, computed: Sequence[Array], own: Sequence[Array], exact: Sequence[Array]) -> Comparison:
-    error = float(np.quantile(_errors(computed, exact), OFF, method="lower"))
+def _compared(
+    name: str, computed: Sequence[Array], own: Sequence[Array], exact: Sequence[Array], batches: Sequence[Batch]
+) -> Comparison:
+    error = _most(_errors(computed, exact))
     yardstick = float(np.quantile(_errors(own, exact), OWN, method="higher"))
     yardstick = max(yardstick, FLOOR)
-    return Comparison(name, "output", KIND, error, yardstick, LARGEST_RATIO, {KIND: error / yardstick})
+    by_shape: dict[str, list[float]] = {}
+    for batch, got, truth in zip(batches, computed, exact, strict=True):
+        by_shape.setdefault(shape_name(batch.images.shape), []).extend(_errors([got], [truth]))
+    shapes = {shape: _most(errors) / yardstick for shape, errors in by_shape.items()}
+    return Comparison(name, "output", KIND, error, yardstick, LARGEST_RATIO, {KIND: error / yardstick}, shapes)
+
+
+def _most(errors: Sequence[float]) -> float:
+    """By how much most images are off."""
+    return float(np.quantile(errors, OFF, method="lower"))
 
 
 def _errors(computed: Sequence[Array], exact: Sequence[Array]) -> list[float]:
@@ -150,6 +161,13 @@ def quality(said: Sequence[tuple[Array, ...]], reference: Reference, names: Sequ
             same = [g.argmax(1) == e.argmax(1) for g, e in zip(got, exact, strict=True)]
             agreement = float(np.concatenate(same).mean())
     return Quality(sqnr, agreement, sum(map(len, rows)))
+
+
+def classes_of(found: Quality) -> Classes | None:
+    """The agreement as a verdict has it; None for an output without classes."""
+    if found.agreement is None:
+        return None
+    return Classes(found.images, round((1 - found.agreement) * found.images))
 
 
 def broken(promise: Promise, found: Quality, artifact: str) -> DisagreementError | None:

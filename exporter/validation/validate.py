@@ -1,6 +1,6 @@
 """An ONNX file against the oracle."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 from attn_export.exporter.artifacts import Gate, OnnxFile
@@ -8,11 +8,21 @@ from attn_export.exporter.memory import give_back
 from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.runtimes.base import Array, Runtime, Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+from attn_export.exporter.validation.inputs import ORDINARY
 from attn_export.exporter.validation.metrics import PooledError
 from attn_export.exporter.validation.oracle import Reference, Result
-from attn_export.exporter.validation.verdict import LIMITS, Comparison, Verdict, compare, pixels_of
+from attn_export.exporter.validation.verdict import (
+    LIMITS,
+    Classes,
+    Comparison,
+    Verdict,
+    compare,
+    pixels_of,
+    shape_name,
+)
 
 Computed = list[tuple[Array, ...]]  # for every batch, one array per tensor
+SCORES_RANK = 2  # (N, classes)
 
 
 def validate(
@@ -52,7 +62,8 @@ def validate(
             _compared(path, "gate", i, values, lambda r: r.gates, reference, file.precision)
             for i, path in enumerate(reference.exact[0].gate_paths)
         ] + comparisons
-    return Verdict("onnxruntime", tuple(comparisons), _shapes(reference), missed, _images(reference))
+    classes = classes_of(outputs, reference)
+    return Verdict("onnxruntime", tuple(comparisons), _shapes(reference), missed, _images(reference), classes)
 
 
 def validate_outputs(
@@ -78,7 +89,22 @@ def validate_outputs(
         _compared(name, "output", i, outputs, lambda r: r.outputs, reference, precision) for i, name in enumerate(names)
     ]
     missed = "more outputs would change which kernels it has" if reference.exact[0].gate_paths else ""
-    return Verdict(runtime.name, tuple(comparisons), _shapes(reference), missed, _images(reference))
+    classes = classes_of(outputs, reference)
+    return Verdict(runtime.name, tuple(comparisons), _shapes(reference), missed, _images(reference), classes)
+
+
+def classes_of(computed: Computed, reference: Reference) -> Classes | None:
+    """Whether the first output, scores (N, classes), has its largest in the same place; None for another output."""
+    images = differ = 0
+    for batch, arrays, exact in zip(reference.batches, computed, reference.exact, strict=True):
+        scores = exact.outputs[0]
+        if scores.ndim != SCORES_RANK or scores.shape[1] < 2 or arrays[0].size != scores.size:
+            return None
+        ordinary = [i for i, kind in enumerate(batch.kinds) if kind in ORDINARY]
+        got = arrays[0].reshape(scores.shape)
+        images += len(ordinary)
+        differ += int((got.argmax(1) != scores.argmax(1))[ordinary].sum())
+    return Classes(images, differ)
 
 
 def _shapes(reference: Reference) -> tuple[tuple[int, ...], ...]:
@@ -127,14 +153,18 @@ def _compared(
     precision: Precision,
 ) -> Comparison:
     error, yardstick, limits = PooledError(), PooledError(), LIMITS[precision]
+    by_shape: dict[str, PooledError] = defaultdict(PooledError)
     for batch, arrays, exact, own in zip(
         reference.batches, computed, reference.exact, reference.yardsticks[precision], strict=True
     ):
         truth = pick(exact)[index]
         if arrays[index].size != truth.size:
             return Comparison(tensor, role, "shape", float("inf"), limits.floor, limits.ratio)
-        error.add(arrays[index], truth, batch.kinds)
+        by_shape[shape_name(batch.images.shape)].add(arrays[index], truth, batch.kinds)
         yardstick.add(pick(own)[index], truth, batch.kinds)
     least = limits.logits if role == "gate" else 0.0
     pixels = pixels_of(batch.images.shape for batch in reference.batches)
-    return compare(tensor, role, error.relative(least), yardstick.relative(least), limits, pixels)
+    for part in by_shape.values():
+        error.add_all(part)
+    shapes = {shape: part.relative(least) for shape, part in by_shape.items()}
+    return compare(tensor, role, error.relative(least), yardstick.relative(least), limits, pixels, shapes)

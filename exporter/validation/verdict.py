@@ -65,6 +65,7 @@ class Comparison(Measured):
         yardstick: error of PyTorch in the artifact's precision, relative, at least the precision's floor.
         limit: how many times that the error may be.
         ratios: of error to yardstick, for every kind of input.
+        shapes: the same for every shape of a batch, such as "4x3x224x224"; see `ratios_by_shape`. Shown, not judged.
     """
 
     tensor: str
@@ -74,6 +75,20 @@ class Comparison(Measured):
     yardstick: float
     limit: float = LARGEST_RATIO
     ratios: Mapping[str, float] = field(default_factory=dict)
+    shapes: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What an artifact takes images for. Shown, not judged: two scores that are nearly the same may change places.
+
+    Attributes:
+        images: ordinary and real ones, as often as they were run.
+        differ: how many of these have their largest score in another place than PyTorch's in double precision.
+    """
+
+    images: int
+    differ: int
 
 
 @dataclass(frozen=True)
@@ -86,6 +101,7 @@ class Verdict:
         batches: the shapes it was judged on.
         gates_missed: why gates were not compared; empty where they were.
         images: how many inferences of one image it was judged on.
+        classes: that the images are taken for; None where the first output is no (N, classes) scores.
     """
 
     runtime: str
@@ -93,6 +109,7 @@ class Verdict:
     batches: tuple[tuple[int, ...], ...]
     gates_missed: str = ""
     images: int = 0
+    classes: Classes | None = None
 
     @property
     def agrees(self) -> bool:
@@ -121,12 +138,47 @@ def compare(
     yardsticks: dict[str, float],
     limits: Limits = LIMITS[Precision.FP32],
     pixels: int = 1,
+    by_shape: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Comparison:
-    """The comparison on the kind of input on which the artifact stands worst; see `floored_yardsticks`."""
+    """The comparison on the kind of input on which the artifact stands worst; see `floored_yardsticks`.
+
+    Args:
+        tensor: see `Comparison`.
+        role: see `Comparison`.
+        errors: of the artifact, relative, by kind of input.
+        yardsticks: PyTorch's own in the artifact's precision, likewise.
+        limits: of the precision.
+        pixels: H times W of the largest image.
+        by_shape: the artifact's errors among the batches of one shape alone, likewise.
+    """
     floored = floored_yardsticks(yardsticks, limits, pixels)
     ratios = {kind: errors[kind] / size for kind, size in floored.items()}
     worst = max(ratios, key=ratios.__getitem__)
-    return Comparison(tensor, role, worst, errors[worst], floored[worst], limits.ratio, ratios)
+    shapes = ratios_by_shape(by_shape or {}, floored)
+    return Comparison(tensor, role, worst, errors[worst], floored[worst], limits.ratio, ratios, shapes)
+
+
+def ratios_by_shape(errors: Mapping[str, Mapping[str, float]], floored: Mapping[str, float]) -> dict[str, float]:
+    """For each shape of a batch, how many times the yardstick the error is among its batches.
+
+    It is that of the ordinary kind that stands worst. Of each extreme kind there is one image, which is run at one
+    shape only, so it would tell shapes apart that don't differ; a shape that has nothing else is told by these. The
+    yardstick is the verdict's, over all shapes: of a single batch it may be small by luck.
+
+    Args:
+        errors: of the artifact, relative, by shape and by kind of input.
+        floored: the yardsticks, by kind of input, see `floored_yardsticks`.
+
+    Returns:
+        By shape; one without an image that can be judged is left out.
+    """
+    told = {}
+    for shape, found in errors.items():
+        ratios = {kind: found[kind] / size for kind, size in floored.items() if kind in found}
+        ordinary = [ratio for kind, ratio in ratios.items() if kind in ORDINARY]
+        if ratios:
+            told[shape] = max(ordinary or ratios.values())
+    return told
 
 
 def floored_yardsticks(yardsticks: Mapping[str, float], limits: Limits, pixels: int = 1) -> dict[str, float]:
@@ -148,6 +200,11 @@ def floored_yardsticks(yardsticks: Mapping[str, float], limits: Limits, pixels: 
         for kind, size in yardsticks.items()
         if kind in ORDINARY or size <= limits.yardstick
     } or {kind: float("inf") for kind in yardsticks}
+
+
+def shape_name(shape: Iterable[int]) -> str:
+    """(4, 3, 224, 224) as "4x3x224x224"."""
+    return "x".join(map(str, shape))
 
 
 def pixels_of(shapes: Iterable[tuple[int, ...]]) -> int:

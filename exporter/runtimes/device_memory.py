@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from attn_export.exporter.errors import RuntimeUnavailableError, first_line
-from attn_export.exporter.runtimes.base import Array
+from attn_export.exporter.runtimes.base import Array, Stopwatch
 
 Replay = Callable[[], None]
 HINT = "Install torch with CUDA, or pip install cuda-python in the version of this machine's CUDA."
@@ -73,6 +73,10 @@ class DeviceMemory(ABC):
         Raises:
             RuntimeUnavailableError: the work can't be recorded.
         """
+
+    @abstractmethod
+    def stopwatch(self) -> Stopwatch:
+        """Two events on the stream."""
 
     def close(self) -> None:
         """Give the stream back."""
@@ -137,6 +141,12 @@ class TorchMemory(DeviceMemory):
                 graph.replay()
 
         return replay
+
+    def stopwatch(self) -> Stopwatch:
+        """Torch's events."""
+        from attn_export.exporter.runtimes.torch_cuda import CudaEvents
+
+        return CudaEvents(self._stream)
 
 
 class CudaMemory(DeviceMemory):
@@ -210,9 +220,40 @@ class CudaMemory(DeviceMemory):
         weakref.finalize(replay, self._cuda.cudaGraphExecDestroy, ready)
         return replay
 
+    def stopwatch(self) -> Stopwatch:
+        """CUDA's own events, destroyed with it."""
+        return _Events(self._cuda, self._call, self._stream)
+
     def close(self) -> None:
         """Destroy the stream."""
         self._call("cudaStreamDestroy", self._stream)
+
+
+class _Events:
+    """A stopwatch through CUDA's runtime."""
+
+    def __init__(self, cuda: Any, call: Callable[..., list[Any]], stream: Any) -> None:
+        self._call, self._stream = call, stream
+        self._before, self._after = (self._made(cuda) for _ in range(2))
+
+    def _made(self, cuda: Any) -> Any:
+        (event,) = self._call("cudaEventCreate")
+        weakref.finalize(self, cuda.cudaEventDestroy, event)
+        return event
+
+    def start(self) -> None:
+        """Record the first event."""
+        self._call("cudaEventRecord", self._before, self._stream)
+
+    def stop(self) -> None:
+        """Record the second."""
+        self._call("cudaEventRecord", self._after, self._stream)
+
+    def seconds(self) -> float:
+        """Between the two; waits for the second, which has no effect where the device was waited for."""
+        self._call("cudaEventSynchronize", self._after)
+        (milliseconds,) = self._call("cudaEventElapsedTime", self._before, self._after)
+        return float(milliseconds) / 1e3
 
 
 def device_memory(runtime: str) -> DeviceMemory:

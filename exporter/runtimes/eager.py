@@ -9,8 +9,8 @@ from torch.utils import _pytree as pytree
 
 from attn_export.exporter.artifacts import LoadedModel, Signature
 from attn_export.exporter.devices import CUDA
-from attn_export.exporter.runtimes.base import Array, Arrays, Runtime, Settings
-from attn_export.exporter.runtimes.torch_cuda import Moved, device_words, exact_float32, require_cuda
+from attn_export.exporter.runtimes.base import Array, Arrays, Runtime, Settings, Stopwatch
+from attn_export.exporter.runtimes.torch_cuda import CudaEvents, Moved, device_words, exact_float32, require_cuda
 
 
 class Eager(Runtime):
@@ -73,3 +73,7 @@ class Eager(Runtime):
         """Wait for the GPU."""
         if self.device == CUDA:
             torch.cuda.synchronize()
+
+    def device_stopwatch(self) -> Stopwatch | None:
+        """CUDA events on torch's current stream, where the module runs."""
+        return CudaEvents() if self.device == CUDA else None

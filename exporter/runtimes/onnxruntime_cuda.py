@@ -62,7 +62,7 @@ class OnnxRuntimeCuda(OnnxRuntime):
 
         provider, options = self.provider
         asked = ", ".join(f"{key}={value}" for key, value in options.items())
-        return f"onnxruntime {onnxruntime.__version__}, {provider} ({asked}), no node on the CPU"
+        return f"onnxruntime {onnxruntime.__version__}, {provider} ({asked}), no node on the CPU, no CUDA graph"
 
     def _open(self) -> None:
         import onnxruntime

@@ -24,7 +24,7 @@ from attn_export.exporter.errors import (
 )
 from attn_export.exporter.gpu import Gpu, gpus
 from attn_export.exporter.precision.kinds import Precision
-from attn_export.exporter.runtimes.base import Array, Arrays, Runtime, Settings
+from attn_export.exporter.runtimes.base import Array, Arrays, Runtime, Settings, Stopwatch
 from attn_export.exporter.runtimes.device_memory import Block, DeviceMemory, Replay, device_memory
 
 # TensorRT's types by name, those that numpy has.
@@ -89,6 +89,7 @@ class TensorRT(Runtime):
     def __init__(self, path: Path, signature: Signature, settings: Settings, *, trust: bool = False) -> None:
         super().__init__(signature, settings)
         self.path = path
+        self.artifact = path.name
         self.trust = trust
         record = read_sidecar(path)
         # Both differ from engine to engine.
@@ -345,6 +346,10 @@ class TensorRT(Runtime):
         """Wait for the stream."""
         if self._memory is not None:
             self._memory.synchronize()
+
+    def device_stopwatch(self) -> Stopwatch | None:
+        """CUDA events on the stream of all inferences."""
+        return self._memory.stopwatch() if self._memory is not None else None
 
     def download(self, outputs: Mapping[str, Block]) -> dict[str, Array]:
         """To arrays of their own."""

@@ -54,7 +54,33 @@ def device_words(device: str) -> str:
     if device == CPU:
         return ""
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f", CUDA {torch.version.cuda} on {name}, TF32 off"
+    return f", CUDA {torch.version.cuda} on {name}, TF32 off, no CUDA graph"
+
+
+class CudaEvents:
+    """A stopwatch of two CUDA events, which the GPU stamps when it comes to them.
+
+    Args:
+        stream: that the work is asked of; None: torch's current one.
+    """
+
+    def __init__(self, stream: "torch.cuda.Stream | None" = None) -> None:
+        self._stream = stream
+        events: Any = torch.cuda.Event
+        self._before, self._after = events(enable_timing=True), events(enable_timing=True)
+
+    def start(self) -> None:
+        """Record the first event."""
+        self._before.record(self._stream)
+
+    def stop(self) -> None:
+        """Record the second."""
+        self._after.record(self._stream)
+
+    def seconds(self) -> float:
+        """Between the two; waits for the second, which has no effect where the device was waited for."""
+        self._after.synchronize()
+        return float(self._before.elapsed_time(self._after)) / 1e3
 
 
 @contextmanager

@@ -40,6 +40,7 @@ class Gpu(DeviceMemory):
         self.recording: list[Callable[[], None]] | None = None
         self.can_record = True
         self.recorded = self.replayed = self.enqueued = 0
+        self.done = 0  # inferences
         self.graphs: set[int] = set()  # those that live, by what they do
         self.released: list[str] = []
         self.waits = 0
@@ -92,8 +93,34 @@ class Gpu(DeviceMemory):
 
         return Graph()
 
+    def stopwatch(self) -> "StandInEvents":
+        return StandInEvents(self)
+
     def close(self) -> None:
         self.released.append("stream")
+
+
+class StandInEvents:
+    """Events take their place in the queue, and are stamped with how much work was done before."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        self.gpu = gpu
+        self.stamps: dict[str, int] = {}
+
+    def _record(self, event: str) -> None:
+        assert self.gpu.recording is None, "an event was recorded into a graph"
+        self.stamps.pop(event, None)
+        self.gpu.queue.append(lambda: self.stamps.__setitem__(event, self.gpu.done))
+
+    def start(self) -> None:
+        self._record("before")
+
+    def stop(self) -> None:
+        self._record("after")
+
+    def seconds(self) -> float:
+        assert set(self.stamps) == {"before", "after"}, "read before the stream was waited for"
+        return (self.stamps["after"] - self.stamps["before"]) / 1e3
 
 
 class DataType(enum.Enum):
@@ -278,7 +305,7 @@ class StandInContext:
     def execute_async_v3(self, stream: int) -> bool:
         if not self.trt.allowed("execute_async_v3"):
             return False
-        session, given, shape = self.session, self.input, self.shape
+        gpu, session, given, shape = self.trt.gpu, self.session, self.input, self.shape
         addresses, shapes = dict(self.addresses), {name: self._shape(name) for name in self.tensors}
         assert set(addresses) == set(self.tensors), "TensorRT needs an address for each tensor"
         kinds = {n: {DataType.FLOAT: "f4", DataType.HALF: "f2"}[self.dtypes[n]] for n in self.tensors}
@@ -291,6 +318,7 @@ class StandInContext:
                 assert result.shape == shapes[name]
                 assert result.dtype == np.dtype(kinds[name])
                 ctypes.memmove(addresses[name], np.ascontiguousarray(result).ctypes.data, result.nbytes)
+            gpu.done += 1
 
         self.trt.gpu.submit(stream, job)
         self.recorded = self.trt.gpu.recording or self.recorded

@@ -16,12 +16,7 @@ from attn_export.exporter.engine.backend import Backend, load
 from attn_export.exporter.engine.log import Log
 from attn_export.exporter.engine.profile import Range
 from attn_export.exporter.engine.sidecar import check_file, check_fits, read_sidecar
-from attn_export.exporter.errors import (
-    RuntimeUnavailableError,
-    UnreadableEngineError,
-    UsageError,
-    first_line,
-)
+from attn_export.exporter.errors import RuntimeUnavailableError, UnreadableEngineError, UsageError, first_line
 from attn_export.exporter.gpu import Gpu, gpus
 from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.runtimes.base import Array, Arrays, Runtime, Settings, Stopwatch

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from attn_export.exporter.commands import build, clean, create, doctor, export, inspect, models, validate
+from attn_export.exporter.commands import build, clean, compare, create, doctor, export, inspect, models, validate
 from attn_export.exporter.commands.console import SCHEMA_VERSION, let_go_of_stdout, print_json, stdout
 from attn_export.exporter.errors import AttnExportError, OutputError, UsageError
 
@@ -65,6 +65,7 @@ app.command()(clean.clean)
 app.command()(build.build)
 app.command()(inspect.inspect)
 app.command()(validate.validate)
+app.command()(compare.compare)
 app.command()(doctor.doctor)
 
 

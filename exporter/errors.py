@@ -8,6 +8,8 @@
     │   ├── UnreadableEngineError         an engine is missing, damaged, or was built for another version or GPU
     │   ├── UntrustedEngineError          nothing says where an engine came from, or it was changed since
     │   ├── UnreadableKitError            a build kit is missing, incomplete or damaged
+    │   ├── UnreadableReportError         a report is missing, damaged, without latencies, or of another version
+    │   ├── IncomparableReportsError      two reports are of different networks, or have nothing in common
     │   ├── UntrustedCheckpointError      reading it would mean running code from it
     │   ├── UnknownArchitectureError      the file doesn't say what network it belongs to
     │   ├── StateDictMismatchError        it belongs to another network
@@ -18,7 +20,8 @@
     ├── EngineError                   5   TensorRT can't build an engine of this graph
     ├── OutputError                   6   a result can't be written
     ├── DisagreementError             1   an artifact doesn't compute what PyTorch computes
-    └── MixedPrecisionError           1   kernels of an engine run in another type than the graph says
+    ├── MixedPrecisionError           1   kernels of an engine run in another type than the graph says
+    └── BudgetError                   1   a budget is broken, or something got slower than is allowed
 
 Anything else that leaves the library is a defect of ours, and the command line exits with 70.
 """
@@ -67,6 +70,14 @@ class UntrustedEngineError(InputError):
 
 class UnreadableKitError(InputError):
     """A build kit is missing, incomplete or damaged."""
+
+
+class UnreadableReportError(InputError):
+    """The report is missing, damaged, of another schema version, or has no latencies."""
+
+
+class IncomparableReportsError(InputError):
+    """Two reports are of different networks, or have no latency in common that can be compared."""
 
 
 class UntrustedCheckpointError(InputError):
@@ -177,6 +188,16 @@ class MixedPrecisionError(AttnExportError):
     def __init__(self, message: str, *, kernels: Sequence[str], hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.kernels = tuple(kernels)
+
+
+class BudgetError(AttnExportError):
+    """A budget, or what a comparison allows, is broken beyond noise; ``broken`` has a sentence for each."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, broken: Sequence[str], hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.broken = tuple(broken)
 
 
 def first_line(error: BaseException) -> str:

@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Iterable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from attn_export.exporter.devices import DEVICES
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.target import Target
+
+if TYPE_CHECKING:
+    from attn_export.exporter.budgets import Budget
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")]
@@ -24,6 +27,17 @@ For = Annotated[
     str | None,
     typer.Option(
         "--for", help="Shape the graph for tensorrt or onnxruntime.", show_default="good in both", metavar="RUNTIME"
+    ),
+]
+
+Budgets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--budget",
+        help="A limit, and exit code 1 where it is broken: latency=3ms, p99=5ms, ratio=0.8 or drop=0.5%; of one "
+        "runtime onnxruntime:latency=3ms, else of every artifact.",
+        show_default=False,
+        metavar="LIMIT",
     ),
 ]
 
@@ -85,3 +99,20 @@ def parse_device(name: str) -> str:
     if name not in DEVICES:
         raise UsageError(f"--device {name}: there is no such device", hint=f"Known are {', '.join(DEVICES)}.")
     return name
+
+
+def parse_budget_options(values: list[str] | None) -> "tuple[Budget, ...]":
+    """Of `--budget`.
+
+    Raises:
+        UsageError: one can't be understood.
+    """
+    if not values:
+        return ()
+    from attn_export.exporter.budgets import parse_budgets
+    from attn_export.exporter.runtimes import RUNS_ENGINES, RUNTIMES
+
+    parts = split(values)
+    if not parts:
+        raise UsageError("--budget names none", hint="For example --budget latency=3ms.")
+    return parse_budgets(parts, (*RUNTIMES, *RUNS_ENGINES))

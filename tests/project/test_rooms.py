@@ -112,6 +112,8 @@ FORBIDDEN = {
     "runtimes": "checkpoint capture cleanup validation latency report workflow",
     "validation": "checkpoint capture cleanup latency report workflow",
     "latency": "checkpoint capture cleanup validation report workflow onnx_file",
+    "budgets": "checkpoint capture cleanup runtimes validation latency comparing report workflow onnx_file",
+    "comparing": "checkpoint capture cleanup runtimes validation report workflow onnx_file",
     "report": "checkpoint capture cleanup runtimes workflow onnx_file",
 }
 
@@ -195,6 +197,7 @@ LIGHT = [
     "exporter/commands/__init__.py",
     "exporter/commands/build.py",
     "exporter/commands/clean.py",
+    "exporter/commands/compare.py",
     "exporter/commands/console.py",
     "exporter/commands/create.py",
     "exporter/commands/doctor.py",

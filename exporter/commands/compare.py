@@ -1,0 +1,105 @@
+"""The command `attn-export compare old.report.json new.report.json`."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attn_export.exporter.commands.console import listener, print_json, stdout
+from attn_export.exporter.commands.options import AsJson, Budgets, Debug, Quiet, parse_budget_options
+from attn_export.exporter.errors import UsageError
+
+MARKDOWN, JSON = ".md", ".json"
+
+
+def compare(
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="The earlier report.", show_default=False)],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The later one.", show_default=False)],
+    slower: Annotated[str, typer.Option(help="How much slower anything may be than before.", metavar="PERCENT")] = "5%",
+    budgets: Budgets = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write it to a file too: .md for a pull request, or .json.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Compare the latencies of two reports of the same network.
+
+    Exit code 1 if something got slower by more than is allowed, or a budget
+    is broken, in either case beyond noise; 3 if the reports can't be
+    compared.
+
+    What decides is the ratio to the baseline where both runs have the same
+    one, because what the machine did to a run cancels in it.
+    """
+    allowed, limits = parse_slower(slower), parse_budget_options(budgets)
+    if report is not None:
+        refuse_report(report, (old, new))
+    with listener(quiet) as progress, progress.stage("Comparing"):
+        from attn_export.exporter.budgets import check_budgets, failure
+        from attn_export.exporter.comparing import compare as compared
+        from attn_export.exporter.comparing import read_report
+        from attn_export.exporter.report.comparison import comparison_parts, comparison_record
+
+        result = compared(read_report(old), read_report(new), allowed)
+        checked = check_budgets(result.new.record, limits)
+        error = failure(checked, result.broken)
+        document = comparison_record(result, checked, error)
+        for note in result.notes:
+            progress.note(note)
+    if report is not None:
+        write_report(report, document)
+    if as_json:
+        print_json(document)
+        if error is not None:
+            raise typer.Exit(error.exit_code)
+        return
+    for part in comparison_parts(document):
+        stdout().print(part)
+    if error is not None:
+        raise error
+
+
+def parse_slower(text: str) -> float:
+    """``5%`` or ``5`` -> 0.05.
+
+    Raises:
+        UsageError: it is no percentage.
+    """
+    found = re.fullmatch(r"\s*([0-9]{1,6}(?:\.[0-9]*)?|\.[0-9]+)\s*%?\s*", text)
+    if not found:
+        raise UsageError(f"--slower {text!r} is no percentage", hint="For example --slower 5%.")
+    return float(found[1]) / 100
+
+
+def refuse_report(path: Path, read: tuple[Path, ...]) -> None:
+    """Before anything is read: what `--report` can't be.
+
+    Raises:
+        UsageError: it is of no known form, or one of the reports that are compared.
+    """
+    if path.suffix not in (MARKDOWN, JSON):
+        raise UsageError(
+            f"--report {path}: expected is a name that ends in .md or .json", hint="For example --report compare.md."
+        )
+    if path.resolve() in [other.resolve() for other in read]:
+        raise UsageError(f"--report {path} would replace a report that is compared", hint="Choose another name.")
+
+
+def write_report(path: Path, document: dict[str, object]) -> None:
+    """Write the document, or its Markdown.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    import json
+
+    from attn_export.exporter.files import write_text, written_atomically
+    from attn_export.exporter.report.comparison import comparison_markdown
+
+    text = comparison_markdown(document) if path.suffix == MARKDOWN else json.dumps(document, indent=1) + "\n"
+    with written_atomically(path) as temporary:
+        write_text(temporary, text)

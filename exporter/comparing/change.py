@@ -1,0 +1,57 @@
+"""How far a figure of one run is from the same of another, and how certain that is."""
+
+from dataclasses import dataclass
+from statistics import median
+
+from attn_export.exporter.comparing.pairing import Timing
+from attn_export.exporter.latency.bootstrap import fewest_rounds, unpaired_interval
+
+# Two runs of the same on the same machine differ by up to this much more than their intervals say, by where memory
+# happens to lie and by what state the machine is in (docs/budgets.md has the measurement). In the ratio to a baseline
+# of the same run the machine's state cancels.
+RUNS_DIFFER_RATIO = 0.02
+RUNS_DIFFER_LATENCY = 0.05
+
+Rounds = list[list[float]]
+
+
+@dataclass(frozen=True)
+class Change:
+    """New divided by old.
+
+    Attributes:
+        estimate: 1.05 if it takes 5 % longer now.
+        low, high: where it lies, what two runs differ by anyway included.
+    """
+
+    estimate: float
+    low: float
+    high: float
+
+
+def change_of_latency(old: Timing, new: Timing, confidence: float) -> Change | None:
+    """Of the median, new divided by old; None where there are too few rounds for any interval that certain."""
+    return _change(old["rounds_ms"], new["rounds_ms"], confidence, RUNS_DIFFER_LATENCY)
+
+
+def change_of_ratio(old: tuple[Timing, Timing], new: tuple[Timing, Timing], confidence: float) -> Change | None:
+    """The same of the ratio to the baseline of the same run.
+
+    Args:
+        old: a timing and its baseline.
+        new: the same of the new run.
+        confidence: of the interval, 0..1.
+    """
+    return _change(_ratios(*old), _ratios(*new), confidence, RUNS_DIFFER_RATIO)
+
+
+def _ratios(timing: Timing, baseline: Timing) -> Rounds:
+    """Of each round; its turns are moments apart, so whatever the machine does hits both."""
+    return [[median(a) / median(b)] for a, b in zip(timing["rounds_ms"], baseline["rounds_ms"], strict=True)]
+
+
+def _change(old: Rounds, new: Rounds, confidence: float, runs_differ: float) -> Change | None:
+    if min(len(old), len(new)) < fewest_rounds(confidence):
+        return None
+    estimate, low, high = unpaired_interval(new, old, confidence)
+    return Change(estimate, low / (1 + runs_differ), high * (1 + runs_differ))

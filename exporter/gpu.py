@@ -10,6 +10,7 @@ from dataclasses import dataclass
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR = 75, 76
 NAME_BYTES = 256
+BUS_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,15 @@ def _described(cuda: ctypes.CDLL, index: int) -> Gpu:
     cuda.cuDeviceGetAttribute(ctypes.byref(major), COMPUTE_CAPABILITY_MAJOR, device)
     cuda.cuDeviceGetAttribute(ctypes.byref(minor), COMPUTE_CAPABILITY_MINOR, device)
     return Gpu(name.value.decode(errors="replace"), f"sm{major.value}{minor.value}")
+
+
+def bus_of(index: int = 0) -> str | None:
+    """Where a GPU is plugged in, such as 0000:01:00.0, by CUDA's number for it; None where that can't be told."""
+    try:
+        cuda = ctypes.CDLL(LIBRARY)
+    except OSError:
+        return None
+    device, place = ctypes.c_int(), ctypes.create_string_buffer(BUS_BYTES)
+    if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), index):
+        return None
+    return None if cuda.cuDeviceGetPCIBusId(place, BUS_BYTES, device) else place.value.decode(errors="replace")

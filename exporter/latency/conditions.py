@@ -1,0 +1,122 @@
+"""Under what conditions latencies were taken: who else used the machine, and how fast it ran."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from attn_export.exporter.environment import usable_cpu_numbers
+from attn_export.exporter.latency import processors
+from attn_export.exporter.latency.gpu_state import GpuConditions, GpuWatch
+from attn_export.exporter.latency.processors import Ticks
+
+# A run of fewer ticks (a hundredth of a second each, for each CPU) is too short to tell shares of it.
+FEWEST_TICKS = 50
+# An idle desktop takes 1 to 3 % of its CPUs, and ticks are counted to about one percent.
+MANY_OTHERS = 0.05
+# On a quiet host nothing is stolen. What is comes in slices of milliseconds, which the slowest inferences show.
+MUCH_STOLEN = 0.01
+# A GPU that was warmed up keeps its clock within a few percent; latencies follow it one to one.
+STEADY_CLOCK = 0.9
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How the machine was while latencies were taken; None is what the system doesn't say.
+
+    Attributes:
+        load: the system's run queue when it began, averaged over a minute.
+        others: share of all CPU time, over the CPUs that this process may use, that processes other than this one and
+            those that it started used.
+        stolen: share that the hypervisor took.
+        mhz: of each CPU that this process may use, at the end.
+        governor: what chooses these clocks.
+        gpus: those in use.
+    """
+
+    load: float | None = None
+    others: float | None = None
+    stolen: float | None = None
+    mhz: tuple[float, ...] | None = None
+    governor: str | None = None
+    gpus: tuple[GpuConditions, ...] = ()
+
+
+class Watch:
+    """Looks on from `start` to `stop`, and at GPUs at most once a second in between.
+
+    Args:
+        gpu: whether something runs on a GPU.
+        root: where /proc and /sys are.
+    """
+
+    def __init__(self, *, gpu: bool = False, root: Path = Path("/")) -> None:
+        self._gpus = GpuWatch() if gpu else None
+        self._root = root
+        self._cpus: tuple[int, ...] = ()
+        self._load: float | None = None
+        self._before: Ticks | None = None
+        self._own_before = 0
+        self.notes: tuple[str, ...] = ()
+
+    def start(self) -> None:
+        """Begin. What is timed is open by now."""
+        self._cpus = usable_cpu_numbers()
+        self._load = processors.load()
+        if self._gpus is not None:
+            self._gpus.open()
+        self._before = processors.ticks(self._cpus, self._root)
+        self._own_before = sum(processors.family(self._root).values())
+
+    def sample(self) -> None:
+        """Look at the GPUs, if the last time was a second ago. To be called between turns, never in one."""
+        if self._gpus is not None:
+            self._gpus.sample(time.monotonic())
+
+    def stop(self) -> Conditions:
+        """How it was. What was timed is still open, so that its processes are known; ``notes`` tells what isn't."""
+        after = processors.ticks(self._cpus, self._root)
+        family = processors.family(self._root)
+        others, stolen = _shares(self._before, after, sum(family.values()) - self._own_before)
+        gpus: tuple[GpuConditions, ...] = ()
+        if self._gpus is not None:
+            gpus = self._gpus.close(family)
+            self.notes = self._gpus.notes
+        mhz, governor = processors.clocks(self._cpus, self._root), processors.governor(self._cpus, self._root)
+        return Conditions(self._load, others, stolen, mhz, governor, gpus)
+
+
+def _shares(before: Ticks | None, after: Ticks | None, own: int) -> tuple[float | None, float | None]:
+    """Of others and of the hypervisor, 0..1; counters that stand still, run backwards or barely move tell nothing."""
+    if before is None or after is None or own < 0:
+        return None, None
+    total = after.total - before.total
+    busy, stolen = after.busy - before.busy, after.stolen - before.stolen
+    if total < FEWEST_TICKS or busy < 0 or stolen < 0:
+        return None, None
+    return round(max(0, busy - own) / total, 4), round(stolen / total, 4)
+
+
+def troubles(conditions: Conditions) -> list[str]:
+    """What makes latencies doubtful, a sentence each; nothing where all is well or nothing is known."""
+    told = []
+    if conditions.others is not None and conditions.others > MANY_OTHERS:
+        told.append(f"other processes took {conditions.others:.0%} of the CPU time while latencies were taken")
+    if conditions.stolen is not None and conditions.stolen > MUCH_STOLEN:
+        told.append(f"the hypervisor took {conditions.stolen:.0%} of the CPU time while latencies were taken")
+    for gpu in conditions.gpus:
+        told += _of_gpu(gpu, f"GPU {gpu.index}" if len(conditions.gpus) > 1 else "the GPU")
+    return told
+
+
+def _of_gpu(gpu: GpuConditions, name: str) -> Sequence[str]:
+    told = []
+    if gpu.throttling:
+        told.append(f"{name} was throttled: {', '.join(gpu.throttling)}")
+    elif gpu.clock_mhz is not None and gpu.clock_mhz[0] < STEADY_CLOCK * gpu.clock_mhz[2]:
+        low, _, high = gpu.clock_mhz
+        told.append(f"{name}'s clock moved between {low:.0f} and {high:.0f} MHz while latencies were taken")
+    if gpu.others:
+        one = len(gpu.others) == 1
+        told.append(f"{len(gpu.others)} other {'process uses' if one else 'processes use'} {name}")
+    return told

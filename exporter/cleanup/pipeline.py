@@ -212,6 +212,7 @@ class Cleaned:
         near_misses: those that nearly did, and why not, in the state in which the graph is left.
         undone: those that would have changed the result. They are not in the graph, and are defects of their rules.
         blocks: the attention blocks, with their node counts before and after.
+        blocks_before: the same before the first rule, with the names that their nodes had then.
     """
 
     steps: tuple[Step, ...]
@@ -219,6 +220,7 @@ class Cleaned:
     near_misses: tuple[NearMiss, ...]
     undone: tuple[Undone, ...]
     blocks: tuple[AttentionBlock, ...]
+    blocks_before: tuple[AttentionBlock, ...] = ()
 
 
 def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = RULES) -> Cleaned:
@@ -269,7 +271,8 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
     blocks = known_as(find_blocks(model), known, common_form, found, known or found)
     if blocks:
         model.metadata_props[METADATA_KEY] = to_json(blocks)
-    return Cleaned(tuple(steps), tuple(log.firings), tuple(log.near_misses), tuple(log.undone), blocks)
+    before = known_as(found, blocks)
+    return Cleaned(tuple(steps), tuple(log.firings), tuple(log.near_misses), tuple(log.undone), blocks, before)
 
 
 def clean_graph(graph: Graph, target: Target = Target.ANY) -> tuple[Graph, Cleaned]:

@@ -8,6 +8,7 @@ of each channel (SE, ECA, the channel half of CBAM) or the channels of each plac
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.facts import SQUASHERS, Dim, attribute, axes_of, constant, dims, is_op, made_by, scalar
@@ -85,8 +86,8 @@ def _squash_behind(gate: ir.Value | None) -> tuple[ir.Value | None, list[ir.Node
     """What goes into the sigmoid that a gate comes from, and the nodes from there to the gate."""
     nodes: list[ir.Node] = []
     value = gate
-    while (carrier := made_by(value, *CARRIERS, "Conv")) is not None and len(nodes) < LARGEST_BLOCK:
-        if is_op(carrier, "Conv") and not _repeats(carrier):
+    while (carrier := made_by(value, *CARRIERS, "Conv", "Slice")) is not None and len(nodes) < LARGEST_BLOCK:
+        if (is_op(carrier, "Conv") and not _repeats(carrier)) or (is_op(carrier, "Slice") and not _keeps_all(carrier)):
             break
         nodes.append(carrier)
         if is_op(carrier, "Expand", "Reshape"):
@@ -103,6 +104,14 @@ def _repeats(convolution: ir.Node) -> bool:
     """Whether a convolution does nothing but repeat one channel: weights of one, (C, 1, 1, 1)."""
     weight = constant(convolution.inputs[1])
     return weight is not None and weight.shape[1:] == (1, 1, 1) and bool((weight == 1).all())
+
+
+def _keeps_all(piece: ir.Node) -> bool:
+    """Whether a Slice gives back all that it reads, as the first of ``gate[:, :, None, None]`` does."""
+    before, after = dims(piece.inputs[0]), dims(piece.outputs[0])
+    steps = constant(piece.inputs[4]) if len(piece.inputs) > 4 and piece.inputs[4] is not None else np.ones(1)
+    forward = steps is not None and bool((steps == 1).all())
+    return forward and before is not None and None not in before and before == after
 
 
 def _hard_sigmoid_in_parts(value: ir.Value | None) -> tuple[ir.Value | None, list[ir.Node]]:

@@ -65,7 +65,8 @@ def _pair_record(pair: "Pair", allowed: float) -> dict[str, Any]:
 
 def comparison_parts(record: dict[str, Any]) -> list[RenderableType]:
     """Everything, for a terminal."""
-    parts: list[RenderableType] = [comparison_table(record), comparison_caption(record)]
+    title = Text(f"{record['old']['path']} → {record['new']['path']}", style="bold")
+    parts: list[RenderableType] = [title, comparison_table(record), comparison_caption(record)]
     if record["budgets"]:
         parts += ["", budgets_table(record["budgets"])]
     return parts
@@ -108,7 +109,7 @@ def _change_cells(change: dict[str, float] | None) -> tuple[str, str]:
 
 def comparison_table(record: dict[str, Any]) -> Table:
     """One row for each pair."""
-    made = table(f"{record['old']['path']} → {record['new']['path']}", *heads(record))
+    made = table("", *heads(record))
     for column in (1, 9, 10):
         made.columns[column].justify = "left"
     broken = [pair["broken"] for pair in record["pairs"]]

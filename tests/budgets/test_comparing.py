@@ -1,0 +1,230 @@
+"""Two reports of the same network: what got faster, what got slower, and what decides."""
+
+from typing import Any
+
+import pytest
+
+from attn_export.exporter.errors import IncomparableReportsError
+from tests.budgets.conftest import Compared
+from tests.budgets.sample import FILE, sample_artifact, sample_record, sample_timing, sample_timings, scaled
+
+OLD = sample_record()
+AGAIN = sample_record(sample_timings(seed=7), created="2026-11-26T01:11:00+00:00")
+
+
+def verdicts(found: Any) -> dict[str, tuple[str, str | None]]:
+    return {pair.runtime: (pair.verdict, pair.decides) for pair in found.pairs}
+
+
+# On one machine.
+
+
+def test_two_runs_of_the_same_cant_be_told_apart(compared: Compared) -> None:
+    found = compared(OLD, AGAIN)
+    assert verdicts(found) == {"eager": ("baseline", None), "onnxruntime": ("can't tell", "ratio")}
+    assert found.broken == ()
+    assert found.notes == ()
+    assert found.machine == ()
+
+
+def test_what_got_slower_is_found_and_named(compared: Compared) -> None:
+    found = compared(OLD, scaled(AGAIN, 1.2, ["onnxruntime"]))
+    assert verdicts(found)["onnxruntime"] == ("slower", "ratio")
+    (sentence,) = found.broken
+    assert "onnxruntime of model.onnx at batch 1 is 2" in sentence
+    assert "measured against eager" in sentence
+    assert "5% is allowed" in sentence
+
+
+def test_slower_by_less_than_is_allowed_is_said_and_breaks_nothing(compared: Compared) -> None:
+    found = compared(OLD, scaled(AGAIN, 1.2, ["onnxruntime"]), slower=0.25)
+    assert verdicts(found)["onnxruntime"] == ("slower", "ratio")
+    assert found.broken == ()
+
+
+def test_slower_by_less_than_noise_breaks_nothing(compared: Compared) -> None:
+    """6 % where 5 % is allowed: what two runs of the same differ by anyway is more than the rest."""
+    assert compared(OLD, scaled(AGAIN, 1.06, ["onnxruntime"])).broken == ()
+
+
+def test_what_got_faster_is_found_and_breaks_nothing(compared: Compared) -> None:
+    found = compared(OLD, scaled(AGAIN, 0.7, ["onnxruntime"]))
+    assert verdicts(found)["onnxruntime"] == ("faster", "ratio")
+    assert found.broken == ()
+
+
+def test_a_slower_machine_makes_nothing_slower_and_is_said(compared: Compared) -> None:
+    found = compared(OLD, scaled(AGAIN, 1.5, ["eager", "onnxruntime"]))
+    assert verdicts(found)["onnxruntime"] == ("can't tell", "ratio")
+    assert found.pairs[1].latency is not None
+    assert found.pairs[1].latency.low > 1.3, "it is shown all the same"
+    (note,) = found.notes
+    assert "eager, which the others are measured against, takes 1.49 times as long as before" in note
+
+
+def test_every_batch_is_judged_for_itself(compared: Compared) -> None:
+    both = [*sample_timings(), *sample_timings(80, 24, batch=8)]
+    slow = [*sample_timings(), *sample_timings(80, 48, batch=8)]
+    found = compared(sample_record(both), sample_record(slow))
+    assert [(pair.batch, pair.verdict) for pair in found.pairs] == [
+        (1, "baseline"),
+        (1, "can't tell"),
+        (8, "baseline"),
+        (8, "slower"),
+    ]
+    assert len(found.broken) == 1
+
+
+# What decides.
+
+
+def test_with_another_version_of_the_baseline_the_latency_decides(compared: Compared) -> None:
+    eager = sample_timing("eager", 20, provenance="eager 2.0", seed=3)
+    new = sample_record([eager, sample_timing("onnxruntime", 3, eager, artifact=FILE, seed=4)])
+    found = compared(OLD, new)
+    assert verdicts(found) == {"eager": ("slower", "latency"), "onnxruntime": ("can't tell", "latency")}
+    assert found.pairs[1].baseline is None
+    assert any("eager ran as eager 1.0, now as eager 2.0" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(("runtime", "artifact"), [("eager", None), ("onnxruntime", FILE)])
+def test_alone_the_baseline_is_judged_by_its_latency(compared: Compared, runtime: str, artifact: str | None) -> None:
+    old, new = (sample_record([sample_timing(runtime, ms, artifact=artifact)]) for ms in (3, 6))
+    found = compared(old, new)
+    assert verdicts(found) == {runtime: ("slower", "latency")}
+    assert "measured against" not in found.broken[0]
+
+
+@pytest.mark.parametrize(("sha256", "decides"), [("a" * 64, (None, "ratio")), ("b" * 64, ("latency", "latency"))])
+def test_a_baseline_that_is_a_file_has_to_be_the_same_file(
+    compared: Compared, sha256: str, decides: tuple[str | None, ...]
+) -> None:
+    def record(seed: int, sha256: str) -> dict[str, Any]:
+        plain = sample_timing("onnxruntime", 3, artifact=FILE, seed=seed)
+        half = sample_timing("onnxruntime", 2, plain, artifact="model.fp16.onnx", precision="float16", seed=seed + 1)
+        files = [{**sample_artifact(), "sha256": sha256}, sample_artifact("model.fp16.onnx", precision="float16")]
+        return sample_record([plain, half], artifacts=files)
+
+    found = compared(record(1, "a" * 64), record(5, sha256))
+    assert tuple(pair.decides for pair in found.pairs) == decides
+
+
+def test_with_too_few_rounds_nothing_is_told_and_that_is_said(compared: Compared) -> None:
+    few = sample_record(sample_timings(10, 300, rounds=5))
+    found = compared(OLD, few)
+    assert verdicts(found)["onnxruntime"] == ("can't tell", "ratio")
+    assert found.pairs[1].ratio is None
+    assert found.broken == ()
+    assert any("has 5 rounds, and 99% intervals need 8 at least" in note for note in found.notes)
+
+
+def test_the_more_confident_report_sets_the_confidence(compared: Compared) -> None:
+    new = sample_record(sample_timings(), latency={"asked": {"confidence": 0.8}})
+    assert compared(OLD, new).confidence == 0.99
+    assert compared(new, OLD).confidence == 0.99
+
+
+# On another machine.
+
+ELSEWHERE = [
+    ({"environment": {"cpu": "Another"}}, "the CPU was A processor and is Another"),
+    ({"latency": {"threads": 4}}, "2 threads were used and 4 are now"),
+    ({"latency": {"cpus": [2, 3]}}, "CPUs 0,1 could be used and 2,3 can now"),
+]
+
+
+@pytest.mark.parametrize(("changes", "says"), ELSEWHERE)
+def test_on_another_machine_only_ratios_are_compared(compared: Compared, changes: dict[str, Any], says: str) -> None:
+    new = scaled(sample_record(sample_timings(20, 6, seed=7), **changes), 1.5, ["onnxruntime"])
+    found = compared(OLD, new)
+    assert verdicts(found) == {"eager": ("baseline", None), "onnxruntime": ("slower", "ratio")}
+    assert [pair.latency for pair in found.pairs] == [None, None]
+    assert 1.4 < found.pairs[1].change.estimate < 1.6, "twice the latency was the machine's"  # type: ignore[union-attr]
+    assert any(says in note and "only ratios" in note for note in found.notes)
+
+
+def test_another_gpu_is_another_machine(compared: Compared) -> None:
+    old, new = (sample_record(environment={"gpus": [{"name": name}]}) for name in ("Orin", "RTX 4090"))
+    assert compared(old, new).machine == ("the GPU was Orin and is RTX 4090",)
+    assert compared(old, OLD).machine == (), "a run on the CPU doesn't ask for GPUs"
+
+
+def test_on_another_machine_another_version_of_the_baseline_is_let_pass_and_said(compared: Compared) -> None:
+    eager = sample_timing("eager", 20, provenance="eager 2.0", seed=3)
+    timings = [eager, sample_timing("onnxruntime", 6, eager, artifact=FILE, seed=4)]
+    found = compared(OLD, sample_record(timings, environment={"cpu": "Another"}))
+    assert verdicts(found)["onnxruntime"] == ("can't tell", "ratio")
+    assert any("eager 2.0" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("kind", ["alone", "another baseline"])
+def test_on_another_machine_without_a_common_baseline_it_is_refused(compared: Compared, kind: str) -> None:
+    timings = [sample_timing("onnxruntime", 3, artifact=FILE)]
+    if kind == "another baseline":
+        compiled = sample_timing("compile", 5)
+        timings = [compiled, sample_timing("onnxruntime", 3, compiled, artifact=FILE)]
+    new = sample_record(timings, environment={"cpu": "Another"})
+    with pytest.raises(IncomparableReportsError, match="share no baseline on the same device") as caught:
+        compared(OLD, new)
+    assert "the CPU was A processor and is Another" in caught.value.message
+
+
+def test_on_another_machine_a_ratio_of_two_devices_says_nothing(compared: Compared) -> None:
+    eager = sample_timing("eager", 10)
+    on_gpu = sample_timing("onnxruntime-cuda", 1, eager, artifact=FILE, device="cuda")
+    old = sample_record([eager, on_gpu])
+    with pytest.raises(IncomparableReportsError):
+        compared(old, sample_record([eager, on_gpu], environment={"cpu": "Another"}))
+    on_cpu = sample_timing("onnxruntime", 3, eager, artifact=FILE)
+    three = [sample_record([eager, on_gpu, on_cpu], environment={"cpu": cpu}) for cpu in ("One", "Another")]
+    assert verdicts(compared(*three)) == {
+        "eager": ("baseline", None),
+        "onnxruntime-cuda": ("not compared", None),
+        "onnxruntime": ("can't tell", "ratio"),
+    }
+
+
+# Another network.
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model": {"name": "se_resnet8"}}, "its name is cbam_resnet8, not se_resnet8"),
+        ({"model": {"input_shape": [3, 32, 32]}}, "its input shape is 3×16×16, not 3×32×32"),
+        ({"model": {"architecture": {"num_classes": 5}}}, "its architecture is"),
+    ],
+)
+def test_another_network_is_refused(compared: Compared, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(IncomparableReportsError) as caught:
+        compared(OLD, sample_record(**changes))
+    assert says in caught.value.message
+    assert "old.report.json" in caught.value.message
+    assert caught.value.exit_code == 3
+    assert caught.value.hint
+
+
+def test_other_weights_of_the_same_network_are_a_note(compared: Compared) -> None:
+    assert "the weights are others than before" in compared(OLD, sample_record(model={"sha256": "d" * 64})).notes
+
+
+def test_a_network_of_somebody_else_s_has_no_architecture_to_differ(compared: Compared) -> None:
+    assert compared(OLD, sample_record(model={"architecture": None})).pairs
+
+
+def test_without_a_checkpoint_it_is_said_that_the_network_isnt_known(compared: Compared) -> None:
+    files = [{**sample_artifact(), "validation": None}]
+    found = compared(sample_record(model=None, artifacts=files), sample_record(model=None, artifacts=files, command=[]))
+    assert any("doesn't say what network was timed" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("which", ["attention", "image"])
+def test_without_a_checkpoint_files_that_differ_are_refused(compared: Compared, which: str) -> None:
+    other = sample_artifact()
+    if which == "attention":
+        other["attention"][0]["kind"] = "SE"
+    else:
+        other["input"]["shape"] = [1, 3, 32, 32]
+    old, new = sample_record(model=None), sample_record(model=None, artifacts=[other])
+    with pytest.raises(IncomparableReportsError, match="another network"):
+        compared(old, new)

@@ -1,0 +1,177 @@
+"""Which timing and which artifact belong together, and what is said of those that are left, or got worse."""
+
+from typing import Any
+
+import pytest
+
+from attn_export.exporter.errors import IncomparableReportsError
+from tests.budgets.conftest import Compared
+from tests.budgets.sample import FILE, KIT, sample_artifact, sample_record, sample_timing, sample_timings
+
+OLD = sample_record()
+
+
+def files(*names: str, precision: str = "float32", milliseconds: float = 3) -> dict[str, Any]:
+    """PyTorch, and these files, each a millisecond slower than the one before."""
+    eager = sample_timing("eager", 10)
+    timings = [
+        sample_timing("onnxruntime", milliseconds + i, eager, artifact=name, precision=precision)
+        for i, name in enumerate(names)
+    ]
+    return sample_record([eager, *timings], artifacts=[sample_artifact(name, precision=precision) for name in names])
+
+
+def paired(found: Any) -> dict[str | None, float]:
+    """How long each file took before."""
+    return {pair.artifact: round(pair.old_ms) for pair in found.pairs if pair.artifact}
+
+
+# Timings.
+
+
+def test_a_file_may_have_another_name(compared: Compared) -> None:
+    found = compared(files("before.onnx"), files("after.onnx"))
+    assert paired(found) == {"after.onnx": 3}
+    assert found.only_old == found.only_new == ()
+
+
+def test_of_several_of_a_kind_those_of_one_name_belong_together(compared: Compared) -> None:
+    found = compared(files("a.onnx", "b.onnx"), files("b.onnx", "a.onnx"))
+    assert paired(found) == {"b.onnx": 4, "a.onnx": 3}
+
+
+def test_of_two_of_a_kind_one_may_have_another_name(compared: Compared) -> None:
+    found = compared(files("a.onnx", "b.onnx"), files("b.onnx", "new.onnx"))
+    assert paired(found) == {"b.onnx": 4, "new.onnx": 3}
+
+
+def test_two_of_a_kind_with_other_names_are_not_guessed_at(compared: Compared) -> None:
+    found = compared(files("a.onnx", "b.onnx"), files("c.onnx", "d.onnx"))
+    assert paired(found) == {}
+    assert found.only_old == ("onnxruntime of a.onnx, batch 1", "onnxruntime of b.onnx, batch 1")
+    assert "onnxruntime of a.onnx, batch 1 was timed before, and isn't now" in found.notes
+    assert "onnxruntime of d.onnx, batch 1 is timed now, and wasn't before" in found.notes
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"runtime": "compile"},
+        {"batch": 8},
+        {"device": "cuda"},
+        {"precision": "float16"},
+        {"artifact": "model.engine"},
+    ],
+    ids=str,
+)
+def test_another_runtime_batch_device_precision_or_format_is_something_else(
+    compared: Compared, other: dict[str, Any]
+) -> None:
+    known = {"runtime": "onnxruntime", "artifact": FILE}
+    old, new = (
+        sample_record([sample_timing(milliseconds=3, **{**known, **changes})])
+        for changes in ({}, other)  # type: ignore[misc]
+    )
+    with pytest.raises(IncomparableReportsError, match="no timing in common") as caught:
+        compared(old, new)
+    assert "onnxruntime of model.onnx, batch 1 before" in caught.value.message
+
+
+def test_what_only_one_of_them_timed_is_said(compared: Compared) -> None:
+    eager = sample_timing("eager", 10)
+    more = sample_record([eager, sample_timing("compile", 5, eager)])
+    found = compared(OLD, more)
+    assert found.only_old == ("onnxruntime of model.onnx, batch 1",)
+    assert found.only_new == ("compile, batch 1",)
+    assert [pair.decides for pair in found.pairs] == ["latency"], "nothing else rests on eager any more"
+
+
+# How the runs differ.
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"created": "2020-01-01T00:00:00+00:00"}, "are they the wrong way round?"),
+        ({"environment": {"python": "3.12.1"}}, "another python: 3.13.5, now 3.12.1"),
+        ({"environment": {"platform": "Linux-7"}}, "another platform: Linux-6.1-x86_64, now Linux-7"),
+        (
+            {"environment": {"packages": {"torch": "2.14.0", "onnx": "1.23"}}},
+            "other versions: torch 2.13.0, now 2.14.0, onnx unknown, now 1.23",
+        ),
+        ({"latency": {"timed": "copies too"}}, "what is timed isn't the same"),
+    ],
+)
+def test_what_else_differs_is_said(compared: Compared, changes: dict[str, Any], says: str) -> None:
+    found = compared(OLD, sample_record(**changes))
+    assert [note for note in found.notes if says in note]
+    assert len(found.notes) == 1
+
+
+def test_a_version_that_a_package_explains_is_said_once(compared: Compared) -> None:
+    def record(version: str) -> dict[str, Any]:
+        eager = sample_timing("eager", 10)
+        file = sample_timing("onnxruntime", 3, eager, artifact=FILE, provenance=f"onnxruntime {version}, CPU")
+        return sample_record([eager, file], environment={"packages": {"onnxruntime": version}})
+
+    found = compared(record("1.31.0"), record("1.32.0"))
+    assert found.notes == ("other versions: onnxruntime 1.31.0, now 1.32.0",)
+    assert [pair.decides for pair in found.pairs] == [None, "ratio"], "the baseline is the same"
+
+
+# What they computed.
+
+
+def judged(**validation: Any) -> dict[str, Any]:
+    artifact = sample_artifact()
+    if validation:
+        artifact["validation"].update(validation)
+    else:
+        artifact["validation"] = None
+    return sample_record(artifacts=[artifact])
+
+
+def worst(ratio: float | None) -> dict[str, Any]:
+    comparisons = sample_artifact()["validation"]["comparisons"]
+    comparisons[0]["ratio"] = ratio
+    return judged(comparisons=comparisons)
+
+
+@pytest.mark.parametrize(
+    ("new", "says"),
+    [
+        (judged(), "model.onnx was compared with PyTorch before, and isn't now"),
+        (judged(agrees=False), "model.onnx agreed with PyTorch before, and DISAGREES now"),
+        (worst(3.0), "model.onnx is further from float64: 3.00 times PyTorch's own error, 0.80 before"),
+        (
+            judged(classes={"images": 50, "differ": 2}),
+            "gives another class than float64 for 2 of 50 images, 0 of 50 before",
+        ),
+        (sample_record(artifacts=[]), "model.onnx was made before, and isn't now"),
+        (sample_record(artifacts=[KIT]), "model.onnx was made before, and isn't now"),
+    ],
+)
+def test_a_verdict_that_got_worse_is_said(compared: Compared, new: dict[str, Any], says: str) -> None:
+    assert [note for note in compared(OLD, new).notes if says in note]
+
+
+@pytest.mark.parametrize("old", [OLD, judged(agrees=False), judged(), worst(3.0), sample_record(artifacts=[KIT])])
+def test_a_verdict_that_got_no_worse_is_not_mentioned(compared: Compared, old: dict[str, Any]) -> None:
+    told = ("compared with PyTorch", "DISAGREES", "further from", "another class", "was made before")
+    assert not [note for note in compared(old, OLD).notes if any(words in note for words in told)]
+
+
+def test_both_verdicts_are_there(compared: Compared) -> None:
+    (entry,) = compared(OLD, worst(None)).validations
+    assert entry.before is not None
+    assert entry.now is not None
+    assert (entry.before.worst_ratio, entry.now.worst_ratio) == (0.8, None), "an error that is no number has no ratio"
+
+
+def test_artifacts_are_told_apart_by_precision_and_name(compared: Compared) -> None:
+    both = [sample_artifact(), sample_artifact("model.fp16.onnx", precision="float16")]
+    found = compared(sample_record(artifacts=both), sample_record(sample_timings(), artifacts=both[1:]))
+    assert [(v.artifact, v.before is None, v.now is None) for v in found.validations] == [
+        ("model.fp16.onnx", False, False),
+        (FILE, False, True),
+    ]

@@ -1,0 +1,256 @@
+"""What is no report that can be compared, and how that is said."""
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from attn_export.exporter.comparing import read, read_report
+from attn_export.exporter.errors import UnreadableReportError
+from tests.budgets.sample import sample_record
+
+WHOLE = sample_record()
+
+
+def saved(folder: Path, document: Any) -> Path:
+    path = folder / "a.report.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+def refusal(path: Path) -> UnreadableReportError:
+    with pytest.raises(UnreadableReportError) as caught:
+        read_report(path)
+    assert str(path) in caught.value.message
+    assert caught.value.hint
+    assert caught.value.exit_code == 3
+    return caught.value
+
+
+def with_timing(**changes: Any) -> dict[str, Any]:
+    """The record with another second timing; a change to None takes the field away."""
+    record = json.loads(json.dumps(WHOLE))
+    timing = record["latency"]["timings"][1]
+    for key, value in changes.items():
+        if value is None:
+            del timing[key]
+        else:
+            timing[key] = value
+    return dict(record)
+
+
+# What is read.
+
+
+def test_a_whole_report_is_read(tmp_path: Path) -> None:
+    assert read_report(saved(tmp_path, WHOLE)).record == WHOLE
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_what_other_shells_write_is_read(tmp_path: Path, encoding: str) -> None:
+    """PowerShell's ``>`` writes UTF-16, and others a byte order mark."""
+    path = tmp_path / "a.json"
+    path.write_bytes(json.dumps(WHOLE).encode(encoding))
+    assert read_report(path).record == WHOLE
+
+
+def test_an_error_beside_latencies_is_no_obstacle(tmp_path: Path) -> None:
+    """A run whose budget was broken has latencies all the same."""
+    error = {"message": "broken", "hint": "", "exit_code": 1}
+    assert read_report(saved(tmp_path, {**WHOLE, "error": error})).timings
+
+
+def test_fields_of_later_versions_are_no_obstacle(tmp_path: Path) -> None:
+    assert read_report(saved(tmp_path, sample_record(news={"a": 1}, latency={"news": [1]}))).timings
+
+
+# What isn't there, or isn't JSON.
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    assert "does not exist" in refusal(tmp_path / "none.report.json").message
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    assert "is a folder" in refusal(tmp_path).message
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_cant_be_read(tmp_path: Path) -> None:
+    path = saved(tmp_path, WHOLE)
+    path.chmod(stat.S_IWUSR)
+    assert "can't be read" in refusal(path).message
+
+
+@pytest.mark.parametrize("content", [b"", b" \n"])
+def test_an_empty_file(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    assert "is empty" in refusal(path).message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<html>",
+        b"{",
+        json.dumps(WHOLE)[:-50].encode(),
+        b"note: something\n" + json.dumps(WHOLE).encode(),
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+        b"1" * 5000,
+        bytes(range(256)),
+    ],
+    ids=["html", "cut at once", "cut late", "with other lines", "no text", "deep", "long number", "binary"],
+)
+def test_what_is_no_json(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    assert "is no JSON document" in refusal(path).message
+
+
+def test_a_huge_file_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read, "MOST_BYTES", 1000)
+    assert "is larger than" in refusal(saved(tmp_path, WHOLE)).message
+
+
+# What is JSON, and no report with latencies.
+
+
+@pytest.mark.parametrize("document", [[], {}, None, 3, "text", {"latency": {}}, [WHOLE]])
+def test_what_is_no_report(tmp_path: Path, document: Any) -> None:
+    assert "is no report of attn-export" in refusal(saved(tmp_path, document)).message
+
+
+def test_the_document_of_a_failed_run_says_why_it_failed(tmp_path: Path) -> None:
+    error = {"message": "there is no disk space", "hint": "", "exit_code": 6}
+    error_only = {"schema_version": 1, "error": error}
+    assert "there is no disk space" in refusal(saved(tmp_path, error_only)).message
+
+
+def test_another_command_s_document(tmp_path: Path) -> None:
+    document = {"schema_version": 1, "path": "model.onnx", "attention": []}
+    assert "another command's document" in refusal(saved(tmp_path, document)).message
+
+
+def test_a_report_without_latencies(tmp_path: Path) -> None:
+    error = refusal(saved(tmp_path, sample_record([])))
+    assert "nothing was timed" in error.message
+    assert "--no-bench" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("version", "hint"),
+    [
+        (2, "Update attn-export"),
+        (0, "Make the report again"),
+        ("1", "Make the report again"),
+        (True, "Make the report"),
+    ],
+)
+def test_another_schema_version_says_who_made_it_and_what_to_do(tmp_path: Path, version: Any, hint: str) -> None:
+    packages = {"packages": {"attn-export": "9.8.7"}}
+    error = refusal(saved(tmp_path, sample_record(schema_version=version, environment=packages)))
+    assert f"schema version {version!r}, made by attn-export 9.8.7, and this attn-export reads 1" in error.message
+    assert hint in error.hint
+
+
+def test_another_schema_version_may_look_like_anything(tmp_path: Path) -> None:
+    assert "schema version 7, and this" in refusal(saved(tmp_path, {"schema_version": 7, "environment": []})).message
+
+
+# What is damaged.
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"median_ms": -3.0}, "median_ms is -3.0; expected is a number above 0"),
+        ({"median_ms": 0}, "median_ms is 0; expected is a number above 0"),
+        ({"median_ms": float("nan")}, "median_ms is nan"),
+        ({"median_ms": float("inf")}, "median_ms is inf"),
+        ({"median_ms": 10**400}, "median_ms is 1000"),
+        ({"median_ms": "3"}, "median_ms is '3'"),
+        ({"median_ms": True}, "median_ms is True"),
+        ({"median_ms": None}, "latency.timings[1].median_ms is missing"),
+        ({"rounds_ms": None}, "latency.timings[1].rounds_ms is missing"),
+        ({"rounds_ms": []}, "rounds_ms has 0 entries; expected are at least 1"),
+        ({"rounds_ms": [[]] * 60}, "rounds_ms[0] has 0 entries"),
+        ({"rounds_ms": [[3.0, -1.0]] * 60}, "rounds_ms[0][1] is -1.0"),
+        ({"rounds_ms": [[3.0]] * 59}, "more rounds than others of batch 1"),
+        ({"rounds_ms": "[[3.0]]"}, "rounds_ms is '[[3.0]]'; expected is a list"),
+        ({"median_interval_ms": [3.0]}, "median_interval_ms is [3.0]; expected is two numbers"),
+        ({"ratio_interval": [3.0, 2.0]}, "ratio_interval is [3.0, 2.0]; expected is the smaller number first"),
+        ({"ratio_interval": [0, 2.0]}, "ratio_interval[0] is 0"),
+        ({"verdict": "better"}, "verdict is 'better'; expected is one of baseline, faster, slower, can't tell"),
+        ({"verdict": "baseline"}, "has 2 baselines of batch 1"),
+        ({"batch": 0}, "batch is 0; expected is a whole number from 1 on"),
+        ({"batch": 2}, "has 0 baselines of batch 2"),
+        ({"batch": 1.5}, "batch is 1.5"),
+        ({"runtime": {}}, "runtime is an object; expected is a string"),
+    ],
+)
+def test_a_damaged_timing(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    error = refusal(saved(tmp_path, with_timing(**changes)))
+    assert "is no whole report" in error.message
+    assert says in error.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"latency": None}, "latency is null; expected is an object"),
+        ({"latency": {"timings": None}}, "latency.timings is null"),
+        ({"latency": {"asked": {"confidence": 99}}}, "asked.confidence is 99; expected is a number between 0 and 1"),
+        ({"latency": {"threads": 0}}, "latency.threads is 0"),
+        ({"latency": {"cpus": ["0"]}}, "latency.cpus[0] is '0'"),
+        ({"environment": []}, "environment is []; expected is an object"),
+        ({"environment": {"packages": {"torch": 2}}}, "environment.packages.torch is 2"),
+        ({"model": {"input_shape": [3, -16, 16]}}, "model.input_shape[1] is -16"),
+        ({"model": "cbam_resnet8"}, "model is 'cbam_resnet8'"),
+        ({"artifacts": [3]}, "artifacts[0] is 3"),
+        ({"artifacts": [{"path": "a", "format": "onnx", "validation": {"agrees": True}}]}, "runtime is missing"),
+        (
+            {
+                "artifacts": [
+                    {
+                        "path": "a",
+                        "format": "onnx",
+                        "validation": {"agrees": True, "runtime": "x", "classes": {"images": 2, "differ": -1}},
+                    }
+                ]
+            },
+            "artifacts[0].validation.classes.differ is -1",
+        ),
+    ],
+)
+def test_a_damaged_report(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    assert says in refusal(saved(tmp_path, sample_record(**changes))).message
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(
+    place=st.sampled_from(["created", "model", "artifacts", "latency", "environment", "schema_version"]),
+    value=json_values,
+)
+def test_whatever_stands_somewhere_is_read_or_refused_in_words(tmp_path: Path, place: str, value: Any) -> None:
+    path = saved(tmp_path, {**WHOLE, place: value})
+    try:
+        read_report(path)
+    except UnreadableReportError as error:
+        told = error
+    else:
+        return
+    assert told.hint

@@ -271,8 +271,8 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
     blocks = known_as(find_blocks(model), known, common_form, found, known or found)
     if blocks:
         model.metadata_props[METADATA_KEY] = to_json(blocks)
-    before = known_as(found, blocks)
-    return Cleaned(tuple(steps), tuple(log.firings), tuple(log.near_misses), tuple(log.undone), blocks, before)
+    first = known_as(found, blocks)
+    return Cleaned(tuple(steps), tuple(log.firings), tuple(log.near_misses), tuple(log.undone), blocks, first)
 
 
 def clean_graph(graph: Graph, target: Target = Target.ANY) -> tuple[Graph, Cleaned]:

@@ -120,8 +120,8 @@ def _read(node: ir.Node) -> Iterator[ir.Value | None]:
     """What a node reads, in the bodies of If and Loop too."""
     yield from node.inputs
     for attribute in node.attributes.values():
-        bodies = {ir.AttributeType.GRAPH: lambda a: [a.value], ir.AttributeType.GRAPHS: lambda a: a.value}
-        for body in bodies.get(attribute.type, lambda _: [])(attribute):
+        bodies = [attribute.value] if attribute.type == ir.AttributeType.GRAPH else []
+        for body in attribute.value if attribute.type == ir.AttributeType.GRAPHS else bodies:
             for inner in body.all_nodes():
                 yield from inner.inputs
             yield from body.outputs

@@ -36,6 +36,12 @@ def modules() -> set[str]:
     return found
 
 
+def templates() -> set[str]:
+    """What the report's page is made of."""
+    place = ROOT / "exporter" / "report" / "page" / "templates"
+    return {f"attn_export/{p.relative_to(ROOT).as_posix()}" for p in place.iterdir()}
+
+
 def packages() -> set[str]:
     return {"attn_export"} | {
         "attn_export." + init.parent.relative_to(ROOT).as_posix().replace("/", ".")
@@ -120,7 +126,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 def test_the_wheel_holds_every_module_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     inside = {name for name in wheel.namelist() if ".dist-info/" not in name}
     typed = {f"attn_export/{folder}/py.typed" for folder in FOLDERS}
-    assert inside == modules() | typed
+    assert inside == modules() | typed | templates()
 
 
 def test_the_wheel_installs_the_command_and_the_licence(wheel: zipfile.ZipFile) -> None:
@@ -172,7 +178,7 @@ def test_every_module_that_is_imported_is_a_dependency(project: dict[str, Any]) 
             names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
             imported |= {name.partition(".")[0] for name in names}
     foreign = {canonicalize_name(name) for name in imported - set(sys.stdlib_module_names) - {"attn_export"}}
-    optional = {"timm", "torchvision", "tensorrt", "tensorrt-rtx", "cuda"}
+    optional = {"timm", "torchvision", "tensorrt", "tensorrt-rtx", "cuda", "matplotlib", "jinja2"}
     assert foreign - optional <= declared
 
 

@@ -10,7 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "attn_export"
 # Each takes between a tenth of a second and several seconds to import.
-HEAVY = {"torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "numpy", "tensorrt", "tensorrt_rtx", "rich"}
+HEAVY = {
+    *("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "numpy", "tensorrt", "tensorrt_rtx"),
+    *("rich", "matplotlib", "jinja2"),
+}
 
 
 def files(*places: str) -> list[Path]:
@@ -148,13 +151,21 @@ def test_cleanup_sees_graphs_and_never_a_file_or_torch(path: Path) -> None:
 
 @pytest.mark.parametrize("path", files("exporter/latency"), ids=name_of)
 def test_latency_needs_no_torch_and_no_onnx(path: Path) -> None:
-    assert foreign(path) <= {"numpy", *({"pynvml"} if path.name == "gpu_state.py" else ())}
+    assert foreign(path) <= {"numpy", "typing_extensions", *({"pynvml"} if path.name == "gpu_state.py" else ())}
     assert "pynvml" not in imports(path, run_at_import=True)
 
 
 @pytest.mark.parametrize("path", files("exporter/report"), ids=name_of)
 def test_a_report_renders_and_measures_nothing(path: Path) -> None:
-    assert foreign(path) <= {"rich", "typing_extensions"}
+    drawing = {"charts": {"matplotlib", "numpy"}, "page": {"jinja2"}}
+    assert foreign(path) <= drawing.get(path.parent.name, {"rich", "typing_extensions"})
+
+
+@pytest.mark.parametrize("path", [p for p in files("exporter") if p.name != "reporting.py"], ids=name_of)
+def test_a_page_is_drawn_only_where_one_was_asked_for(path: Path) -> None:
+    """Everything else works without matplotlib and Jinja2."""
+    drawing = tuple(f"{OURS}.exporter.report.{room}" for room in ("page", "charts"))
+    assert path.parent.name in ("page", "charts") or not {name for name in imports(path) if name.startswith(drawing)}
 
 
 @pytest.mark.parametrize(

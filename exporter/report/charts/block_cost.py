@@ -1,0 +1,111 @@
+"""What each attention block takes of the time, beside what it takes of the multiplications."""
+
+from typing import TYPE_CHECKING, Any
+
+from attn_export.exporter.report.charts.axes import LETTER, SMALL, WIDE, Scale, draw_ticks
+from attn_export.exporter.report.charts.chart import Chart
+from attn_export.exporter.report.charts.palette import INK, SOFT, colour
+from attn_export.exporter.report.charts.svg import canvas, inline, panel
+from attn_export.exporter.report.findings.attention import cost_sentence
+from attn_export.exporter.report.findings.table import table
+from attn_export.exporter.report.findings.words import milliseconds, percent, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ROW, DENSE_ROW = 26.0, 17.0
+DENSE = 20  # rows from which on they are lower
+TOP, BOTTOM = 26.0, 26.0
+LONGEST_NAME = 44
+FIGURES = 96.0
+
+
+def block_cost(name: str, cost: dict[str, Any]) -> Chart | None:
+    """Two bars for each block, shares of the whole network; None where blocks were not told apart.
+
+    Args:
+        name: of the chart, the same for no other.
+        cost: one entry of the record's ``attention_cost``.
+    """
+    blocks = [block for block in cost.get("blocks") or [] if block.get("share") is not None]
+    if not blocks:
+        return None
+    macs = [
+        block["macs"] / cost["macs"] if cost.get("macs") and block.get("macs") is not None else 0.0 for block in blocks
+    ]
+    row = ROW if len(blocks) < DENSE else DENSE_ROW
+    left = max(len(shortened(block["module_path"], LONGEST_NAME)) for block in blocks) * LETTER + 14
+    # A share is a share of the whole: the axis begins at nothing.
+    scale = Scale(0.0, max([*macs, *(block["share"] for block in blocks)], default=0.0) * 100 * 1.05 or 1.0)
+    with canvas(WIDE, TOP + row * len(blocks) + BOTTOM) as figure:
+        axes = panel(figure, left, TOP, WIDE - left - FIGURES, row * len(blocks))
+        scale.set_on(axes)
+        axes.set_ylim(len(blocks) * row, 0)
+        draw_ticks(axes, scale, "%")
+        side = axes.get_yaxis_transform()
+        hints = {}
+        for index, (block, share) in enumerate(zip(blocks, macs, strict=True)):
+            middle = (index + 0.5) * row
+            gid = f"row-{index}"
+            hints[gid] = f"{block['module_path']}: {percent(block['share'])} of the time, {percent(share)} of the MACs"
+            axes.plot(
+                [0, block["share"] * 100], [middle - row * 0.14] * 2, color=colour(0), linewidth=row * 0.42,
+                solid_capstyle="butt", gid=gid,
+            )  # fmt: skip
+            axes.plot(
+                [0, share * 100], [middle + row * 0.22] * 2, color=colour(1), linewidth=row * 0.2, solid_capstyle="butt"
+            )
+            text = shortened(block["module_path"], LONGEST_NAME)
+            axes.annotate(
+                text,
+                (0, middle),
+                (-12, 0),
+                side,
+                "offset points",
+                ha="right",
+                va="center_baseline",
+                color=INK,
+                fontsize=SMALL,
+            )
+            words = f"{percent(block['share'])} · {percent(share)}"
+            axes.annotate(
+                words, (1, middle), (10, 0), side, "offset points", va="center_baseline", fontsize=SMALL, color=SOFT
+            )
+        _legend(axes, TOP, WIDE - left - FIGURES, row * len(blocks))
+        title = f"Share of the time and of the MACs, {cost['artifact']} in {cost['runtime']}"
+        finding = _finding(cost, blocks)
+        svg = inline(figure, name, title, finding, hints)
+    data = table(
+        title,
+        ["module", "<kind", "ms", "of the time", "of the MACs", "kernels"],
+        [
+            [
+                b["module_path"], b["kind"], "" if b.get("ms") is None else milliseconds(b["ms"]), percent(b["share"]),
+                percent(share), "" if b.get("kernels") is None else str(b["kernels"]),
+            ]
+            for b, share in zip(blocks, macs, strict=True)
+        ],
+    )  # fmt: skip
+    return Chart(svg, title, f"Of the whole network, batch {cost['batch']}.", finding, data, WIDE)
+
+
+def _legend(axes: "Axes", top: float, width: float, height: float) -> None:
+    at = axes.transAxes
+    line = 1 + (top - 12) / height
+    for place, tone, thick, words in ((0.0, colour(0), 9.0, "of the time"), (110.0, colour(1), 4.5, "of the MACs")):
+        axes.plot(
+            [place / width, (place + 18) / width],
+            [line, line],
+            transform=at,
+            color=tone,
+            linewidth=thick,
+            solid_capstyle="butt",
+        )
+        axes.annotate(
+            words, ((place + 25) / width, line), xycoords=at, va="center_baseline", fontsize=SMALL, color=SOFT
+        )
+
+
+def _finding(cost: dict[str, Any], blocks: list[dict[str, Any]]) -> str:
+    first = max(blocks, key=lambda block: float(block["share"]))
+    return f"{cost_sentence(cost)} {first['module_path']} takes most: {percent(first['share'])}."

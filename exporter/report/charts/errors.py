@@ -1,0 +1,158 @@
+"""How far every gate and every output of an artifact is off, in the order of computation."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from attn_export.exporter.report.charts.axes import SMALL, WIDE, Scale, draw_upright_ticks
+from attn_export.exporter.report.charts.chart import Chart
+from attn_export.exporter.report.charts.palette import BAD, INK, LINE, PAPER, SOFT, colour, marker
+from attn_export.exporter.report.charts.svg import canvas, inline, panel
+from attn_export.exporter.report.findings.errors import severity, shapes_of, worst_of
+from attn_export.exporter.report.findings.table import table
+from attn_export.exporter.report.findings.words import shape, shortened, times
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 52.0, 24.0, 44.0, 34.0, 280.0
+SMALLEST = 1e-3  # a ratio below it is as good as none, and drawn there
+NARROWEST_NAME = 50.0  # pixels for the name of a stage
+LEGEND_GAP = 24.0
+BESIDE = 11.0  # pixels from mark to mark
+
+
+def errors(name: str, artifact: dict[str, Any]) -> Chart:
+    """Ratios to the yardstick on a logarithmic axis, a mark for each shape, with the limit as a line.
+
+    Args:
+        name: of the chart, the same for no other.
+        artifact: one that was compared.
+    """
+    comparisons = artifact["validation"]["comparisons"]
+    shapes = shapes_of(comparisons)
+    limit = max(c["limit"] for c in comparisons)
+    found = [severity(c) for c in comparisons] + [r for c in comparisons for r in (c.get("shapes") or {}).values() if r]
+    finite = [max(SMALLEST, value) for value in found if value != float("inf")]
+    scale = Scale(min([*finite, 0.1]) / 1.5, max([*finite, limit]) * 2.5, True)
+    with canvas(WIDE, HEIGHT) as figure:
+        axes = panel(figure, LEFT, TOP, WIDE - LEFT - RIGHT, HEIGHT - TOP - BOTTOM)
+        scale.set_on(axes, vertical=True)
+        axes.set_xlim(-0.8, len(comparisons) - 0.2)
+        draw_upright_ticks(axes, scale)
+        draw_stages(axes, comparisons)
+        axes.plot([-0.8, len(comparisons) - 0.2], [limit, limit], color=BAD, linewidth=1.4, linestyle=(0, (5, 3)))
+        axes.annotate(
+            f"allowed: {limit:g}×", (1, limit), (0, 5), axes.get_yaxis_transform(), "offset points", ha="right",
+            fontsize=SMALL, color=BAD,
+        )  # fmt: skip
+        hints = _dots(axes, comparisons, shapes, scale)
+        _legend(axes, shapes)
+        title = f"{artifact['path']}: error as a multiple of PyTorch's own"
+        finding = _finding(artifact, comparisons, shapes)
+        svg = inline(figure, name, title, finding, hints)
+    note = "Gates in the order of computation, then the outputs. Equal distances are equal ratios."
+    return Chart(svg, title, note, finding, _data(comparisons, shapes, title), WIDE)
+
+
+def _dots(axes: "Axes", comparisons: Sequence[dict[str, Any]], shapes: Sequence[str], scale: Scale) -> dict[str, Any]:
+    """One artist for each shape; returns what a pointer is told of its dots."""
+    hints: dict[str, list[str]] = {}
+    for index, of_shape in enumerate(shapes or [""]):
+        drawn = []
+        for place, c in enumerate(comparisons):
+            value = c["shapes"].get(of_shape) if shapes and c.get("shapes") else c["ratio"]
+            if shapes and of_shape not in (c.get("shapes") or {}):
+                continue
+            high = scale.high / 1.15 if value is None else min(max(value, scale.low * 1.1), scale.high / 1.15)
+            words = f"{c['tensor']}: {times(value)}" + (f" at {of_shape.replace('x', '×')}" if shapes else "")
+            drawn.append((place + _aside(index, len(shapes), len(comparisons)), high, words))
+        if drawn:
+            gid = f"dots-{index}"
+            hints[gid] = [words for _, _, words in drawn]
+            axes.plot(
+                [x for x, _, _ in drawn], [y for _, y, _ in drawn], marker(index), gid=gid, color=colour(index),
+                markersize=6 if len(comparisons) < 60 else 4.5, markeredgecolor=PAPER, markeredgewidth=0.6,
+            )  # fmt: skip
+    return hints
+
+
+def _aside(index: int, count: int, tensors: int) -> float:
+    """Marks of several shapes stand beside each other, and nearer to each other than to those of the next tensor."""
+    step = (WIDE - LEFT - RIGHT) / (tensors + 0.6)
+    return 0.0 if count < 2 else (index / (count - 1) - 0.5) * min(0.5, BESIDE * (count - 1) / step)
+
+
+def draw_stages(axes: "Axes", comparisons: Sequence[dict[str, Any]]) -> None:
+    """The names of the network's stages below, with a line between them."""
+    side, start = axes.get_xaxis_transform(), 0
+    step = (WIDE - LEFT - RIGHT) / (len(comparisons) + 0.6)
+    for key, members in groupby(comparisons, key=lambda c: stage_of(c["tensor"], c["role"])):
+        count = len(list(members))
+        if start:
+            axes.plot([start - 0.5, start - 0.5], [-0.06, 1], transform=side, color=LINE, linewidth=1)
+        room = max(NARROWEST_NAME, count * step)
+        axes.annotate(
+            shortened(key, max(3, int(room / 6.2))), (start + (count - 1) / 2, 0), (0, -8), side, "offset points",
+            ha="center", va="top", fontsize=SMALL, color=SOFT,
+        )  # fmt: skip
+        start += count
+
+
+def stage_of(tensor: str, role: str) -> str:
+    """The first part of a gate's module path; all outputs are one stage."""
+    return "outputs" if role == "output" else tensor.partition(".")[0]
+
+
+def _legend(axes: "Axes", shapes: Sequence[str]) -> None:
+    place = 0.0
+    for index, of_shape in enumerate(shapes):
+        words = of_shape.replace("x", "×")
+        at = axes.transAxes
+        axes.plot(
+            [(place + 5) / (WIDE - LEFT - RIGHT)],
+            [1.13],
+            marker(index),
+            transform=at,
+            color=colour(index),
+            markersize=6,
+        )
+        axes.annotate(
+            words, ((place + 14) / (WIDE - LEFT - RIGHT), 1.13), xycoords=at, va="center", fontsize=SMALL, color=INK
+        )
+        place += len(words) * 7 + LEGEND_GAP
+
+
+def _finding(artifact: dict[str, Any], comparisons: Sequence[dict[str, Any]], shapes: Sequence[str]) -> str:
+    verdict = "agrees" if artifact["validation"]["agrees"] else "DISAGREES"
+    said = [f"{artifact['path']} {verdict}."]
+    for role in ("gate", "output"):
+        chosen = [c for c in comparisons if c["role"] == role]
+        if worst := worst_of(chosen):
+            beyond = sum(not c["agrees"] for c in chosen)
+            said.append(
+                f"The worst of {len(chosen)} {role}{'s' if len(chosen) > 1 else ''}, {worst['tensor']}, is at "
+                f"{times(worst['ratio'])} of the {worst['limit']:g}× that are allowed"
+                + (f"; {beyond} {'is' if beyond == 1 else 'are'} beyond." if beyond else ".")
+            )
+    for of_shape in shapes:
+        values = [c["shapes"][of_shape] for c in comparisons if of_shape in (c.get("shapes") or {})]
+        top = None if None in values else max(values)
+        said.append(f"At {of_shape.replace('x', '×')}: at most {times(top)}.")
+    return " ".join(said)
+
+
+def _data(comparisons: Sequence[dict[str, Any]], shapes: Sequence[str], title: str) -> Any:
+    return table(
+        title,
+        ["tensor", *(shape(s.split("x")) for s in shapes or []), *([] if shapes else ["ratio"]), "allowed"],
+        [
+            [
+                c["tensor"],
+                *(times((c.get("shapes") or {}).get(s)) if s in (c.get("shapes") or {}) else "" for s in shapes),
+                *([] if shapes else [times(c["ratio"])]),
+                f"{c['limit']:g}×",
+            ]
+            for c in comparisons
+        ],
+    )

@@ -1,0 +1,73 @@
+"""How the error of each gate grows from one precision to the next."""
+
+from typing import Any
+
+from attn_export.exporter.report.charts.axes import SMALL, WIDE, draw_upright_ticks, scale_for
+from attn_export.exporter.report.charts.chart import Chart
+from attn_export.exporter.report.charts.errors import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, draw_stages
+from attn_export.exporter.report.charts.palette import INK, PAPER, SOFT, colour, marker
+from attn_export.exporter.report.charts.svg import canvas, inline, panel
+from attn_export.exporter.report.findings.precision import errors_by_tensor, growth_table
+from attn_export.exporter.report.findings.words import error
+
+SMALLEST = 1e-12
+
+
+def growth(name: str, record: dict[str, Any]) -> Chart | None:
+    """Absolute errors of all gates and outputs in all artifacts; None where fewer than two were compared.
+
+    Args:
+        name: of the chart, the same for no other.
+        record: all of it.
+    """
+    tensors, found = errors_by_tensor(record)
+    if len(found) < 2 or not tensors:
+        return None
+    values = {path: [of[tensor]["error"] for tensor in tensors] for path, of in found.items()}
+    yardsticks = {path: [of[tensor]["yardstick"] for tensor in tensors] for path, of in found.items()}
+    finite = [
+        max(v, SMALLEST) for both in (values, yardsticks) for each in both.values() for v in each if v is not None
+    ]
+    scale = scale_for(finite, 0.08, logarithmic=True)
+    order = [next(iter(found.values()))[tensor] for tensor in tensors]
+    hints = {}
+    with canvas(WIDE, HEIGHT) as figure:
+        axes = panel(figure, LEFT, TOP, WIDE - LEFT - RIGHT, HEIGHT - TOP - BOTTOM)
+        scale.set_on(axes, vertical=True)
+        axes.set_xlim(-0.8, len(tensors) - 0.2)
+        draw_upright_ticks(axes, scale)
+        draw_stages(axes, order)
+        place = 0.0
+        for index, (path, each) in enumerate(values.items()):
+            tone, steps = colour(index), range(len(tensors))
+            axes.step(steps, yardsticks[path], where="mid", color=tone, linewidth=1, alpha=0.55)
+            shown = [scale.high / 1.05 if v is None else max(v, scale.low * 1.02) for v in each]
+            gid = f"dots-{index}"
+            hints[gid] = [f"{tensor} in {path}: {error(v)}" for tensor, v in zip(tensors, each, strict=True)]
+            axes.plot(
+                steps, shown, marker(index), gid=gid, color=tone, markersize=6 if len(tensors) < 60 else 4.5,
+                markeredgecolor=PAPER, markeredgewidth=0.6,
+            )  # fmt: skip
+            at, width = axes.transAxes, WIDE - LEFT - RIGHT
+            axes.plot([(place + 5) / width], [1.13], marker(index), transform=at, color=tone, markersize=6)
+            axes.annotate(path, ((place + 14) / width, 1.13), xycoords=at, va="center", fontsize=SMALL, color=INK)
+            place += len(path) * 7 + 30
+        axes.annotate(
+            "line: PyTorch's own error in that precision", (1, 1.13), xycoords="axes fraction", ha="right", va="center",
+            fontsize=SMALL, color=SOFT,
+        )  # fmt: skip
+        title = "Error of every gate and output in each artifact"
+        finding = _finding(tensors, values)
+        svg = inline(figure, name, title, finding, hints)
+    note = "Relative to the tensor's size. Gates in the order of computation, then the outputs."
+    return Chart(svg, title, note, finding, growth_table(record), WIDE)
+
+
+def _finding(tensors: list[str], values: dict[str, list[float | None]]) -> str:
+    said = []
+    for path, each in values.items():
+        known = [(v, tensor) for v, tensor in zip(each, tensors, strict=True) if v is not None]
+        if known:
+            low, high = min(known), max(known)
+            said.append(f"{path}: errors from {error(low[0])} ({low[1]}) to {error(high[0])} ({high[1]}).")
+    return " ".join(said)

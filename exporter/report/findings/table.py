@@ -1,0 +1,59 @@
+"""A table as plain values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from attn_export.exporter.report.findings.words import shown
+
+GOOD, BAD, UNSURE, PLAIN, QUIET = "good", "bad", "unsure", "plain", "quiet"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry.
+
+    Attributes:
+        text: as it is shown.
+        mark: "good", "bad" or "unsure" for a verdict, "quiet" for what matters less, else "plain".
+    """
+
+    text: str
+    mark: str = PLAIN
+
+
+@dataclass(frozen=True)
+class Column:
+    """The head of a column; ``words`` are set to the left, numbers to the right."""
+
+    title: str
+    words: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells below columns. The first column names the row.
+
+    Attributes:
+        caption: what it is a table of.
+        columns: at least one.
+        rows: each with a cell for each column.
+    """
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str | Cell]]) -> Table:
+    """A table from texts. A column whose title begins with ``<`` holds words; the first always does.
+
+    Columns in which no row has anything are left out.
+    """
+    cells = [[entry if isinstance(entry, Cell) else Cell(entry) for entry in row] for row in rows]
+    cells = [[Cell(shown(cell.text), cell.mark) for cell in row] for row in cells]
+    kept = [i for i in range(len(columns)) if i == 0 or not cells or any(row[i].text for row in cells)]
+    return Table(
+        shown(caption),
+        tuple(Column(shown(columns[i].removeprefix("<")), words=i == 0 or columns[i].startswith("<")) for i in kept),
+        tuple(tuple(row[i] for i in kept) for row in cells),
+    )

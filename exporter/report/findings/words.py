@@ -1,0 +1,104 @@
+"""Numbers and names as people read them."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+SPACE = "\N{NO-BREAK SPACE}"
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+FINEST_DECIMALS = 4
+
+
+def shown(text: object) -> str:
+    """A text that may stand in a page: what can't be seen, or turns the direction of writing, is a question mark."""
+    return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(text))
+
+
+def shortened(text: str, most: int) -> str:
+    """A name of at most this many letters; the middle is left out, because ends tell names apart."""
+    text = shown(text)
+    if len(text) <= most:
+        return text
+    head = (most - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
+
+
+def decimals(values: Iterable[float]) -> int:
+    """How many, so that the smallest value of a column has three digits that count."""
+    smallest = min((abs(v) for v in values if v and math.isfinite(v)), default=1.0)
+    return min(FINEST_DECIMALS, max(0, 2 - math.floor(math.log10(smallest))))
+
+
+def milliseconds(value: float, places: int | None = None) -> str:
+    """Without the unit."""
+    return f"{value:.{decimals([value]) if places is None else places}f}"
+
+
+def seconds(value: float) -> str:
+    """With the unit."""
+    return f"{value:.{2 if value < 1 else 1}f}{SPACE}s"
+
+
+def ratio(value: float) -> str:
+    """Three digits behind the point below ten: a thousandth can be told."""
+    return f"{value:.3f}" if value < 10 else f"{value:.1f}"
+
+
+def interval(ends: Sequence[float] | None, places: int | None = None) -> str:
+    """``0.149 to 0.156``."""
+    if ends is None:
+        return ""
+    low, high = ends
+    if places is None:
+        return f"{ratio(low)} to {ratio(high)}"
+    return f"{low:.{places}f} to {high:.{places}f}"
+
+
+def percent(share: float) -> str:
+    """``0.4 %``, ``8 %``."""
+    value = share * 100
+    if value == 0:
+        return f"0{SPACE}%"
+    places = 0 if abs(value) >= 10 else 1 if abs(value) >= 0.1 else 2
+    return f"{value:.{places}f}{SPACE}%"
+
+
+def error(value: float | None) -> str:
+    """An error, short."""
+    return "not a number" if value is None else "0" if value == 0 else f"{value:.1e}"
+
+
+def times(value: float | None) -> str:
+    """``1.51×``."""
+    return "not a number" if value is None else f"{value:.2f}×" if value < 100 else f"{value:.3g}×"
+
+
+def large(value: float) -> str:
+    """``4.09 G``, ``12.3 M``."""
+    for unit, factor in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g}{SPACE}{unit}"
+    return f"{value:g}"
+
+
+def size(count: float) -> str:
+    """Bytes."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.1f}{SPACE}{unit}"
+    return f"{count:g}{SPACE}B"
+
+
+def shape(dims: Iterable[object]) -> str:
+    """``1×3×224×224``."""
+    return "×".join(map(str, dims))
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """``1 gate``, ``3 gates``."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""

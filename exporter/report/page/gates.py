@@ -1,0 +1,83 @@
+"""The section on the gates that were looked at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from attn_export.exporter.report.charts.gate_spread import gate_spread
+from attn_export.exporter.report.charts.heat import heat, picture
+from attn_export.exporter.report.findings import gates as findings
+from attn_export.exporter.report.findings.words import error, shape
+from attn_export.exporter.report.page.section import Section
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A gate's values from one source: a data address, a text for those who don't see it, what differs."""
+
+    source: str
+    address: str
+    alternative: str
+    difference: str
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A gate as pictures."""
+
+    path: str
+    kind: str
+    words: str
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """The gates of one block."""
+
+    path: str
+    kind: str
+    gates: tuple[Gate, ...]
+
+
+def section(record: dict[str, Any]) -> Section:
+    """The sample image, how open every gate is, and each gate in PyTorch beside each artifact."""
+    title = "The gates looked at"
+    blocks, unseen = findings.blocks_seen(record), findings.unseen(record)
+    if not blocks and not unseen:
+        return Section("gates", title, "Gates", absent="No gate was looked at.")
+    first, others = findings.shown_at_once(blocks)
+    image = findings.image_of(record)
+    return Section(
+        "gates",
+        title,
+        "Gates",
+        {
+            "image": image,
+            "image_address": picture(image.pixels, image.width, image.height, image.channels) if image else "",
+            "image_words": f"The sample image, {image.kind}, {shape((image.height, image.width))}" if image else "",
+            "sentences": findings.difference_sentences(record),
+            "spread": gate_spread("gate-spread", [gate for block in blocks for gate in block.gates]),
+            "first": _drawn(first),
+            "others": _drawn(others),
+            "unseen": unseen,
+        },
+    )
+
+
+def _drawn(blocks: Sequence[findings.SeenBlock]) -> list[Block]:
+    return [Block(b.path, b.kind, tuple(_gate(gate, b.path) for gate in b.gates)) for b in blocks]
+
+
+def _gate(gate: findings.Gate, block: str) -> Gate:
+    height, width = (1, gate.shape[0]) if gate.kind == "channel" else gate.shape
+    pictures = [
+        Picture(
+            source,
+            heat(values, width, height),
+            f"{gate.kind} gate of {block} in {source}: {gate.words}",
+            f"off by {error(gate.differences[source])}" if source in gate.differences else "",
+        )
+        for source, values in gate.values.items()
+    ]
+    return Gate(gate.path, gate.kind, gate.words, tuple(pictures))

@@ -1,0 +1,65 @@
+"""The section on graphs before and after the cleanup."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from attn_export.exporter.report.charts.block import block
+from attn_export.exporter.report.charts.chart import Chart
+from attn_export.exporter.report.charts.strip import strip
+from attn_export.exporter.report.findings import graphs as findings
+from attn_export.exporter.report.findings.table import Table
+from attn_export.exporter.report.findings.words import counted
+from attn_export.exporter.report.page.section import Section
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block that stands for its kind."""
+
+    kind: str
+    place: str
+    sentence: str
+    charts: tuple[Chart, ...]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One graph."""
+
+    name: str
+    sentences: tuple[str, ...]
+    strip: Chart
+    blocks: tuple[Block, ...]
+    operators: Table
+
+
+def section(record: dict[str, Any]) -> Section:
+    """Each graph as a strip of its nodes, and a block of each kind as boxes and arrows."""
+    title = "The graph, before and after"
+    found = findings.graphs_of(record)
+    if not found:
+        return Section("graph", title, "Graph", absent="The record holds no outline of the graph.")
+    return Section(
+        "graph", title, "Graph", {"graphs": [_drawn(graph, f"graph-{i}", i > 0) for i, graph in enumerate(found)]}
+    )
+
+
+def _drawn(graph: dict[str, Any], name: str, folded: bool) -> Drawn:
+    """Blocks of the first graph only: other precisions differ by casts."""
+    kinds = findings.kinds_of(graph)
+    blocks = [] if folded else findings.representatives(graph)
+    return Drawn(
+        graph["artifact"],
+        tuple(findings.graph_sentences(graph)),
+        strip(f"{name}-strip", graph),
+        tuple(_block(f"{name}-block-{i}", *found, kinds.index(found[0])) for i, found in enumerate(blocks)),
+        findings.operator_table(graph),
+    )
+
+
+def _block(name: str, kind: str, place: str, before: findings.Part | None, after: findings.Part, colour: int) -> Block:
+    drawn = [] if before is None else [block(f"{name}-before", before, "As captured", colour)]
+    drawn.append(block(f"{name}-after", after, "After the cleanup", colour))
+    nodes = counted(len(after.operators), "node")
+    told = nodes if before is None else f"{counted(len(before.operators), 'node')} before, {len(after.operators)} after"
+    return Block(kind, place, told, tuple(drawn))

@@ -55,6 +55,19 @@ def read(path: Path) -> ir.Model:
     return model
 
 
+def read_named(path: Path) -> ir.Model:
+    """The graph, with a name for every node: those without one are named as TensorRT's parser names them.
+
+    Raises:
+        UnreadableGraphError: as `read`.
+    """
+    model = read(path)
+    for node in model.graph:
+        if not node.name:
+            node.name = f"node_of_{next((v.name for v in node.outputs if v.name), '')}"
+    return model
+
+
 def check(model: ir.Model, path: Path) -> None:
     """Let onnx's own checker see the graph.
 

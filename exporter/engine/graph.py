@@ -15,7 +15,7 @@ from attn_export.exporter.facts import attribute, dims, is_op, made_by, users
 from attn_export.exporter.inventory import AttentionBlock, find_blocks
 from attn_export.exporter.inventory.blocks import METADATA_KEY, from_json
 from attn_export.exporter.inventory.paths import module_path
-from attn_export.exporter.onnx_reader import files_of, read
+from attn_export.exporter.onnx_reader import files_of, read, read_named
 from attn_export.exporter.quiet import quiet
 
 # By their definition in ONNX their statistics are float32 whatever they read, unless ``stash_type`` says otherwise.
@@ -71,19 +71,6 @@ def read_graph(path: Path) -> GraphFacts:
         "weights": _by_name(model, _weights, 0),
     }
     return GraphFacts(**facts, blocks=_blocks(model), weight_files=tuple(outside))
-
-
-def read_named(path: Path) -> ir.Model:
-    """The graph, with a name for every node: those without one are named as TensorRT's parser names them.
-
-    Raises:
-        UnreadableGraphError: as `read_graph`.
-    """
-    model = read(path)
-    for node in model.graph:
-        if not node.name:
-            node.name = f"node_of_{next((v.name for v in node.outputs if v.name), '')}"
-    return model
 
 
 def _by_name(model: ir.Model, look: Callable[[ir.Node], Any], nothing: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attn_export.exporter import onnx_file
 from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.engine.build import Built, build
-from attn_export.exporter.engine.cost import BlockCost, block_costs, without_attention
+from attn_export.exporter.engine.cost import BlockCost, block_costs
 from attn_export.exporter.engine.kernels import KernelReport, read_inspector, read_log
 from attn_export.exporter.engine.sidecar import SCHEMA_VERSION, this_platform, why_not_here
 from attn_export.exporter.engine.truth import MixedKernel, mixed_kernels
@@ -17,6 +17,7 @@ from attn_export.exporter.environment import describe
 from attn_export.exporter.errors import EngineError, MixedPrecisionError
 from attn_export.exporter.files import scratch_folder, sha256_of
 from attn_export.exporter.gpu import gpus
+from attn_export.exporter.plain_twin import without_attention
 from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.progress import Progress
 

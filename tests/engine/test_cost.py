@@ -9,9 +9,10 @@ import pytest
 from attn_export.exporter import onnx_file
 from attn_export.exporter.building import EngineSettings, build_file
 from attn_export.exporter.engine.backend import Backend
-from attn_export.exporter.engine.cost import BlockCost, block_costs, without_attention
+from attn_export.exporter.engine.cost import BlockCost, block_costs
 from attn_export.exporter.engine.graph import read_graph
 from attn_export.exporter.engine.kernels import KernelReport
+from attn_export.exporter.plain_twin import without_attention
 from tests.engine.conftest import Engine
 from tests.engine.graphs import conv, gate, gate_weights, gated, node, plain, saved, stated, weight
 

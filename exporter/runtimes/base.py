@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from typing_extensions import Self
@@ -17,6 +17,9 @@ from typing_extensions import Self
 from attn_export.exporter.artifacts import Signature
 from attn_export.exporter.devices import CPU, DEVICES
 from attn_export.exporter.errors import AttnExportError, RuntimeUnavailableError, UsageError, first_line
+
+if TYPE_CHECKING:
+    from attn_export.exporter.runtimes.blueprint import Blueprint
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
@@ -42,12 +45,30 @@ class Settings:
             raise UsageError(f"there is no device called {self.device!r}", hint=f"Known are {', '.join(DEVICES)}.")
 
 
+class Stopwatch(Protocol):
+    """Two events on a device, before and after what is timed there."""
+
+    def start(self) -> None:
+        """Record the first event."""
+
+    def stop(self) -> None:
+        """Record the second."""
+
+    def seconds(self) -> float:
+        """Between the two, once the device has finished."""
+
+
 class Runtime(ABC):
-    """One artifact, ready to run. Use as a context manager, or call `open` and `close`."""
+    """One artifact, ready to run. Use as a context manager, or call `open` and `close`.
+
+    Attributes:
+        artifact: name of the file that it runs, None where it runs the module itself.
+    """
 
     name: str
     device: str = CPU
     precision: str = "float32"
+    artifact: str | None = None
 
     def __init__(self, signature: Signature, settings: Settings) -> None:
         self.signature = signature
@@ -78,6 +99,14 @@ class Runtime(ABC):
 
     def synchronize(self) -> None:
         """Wait until the device has finished. Nothing to do where `infer` returns finished results."""
+
+    def device_stopwatch(self) -> Stopwatch | None:
+        """Of an open runtime, what reads its device's own clock; None where that can't be read."""
+        return None
+
+    def blueprint(self) -> "Blueprint | None":
+        """What makes another of this runtime, in another process too; None where it runs what only this one has."""
+        return None
 
     def _close(self) -> None:
         """Give back what `_open` took."""

@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from attn_export.exporter.artifacts import Signature
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.runtimes.base import Array, Arrays, Runtime, Settings
+from attn_export.exporter.runtimes.blueprint import Blueprint
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 PROVIDER = "CPUExecutionProvider"
 ERRORS_ONLY = 3
@@ -27,6 +31,7 @@ class OnnxRuntime(Runtime):
         settings: alike for all runtimes.
         extra_outputs: tensors of the graph that are returned too. Such outputs may keep ONNX Runtime from fusing.
         only_extra: return these instead of the signature's outputs; what they don't need isn't run.
+        graph: run this in place of the file's graph. It was made of that, so its weights are places in the file.
     """
 
     name = "onnxruntime"
@@ -39,11 +44,14 @@ class OnnxRuntime(Runtime):
         extra_outputs: Sequence[str] = (),
         *,
         only_extra: bool = False,
+        graph: "ir.Model | None" = None,
     ) -> None:
         super().__init__(signature, settings)
         self.path = path
+        self.artifact = path.name
         self._extra = list(dict.fromkeys(name for name in extra_outputs if name not in signature.output_names))
         self._only_extra = only_extra
+        self._graph = graph
         self._fetched = list(extra_outputs) if only_extra else [*signature.output_names, *self._extra]
         self._session: Any = None
         self._dtypes: dict[str, Any] = {}
@@ -54,6 +62,12 @@ class OnnxRuntime(Runtime):
         import onnxruntime
 
         return f"onnxruntime {onnxruntime.__version__}, {PROVIDER}"
+
+    def blueprint(self) -> Blueprint | None:
+        """The file by its path; None where it isn't run as it is."""
+        if self._graph is not None or self._fetched != list(self.signature.output_names):
+            return None
+        return Blueprint(self.name, self.path, self.signature, self.settings, self.precision)
 
     def _options(self) -> Any:
         import onnxruntime
@@ -68,26 +82,34 @@ class OnnxRuntime(Runtime):
         import onnxruntime
 
         options = self._options()
-        source = self._with_extra(options) if self._extra else str(self.path)
-        self._session = onnxruntime.InferenceSession(source, options, providers=[PROVIDER])
+        self._session = onnxruntime.InferenceSession(self._source(options), options, providers=[PROVIDER])
         if self._session.get_providers() != [PROVIDER]:
             raise RuntimeUnavailableError(
                 f"ONNX Runtime chose {self._session.get_providers()} instead of {PROVIDER}", runtime=self.name
             )
         self._dtypes = {taken.name: INPUT_TYPES.get(taken.type, np.float32) for taken in self._session.get_inputs()}
 
-    def _with_extra(self, options: Any) -> bytes:
-        """The graph with more outputs, or others; its weights are read from where they are."""
-        from attn_export.exporter.onnx_reader import read, skeleton
+    def _source(self, options: Any) -> str | bytes:
+        """What the session is made of: the file, or a graph whose weights are read from where they are."""
+        if not self._extra and self._graph is None:
+            return str(self.path)
+        from attn_export.exporter.onnx_reader import skeleton
+
+        model = self._with_extra() if self._graph is None else self._graph
+        folder = self.path.resolve().parent
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+        return skeleton(model, folder)
+
+    def _with_extra(self) -> "ir.Model":
+        """The graph with more outputs, or others."""
+        from attn_export.exporter.onnx_reader import read
 
         model = read(self.path)
         computed = {value.name: value for node in model.graph for value in node.outputs}
         if self._only_extra:
             model.graph.outputs.clear()
         model.graph.outputs.extend(computed[name] for name in self._extra)
-        folder = self.path.resolve().parent
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
-        return skeleton(model, folder)
+        return model
 
     def _close(self) -> None:
         self._session = None

@@ -20,18 +20,12 @@ from attn_export.exporter.errors import RuntimeUnavailableError, UnreadableEngin
 from attn_export.exporter.gpu import Gpu, gpus
 from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.runtimes.base import Array, Arrays, Runtime, Settings, Stopwatch
+from attn_export.exporter.runtimes.blueprint import ENGINE, Blueprint
 from attn_export.exporter.runtimes.device_memory import Block, DeviceMemory, Replay, device_memory
 
 # TensorRT's types by name, those that numpy has.
-DTYPES: dict[str, np.dtype[Any]] = {
-    "FLOAT": np.dtype(np.float32),
-    "HALF": np.dtype(np.float16),
-    "INT8": np.dtype(np.int8),
-    "UINT8": np.dtype(np.uint8),
-    "INT32": np.dtype(np.int32),
-    "INT64": np.dtype(np.int64),
-    "BOOL": np.dtype(np.bool_),
-}
+KINDS = {"FLOAT": "f4", "HALF": "f2", "INT8": "i1", "UINT8": "u1", "INT32": "i4", "INT64": "i8", "BOOL": "?"}
+DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(kind) for name, kind in KINDS.items()}
 # How TensorRT-RTX's engines begin (seen in 1.7), where no record tells who built one.
 RTX_MAGIC = b"vtrt"
 RTX, CLASSIC = "tensorrt-rtx", "tensorrt"
@@ -113,6 +107,10 @@ class TensorRT(Runtime):
         """The version; while it is open, also the GPU, and how kernels are chosen and launched."""
         parts = (f"{self.name} {self._version}".strip(), self._gpu.name if self._gpu else "", self._how)
         return ", ".join(part for part in parts if part)
+
+    def blueprint(self) -> Blueprint:
+        """The engine by its path; who builds it elsewhere reads its record again."""
+        return Blueprint(ENGINE, self.path, self.signature, self.settings, self.precision, trust=self.trust)
 
     def _open(self) -> None:
         record = check_file(self.path, trust=self.trust)

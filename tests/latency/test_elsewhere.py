@@ -1,0 +1,244 @@
+"""Runtimes in processes of their own, with real ONNX Runtime: their turns and errors, and which have to be there."""
+
+import json
+import os
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import nn
+
+from attn_export.exporter.checkpoint import from_module
+from attn_export.exporter.errors import (
+    AttnExportError,
+    RuntimeUnavailableError,
+    UnreadableEngineError,
+    UsageError,
+)
+from attn_export.exporter.latency import Here, Schedule, measure, processors
+from attn_export.exporter.latency.affinity import pinned
+from attn_export.exporter.latency.elsewhere import Elsewhere, must_be_apart
+from attn_export.exporter.runtimes import Runtime, Settings
+from attn_export.exporter.runtimes.blueprint import Blueprint, from_dict, make
+from attn_export.exporter.runtimes.eager import Eager
+from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+from attn_export.exporter.runtimes.onnxruntime_cuda import OnnxRuntimeCuda
+from attn_export.exporter.runtimes.tensorrt import TensorRT
+from tests.latency.elsewhere import ONE, SIGNATURE, images, is_there
+from tests.runtimes.standin import write_engine
+
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+# Turns.
+
+
+def test_it_is_the_same_runtime_and_leaves_nothing_behind(runtime: OnnxRuntime, model: Path) -> None:
+    with OnnxRuntime(model, SIGNATURE, ONE) as other, Elsewhere(runtime) as there:
+        here = Here(other)
+        for name in ("name", "artifact", "provenance", "device", "precision", "clock"):
+            assert getattr(there, name) == getattr(here, name), name
+        assert (there.process, here.process) == ("own", "shared")
+        assert there.open_seconds > 0
+        there.load(images())
+        turn = there.turn(4)
+        assert len(turn.seconds) == 4
+        assert all(0 < second < 60 for second in turn.seconds)
+        assert turn.device_seconds is None
+        assert len(there.turn(1, warmed=False).seconds) == 1
+        pid = there.pid
+        assert pid != os.getpid()
+        assert is_there(pid)
+    assert not is_there(pid)
+    there.end()  # a second time does nothing
+
+
+def test_batches_follow_each_other_and_one_is_let_go_of_in_between(runtime: OnnxRuntime) -> None:
+    with Elsewhere(runtime) as there:
+        for batch, size in ((1, 8), (5, 16), (2, 9)):
+            there.load(images(batch, size))
+            assert len(there.turn(2).seconds) == 2
+            there.close()
+
+
+def test_images_may_be_larger_than_a_pipe_and_in_any_layout(runtime: OnnxRuntime) -> None:
+    with Elsewhere(runtime) as there:
+        there.load(images(4, 512).transpose(0, 1, 3, 2))
+        assert len(there.turn(1).seconds) == 1
+
+
+def test_two_of_them_take_turns_with_one_of_this_process(model: Path) -> None:
+    made = [OnnxRuntime(model, SIGNATURE, ONE) for _ in range(3)]
+    asked: list[str] = []
+    with ExitStack() as stack:
+        here = stack.enter_context(made[0])
+        there = [stack.enter_context(Elsewhere(runtime)) for runtime in made[1:]]
+        assert there[0].pid != there[1].pid
+        for title, one in zip("ab", there, strict=True):
+            watch(one, title, asked)
+        schedule = Schedule(seconds=0, fewest_rounds=8, most_rounds=8, inferences=2, warm_up_seconds=0.01)
+        found = measure([here, *there], images(), schedule)
+        pids = [one.pid for one in there]
+    assert [timing.process for timing in found.timings] == ["shared", "own", "own"]
+    assert {timing.artifact for timing in found.timings} == {"mean.onnx"}
+    # In each round both had a turn, in an order that was drawn.
+    rounds = ["".join(asked[-16:][i : i + 2]) for i in range(0, 16, 2)]
+    assert set(rounds) == {"ab", "ba"}
+    assert not any(map(is_there, pids))
+
+
+def watch(timed: Elsewhere, title: str, asked: list[str]) -> None:
+    """Let a list have the order of turns."""
+    turn = timed.turn
+
+    def noted(*args: Any, **options: Any) -> Any:
+        asked.append(title)
+        return turn(*args, **options)
+
+    timed.turn = noted  # type: ignore[method-assign]
+
+
+@ON_LINUX
+def test_between_turns_it_uses_no_cpu(runtime: OnnxRuntime) -> None:
+    with Elsewhere(runtime) as there:
+        there.load(images())
+        there.turn(3)
+        assert there.pid is not None
+        before = processors.family()[there.pid]
+        time.sleep(0.6)
+        assert processors.family()[there.pid] - before <= 3
+
+
+@ON_LINUX
+def test_it_may_use_the_same_cpus_and_its_time_is_ours(runtime: OnnxRuntime) -> None:
+    cpu = max(os.sched_getaffinity(0))
+    with pinned([cpu]), Elsewhere(runtime) as there:
+        assert there.pid is not None
+        threads = [int(place.name) for place in Path(f"/proc/{there.pid}/task").iterdir()]
+        assert [os.sched_getaffinity(thread) for thread in threads] == [{cpu}] * len(threads)
+        assert there.pid in processors.family()
+
+
+def test_what_lies_in_the_user_s_folder_is_not_run(
+    runtime: OnnxRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("numpy", "onnxruntime", "json", "attn_export"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('run')")
+    monkeypatch.chdir(tmp_path)
+    with Elsewhere(runtime) as there:
+        assert there.provenance.startswith("onnxruntime 1.")
+
+
+def test_a_relative_path_is_this_process_s(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(model.parent)
+    with Elsewhere(OnnxRuntime(Path(model.name), SIGNATURE, ONE)) as there:
+        assert there.artifact == model.name
+
+
+# Errors.
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("absent.onnx", RuntimeUnavailableError), ("absent.engine", UnreadableEngineError)]
+)
+def test_what_can_t_be_opened_is_told_as_it_would_be_here(
+    name: str, kind: type[AttnExportError], tmp_path: Path
+) -> None:
+    made = TensorRT if name.endswith("engine") else OnnxRuntime
+    told = []
+    for where in (lambda runtime: runtime, Elsewhere):
+        with pytest.raises(kind) as caught:
+            where(made(tmp_path / name, SIGNATURE, ONE)).open()
+        told.append((caught.value.message, caught.value.hint))
+    assert told[0] == told[1]
+
+
+def test_a_batch_that_does_not_fit_is_an_error_and_the_next_one_runs(runtime: OnnxRuntime) -> None:
+    with Elsewhere(runtime) as there:
+        there.load(np.zeros((2, 5, 8, 8), np.float32))
+        with pytest.raises(RuntimeUnavailableError, match=r"onnxruntime failed: .*INVALID_ARGUMENT") as caught:
+            there.turn(1)
+        assert "Traceback" in str(caught.value.__cause__)
+        there.load(images())
+        assert len(there.turn(1).seconds) == 1
+
+
+def test_what_only_this_process_has_stays_here(model: Path) -> None:
+    net = from_module(nn.Conv2d(3, 4, 3).eval(), (3, 8, 8))
+    tapped = OnnxRuntime(model, SIGNATURE, ONE, extra_outputs=["input"])
+    for runtime in (Eager(net, SIGNATURE, ONE), tapped):
+        with pytest.raises(UsageError, match=f"{runtime.name} can't be timed in a process of its own"):
+            Elsewhere(runtime)
+
+
+def test_one_that_was_ended_says_so(runtime: OnnxRuntime) -> None:
+    there = Elsewhere(runtime)
+    with there:
+        pass
+    with pytest.raises(RuntimeUnavailableError, match="has no process of its own any more"):
+        there.turn(1)
+    there.close()
+
+
+def test_without_a_python_to_start_it_is_not_available(runtime: OnnxRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(RuntimeUnavailableError, match="can't be given a process of its own: No such file"):
+        Elsewhere(runtime).open()
+
+
+# Which have to be apart.
+
+
+@pytest.fixture
+def nothing_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("tensorrt", "tensorrt_rtx"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+def engines(folder: Path, *names: str) -> list[Runtime]:
+    return [TensorRT(write_engine(folder / f"{i}.engine", name), SIGNATURE, ONE) for i, name in enumerate(names)]
+
+
+@pytest.mark.usefixtures("nothing_imported")
+def test_engines_of_both_tensorrts_are_apart_and_nothing_else_is(tmp_path: Path, runtime: OnnxRuntime) -> None:
+    both = engines(tmp_path, "tensorrt", "tensorrt-rtx", "tensorrt")
+    assert must_be_apart([runtime, *both]) == tuple(both)
+    assert must_be_apart([runtime, both[0], both[2]]) == ()
+    assert must_be_apart([both[1]]) == ()
+    assert must_be_apart([runtime]) == must_be_apart([]) == ()
+
+
+@pytest.mark.usefixtures("nothing_imported")
+def test_a_library_that_was_built_with_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    classic, rtx = engines(tmp_path, "tensorrt", "tensorrt-rtx")
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", sys)
+    assert must_be_apart([classic]) == (classic,)
+    assert must_be_apart([rtx]) == ()
+
+
+# Blueprints.
+
+
+def test_a_blueprint_goes_through_json_and_makes_the_same_runtime(tmp_path: Path) -> None:
+    (engine,) = engines(tmp_path, "tensorrt")
+    trusted = TensorRT(engine.blueprint().path, SIGNATURE, ONE, trust=True)  # type: ignore[union-attr]
+    cuda = OnnxRuntimeCuda(tmp_path / "m.onnx", SIGNATURE, Settings(threads=3, device="cuda"))
+    half = OnnxRuntime(tmp_path / "m.onnx", SIGNATURE, ONE)
+    half.precision = "float16"
+    for runtime in (engine, trusted, cuda, half):
+        blueprint = runtime.blueprint()
+        assert blueprint is not None
+        again = from_dict(json.loads(json.dumps(blueprint.to_dict())))
+        assert again == blueprint
+        other = make(again)
+        assert type(other) is type(runtime)
+        assert other.blueprint() == blueprint
+
+
+def test_a_kind_that_is_not_known_is_not_looked_for() -> None:
+    with pytest.raises(KeyError):
+        make(Blueprint("os.system", Path("x"), SIGNATURE, ONE, "float32"))

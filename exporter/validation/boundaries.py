@@ -13,9 +13,10 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
+from attn_export.exporter.arithmetic import in_double
 from attn_export.exporter.facts import SQUASHERS, dims, is_op
 from attn_export.exporter.inventory.paths import common_path, module_path
-from attn_export.exporter.observation import evaluating, in_double
+from attn_export.exporter.observation import evaluating
 from attn_export.exporter.runtimes.base import Array
 
 if TYPE_CHECKING:
@@ -150,17 +151,20 @@ def computed_by(
         boundaries: of it.
         images: (N, C, H, W) float32.
         precision: None for double.
+
+    Returns:
+        N rows of each, or N for every draw of another precision, see `yardstick`.
     """
-    from attn_export.exporter.validation.oracle import MODES
+    from attn_export.exporter.validation.yardstick import drawn
 
     with evaluating(module):
         if precision is not None:
-            with MODES[precision]():
-                return _watched(module, boundaries, images)
-        with in_double():
-            alone = [_watched(module, boundaries, image[None].astype(np.float64)) for image in images]
-    everywhere = [b for b in boundaries if all(b in results for results in alone)]
-    return {b: np.concatenate([results[b] for results in alone]) for b in everywhere}
+            runs = drawn(module, precision, images, lambda moved: _watched(module, boundaries, moved))
+        else:
+            with in_double():
+                runs = [_watched(module, boundaries, image[None].astype(np.float64)) for image in images]
+    everywhere = [b for b in boundaries if all(b in results for results in runs)]
+    return {b: np.concatenate([results[b] for results in runs]) for b in everywhere}
 
 
 def _watched(module: nn.Module, boundaries: list[Boundary], images: Array) -> dict[Boundary, Array]:

@@ -18,7 +18,8 @@ from attn_export.exporter.artifacts import LoadedModel
 from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.validation.fingerprint import NotRepeatable, fingerprint
 from attn_export.exporter.validation.inputs import Batch
-from attn_export.exporter.validation.oracle import Reference, Result, reference
+from attn_export.exporter.validation.network import Result
+from attn_export.exporter.validation.oracle import Reference, reference
 
 FOLDER = "ATTN_EXPORT_CACHE"
 MOST_BYTES = 2**30

@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from attn_export.exporter import observation
+from attn_export.exporter import arithmetic, observation
 from attn_export.exporter.observation import evaluating
 from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.validation.inputs import Batch
@@ -24,6 +24,8 @@ from attn_export.exporter.validation.inputs import Batch
 # Tensors that are neither weights nor computed by an operator, such as one that numpy gave: small ones are noted by
 # their content, and with a larger one it isn't known where it comes from.
 LARGEST_CONSTANT = 64
+# The files beside this one that say how a reference is computed.
+COMPUTING = ("network.py", "oracle.py", "yardstick.py")
 
 
 class NotRepeatable(Exception):  # noqa: N818 - no error: the results just aren't kept
@@ -43,8 +45,9 @@ def fingerprint(module: nn.Module, batches: Sequence[Batch], precisions: Sequenc
     """
     digest = hashlib.sha256()
     digest.update(f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {sorted(precisions)}".encode())
-    for source in (observation.__file__, str(Path(__file__).with_name("oracle.py"))):
-        digest.update(Path(source).read_bytes())  # another way of computing the reference gives other results
+    sources = [Path(str(module.__file__)) for module in (arithmetic, observation)]
+    for source in (*sources, *(Path(__file__).with_name(name) for name in COMPUTING)):
+        digest.update(source.read_bytes())  # another way of computing the reference gives other results
     for name, tensor in _tensors(module).items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(_bytes(tensor))

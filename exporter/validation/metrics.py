@@ -31,21 +31,21 @@ class PooledError:
         """Add a batch. Images for which the oracle itself gives no numbers, as zeros may, are left out.
 
         Args:
-            computed: first axis N, any float dtype.
+            computed: first axis N, any float dtype; or several times N, of runs one after the other.
             exact: of as many elements for each of the N, double precision.
             kinds: N names.
         """
         count = len(kinds)
-        computed = np.asarray(computed, np.float64).reshape(count, -1)
         exact = np.asarray(exact, np.float64).reshape(count, -1)
+        computed = np.asarray(computed, np.float64).reshape(-1, *exact.shape)
         for i, kind in enumerate(kinds):
             if not np.isfinite(exact[i]).all():
                 continue
-            if not np.isfinite(computed[i]).all():
+            if not np.isfinite(computed[:, i]).all():
                 self.not_finite.add(kind)
-            self.difference[kind] += float(np.square(computed[i] - exact[i]).sum())
-            self.length[kind] += float(np.square(exact[i]).sum())
-            self.count[kind] += exact[i].size
+            self.difference[kind] += float(np.square(computed[:, i] - exact[i]).sum())
+            self.length[kind] += float(np.square(exact[i]).sum()) * len(computed)
+            self.count[kind] += exact[i].size * len(computed)
 
     def add_all(self, other: "PooledError") -> None:
         """Add what another one has pooled."""

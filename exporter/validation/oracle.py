@@ -1,47 +1,24 @@
 """What the network computes: in double precision, which is the truth here, and in an artifact's own, the yardstick."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.utils import _pytree as pytree
 
+from attn_export.exporter.arithmetic import in_double
 from attn_export.exporter.artifacts import LoadedModel
-from attn_export.exporter.errors import CaptureError, InputError
-from attn_export.exporter.observation import evaluating, in_double, in_half, observed
+from attn_export.exporter.errors import InputError
+from attn_export.exporter.observation import evaluating
 from attn_export.exporter.output_names import output_names
 from attn_export.exporter.precision.kinds import Precision
-from attn_export.exporter.runtimes.base import Array
 from attn_export.exporter.validation.diagnosis import refuse_constant, refuse_unstable
 from attn_export.exporter.validation.inputs import ORDINARY, Batch
 from attn_export.exporter.validation.matching import Returned
-
-SQUASHERS = frozenset({"sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_"})
-# How PyTorch computes in each.
-MODES: Mapping[Precision, Callable[[], AbstractContextManager[None]]] = {
-    Precision.FP32: nullcontext,
-    Precision.FP16: in_half,
-}
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one batch gave.
-
-    Attributes:
-        outputs: one array for each output, first axis N.
-        gates: the inputs of the attention gates' sigmoids, (N, anything), in the order in which they were computed.
-        gate_paths: the submodule of each.
-    """
-
-    outputs: tuple[Array, ...]
-    gates: tuple[Array, ...]
-    gate_paths: tuple[str, ...]
+from attn_export.exporter.validation.network import Result, joined, run
+from attn_export.exporter.validation.yardstick import Yardstick
 
 
 @dataclass(frozen=True)
@@ -51,7 +28,7 @@ class Reference:
     Attributes:
         batches: the images.
         exact: in double precision, one for each batch.
-        yardsticks: the same in each precision that was asked for.
+        yardsticks: the same in each precision that was asked for, several times; see `yardstick`.
     """
 
     batches: tuple[Batch, ...]
@@ -101,24 +78,24 @@ def reference(
     known: dict[str, Result] = {}  # by the name of the image: it is in several batches
     yardsticks: dict[Precision, list[Result]] = {precision: [] for precision in precisions}
     with evaluating(model.module) as module:
+        own = {precision: Yardstick(module, precision) for precision in precisions}
         for batch in batches:
             alone = []
             with in_double():
                 for name, image in zip(batch.names or [""] * len(batch.images), batch.images, strict=True):
-                    result = known.get(name) or _run(module, image[None].astype(np.float64))
+                    result = known.get(name) or run(module, image[None].astype(np.float64))
                     if name:
                         known[name] = result
                     alone.append(result)
-            exact.append(_joined(alone))
+            exact.append(joined(alone))
             for precision, results in yardsticks.items():
-                with MODES[precision]():
-                    results.append(_run(module, batch.images))
+                results.append(own[precision].of(batch))
             advance()
         for results in (exact, *yardsticks.values()):
             for batch, result in zip(batches, results, strict=True):
                 _refuse_no_numbers(model.name, batch, result)
         for precision, results in yardsticks.items():
-            refuse_unstable(model.name, partial(_run, module), batches, exact, results, precision)
+            refuse_unstable(model.name, partial(run, module), batches, exact, results, precision)
     made = Reference(tuple(batches), tuple(exact), {p: tuple(results) for p, results in yardsticks.items()})
     refuse_constant(model.name, made)
     return made
@@ -131,7 +108,8 @@ def _refuse_no_numbers(name: str, batch: Batch, result: Result) -> None:
         InputError: they don't.
     """
     for array in (*result.outputs, *result.gates):
-        rows = np.isfinite(array).reshape(len(batch.kinds), -1).all(1) if array.size else []
+        count = len(batch.kinds)
+        rows = np.isfinite(array).reshape(-1, count, array.size // len(array)).all((0, 2)) if array.size else []
         wrong = [kind for kind, finite in zip(batch.kinds, rows, strict=False) if not finite]
         if any(kind in ORDINARY for kind in wrong):
             raise InputError(
@@ -148,44 +126,7 @@ def returned(model: LoadedModel) -> tuple[Returned, ...]:
     """
     with evaluating(model.module) as module:
         image = torch.zeros(1, *model.input_shape)
-        shapes = [array.shape[1:] for array in _run(module, image.numpy()).outputs]
+        shapes = [array.shape[1:] for array in run(module, image.numpy()).outputs]
         leaves, _ = pytree.tree_flatten_with_path(module(image))
     names = output_names([path for path, leaf in leaves if isinstance(leaf, torch.Tensor)])
     return tuple(Returned(name, shape) for name, shape in zip(names, shapes, strict=True))
-
-
-def _run(module: nn.Module, images: Array) -> Result:
-    gates: list[tuple[str, Array]] = []
-
-    def look(path: str, operator: Any, args: tuple[Any, ...]) -> None:
-        if operator.overloadpacket.__name__ in SQUASHERS:
-            tensor = args[0]
-            gates.append((path, tensor.reshape(tensor.shape[0], -1).numpy().copy()))
-
-    try:
-        with observed(module, look):
-            results = module(torch.from_numpy(images))
-    except RuntimeError as error:
-        raise CaptureError(
-            f"the network can't take a batch of shape {images.shape}: {str(error).splitlines()[0]}",
-            hint="Its height and width are fixed by a layer, for example a Linear after flatten. Leave them out of "
-            "--dynamic.",
-        ) from error
-    outputs = tuple(tensor.numpy() for tensor in pytree.tree_leaves(results) if isinstance(tensor, torch.Tensor))
-    for output in outputs:
-        if output.ndim == 0 or len(output) != len(images):
-            raise CaptureError(
-                f"the network returns a tensor of shape {output.shape} for a batch of {len(images)}; its first axis "
-                "must be the batch",
-                hint="Return one result for each image.",
-            )
-    return Result(outputs, tuple(values for _, values in gates), tuple(path for path, _ in gates))
-
-
-def _joined(results: Sequence[Result]) -> Result:
-    """Results of single images as that of one batch."""
-    return Result(
-        tuple(np.concatenate(arrays) for arrays in zip(*(r.outputs for r in results), strict=True)),
-        tuple(np.concatenate(arrays) for arrays in zip(*(r.gates for r in results), strict=True)),
-        results[0].gate_paths,
-    )

@@ -10,7 +10,8 @@ from attn_export.exporter.runtimes.base import Array, Runtime, Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.validation.inputs import ORDINARY
 from attn_export.exporter.validation.metrics import PooledError
-from attn_export.exporter.validation.oracle import Reference, Result
+from attn_export.exporter.validation.network import Result
+from attn_export.exporter.validation.oracle import Reference
 from attn_export.exporter.validation.verdict import (
     LIMITS,
     Classes,

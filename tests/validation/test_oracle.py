@@ -19,6 +19,7 @@ from attn_export.exporter.validation.diagnosis import constant_outputs
 from attn_export.exporter.validation.inputs import POOL, Batch, batches
 from attn_export.exporter.validation.oracle import Reference, reference
 from attn_export.exporter.validation.verdict import compare
+from attn_export.exporter.validation.yardstick import DRAWS
 from tests.validation.exporting import ALL_AXES, assert_good, exported
 
 
@@ -41,7 +42,32 @@ def test_the_yardstick_is_the_module_as_it_is(
         with torch.no_grad():
             expected = loaded("toy").module(torch.from_numpy(batch.images))
         assert single.outputs[0].dtype == np.float32
-        np.testing.assert_allclose(single.outputs[0], expected.numpy(), rtol=1e-5, atol=1e-6)
+        as_it_is = single.outputs[0][: len(batch.images)]
+        np.testing.assert_allclose(as_it_is, expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_yardstick_is_drawn_several_times_a_rounding_apart(truth: Callable[[str], Reference]) -> None:
+    whole = truth("cbam_resnet8")
+    for batch, own, exact in zip(whole.batches, whole.yardsticks[Precision.FP32], whole.exact, strict=True):
+        draws = own.outputs[0].reshape(DRAWS, *exact.outputs[0].shape)
+        assert all(not np.array_equal(a, b) for i, a in enumerate(draws) for b in draws[:i])
+        assert all(np.linalg.norm(d - exact.outputs[0]) < 1e-4 * np.linalg.norm(exact.outputs[0]) for d in draws)
+        assert [len(gate) for gate in own.gates] == [DRAWS * len(batch.images)] * len(exact.gates)
+
+
+def test_an_image_is_moved_alike_in_whatever_batches_it_is(fresh: Callable[[str], LoadedModel]) -> None:
+    model = fresh("toy")
+    made = batches(model.input_shape, ("batch",), 1)
+    whole, last = reference(model, made), reference(model, made[2:])
+    for name in {*made[0].names, *made[1].names}:
+        rows = [
+            own.outputs[0].reshape(DRAWS, len(batch.names), -1)[1:, batch.names.index(name)]
+            for batch, own in zip(whole.batches, whole.yardsticks[Precision.FP32], strict=True)
+            if name in batch.names
+        ]
+        assert len(rows) > 1
+        assert all(np.array_equal(rows[0], other) for other in rows[1:])
+    assert last.exact[0].outputs[0].shape == whole.exact[2].outputs[0].shape
 
 
 def test_the_module_is_not_changed(fresh: Callable[[str], LoadedModel]) -> None:

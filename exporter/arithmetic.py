@@ -1,0 +1,147 @@
+"""In which numbers a module computes. Its weights stay as they are; every operator gets them converted."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+# Up, down, and twice not at all: a weight that always moves is further off than one that was rounded.
+DIRECTIONS = np.array([1, -1, 0, 0], np.float32)
+
+
+@contextmanager
+def in_double() -> Iterator[None]:
+    """Inside, every function gets its float32 arguments in double precision.
+
+    A module whose input is double then computes in double throughout, though its weights stay as they are: each is
+    converted when it is used, and the copy is gone after that. A second set of weights would double the memory. Tensors
+    that ``forward`` makes are double from the start.
+    """
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with _DoubleFunctions(), _DoubleOperators():  # type: ignore[no-untyped-call]
+            yield
+    finally:
+        torch.set_default_dtype(default)
+
+
+class _DoubleFunctions(TorchFunctionMode):
+    """For what is called in Python: some functions compare the types of their arguments before any operator runs."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(function, "__name__", "")
+        if name == "__get__":  # an attribute such as shape
+            return function(*args, **(kwargs or {}))
+        return function(*_doubled(args, name), **_doubled(kwargs or {}))
+
+
+class _DoubleOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """For what a function makes inside itself."""
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return operator(*_doubled(args, operator.overloadpacket.__name__), **_doubled(kwargs or {}))
+
+
+def _doubled(tree: Any, function: str = "") -> Any:
+    """The arguments in double precision, but for the one that the function writes to."""
+    if tree and (function == "__setitem__" or (function.endswith("_") and not function.endswith("__"))):
+        return (tree[0], *_doubled(tree[1:]))
+    return pytree.tree_map_only(torch.Tensor, lambda t: t.double() if t.dtype == torch.float32 else t, tree)
+
+
+class Movement:
+    """Numbers moved by at most one rounding each, up, down or not at all, so that all that follows is rounded anew.
+
+    What a network's own error is, is told by one run as little as the width of a distribution by one number drawn from
+    it. A moved run is another draw. Rewriting a graph moves weights as well: BatchNorm is multiplied into convolutions.
+
+    Args:
+        module: whose parameters move. Its buffers don't: some networks write to theirs.
+        dtype: whose roundings.
+        draw: of another number, other numbers move.
+    """
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype, draw: int) -> None:
+        self._weights = {id(p) for p in module.parameters() if p.dtype == torch.float32 and p.sum().isfinite()}
+        self._half_a_step = torch.finfo(dtype).eps / 2
+        self._draw = draw
+
+    def images(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Images (N, C, H, W) float32, every pixel moved for itself."""
+        moved: np.ndarray[Any, Any] = self._moved(torch.from_numpy(np.ascontiguousarray(array)), array.shape).numpy()
+        return moved
+
+    def of(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A parameter moved, alike along its first axis, so that directions are drawn at once; another tensor as it is.
+
+        So is a parameter that holds an infinity.
+        """
+        if id(tensor) not in self._weights:
+            return tensor
+        return self._moved(tensor, tuple(tensor.shape[1:]) if tensor.ndim > 1 else tuple(tensor.shape))
+
+    def _moved(self, tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+        draw = np.random.default_rng([self._draw, *shape])
+        directions = torch.from_numpy(draw.choice(DIRECTIONS, shape))
+        return torch.addcmul(tensor, tensor, directions, value=self._half_a_step)
+
+
+@contextmanager
+def rounded_to(dtype: torch.dtype, movement: Movement | None = None) -> Iterator[None]:
+    """Inside, every operator computes in float32 and has its arguments and its result rounded to a narrower type.
+
+    That is what a runtime does which multiplies in float16, accumulates in float32 and stores float16; computing in
+    float16 itself takes PyTorch 22 times as long on a CPU. Values beyond the type's largest stay as they are: an
+    artifact computes those in float32, and one that didn't would give infinities, and no agreement.
+
+    Args:
+        dtype: float16, bfloat16, or float32, which rounds nothing.
+        movement: of a module's weights; None leaves them in place.
+    """
+    if dtype == torch.float32 and movement is None:
+        yield
+        return
+    with _RoundingOperators(dtype, movement):
+        yield
+
+
+class _RoundingOperators(TorchDispatchMode):
+    """Views are handed on as they are: what is written to one has to reach the tensor behind it."""
+
+    def __init__(self, dtype: torch.dtype, movement: Movement | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.dtype, self.movement = dtype, movement
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        args, kwargs = self._moved((args, kwargs or {}))
+        if operator.is_view:
+            return operator(*args, **kwargs)
+        name = operator.overloadpacket.__name__
+        if name.endswith("_") and not name.endswith("__"):
+            result = operator(args[0], *self._rounded(args[1:]), **self._rounded(kwargs))
+            if isinstance(result, torch.Tensor):
+                result.copy_(self._rounded(result))
+            return result
+        return self._rounded(operator(*self._rounded(args), **self._rounded(kwargs)))
+
+    def _moved(self, tree: Any) -> Any:
+        return tree if self.movement is None else pytree.tree_map_only(torch.Tensor, self.movement.of, tree)
+
+    def _rounded(self, tree: Any) -> Any:
+        return pytree.tree_map_only(torch.Tensor, lambda t: _rounded(t, self.dtype), tree)
+
+
+def _rounded(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The nearest numbers of a narrower type, as float32; what is beyond its largest, or isn't float32, as it is."""
+    if tensor.dtype != torch.float32 or dtype == torch.float32:
+        return tensor
+    rounded = tensor.to(dtype).float()
+    beyond = rounded.isinf()
+    return torch.where(beyond, tensor, rounded) if beyond.any() else rounded

@@ -1,0 +1,87 @@
+"""What PyTorch itself makes of images in an artifact's precision, several times. Its error is the yardstick.
+
+One run is one draw, and may be right by luck: where a network magnifies one number above all others, as a gate with a
+single hidden unit does, two runs' errors stand to each other as two normal numbers do, one time in twelve above 8. So
+the network runs again with weights and pixels moved by a rounding, after which all others fall anew.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from attn_export.exporter.arithmetic import Movement, rounded_to
+from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.runtimes.base import Array
+from attn_export.exporter.validation.inputs import Batch
+from attn_export.exporter.validation.network import Result, joined, run
+
+# How often: once as it is, then moved. Calibrated, see docs/validation.md: more change little.
+DRAWS = 4
+TYPES: Mapping[Precision, torch.dtype] = {Precision.FP32: torch.float32, Precision.FP16: torch.float16}
+Made = TypeVar("Made")
+
+
+class Yardstick:
+    """The results of a network in one precision.
+
+    Args:
+        module: evaluating.
+        precision: of the artifacts.
+    """
+
+    def __init__(self, module: nn.Module, precision: Precision) -> None:
+        self._module, self._precision = module, precision
+        self._movements = _movements(module, precision)
+        self._moved: dict[str, tuple[Result, ...]] = {}
+
+    def of(self, batch: Batch) -> Result:
+        """Of a batch of N images `DRAWS` times N rows: as it is, then moved, always in the order of the images.
+
+        Moved, an image runs once, and serves every batch that it is in.
+
+        Raises:
+            CaptureError: as `network.run` says.
+        """
+        results = self._run(batch.images, [None])
+        if not batch.names:
+            return joined([*results, *self._run(batch.images, self._movements)])
+        new = [i for i, name in enumerate(batch.names) if name not in self._moved]
+        if new:
+            moved = self._run(batch.images[new], self._movements)
+            for row, i in enumerate(new):
+                self._moved[batch.names[i]] = tuple(result.rows(row, row + 1) for result in moved)
+        for draw in range(len(self._movements)):
+            results += [self._moved[name][draw] for name in batch.names]
+        return joined(results)
+
+    def _run(self, images: Array, movements: Sequence[Movement | None]) -> list[Result]:
+        return _drawn(TYPES[self._precision], images, partial(run, self._module), movements)
+
+
+def drawn(module: nn.Module, precision: Precision, images: Array, job: Callable[[Array], Made]) -> list[Made]:
+    """What a job makes of images as they are, and with everything moved; `DRAWS` results.
+
+    Args:
+        module: that the job runs, evaluating.
+        precision: in which it runs.
+        images: (N, C, H, W) float32.
+        job: is given them, moved.
+    """
+    return _drawn(TYPES[precision], images, job, [None, *_movements(module, precision)])
+
+
+def _movements(module: nn.Module, precision: Precision) -> list[Movement]:
+    return [Movement(module, TYPES[precision], draw) for draw in range(1, DRAWS)]
+
+
+def _drawn(
+    dtype: torch.dtype, images: Array, job: Callable[[Array], Made], movements: Sequence[Movement | None]
+) -> list[Made]:
+    found = []
+    for movement in movements:
+        with rounded_to(dtype, movement):
+            found.append(job(movement.images(images) if movement else images))
+    return found

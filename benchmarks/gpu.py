@@ -363,7 +363,7 @@ def run_batch(
         schedule = Schedule(seconds=seconds, fewest_rounds=3, most_rounds=2000, inferences=10)
 
         def timed(runtimes: Sequence[Any]) -> list[Json]:
-            return [asdict(timing) for timing in measure(runtimes, images, schedule)]
+            return [asdict(timing) for timing in measure(runtimes, images, schedule).timings]
 
         if report.step(into, "timings", timed, opened) is None:
             for runtime in opened:  # so that one that fails doesn't take the others' times along

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.building import EngineFile
 from attn_export.exporter.deploying import Deployed
-from attn_export.exporter.latency import Timing, measure
+from attn_export.exporter.environment import usable_cpu_numbers
+from attn_export.exporter.latency import Latency, Run, Schedule, Timing, measure
 from attn_export.exporter.progress import Progress
 from attn_export.exporter.proving import Proven
 from attn_export.exporter.runtimes import RUNS_FILES, RUNTIMES, Runtime, Settings
@@ -16,8 +17,7 @@ from attn_export.exporter.runtimes import RUNS_FILES, RUNTIMES, Runtime, Setting
 if TYPE_CHECKING:
     from attn_export.exporter.workflow import ExportSettings
 
-# On an idle machine the 90th percentile lies within a few percent of the median.
-RESTLESS = 1.5
+Contestant = tuple[str, Runtime]  # what people call it, and what runs; not open
 
 
 def time_all(
@@ -27,7 +27,7 @@ def time_all(
     runtime_settings: Settings,
     settings: "ExportSettings",
     progress: Progress,
-) -> list[Timing]:
+) -> Latency:
     """Open every runtime for every artifact that it runs, and time them against each other.
 
     Engines are timed where there is a GPU for them and their profile takes the batch that is timed.
@@ -35,16 +35,11 @@ def time_all(
     Raises:
         RuntimeUnavailableError: a runtime can't be had.
     """
-    import numpy as np
-
-    if not settings.runtimes:
-        return []
     names = [name for name in settings.runtimes if name in RUNTIMES]
     shape = (settings.batch, *model.input_shape)
-    images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     # A runtime that compiles for a shape compiles for the one that is timed.
     timed = [replace(p.file, signature=replace(p.file.signature, input_shape=shape)) for p in proven]
-    wanted: list[tuple[str, Runtime]] = []
+    wanted: list[Contestant] = []
     for name in names:
         files = timed if name in RUNS_FILES else timed[:1]
         wanted += [(name, RUNTIMES[name](model, file, runtime_settings)) for file in files]
@@ -52,24 +47,60 @@ def time_all(
         wanted += [
             (engine.path.name, _engine(engine, file, runtime_settings))
             for engine in made.engines
-            if engine.record["not_run"] is None and engine.taken(file.signature.input_name).covers(shape)
+            if settings.runtimes
+            and engine.record["not_run"] is None
+            and engine.taken(file.signature.input_name).covers(shape)
         ]
+    return time_in_turns(wanted, shape, settings.schedule, runtime_settings.threads, progress)
+
+
+def time_in_turns(
+    wanted: Sequence[Contestant], shape: tuple[int, ...], schedule: Schedule, threads: int, progress: Progress
+) -> Latency:
+    """Time these against each other, at one shape.
+
+    Args:
+        wanted: the first is the baseline; none: nothing is timed.
+        shape: (N, C, H, W).
+        schedule: how much.
+        threads: that each of them was told to use.
+        progress: hears of it, and of what makes the figures doubtful.
+
+    Raises:
+        RuntimeUnavailableError: one can't be opened.
+    """
+    import numpy as np
+
+    nothing = Latency(threads, usable_cpu_numbers(), schedule)
     if not wanted:
-        return []
+        return nothing
+    images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     with ExitStack() as stack:
         opened = []
         for name, runtime in wanted:
             with progress.stage(f"Opening {name}"):
                 opened.append(stack.enter_context(runtime))
         with progress.stage("Timing, in turns") as advance:
-            timings = measure(opened, images, settings.schedule, advance)
-    for timing in timings:
-        if timing.p90_ms > RESTLESS * timing.median_ms:
-            progress.note(
-                f"{timing.runtime}'s latencies vary a lot (p90 is {timing.p90_ms / timing.median_ms:.1f} times the "
-                "median): something else was running here, so don't rely on them"
-            )
-    return timings
+            found = measure(opened, images, schedule, advance)
+    for doubt in doubts(found.timings, found.run, schedule):
+        progress.note(doubt)
+    return replace(nothing, runs=(found.run,), timings=found.timings)
+
+
+def doubts(timings: Sequence[Timing], run: Run, schedule: Schedule) -> list[str]:
+    """What whoever reads the figures has to know, in words; nothing where all is well."""
+    told = []
+    if not run.reached:
+        told.append(
+            f"batch {run.batch}: after {run.seconds:.0f} s the ratios are known to ±{run.interval:.1%}, and "
+            f"±{schedule.interval:.1%} was asked for: this machine is too noisy for the time, so give it more, or quiet"
+        )
+    told += [
+        f"{timing.runtime} was still getting faster when its warm-up of {timing.warm_up.seconds:.1f} s was over"
+        for timing in timings
+        if not timing.warm_up.stable
+    ]
+    return told
 
 
 def _engine(engine: EngineFile, file: OnnxFile, settings: Settings) -> Runtime:

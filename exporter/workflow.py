@@ -17,7 +17,7 @@ from attn_export.exporter.environment import usable_cpus, versions
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.files import publish, scratch_folder, write_text
 from attn_export.exporter.gpu import gpus
-from attn_export.exporter.latency import Schedule, Timing
+from attn_export.exporter.latency import Latency, Schedule, Timing
 from attn_export.exporter.memory import forget_weights, give_back
 from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.progress import Progress, Silent, counted
@@ -55,6 +55,7 @@ class ExportSettings:
         precisions: of the ONNX files, each with an engine where engines are asked for.
         engine: how engines are built; None: none is.
         device: where PyTorch, and ONNX Runtime, are timed: "cpu" or "cuda".
+        command: the command line, for the record; None for a call from Python.
     """
 
     dynamic: tuple[str, ...] = ("batch",)
@@ -67,6 +68,7 @@ class ExportSettings:
     precisions: tuple[Precision, ...] = (Precision.FP32,)
     engine: EngineSettings | None = None
     device: str = CPU
+    command: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class ExportResult:
         files: the ONNX files, in the order of the precisions.
         report: the record, as a file.
         verdicts: of the files, agreeing; a disagreement is an error and no result.
-        timings: one for each runtime, in the order asked.
+        latency: of everything that was timed.
         record: the content of ``report``.
         engines, kits: where engines were asked for.
         undone: rewrites that the cleanup left undone because they would have changed the result: defects of rules.
@@ -86,7 +88,7 @@ class ExportResult:
     files: tuple[Path, ...]
     report: Path
     verdicts: tuple[Verdict, ...]
-    timings: tuple[Timing, ...]
+    latency: Latency
     record: dict[str, Any]
     engines: tuple[EngineFile, ...] = ()
     kits: tuple[Path, ...] = ()
@@ -96,6 +98,11 @@ class ExportResult:
     def onnx(self) -> Path:
         """The first ONNX file."""
         return self.files[0]
+
+    @property
+    def timings(self) -> tuple[Timing, ...]:
+        """One for each runtime, in the order asked."""
+        return self.latency.timings
 
     @property
     def verdict(self) -> Verdict:
@@ -153,8 +160,8 @@ def export_loaded(
         for artifact in proven:
             onnx_file.add_metadata(artifact.file.path, metadata(model, artifact.verdict))
         deployed = deploy_all(proven, stem, truth, settings, runtime_settings, progress)
-        timings = time_all(model, proven, deployed, runtime_settings, settings, progress)
-        document = record(model, proven, deployed, timings, runtime_settings.threads)
+        latency = time_all(model, proven, deployed, runtime_settings, settings, progress)
+        document = record(model, proven, deployed, latency, settings.command)
         report = scratch / f"{stem}.report.json"
         write_text(report, json.dumps(document, indent=1, allow_nan=False) + "\n")
         refuse_folders(out / name for name in [*(a.file.path.name for a in proven), *names_of(deployed), report.name])
@@ -165,7 +172,7 @@ def export_loaded(
         publish(report, out / report.name)
     onnx = tuple(out / artifact.file.path.name for artifact in proven)
     verdicts = tuple(artifact.verdict for artifact in proven)
-    return ExportResult(onnx, out / report.name, verdicts, tuple(timings), document, engines, kits, undone)
+    return ExportResult(onnx, out / report.name, verdicts, latency, document, engines, kits, undone)
 
 
 def check_engines(model: LoadedModel, settings: ExportSettings, progress: Progress) -> tuple[tuple[int, ...], ...]:

@@ -142,6 +142,7 @@ def export(
             precisions=chosen,
             engine=build if engine else None,
             device=parse_device(device),
+            command=("attn-export", *sys.argv[1:]),
         )
         with progress.stage("Reading the checkpoint"):
             from attn_export.exporter.checkpoint import load

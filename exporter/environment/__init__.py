@@ -4,10 +4,10 @@ import platform
 from typing import Any
 
 from attn_export.exporter.environment.gpus import look_for_gpus
-from attn_export.exporter.environment.machine import cpu_name, usable_cpus
+from attn_export.exporter.environment.machine import cpu_name, usable_cpu_numbers, usable_cpus
 from attn_export.exporter.environment.packages import PACKAGES, versions
 
-__all__ = ["PACKAGES", "cpu_name", "describe", "usable_cpus", "versions"]
+__all__ = ["PACKAGES", "cpu_name", "describe", "usable_cpu_numbers", "usable_cpus", "versions"]
 
 
 def describe(*, with_gpus: bool = False) -> dict[str, Any]:

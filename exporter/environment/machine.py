@@ -28,9 +28,14 @@ def cpu_name() -> str:
 
 def usable_cpus() -> int:
     """CPUs that this process may use, which can be fewer than the machine has."""
+    return len(usable_cpu_numbers())
+
+
+def usable_cpu_numbers() -> tuple[int, ...]:
+    """Which these are, ascending; all of them where the system doesn't know of choosing."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return tuple(range(os.cpu_count() or 1))
 
 
 def operating_system() -> str:

@@ -1,13 +1,35 @@
-"""The clock and the schedule: who runs when, and for how long."""
+"""The schedule: who runs when, and for how long."""
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from attn_export.exporter.latency.statistics import Timing, paired_ratio, percentile_ms
+from attn_export.exporter.latency.bootstrap import (
+    CONFIDENCE,
+    fewest_rounds,
+    half_width,
+    median_interval,
+    paired_interval,
+)
+from attn_export.exporter.latency.statistics import Timing, percentile_ms, rounds_of, timing
+from attn_export.exporter.latency.turns import Here, Timed, Turn
+from attn_export.exporter.latency.warm_up import WarmUp, warm_up
 from attn_export.exporter.runtimes.base import Array, Runtime
+
+if TYPE_CHECKING:
+    from attn_export.exporter.latency.conditions import Conditions
+
+# A turn of this length is long beside the first inference that isn't timed, and short beside what disturbs a machine.
+TURN_SECONDS = 0.02
+INFERENCES, SLOW_SECONDS = (3, 30), 0.3
+# Fewer have no 99th percentile.
+FEWEST_SAMPLES = 100
+# The intervals are looked at again when there are so many times the rounds: looking at each would stop at the luckiest.
+UNTIL_NEXT_LOOK = 1.25
+RESAMPLES_OF_A_LOOK = 500
 
 
 @dataclass(frozen=True)
@@ -15,87 +37,157 @@ class Schedule:
     """How much is measured.
 
     Attributes:
-        seconds: after this time no new round starts.
-        fewest_rounds: are run however long they take.
+        interval: rounds go on until every ratio is known to so much to either side, relative.
+        confidence: of all intervals.
+        seconds: after this time no new round starts, reached or not.
+        fewest_rounds: are run however long they take. With fewer than the confidence needs nothing can be told.
         most_rounds: more would not tell more.
-        inferences: timed in each turn of a runtime.
+        inferences: timed in each turn of a runtime; None: as many as make a turn of `TURN_SECONDS`.
+        warm_up_seconds: for each runtime, at most.
         seed: of the order of turns.
     """
 
+    interval: float = 0.02
+    confidence: float = CONFIDENCE
     seconds: float = 8.0
-    fewest_rounds: int = 5
-    most_rounds: int = 200
-    inferences: int = 3
+    fewest_rounds: int = 8
+    most_rounds: int = 2000
+    inferences: int | None = None
+    warm_up_seconds: float = 2.0
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Run:
+    """How one batch was measured.
+
+    Attributes:
+        batch: N.
+        rounds: in which each runtime had a turn.
+        inferences: that were timed in each turn.
+        seconds: that the rounds took.
+        interval: the widest half width of a ratio, relative; of the median where there is one runtime only.
+        reached: whether that is what was asked for.
+        conditions: under which it was; None where nobody looked.
+    """
+
+    batch: int
+    rounds: int
+    inferences: int
+    seconds: float
+    interval: float
+    reached: bool
+    conditions: "Conditions | None" = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found out about one batch: one timing for each runtime, in the order given."""
+
+    timings: tuple[Timing, ...]
+    run: Run
+
+
 def measure(
-    runtimes: Sequence[Runtime],
+    runtimes: Sequence[Runtime | Timed],
     images: Array,
     schedule: Schedule,
     advance: Callable[[float], None] = lambda _: None,
-) -> list[Timing]:
-    """Time the runtimes against each other in one run.
+    between_rounds: Callable[[], None] = lambda: None,
+) -> Measured:
+    """Time runtimes against each other in one run.
 
-    In every round each runtime has a turn, in random order. A turn begins with one inference that isn't timed: it
-    brings the weights back into the caches and lets the other runtimes' threads go to sleep. What is timed is `infer`
-    and `synchronize` on tensors that are already on the device: copies to and from it are outside, for all alike.
+    Each is warmed up. Then, in every round, each has a turn, in random order. What is timed is `infer` and
+    `synchronize` on tensors that are already on the device: copies to and from it are outside, for all alike.
 
     Args:
         runtimes: open; the first is the baseline of the ratios.
         images: one batch, (N, C, H, W) float32.
         schedule: how much.
         advance: called after every round with the finished share, 0..1.
+        between_rounds: called after every round, outside of what is timed.
 
     Returns:
-        One `Timing` for each runtime, in the order given.
+        The timings, and how they were taken.
     """
-    order = list(runtimes)
     draw = random.Random(schedule.seed)  # noqa: S311 (a schedule is no secret)
-    inputs = {r: r.upload({r.signature.input_name: images}) for r in runtimes}
-    rounds: dict[Runtime, list[list[float]]] = {r: [] for r in runtimes}
-    started = time.perf_counter()
+    batch = len(images)
+    with ExitStack() as stack:
+        everyone: list[Timed] = []
+        for runtime in runtimes:
+            timed = Here(runtime) if isinstance(runtime, Runtime) else runtime
+            stack.callback(timed.close)
+            timed.load(images)
+            everyone.append(timed)
+        warm_ups, usual = [], 0.0
+        for timed in everyone:
+            warmed, seconds = warm_up(timed, schedule.warm_up_seconds)
+            warm_ups.append(warmed)
+            usual = max(usual, seconds)
+        inferences = schedule.inferences or _inferences(usual)
+        turns: list[list[Turn]] = [[] for _ in everyone]
+        run = _rounds(everyone, turns, inferences, schedule, draw, batch, advance, between_rounds)
+        made = _timings(everyone, turns, batch, warm_ups, schedule.confidence)
+    return Measured(made, run)
+
+
+def _inferences(slowest: float) -> int:
+    """How many in a turn, by the seconds of the slowest runtime's inference."""
+    if slowest > SLOW_SECONDS:
+        return 1
+    fewest, most = INFERENCES
+    return max(fewest, min(most, int(TURN_SECONDS / max(slowest, 1e-9))))
+
+
+def _rounds(
+    everyone: Sequence[Timed],
+    turns: list[list[Turn]],
+    inferences: int,
+    schedule: Schedule,
+    draw: random.Random,
+    batch: int,
+    advance: Callable[[float], None],
+    between_rounds: Callable[[], None],
+) -> Run:
+    order = list(range(len(everyone)))
+    started, look, interval = time.perf_counter(), schedule.fewest_rounds, float("inf")
     for done in range(1, schedule.most_rounds + 1):
         draw.shuffle(order)
-        for runtime in order:
-            rounds[runtime].append(_turn(runtime, inputs[runtime], schedule.inferences))
+        for place in order:
+            turns[place].append(everyone[place].turn(inferences))
+        between_rounds()
         elapsed = time.perf_counter() - started
         advance(min(1.0, max(done / schedule.most_rounds, elapsed / max(schedule.seconds, 1e-9))))
-        if done >= schedule.fewest_rounds and elapsed >= schedule.seconds:
-            break
-    return [_timing(r, rounds[r], runtimes[0], rounds[runtimes[0]], len(images)) for r in runtimes]
+        if done < schedule.fewest_rounds:
+            continue
+        over = elapsed >= schedule.seconds or done == schedule.most_rounds
+        if over or done >= look:
+            look = max(done + 1, int(done * UNTIL_NEXT_LOOK))
+            interval = _widest(turns, schedule.confidence)
+            if over or (interval <= schedule.interval and done * inferences >= FEWEST_SAMPLES):
+                break
+    reached = interval <= schedule.interval and done >= fewest_rounds(schedule.confidence)
+    return Run(batch, done, inferences, time.perf_counter() - started, interval, reached)
 
 
-def _turn(runtime: Runtime, inputs: Mapping[str, Any], inferences: int) -> list[float]:
-    runtime.infer(inputs)
-    runtime.synchronize()
-    seconds = []
-    for _ in range(inferences):
-        started = time.perf_counter()
-        runtime.infer(inputs)
-        runtime.synchronize()
-        seconds.append(time.perf_counter() - started)
-    return seconds
+def _widest(turns: Sequence[Sequence[Turn]], confidence: float) -> float:
+    """The widest half width of a ratio to the first; of the median where there is one runtime only."""
+    first, *others = [rounds_of(own) for own in turns]
+    if not others:
+        seconds = [s for turn in first for s in turn]
+        low, high = median_interval(first, confidence, RESAMPLES_OF_A_LOOK)
+        return half_width(percentile_ms(seconds, 50) / 1e3, low, high)
+    return max(half_width(*paired_interval(own, first, confidence, RESAMPLES_OF_A_LOOK)) for own in others)
 
 
-def _timing(
-    runtime: Runtime, rounds: list[list[float]], baseline: Runtime, baseline_rounds: list[list[float]], batch: int
-) -> Timing:
-    seconds = [s for turn in rounds for s in turn]
-    median = percentile_ms(seconds, 50)
-    return Timing(
-        runtime=runtime.name,
-        provenance=runtime.provenance,
-        device=runtime.device,
-        precision=runtime.precision,
-        batch=batch,
-        open_seconds=runtime.open_seconds,
-        samples=len(seconds),
-        median_ms=median,
-        p90_ms=percentile_ms(seconds, 90),
-        p99_ms=percentile_ms(seconds, 99),
-        images_per_second=batch / median * 1e3,
-        ratio=paired_ratio(rounds, baseline_rounds),
-        baseline=baseline.name,
-        baseline_device=baseline.device,
+def _timings(
+    everyone: Sequence[Timed],
+    turns: Sequence[Sequence[Turn]],
+    batch: int,
+    warm_ups: Sequence[WarmUp],
+    confidence: float,
+) -> tuple[Timing, ...]:
+    return tuple(
+        timing(timed, own, everyone[0], turns[0], batch, warmed, confidence)
+        for timed, own, warmed in zip(everyone, turns, warm_ups, strict=True)
     )

@@ -14,7 +14,7 @@ from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.environment import describe
 from attn_export.exporter.files import sha256_of
 from attn_export.exporter.inventory import AttentionBlock
-from attn_export.exporter.latency import Timing
+from attn_export.exporter.latency import Latency
 from attn_export.exporter.validation.verdict import FLOOR, LARGEST_RATIO, Comparison, Verdict
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def record(
     model: LoadedModel,
     proven: "Sequence[Proven]",
     deployed: "Sequence[Deployed]",
-    timings: Sequence[Timing],
-    threads: int,
+    latency: Latency,
+    command: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """The record of one export.
 
@@ -54,30 +54,45 @@ def record(
         model: the network.
         proven: its ONNX files, as they will be published.
         deployed: what was made of each for the GPU; none if nothing was asked for.
-        timings: of everything that was timed.
-        threads: of every runtime.
+        latency: of everything that was timed.
+        command: the command line, None for a call from Python.
     """
     made = list(deployed)
     return {
         "schema_version": SCHEMA_VERSION,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "model": {
-            "name": model.name,
-            "checkpoint": str(model.path) if model.path else None,
-            "sha256": model.sha256,
-            "architecture": model.architecture.to_dict() if model.architecture else None,
-            "input_shape": list(model.input_shape),
-            "normalization": asdict(model.normalization) if model.normalization else None,
-            "class_names": list(model.class_names) if model.class_names else None,
-            "notes": list(model.notes),
-        },
+        "created": now(),
+        "command": list(command) if command else None,
+        "model": model_record(model),
         "artifacts": [
             *(onnx_record(artifact.file, artifact.verdict) for artifact in proven),
             *(engine_record(engine) for one in made for engine in one.engines),
             *(kit_record(kit) for one in made for kit in one.kits),
         ],
-        "latency": {"threads": threads, "timings": [asdict(timing) for timing in timings]},
-        "environment": describe(with_gpus=any(timing.device != "cpu" for timing in timings)),
+        "latency": latency.to_dict(),
+        "attention_cost": [],
+        "graphs": [],
+        "gates_seen": None,
+        "budgets": [],
+        "environment": describe(with_gpus=any(timing.device != "cpu" for timing in latency.timings)),
+    }
+
+
+def now() -> str:
+    """UTC, ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def model_record(model: LoadedModel) -> dict[str, Any]:
+    """The network, and how its checkpoint was read."""
+    return {
+        "name": model.name,
+        "checkpoint": str(model.path) if model.path else None,
+        "sha256": model.sha256,
+        "architecture": model.architecture.to_dict() if model.architecture else None,
+        "input_shape": list(model.input_shape),
+        "normalization": asdict(model.normalization) if model.normalization else None,
+        "class_names": list(model.class_names) if model.class_names else None,
+        "notes": list(model.notes),
     }
 
 
@@ -132,6 +147,7 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "batches": [list(shape) for shape in verdict.batches],
         "images": verdict.images,
         "gates_missed": verdict.gates_missed,
+        "classes": asdict(verdict.classes) if verdict.classes else None,
         "comparisons": [comparison_record(c) for c in verdict.comparisons],
     }
 
@@ -144,6 +160,7 @@ def comparison_record(comparison: Comparison) -> dict[str, Any]:
         "error": comparison.error if finite else None,
         "ratio": comparison.ratio if finite else None,
         "ratios": {kind: ratio if isfinite(ratio) else None for kind, ratio in comparison.ratios.items()},
+        "shapes": {shape: ratio if isfinite(ratio) else None for shape, ratio in comparison.shapes.items()},
         "agrees": comparison.agrees,
     }
 

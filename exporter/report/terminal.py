@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attn_export.exporter.report.engines import engines_table, failed_words
+from attn_export.exporter.report.latency import latency_caption, latency_table
 from attn_export.exporter.report.tables import number, table
 
 
@@ -47,50 +48,6 @@ def validation_table(files: Sequence[dict[str, Any]]) -> Table:
             )
     made.columns[2].header = f"PyTorch {files[0]['precision']}" if len(files) == 1 else "PyTorch's own"
     return made
-
-
-def latency_table(latency: dict[str, Any]) -> Table:
-    """One row for each runtime; a ratio between devices says so."""
-    timings = latency["timings"]
-    alike = len({t["precision"] for t in timings}) == 1
-    # The mark has a column of its own, so that the decimal points stay below each other.
-    mark = [""] if any(devices_compared(t) for t in timings) else []
-    made = table("Latency", "runtime", "median ms", "p90", "p99", "images/s", "× eager", *mark, "ready after")
-    for t in timings:
-        made.columns[5].header = f"× {t['baseline']}"
-        made.add_row(
-            t["runtime"] if alike else f"{t['runtime']} {t['precision']}",
-            f"{t['median_ms']:.2f}",
-            f"{t['p90_ms']:.2f}",
-            f"{t['p99_ms']:.2f}",
-            f"{t['images_per_second']:.1f}",
-            f"{t['ratio']:.3f}",
-            *([devices_compared(t)] if mark else []),
-            f"{t['open_seconds']:.1f} s",
-        )
-    return made
-
-
-def latency_caption(record: dict[str, Any]) -> Text:
-    """Under which conditions the latencies hold."""
-    latency, environment = record["latency"], record["environment"]
-    first = latency["timings"][0]
-    parts = [environment["cpu"], *dict.fromkeys(gpu["name"] for gpu in environment.get("gpus", ()))]
-    caption = Text(
-        f"batch {first['batch']}, threads: {latency['threads']}, {first['samples']} inferences each in turns, "
-        f"{', '.join(parts)}",
-        style="dim",
-    )
-    marks = dict.fromkeys(mark for t in latency["timings"] if (mark := devices_compared(t)))
-    if marks:
-        caption.append(f"\n{', '.join(marks)}: these ratios compare parts of this machine, not artifacts")
-    return caption
-
-
-def devices_compared(timing: dict[str, Any]) -> str:
-    """``(cuda/cpu)`` for a ratio whose two sides ran on different devices, else nothing."""
-    device, baseline = timing["device"], timing["baseline_device"]
-    return "" if device == baseline else f"({device}/{baseline})"
 
 
 def export_summary(record: dict[str, Any], folder: Path, report: Path) -> Text:

@@ -74,7 +74,7 @@ class OnnxRuntimeCuda(OnnxRuntime):
             if hasattr(onnxruntime, "preload_dlls"):  # finds CUDA's libraries where pip put them
                 onnxruntime.preload_dlls()
         self._session = onnxruntime.InferenceSession(
-            str(self.path), options, providers=[self.provider], enable_fallback=0
+            self._source(options), options, providers=[self.provider], enable_fallback=0
         )
         chosen = self._session.get_providers()
         if [name for name in chosen if name != ALWAYS_THERE] != [self.provider[0]]:

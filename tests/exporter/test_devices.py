@@ -18,7 +18,7 @@ from torch import nn
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
-from attn_export.exporter.report.terminal import latency_caption, latency_table
+from attn_export.exporter.report.latency import latency_caption, latency_table
 from attn_export.exporter.runtimes import DEVICES, RUNTIMES, Settings, check_devices, eager, torch_cuda
 from attn_export.exporter.runtimes.base import Arrays
 from attn_export.exporter.runtimes.eager import Eager
@@ -263,7 +263,7 @@ def test_provenance_names_the_made_up_gpu(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Made-up 1")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    assert torch_cuda.device_words("cuda") == ", CUDA 13.0 on Made-up 1, TF32 off"
+    assert torch_cuda.device_words("cuda") == ", CUDA 13.0 on Made-up 1, TF32 off, no CUDA graph"
     assert torch_cuda.device_words("cpu") == ""
 
 
@@ -421,7 +421,7 @@ def test_provenance_says_that_nothing_runs_on_the_cpu(artifact: Callable[[str], 
     assert runtime.device == "cuda"
     assert runtime.provenance == (
         f"onnxruntime {onnxruntime.__version__}, CUDAExecutionProvider (device_id=0, use_tf32=0, "
-        "cudnn_conv_algo_search=EXHAUSTIVE), no node on the CPU"
+        "cudnn_conv_algo_search=EXHAUSTIVE), no node on the CPU, no CUDA graph"
     )
 
 

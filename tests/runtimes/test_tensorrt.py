@@ -171,7 +171,7 @@ def test_it_can_be_timed_against_another(trt: Any, tmp_path: Path) -> None:
     path = write_engine(tmp_path / "m.engine", trt.name)
     with TensorRT(path, SIGNATURE, ONE) as first, TensorRT(path, SIGNATURE, ONE) as second:
         schedule = Schedule(seconds=0, fewest_rounds=2)
-        timings = measure([first, second], images(4)["input"], schedule)
+        timings = measure([first, second], images(4)["input"], schedule).timings
     assert [(t.runtime, t.device, t.batch) for t in timings] == [(trt.name, "cuda", 4)] * 2
 
 

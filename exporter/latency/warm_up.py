@@ -1,0 +1,51 @@
+"""Before anything counts: until inferences don't get faster any more."""
+
+import statistics
+import time
+from dataclasses import dataclass
+
+from attn_export.exporter.latency.turns import Timed
+
+# A machine that goes from idle to work gets faster by tens of percent; noise of a busy one isn't waited for.
+STILL_FASTER = 0.03
+CHUNKS = 3  # that are compared with as many before them
+CHUNK_SECONDS = 0.02
+MOST_IN_A_CHUNK = 20
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """How a runtime was warmed up.
+
+    Attributes:
+        inferences: that it took.
+        seconds: that these took.
+        stable: whether it had stopped getting faster; if not, the time for it was over.
+    """
+
+    inferences: int
+    seconds: float
+    stable: bool
+
+
+def warm_up(timed: Timed, most_seconds: float) -> tuple[WarmUp, float]:
+    """Run until the latest inferences are no faster than those before them.
+
+    Args:
+        timed: loaded.
+        most_seconds: after this time it is given up.
+
+    Returns:
+        What was done, and the seconds that one inference took at the end.
+    """
+    started = time.perf_counter()
+    first = timed.turn(1, warmed=False).seconds[0]
+    size = max(1, min(MOST_IN_A_CHUNK, int(CHUNK_SECONDS / max(first, 1e-9))))
+    chunks: list[float] = []
+    while True:
+        chunks.append(statistics.median(timed.turn(size, warmed=False).seconds))
+        latest, before = chunks[-CHUNKS:], chunks[-2 * CHUNKS : -CHUNKS]
+        stable = len(before) == CHUNKS and statistics.median(latest) > (1 - STILL_FASTER) * statistics.median(before)
+        seconds = time.perf_counter() - started
+        if stable or seconds >= most_seconds:
+            return WarmUp(1 + size * len(chunks), seconds, stable), statistics.median(latest)

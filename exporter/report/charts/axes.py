@@ -82,7 +82,7 @@ def scale_for(values: Sequence[float], margin: float = 0.04, *, logarithmic: boo
 
 def tick_words(values: Sequence[float]) -> list[str]:
     """All with the same number of decimals where they are evenly spaced, else each as short as it can be."""
-    words = [f"{value:.3g}" for value in values]
+    words = [f"{value:.0f}" if 1000 <= value < 1e6 else f"{value:.3g}" for value in values]
     if any("e" in word for word in words):
         return [_power(value) for value in values]
     if len(values) > 2 and math.isclose(values[1] - values[0], values[-1] - values[-2], rel_tol=1e-6):

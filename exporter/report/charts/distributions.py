@@ -74,7 +74,7 @@ def _row(axes: "Axes", scale: Scale, times: Values, index: int, label: str) -> N
     axes.plot([middle, middle], [base - RIDGE - 3, base + 5], color=INK, linewidth=1.8)
     side = axes.get_yaxis_transform()
     name = shortened(label, LONGEST_NAME)
-    axes.annotate(name, (0, base), (-12, 15), side, "offset points", ha="right", va="center", fontsize=12, color=INK)
+    axes.annotate(name, (0, base), (-12, 16), side, "offset points", ha="right", va="center", fontsize=12, color=INK)
     spelled = f"{milliseconds(float(middle))} ms"
     axes.annotate(spelled, (0, base), (-12, 0), side, "offset points", ha="right", fontsize=SMALL, color=SOFT)
 
@@ -92,8 +92,8 @@ def density(times: Values, scale: Scale) -> tuple[Values, Values]:
     spread = min(float(on_axis.std()), float(quartiles[1] - quartiles[0]) / 1.34)
     # Silverman's rule of thumb; never finer than what can be seen.
     bandwidth = max(0.9 * spread * len(times) ** -0.2, across / 250)
-    places = np.linspace(low - 2 * bandwidth, high + 2 * bandwidth, PLACES)
-    counts, edges = np.histogram(on_axis, bins=PLACES, range=(places[0], places[-1]))
+    places = np.linspace(low, high, PLACES)
+    counts, edges = np.histogram(on_axis, bins=PLACES, range=(low, high))
     centres = (edges[:-1] + edges[1:]) / 2
     dense = np.exp(-0.5 * ((places[:, None] - centres[None, :]) / bandwidth) ** 2) @ counts
     return (np.exp(places) if scale.logarithmic else places), dense / dense.max()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from attn_export.exporter.report.charts.axes import SMALL, WIDE, Scale, draw_upright_ticks
+from attn_export.exporter.report.charts.axes import LONGEST_NAME, SMALL, WIDE, Scale, draw_upright_ticks
 from attn_export.exporter.report.charts.chart import Chart
 from attn_export.exporter.report.charts.palette import BAD, INK, LINE, PAPER, SOFT, colour, marker
 from attn_export.exporter.report.charts.svg import canvas, inline, panel
@@ -19,6 +19,7 @@ LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 52.0, 24.0, 44.0, 34.0, 280.0
 SMALLEST = 1e-3  # a ratio below it is as good as none, and drawn there
 NARROWEST_NAME = 50.0  # pixels for the name of a stage
 LEGEND_GAP = 24.0
+MOST_NAMED = 3
 BESIDE = 11.0  # pixels from mark to mark
 
 
@@ -74,7 +75,23 @@ def _dots(axes: "Axes", comparisons: Sequence[dict[str, Any]], shapes: Sequence[
                 [x for x, _, _ in drawn], [y for _, y, _ in drawn], marker(index), gid=gid, color=colour(index),
                 markersize=6 if len(comparisons) < 60 else 4.5, markeredgecolor=PAPER, markeredgewidth=0.6,
             )  # fmt: skip
+    _rings(axes, comparisons, scale)
     return hints
+
+
+def _rings(axes: "Axes", comparisons: Sequence[dict[str, Any]], scale: Scale) -> None:
+    """What disagrees is ringed, and the first of it named."""
+    bad = [(place, c) for place, c in enumerate(comparisons) if not c["agrees"]]
+    heights = [min(severity(c), scale.high / 1.15) for _, c in bad]
+    axes.plot(
+        [place for place, _ in bad], heights, "o", color="none", markersize=17, markeredgecolor=BAD, markeredgewidth=1.6
+    )
+    for (place, c), height in list(zip(bad, heights, strict=True))[:MOST_NAMED]:
+        left = place < len(comparisons) * 0.6
+        axes.annotate(
+            f"{shortened(c['tensor'], LONGEST_NAME)}: {times(c['ratio'])}", (place, height), (12 if left else -12, 0),
+            textcoords="offset points", ha="left" if left else "right", va="center", fontsize=SMALL, color=BAD,
+        )  # fmt: skip
 
 
 def _aside(index: int, count: int, tensors: int) -> float:

@@ -5,10 +5,10 @@ from typing import Any
 from attn_export.exporter.report.charts.axes import SMALL, WIDE, draw_upright_ticks, scale_for
 from attn_export.exporter.report.charts.chart import Chart
 from attn_export.exporter.report.charts.errors import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, draw_stages
-from attn_export.exporter.report.charts.palette import INK, PAPER, SOFT, colour, marker
+from attn_export.exporter.report.charts.palette import INK, PAPER, colour, marker
 from attn_export.exporter.report.charts.svg import canvas, inline, panel
 from attn_export.exporter.report.findings.precision import errors_by_tensor, growth_table
-from attn_export.exporter.report.findings.words import error
+from attn_export.exporter.report.findings.words import error, shortened
 
 SMALLEST = 1e-12
 
@@ -50,16 +50,13 @@ def growth(name: str, record: dict[str, Any]) -> Chart | None:
             )  # fmt: skip
             at, width = axes.transAxes, WIDE - LEFT - RIGHT
             axes.plot([(place + 5) / width], [1.13], marker(index), transform=at, color=tone, markersize=6)
-            axes.annotate(path, ((place + 14) / width, 1.13), xycoords=at, va="center", fontsize=SMALL, color=INK)
-            place += len(path) * 7 + 30
-        axes.annotate(
-            "line: PyTorch's own error in that precision", (1, 1.13), xycoords="axes fraction", ha="right", va="center",
-            fontsize=SMALL, color=SOFT,
-        )  # fmt: skip
+            label = shortened(path, 44)
+            axes.annotate(label, ((place + 14) / width, 1.13), xycoords=at, va="center", fontsize=SMALL, color=INK)
+            place += len(label) * 7 + 30
         title = "Error of every gate and output in each artifact"
         finding = _finding(tensors, values)
         svg = inline(figure, name, title, finding, hints)
-    note = "Relative to the tensor's size. Gates in the order of computation, then the outputs."
+    note = "Relative to the tensor's size. Lines: PyTorch's own error in that precision."
     return Chart(svg, title, note, finding, growth_table(record), WIDE)
 
 

@@ -74,5 +74,5 @@ def ratios(name: str, timings: Sequence[dict[str, Any]], labels: Sequence[str], 
             for _, t, label in rows
         ],
     )
-    note = "Left of the line is faster. A runtime is called faster or slower only where its whole interval is."
+    note = "Left of the line is faster. A verdict takes an interval that lies wholly on one side."
     return Chart(svg, title, note, finding, data, HALF)

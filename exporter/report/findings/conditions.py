@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from attn_export.exporter.report.findings.latency import by_batch, labels_of
-from attn_export.exporter.report.findings.table import BAD, PLAIN, Cell, Table, table
+from attn_export.exporter.report.findings.table import BAD, PLAIN, UNSURE, Cell, Table, table
 from attn_export.exporter.report.findings.words import SPACE, counted, listed, percent, seconds, size
 
 # On an idle machine, others take less than a few hundredths.
@@ -61,8 +61,10 @@ def conditions_sentences(record: dict[str, Any]) -> list[str]:
         f"Timed is {latency['timed']}." if latency.get("timed") else "",
         f"Every runtime had {counted(latency['threads'], 'thread')}{where}.",
         "The runtimes took turns in random order, so what disturbed the machine hit all of them alike.",
-        *(_run_sentence(run, latency["asked"]) for run in latency.get("runs", ())),
     ]
+    runs = latency.get("runs") or []
+    if len(runs) == 1:
+        said.append(_run_sentence(runs[0], latency["asked"]))
     return [sentence for sentence in said if sentence]
 
 
@@ -94,15 +96,45 @@ def _machine(conditions: dict[str, Any]) -> str:
         parts.append(f"other processes took {percent(conditions['others'])} of the CPU time")
     if conditions.get("stolen") is not None:
         parts.append(f"the hypervisor took {percent(conditions['stolen'])}")
-    if clocks := conditions.get("mhz"):
-        low, high = min(clocks), max(clocks)
-        parts.append(
-            f"the CPU clock was {low:.0f}{SPACE}MHz" if high - low < 1 else f"{low:.0f} to {high:.0f}{SPACE}MHz"
-        )
+    if clocks := _clocks(conditions.get("mhz")):
+        parts.append(f"the CPU clock was {clocks}{SPACE}MHz")
     if conditions.get("governor"):
         parts.append(f"the governor is {conditions['governor']}")
     said = listed(parts)
     return f"{said[0].upper()}{said[1:]}." if said else ""
+
+
+def run_table(record: dict[str, Any]) -> Table | None:
+    """The same where there were several batches, one in a row; None for one, of which the sentences tell."""
+    runs = record["latency"].get("runs") or []
+    if len(runs) < 2:
+        return None
+    heads = "batch,rounds,inferences in each,took,interval,load,others' CPU,stolen,CPU MHz,<governor".split(",")
+    rows: list[list[str | Cell]] = []
+    for run in runs:
+        conditions = run.get("conditions") or {}
+        width = "" if run["interval"] is None else f"±{percent(run['interval'])}"
+        rows.append(
+            [
+                str(run["batch"]),
+                str(run["rounds"]),
+                str(run["inferences"]),
+                seconds(run["seconds"]),
+                Cell(width, PLAIN if run["reached"] else UNSURE),
+                "" if conditions.get("load") is None else f"{conditions['load']:.1f}",
+                *("" if conditions.get(key) is None else percent(conditions[key]) for key in ("others", "stolen")),
+                _clocks(conditions.get("mhz")),
+                conditions.get("governor") or "",
+            ]
+        )
+    return table("How each batch was timed", heads, rows)
+
+
+def _clocks(mhz: Sequence[float] | None) -> str:
+    if not mhz:
+        return ""
+    low, high = min(mhz), max(mhz)
+    return f"{low:.0f}" if high - low < 1 else f"{low:.0f} to {high:.0f}"
 
 
 def gpu_table(record: dict[str, Any]) -> Table | None:

@@ -45,7 +45,7 @@ def machine_table(record: dict[str, Any]) -> Table:
         "CPUs that timing ran on": listed([str(cpu) for cpu in cpus]) if len(cpus) <= 32 else counted(len(cpus), "CPU"),
         "asked of the timing": _asked(latency.get("asked")),
     }
-    return table("The machine", ["", "<"], [[name, text] for name, text in rows.items() if text])
+    return table("The machine", ["machine", "<value"], [[name, text] for name, text in rows.items() if text])
 
 
 def _gpu(gpu: Any) -> str:

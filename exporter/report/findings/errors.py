@@ -55,7 +55,7 @@ def artifact_table(record: dict[str, Any]) -> Table:
         if validation is None:
             if artifact["format"] != "kit":
                 reason = Cell(f"not compared: {_why_not(artifact)}", UNSURE)
-                rows.append([artifact["path"], precision, "", "", "", "", "", "", "", reason])
+                rows.append([artifact["path"], reason, precision, *[""] * 7])
             continue
         gates, outputs = (
             worst_of([c for c in validation["comparisons"] if c["role"] == role]) for role in ("gate", "output")
@@ -64,6 +64,7 @@ def artifact_table(record: dict[str, Any]) -> Table:
         rows.append(
             [
                 artifact["path"],
+                Cell("agrees", GOOD) if validation["agrees"] else Cell("DISAGREES", BAD),
                 precision,
                 validation["runtime"],
                 str(validation["images"]),
@@ -72,10 +73,9 @@ def artifact_table(record: dict[str, Any]) -> Table:
                 times(outputs["ratio"]) if outputs else "",
                 f"{(outputs or gates or {'limit': 0})['limit']:g}×",
                 f"{classes['differ']} of {classes['images']}" if classes else "",
-                Cell("agrees", GOOD) if validation["agrees"] else Cell("DISAGREES", BAD),
             ]
         )
-    heads = "artifact,<precision,<ran in,images,gates,worst gate,worst output,allowed,other top-1 class,<verdict"
+    heads = "artifact,<verdict,<precision,<ran in,images,gates,worst gate,worst output,allowed,other top-1 class"
     return table("Error against PyTorch in float64, as a multiple of PyTorch's own", heads.split(","), rows)
 
 
@@ -155,7 +155,8 @@ def verdict_words(record: dict[str, Any]) -> tuple[str, str, str]:
     tensors = counted(len(comparisons), "tensor")
     near = ""
     if worst:
-        near = f"; the worst is at {times(worst['ratio'])} PyTorch's own error, {worst['limit']:g}× is allowed"
+        far = "no number" if worst["ratio"] is None else f"at {times(worst['ratio'])} PyTorch's own error"
+        near = f"; the worst is {far}, {worst['limit']:g}× is allowed"
     of = listed([artifact["path"] for artifact in found])
     if bad:
         count = sum(not c["agrees"] for c in comparisons)

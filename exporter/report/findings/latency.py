@@ -115,7 +115,7 @@ def latency_table(timings: Sequence[Timing], confidence: str) -> Table:
 def what_ran(timings: Sequence[Timing]) -> Table:
     """What each runtime really was, and how it was warmed up."""
     return table(
-        "What ran, and how it was warmed up",
+        f"What ran at batch {timings[0]['batch']}",
         [
             "runtime",
             "<artifact",

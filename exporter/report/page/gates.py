@@ -7,15 +7,18 @@ from typing import Any
 from attn_export.exporter.report.charts.gate_spread import gate_spread
 from attn_export.exporter.report.charts.heat import heat, picture
 from attn_export.exporter.report.findings import gates as findings
-from attn_export.exporter.report.findings.words import error, shape
+from attn_export.exporter.report.findings.words import error, shape, shortened
 from attn_export.exporter.report.page.section import Section
+
+LONGEST_NAME = 28
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A gate's values from one source: a data address, a text for those who don't see it, what differs."""
+    """A gate's values from one source: its name, a data address, a text for those who don't see it, what differs."""
 
     source: str
+    label: str
     address: str
     alternative: str
     difference: str
@@ -74,6 +77,7 @@ def _gate(gate: findings.Gate, block: str) -> Gate:
     pictures = [
         Picture(
             source,
+            shortened(source, LONGEST_NAME),
             heat(values, width, height),
             f"{gate.kind} gate of {block} in {source}: {gate.words}",
             f"off by {error(gate.differences[source])}" if source in gate.differences else "",

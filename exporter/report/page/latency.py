@@ -41,6 +41,7 @@ def section(record: dict[str, Any]) -> Section:
             "throughput": rates,
             "cautions": conditions.cautions(record),
             "conditions": conditions.conditions_sentences(record),
+            "runs": conditions.run_table(record),
             "gpus": conditions.gpu_table(record),
         },
     )

@@ -51,12 +51,14 @@ def render(record: dict[str, Any]) -> str:
         lstrip_blocks=True,
         finalize=lambda value: shown(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
     )
+    sections = [section(record) for section in SECTIONS]
     return templates.get_template("page.html").render(
         title=title_of(record),
         created=str(record.get("created") or ""),
         command=command_line(record),
         network=network_words(record),
         badges=badges(record),
-        sections=[section(record) for section in SECTIONS],
+        sections=[section for section in sections if not section.absent],
+        missing=[section for section in sections if section.absent],
         style=(HERE / "style.css").read_text(encoding="utf-8"),
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from attn_export.exporter.comparing import Comparison, compare, read_report
+from attn_export.exporter.comparing import Comparison, Report, compare, read_report
 
 Compared = Callable[..., Comparison]
 
@@ -17,11 +17,11 @@ def compared(tmp_path: Path) -> Compared:
     """``compared(old, new)`` writes two records and compares the files."""
 
     def of(old: dict[str, Any], new: dict[str, Any], slower: float = 0.05) -> Comparison:
-        reports = []
-        for name, record in (("old", old), ("new", new)):
-            path = tmp_path / f"{name}.report.json"
-            path.write_text(json.dumps(record), encoding="utf-8")
-            reports.append(read_report(path))
-        return compare(*reports, slower)
+        return compare(saved("old", old), saved("new", new), slower)
+
+    def saved(name: str, record: dict[str, Any]) -> Report:
+        path = tmp_path / f"{name}.report.json"
+        path.write_text(json.dumps(record), encoding="utf-8")
+        return read_report(path)
 
     return of

@@ -178,7 +178,7 @@ def sample_record(timings: Sequence[Record] | None = None, **changes: Any) -> Re
 
 def _run(batch: int, timings: Sequence[Record]) -> Record:
     rounds = next(timing["rounds_ms"] for timing in timings if timing["batch"] == batch)
-    conditions = {"load": 0.4, "others": 0.03, "stolen": 0.0, "mhz": None, "governor": None, "gpus": []}
+    conditions: Record = {"load": 0.4, "others": 0.03, "stolen": 0.0, "mhz": None, "governor": None, "gpus": []}
     return {
         "batch": batch,
         "rounds": len(rounds),

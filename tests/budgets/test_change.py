@@ -71,8 +71,8 @@ def test_no_interval_is_narrower_than_what_two_runs_differ_by() -> None:
 
 def test_noise_and_certainty_make_it_wider() -> None:
     def width(noise: float, confidence: float) -> float:
-        sides = [timed(sample_rounds(3, noise=noise, rounds=40, seed=seed)) for seed in (1, 2)]
-        change = latency(*sides, confidence)
+        old, new = (timed(sample_rounds(3, noise=noise, rounds=40, seed=seed)) for seed in (1, 2))
+        change = latency(old, new, confidence)
         return change.high - change.low
 
     assert width(0.1, 0.99) > width(0.02, 0.99) > width(0.02, 0.8)
@@ -97,7 +97,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(
     draw = random.Random(rounds)
     missed = 0
     for _ in range(100):
-        sides = [timed([[3 * draw.lognormvariate(0, noise)] for _ in range(rounds)]) for _ in range(2)]
-        change = latency(*sides, 0.95)
+        old, new = (timed([[3 * draw.lognormvariate(0, noise)] for _ in range(rounds)]) for _ in range(2))
+        change = latency(old, new, 0.95)
         missed += not change.low <= 1 <= change.high
     assert missed <= 12

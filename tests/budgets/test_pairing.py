@@ -68,10 +68,7 @@ def test_another_runtime_batch_device_precision_or_format_is_something_else(
     compared: Compared, other: dict[str, Any]
 ) -> None:
     known = {"runtime": "onnxruntime", "artifact": FILE}
-    old, new = (
-        sample_record([sample_timing(milliseconds=3, **{**known, **changes})])
-        for changes in ({}, other)  # type: ignore[misc]
-    )
+    old, new = (sample_record([sample_timing(milliseconds=3, **{**known, **changes})]) for changes in ({}, other))
     with pytest.raises(IncomparableReportsError, match="no timing in common") as caught:
         compared(old, new)
     assert "onnxruntime of model.onnx, batch 1 before" in caught.value.message

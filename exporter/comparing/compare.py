@@ -91,6 +91,7 @@ def compare(old: Report, new: Report, slower: float) -> Comparison:
         *(f"another machine, so only ratios to the baseline are compared: {how}" for how in machine),
         *circumstances(old, new),
         *_too_few_rounds(runs),
+        *_noisy(runs),
         *_drift(pairs),
         *(f"{name} was timed before, and isn't now" for name in only_old),
         *(f"{name} is timed now, and wasn't before" for name in only_new),
@@ -110,6 +111,18 @@ def _too_few_rounds(runs: Runs) -> Iterator[str]:
         fewest = min(len(timing["rounds_ms"]) for timing in report.timings)
         if fewest < least:
             yield f"{report.path} has {fewest} rounds, and {runs.confidence:.0%} intervals need {least} at least"
+
+
+def _noisy(runs: Runs) -> Iterator[str]:
+    """Runs that weren't as certain as they were asked to be."""
+    for report in (runs.old, runs.new):
+        asked = report.record["latency"]["asked"]["interval"]
+        for run in report.record["latency"]["runs"]:
+            if not run["reached"]:
+                yield (
+                    f"{report.path} knows its ratios to ±{run['interval']:.1%} only, and ±{asked:.1%} was asked for "
+                    f"(batch {run['batch']}): the machine was too noisy for the time"
+                )
 
 
 def _drift(pairs: Sequence[Pair]) -> Iterator[str]:

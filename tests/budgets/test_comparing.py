@@ -118,6 +118,13 @@ def test_with_too_few_rounds_nothing_is_told_and_that_is_said(compared: Compared
     assert any("has 5 rounds, and 99% intervals need 8 at least" in note for note in found.notes)
 
 
+def test_a_run_that_was_too_noisy_is_said(compared: Compared) -> None:
+    runs = [{**OLD["latency"]["runs"][0], "reached": False, "interval": 0.08}]
+    found = compared(OLD, sample_record(sample_timings(seed=7), latency={"runs": runs}))
+    (note,) = found.notes
+    assert "new.report.json knows its ratios to ±8.0% only, and ±2.0% was asked for (batch 1)" in note
+
+
 def test_the_more_confident_report_sets_the_confidence(compared: Compared) -> None:
     new = sample_record(sample_timings(), latency={"asked": {"confidence": 0.8}})
     assert compared(OLD, new).confidence == 0.99

@@ -99,9 +99,7 @@ ORDINARY = frozenset({*KINDS, REAL})
 EXTREMES: dict[str, Kind] = {"large": large, "tiny": tiny, "zeros": zeros, "hot": hot, "saturated": saturated}
 # Where maps may be the same everywhere; see `verdict`. What the user's images show isn't known.
 FLAT = frozenset({*EXTREMES, REAL})
-# Where maps may be the same everywhere; see `verdict`. What the user's images show isn't known.
-FLAT = frozenset({*EXTREMES, REAL})
-POOL = ("natural", "natural", "noise", *EXTREMES)
+POOL = ("natural", "natural", "noise", "noise", *EXTREMES)
 # For the sizes besides the network's own.
 SMALL_POOL = ("natural", "noise")
 
@@ -115,8 +113,8 @@ def batches(
 ) -> list[Batch]:
     """Every batch that an artifact is judged on: several batch sizes, and several image sizes where they are open.
 
-    The largest batch of each image size goes through the whole pool, smaller ones through a part of it. Ordinary images
-    have mean 0 and spread 1, as inputs that went through a normalization have.
+    The largest batch of each image size goes through the whole pool, and the largest that an engine takes; others
+    through a part of it. Ordinary images have mean 0 and spread 1, as inputs that went through a normalization have.
 
     Args:
         own_shape: the network's own (C, H, W).
@@ -134,7 +132,8 @@ def batches(
     made: list[Batch] = []
     for shape, counts in by_shape.items():
         pool = _pool(shape, POOL, real) if shape == own_shape else _pool(shape, SMALL_POOL, None)
-        made += _drawn(pool, sorted(counts))
+        largest = max((n for n, *taken in judged if tuple(taken) == shape), default=0)
+        made += _drawn(pool, sorted(counts), {max(counts), largest})
     return made
 
 
@@ -167,16 +166,20 @@ def _pool(shape: tuple[int, ...], kinds: Sequence[str], real: Images | None) -> 
     return Batch(np.stack(images), tuple(kinds), names)
 
 
-def _drawn(pool: Batch, counts: Sequence[int]) -> list[Batch]:
-    """Batches of these sizes, ascending; those of the last hold every image, those before begin with ordinary ones."""
+def _drawn(pool: Batch, counts: Sequence[int], whole: Collection[int]) -> list[Batch]:
+    """Batches of these sizes, ascending; those of sizes in ``whole`` hold every image, others some."""
     draw = np.random.default_rng(SEED)
     size, position, made = len(pool.kinds), 0, []
-    for n in counts[:-1]:
-        made.append(_taken(pool, draw.permutation([(position + i) % size for i in range(n)])))
-        position += n
-    n = counts[-1]
-    rows = draw.permutation(np.arange(-(-size // n) * n) % size)
-    return [*made, *(_taken(pool, rows[i : i + n]) for i in range(0, len(rows), n))]
+    for n in counts:
+        if n in whole:
+            # What is left at the end is filled up, unless it is a batch of a size that is taken too.
+            filled = size if size % n in (0, *counts) else -(-size // n) * n
+            rows = draw.permutation(np.arange(filled) % size)
+            made += [_taken(pool, rows[i : i + n]) for i in range(0, len(rows), n)]
+        else:
+            made.append(_taken(pool, draw.permutation([(position + i) % size for i in range(n)])))
+            position += n
+    return made
 
 
 def _taken(pool: Batch, rows: Iterable[int]) -> Batch:

@@ -11,9 +11,9 @@ from attn_export.exporter.validation.inputs import BATCHES, REAL, Batch, Images,
 
 AXES = ("batch", "channels", "height", "width")
 # What images are converted to.
+FLOATS = ("float32", "float16", "float64")
 # Each image of a quantized graph is one chance to have a tie.
 RUNS_OF_QUANTIZED = 24
-FLOATS = ("float32", "float16", "float64")
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from attn_export.exporter.validation.measured import Measured
 # Calibrated on good artifacts, see docs/validation.md: the largest ratio of a good float32 artifact, and the faintest
 # planted fault, lie well to either side.
 LARGEST_RATIO = 8.0
-# A yardstick can't be finer than a few roundings of float32: a network of two layers may hit the oracle by luck.
 # A network whose own float32 is this far from float64 has no yardstick.
 LARGEST_YARDSTICK = 1e-3
+# A yardstick can't be finer than a few roundings of float32: a network of two layers may hit the oracle by luck.
 FLOOR = 4 * float(np.finfo(np.float32).eps)
 # Where a map is the same everywhere, the roundings of its sum all go into one direction, and a mean that is summed one
 # by one is off by as many: ONNX Runtime's GlobalAveragePool by one for every 65 pixels (measured for 8x8 to 224x224,

@@ -15,7 +15,8 @@ def shapes_of(made: list[Batch]) -> list[tuple[int, ...]]:
 
 def test_an_open_batch_is_judged_at_one_two_and_more() -> None:
     made = batches((3, 32, 32), ("batch",), 1)
-    assert shapes_of(made) == [(1, 3, 32, 32), (2, 3, 32, 32), (4, 3, 32, 32), (4, 3, 32, 32)]
+    assert [shape[0] for shape in shapes_of(made)] == [1, 2, 4, 4, 1]
+    assert len({shape[1:] for shape in shapes_of(made)}) == 1
     assert sorted(kind for batch in made[2:] for kind in batch.kinds) == sorted(POOL), "the largest covers the pool"
     assert {kind for batch in made[:2] for kind in batch.kinds} == set(KINDS), "the smaller hold ordinary images"
 
@@ -31,9 +32,17 @@ def test_an_engine_is_judged_at_every_shape_that_it_is_tuned_for() -> None:
     judged = [(1, 3, 32, 32), (4, 3, 64, 48), (8, 3, 32, 32)]
     made = batches((3, 32, 32), (), 2, judged)
     assert {*judged, (2, 3, 32, 32)} == set(shapes_of(made))
-    assert sorted({name for b in made if b.images.shape == (8, 3, 32, 32) for name in b.names}) == [
+    assert {name for b in made if b.images.shape[1:] == (3, 32, 32) for name in b.names} == {
         f"3x32x32/{i}" for i in range(len(POOL))
-    ]
+    }
+
+
+@pytest.mark.parametrize("largest", [1, 2, 3])
+def test_an_engine_for_small_batches_is_judged_on_the_whole_pool(largest: int) -> None:
+    made = batches((3, 32, 32), ("batch",), 1, [(n, 3, 32, 32) for n in range(1, largest + 1)])
+    taken = [batch for batch in made if len(batch.images) <= largest]
+    assert {kind for batch in taken for kind in batch.kinds} == set(POOL)
+    assert {len(batch.images) for batch in made} >= {1, 2, 4}
 
 
 def test_the_same_name_is_the_same_image_whatever_else_is_judged() -> None:
@@ -42,6 +51,7 @@ def test_the_same_name_is_the_same_image_whatever_else_is_judged() -> None:
         batches((3, 32, 32), ALL_AXES, 1),
         batches((3, 32, 32), (), 3),
         batches((3, 32, 32), ("batch",), 1, [(2, 3, 40, 32), (16, 3, 32, 32)]),
+        batches((3, 32, 32), ("batch",), 1, [(1, 3, 32, 32)]),
     ):
         for batch in made:
             for name, image in zip(batch.names, batch.images, strict=True):
@@ -50,7 +60,7 @@ def test_the_same_name_is_the_same_image_whatever_else_is_judged() -> None:
 
 
 def test_batches_are_permuted() -> None:
-    first, second = (batch.names for batch in batches((3, 32, 32), ("batch",), 1)[2:])
+    first, second = (batch.names for batch in batches((3, 32, 32), ("batch",), 1)[2:4])
     assert list(first) != sorted(first)
     assert list(second) != sorted(second)
 

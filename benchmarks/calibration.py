@@ -1,17 +1,19 @@
 """How far good artifacts are from the oracle: the figures that the allowed multiple of the yardstick rests on.
 
-    python benchmarks/calibration.py [--networks se_resnet50,...] [--size 64] [--seeds 2] [--save]
+    python benchmarks/calibration.py [--networks se_resnet50,...] [--size 64] [--seeds 2] [--keep rows.jsonl] [--save]
 
 Every network of the zoo with random weights of several seeds, and the two trained digits networks, as captured and in
 all forms of the cleanup, in float32 and in float16, is compared with its reference. Kept is the largest ratio of error
-to yardstick for every kind of image, among gates and among outputs. None may disagree.
+to yardstick for every kind of image, among gates and among outputs. None may disagree. With `--keep` what was found is
+kept network by network, and a run that was interrupted goes on.
 """
 
 import argparse
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +49,26 @@ COLUMNS = ("precision", "role", "kind", "files", "median", "p99", "worst", "limi
 Row = dict[str, Any]
 
 
-def models(networks: list[str], size: int, seeds: int) -> Iterator[tuple[str, LoadedModel]]:
-    """The networks, each made when it is its turn."""
+def models(networks: list[str], size: int, seeds: int) -> Iterator[tuple[str, Callable[[], LoadedModel]]]:
+    """The networks, and how each is made."""
     for name in networks:
         side = next((small for part, small in SMALL.items() if name.endswith(part)), size)
         for seed in range(seeds):
-            yield f"{name}, seed {seed}", from_module(create(name, seed=seed), (3, side, side))
+            yield f"{name}, seed {seed}", partial(random, name, seed, side)
     for name in ("se_digits", "cbam_digits"):
-        yield f"{name}, trained", load(DIGITS / f"{name}.pt")
+        yield f"{name}, trained", partial(load, DIGITS / f"{name}.pt")
+
+
+def random(name: str, seed: int, side: int) -> LoadedModel:
+    """A network of the zoo with random weights."""
+    return from_module(create(name, seed=seed), (3, side, side))
+
+
+def kept(path: Path | None) -> list[Row]:
+    """What an earlier run found."""
+    if path is None or not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def files(model: LoadedModel, truth: Reference, folder: Path, threads: int) -> Iterator[tuple[str, OnnxFile]]:
@@ -135,13 +149,20 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64, help="height and width of the images")
     parser.add_argument("--seeds", type=int, default=1, help="of the random weights")
     parser.add_argument("--threads", type=int, default=usable_cpus())
+    parser.add_argument("--keep", type=Path, help="a file of what was found")
     parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    progress, rows = Console(stderr=True), []
-    for name, model in models(options.networks.split(","), options.size, options.seeds):
-        found = list(rows_of(name, model, options.threads))
+    progress, rows = Console(stderr=True), kept(options.keep)
+    known = {row["network"] for row in rows}
+    for name, make in models(options.networks.split(","), options.size, options.seeds):
+        if name in known:
+            continue
+        found = list(rows_of(name, make(), options.threads))
         rows += found
+        if options.keep is not None:
+            with options.keep.open("a", encoding="utf-8") as stream:
+                stream.writelines(json.dumps(row) + "\n" for row in found)
         share = max(row["ratio"] / LIMITS[Precision(row["precision"])].ratio for row in found)
         progress.print(f"{name}: at most {share:.0%} of what is allowed")
     shown = spread(rows)
@@ -151,7 +172,7 @@ def main() -> None:
         made.add_row(
             r["worst_file"], r["precision"], r["role"], r["kind"], str(r["files"]), *figures, f"{r['limit']:g}"
         )
-    Console().print(made)
+    Console(width=140).print(made)
     flagged = [row for row in rows if not row["ratio"] <= LIMITS[Precision(row["precision"])].ratio]
     for row in flagged:
         progress.print(f"flagged: {row}")

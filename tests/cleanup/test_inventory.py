@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
@@ -86,6 +87,18 @@ def test_a_gate_from_what_a_convolution_reads_is_no_se(written: Written) -> None
     """The map that is gated is another one: the 3x3 convolution of what is squeezed."""
     nodes = f"c = Conv<pads = [1, 1, 1, 1]>(x, w3) {SE_NODES_OF.format(source='x').replace('Mul(x', 'Mul(c')}"
     assert "SE" not in kinds(written(nodes, w3=noise(16, 16, 3, 3), **se_weights()))
+
+
+SLICED = SE_NODES_OF.format(source="x").replace("y = Mul(x, g)", "s = Slice(g, first, last, axis, step)  y = Mul(x, s)")
+
+
+@pytest.mark.parametrize(("first", "last", "step", "found"), [(0, 99, 1, ["SE"]), (15, -99, -1, [])], ids=str)
+def test_a_slice_of_everything_belongs_to_its_gate(
+    written: Written, first: int, last: int, step: int, found: list[str]
+) -> None:
+    """As PyTorch writes ``gate[:, :, None, None]``. One that turns the channels around makes another gate of them."""
+    numbers = {"first": first, "last": last, "axis": 1, "step": step}
+    assert kinds(written(SLICED, **{name: np.array([n]) for name, n in numbers.items()}, **se_weights())) == found
 
 
 def test_a_multiplication_without_a_sigmoid_is_no_gate(written: Written) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.report.record import verdict_record
 from attn_export.exporter.runtimes.base import Array, Arrays, Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+from attn_export.exporter.validating import validate_artifacts
 from attn_export.exporter.validation.inputs import ORDINARY, Batch, batches
 from attn_export.exporter.validation.metrics import PooledError
 from attn_export.exporter.validation.oracle import Reference, reference
@@ -31,6 +32,7 @@ from attn_export.exporter.validation.verdict import (
     compare,
     ratios_by_shape,
 )
+from tests.faults.quantization import quantized
 from tests.validation.exporting import exported
 
 Change = Callable[[Array], Array]
@@ -79,7 +81,7 @@ def test_a_fault_at_one_batch_size_stands_out_in_its_shape(
     }
 
 
-def test_open_heights_and_widths_are_shapes_of_their_own(tmp_path: Any) -> None:
+def test_open_heights_and_widths_are_shapes_of_their_own(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     found = exported(from_module(module, (3, 16, 16)), tmp_path, dynamic=("batch", "height", "width"))
@@ -181,11 +183,11 @@ def test_extreme_images_are_not_counted_and_real_ones_are(
     ],
     ids=["a map", "one score", "two axes"],
 )
-def test_what_is_no_list_of_scores_has_no_classes(module: nn.Module, tmp_path: Any) -> None:
+def test_what_is_no_list_of_scores_has_no_classes(module: nn.Module, tmp_path: Path) -> None:
     assert exported(from_module(module.eval(), (3, 16, 16)), tmp_path).classes is None
 
 
-def test_only_the_first_output_has_classes(tmp_path: Any) -> None:
+def test_only_the_first_output_has_classes(tmp_path: Path) -> None:
     class Two(nn.Module):
         def __init__(self, swapped: bool) -> None:
             super().__init__()
@@ -208,6 +210,24 @@ def test_the_agreement_of_int8_is_told_the_same_way(
     agreement: float | None, images: int, expected: Classes | None
 ) -> None:
     assert classes_of(Quality({"output": 30.0}, agreement, images)) == expected
+
+
+def test_an_int8_file_is_told_in_the_same_way(
+    loaded: Callable[[str], LoadedModel], artifact: Callable[[str], OnnxFile], tmp_path: Path
+) -> None:
+    images = [batch.images for batch in batches((3, 16, 16), ("batch",), 1)]
+    path = quantized(artifact("toy").path, tmp_path / "model.int8.onnx", images, per_channel=False)
+    (result,) = validate_artifacts(loaded("toy"), [path], threads=1)
+    assert result.verdict is not None
+    assert result.quality is not None
+    assert result.quality.agreement is not None
+    (output,) = result.verdict.comparisons
+    assert list(output.shapes) == [SHAPES[2]]
+    assert output.shapes[SHAPES[2]] == pytest.approx(output.ratio)
+    classes = result.verdict.classes
+    assert classes is not None
+    assert classes.images == result.quality.images == result.verdict.images
+    assert 1 - classes.differ / classes.images == pytest.approx(result.quality.agreement)
 
 
 # The record.

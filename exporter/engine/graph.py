@@ -10,10 +10,9 @@ import onnx_ir.passes.common as common
 
 from attn_export.exporter.engine.profile import Dim
 from attn_export.exporter.engine.truth import NodeTypes
-from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.facts import attribute, dims, is_op, made_by, users
-from attn_export.exporter.inventory import AttentionBlock, find_blocks
-from attn_export.exporter.inventory.blocks import METADATA_KEY, from_json
+from attn_export.exporter.inventory import AttentionBlock
+from attn_export.exporter.inventory.carried import blocks_carried
 from attn_export.exporter.inventory.paths import module_path
 from attn_export.exporter.onnx_reader import files_of, read, read_named
 from attn_export.exporter.quiet import quiet
@@ -70,7 +69,7 @@ def read_graph(path: Path) -> GraphFacts:
         "modules": {str(node.name): module for node in model.graph if (module := module_path(node))},
         "weights": _by_name(model, _weights, 0),
     }
-    return GraphFacts(**facts, blocks=_blocks(model), weight_files=tuple(outside))
+    return GraphFacts(**facts, blocks=blocks_carried(model), weight_files=tuple(outside))
 
 
 def _by_name(model: ir.Model, look: Callable[[ir.Node], Any], nothing: Any) -> dict[str, Any]:
@@ -80,24 +79,6 @@ def _by_name(model: ir.Model, look: Callable[[ir.Node], Any], nothing: Any) -> d
         before = found.get(str(node.name), nothing)
         found[str(node.name)] = before | look(node) if isinstance(before, NodeTypes) else before + look(node)
     return found
-
-
-def _blocks(model: ir.Model) -> tuple[AttentionBlock, ...]:
-    """The inventory that the file carries, or what is found in a file that was never cleaned. Changes the model."""
-    known = from_json(model.metadata_props.get(METADATA_KEY, ""))
-    names = {node.name for node in model.graph}
-    if known and all(set(block.nodes) <= names for block in known):
-        return known
-    try:
-        from attn_export.exporter.cleanup.pipeline import prepare
-    except ImportError as error:  # on a device that only builds
-        raise RuntimeUnavailableError(
-            f"the attention blocks can't be looked for: {error.name or 'onnxscript'} is not installed",
-            runtime="onnxscript",
-            hint="pip install onnxscript; or build from a kit, which says where they are.",
-        ) from error
-    prepare(model)
-    return find_blocks(model)
 
 
 def _types(node: ir.Node) -> NodeTypes:

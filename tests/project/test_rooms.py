@@ -117,6 +117,7 @@ FORBIDDEN = {
     "latency": "checkpoint capture cleanup validation report workflow onnx_file",
     "budgets": "checkpoint capture cleanup runtimes validation latency comparing report workflow onnx_file",
     "comparing": "checkpoint capture cleanup runtimes validation report workflow onnx_file",
+    "attention_cost": "checkpoint capture engine validation report workflow onnx_file",
     "report": "checkpoint capture cleanup runtimes workflow onnx_file",
 }
 

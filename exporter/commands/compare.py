@@ -32,8 +32,8 @@ def compare(
     is broken, in either case beyond noise; 3 if the reports can't be
     compared.
 
-    What decides is the ratio to the baseline where both runs have the same
-    one, because what the machine did to a run cancels in it.
+    A change counts where the latency and its ratio to the run's baseline
+    both show it. From another machine only ratios are compared.
     """
     allowed, limits = parse_slower(slower), parse_budget_options(budgets)
     if report is not None:

@@ -12,12 +12,6 @@ from statistics import median
 from attn_export.exporter.comparing.pairing import Timing
 from attn_export.exporter.latency.bootstrap import fewest_rounds, median_interval
 
-# Two runs of the same on the same machine differ by up to this much more than their intervals say, by where memory
-# happens to lie and by what state the machine is in (docs/budgets.md has the measurement). In the ratio to a baseline
-# of the same run the machine's state cancels.
-RUNS_DIFFER_RATIO = 0.02
-RUNS_DIFFER_LATENCY = 0.05
-
 Rounds = list[list[float]]
 
 
@@ -27,7 +21,7 @@ class Change:
 
     Attributes:
         estimate: 1.05 if it takes 5 % longer now.
-        low, high: where it lies, what two runs differ by anyway included.
+        low, high: where it lies as far as chance within the runs goes.
     """
 
     estimate: float
@@ -37,7 +31,7 @@ class Change:
 
 def change_of_latency(old: Timing, new: Timing, confidence: float) -> Change | None:
     """Of the median, new divided by old; None where there are too few rounds for any interval that certain."""
-    return _change(old["rounds_ms"], new["rounds_ms"], confidence, RUNS_DIFFER_LATENCY)
+    return _change(old["rounds_ms"], new["rounds_ms"], confidence)
 
 
 def change_of_ratio(old: tuple[Timing, Timing], new: tuple[Timing, Timing], confidence: float) -> Change | None:
@@ -48,7 +42,7 @@ def change_of_ratio(old: tuple[Timing, Timing], new: tuple[Timing, Timing], conf
         new: the same of the new run.
         confidence: of the interval, 0..1.
     """
-    return _change(_ratios(*old), _ratios(*new), confidence, RUNS_DIFFER_RATIO)
+    return _change(_ratios(*old), _ratios(*new), confidence)
 
 
 def _ratios(timing: Timing, baseline: Timing) -> Rounds:
@@ -56,13 +50,13 @@ def _ratios(timing: Timing, baseline: Timing) -> Rounds:
     return [[median(a) / median(b)] for a, b in zip(timing["rounds_ms"], baseline["rounds_ms"], strict=True)]
 
 
-def _change(old: Rounds, new: Rounds, confidence: float, runs_differ: float) -> Change | None:
+def _change(old: Rounds, new: Rounds, confidence: float) -> Change | None:
     if min(len(old), len(new)) < fewest_rounds(confidence):
         return None
     (was, was_low, was_high), (now, now_low, now_high) = (_log_median(rounds, confidence) for rounds in (old, new))
-    apart, wider = now - was, math.log1p(runs_differ)
-    low = apart - math.hypot(now - now_low, was_high - was) - wider
-    high = apart + math.hypot(now_high - now, was - was_low) + wider
+    apart = now - was
+    low = apart - math.hypot(now - now_low, was_high - was)
+    high = apart + math.hypot(now_high - now, was - was_low)
     return Change(math.exp(apart), math.exp(low), math.exp(high))
 
 

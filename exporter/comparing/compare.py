@@ -56,8 +56,8 @@ class Comparison:
 def compare(old: Report, new: Report, slower: float) -> Comparison:
     """Compare a report with an earlier one of the same network.
 
-    What decides is the ratio to the run's baseline where both runs have the same one: whatever the machine did to a run
-    cancels in it. Otherwise it is the latency itself, and on another machine nothing does.
+    Where both runs have the same baseline, the latency and the ratio to it have to say the same; otherwise the latency
+    decides, and on another machine the ratio.
 
     Args:
         old: the earlier.

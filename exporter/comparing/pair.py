@@ -4,10 +4,13 @@ from dataclasses import dataclass
 
 from attn_export.exporter.comparing.change import Change, change_of_latency, change_of_ratio
 from attn_export.exporter.comparing.pairing import Timing
-from attn_export.exporter.comparing.runs import BY_LATENCY, BY_RATIO, Runs
-from attn_export.exporter.latency.verdict import BASELINE, CANT_TELL, verdict_of
+from attn_export.exporter.comparing.runs import BY_BOTH, BY_LATENCY, BY_RATIO, Runs
+from attn_export.exporter.latency.verdict import BASELINE, CANT_TELL, FASTER, SLOWER
 
 NOT_COMPARED = "not compared"
+# Two runs of the same differ by more than chance within them, by where memory happens to lie and by what else the
+# machine does (docs/budgets.md has a measurement). Two figures that agree have to be so far off, one alone further.
+MARGINS = {BY_BOTH: 0.02, BY_RATIO: 0.05, BY_LATENCY: 0.05}
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Pair:
         baseline: what the ratios are to; None where the two runs have no baseline in common.
         old_ratio, new_ratio: to the baseline of their run.
         ratio: their change; None where it decides nothing, or with too few rounds.
-        decides: "ratio" or "latency", whichever the verdict rests on; None where nothing can be said.
+        decides: "both", "ratio" or "latency", whichever the verdict rests on; None where nothing can be said.
         verdict: "faster" or "slower" than before, "can't tell", "baseline", or "not compared".
     """
 
@@ -43,36 +46,31 @@ class Pair:
     decides: str | None
     verdict: str
 
-    @property
-    def change(self) -> Change | None:
-        """What the verdict rests on."""
-        return {BY_RATIO: self.ratio, BY_LATENCY: self.latency}.get(self.decides or "")
-
     def slower_than(self, allowed: float) -> bool:
         """Whether it got slower by more than is allowed (0.05 is 5 %), beyond noise."""
-        return self.change is not None and self.change.low > 1 + allowed
+        return self.decides is not None and _slower(
+            _deciding(self.latency, self.ratio, self.decides), self.decides, allowed
+        )
 
     def slower_words(self) -> str:
-        """How much slower one that decides is, for people."""
-        change = self.change
-        assert change is not None
+        """How much slower one that got slower is, for people."""
+        told = []
+        if self.latency is not None and self.decides != BY_RATIO:
+            told.append(_words(self.latency))
+        if self.ratio is not None:
+            told.append(f"{_words(self.ratio)} measured against {self.baseline}")
         named = f"{self.runtime} of {self.artifact}" if self.artifact else self.runtime
-        against = f", measured against {self.baseline}" if self.decides == BY_RATIO else ""
-        return (
-            f"{named} at batch {self.batch} is {change.estimate - 1:.1%} slower than before "
-            f"({change.low - 1:+.1%} to {change.high - 1:+.1%}{against})"
-        )
+        return f"{named} at batch {self.batch} got slower: {', '.join(told)}"
 
 
 def pair_of(runs: Runs, before: Timing, now: Timing) -> Pair:
     """What two timings of the same say together."""
-    decides = runs.deciding(before, now)
+    decides, shared = runs.deciding(before, now), runs.share_baseline(before, now)
     latency = None if runs.elsewhere else change_of_latency(before, now, runs.confidence)
     ratio = None
-    if decides == BY_RATIO:
+    if decides in (BY_BOTH, BY_RATIO):
         baselines = runs.old.baseline_of(before), runs.new.baseline_of(now)
         ratio = change_of_ratio((before, baselines[0]), (now, baselines[1]), runs.confidence)
-    shared = runs.share_baseline(before, now)
     return Pair(
         runtime=now["runtime"],
         artifact=now["artifact"],
@@ -88,11 +86,29 @@ def pair_of(runs: Runs, before: Timing, now: Timing) -> Pair:
         new_ratio=now["ratio"],
         ratio=ratio,
         decides=decides,
-        verdict=_verdict(ratio if decides == BY_RATIO else latency, decides, shared),
+        verdict=_verdict(latency, ratio, decides, shared),
     )
 
 
-def _verdict(change: Change | None, decides: str | None, shared: bool) -> str:
+def _verdict(latency: Change | None, ratio: Change | None, decides: str | None, shared: bool) -> str:
     if decides is None:
         return BASELINE if shared else NOT_COMPARED
-    return CANT_TELL if change is None else verdict_of(change.low, change.high)
+    changes = _deciding(latency, ratio, decides)
+    if _slower(changes, decides):
+        return SLOWER
+    beyond = 1 / (1 + MARGINS[decides])
+    return FASTER if all(change is not None and change.high < beyond for change in changes) else CANT_TELL
+
+
+def _deciding(latency: Change | None, ratio: Change | None, decides: str) -> tuple[Change | None, ...]:
+    return {BY_BOTH: (latency, ratio), BY_RATIO: (ratio,), BY_LATENCY: (latency,)}[decides]
+
+
+def _slower(changes: tuple[Change | None, ...], decides: str, allowed: float = 0.0) -> bool:
+    """Whether everything that decides lies beyond what is allowed and what two runs differ by anyway."""
+    beyond = (1 + allowed) * (1 + MARGINS[decides])
+    return all(change is not None and change.low > beyond for change in changes)
+
+
+def _words(change: Change) -> str:
+    return f"{change.estimate - 1:+.1%} ({change.low - 1:+.1%} to {change.high - 1:+.1%})"

@@ -1,4 +1,4 @@
-"""The two runs that are compared, and which figure of a pair decides."""
+"""The two runs that are compared, and which figures of a pair decide."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from attn_export.exporter.comparing.pairing import Timing
 from attn_export.exporter.comparing.read import Report
 from attn_export.exporter.latency.verdict import BASELINE
 
-BY_RATIO, BY_LATENCY = "ratio", "latency"
+BY_BOTH, BY_RATIO, BY_LATENCY = "both", "ratio", "latency"
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,13 @@ class Runs:
     def deciding(self, before: Timing, now: Timing) -> str | None:
         """What the verdict on a pair rests on; None where nothing can be said.
 
-        A baseline that others are measured against isn't judged itself: what moved it is the machine.
+        What the machine did to a whole run moves its latencies and not its ratios, and what it did to the baseline
+        alone moves the ratios and not the latencies. So where both can be had, both have to say the same. A baseline
+        that others are measured against isn't judged itself.
         """
         shared = self.share_baseline(before, now)
         if shared and now["verdict"] != BASELINE:
-            return BY_RATIO
+            return BY_RATIO if self.elsewhere else BY_BOTH
         return None if self.elsewhere or (shared and self._is_leant_on(now)) else BY_LATENCY
 
     def _is_leant_on(self, baseline: Timing) -> bool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 STYLES = {"faster": "green", "slower": "yellow", "can't tell": "", "baseline": "dim", "not compared": "dim"}
-WORDS = {"ratio": "by the ratio", "latency": "by the latency", None: ""}
+WORDS = {"both": "by both", "ratio": "by the ratio", "latency": "by the latency", None: ""}
 
 
 def comparison_record(
@@ -128,8 +128,8 @@ def comparison_caption(record: dict[str, Any]) -> Text:
 def caption(record: dict[str, Any]) -> str:
     """What the numbers are, in a sentence."""
     return (
-        f"above 1: takes longer than before; {record['confidence']:.0%} intervals, widened by what two runs of the "
-        f"same differ by; up to {100 * record['slower_allowed']:.3g}% slower is allowed"
+        f"above 1: takes longer than before; {record['confidence']:.0%} intervals; up to "
+        f"{100 * record['slower_allowed']:.3g}% slower is allowed"
     )
 
 

@@ -113,7 +113,7 @@ def test_a_version_that_a_package_explains_is_said_once(compared: Compared) -> N
 
     found = compared(record("1.31.0"), record("1.32.0"))
     assert found.notes == ("other versions: onnxruntime 1.31.0, now 1.32.0",)
-    assert [pair.decides for pair in found.pairs] == [None, "ratio"], "the baseline is the same"
+    assert [pair.decides for pair in found.pairs] == [None, "both"], "the baseline is the same"
 
 
 # What they computed.

@@ -43,7 +43,7 @@ def test_the_table_has_both_latencies_both_changes_and_what_decides(document: An
     assert eager.split()[:6] == ["eager", "the", "module", "1", "10.004", "10.004"]
     assert eager.endswith("baseline")
     assert "1.200" in file
-    assert file.endswith("slower, too much  by the ratio")
+    assert file.endswith("slower, too much  by both")
     assert "99% intervals" in lines[4]
     assert "5% slower is allowed" in lines[4]
 

@@ -106,13 +106,13 @@ def cost_sentence(cost: Cost) -> str:
     if cost.get("ratio") is not None:
         told = _without(cost)
         said = f"{said}; {told}" if said else f"{told[0].upper()}{told[1:]}"
-    missed = f" {cost['missed']}." if cost.get("missed") else ""
+    missed = f" {cost['missed'][0].upper()}{cost['missed'][1:]}." if cost.get("missed") else ""
     return f"{where}: {said}.{missed}" if said else f"{where}: not measured.{missed}"
 
 
 def _without(cost: Cost) -> str:
     between = interval(cost["ratio_interval"]) if cost.get("ratio_interval") else ""
-    told = f"the network without attention takes {ratio(cost['ratio'])} of the time ({between})"
+    told = f"with attention the network takes {ratio(cost['ratio'])} times as long as without ({between})"
     return f"{told}, which can't be told from no difference" if cost.get("verdict") == "can't tell" else told
 
 
@@ -124,7 +124,7 @@ def cost_table(record: dict[str, Any]) -> Table | None:
     return table(
         "The network with its attention, and the same graph without",
         [
-            *("artifact", "<runtime", "batch", "with, ms", "without, ms", "without / with", "interval", "<verdict"),
+            *("artifact", "<runtime", "batch", "with, ms", "without, ms", "with / without", "interval", "<verdict"),
             *("MACs", "in attention", "time of nodes, ms", "in attention, ms", "<not told"),
         ],
         [

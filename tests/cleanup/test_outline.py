@@ -1,10 +1,12 @@
 """Outlines: every operator is in one, and the attention is marked, in the graph as it was and as it is."""
 
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import onnx
 import onnx_ir as ir
 import pytest
@@ -299,10 +301,13 @@ def test_an_outline_changes_no_graph(captured: Callable[[str], Graph]) -> None:
 
 # The record.
 
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text(encoding="utf-8"))
+
 
 def test_a_record_is_plain_values(captured: Callable[[str], Graph]) -> None:
     before, after, _ = outlines(captured("toy").model)
     (entry,) = outlines_record([Outlined("model.onnx", before, after)])
+    jsonschema.validate(entry["before"], {"$defs": SCHEMA["$defs"], "$ref": "#/$defs/outline"})
     assert entry == {"artifact": "model.onnx", "before": outline_record(before), "after": outline_record(after)}
     assert set(entry["after"]) == {"operators", "blocks", "inputs", "inventory"}
     assert entry["after"]["operators"] == list(after.operators)

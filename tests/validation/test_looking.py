@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
@@ -353,8 +354,14 @@ def test_any_image_becomes_a_small_picture(channels: int, height: int, width: in
 # The record.
 
 
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text(encoding="utf-8"))
+
+
 def recorded(seen: Seen) -> Any:
-    return json.loads(json.dumps(seen_record(seen), allow_nan=False))
+    """As it is read from a report."""
+    record = json.loads(json.dumps(seen_record(seen), allow_nan=False))
+    jsonschema.validate(record, {"$defs": SCHEMA["$defs"], "anyOf": [{"type": "null"}, {"$ref": "#/$defs/gates_seen"}]})
+    return record
 
 
 def test_a_record_holds_the_values_as_bytes(
@@ -374,6 +381,14 @@ def test_a_record_holds_the_values_as_bytes(
             values = np.frombuffer(base64.b64decode(text), np.uint8).reshape(entry["shape"])
             np.testing.assert_allclose(values / 255, gate.values[name], atol=0.5 / 255 + 1e-9)
         assert entry["differences"] == gate.differences
+
+
+def test_what_is_not_drawn_is_recorded_and_so_is_an_input_that_is_no_image() -> None:
+    seen = look(from_module(nn.Sequential(Form(1, 2, 3)), (6,)), [], sample_image((6,)), ONE)
+    record = recorded(seen)
+    assert (record["image"], record["gates"], record["left_out"]) == (None, [], 0)
+    assert [entry["module_path"] for entry in record["not_drawn"]] == ["0"]
+    assert "2x3" in record["not_drawn"][0]["reason"]
 
 
 def test_a_network_without_gates_has_no_record(

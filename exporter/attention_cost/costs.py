@@ -18,8 +18,10 @@ from attn_export.exporter.progress import Progress
 from attn_export.exporter.runtimes.base import Array, Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 
-# Inferences under the profiler, and the share of the schedule's time that they may take.
-FEWEST, MOST, SHARE = 7, 50, 0.25
+# Of the schedule's seconds: whoever asks how fast artifacts are doesn't wait twice as long for this.
+PAIR_SHARE, PROFILE_SHARE = 0.5, 0.125
+# Inferences under the profiler.
+FEWEST, MOST = 7, 50
 NO_MACS = "the MACs aren't counted: a shape can't be told from the graph"
 NOT_ON_A_GPU = "kernels on a GPU aren't timed one by one"
 
@@ -33,7 +35,8 @@ def attention_costs(
         files: with their blocks; nothing is measured of one that has none.
         batch: N that is timed.
         settings: alike for all; on "cuda" the pair is timed there, and blocks aren't.
-        schedule: of the pair. The profile takes a quarter of its seconds, or seven inferences where these take longer.
+        schedule: as of latencies. For each file half of its seconds are for the pair, and an eighth for the profile, or
+            seven inferences where these take longer.
         progress: hears of it.
 
     Returns:
@@ -53,7 +56,8 @@ def _cost(file: OnnxFile, settings: Settings, schedule: Schedule, progress: Prog
     nothing = AttentionCost(file.path.name, OnnxRuntime.name, shape[0])
     try:
         with progress.stage("Timing the network without its attention") as advance:
-            pair = timed_pair(file, images, settings, schedule, advance)
+            seconds = PAIR_SHARE * schedule.seconds
+            pair = timed_pair(file, images, settings, replace(schedule, seconds=seconds), advance)
     except AttnExportError as error:  # the file is there, whatever can't be measured of it
         return replace(nothing, missed=error.message)
     counted = macs_of_blocks(file)
@@ -80,7 +84,7 @@ def _cost(file: OnnxFile, settings: Settings, schedule: Schedule, progress: Prog
 
 
 def _inferences(schedule: Schedule, pair: Pair) -> int:
-    return max(FEWEST, min(MOST, int(SHARE * schedule.seconds * 1e3 / pair.with_ms)))
+    return max(FEWEST, min(MOST, int(PROFILE_SHARE * schedule.seconds * 1e3 / pair.with_ms)))
 
 
 def _profiled(file: OnnxFile, images: Array, settings: Settings, inferences: int) -> tuple[ProfiledBlocks | None, str]:

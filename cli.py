@@ -14,7 +14,18 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from attn_export.exporter.commands import build, clean, compare, create, doctor, export, inspect, models, validate
+from attn_export.exporter.commands import (
+    bench,
+    build,
+    clean,
+    compare,
+    create,
+    doctor,
+    export,
+    inspect,
+    models,
+    validate,
+)
 from attn_export.exporter.commands.console import SCHEMA_VERSION, let_go_of_stdout, print_json, stdout
 from attn_export.exporter.errors import AttnExportError, OutputError, UsageError
 
@@ -66,6 +77,7 @@ app.command()(build.build)
 app.command()(inspect.inspect)
 app.command()(validate.validate)
 app.command()(compare.compare)
+app.command()(bench.bench)
 app.command()(doctor.doctor)
 
 

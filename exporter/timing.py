@@ -1,15 +1,19 @@
 """Everything that was made, timed against each other."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.building import EngineFile
 from attn_export.exporter.deploying import Deployed
+from attn_export.exporter.devices import CPU
 from attn_export.exporter.environment import usable_cpu_numbers
-from attn_export.exporter.latency import Latency, Run, Schedule, Timing, measure
+from attn_export.exporter.latency import Latency, Run, Schedule, Timed, Timing, measure
+from attn_export.exporter.latency.affinity import pinned
+from attn_export.exporter.latency.conditions import Watch, troubles
+from attn_export.exporter.latency.elsewhere import Elsewhere, must_be_apart
 from attn_export.exporter.progress import Progress
 from attn_export.exporter.proving import Proven
 from attn_export.exporter.runtimes import RUNS_FILES, RUNTIMES, Runtime, Settings
@@ -18,6 +22,31 @@ if TYPE_CHECKING:
     from attn_export.exporter.workflow import ExportSettings
 
 Contestant = tuple[str, Runtime]  # what people call it, and what runs; not open
+
+
+@dataclass(frozen=True)
+class Together:
+    """How runtimes are timed together.
+
+    Attributes:
+        schedule: how much.
+        threads: that each of them was told to use.
+        cpus: that all of them are to use; None: those that the process may.
+        own_process: whether each that runs a file gets a process of its own; those that have to do anyway.
+    """
+
+    schedule: Schedule
+    threads: int
+    cpus: tuple[int, ...] | None = None
+    own_process: bool = False
+
+    def kept_to_cpus(self) -> AbstractContextManager[Any]:
+        """Inside, all threads and processes are on these CPUs.
+
+        Raises:
+            UsageError: they can't be had.
+        """
+        return pinned(self.cpus) if self.cpus else nullcontext()
 
 
 def time_all(
@@ -51,40 +80,52 @@ def time_all(
             and engine.record["not_run"] is None
             and engine.taken(file.signature.input_name).covers(shape)
         ]
-    return time_in_turns(wanted, shape, settings.schedule, runtime_settings.threads, progress)
+    return time_in_turns(wanted, shape, Together(settings.schedule, runtime_settings.threads), progress)
 
 
 def time_in_turns(
-    wanted: Sequence[Contestant], shape: tuple[int, ...], schedule: Schedule, threads: int, progress: Progress
+    wanted: Sequence[Contestant], shape: tuple[int, ...], together: Together, progress: Progress
 ) -> Latency:
     """Time these against each other, at one shape.
 
     Args:
         wanted: the first is the baseline; none: nothing is timed.
         shape: (N, C, H, W).
-        schedule: how much.
-        threads: that each of them was told to use.
+        together: how.
         progress: hears of it, and of what makes the figures doubtful.
 
     Raises:
         RuntimeUnavailableError: one can't be opened.
+        UsageError: one can't have a process of its own, or the CPUs can't be had.
     """
     import numpy as np
 
-    nothing = Latency(threads, usable_cpu_numbers(), schedule)
+    nothing = Latency(together.threads, together.cpus or usable_cpu_numbers(), together.schedule)
     if not wanted:
         return nothing
     images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    with ExitStack() as stack:
-        opened = []
-        for name, runtime in wanted:
+    watch = Watch(gpu=any(runtime.device != CPU for _, runtime in wanted))
+    with together.kept_to_cpus(), ExitStack() as stack:
+        opened: list[Runtime | Timed] = []
+        for name, runtime in _placed(wanted, together):
             with progress.stage(f"Opening {name}"):
-                opened.append(stack.enter_context(runtime))
+                stack.enter_context(runtime)
+            opened.append(runtime)
         with progress.stage("Timing, in turns") as advance:
-            found = measure(opened, images, schedule, advance)
-    for doubt in doubts(found.timings, found.run, schedule):
+            watch.start()
+            found = measure(opened, images, together.schedule, advance, between_rounds=watch.sample)
+            run = replace(found.run, conditions=watch.stop())
+    for doubt in (*doubts(found.timings, run, together.schedule), *watch.notes):
         progress.note(doubt)
-    return replace(nothing, runs=(found.run,), timings=found.timings)
+    return replace(nothing, runs=(run,), timings=found.timings)
+
+
+def _placed(wanted: Sequence[Contestant], together: Together) -> Iterator[tuple[str, Runtime | Elsewhere]]:
+    """Each as it will be opened: here, or in a process of its own where it has to or was asked to."""
+    apart = must_be_apart([runtime for _, runtime in wanted])
+    for name, runtime in wanted:
+        wants = together.own_process and runtime.blueprint() is not None
+        yield name, Elsewhere(runtime) if wants or runtime in apart else runtime
 
 
 def doubts(timings: Sequence[Timing], run: Run, schedule: Schedule) -> list[str]:
@@ -100,7 +141,7 @@ def doubts(timings: Sequence[Timing], run: Run, schedule: Schedule) -> list[str]
         for timing in timings
         if not timing.warm_up.stable
     ]
-    return told
+    return told + (troubles(run.conditions) if run.conditions else [])
 
 
 def _engine(engine: EngineFile, file: OnnxFile, settings: Settings) -> Runtime:

@@ -17,6 +17,7 @@ from attn_export.exporter.environment import usable_cpus, versions
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.files import publish, scratch_folder, write_text
 from attn_export.exporter.gpu import gpus
+from attn_export.exporter.inventory.outline import Outline, outline
 from attn_export.exporter.latency import Latency, Schedule, Timing
 from attn_export.exporter.memory import forget_weights, give_back
 from attn_export.exporter.precision.kinds import Precision
@@ -32,8 +33,11 @@ from attn_export.exporter.validation.verdict import Verdict
 if TYPE_CHECKING:
     from torch import nn
 
+    from attn_export.exporter.budgets import Budget, BudgetResult
     from attn_export.exporter.cleanup.apply import Undone
     from attn_export.exporter.kit import Sample
+    from attn_export.exporter.showing import Shown
+    from attn_export.exporter.validation.inputs import Images
     from attn_export.exporter.validation.oracle import Reference
 
 DEFAULT_OPSET = 20
@@ -55,6 +59,9 @@ class ExportSettings:
         precisions: of the ONNX files, each with an engine where engines are asked for.
         engine: how engines are built; None: none is.
         device: where PyTorch, and ONNX Runtime, are timed: "cpu" or "cuda".
+        images: real ones, (N, C, H, W) float32 as the network takes them; files are judged on them too.
+        show: whether the record is to hold what a report shows: graphs, gates, and what attention costs.
+        budgets: limits that are checked, for the record.
         command: the command line, for the record; None for a call from Python.
     """
 
@@ -68,6 +75,9 @@ class ExportSettings:
     precisions: tuple[Precision, ...] = (Precision.FP32,)
     engine: EngineSettings | None = None
     device: str = CPU
+    images: "Images | None" = None
+    show: bool = False
+    budgets: "tuple[Budget, ...]" = ()
     command: tuple[str, ...] | None = None
 
 
@@ -83,6 +93,7 @@ class ExportResult:
         record: the content of ``report``.
         engines, kits: where engines were asked for.
         undone: rewrites that the cleanup left undone because they would have changed the result: defects of rules.
+        budgets: how the figures stand to those that were asked for. It is the caller who fails.
     """
 
     files: tuple[Path, ...]
@@ -93,6 +104,7 @@ class ExportResult:
     engines: tuple[EngineFile, ...] = ()
     kits: tuple[Path, ...] = ()
     undone: tuple["Undone", ...] = ()
+    budgets: tuple["BudgetResult", ...] = ()
 
     @property
     def onnx(self) -> Path:
@@ -155,13 +167,16 @@ def export_loaded(
     judged = check_engines(model, settings, progress)
     with scratch_folder(out) as scratch:
         truth = compute_reference(model, settings, judged, progress)
-        plain, undone = make_onnx(model, scratch / f"{stem}.onnx", settings, progress)
+        made = make_onnx(model, scratch / f"{stem}.onnx", settings, progress)
+        plain, undone = made.file, made.undone
         proven = prove_all(plain, truth, settings.precisions, runtime_settings, progress)
         for artifact in proven:
             onnx_file.add_metadata(artifact.file.path, metadata(model, artifact.verdict))
         deployed = deploy_all(proven, stem, truth, settings, runtime_settings, progress)
         latency = time_all(model, proven, deployed, runtime_settings, settings, progress)
-        document = record(model, proven, deployed, latency, settings.command)
+        shown = look_closer(model, proven, deployed, made, runtime_settings, settings, progress)
+        document = record(model, proven, deployed, latency, shown, settings.command)
+        checked = hold_to_budgets(document, settings.budgets)
         report = scratch / f"{stem}.report.json"
         write_text(report, json.dumps(document, indent=1, allow_nan=False) + "\n")
         refuse_folders(out / name for name in [*(a.file.path.name for a in proven), *names_of(deployed), report.name])
@@ -172,7 +187,7 @@ def export_loaded(
         publish(report, out / report.name)
     onnx = tuple(out / artifact.file.path.name for artifact in proven)
     verdicts = tuple(artifact.verdict for artifact in proven)
-    return ExportResult(onnx, out / report.name, verdicts, latency, document, engines, kits, undone)
+    return ExportResult(onnx, out / report.name, verdicts, latency, document, engines, kits, undone, checked)
 
 
 def check_engines(model: LoadedModel, settings: ExportSettings, progress: Progress) -> tuple[tuple[int, ...], ...]:
@@ -221,20 +236,30 @@ def compute_reference(
     with progress.stage("Computing the reference in float64") as advance:
         from attn_export.exporter.validation.oracle import reference
 
-        images = batches(model.input_shape, settings.dynamic, settings.batch, judged)
+        images = batches(model.input_shape, settings.dynamic, settings.batch, judged, settings.images)
         precisions = tuple(dict.fromkeys((Precision.FP32, *settings.precisions)))
         truth = reference(model, images, counted(advance, len(images)), precisions)
         give_back()
         return truth
 
 
-def make_onnx(
-    model: LoadedModel, path: Path, settings: ExportSettings, progress: Progress
-) -> tuple[OnnxFile, tuple["Undone", ...]]:
-    """Capture and clean; the graph is gone from memory when this returns.
+@dataclass(frozen=True)
+class Made:
+    """A file, and what the way to it tells.
 
-    Returns:
-        The file, and the rewrites that were left undone.
+    Attributes:
+        file: on disk.
+        undone: rewrites that were left undone.
+        before: the graph as it was captured, where somebody wants to see it.
+    """
+
+    file: OnnxFile
+    undone: tuple["Undone", ...]
+    before: Outline | None
+
+
+def make_onnx(model: LoadedModel, path: Path, settings: ExportSettings, progress: Progress) -> Made:
+    """Capture and clean; the graph is gone from memory when this returns.
 
     Raises:
         CaptureError, CleanupError, OutputError: as the rooms say.
@@ -246,11 +271,12 @@ def make_onnx(
     with progress.stage("Cleaning the graph"):
         from attn_export.exporter.cleanup import clean_graph
 
+        before = outline(graph.model) if settings.show else None
         graph, cleaned = clean_graph(graph, settings.target)
         file = onnx_file.write(graph, path)
     forget_weights(graph.model)
     give_back()
-    return file, cleaned.undone
+    return Made(file, cleaned.undone, before.marked(cleaned.blocks_before) if before else None)
 
 
 def deploy_all(
@@ -281,6 +307,46 @@ def deploy_all(
         )
         for artifact in proven
     ]
+
+
+def look_closer(
+    model: LoadedModel,
+    proven: Sequence[Proven],
+    deployed: Sequence[Deployed],
+    made: Made,
+    runtime_settings: Settings,
+    settings: ExportSettings,
+    progress: Progress,
+) -> "Shown":
+    """What a report shows, if one was asked for."""
+    from attn_export.exporter.showing import Shown, show
+
+    if not settings.show:
+        return Shown()
+    from attn_export.exporter.attention_cost import attention_costs
+    from attn_export.exporter.validation.looking import ENGINE_UNSEEN
+
+    files = [artifact.file for artifact in proven]
+    unseen = {engine.path.name: ENGINE_UNSEEN for one in deployed for engine in one.engines}
+    shown = show(model, files, runtime_settings, progress, before=made.before, images=settings.images, unseen=unseen)
+    if not settings.runtimes:
+        return shown
+    costs = attention_costs(files, settings.batch, runtime_settings, settings.schedule, progress)
+    return replace(shown, costs=costs)
+
+
+def hold_to_budgets(document: dict[str, Any], budgets: "Sequence[Budget]") -> tuple["BudgetResult", ...]:
+    """How the figures of a record stand to budgets; noted in it.
+
+    Raises:
+        InputError: one is about nothing whose figure is known.
+    """
+    from attn_export.exporter.budgets import check_budgets
+    from attn_export.exporter.report.budgets import budget_records
+
+    checked = check_budgets(document, budgets)
+    document["budgets"] = budget_records(checked)
+    return checked
 
 
 def sample_maker(file: OnnxFile, truth: "Reference") -> "Callable[[Profile], Sample]":

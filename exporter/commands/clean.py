@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attn_export.exporter.commands.console import listener, print_json, stdout
+from attn_export.exporter.commands.console import listener, print_with_error, stdout
 from attn_export.exporter.commands.options import AsJson, Debug, For, Quiet, Threads, parse_target
 from attn_export.exporter.errors import CleanupError
 
@@ -38,7 +38,7 @@ def clean(
 
         result = clean_file(source, out, target=graph_for, threads=threads, progress=progress)
     if as_json:
-        print_json_with_undone(clean_record(result), result.cleaned.undone)
+        print_with_error(clean_record(result), error_of(result.cleaned.undone))
     else:
         from attn_export.exporter.report.graphs import clean_summary, explanation_tables, inventory_table
 
@@ -46,20 +46,6 @@ def clean(
         for part in [*parts, clean_summary(result)]:
             stdout().print(part)
         refuse_undone(result.cleaned.undone)
-
-
-def print_json_with_undone(document: dict[str, Any], undone: "Sequence[Undone]") -> None:
-    """One document: the result, and the error that `refuse_undone` would be.
-
-    Raises:
-        typer.Exit: rules were wrong.
-    """
-    error = error_of(undone)
-    if error is None:
-        print_json(document)
-        return
-    print_json({**document, "error": {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}})
-    raise typer.Exit(error.exit_code)
 
 
 def refuse_undone(undone: "Sequence[Undone]") -> None:

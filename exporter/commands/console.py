@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import typer
+
+from attn_export.exporter.errors import AttnExportError
+
 SCHEMA_VERSION = 1
 REDIRECTED_WIDTH = 140
 
@@ -39,6 +43,20 @@ def print_json(document: dict[str, Any]) -> None:
         print(json.dumps(document, indent=1, allow_nan=False), flush=True)
     except BrokenPipeError:
         let_go_of_stdout()
+
+
+def print_with_error(document: dict[str, Any], error: AttnExportError | None) -> None:
+    """One document for machines: the result, and what is wrong although it is there.
+
+    Raises:
+        typer.Exit: something is.
+    """
+    if error is None:
+        print_json(document)
+        return
+    said = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+    print_json({**document, "error": said})
+    raise typer.Exit(error.exit_code)
 
 
 def let_go_of_stdout() -> None:

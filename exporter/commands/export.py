@@ -3,13 +3,14 @@
 import difflib
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from attn_export.exporter.commands.clean import print_json_with_undone, refuse_undone
-from attn_export.exporter.commands.console import listener, stdout
+from attn_export.exporter.commands.clean import error_of
+from attn_export.exporter.commands.console import listener, print_with_error, stdout
 from attn_export.exporter.commands.engine_options import (
     AUTO,
     AllowMixed,
@@ -24,8 +25,16 @@ from attn_export.exporter.commands.engine_options import (
     parse_precisions,
     refuse_without_engine,
 )
+from attn_export.exporter.commands.latency_options import (
+    Interval,
+    Reports,
+    Seconds,
+    parse_interval,
+    report_paths,
+)
 from attn_export.exporter.commands.options import (
     AsJson,
+    Budgets,
     Debug,
     Device,
     For,
@@ -33,6 +42,7 @@ from attn_export.exporter.commands.options import (
     Threads,
     Trust,
     parse_axes,
+    parse_budget_options,
     parse_device,
     parse_shape,
     parse_target,
@@ -76,6 +86,17 @@ def export(
         ),
     ] = None,
     bench: Annotated[bool, typer.Option("--bench/--no-bench", help="Measure latencies.")] = True,
+    interval: Interval = "2%",
+    seconds: Seconds = 8.0,
+    reports: Reports = None,
+    budgets: Budgets = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Judge on real images too: .npy or .npz with (N, C, H, W) as the network takes them.",
+            show_default=False,
+        ),
+    ] = None,
     target: For = None,
     threads: Threads = None,
     device: Device = CPU,
@@ -127,21 +148,30 @@ def export(
     )
     if trust:  # a module's code is usually beside the place where it was trained
         sys.path.insert(0, str(Path.cwd()))
+    known, limits, written = parse_interval(interval), parse_budget_options(budgets), report_paths(reports)
     with listener(quiet) as progress:
-        from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, check_names
+        from attn_export.exporter.budgets import failure, refuse_untimed
+        from attn_export.exporter.latency import Schedule
+        from attn_export.exporter.reporting import check_reports, write_reports
+        from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, RUNS_ENGINES, check_names
         from attn_export.exporter.workflow import ExportSettings, export_loaded
 
+        check_reports(written)
         names = check_names(split(runtimes)) or DEFAULT_RUNTIMES
+        refuse_untimed(limits, (*names, *(RUNS_ENGINES if engine else ())) if bench else ())
         settings = ExportSettings(
             dynamic=axes,
             opset=opset,
             batch=shape[0] if shape else 1,
             runtimes=names if bench else (),
             threads=threads,
+            schedule=Schedule(interval=known, seconds=seconds),
             target=graph_for,
             precisions=chosen,
             engine=build if engine else None,
             device=parse_device(device),
+            show=bool(written),
+            budgets=limits,
             command=("attn-export", *sys.argv[1:]),
         )
         with progress.stage("Reading the checkpoint"):
@@ -150,15 +180,25 @@ def export(
             model = load(checkpoint, arch=arch, input_shape=shape[1:] if shape else None, trust=trust)
         for note in model.notes:
             progress.note(note)
-        result = export_loaded(model, out or checkpoint.parent, checkpoint.stem, settings, progress)
-    if as_json:
-        print_json_with_undone(result.record, result.undone)
-    else:
-        from attn_export.exporter.report.terminal import export_summary, export_tables
+        if images is not None:
+            from attn_export.exporter.validation.real_images import read_images
 
-        for part in [*export_tables(result.record), export_summary(result.record, result.onnx.parent, result.report)]:
-            stdout().print(part)
-        refuse_undone(result.undone)
+            settings = replace(settings, images=read_images(images, model.input_shape))
+        result = export_loaded(model, out or checkpoint.parent, checkpoint.stem, settings, progress)
+        write_reports(result.record, written)
+    error = error_of(result.undone) or failure(result.budgets)
+    if as_json:
+        print_with_error(result.record, error)
+        return
+    from attn_export.exporter.report.terminal import export_summary, export_tables
+
+    for part in [
+        *export_tables(result.record),
+        export_summary(result.record, result.onnx.parent, (result.report, *written)),
+    ]:
+        stdout().print(part)
+    if error is not None:
+        raise error
 
 
 def suggest_for_missing(checkpoint: Path, known: Sequence[str]) -> None:

@@ -104,9 +104,9 @@ class Here:
         seconds: list[float] = []
         on_device: list[float] = []
         for _ in range(inferences):
-            started = time.perf_counter()
             if stopwatch is not None:
                 stopwatch.start()
+            started = time.perf_counter()
             runtime.infer(inputs)
             if stopwatch is not None:
                 stopwatch.stop()

@@ -35,7 +35,7 @@ def latency_table(latency: dict[str, Any]) -> Table:
             name,
             *([str(t["batch"])] if several else []),
             f"{t['median_ms']:.2f}",
-            f"±{half(t['median_interval_ms']) / t['median_ms']:.1%}",
+            half_width_words(half(t["median_interval_ms"]) / t["median_ms"]),
             f"{t['p90_ms']:.2f}",
             f"{t['p99_ms']:.2f}",
             f"{t['worst_ms']:.2f}",
@@ -52,6 +52,11 @@ def latency_table(latency: dict[str, Any]) -> Table:
 def half(interval: Sequence[float]) -> float:
     """Of an interval's width."""
     return (interval[1] - interval[0]) / 2
+
+
+def half_width_words(share: float) -> str:
+    """``±1.2%``; of what isn't known at all no digits."""
+    return f"±{share:.1%}" if share < 1 else "unknown"
 
 
 def labels(timings: Sequence[dict[str, Any]]) -> list[str]:

@@ -3,7 +3,7 @@
 ``schema_version`` counts changes that a reader has to know about; docs/report.md describes the fields.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from math import isfinite
@@ -15,13 +15,14 @@ from attn_export.exporter.environment import describe
 from attn_export.exporter.files import sha256_of
 from attn_export.exporter.inventory import AttentionBlock
 from attn_export.exporter.latency import Latency
+from attn_export.exporter.report.seen import outlines_record, seen_record
 from attn_export.exporter.validation.verdict import FLOOR, LARGEST_RATIO, Comparison, Verdict
 
 if TYPE_CHECKING:
-    from attn_export.exporter.building import EngineFile
     from attn_export.exporter.cleaning import CleanResult
     from attn_export.exporter.deploying import Deployed
     from attn_export.exporter.proving import Proven
+    from attn_export.exporter.showing import Shown
 
 SCHEMA_VERSION = 1
 ENGINE_FACTS = (
@@ -46,6 +47,7 @@ def record(
     proven: "Sequence[Proven]",
     deployed: "Sequence[Deployed]",
     latency: Latency,
+    shown: "Shown",
     command: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """The record of one export.
@@ -55,6 +57,7 @@ def record(
         proven: its ONNX files, as they will be published.
         deployed: what was made of each for the GPU; none if nothing was asked for.
         latency: of everything that was timed.
+        shown: what there is to look at.
         command: the command line, None for a call from Python.
     """
     made = list(deployed)
@@ -65,15 +68,22 @@ def record(
         "model": model_record(model),
         "artifacts": [
             *(onnx_record(artifact.file, artifact.verdict) for artifact in proven),
-            *(engine_record(engine) for one in made for engine in one.engines),
+            *(engine_record(engine.path, engine.record) for one in made for engine in one.engines),
             *(kit_record(kit) for one in made for kit in one.kits),
         ],
         "latency": latency.to_dict(),
-        "attention_cost": [],
-        "graphs": [],
-        "gates_seen": None,
+        **shown_record(shown),
         "budgets": [],
         "environment": describe(with_gpus=any(timing.device != "cpu" for timing in latency.timings)),
+    }
+
+
+def shown_record(shown: "Shown") -> dict[str, Any]:
+    """What there is to look at."""
+    return {
+        "attention_cost": [asdict(cost) for cost in shown.costs],
+        "graphs": outlines_record(shown.graphs),
+        "gates_seen": seen_record(shown.seen),
     }
 
 
@@ -96,8 +106,8 @@ def model_record(model: LoadedModel) -> dict[str, Any]:
     }
 
 
-def onnx_record(file: OnnxFile, verdict: Verdict) -> dict[str, Any]:
-    """An ONNX file and its verdict."""
+def onnx_record(file: OnnxFile, verdict: Verdict | None) -> dict[str, Any]:
+    """An ONNX file and its verdict, if it was judged."""
     return {
         "path": file.path.name,
         "format": "onnx",
@@ -115,20 +125,20 @@ def onnx_record(file: OnnxFile, verdict: Verdict) -> dict[str, Any]:
         "gates": [asdict(gate) for gate in file.gates],
         "cleanup": [asdict(step) for step in file.steps],
         "attention": blocks_record(file.blocks),
-        "validation": verdict_record(verdict),
+        "validation": verdict_record(verdict) if verdict else None,
     }
 
 
-def engine_record(engine: "EngineFile") -> dict[str, Any]:
+def engine_record(path: Path, own: Mapping[str, Any]) -> dict[str, Any]:
     """An engine, without what only its own record lists: kernels, and the graph's blocks."""
-    kept = {key: value for key, value in engine.record.items() if key in ENGINE_FACTS}
+    kept = {key: value for key, value in own.items() if key in ENGINE_FACTS}
     return {
-        "path": engine.path.name,
+        "path": path.name,
         "format": "engine",
-        "precision": engine.record["precision"]["asked"],
-        "types": engine.record["precision"],
+        "precision": own["precision"]["asked"],
+        "types": own["precision"],
         **kept,
-        "kernels": engine.record["kernels"]["count"],
+        "kernels": own["kernels"]["count"],
     }
 
 

@@ -8,6 +8,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from attn_export.exporter.report.attention_cost import attention_cost_tables
+from attn_export.exporter.report.budgets import budgets_table
 from attn_export.exporter.report.engines import engines_table, failed_words
 from attn_export.exporter.report.latency import latency_caption, latency_table
 from attn_export.exporter.report.tables import number, table
@@ -20,9 +22,23 @@ def export_tables(record: dict[str, Any]) -> list[RenderableType]:
     parts: list[RenderableType] = [validation_table(files)]
     if engines:
         parts += ["", engines_table(engines), *failed_words(engines)]
+    return [*parts, *timing_tables(record)]
+
+
+def timing_tables(record: dict[str, Any]) -> list[RenderableType]:
+    """Latencies, what attention costs, and how both stand to budgets, as far as they are there."""
+    parts: list[RenderableType] = []
     if record["latency"]["timings"]:
         parts += ["", latency_table(record["latency"]), latency_caption(record)]
+    parts += attention_cost_tables(record["attention_cost"])
+    if record["budgets"]:
+        parts += ["", budgets_table(record["budgets"])]
     return parts
+
+
+def bench_tables(record: dict[str, Any]) -> list[RenderableType]:
+    """What a bench found out."""
+    return timing_tables(record)[1:]
 
 
 def validation_table(files: Sequence[dict[str, Any]]) -> Table:
@@ -50,13 +66,15 @@ def validation_table(files: Sequence[dict[str, Any]]) -> Table:
     return made
 
 
-def export_summary(record: dict[str, Any], folder: Path, report: Path) -> Text:
+def export_summary(record: dict[str, Any], folder: Path, reports: Sequence[Path]) -> Text:
     """Where the results are."""
     summary = Text("\n")
     for artifact in record["artifacts"]:
         summary.append(str(folder / artifact["path"]), "bold")
         summary.append(f"  {artifact_words(artifact)}\n")
-    return summary.append(str(report), "bold").append("\n")
+    for report in reports:
+        summary.append(str(report), "bold").append("\n")
+    return summary
 
 
 def artifact_words(artifact: dict[str, Any]) -> str:

@@ -38,7 +38,7 @@ from attn_export.models import create
 from attn_export.models.registry import architecture, names
 
 SHAPE = (1, 3, 16, 16)
-BRIEF = Schedule(seconds=0.01, fewest_rounds=2, most_rounds=2, inferences=1)
+BRIEF = Schedule(interval=100.0, seconds=0.01, fewest_rounds=8, most_rounds=8, inferences=1)
 UNTIMED = ExportSettings(runtimes=(), threads=1)
 TIMED = ExportSettings(schedule=BRIEF, threads=1)
 STAGES = (
@@ -153,7 +153,8 @@ def test_the_record_says_what_was_made_of_what(
 ) -> None:
     result, _ = exported
     record = result.record
-    assert list(record) == ["schema_version", "created", "model", "artifacts", "latency", "environment"]
+    made = ["schema_version", "created", "command", "model", "artifacts", "latency"]
+    assert list(record) == [*made, "attention_cost", "graphs", "gates_seen", "budgets", "environment"]
     assert record["schema_version"] == SCHEMA_VERSION
     assert record["model"] == {
         "name": "Sequential",
@@ -202,7 +203,7 @@ def test_the_record_holds_a_timing_for_each_runtime(exported: tuple[ExportResult
     assert [t["baseline"] for t in latency["timings"]] == ["eager", "eager"]
     assert [(t["device"], t["baseline_device"]) for t in latency["timings"]] == [("cpu", "cpu")] * 2
     assert latency["timings"][0]["ratio"] == 1.0
-    assert all(t["batch"] == 1 and t["samples"] == 2 for t in latency["timings"])
+    assert all(t["batch"] == 1 and t["samples"] == 8 for t in latency["timings"])
     assert [t.runtime for t in result.timings] == ["eager", "onnxruntime"]
 
 

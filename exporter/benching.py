@@ -1,0 +1,302 @@
+"""One job: how fast artifacts are, of any origin, and what attention costs in them. Compares no results."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from attn_export.exporter.artifacts import Axis, LoadedModel, OnnxFile, Signature
+from attn_export.exporter.budgets import Budget, refuse_untimed
+from attn_export.exporter.cleaning import inspect_file
+from attn_export.exporter.devices import CPU
+from attn_export.exporter.environment import usable_cpus
+from attn_export.exporter.errors import InputError, RuntimeUnavailableError, UsageError
+from attn_export.exporter.gpu import gpus
+from attn_export.exporter.latency import Latency, Schedule, joined
+from attn_export.exporter.progress import Progress, Silent
+from attn_export.exporter.runtimes import (
+    RUNS_ENGINES,
+    RUNS_FILES,
+    RUNTIMES,
+    Runtime,
+    Settings,
+    check_devices,
+    check_names,
+)
+from attn_export.exporter.showing import Shown, show
+from attn_export.exporter.timing import Contestant, Together, time_in_turns
+from attn_export.exporter.validation.artifact import ENGINE, ONNX, Artifact, numpy_name, read_artifact
+from attn_export.exporter.validation.matching import FLOATS
+
+AXES = ("batch", "channels", "height", "width")
+IMAGE = "1x3x224x224"
+OF_THE_MODULE = ("eager",)
+OF_A_FILE = ("onnxruntime",)
+QUANTIZED = "int8"
+ONNX_ENDING = ".onnx"
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """How artifacts are timed.
+
+    Attributes:
+        runtimes: for the module and for ONNX files; none named: eager and onnxruntime. Engines have their own.
+        batches: N of each run.
+        threads: of every runtime; all CPUs if None.
+        cpus: that all of them are to use; None: those that the process may.
+        schedule: of each run.
+        device: where PyTorch and ONNX Runtime run.
+        own_process: whether each runtime that runs a file gets a process of its own.
+        cost: whether to find out what attention costs in ONNX files.
+        show: whether the record is to hold what a report shows.
+    """
+
+    runtimes: tuple[str, ...] = ()
+    batches: tuple[int, ...] = (1,)
+    threads: int | None = None
+    cpus: tuple[int, ...] | None = None
+    schedule: Schedule = field(default_factory=lambda: Schedule(seconds=20.0))
+    device: str = CPU
+    own_process: bool = False
+    cost: bool = True
+    show: bool = False
+
+
+@dataclass(frozen=True)
+class Benched:
+    """What was found out.
+
+    Attributes:
+        model: the network, None where no checkpoint was given.
+        artifacts: the files, in their order, as they take the first batch.
+        files: those of ONNX among them, with their attention.
+        latency: of everything, for every batch.
+        shown: what attention costs in each ONNX file that has some, and what else there is to look at.
+    """
+
+    model: LoadedModel | None
+    artifacts: tuple[Artifact, ...]
+    files: tuple[OnnxFile, ...]
+    latency: Latency
+    shown: Shown
+
+
+def bench(
+    model: LoadedModel | None,
+    paths: Sequence[Path | str],
+    *,
+    input_shape: tuple[int, ...] | None = None,
+    settings: BenchSettings | None = None,
+    trust: bool = False,
+    progress: Progress | None = None,
+) -> Benched:
+    """Time a network and artifacts against each other. Whether they compute the same is for `validate_artifacts`.
+
+    Args:
+        model: the network, timed first, so that it is the baseline; None times artifacts alone.
+        paths: ONNX files, and engines with their records.
+        input_shape: (C, H, W), for files that leave them open; the network's own where there is one.
+        settings: see `BenchSettings`.
+        trust: take engines that were changed since their records were written.
+        progress: hears what is being done.
+
+    Raises:
+        UsageError: nothing is to be timed, or something twice, or the settings contradict each other.
+        InputError: an artifact can't be read, or doesn't take what is timed.
+        RuntimeUnavailableError: a runtime isn't there, or there is no GPU for an engine.
+    """
+    settings, progress = settings or BenchSettings(), progress or Silent()
+    files = [Path(path) for path in paths]
+    if len({path.resolve() for path in files}) < len(files):
+        raise UsageError("an artifact was named twice", hint="Name each once.")
+    names = check_names(settings.runtimes)
+    own = Settings(settings.threads or len(settings.cpus or ()) or usable_cpus(), settings.device)
+    check_devices(names or (OF_THE_MODULE if model else ()) + OF_A_FILE, own)
+    with progress.stage("Reading the artifacts"):
+        artifacts = tuple(read_artifact(path, trust=trust) for path in files)
+        refuse_engines_without_gpu(artifacts)
+        shape = model.input_shape if model else input_shape
+        signatures = [signature_of(a, settings.batches, shape) for a in artifacts]
+        onnx = tuple(file_of(a, s) for a, s in zip(artifacts, signatures, strict=True) if a.format == ONNX)
+    if model is None and not artifacts:
+        raise UsageError("nothing was named that can be timed", hint="attn-export bench model.pt model.onnx")
+    for artifact in artifacts:
+        if model is not None and artifact.made_of and artifact.made_of != model.sha256:
+            progress.note(f"{artifact.path} was made of another checkpoint than {model.path}")
+    together = Together(settings.schedule, own.threads, settings.cpus, settings.own_process)
+    image = shape or signatures[0].input_shape[1:]
+    latencies = []
+    for batch in settings.batches:
+        wanted = contestants(model, artifacts, signatures, (batch, *image), names, own, trust=trust)
+        latencies.append(time_in_turns(wanted, (batch, *image), together, progress))
+    shown = show(model, onnx, own, progress) if settings.show else Shown()
+    if settings.cost:
+        from attn_export.exporter.attention_cost import attention_costs
+
+        with together.kept_to_cpus():
+            floats = [file for file, artifact in zip(onnx, of_onnx(artifacts), strict=True) if not artifact.quantized]
+            costs = attention_costs(floats, settings.batches[0], own, settings.schedule, progress)
+        shown = replace(shown, costs=costs)
+    return Benched(model, artifacts, onnx, joined(latencies), shown)
+
+
+def refuse_budgets(budgets: Sequence[Budget], settings: BenchSettings, *, module: bool, files: Sequence[Path]) -> None:
+    """Find out before the work begins that a budget is for what won't be timed.
+
+    Args:
+        budgets: that were asked for.
+        settings: of the bench.
+        module: whether there is a checkpoint.
+        files: the artifacts.
+
+    Raises:
+        UsageError: there is such a budget.
+    """
+    engines = any(path.suffix.lower() != ONNX_ENDING for path in files)
+    usual = (*(OF_THE_MODULE if module else ()), *(OF_A_FILE if files else ()))
+    refuse_untimed(budgets, (*(settings.runtimes or usual), *(RUNS_ENGINES if engines else ())))
+
+
+def of_onnx(artifacts: Sequence[Artifact]) -> list[Artifact]:
+    """The ONNX files among them."""
+    return [artifact for artifact in artifacts if artifact.format == ONNX]
+
+
+def refuse_engines_without_gpu(artifacts: Sequence[Artifact]) -> None:
+    """An engine can only be timed where its GPU is.
+
+    Raises:
+        RuntimeUnavailableError: there is an engine, and no GPU.
+    """
+    engines = [artifact.path for artifact in artifacts if artifact.format == ENGINE]
+    if engines and not gpus():
+        raise RuntimeUnavailableError(
+            f"{engines[0]} can't be timed here: there is no GPU, or no driver for it",
+            runtime="tensorrt",
+            hint="Leave it out, or run this on the device: an engine's latency is that of its GPU.",
+        )
+
+
+def signature_of(artifact: Artifact, batches: Sequence[int], image: tuple[int, ...] | None) -> Signature:
+    """What an artifact is given.
+
+    Args:
+        artifact: any.
+        batches: N that it has to take.
+        image: (C, H, W); None where the artifact has to say it.
+
+    Raises:
+        InputError: it takes something else, or leaves open what nobody said.
+    """
+    if len(artifact.inputs) != 1:
+        names = ", ".join(map(str, artifact.inputs)) or "nothing"
+        raise InputError(f"{artifact.path} takes {names}", hint="What can be timed takes one batch of images.")
+    (taken,) = artifact.inputs
+    if (dtype := numpy_name(taken.dtype)) not in ("", *FLOATS):
+        raise InputError(f"{artifact.path} takes {taken} as {dtype}", hint="What can be timed takes floats.")
+    dims = taken.dims or (None,) * (len(image or ()) + 1)
+    usual = artifact.range.usual if artifact.range else dims
+    sizes = tuple(image) if image else tuple(usual[1:])
+    if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise InputError(
+            f"{artifact.path} takes {taken}, and nothing says how large its images are", hint=f"Say it: --input {IMAGE}"
+        )
+    for batch in batches:
+        _refuse_other_shape(artifact, (batch, *map(int, sizes)))  # type: ignore[arg-type]
+    axes = tuple(Axis(AXES[i] if i < len(AXES) else f"axis_{i}", i) for i, d in enumerate(dims) if not _fixed(d))
+    returned = tuple(output.name for output in artifact.outputs)
+    return Signature(taken.name, (batches[0], *map(int, sizes)), axes, returned)  # type: ignore[arg-type]
+
+
+def _fixed(size: object) -> bool:
+    return isinstance(size, int) and size > 0
+
+
+def _refuse_other_shape(artifact: Artifact, shape: tuple[int, ...]) -> None:
+    (taken,) = artifact.inputs
+    if artifact.range is not None:
+        fits, what = artifact.range.covers(shape), f"{artifact.range.smallest} to {artifact.range.largest}"
+    else:
+        dims = taken.dims if taken.dims is not None else (None,) * len(shape)
+        fits = len(dims) == len(shape) and all(not _fixed(d) or d == n for d, n in zip(dims, shape, strict=True))
+        what = str(taken)
+    if not fits:
+        raise InputError(
+            f"{artifact.path} takes {what}, and {'x'.join(map(str, shape))} was to be timed",
+            hint="Choose other batches or another --input, or export with these axes open.",
+        )
+
+
+def file_of(artifact: Artifact, signature: Signature) -> OnnxFile:
+    """An ONNX file of any origin as what the rooms hand on, with its attention."""
+    return OnnxFile(
+        path=artifact.path,
+        signature=signature,
+        parent_sha256=artifact.made_of,
+        opset=artifact.opset,
+        nodes=artifact.nodes,
+        gates=artifact.gates,
+        blocks=inspect_file(artifact.path),
+        precision=artifact.precision,
+    )
+
+
+def contestants(
+    model: LoadedModel | None,
+    artifacts: Sequence[Artifact],
+    signatures: Sequence[Signature],
+    shape: tuple[int, ...],
+    names: Sequence[str],
+    settings: Settings,
+    *,
+    trust: bool,
+) -> list[Contestant]:
+    """Everything that is timed at one shape, the module's runtimes first.
+
+    Raises:
+        UsageError: a runtime was named that nothing here runs in, or something is left without any.
+    """
+    wanted: list[Contestant] = []
+    if model is not None:
+        chosen = [name for name in names or OF_THE_MODULE if name in RUNTIMES and name not in RUNS_FILES]
+        if chosen:
+            wanted += of_the_module(model, chosen, shape, settings)
+    for artifact, signature in zip(artifacts, signatures, strict=True):
+        at = replace(signature, input_shape=shape)
+        if artifact.format == ENGINE:
+            wanted.append((artifact.path.name, _engine(artifact, at, settings, trust=trust)))
+            continue
+        for name in names or OF_A_FILE:
+            if name in RUNS_FILES:
+                runtime = RUNTIMES[name](None, file_of_shape(artifact, at), settings)  # type: ignore[arg-type]
+                if artifact.quantized:
+                    runtime.precision = QUANTIZED
+                wanted.append((f"{artifact.path.name} in {name}", runtime))
+    if not wanted:
+        raise UsageError(
+            f"nothing that was named runs in {', '.join(names)}",
+            hint="A checkpoint runs in eager and compile, an ONNX file in onnxruntime.",
+        )
+    return wanted
+
+
+def of_the_module(
+    model: LoadedModel, names: Sequence[str], shape: tuple[int, ...], settings: Settings
+) -> list[Contestant]:
+    """The runtimes of the module itself."""
+    from attn_export.exporter.validation.oracle import returned
+
+    signature = Signature("input", shape, (), tuple(output.name for output in returned(model)))
+    file = OnnxFile(Path(), signature, model.sha256, 0, 0, ())
+    return [(name, RUNTIMES[name](model, file, settings)) for name in names]
+
+
+def file_of_shape(artifact: Artifact, signature: Signature) -> OnnxFile:
+    """What a runtime needs of an ONNX file."""
+    return OnnxFile(artifact.path, signature, artifact.made_of, artifact.opset, artifact.nodes, ())
+
+
+def _engine(artifact: Artifact, signature: Signature, settings: Settings, *, trust: bool) -> Runtime:
+    from attn_export.exporter.runtimes.tensorrt import TensorRT
+
+    return TensorRT(artifact.path, signature, settings, trust=trust)

@@ -1,0 +1,158 @@
+"""The command `attn-export bench model.pt model.onnx model.engine`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attn_export.exporter.commands.console import listener, print_with_error, stdout
+from attn_export.exporter.commands.latency_options import (
+    Cpus,
+    Interval,
+    OwnProcess,
+    Reports,
+    Seconds,
+    parse_batches,
+    parse_cpus,
+    parse_interval,
+    report_paths,
+)
+from attn_export.exporter.commands.options import (
+    AsJson,
+    Budgets,
+    Debug,
+    Device,
+    Quiet,
+    Threads,
+    parse_budget_options,
+    parse_device,
+    parse_shape,
+    split,
+)
+from attn_export.exporter.devices import CPU
+from attn_export.exporter.errors import UsageError
+
+
+def bench(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILES", help="model.pt, ONNX files and engines; the first is the baseline.", show_default=False
+        ),
+    ],
+    runtimes: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="eager, compile (of a checkpoint), onnxruntime, onnxruntime-cuda (of ONNX files).",
+            show_default="eager,onnxruntime",
+            metavar="NAMES",
+        ),
+    ] = None,
+    batch: Annotated[
+        list[str] | None,
+        typer.Option("--batch", help="Batches that are timed: 1,8,32.", show_default="1", metavar="N[,N]"),
+    ] = None,
+    input_shape: Annotated[
+        str | None, typer.Option("--input", help="1x3x224x224; by default as the files say.", show_default=False)
+    ] = None,
+    arch: Annotated[
+        str | None, typer.Option(help="Architecture of a bare state dict, such as cbam_resnet50.", show_default=False)
+    ] = None,
+    interval: Interval = "2%",
+    seconds: Seconds = 20.0,
+    threads: Threads = None,
+    cpus: Cpus = None,
+    own_process: OwnProcess = False,
+    device: Device = CPU,
+    cost: Annotated[bool, typer.Option("--cost/--no-cost", help="Find out what attention costs in ONNX files.")] = True,
+    reports: Reports = None,
+    budgets: Budgets = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run code that the checkpoint holds; load an engine without a record.")
+    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Time a network, ONNX files and engines against each other.
+
+    They take turns in random order until every ratio is known to --ci, or the
+    time is over. Exit code 1 if a budget is broken beyond noise.
+
+    Nothing is compared here but time: attn-export validate tells whether they
+    compute the same.
+    """
+    shape, known, limits = parse_shape(input_shape), parse_interval(interval), parse_budget_options(budgets)
+    batches = parse_batches(batch) or ((shape[0],) if shape else (1,))
+    if shape and batch and shape[0] not in batches:
+        raise UsageError(
+            f"--input {input_shape} and --batch {','.join(batch)} contradict each other", hint="Leave one out."
+        )
+    checkpoint, files = split_sources(sources)
+    written = report_paths(reports)
+    if trust:  # a module's code is usually beside the place where it was trained
+        sys.path.insert(0, str(Path.cwd()))
+    with listener(quiet) as progress:
+        from attn_export.exporter.benching import BenchSettings, refuse_budgets
+        from attn_export.exporter.benching import bench as benched
+        from attn_export.exporter.budgets import failure
+        from attn_export.exporter.latency import Schedule
+        from attn_export.exporter.report.bench import bench_record
+        from attn_export.exporter.reporting import check_reports, write_reports
+        from attn_export.exporter.workflow import hold_to_budgets
+
+        check_reports(written)
+        settings = BenchSettings(
+            runtimes=split(runtimes),
+            batches=batches,
+            threads=threads,
+            cpus=parse_cpus(cpus),
+            schedule=Schedule(interval=known, seconds=seconds),
+            device=parse_device(device),
+            own_process=own_process,
+            cost=cost,
+            show=bool(written),
+        )
+        refuse_budgets(limits, settings, module=checkpoint is not None, files=files)
+        model = None
+        if checkpoint is not None:
+            with progress.stage("Reading the checkpoint"):
+                from attn_export.exporter.checkpoint import load
+
+                model = load(checkpoint, arch=arch, input_shape=shape[1:] if shape else None, trust=trust)
+            for note in model.notes:
+                progress.note(note)
+        result = benched(
+            model, files, input_shape=shape[1:] if shape else None, settings=settings, trust=trust, progress=progress
+        )
+        document = bench_record(result, ("attn-export", *sys.argv[1:]))
+        error = failure(hold_to_budgets(document, limits))
+        write_reports(document, written)
+    if as_json:
+        print_with_error(document, error)
+        return
+    from attn_export.exporter.report.terminal import bench_tables
+
+    for part in bench_tables(document):
+        stdout().print(part)
+    for path in written:
+        stdout().print(str(path), style="bold")
+    if error is not None:
+        raise error
+
+
+def split_sources(sources: list[Path]) -> tuple[Path | None, list[Path]]:
+    """The checkpoint, if there is one, and the artifacts.
+
+    Raises:
+        UsageError: there are several checkpoints.
+    """
+    from attn_export.exporter.validation.artifact import CHECKPOINTS
+
+    found = [path for path in sources if path.suffix.lower() in CHECKPOINTS]
+    if len(found) > 1:
+        raise UsageError(
+            f"{found[0]} and {found[1]} are both checkpoints", hint="Name one network, and any number of its artifacts."
+        )
+    return (found[0] if found else None), [path for path in sources if path not in found]

@@ -1,0 +1,54 @@
+"""A bench as plain values: the same record as an export's, with what a bench doesn't know left out."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from attn_export.exporter.artifacts import OnnxFile
+from attn_export.exporter.engine.sidecar import check_file
+from attn_export.exporter.environment import describe
+from attn_export.exporter.report.record import (
+    SCHEMA_VERSION,
+    engine_record,
+    model_record,
+    now,
+    onnx_record,
+    shown_record,
+)
+from attn_export.exporter.validation.artifact import ONNX, Artifact
+
+if TYPE_CHECKING:
+    from attn_export.exporter.benching import Benched
+
+QUANTIZED = "int8"
+
+
+def bench_record(benched: "Benched", command: Sequence[str] | None = None) -> dict[str, Any]:
+    """The record of one bench.
+
+    Args:
+        benched: what was found out.
+        command: the command line, None for a call from Python.
+    """
+    files = iter(benched.files)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "created": now(),
+        "command": list(command) if command else None,
+        "model": model_record(benched.model) if benched.model else None,
+        "artifacts": [_onnx(a, next(files)) if a.format == ONNX else _engine(a) for a in benched.artifacts],
+        "latency": benched.latency.to_dict(),
+        **shown_record(benched.shown),
+        "budgets": [],
+        "environment": describe(with_gpus=any(timing.device != "cpu" for timing in benched.latency.timings)),
+    }
+
+
+def _onnx(artifact: Artifact, file: OnnxFile) -> dict[str, Any]:
+    made = onnx_record(file, None)
+    return {**made, "precision": QUANTIZED} if artifact.quantized else made
+
+
+def _engine(artifact: Artifact) -> dict[str, Any]:
+    own = check_file(artifact.path, trust=True)  # it was checked before it ran
+    assert own is not None
+    return engine_record(artifact.path, own)

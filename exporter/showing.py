@@ -1,0 +1,61 @@
+"""What a report shows besides results: the graphs, the gates on an image, and what attention costs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from attn_export.exporter.artifacts import LoadedModel, OnnxFile
+from attn_export.exporter.inventory.outline import Outline, Outlined
+from attn_export.exporter.outlining import outline_of_file
+from attn_export.exporter.progress import Progress
+from attn_export.exporter.runtimes import Settings
+
+if TYPE_CHECKING:
+    from attn_export.exporter.attention_cost import AttentionCost
+    from attn_export.exporter.validation.inputs import Images
+    from attn_export.exporter.validation.looking import Seen
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What there is to look at.
+
+    Attributes:
+        graphs: of every ONNX file.
+        seen: the gates, None without a network.
+        costs: what attention costs in each file, where that was measured.
+    """
+
+    graphs: tuple[Outlined, ...] = ()
+    seen: "Seen | None" = None
+    costs: tuple["AttentionCost", ...] = ()
+
+
+def show(
+    model: LoadedModel | None,
+    files: Sequence[OnnxFile],
+    settings: Settings,
+    progress: Progress,
+    *,
+    before: Outline | None = None,
+    images: "Images | None" = None,
+    unseen: Mapping[str, str] | None = None,
+) -> Shown:
+    """Look at graphs and gates.
+
+    Args:
+        model: the network, None where only files are known.
+        files: ONNX files made of it.
+        settings: of ONNX Runtime.
+        progress: hears of it.
+        before: the graph as it was captured.
+        images: of the user's, (N, C, H, W); the first is looked at.
+        unseen: other artifacts by name, and why they can't be looked into.
+    """
+    with progress.stage("Drawing the graphs and the gates"):
+        graphs = tuple(Outlined(file.path.name, before, outline_of_file(file.path, file.blocks)) for file in files)
+        if model is None:
+            return Shown(graphs)
+        from attn_export.exporter.validation.looking import look, sample_image
+
+        return Shown(graphs, look(model, files, sample_image(model.input_shape, images), settings, unseen))

@@ -54,17 +54,12 @@ def _attention(report: Report) -> list[tuple[Any, Any]]:
 
 
 def _image_shape(report: Report) -> list[int]:
-    """(C, H, W) that the first file takes, where it says so: with open axes any, so none of these."""
+    """(C, H, W) that the first file was given, where the report says so; with open axes too."""
     for artifact in report.record["artifacts"]:
         taken = artifact.get("input")
-        if isinstance(taken, dict) and isinstance(taken.get("shape"), list) and not _open_sizes(taken):
+        if isinstance(taken, dict) and isinstance(taken.get("shape"), list):
             return list(taken["shape"][1:])
     return []
-
-
-def _open_sizes(taken: dict[str, Any]) -> bool:
-    axes = taken.get("open_axes") or []
-    return any(isinstance(axis, dict) and axis.get("name") != "batch" for axis in axes)
 
 
 def other_machine(old: Report, new: Report) -> tuple[str, ...]:

@@ -246,13 +246,15 @@ def test_without_a_checkpoint_it_is_said_that_the_network_isnt_known(compared: C
     assert any("doesn't say what network was timed" in note for note in found.notes)
 
 
-@pytest.mark.parametrize("which", ["attention", "image"])
+@pytest.mark.parametrize("which", ["attention", "image", "open image"])
 def test_without_a_checkpoint_files_that_differ_are_refused(compared: Compared, which: str) -> None:
     other = sample_artifact()
     if which == "attention":
         other["attention"][0]["kind"] = "SE"
     else:
         other["input"]["shape"] = [1, 3, 32, 32]
+        if which == "open image":
+            other["input"]["open_axes"] += [{"name": "height", "index": 2, "minimum": 8}]
     old, new = sample_record(model=None), sample_record(model=None, artifacts=[other])
     with pytest.raises(IncomparableReportsError, match="another network"):
         compared(old, new)

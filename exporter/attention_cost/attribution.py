@@ -114,7 +114,7 @@ def _before(node: ir.Node) -> set[ir.Node | None]:
 
 
 def _owner(kernel: Kernel, nodes: set[ir.Node], owner: Mapping[ir.Node, int]) -> int | None:
-    """By what it computes; None for one that only moves, or that nothing is known of."""
+    """By what it computes; None for one that only moves maps."""
     owners = {owner.get(node, NO_BLOCK) for node in nodes if node.op_type not in MOVERS}
     if not owners:
         owners = {owner[node] for node in nodes if node in owner}

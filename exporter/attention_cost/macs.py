@@ -47,16 +47,23 @@ def macs_of(model: ir.Model, input_name: str, shape: Sizes) -> dict[ir.Node, int
     Returns:
         Node -> MACs, for nodes that have any; None where a shape can't be told.
     """
-    _infer(model, input_name, shape)
-    counted = {node: _macs(node) for node in model.graph}
-    if None in counted.values():  # sizes are computed in the graph: with the input's known they can be folded
+    counted, unknown = _counted(model, input_name, shape)
+    while unknown:  # sizes that the graph computes can be folded, and tell others
         from attn_export.exporter.cleanup.pipeline import prepare
 
+        before = unknown
         prepare(model)
-        _infer(model, input_name, shape)
-        counted = {node: _macs(node) for node in model.graph}
-    known = {node: macs // shape[0] for node, macs in counted.items() if macs}
-    return None if None in counted.values() else known
+        counted, unknown = _counted(model, input_name, shape)
+        if unknown >= before:
+            return None
+    return counted
+
+
+def _counted(model: ir.Model, input_name: str, shape: Sizes) -> tuple[dict[ir.Node, int], int]:
+    """The MACs of nodes that have any, for one image, and of how many they can't be told."""
+    _infer(model, input_name, shape)
+    counted = {node: _macs(node) for node in model.graph}
+    return {node: macs // shape[0] for node, macs in counted.items() if macs}, list(counted.values()).count(None)
 
 
 def _infer(model: ir.Model, input_name: str, shape: Sizes) -> None:

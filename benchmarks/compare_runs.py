@@ -1,0 +1,137 @@
+"""How often `attn-export compare` is wrong, and how often it sees what there is: runs of the same against each other.
+
+    python benchmarks/compare_runs.py [--runs 10] [--seconds 8] [--threads 1] [--networks …,…] [--save]
+
+Each run is a process of its own; those of the networks alternate. Every run is compared with every other in either
+order, and `--slower` is the default of 5 %. As nothing changed, whatever is called too slow is a false alarm: by the
+latency alone, by the ratio to PyTorch alone, and where both have to show it, which is what the command does. Then the
+later run of each pair is made slower by a known factor, and what is called too slow is right.
+"""
+
+import argparse
+import copy
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from attn_export.exporter.comparing import Pair, Report, compare, read_report
+from attn_export.exporter.comparing.pair import MARGINS
+from attn_export.exporter.environment import describe
+from attn_export.exporter.report.tables import table
+
+RESULTS = Path(__file__).parent / "results"
+PROGRAM = [sys.executable, "-m", "attn_export.cli"]
+ALLOWED = 0.05
+FACTORS = (1.1, 1.2)
+FILE = "onnxruntime"
+
+
+def prepared(network: str, folder: Path) -> tuple[str, str]:
+    """A checkpoint and its ONNX file."""
+    checkpoint = str(folder / f"{network}.pt")
+    quiet = {"check": True, "stdout": subprocess.DEVNULL}
+    subprocess.run([*PROGRAM, "create", network, "-o", checkpoint, "--quiet"], **quiet)  # type: ignore[call-overload]
+    subprocess.run([*PROGRAM, checkpoint, "--onnx", "--no-bench", "--quiet"], **quiet)  # type: ignore[call-overload]
+    return checkpoint, str(folder / f"{network}.onnx")
+
+
+def benched(files: Sequence[str], options: Sequence[str], path: Path) -> Report:
+    """The report of one run."""
+    command = [*PROGRAM, "bench", *files, *options, "--no-cost", "--quiet", "--json"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    path.write_text(done.stdout, encoding="utf-8")
+    return read_report(path)
+
+
+def slowed(report: Report, factor: float) -> Report:
+    """The same with a file that takes so many times as long."""
+    record = copy.deepcopy(report.record)
+    for timing in record["latency"]["timings"]:
+        if timing["runtime"] == FILE:
+            timing["median_ms"] *= factor
+            timing["ratio"] *= factor
+            timing["rounds_ms"] = [[value * factor for value in turn] for turn in timing["rounds_ms"]]
+    return Report(report.path, record)
+
+
+def pairs(reports: Sequence[Report], factor: float) -> list[Pair]:
+    """Of the file, every run against every other, the later one slower by a factor."""
+    return [
+        next(pair for pair in compare(old, slowed(new, factor), ALLOWED).pairs if pair.runtime == FILE)
+        for old, new in itertools.permutations(reports, 2)
+    ]
+
+
+def alone(found: Sequence[Pair], which: str) -> int:
+    """How many would be called too slow by one figure, by the margin that two have."""
+    beyond = (1 + ALLOWED) * (1 + MARGINS["both"])
+    changes = [getattr(pair, which) for pair in found]
+    return sum(change is not None and change.low > beyond for change in changes)
+
+
+def spread(values: Sequence[float]) -> float:
+    """How much larger the largest is than the smallest."""
+    return max(values) / min(values) - 1
+
+
+def judged(network: str, reports: Sequence[Report]) -> dict[str, Any]:
+    """What the runs of one network say of the command."""
+    same = pairs(reports, 1.0)
+    timings = [{t["runtime"]: t for t in report.timings} for report in reports]
+    return {
+        "network": network,
+        "runs": len(reports),
+        "pairs": len(same),
+        "baseline_spread": spread([t["eager"]["median_ms"] for t in timings]),
+        "file_spread": spread([t[FILE]["median_ms"] for t in timings]),
+        "ratio_spread": spread([t[FILE]["ratio"] for t in timings]),
+        "others": [run["conditions"]["others"] for r in reports for run in r.record["latency"]["runs"]],
+        "false_by_latency": alone(same, "latency"),
+        "false_by_ratio": alone(same, "ratio"),
+        "false_alarms": sum(pair.slower_than(ALLOWED) for pair in same),
+        "seen": {str(factor): sum(pair.slower_than(ALLOWED) for pair in pairs(reports, factor)) for factor in FACTORS},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--networks", default="se_resnet8,se_resnet18")
+    parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/")
+    options = parser.parse_args()
+    passed = ["--seconds", str(options.seconds), "--threads", str(options.threads)]
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = {network: prepared(network, folder) for network in options.networks.split(",")}
+        reports: dict[str, list[Report]] = {network: [] for network in files}
+        for run, (network, paths) in itertools.product(range(options.runs), files.items()):
+            reports[network].append(benched(paths, passed, folder / f"{network}.{run}.report.json"))
+        rows = [judged(network, made) for network, made in reports.items()]
+    shown = table(
+        "Runs of the same, against each other",
+        *("network", "pairs", "PyTorch varies", "the file", "the ratio"),
+        *("false: latency", "false: ratio", "false: both", "10% seen", "20% seen"),
+    )
+    for row in rows:
+        counts = [row[key] for key in ("false_by_latency", "false_by_ratio", "false_alarms")]
+        varies = [f"{row[key]:.1%}" for key in ("baseline_spread", "file_spread", "ratio_spread")]
+        shown.add_row(row["network"], str(row["pairs"]), *varies, *map(str, [*counts, *row["seen"].values()]))
+    Console(width=140, highlight=False).print(shown)
+    if options.save:
+        RESULTS.mkdir(exist_ok=True)
+        document = {"seconds": options.seconds, "threads": options.threads, "rows": rows, "environment": describe()}
+        (RESULTS / "compare_runs.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from attn_export.cli import command_names
+from attn_export.cli import command_names, run
 from tests.budgets.sample import scaled
 
 FOLDER = Path(__file__).parents[2] / "examples" / "ci"
@@ -35,11 +35,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def baseline(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Path:
+def baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of the digits network, made here and now."""
     out = tmp_path_factory.mktemp("baseline")
-    command = ["attn-export", str(MODEL), "--onnx", "--out", str(out), *OPTIONS]
-    subprocess.run(command, check=True, env=environment, capture_output=True, timeout=300)
+    assert run([str(MODEL), "--onnx", "--out", str(out), *OPTIONS]) == 0
     return out / "cbam_digits.report.json"
 
 
@@ -47,7 +46,7 @@ def baseline(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, st
 def check(tmp_path: Path, environment: dict[str, str]) -> Check:
     """``check(model, baseline, SLOWER="5%")`` runs the script in a folder of its own."""
 
-    def run(*arguments: object, **settings: str) -> subprocess.CompletedProcess[str]:
+    def script(*arguments: object, **settings: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["bash", str(FOLDER / "check.sh"), *map(str, arguments)],
             cwd=tmp_path,
@@ -58,7 +57,7 @@ def check(tmp_path: Path, environment: dict[str, str]) -> Check:
             timeout=300,
         )
 
-    return run
+    return script
 
 
 def test_where_nothing_changed_it_passes(check: Check, baseline: Path, tmp_path: Path) -> None:

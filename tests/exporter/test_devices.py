@@ -8,6 +8,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,12 +19,15 @@ from torch import nn
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
+from attn_export.exporter.latency import Latency, Run, Schedule, measure
 from attn_export.exporter.report.latency import latency_caption, latency_table
 from attn_export.exporter.runtimes import DEVICES, RUNTIMES, Settings, check_devices, eager, torch_cuda
 from attn_export.exporter.runtimes.base import Arrays
 from attn_export.exporter.runtimes.eager import Eager
 from attn_export.exporter.runtimes.onnxruntime_cuda import NO_CPU_NODES, OnnxRuntimeCuda, require_provider
 from attn_export.exporter.runtimes.torch_cuda import Moved, require_cuda
+from tests.latency.fakes import IMAGES as TIMED_IMAGES
+from tests.latency.fakes import Scripted
 
 ON_CUDA = Settings(threads=1, device="cuda")
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
@@ -462,9 +466,13 @@ def test_onnxruntime_on_a_gpu_computes_what_it_computes_on_the_cpu(
 
 
 def timing(runtime: str, device: str, ratio: float, baseline_device: str = "cpu") -> dict[str, Any]:
-    times = {"median_ms": 1.0, "p90_ms": 1.0, "p99_ms": 1.0, "images_per_second": 1000.0, "open_seconds": 0.1}
-    devices = {"device": device, "baseline_device": baseline_device, "precision": "float32"}
-    return {"runtime": runtime, "ratio": ratio, "baseline": "eager", "batch": 1, "samples": 9, **devices, **times}
+    pair = [
+        Scripted("eager", 0.001),
+        Scripted(runtime, ratio / 1000),
+    ]
+    pair[0].device, pair[1].device = baseline_device, device
+    measured = measure(pair, TIMED_IMAGES, Schedule(seconds=60.0, fewest_rounds=8, most_rounds=8)).timings
+    return asdict(measured[0 if runtime == "eager" else 1])
 
 
 def rendered(*timings: dict[str, Any]) -> str:
@@ -472,7 +480,8 @@ def rendered(*timings: dict[str, Any]) -> str:
 
     console = Console(width=140, record=True, file=io.StringIO())
     record: dict[str, Any] = {
-        "latency": {"threads": 1, "timings": list(timings)},
+        "latency": Latency(1, (0,), Schedule(), (Run(2, 8, 3, 0.1, 0.0, reached=True),)).to_dict()
+        | {"timings": list(timings)},
         "environment": {"cpu": "Made-up CPU", "gpus": [{"name": "Made-up GPU"}]},
     }
     console.print(latency_table(record["latency"]))

@@ -15,6 +15,7 @@ WIDE, HALF = 1080, 528  # a chart over the whole page, and one of two beside eac
 SMALL = 11.0  # of labels, in CSS pixels
 LETTER = 7.0  # how wide one of a name is, at most on average
 LONGEST_NAME = 30
+LEGEND_GAP = 34.0  # from the end of one entry to the beginning of the next
 LOGARITHMIC_FROM = 6.0  # where the largest is so many times the smallest, small differences would vanish
 MOST_TICKS = 7
 
@@ -132,3 +133,15 @@ def draw_upright_ticks(axes: "Axes", scale: Scale, most: int = 6) -> None:
 def room_for(names: Sequence[str]) -> float:
     """Pixels that names to the left of rows take."""
     return max((len(shortened(name, LONGEST_NAME)) for name in names), default=0) * LETTER + 14
+
+
+def legend_places(words: Sequence[str], width: float) -> list[tuple[float, int]]:
+    """Where the entries of a legend begin, in pixels, and in which row: they go on in the next where one is full."""
+    places, across, row = [], 0.0, 0
+    for text in words:
+        taken = len(text) * LETTER + LEGEND_GAP
+        if across and across + taken > width:
+            across, row = 0.0, row + 1
+        places.append((across, row))
+        across += taken
+    return places

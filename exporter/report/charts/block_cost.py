@@ -30,13 +30,13 @@ def block_cost(name: str, cost: dict[str, Any]) -> Chart | None:
     blocks = [block for block in cost.get("blocks") or [] if block.get("share") is not None]
     if not blocks:
         return None
-    macs = [
-        block["macs"] / cost["macs"] if cost.get("macs") and block.get("macs") is not None else 0.0 for block in blocks
-    ]
+    whole = cost.get("macs")
+    macs = [block["macs"] / whole if whole and block.get("macs") is not None else None for block in blocks]
     row = ROW if len(blocks) < DENSE else DENSE_ROW
     left = max(len(shortened(block["module_path"], LONGEST_NAME)) for block in blocks) * LETTER + 14
     # A share is a share of the whole: the axis begins at nothing.
-    scale = Scale(0.0, max([*macs, *(block["share"] for block in blocks)], default=0.0) * 100 * 1.05 or 1.0)
+    shares = [*(share for share in macs if share is not None), *(block["share"] for block in blocks)]
+    scale = Scale(0.0, max(shares) * 105 or 1.0)
     with canvas(WIDE, TOP + row * len(blocks) + BOTTOM) as figure:
         axes = panel(figure, left, TOP, WIDE - left - FIGURES, row * len(blocks))
         scale.set_on(axes)
@@ -47,14 +47,15 @@ def block_cost(name: str, cost: dict[str, Any]) -> Chart | None:
         for index, (block, share) in enumerate(zip(blocks, macs, strict=True)):
             middle = (index + 0.5) * row
             gid = f"row-{index}"
-            hints[gid] = f"{block['module_path']}: {percent(block['share'])} of the time, {percent(share)} of the MACs"
+            hints[gid] = f"{block['module_path']}: {percent(block['share'])} of the time, {_told(share)} of the MACs"
             axes.plot(
                 [0, block["share"] * 100], [middle - row * 0.14] * 2, color=colour(0), linewidth=row * 0.42,
                 solid_capstyle="butt", gid=gid,
             )  # fmt: skip
             axes.plot(
-                [0, share * 100], [middle + row * 0.22] * 2, color=colour(1), linewidth=row * 0.2, solid_capstyle="butt"
-            )
+                [0, (share or 0) * 100], [middle + row * 0.22] * 2, color=colour(1), linewidth=row * 0.2,
+                solid_capstyle="butt",
+            )  # fmt: skip
             text = shortened(block["module_path"], LONGEST_NAME)
             axes.annotate(
                 text,
@@ -67,7 +68,7 @@ def block_cost(name: str, cost: dict[str, Any]) -> Chart | None:
                 color=INK,
                 fontsize=SMALL,
             )
-            words = f"{percent(block['share'])} · {percent(share)}"
+            words = f"{percent(block['share'])} · {_told(share)}"
             axes.annotate(
                 words, (1, middle), (10, 0), side, "offset points", va="center_baseline", fontsize=SMALL, color=SOFT
             )
@@ -81,12 +82,25 @@ def block_cost(name: str, cost: dict[str, Any]) -> Chart | None:
         [
             [
                 b["module_path"], b["kind"], "" if b.get("ms") is None else milliseconds(b["ms"]), percent(b["share"]),
-                percent(share), "" if b.get("kernels") is None else str(b["kernels"]),
+                _told(share), "" if b.get("kernels") is None else str(b["kernels"]),
             ]
             for b, share in zip(blocks, macs, strict=True)
         ],
     )  # fmt: skip
-    return Chart(svg, title, f"Of the whole network, batch {cost['batch']}.", finding, data, WIDE)
+    return Chart(svg, title, _note(cost), finding, data, WIDE)
+
+
+def _told(share: float | None) -> str:
+    return "not known" if share is None else percent(share)
+
+
+def _note(cost: dict[str, Any]) -> str:
+    """What the shares are of, and what isn't in them."""
+    said = f"Of the whole network, batch {cost['batch']}."
+    if cost.get("unattributed_ms") and cost.get("profiled_ms"):
+        left = percent(cost["unattributed_ms"] / cost["profiled_ms"])
+        said += f" Another {left} of the time is in kernels that also compute something else, or are not known."
+    return said
 
 
 def _legend(axes: "Axes", top: float, width: float, height: float) -> None:

@@ -64,8 +64,11 @@ def _row(axes: "Axes", scale: Scale, times: Values, index: int, label: str) -> N
     base = (index + 1) * ROW - 8
     tone = colour(index)
     places, dense = density(times, scale)
-    axes.fill_between(places, base, base - dense * RIDGE, color=tone, alpha=0.32, linewidth=0, clip_on=False)
-    axes.plot(places, base - dense * RIDGE, color=tone, linewidth=1.2)
+    ridge = base - dense * RIDGE
+    axes.fill(
+        [places[0], *places, places[-1]], [base, *ridge, base], color=tone, alpha=0.32, linewidth=0, clip_on=False
+    )
+    axes.plot(places, ridge, color=tone, linewidth=1.2)
     axes.plot([times.min(), times.max()], [base, base], color=tone, linewidth=1.2, solid_capstyle="round")
     middle, p90, p99 = np.percentile(times, (50, 90, 99))
     slow = np.sort(times[times > p99])[-MOST_DOTS:]

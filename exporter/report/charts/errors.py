@@ -1,13 +1,13 @@
 """How far every gate and every output of an artifact is off, in the order of computation."""
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from attn_export.exporter.report.charts.axes import LONGEST_NAME, SMALL, WIDE, Scale, draw_upright_ticks
+from attn_export.exporter.report.charts.axes import LONGEST_NAME, SMALL, WIDE, Scale
 from attn_export.exporter.report.charts.chart import Chart
-from attn_export.exporter.report.charts.palette import BAD, INK, LINE, PAPER, SOFT, colour, marker
-from attn_export.exporter.report.charts.svg import canvas, inline, panel
+from attn_export.exporter.report.charts.in_order import ACROSS, height_with, panel_in_order
+from attn_export.exporter.report.charts.palette import BAD, PAPER, colour, marker
+from attn_export.exporter.report.charts.svg import canvas, inline
 from attn_export.exporter.report.findings.errors import severity, shapes_of, worst_of
 from attn_export.exporter.report.findings.table import table
 from attn_export.exporter.report.findings.words import shape, shortened, times
@@ -15,10 +15,7 @@ from attn_export.exporter.report.findings.words import shape, shortened, times
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 52.0, 24.0, 44.0, 34.0, 280.0
 SMALLEST = 1e-3  # a ratio below it is as good as none, and drawn there
-NARROWEST_NAME = 50.0  # pixels for the name of a stage
-LEGEND_GAP = 24.0
 MOST_NAMED = 3
 BESIDE = 11.0  # pixels from mark to mark
 
@@ -36,19 +33,15 @@ def errors(name: str, artifact: dict[str, Any]) -> Chart:
     found = [severity(c) for c in comparisons] + [r for c in comparisons for r in (c.get("shapes") or {}).values() if r]
     finite = [max(SMALLEST, value) for value in found if value != float("inf")]
     scale = Scale(min([*finite, 0.1]) / 1.5, max([*finite, limit]) * 2.5, True)
-    with canvas(WIDE, HEIGHT) as figure:
-        axes = panel(figure, LEFT, TOP, WIDE - LEFT - RIGHT, HEIGHT - TOP - BOTTOM)
-        scale.set_on(axes, vertical=True)
-        axes.set_xlim(-0.8, len(comparisons) - 0.2)
-        draw_upright_ticks(axes, scale)
-        draw_stages(axes, comparisons)
+    words = [of_shape.replace("x", "×") for of_shape in shapes]
+    with canvas(WIDE, height_with(words)) as figure:
+        axes = panel_in_order(figure, comparisons, scale, words)
         axes.plot([-0.8, len(comparisons) - 0.2], [limit, limit], color=BAD, linewidth=1.4, linestyle=(0, (5, 3)))
         axes.annotate(
             f"allowed: {limit:g}×", (1, limit), (0, 5), axes.get_yaxis_transform(), "offset points", ha="right",
             fontsize=SMALL, color=BAD,
         )  # fmt: skip
         hints = _dots(axes, comparisons, shapes, scale)
-        _legend(axes, shapes)
         title = f"{artifact['path']}: error as a multiple of PyTorch's own"
         finding = _finding(artifact, comparisons, shapes)
         svg = inline(figure, name, title, finding, hints)
@@ -96,48 +89,8 @@ def _rings(axes: "Axes", comparisons: Sequence[dict[str, Any]], scale: Scale) ->
 
 def _aside(index: int, count: int, tensors: int) -> float:
     """Marks of several shapes stand beside each other, and nearer to each other than to those of the next tensor."""
-    step = (WIDE - LEFT - RIGHT) / (tensors + 0.6)
+    step = ACROSS / (tensors + 0.6)
     return 0.0 if count < 2 else (index / (count - 1) - 0.5) * min(0.5, BESIDE * (count - 1) / step)
-
-
-def draw_stages(axes: "Axes", comparisons: Sequence[dict[str, Any]]) -> None:
-    """The names of the network's stages below, with a line between them."""
-    side, start = axes.get_xaxis_transform(), 0
-    step = (WIDE - LEFT - RIGHT) / (len(comparisons) + 0.6)
-    for key, members in groupby(comparisons, key=lambda c: stage_of(c["tensor"], c["role"])):
-        count = len(list(members))
-        if start:
-            axes.plot([start - 0.5, start - 0.5], [-0.06, 1], transform=side, color=LINE, linewidth=1)
-        room = max(NARROWEST_NAME, count * step)
-        axes.annotate(
-            shortened(key, max(3, int(room / 6.2))), (start + (count - 1) / 2, 0), (0, -8), side, "offset points",
-            ha="center", va="top", fontsize=SMALL, color=SOFT,
-        )  # fmt: skip
-        start += count
-
-
-def stage_of(tensor: str, role: str) -> str:
-    """The first part of a gate's module path; all outputs are one stage."""
-    return "outputs" if role == "output" else tensor.partition(".")[0]
-
-
-def _legend(axes: "Axes", shapes: Sequence[str]) -> None:
-    place = 0.0
-    for index, of_shape in enumerate(shapes):
-        words = of_shape.replace("x", "×")
-        at = axes.transAxes
-        axes.plot(
-            [(place + 5) / (WIDE - LEFT - RIGHT)],
-            [1.13],
-            marker(index),
-            transform=at,
-            color=colour(index),
-            markersize=6,
-        )
-        axes.annotate(
-            words, ((place + 14) / (WIDE - LEFT - RIGHT), 1.13), xycoords=at, va="center", fontsize=SMALL, color=INK
-        )
-        place += len(words) * 7 + LEGEND_GAP
 
 
 def _finding(artifact: dict[str, Any], comparisons: Sequence[dict[str, Any]], shapes: Sequence[str]) -> str:

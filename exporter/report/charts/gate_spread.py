@@ -1,27 +1,24 @@
 """How open every gate is on the sample image, in the order of computation."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from attn_export.exporter.report.charts.axes import SMALL, WIDE, Scale, draw_upright_ticks
+from attn_export.exporter.report.charts.axes import WIDE, Scale
 from attn_export.exporter.report.charts.chart import Chart
-from attn_export.exporter.report.charts.errors import LEFT, RIGHT, draw_stages
-from attn_export.exporter.report.charts.palette import INK, PAPER, colour
-from attn_export.exporter.report.charts.svg import canvas, inline, panel
+from attn_export.exporter.report.charts.in_order import ACROSS, height_with, panel_in_order
+from attn_export.exporter.report.charts.palette import PAPER, colour
+from attn_export.exporter.report.charts.svg import canvas, inline
 from attn_export.exporter.report.findings.gates import Gate
 from attn_export.exporter.report.findings.table import table
 from attn_export.exporter.report.findings.words import listed
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 Shares = np.ndarray[Any, np.dtype[np.float64]]
 
-HEIGHT, TOP, BOTTOM = 230.0, 34.0, 34.0
+HEIGHT = 165.0
 KINDS = ("channel", "spatial")
-MARKS = ("o", "s")
+MARKS = "os"
 CLOSED, OPEN = 0.1, 0.9
 
 
@@ -36,17 +33,15 @@ def gate_spread(name: str, gates: Sequence[Gate]) -> Chart | None:
         return None
     values = [np.frombuffer(next(iter(gate.values.values())), np.uint8) / 255 for gate in gates]
     shares = [np.percentile(each, (0, 10, 50, 90, 100)) for each in values]
-    bar = max(2.0, min(12.0, (WIDE - LEFT - RIGHT) / len(gates) * 0.5))
+    bar = max(2.0, min(12.0, ACROSS / len(gates) * 0.5))
     hints = {}
-    with canvas(WIDE, HEIGHT) as figure:
-        axes = panel(figure, LEFT, TOP, WIDE - LEFT - RIGHT, HEIGHT - TOP - BOTTOM)
-        axes.set_xlim(-0.8, len(gates) - 0.2)
-        scale = Scale(0.0, 1.0)
-        scale.set_on(axes, vertical=True)
-        draw_upright_ticks(axes, scale)
-        draw_stages(axes, [{"tensor": gate.path, "role": "gate"} for gate in gates])
+    kinds = [kind for kind in KINDS if any(gate.kind == kind for gate in gates)]
+    words = [f"{kind} gates" for kind in kinds]
+    order = [{"tensor": gate.path, "role": "gate"} for gate in gates]
+    with canvas(WIDE, height_with(words, HEIGHT)) as figure:
+        axes = panel_in_order(figure, order, Scale(0.0, 1.0), words, MARKS)
         for index, (gate, share) in enumerate(zip(gates, shares, strict=True)):
-            kind = KINDS.index(gate.kind) if gate.kind in KINDS else 0
+            kind = kinds.index(gate.kind) if gate.kind in kinds else 0
             gid = f"gate-{index}"
             hints[gid] = f"{gate.path}: {gate.words}"
             axes.plot([index, index], [share[0], share[4]], color=colour(kind), linewidth=1.2)
@@ -58,7 +53,6 @@ def gate_spread(name: str, gates: Sequence[Gate]) -> Chart | None:
                 [index], [share[2]], MARKS[kind], color=colour(kind), markersize=6, markeredgecolor=PAPER,
                 markeredgewidth=0.8,
             )  # fmt: skip
-        _legend(axes, {gate.kind for gate in gates})
         title = "How open each gate is"
         finding = _finding(gates, shares)
         svg = inline(figure, name, title, finding, hints)
@@ -69,21 +63,6 @@ def gate_spread(name: str, gates: Sequence[Gate]) -> Chart | None:
     )
     note = "On the sample image, in PyTorch. Line: all values; bar: the middle eight tenths; mark: the median."
     return Chart(svg, title, note, finding, data, WIDE)
-
-
-def _legend(axes: "Axes", kinds: set[str]) -> None:
-    width, place = WIDE - LEFT - RIGHT, 0.0
-    for kind, words in zip(KINDS, ("channel gates", "spatial gates"), strict=True):
-        if kind in kinds:
-            index, line = KINDS.index(kind), 1 + 20 / (HEIGHT - TOP - BOTTOM)
-            axes.plot(
-                [(place + 5) / width], [line], MARKS[index], transform=axes.transAxes, color=colour(index), markersize=6
-            )
-            axes.annotate(
-                words, ((place + 14) / width, line), xycoords="axes fraction", va="center_baseline", fontsize=SMALL,
-                color=INK,
-            )  # fmt: skip
-            place += 120
 
 
 def _finding(gates: Sequence[Gate], shares: Sequence[Shares]) -> str:

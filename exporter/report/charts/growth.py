@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from attn_export.exporter.report.charts.axes import SMALL, WIDE, draw_upright_ticks, scale_for
+from attn_export.exporter.report.charts.axes import WIDE, scale_for
 from attn_export.exporter.report.charts.chart import Chart
-from attn_export.exporter.report.charts.errors import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, draw_stages
-from attn_export.exporter.report.charts.palette import INK, PAPER, colour, marker
-from attn_export.exporter.report.charts.svg import canvas, inline, panel
+from attn_export.exporter.report.charts.in_order import height_with, panel_in_order
+from attn_export.exporter.report.charts.palette import PAPER, colour, marker
+from attn_export.exporter.report.charts.svg import canvas, inline
 from attn_export.exporter.report.findings.precision import errors_by_tensor, growth_table
-from attn_export.exporter.report.findings.words import error, shortened
+from attn_export.exporter.report.findings.words import error
 
 SMALLEST = 1e-12
 
@@ -31,13 +31,8 @@ def growth(name: str, record: dict[str, Any]) -> Chart | None:
     scale = scale_for(finite, 0.08, logarithmic=True)
     order = [next(iter(found.values()))[tensor] for tensor in tensors]
     hints = {}
-    with canvas(WIDE, HEIGHT) as figure:
-        axes = panel(figure, LEFT, TOP, WIDE - LEFT - RIGHT, HEIGHT - TOP - BOTTOM)
-        scale.set_on(axes, vertical=True)
-        axes.set_xlim(-0.8, len(tensors) - 0.2)
-        draw_upright_ticks(axes, scale)
-        draw_stages(axes, order)
-        place = 0.0
+    with canvas(WIDE, height_with(list(found))) as figure:
+        axes = panel_in_order(figure, order, scale, list(found))
         for index, (path, each) in enumerate(values.items()):
             tone, steps = colour(index), range(len(tensors))
             axes.step(steps, yardsticks[path], where="mid", color=tone, linewidth=1, alpha=0.55)
@@ -48,11 +43,6 @@ def growth(name: str, record: dict[str, Any]) -> Chart | None:
                 steps, shown, marker(index), gid=gid, color=tone, markersize=6 if len(tensors) < 60 else 4.5,
                 markeredgecolor=PAPER, markeredgewidth=0.6,
             )  # fmt: skip
-            at, width = axes.transAxes, WIDE - LEFT - RIGHT
-            axes.plot([(place + 5) / width], [1.13], marker(index), transform=at, color=tone, markersize=6)
-            label = shortened(path, 44)
-            axes.annotate(label, ((place + 14) / width, 1.13), xycoords=at, va="center", fontsize=SMALL, color=INK)
-            place += len(label) * 7 + 30
         title = "Error of every gate and output in each artifact"
         finding = _finding(tensors, values)
         svg = inline(figure, name, title, finding, hints)

@@ -59,7 +59,7 @@ def ratios(name: str, timings: Sequence[dict[str, Any]], labels: Sequence[str], 
             axes.plot([t["ratio"]], [middle], marker(index), color=colour(index), markersize=6)
             text = shortened(label, LONGEST_NAME)
             axes.annotate(text, (0, middle), (-12, 0), side, "offset points", ha="right", va="center", color=INK)
-            words = f"{ratio(t['ratio'])}, {t['verdict']}"
+            words = f"{ratio(t['ratio'])}, {shortened(t['verdict'], 12)}"
             axes.annotate(words, (1, middle), (10, 6), other, "offset points", va="center", fontsize=SMALL, color=INK)
             between = interval(t["ratio_interval"])
             axes.annotate(between, (1, middle), (10, -7), other, "offset points", va="center", fontsize=10, color=SOFT)

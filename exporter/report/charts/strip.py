@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from attn_export.exporter.report.charts.axes import SMALL, WIDE
+from attn_export.exporter.report.charts.axes import LONGEST_NAME, SMALL, WIDE, legend_places
 from attn_export.exporter.report.charts.chart import Chart
 from attn_export.exporter.report.charts.palette import IDLE, INK, SOFT, colour
 from attn_export.exporter.report.charts.svg import canvas, drawing_board, inline
 from attn_export.exporter.report.findings.graphs import graph_sentences, kinds_of, nodes_by_kind
 from attn_export.exporter.report.findings.table import table
-from attn_export.exporter.report.findings.words import counted
+from attn_export.exporter.report.findings.words import counted, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,12 +35,13 @@ def strip(name: str, graph: dict[str, Any]) -> Chart:
     in_row = int(WIDE // cell)
     rows = [-(-len(outline["operators"]) // in_row) for _, outline in states]
     kinds = kinds_of(graph)
-    height = HEAD + sum(HEAD + count * ROW + 4 for count in rows)
+    head = HEAD * _legend_rows(kinds)
+    height = head + sum(HEAD + count * ROW + 4 for count in rows)
     hints: dict[str, str] = {}
     with canvas(WIDE, height) as figure:
         board = drawing_board(figure)
         _legend(board, kinds)
-        top = HEAD
+        top = head
         for (word, outline), count in zip(states, rows, strict=True):
             board.text(0, top + 13, f"{word}: {counted(len(outline['operators']), 'node')}", color=INK)
             _cells(board, outline, kinds, cell, in_row, top + HEAD, hints, word)
@@ -122,10 +123,15 @@ def _draw(
 
 
 def _legend(board: "Axes", kinds: list[str]) -> None:
-    place = 0.0
-    for kind in [*kinds, ""]:
+    entries = [*kinds, ""]
+    words = [shortened(kind, LONGEST_NAME) or "everything else" for kind in entries]
+    for kind, text, (place, row) in zip(entries, words, legend_places(words, WIDE), strict=True):
         span, tone = (span_of(kinds, kind), colour(kinds.index(kind))) if kind else (NEUTRAL, IDLE)
-        board.plot([place + 4, place + 4], [span[0] * 14, span[1] * 14], color=tone, linewidth=7, solid_capstyle="butt")
-        words = kind or "everything else"
-        board.text(place + 13, 11, words, fontsize=SMALL, color=SOFT)
-        place += len(words) * 7.2 + 34
+        ends = [row * HEAD + share * 14 for share in span]
+        board.plot([place + 4, place + 4], ends, color=tone, linewidth=7, solid_capstyle="butt")
+        board.text(place + 13, row * HEAD + 11, text, fontsize=SMALL, color=SOFT)
+
+
+def _legend_rows(kinds: list[str]) -> int:
+    words = [shortened(kind, LONGEST_NAME) or "everything else" for kind in [*kinds, ""]]
+    return 1 + legend_places(words, WIDE)[-1][1]

@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from attn_export.exporter.report.charts.palette import INK, LINE, VARIABLES
 from attn_export.exporter.report.findings.words import shown
@@ -87,6 +88,8 @@ def inline(
         finding: what is to be seen in it.
         hints: by the ``gid`` of an artist, what a pointer that rests on it is told: one text, or one for each point.
     """
+    for written_text in figure.findobj(Text):
+        written_text.set_text(shown(written_text.get_text()))
     written = BytesIO()
     figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     root = ET.fromstring(written.getvalue())  # noqa: S314 (written by matplotlib just now)
@@ -117,7 +120,7 @@ def _strip(element: ET.Element) -> None:
         if key in element.attrib:
             element.attrib[key] = NUMBER.sub(_shorter, element.attrib[key])
     if "d" in element.attrib:
-        element.attrib["d"] = SPACE.sub("", element.attrib["d"])
+        element.attrib["d"] = SPACE.sub("", element.attrib["d"]).strip()
     if NO_TURN.match(element.attrib.get("transform", "")):
         del element.attrib["transform"]
     for child in list(element):

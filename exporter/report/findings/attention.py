@@ -180,7 +180,7 @@ def summary(record: dict[str, Any]) -> tuple[str, str] | None:
         if cost.get("profiled_ms") and cost.get("attention_ms") is not None:
             return f"{percent(cost['attention_ms'] / cost['profiled_ms'])} of the time", cost_sentence(cost)
         if cost.get("ratio") is not None:
-            return f"{ratio(cost['ratio'])}× without it", cost_sentence(cost)
+            return f"{ratio(cost['ratio'])}× with it", cost_sentence(cost)
     for names, blocks in inventories_of(record):
         if blocks:
             return blocks_words(blocks), f"{listed(names)}; what they cost was not measured."

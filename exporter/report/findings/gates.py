@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attn_export.exporter.report.findings.attention import inventories_of, place_of
-from attn_export.exporter.report.findings.words import counted, error
+from attn_export.exporter.report.findings.words import counted, error, shape
 
 PYTORCH = "PyTorch"
 SHOWN_AT_ONCE = 8  # blocks; of more, the first of each stage and the last are shown, and the others folded
@@ -41,9 +41,7 @@ class Gate:
     def words(self) -> str:
         """``64 channels: 0.02 to 0.98, median 0.41``."""
         low, middle, high = self.spread
-        what = (
-            counted(self.shape[0], "channel") if self.kind == "channel" else f"{self.shape[0]}×{self.shape[1]} places"
-        )
+        what = counted(self.shape[0], "channel") if len(self.shape) == 1 else f"{shape(self.shape)} places"
         return f"{what}: {low:.2f} to {high:.2f}, median {middle:.2f}"
 
 

@@ -26,10 +26,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gate:
-    """A gate as pictures."""
+    """A gate as pictures: a "strip" for channels, a "map" for places."""
 
     path: str
     kind: str
+    form: str
     words: str
     pictures: tuple[Picture, ...]
 
@@ -73,7 +74,7 @@ def _drawn(blocks: Sequence[findings.SeenBlock]) -> list[Block]:
 
 
 def _gate(gate: findings.Gate, block: str) -> Gate:
-    height, width = (1, gate.shape[0]) if gate.kind == "channel" else gate.shape
+    height, width = (1, *gate.shape)[-2:]
     pictures = [
         Picture(
             source,
@@ -84,4 +85,4 @@ def _gate(gate: findings.Gate, block: str) -> Gate:
         )
         for source, values in gate.values.items()
     ]
-    return Gate(gate.path, gate.kind, gate.words, tuple(pictures))
+    return Gate(gate.path, gate.kind, "strip" if len(gate.shape) == 1 else "map", gate.words, tuple(pictures))

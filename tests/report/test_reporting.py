@@ -1,0 +1,127 @@
+"""The arrow from a record to files: what is refused before the work begins, and what is written at its end."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from attn_export.exporter.errors import OutputError, RuntimeUnavailableError, UsageError
+from attn_export.exporter.reporting import check_reports, write_reports
+from tests.report.sample import Record, sample
+
+
+@pytest.fixture(scope="module")
+def record() -> Record:
+    return sample(blocks=1, rounds=2)
+
+
+def test_each_ending_gets_its_form(tmp_path: Path, record: Record) -> None:
+    paths = [tmp_path / "new" / name for name in ("report.html", "report.MD", "report.json")]
+    check_reports(paths)
+    assert not (tmp_path / "new").exists(), "a check leaves nothing behind"
+    write_reports(record, paths)
+    page, comment, document = (path.read_text(encoding="utf-8") for path in paths)
+    assert page.startswith("<!doctype html>")
+    assert comment.startswith("## model.pt")
+    assert json.loads(document) == json.loads(json.dumps(record))
+    assert document == json.dumps(record, indent=1) + "\n"
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(path.name for path in paths)
+
+
+def test_no_report_is_no_work() -> None:
+    check_reports([])
+    write_reports({}, [])
+
+
+def test_the_page_of_a_record_and_of_its_file_are_the_same(tmp_path: Path, record: Record) -> None:
+    write_reports(record, [tmp_path / "live.html", tmp_path / "record.json"])
+    write_reports(json.loads((tmp_path / "record.json").read_text()), [tmp_path / "later.html"])
+    assert (tmp_path / "live.html").read_bytes() == (tmp_path / "later.html").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["report.pdf", "report", "report.html.gz", ".html"])
+def test_an_ending_that_is_not_known_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"expected is one of \.html, \.md, \.json"):
+        check_reports([tmp_path / name])
+
+
+def test_a_file_that_is_asked_for_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="asked for twice"):
+        check_reports([tmp_path / "a.html", tmp_path / "b.md", tmp_path / "x" / ".." / "a.html"])
+
+
+def test_a_folder_in_the_way_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(OutputError, match="is a folder"):
+        check_reports([tmp_path / "report.html"])
+
+
+def test_a_device_is_not_replaced() -> None:
+    with pytest.raises(OutputError, match="is no file"):
+        check_reports([_linked_device()])
+
+
+def _linked_device() -> Path:
+    place = Path(os.devnull)
+    return place if place.suffix else _Device(place)
+
+
+class _Device(type(Path())):  # type: ignore[misc]
+    """/dev/null under a name that a report may have."""
+
+    @property
+    def suffix(self) -> str:
+        return ".md"
+
+
+def test_a_file_where_a_folder_should_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="can't be written"):
+        check_reports([tmp_path / "file" / "report.html"])
+
+
+def test_a_folder_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o500)
+    if os.access(folder, os.W_OK):
+        folder = Path("/proc/self")  # root may write anywhere else
+        if not folder.exists():
+            pytest.skip("nothing here is closed to root")
+    with pytest.raises(OutputError, match="can't be written"):
+        check_reports([folder / "report.html"])
+
+
+WITHOUT = """
+import sys
+from pathlib import Path
+sys.modules["{absent}"] = None
+from attn_export.exporter.errors import RuntimeUnavailableError
+from attn_export.exporter.reporting import check_reports, write_reports
+check_reports([Path("report.md"), Path("report.json")])
+write_reports({{}}, [Path("report.md"), Path("report.json")])
+try:
+    check_reports([Path("report.html")])
+except RuntimeUnavailableError as error:
+    print(error.exit_code, error.hint)
+assert not {{"torch", "onnx", "onnxruntime", "numpy"}} & set(sys.modules) or "{absent}" == "jinja2"
+"""
+
+
+@pytest.mark.parametrize("absent", ["matplotlib", "jinja2"])
+def test_without_what_draws_a_page_it_is_refused_and_the_rest_works(absent: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT.format(absent=absent)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{RuntimeUnavailableError.exit_code} pip install -c constraints.txt -e '.[report]'")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json", "report.md"]
+
+
+def test_what_can_not_be_drawn_leaves_no_file(tmp_path: Path) -> None:
+    (tmp_path / "report.md").write_text("as it was")
+    with pytest.raises(ValueError, match="JSON"):
+        write_reports({"created": float("nan")}, [tmp_path / "report.md", tmp_path / "report.json"])
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["as it was"]

@@ -16,6 +16,7 @@ from attn_export.exporter.errors import (
 )
 from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.progress import Progress, Silent, counted
+from attn_export.exporter.runtimes import runtime_of_file
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.validation.artifact import ENGINE, ONNX, Artifact, read_artifact
 from attn_export.exporter.validation.inputs import Batch, Images
@@ -266,9 +267,12 @@ def onnx_file(artifact: Artifact, fit: Match) -> OnnxFile:
 
 
 def _onnx(artifact: Artifact, fit: Match, settings: Settings) -> Runtime:
-    from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+    if artifact.rounds_to.startswith("float"):
+        # ONNX Runtime 1.32 takes float8, and drops the ReLU before a QuantizeLinear of it, as is right for int8 only.
+        from attn_export.exporter.runtimes.evaluator import Evaluator
 
-    return OnnxRuntime(artifact.path, fit.signature, settings)
+        return Evaluator(artifact.path, fit.signature, settings)
+    return runtime_of_file(onnx_file(artifact, fit), settings)
 
 
 def _engine(artifact: Artifact, fit: Match, settings: Settings, trust: bool) -> Runtime:

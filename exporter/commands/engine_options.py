@@ -9,7 +9,7 @@ import typer
 
 from attn_export.exporter.commands.options import split
 from attn_export.exporter.errors import UsageError
-from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.precision.kinds import MADE, Precision
 
 if TYPE_CHECKING:
     from attn_export.exporter.building import EngineSettings
@@ -105,7 +105,7 @@ def parse_precisions(names: Iterable[str] | None) -> tuple[Precision, ...]:
     Raises:
         UsageError: one of them isn't known.
     """
-    known = [precision.value for precision in Precision]
+    known = [precision.value for precision in MADE]
     for name in split(names):
         if name not in known:
             raise UsageError(f"--precision {name}: there is no such precision", hint=f"Known are {', '.join(known)}.")

@@ -5,10 +5,11 @@ from enum import Enum
 
 
 class Precision(str, Enum):
-    """The format that most of a graph computes in; its inputs and outputs are float32 in any case."""
+    """The format that most of a graph computes in; the inputs and outputs of those we make are float32 in any case."""
 
     FP32 = "fp32"
     FP16 = "fp16"
+    BF16 = "bf16"
 
     def __str__(self) -> str:
         return self.value
@@ -21,7 +22,11 @@ class Precision(str, Enum):
     @property
     def onnx_name(self) -> str:
         """The type's name in numpy and in ONNX."""
-        return {Precision.FP32: "float32", Precision.FP16: "float16"}[self]
+        return {Precision.FP32: "float32", Precision.FP16: "float16", Precision.BF16: "bfloat16"}[self]
+
+
+# What files are made in; those of others are judged in all.
+MADE = (Precision.FP32, Precision.FP16)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import onnx_ir as ir
 
 from attn_export.exporter import onnx_file
 from attn_export.exporter.artifacts import OnnxFile, Step
-from attn_export.exporter.errors import CleanupError
+from attn_export.exporter.errors import CleanupError, UsageError
 from attn_export.exporter.gates import gates_of
 from attn_export.exporter.inventory import AttentionBlock
 from attn_export.exporter.inventory.blocks import METADATA_KEY, to_json
 from attn_export.exporter.onnx_reader import read
 from attn_export.exporter.precision.float16 import infer_types, is_float16, to_float16
-from attn_export.exporter.precision.kinds import Kept, Precision
+from attn_export.exporter.precision.kinds import MADE, Kept, Precision
 from attn_export.exporter.precision.ranges import Array, largest_values
 from attn_export.exporter.precision.rounding import LARGEST
 from attn_export.exporter.validation.inputs import Batch
@@ -69,7 +69,14 @@ def typed(
     """The same for any ONNX file, with inputs by name; the graph that was written, and what stays in float32 in it.
 
     ``blocks`` are noted as its inventory where the file carries none.
+
+    Raises:
+        UsageError: no files are made in this precision.
     """
+    if precision not in MADE:
+        raise UsageError(
+            f"no files are made in {precision.onnx_name}", hint=f"Known are {', '.join(str(known) for known in MADE)}."
+        )
     model = read(source)
     if blocks:
         model.metadata_props.setdefault(METADATA_KEY, to_json(blocks))

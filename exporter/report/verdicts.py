@@ -41,7 +41,7 @@ def _artifact_record(result: "Validated") -> dict[str, Any]:
         "path": str(artifact.path),
         "format": artifact.format,
         "sha256": sha256_of(artifact.path),
-        "precision": "int8" if artifact.quantized else artifact.precision.onnx_name,
+        "precision": artifact.rounds_to or artifact.precision.onnx_name,
         "made_of": artifact.made_of or None,
         "notes": list(result.notes),
         "validation": verdict_record(result.verdict) if result.verdict else None,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.devices import CUDA, DEVICES
 from attn_export.exporter.errors import UsageError
+from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.runtimes.base import Runtime, Settings
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Settings",
     "check_devices",
     "check_names",
+    "runtime_of_file",
 ]
 
 
@@ -52,6 +54,26 @@ def _onnxruntime_cuda(model: LoadedModel, file: OnnxFile, settings: Settings) ->
 def _of_precision(runtime: Runtime, file: OnnxFile) -> Runtime:
     runtime.precision = file.precision.onnx_name
     return runtime
+
+
+def runtime_of_file(
+    file: OnnxFile, settings: Settings, extra_outputs: Sequence[str] = (), *, only_extra: bool = False
+) -> Runtime:
+    """Where a file is run on a CPU to be judged: ONNX Runtime, or onnx's reference evaluator for bfloat16.
+
+    Args:
+        file: of any precision.
+        settings: of the runtime.
+        extra_outputs: tensors of the graph that are returned too.
+        only_extra: return these instead of the file's outputs.
+    """
+    if file.precision is Precision.BF16:
+        from attn_export.exporter.runtimes.evaluator import Evaluator
+
+        return _of_precision(Evaluator(file.path, file.signature, settings, extra_outputs, only_extra=only_extra), file)
+    from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+
+    return _of_precision(OnnxRuntime(file.path, file.signature, settings, extra_outputs, only_extra=only_extra), file)
 
 
 RUNTIMES: dict[str, Callable[[LoadedModel, OnnxFile, Settings], Runtime]] = {

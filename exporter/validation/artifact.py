@@ -1,8 +1,9 @@
 """What somebody's artifact says of itself: an ONNX file of any program, or an engine with its record."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attn_export.exporter.artifacts import Gate
 from attn_export.exporter.engine.profile import Range
@@ -11,9 +12,12 @@ from attn_export.exporter.facts import DEFAULT_DOMAINS, Dim, dims
 from attn_export.exporter.gates import gates_of
 from attn_export.exporter.precision.kinds import Precision
 
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
 ONNX, ENGINE = "onnx", "engine"
 QUANTIZING = ("QuantizeLinear", "DequantizeLinear")
-WHOLE_NUMBERS = frozenset({"INT8", "UINT8", "INT4", "FLOAT8E4M3FN"})
+WHOLE_NUMBERS = frozenset({"INT8", "UINT8", "INT4", "UINT4", "FLOAT8E4M3FN", "FLOAT8E5M2", "FLOAT4E2M1"})
 SOURCE_KEY = "attn_export.source_sha256"
 # Where whoever gives us one of these most likely meant something else.
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
@@ -48,12 +52,13 @@ class Artifact:
         path: the file.
         format: "onnx" or "engine".
         inputs, outputs: in its own order.
-        precision: that most of it computes in.
+        precision: that most of it computes in; bfloat16 where anything does.
         made_of: sha256 of the checkpoint, empty where the artifact doesn't say.
         range: the shapes that an engine takes; None for an ONNX file, and for an engine without a record.
         opset, nodes, gates: of an ONNX file.
         quantized: the ONNX file that says how it rounds to whole numbers, itself or the one it was built of; None where
             it doesn't.
+        rounds_to: what most of them are, such as "int8" or "float8e4m3fn"; empty where it doesn't.
     """
 
     path: Path
@@ -67,6 +72,7 @@ class Artifact:
     nodes: int = 0
     gates: tuple[Gate, ...] = ()
     quantized: Path | None = None
+    rounds_to: str = ""
 
 
 def read_artifact(path: Path, *, trust: bool = False) -> Artifact:
@@ -91,24 +97,47 @@ def read_artifact(path: Path, *, trust: bool = False) -> Artifact:
 
 def _read_onnx(path: Path) -> Artifact:
     from attn_export.exporter.onnx_reader import read
-    from attn_export.exporter.precision.float16 import infer_types, is_float16
+    from attn_export.exporter.precision.float16 import infer_types
 
     model = read(path)
     graph = model.graph
     infer_types(model)
+    rounds_to = _rounds_to(graph)
     opset = next((graph.opset_imports[name] for name in DEFAULT_DOMAINS if name in graph.opset_imports), 0)
     return Artifact(
         path=path,
         format=ONNX,
         inputs=tuple(_tensor(value) for value in graph.inputs if value.const_value is None),
         outputs=tuple(_tensor(value) for value in graph.outputs),
-        precision=Precision.FP16 if is_float16(graph) else Precision.FP32,
+        precision=_precision(graph),
         made_of=model.metadata_props.get(SOURCE_KEY, ""),
         opset=opset,
         nodes=len(graph),
         gates=gates_of(model),
-        quantized=path if any(node.op_type in QUANTIZING for node in graph) else None,
+        quantized=path if rounds_to else None,
+        rounds_to=rounds_to,
     )
+
+
+def _precision(graph: "ir.Graph") -> Precision:
+    """What most of it computes in; bfloat16 where anything does, because that alone decides where it can run."""
+    import onnx_ir as ir
+
+    from attn_export.exporter.precision.float16 import is_float16
+
+    values = (*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs))
+    if any(value.dtype == ir.DataType.BFLOAT16 for value in values):
+        return Precision.BF16
+    return Precision.FP16 if is_float16(graph) else Precision.FP32
+
+
+def _rounds_to(graph: "ir.Graph") -> str:
+    """The type of most of what is dequantized, biases aside; empty where nothing is."""
+    quantizing = [node for node in graph if node.op_type in QUANTIZING]
+    values = [node.inputs[0] if node.op_type == QUANTIZING[1] else node.outputs[0] for node in quantizing]
+    names = [value.dtype.name for value in values if value is not None and value.dtype is not None]
+    counted = Counter(name for name in names if name in WHOLE_NUMBERS)
+    return counted.most_common(1)[0][0].lower() if counted else "int8" if quantizing else ""
 
 
 def _tensor(value: Any) -> Tensor:
@@ -146,6 +175,7 @@ def _read_engine(path: Path, *, trust: bool) -> Artifact:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"the record of {path} is damaged", hint="Build the engine again.") from error
     asked = record["precision"].get("asked")
+    rounds_to = next((str(name).lower() for name in graph if name in WHOLE_NUMBERS), "")
     half = asked == Precision.FP16.value if asked else "FLOAT16" in graph
     return Artifact(
         path=path,
@@ -154,7 +184,8 @@ def _read_engine(path: Path, *, trust: bool) -> Artifact:
         outputs=tuple(Tensor(name, sizes, "float") for name, sizes in outputs.items()),
         precision=Precision.FP16 if half else Precision.FP32,
         range=next(iter(taken.values()), None),
-        quantized=_graph_of(path, record) if WHOLE_NUMBERS & set(graph) else None,
+        quantized=_graph_of(path, record) if rounds_to else None,
+        rounds_to=rounds_to,
     )
 
 

@@ -11,7 +11,7 @@ from attn_export.exporter.validation.inputs import BATCHES, REAL, Batch, Images,
 
 AXES = ("batch", "channels", "height", "width")
 # What images are converted to.
-FLOATS = ("float32", "float16", "float64")
+FLOATS = ("float32", "float16", "float64", "bfloat16")
 # Each image of a quantized graph is one chance to have a tie.
 RUNS_OF_QUANTIZED = 24
 

@@ -95,9 +95,9 @@ def faithful(runtime: Runtime, graph: Path, batches: Sequence[Batch]) -> tuple[V
         RuntimeUnavailableError: the runtime can't.
     """
     names = runtime.signature.output_names
-    in_double, in_single = ExactGraph(graph, np.float64), ExactGraph(graph, np.float32)
+    in_double, in_its_own = ExactGraph(graph, np.float64), ExactGraph(graph, np.float32)
     exact = [in_double(batch.images, names) for batch in batches]
-    own = [in_single(batch.images, names) for batch in batches]
+    own = [in_its_own(batch.images, names) for batch in batches]
     with runtime:
         results = [runtime.run({runtime.signature.input_name: batch.images}) for batch in batches]
     computed = [tuple(result[name] for name in names) for result in results]

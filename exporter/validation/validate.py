@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from attn_export.exporter.artifacts import Gate, OnnxFile
 from attn_export.exporter.memory import give_back
 from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.runtimes import runtime_of_file
 from attn_export.exporter.runtimes.base import Array, Runtime, Settings
-from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.validation.inputs import ORDINARY
 from attn_export.exporter.validation.metrics import PooledError
 from attn_export.exporter.validation.network import Result
@@ -44,13 +44,14 @@ def validate(
         The verdict. It is the caller who fails.
 
     Raises:
-        RuntimeUnavailableError: ONNX Runtime can't run the file.
+        RuntimeUnavailableError: its runtime can't run the file.
         ValueError: the reference wasn't computed for the file's precision.
     """
     if file.precision not in reference.yardsticks:
         raise ValueError(f"the reference has no yardstick for {file.precision}")
     names = file.signature.output_names
-    outputs = _run(OnnxRuntime(file.path, file.signature, settings), names, reference, advance)
+    runtime = runtime_of_file(file, settings)
+    outputs = _run(runtime, names, reference, advance)
     comparisons = [
         _compared(name, "output", i, outputs, lambda r: r.outputs, reference, file.precision)
         for i, name in enumerate(names)
@@ -58,13 +59,13 @@ def validate(
     gates, missed = paired(reference.exact[0].gate_paths, file.gates)
     if gates:
         taps = [gate.tensor for gate in gates]
-        values = _run(OnnxRuntime(file.path, file.signature, settings, taps), taps, reference, advance)
+        values = _run(runtime_of_file(file, settings, taps), taps, reference, advance)
         comparisons = [
             _compared(path, "gate", i, values, lambda r: r.gates, reference, file.precision)
             for i, path in enumerate(reference.exact[0].gate_paths)
         ] + comparisons
     classes = classes_of(outputs, reference)
-    return Verdict("onnxruntime", tuple(comparisons), _shapes(reference), missed, _images(reference), classes)
+    return Verdict(runtime.name, tuple(comparisons), _shapes(reference), missed, _images(reference), classes)
 
 
 def validate_outputs(

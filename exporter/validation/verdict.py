@@ -50,6 +50,7 @@ LIMITS: Mapping[Precision, Limits] = {
     # good gates go up to 2.7, the faintest fault of wiring is at 14. Deep networks have yardsticks of 2e-2.
     # A logit that is off by a thousandth moves its gate by less than float16 can tell, however small the logit is.
     Precision.FP16: Limits(ratio=5.0, yardstick=5e-2, floor=float(np.finfo(np.float16).eps), logits=1.0),
+    Precision.BF16: Limits(ratio=5.0, yardstick=2e-1, floor=8 * float(np.finfo(np.float16).eps), logits=1.0),
 }
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.errors import AttnExportError
+from attn_export.exporter.runtimes import runtime_of_file
 from attn_export.exporter.runtimes.base import Array, Runtime, Settings
 from attn_export.exporter.validation.boundaries import Boundary, behind, boundaries_of, computed_by, fits, shapes_of
 from attn_export.exporter.validation.inputs import Batch
@@ -49,10 +50,8 @@ class Start:
 
 
 def open_onnx(file: OnnxFile, settings: Settings, tensors: Sequence[str], instead: bool) -> Runtime:
-    """ONNX Runtime, with its optimizations."""
-    from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
-
-    return OnnxRuntime(file.path, file.signature, settings, tensors, only_extra=instead)
+    """The file's own runtime, with its optimizations."""
+    return runtime_of_file(file, settings, tensors, only_extra=instead)
 
 
 def where_it_starts(

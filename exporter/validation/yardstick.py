@@ -20,7 +20,11 @@ from attn_export.exporter.validation.network import Result, joined, run
 
 # How often: once as it is, then moved. Calibrated, see docs/validation.md: more change little.
 DRAWS = 4
-TYPES: Mapping[Precision, torch.dtype] = {Precision.FP32: torch.float32, Precision.FP16: torch.float16}
+TYPES: Mapping[Precision, torch.dtype] = {
+    Precision.FP32: torch.float32,
+    Precision.FP16: torch.float16,
+    Precision.BF16: torch.bfloat16,
+}
 Made = TypeVar("Made")
 
 

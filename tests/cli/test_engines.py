@@ -32,7 +32,7 @@ from attn_export.exporter.kit import building as kit_building
 from attn_export.exporter.kit import read_kit
 from attn_export.exporter.precision import typed_file
 from attn_export.exporter.precision.float16 import to_float16
-from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.precision.kinds import MADE, Precision
 from attn_export.exporter.progress import Advance, Silent
 from attn_export.exporter.target import Target
 
@@ -96,7 +96,7 @@ def computed(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Comp
     from attn_export.exporter.checkpoint import load
 
     model = load(checkpoint)
-    settings = workflow.ExportSettings(precisions=tuple(Precision), target=Target.TENSORRT)
+    settings = workflow.ExportSettings(precisions=MADE, target=Target.TENSORRT)
     truth = workflow.compute_reference(model, settings, (), Silent())
     path = tmp_path_factory.mktemp("computed") / "model.onnx"
     return Computed(truth, workflow.make_onnx(model, path, settings, Silent())[0])

@@ -157,6 +157,7 @@ def test_what_is_written_to_a_buffer_is_kept_while_weights_move() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.scale = nn.Parameter(torch.ones(3))
+            self.seen: torch.Tensor
             self.register_buffer("seen", torch.zeros(2, 3))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:

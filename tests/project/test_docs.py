@@ -208,14 +208,14 @@ def artifacts_of(checkpoint: Path, names: list[str]) -> None:
 
     from attn_export.exporter import ExportSettings
     from attn_export.exporter.checkpoint import load
-    from attn_export.exporter.precision.kinds import Precision
+    from attn_export.exporter.precision.kinds import MADE
     from attn_export.exporter.progress import Silent
     from attn_export.exporter.validation.inputs import ordinary_batches
     from attn_export.exporter.workflow import export_loaded
     from tests.faults.quantization import quantized
 
     folder, model = checkpoint.parent, load(checkpoint)
-    export_loaded(model, folder, checkpoint.stem, ExportSettings(runtimes=(), precisions=tuple(Precision)), Silent())
+    export_loaded(model, folder, checkpoint.stem, ExportSettings(runtimes=(), precisions=MADE), Silent())
     images = [batch.images for batch in ordinary_batches(model.input_shape, 4, 12)]
     np.save(folder / "images.npy", np.concatenate(images))
     for name in names:

@@ -127,7 +127,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code, see docs/architecture.md."""
     debug = "--debug" in arguments
     try:
-        code = app(args=route(arguments), prog_name="attn-export", standalone_mode=False)
+        code = app(args=route(arguments), prog_name="attn-export", standalone_mode=False, obj=tuple(arguments))
     except AttnExportError as error:
         complain(error.message, error.hint, error.exit_code, arguments)
         if debug:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.commands.console import listener, print_with_error, stdout
+from attn_export.exporter.commands.console import command_line, listener, print_with_error, stdout
 from attn_export.exporter.commands.latency_options import (
     Cpus,
     Interval,
@@ -35,6 +35,7 @@ from attn_export.exporter.errors import UsageError
 
 
 def bench(
+    ctx: typer.Context,
     sources: Annotated[
         list[Path],
         typer.Argument(
@@ -126,7 +127,7 @@ def bench(
         result = benched(
             model, files, input_shape=shape[1:] if shape else None, settings=settings, trust=trust, progress=progress
         )
-        document = bench_record(result, ("attn-export", *sys.argv[1:]))
+        document = bench_record(result, command_line(ctx))
         error = failure(hold_to_budgets(document, limits))
         write_reports(document, written)
     if as_json:

@@ -59,6 +59,11 @@ def print_with_error(document: dict[str, Any], error: AttnExportError | None) ->
     raise typer.Exit(error.exit_code)
 
 
+def command_line(ctx: typer.Context) -> tuple[str, ...]:
+    """What was typed, for the record."""
+    return ("attn-export", *(ctx.obj or ()))
+
+
 def let_go_of_stdout() -> None:
     """Whoever read the result has gone away; what is still buffered must go somewhere."""
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123

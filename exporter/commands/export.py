@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from attn_export.exporter.commands.clean import error_of
-from attn_export.exporter.commands.console import listener, print_with_error, stdout
+from attn_export.exporter.commands.console import command_line, listener, print_with_error, stdout
 from attn_export.exporter.commands.engine_options import (
     AUTO,
     AllowMixed,
@@ -172,7 +172,7 @@ def export(
             device=parse_device(device),
             show=bool(written),
             budgets=limits,
-            command=("attn-export", *sys.argv[1:]),
+            command=command_line(ctx),
         )
         with progress.stage("Reading the checkpoint"):
             from attn_export.exporter.checkpoint import load

@@ -293,7 +293,9 @@ def of_the_module(
 
 def file_of_shape(artifact: Artifact, signature: Signature) -> OnnxFile:
     """What a runtime needs of an ONNX file."""
-    return OnnxFile(artifact.path, signature, artifact.made_of, artifact.opset, artifact.nodes, ())
+    return OnnxFile(
+        artifact.path, signature, artifact.made_of, artifact.opset, artifact.nodes, (), precision=artifact.precision
+    )
 
 
 def _engine(artifact: Artifact, signature: Signature, settings: Settings, *, trust: bool) -> Runtime:

@@ -7,14 +7,16 @@ from typing import Any
 from attn_export.exporter.comparing.read import Report
 
 Timing = dict[str, Any]
-Key = tuple[str, str | None, str, str, int]
+Key = tuple[str, str, str, str, int]
 
 
-def key_of(timing: Timing) -> Key:
+def key_of(report: Report, timing: Timing) -> Key:
     """Runtime, format of its file, precision, device, batch: a file's name may change."""
-    artifact = timing["artifact"]
-    form = Path(artifact).suffix if artifact else None
-    return timing["runtime"], form, timing["precision"], timing["device"], timing["batch"]
+    name = timing["artifact"]
+    listed = next((a for a in report.record["artifacts"] if name is not None and a["path"] == name), {})
+    form = listed.get("format") or Path(name or "").suffix
+    precision = listed.get("precision") or timing["precision"]
+    return timing["runtime"], form, precision, timing["device"], timing["batch"]
 
 
 def pairs_of(old: Report, new: Report) -> tuple[tuple[Timing, Timing], ...]:
@@ -24,9 +26,9 @@ def pairs_of(old: Report, new: Report) -> tuple[tuple[Timing, Timing], ...]:
     what is left is a pair if there is one on either side.
     """
     found: dict[int, Timing] = {}
-    for key in dict.fromkeys(map(key_of, new.timings)):
-        left = [timing for timing in old.timings if key_of(timing) == key]
-        right = [timing for timing in new.timings if key_of(timing) == key]
+    for key in dict.fromkeys(key_of(new, timing) for timing in new.timings):
+        left = [timing for timing in old.timings if key_of(old, timing) == key]
+        right = [timing for timing in new.timings if key_of(new, timing) == key]
         for timing in list(right):
             twins = [other for other in left if other["artifact"] == timing["artifact"]]
             if len(twins) == 1:

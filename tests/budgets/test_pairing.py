@@ -35,6 +35,15 @@ def test_a_file_may_have_another_name(compared: Compared) -> None:
     assert found.only_old == found.only_new == ()
 
 
+def test_the_precision_is_the_files(compared: Compared) -> None:
+    half = files("model.onnx", precision="float16")
+    assert paired(compared(half, half)) == {"model.onnx": 3}
+    with_its_name_only = files("model.onnx")
+    with_its_name_only["artifacts"][0]["precision"] = "float16"
+    assert paired(compared(half, with_its_name_only)) == {"model.onnx": 3}
+    assert paired(compared(half, files("model.onnx"))) == {}
+
+
 def test_of_several_of_a_kind_those_of_one_name_belong_together(compared: Compared) -> None:
     found = compared(files("a.onnx", "b.onnx"), files("b.onnx", "a.onnx"))
     assert paired(found) == {"b.onnx": 4, "a.onnx": 3}
@@ -68,7 +77,9 @@ def test_another_runtime_batch_device_precision_or_format_is_something_else(
     compared: Compared, other: dict[str, Any]
 ) -> None:
     known = {"runtime": "onnxruntime", "artifact": FILE}
-    old, new = (sample_record([sample_timing(milliseconds=3, **{**known, **changes})]) for changes in ({}, other))
+    old, new = (
+        sample_record([sample_timing(milliseconds=3, **{**known, **changes})], artifacts=[]) for changes in ({}, other)
+    )
     with pytest.raises(IncomparableReportsError, match="no timing in common") as caught:
         compared(old, new)
     assert "onnxruntime of model.onnx, batch 1 before" in caught.value.message

@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from attn_export.cli import run
 from attn_export.exporter import ExportSettings
 from attn_export.exporter.budgets import check_budgets, parse_budgets
 from attn_export.exporter.checkpoint import load
@@ -22,6 +23,7 @@ from attn_export.exporter.workflow import export_loaded
 from tests.budgets.sample import sample_artifact, sample_record, sample_timings, scaled
 
 ROOT = Path(__file__).parents[2]
+DIGITS = ROOT / "examples" / "digits" / "cbam_digits.pt"
 RUNTIMES = ("eager", "onnxruntime")
 
 
@@ -40,12 +42,31 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a real export with latencies."""
     quick = Schedule(seconds=0.2, fewest_rounds=8, inferences=1, warm_up_seconds=0.1)
     settings = ExportSettings(threads=1, schedule=quick, command=("attn-export", "cbam_digits.pt", "--onnx"))
-    model = load(ROOT / "examples" / "digits" / "cbam_digits.pt")
+    model = load(DIGITS)
     return export_loaded(model, tmp_path_factory.mktemp("out"), "cbam_digits", settings, Silent()).report
 
 
 def test_a_real_report_is_as_the_schema_says(exported: Path) -> None:
     REPORT.validate(json.loads(exported.read_text(encoding="utf-8")))
+
+
+def test_a_real_report_with_engines_and_kits_is_as_the_schema_says(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX, which builds without a GPU, is not installed")
+    options = ["--engine", "--gpu", "sm86,Jetson Orin Nano", "--precision", "fp16", "--no-bench", "--quiet"]
+    assert run([str(DIGITS), *options, "--out", str(tmp_path)]) == 0
+    record = json.loads((tmp_path / "cbam_digits.report.json").read_text(encoding="utf-8"))
+    assert {artifact["format"] for artifact in record["artifacts"]} == {"onnx", "engine", "kit"}
+    REPORT.validate(record)
+
+
+def test_a_real_bench_is_as_the_schema_says_and_compares_with_the_export(exported: Path, tmp_path: Path) -> None:
+    report, file = tmp_path / "bench.json", exported.with_name("cbam_digits.onnx")
+    options = ["--threads", "1", "--seconds", "0.2", "--batch", "1,2", "--quiet", "--report", str(report)]
+    assert run(["bench", str(DIGITS), str(file), *options]) == 0
+    REPORT.validate(json.loads(report.read_text(encoding="utf-8")))
+    found = compare(read_report(exported), read_report(report), 9.0)
+    assert [(pair.runtime, pair.batch) for pair in found.pairs] == [("eager", 1), ("onnxruntime", 1)]
+    assert found.only_new == ("eager, batch 2", "onnxruntime of cbam_digits.onnx, batch 2")
 
 
 def test_a_real_report_compares_with_itself(exported: Path) -> None:

@@ -59,19 +59,6 @@ def paired_interval(
     return float(np.exp(np.median(ratios))), math.exp(low), math.exp(high)
 
 
-def unpaired_interval(
-    rounds: Rounds, earlier: Rounds, confidence: float = CONFIDENCE, resamples: int = RESAMPLES
-) -> tuple[float, float, float]:
-    """The ratio of two medians that were not taken in one run, and where it lies as far as chance goes.
-
-    What else changed between the runs is not in it.
-    """
-    new, old = (np.log([np.median(turn) for turn in side]) for side in (rounds, earlier))
-    apart = _resampled(new, _medians, resamples) - _resampled(old, _medians, resamples, seed=SEED + 1)
-    low, high = _ends(apart, confidence)
-    return float(np.exp(np.median(new) - np.median(old))), math.exp(low), math.exp(high)
-
-
 def median_interval(rounds: Rounds, confidence: float = CONFIDENCE, resamples: int = RESAMPLES) -> Interval:
     """Where the median of the rounds' medians lies."""
     return _ends_of_median(np.asarray([np.median(turn) for turn in rounds], np.float64), confidence, resamples)
@@ -109,16 +96,15 @@ def _medians(drawn: Values) -> Values:
     return np.asarray(np.median(drawn, axis=1), np.float64)
 
 
-def _resampled(values: Values, statistic: Callable[[Values], Values], resamples: int, seed: int = SEED) -> Values:
-    """A statistic of rounds that were drawn anew.
+def _resampled(values: Values, statistic: Callable[[Values], Values], resamples: int) -> Values:
+    """A statistic of rounds that were drawn anew; of the same rounds always the same.
 
     Args:
         values: (rounds, ...).
         statistic: of (draws, rounds, ...), one number for each draw.
         resamples: how many draws.
-        seed: of the draws, so that the same rounds always have the same interval.
     """
-    draw, count = np.random.default_rng(seed), len(values)
+    draw, count = np.random.default_rng(SEED), len(values)
     length = max(1, round(math.sqrt(count)))
     at_once = max(1, MOST_ELEMENTS // max(1, values.size))
     made = []

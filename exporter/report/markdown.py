@@ -55,7 +55,8 @@ def _sign(mark: str) -> str:
 
 def _asked(record: dict[str, Any]) -> str:
     network, command = network_words(record), command_line(record)
-    return "  \n".join(filter(None, (escaped(network), escaped(command))))
+    spelled = f"`{shown(command)}`" if command and "`" not in command else escaped(command)
+    return "  \n".join(filter(None, (escaped(network), spelled)))
 
 
 def _verdicts(record: dict[str, Any]) -> str:
@@ -70,7 +71,7 @@ def _latency(record: dict[str, Any]) -> list[str]:
         return []
     confidence = latency.confidence_of(record)
     parts = ["### Latency"]
-    parts += ["\n".join(f"> {escaped(caution)}" for caution in conditions.cautions(record))]
+    parts += ["\n".join(f"> - {escaped(caution)}" for caution in conditions.cautions(record))]
     parts += [_batch(timings, confidence) for timings in latency.by_batch(record).values()]
     return parts
 

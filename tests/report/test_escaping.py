@@ -2,9 +2,9 @@
 
 import copy
 import json
+from functools import cache
 from typing import Any
 
-import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -33,8 +33,9 @@ def renamed(value: Any, name: str) -> Any:
     return value
 
 
-@pytest.fixture(scope="module")
+@cache
 def plain() -> Record:
+    """Not to be changed."""
     return json.loads(json.dumps(sample(blocks=2, runtimes=("eager", "onnxruntime"), rounds=3)))
 
 
@@ -46,16 +47,16 @@ def check(html: str) -> page.Element:
     return document
 
 
-def test_a_hostile_name_is_text_everywhere(plain: Record) -> None:
-    document = check(render(renamed(plain, HOSTILE)))
+def test_a_hostile_name_is_text_everywhere() -> None:
+    document = check(render(renamed(plain(), HOSTILE)))
     charts = document.find("svg")
     assert charts
     assert any("<script>" in chart.own_text for chart in charts), "escaped, not left out"
     assert any("<script>" in table.text for table in document.find("table"))
 
 
-def test_keys_are_text_as_well(plain: Record) -> None:
-    record = copy.deepcopy(plain)
+def test_keys_are_text_as_well() -> None:
+    record = copy.deepcopy(plain())
     comparison = record["artifacts"][0]["validation"]["comparisons"][0]
     comparison["shapes"] = {HOSTILE: 1.0}
     record["gates_seen"]["gates"][0]["values"] = {HOSTILE: record["gates_seen"]["gates"][0]["values"]["PyTorch"]}
@@ -68,11 +69,11 @@ def test_keys_are_text_as_well(plain: Record) -> None:
 
 @settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.generate))  # shrinking would take minutes
 @given(name=st.text(max_size=40))
-def test_any_name_gives_a_page_that_can_be_read_and_written(plain: Record, name: str) -> None:
-    html = render(renamed(plain, name))
+def test_any_name_gives_a_page_that_can_be_read_and_written(name: str) -> None:
+    html = render(renamed(plain(), name))
     check(html)
     html.encode("utf-8")
-    text = markdown.render(renamed(plain, name))
+    text = markdown.render(renamed(plain(), name))
     text.encode("utf-8")
 
 
@@ -89,9 +90,9 @@ def test_any_text_stays_in_its_cell_of_a_markdown_table(name: str) -> None:
     assert "<" not in spelled.replace("\\<", "")
 
 
-def test_a_long_name_is_shortened_where_it_is_drawn_and_whole_in_the_numbers(plain: Record) -> None:
+def test_a_long_name_is_shortened_where_it_is_drawn_and_whole_in_the_numbers() -> None:
     name = "backbone." * 30 + "attention"
-    record = renamed(plain, name)
+    record = renamed(plain(), name)
     document = check(render(record))
     drawn = [e.text for chart in document.find("svg") for e in chart.find("text")]
     assert max(len(text) for text in drawn) < 100

@@ -127,7 +127,8 @@ def test_names_are_no_longer_than_it_takes_to_tell_runtimes_apart(record: Record
     assert latency.labels_of([second, half]) == ["onnxruntime float32", "onnxruntime float16"]
     other = second | {"artifact": "other.onnx"}
     assert latency.labels_of([second, other]) == ["onnxruntime model.onnx", "onnxruntime other.onnx"]
-    assert latency.labels_of([second, second]) == ["onnxruntime model.onnx cpu (1)", "onnxruntime model.onnx cpu (2)"]
+    assert latency.labels_of([second, second]) == ["onnxruntime (1)", "onnxruntime (2)"]
+    assert latency.labels_of([first, second, half]) == ["eager", "onnxruntime float32", "onnxruntime float16"]
 
 
 def test_a_quiet_machine_gives_no_reason_for_caution(record: Record) -> None:

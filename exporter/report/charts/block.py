@@ -4,12 +4,12 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from attn_export.exporter.report.charts.axes import HALF, SMALL
+from attn_export.exporter.report.charts.axes import HALF, SMALL, WIDE
 from attn_export.exporter.report.charts.chart import Chart
 from attn_export.exporter.report.charts.layered import Drawing, layered
 from attn_export.exporter.report.charts.palette import INK, PAPER, SOFT, colour
 from attn_export.exporter.report.charts.svg import canvas, drawing_board, inline
-from attn_export.exporter.report.findings.graphs import Part
+from attn_export.exporter.report.findings.graphs import Part, without_constants
 from attn_export.exporter.report.findings.table import table
 from attn_export.exporter.report.findings.words import counted, shortened
 
@@ -20,6 +20,7 @@ Place = tuple[float, int]
 
 LAYER, BOX, TIGHT = 36.0, 22.0, 22.0  # from layer to layer, height of a box, and of one in a tall drawing
 WIDEST_BOX, SIDE_GAP = 132.0, 12.0
+NARROWEST_BOX = 100.0  # with its gap; more boxes side by side need the whole page
 TALL = 20  # layers from which on a drawing is drawn tighter
 GATES = ("Sigmoid", "HardSigmoid")
 SQUEEZES = ("ReduceMean", "ReduceMax", "GlobalAveragePool", "GlobalMaxPool", "AveragePool", "MaxPool", "ReduceSum")
@@ -34,16 +35,18 @@ def block(name: str, part: Part, title: str, kind: int) -> Chart:
         title: whose block, and when.
         kind: index of its colour.
     """
-    count = len(part.sources)
+    drawn = without_constants(part)
+    count = len(drawn.sources)
     # Sources become the first nodes.
-    inputs = [()] * count + [tuple(count + i if i >= 0 else -1 - i for i in read) for read in part.inputs]
+    inputs = [()] * count + [tuple(count + i if i >= 0 else -1 - i for i in read) for read in drawn.inputs]
     drawing = layered(inputs)
-    labels = [*part.sources, *part.operators]
+    labels = [*drawn.sources, *drawn.operators]
+    width = HALF if drawing.width + 1 <= HALF / NARROWEST_BOX else WIDE
     step = LAYER if drawing.layers < TALL else TIGHT + 8
-    box = min(WIDEST_BOX, (HALF - SIDE_GAP) / (drawing.width + 1) - SIDE_GAP)
+    box = min(WIDEST_BOX, (width - SIDE_GAP) / (drawing.width + 1) - SIDE_GAP)
     unit = box + SIDE_GAP
-    left = (HALF - drawing.width * unit) / 2
-    with canvas(HALF, drawing.layers * step + 4) as figure:
+    left = (width - drawing.width * unit) / 2
+    with canvas(width, drawing.layers * step + 4) as figure:
         board = drawing_board(figure)
 
         def at(point: Place) -> tuple[float, float]:
@@ -62,8 +65,8 @@ def block(name: str, part: Part, title: str, kind: int) -> Chart:
             for i, operator in enumerate(part.operators)
         ],
     )
-    note = "Dashed: what the block reads. Filled: its gates. Weights are not drawn."
-    return Chart(svg, title, note, finding, data, HALF)
+    note = "Dashed: what the block reads. Filled: its gates. Weights and constants are not drawn."
+    return Chart(svg, title, note, finding, data, width)
 
 
 def _reading(part: Part, read: int) -> str:

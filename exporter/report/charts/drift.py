@@ -14,7 +14,7 @@ from attn_export.exporter.report.findings.words import percent, shortened
 
 ROW = 30.0
 TOP, BOTTOM = 8.0, 22.0
-LEAST_SPAN = 0.05
+LEAST_SPAN, LARGEST_SPAN = 0.05, 0.5
 PARTS = 10  # of the run, in the data
 
 
@@ -32,7 +32,7 @@ def drift(name: str, timings: Sequence[dict[str, Any]], labels: Sequence[str]) -
         return None
     moved = [each / np.median(each) - 1 for each in medians]
     # What is rare would flatten the rest: it is drawn at the edge.
-    span = max(LEAST_SPAN, *(float(np.percentile(np.abs(each), 97)) for each in moved))
+    span = min(LARGEST_SPAN, max(LEAST_SPAN, *(float(np.percentile(np.abs(each), 97)) for each in moved)))
     left = room_for(labels)
     with canvas(HALF, TOP + ROW * len(moved) + BOTTOM) as figure:
         for index, (each, label) in enumerate(zip(moved, labels, strict=True)):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from attn_export.exporter.report.findings.errors import artifacts_of
+from attn_export.exporter.report.findings.graphs import nodes_of_blocks
 from attn_export.exporter.report.findings.table import QUIET, Cell, Table, table
 from attn_export.exporter.report.findings.words import (
     counted,
@@ -53,8 +54,18 @@ def _alike(blocks: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -
     return [facts(b) for b in blocks] == [facts(b) for b in others]
 
 
-def inventory_table(names: Sequence[str], blocks: Sequence[dict[str, Any]], cost: Cost | None) -> Table:
-    """One row for each block; with what it costs where that was measured."""
+def inventory_table(
+    names: Sequence[str], blocks: Sequence[dict[str, Any]], cost: Cost | None, graph: dict[str, Any] | None = None
+) -> Table:
+    """One row for each block; with what it costs where that was measured.
+
+    Args:
+        names: of the artifacts that have them.
+        blocks: as the record lists them.
+        cost: one measurement, None where there is none.
+        graph: outlines of one of the artifacts, from which nodes are counted as in the pictures; None without.
+    """
+    before = nodes_of_blocks(graph["before"]) if graph and graph.get("before") else {}
     by_path = {entry["module_path"]: entry for entry in (cost or {}).get("blocks") or []}
     measured = [by_path.get(place_of(block)) for block in blocks]
     places = decimals([entry["ms"] for entry in measured if entry and entry.get("ms")])
@@ -68,7 +79,7 @@ def inventory_table(names: Sequence[str], blocks: Sequence[dict[str, Any]], cost
                 "" if entry.get("ms") is None else milliseconds(entry["ms"], places),
                 "" if entry.get("share") is None else percent(entry["share"]),
             ]
-        nodes = f"{block['nodes_before']} → {len(block['nodes'])}"
+        nodes = f"{before.get(place_of(block), block['nodes_before'])} → {len(block['nodes'])}"
         return [place_of(block), Cell(block["kind"], QUIET), *facts, nodes, *figures]
 
     heads = "module,<kind,channels,reduction,kernel,nodes,MACs,ms,share of the time".split(",")

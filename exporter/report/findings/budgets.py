@@ -6,6 +6,7 @@ from typing import Any
 from attn_export.exporter.report.findings.table import BAD, GOOD, PLAIN, QUIET, UNSURE, Cell, Table, table
 from attn_export.exporter.report.findings.words import SPACE, listed
 
+MOST_TOLD = 4
 MARKS = {"kept": GOOD, "broken": BAD, "can't tell": UNSURE}
 
 
@@ -18,26 +19,39 @@ def budget_table(record: dict[str, Any]) -> Table:
     """One row for each budget."""
     return table(
         "Budgets",
-        ["budget", "<of", "value", "interval", "<state"],
+        ["budget", "<state", "<of", "batch", "allowed", "value", "interval", "<because"],
         [
             [
                 b["budget"],
-                Cell(" ".join(dict.fromkeys(str(b[key]) for key in ("runtime", "artifact") if b.get(key))), QUIET),
+                Cell(b["state"], MARKS.get(b["state"], PLAIN)),
+                Cell(of_words(b), QUIET),
+                "" if b.get("batch") is None else str(b["batch"]),
+                "" if b.get("limit") is None else f"{b['limit']:g}{unit_words(b)}",
                 value_words(b),
                 "" if not b.get("interval") else f"{b['interval'][0]:.4g} to {b['interval'][1]:.4g}",
-                Cell(b["state"], MARKS.get(b["state"], PLAIN)),
+                b.get("reason") or "",
             ]
             for b in budgets_of(record)
         ],
     )
 
 
+def of_words(budget: dict[str, Any]) -> str:
+    """The runtime and the artifact that it is of."""
+    return ", ".join(dict.fromkeys(str(budget[key]) for key in ("runtime", "artifact") if budget.get(key)))
+
+
+def unit_words(budget: dict[str, Any]) -> str:
+    """The unit, as it stands behind a number; a percent sign and a cross stand close."""
+    unit = budget.get("unit") or ""
+    return f"{SPACE}{unit}" if unit not in ("", "×") else unit
+
+
 def value_words(budget: dict[str, Any]) -> str:
     """The value with its unit."""
     if budget.get("value") is None:
         return "not known"
-    unit = budget.get("unit") or ""
-    return f"{budget['value']:.4g}{SPACE if unit else ''}{unit}"
+    return f"{budget['value']:.4g}{unit_words(budget)}"
 
 
 def verdict_words(record: dict[str, Any]) -> tuple[str, str, str] | None:
@@ -48,9 +62,11 @@ def verdict_words(record: dict[str, Any]) -> tuple[str, str, str] | None:
     states = Counter(b["state"] for b in budgets)
     broken = [b for b in budgets if b["state"] == "broken"]
     counts = ", ".join(f"{states[state]} {state}" for state in MARKS if states[state])
+    told = [f"{b['budget']} ({value_words(b)})" for b in budgets]
     if broken:
         names = listed([f"{b['budget']} ({value_words(b)})" for b in broken])
         return f"{len(broken)} of {len(budgets)} broken", f"{counts}. Broken: {names}.", BAD
     if states["can't tell"]:
         return "Can't tell", f"{counts}. The measured intervals reach over the limit.", UNSURE
-    return "Kept" if len(budgets) == 1 else f"All {len(budgets)} kept", f"{counts}.", GOOD
+    every = f"{listed(told)}." if len(budgets) <= MOST_TOLD else f"{counts}."
+    return "Kept" if len(budgets) == 1 else f"All {len(budgets)} kept", every, GOOD

@@ -10,6 +10,7 @@ from attn_export.exporter.report.findings.attention import inventories_of, place
 from attn_export.exporter.report.findings.words import counted, error, shape
 
 PYTORCH = "PyTorch"
+KINDS = {"natural": "noise with the spectrum of photographs", "real": "one of yours"}
 SHOWN_AT_ONCE = 8  # blocks; of more, the first of each stage and the last are shown, and the others folded
 
 
@@ -63,6 +64,12 @@ class Image:
     height: int
     channels: int
     kind: str
+
+    @property
+    def words(self) -> str:
+        """What it is, and its size."""
+        made = KINDS.get(self.kind, self.kind)
+        return f"The sample image, {made}, {shape((self.width, self.height))} pixels"
 
 
 def image_of(record: dict[str, Any]) -> Image | None:

@@ -9,6 +9,7 @@ from attn_export.exporter.report.findings.table import Table, table
 from attn_export.exporter.report.findings.words import counted, listed
 
 Outline = dict[str, Any]
+CONSTANT = "Constant"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,17 @@ def kinds_of(graph: dict[str, Any]) -> list[str]:
 def nodes_by_kind(outline: Outline) -> Counter[str]:
     """How many nodes belong to blocks of each kind; what isn't attention is counted under an empty text."""
     return Counter("" if block is None else outline["inventory"][block]["kind"] for block in outline["blocks"])
+
+
+def nodes_of_blocks(outline: Outline) -> dict[str, int]:
+    """How many nodes each block has, by its module path."""
+    counts = Counter(block for block in outline["blocks"] if block is not None)
+    return {entry["module_path"]: counts[index] for index, entry in enumerate(outline["inventory"])}
+
+
+def graph_for(record: dict[str, Any], names: Sequence[str]) -> dict[str, Any] | None:
+    """The outlines of the first of these artifacts that has any."""
+    return next((graph for graph in record.get("graphs") or [] if graph["artifact"] in names), None)
 
 
 def graph_sentences(graph: dict[str, Any]) -> list[str]:
@@ -105,6 +117,23 @@ def representatives(graph: dict[str, Any]) -> list[tuple[str, str, Part | None, 
 def _within(path: str, place: str) -> bool:
     """Whether a block is this one, or the half of it that its module's path names."""
     return path == place or path.startswith(f"{place}.")
+
+
+def without_constants(part: Part) -> Part:
+    """The same without the operators that only hold a value, which are weights under another name.
+
+    The source that most nodes read, the map that goes in, becomes the first.
+    """
+    kept = [i for i, operator in enumerate(part.operators) if operator != CONSTANT]
+    readers = Counter(read for i in kept for read in part.inputs[i] if read < 0)
+    sources = [-1 - i for i, operator in enumerate(part.sources) if operator != CONSTANT and readers[-1 - i]]
+    sources.sort(key=lambda number: -readers[number])
+    place = {old: new for new, old in enumerate(kept)} | {old: -1 - new for new, old in enumerate(sources)}
+    return Part(
+        tuple(part.operators[i] for i in kept),
+        tuple(tuple(place[read] for read in part.inputs[i] if read in place) for i in kept),
+        tuple(part.sources[-1 - number] for number in sources),
+    )
 
 
 def part_of(outline: Outline, blocks: Sequence[int]) -> Part | None:

@@ -6,17 +6,20 @@ from typing import Any
 from attn_export.exporter.report.findings.table import BAD, GOOD, PLAIN, QUIET, UNSURE, Cell, Table, table
 from attn_export.exporter.report.findings.words import (
     SPACE,
+    column,
     counted,
-    decimals,
     interval,
     milliseconds,
     percent,
+    places_in,
     ratio,
     seconds,
 )
 
 Timing = dict[str, Any]
 MARKS = {"faster": GOOD, "slower": BAD, "can't tell": UNSURE, "baseline": QUIET}
+# What tells runtimes apart, the shortest first.
+WAYS = (("runtime",), ("runtime", "precision"), ("runtime", "artifact"), ("runtime", "artifact", "device"))
 
 
 def timings_of(record: dict[str, Any]) -> list[Timing]:
@@ -34,13 +37,16 @@ def by_batch(record: dict[str, Any]) -> dict[int, list[Timing]]:
 
 def labels_of(timings: Sequence[Timing]) -> list[str]:
     """What the runtimes of one batch are called: no longer than it takes to tell them apart."""
-    ways = [("runtime",), ("runtime", "precision"), ("runtime", "artifact"), ("runtime", "artifact", "device")]
-    spelled: list[str] = []
-    for way in ways:
-        spelled = [" ".join(dict.fromkeys(str(t[key]) for key in way if t.get(key))) for t in timings]
-        if len(set(spelled)) == len(spelled):
-            return spelled
-    return [f"{words} ({index + 1})" for index, words in enumerate(spelled)]
+    spelled: list[str | None] = [None] * len(timings)
+    for way in WAYS:
+        tried = [" ".join(dict.fromkeys(str(t[key]) for key in way if t.get(key))) for t in timings]
+        for index, words in enumerate(tried):
+            if spelled[index] is None and tried.count(words) == 1 and words not in spelled:
+                spelled[index] = words
+    return [
+        words if words is not None else f"{timing['runtime']} ({index + 1})"
+        for index, (words, timing) in enumerate(zip(spelled, timings, strict=True))
+    ]
 
 
 def confidence_of(record: dict[str, Any]) -> str:
@@ -71,19 +77,19 @@ def devices_compared(timing: Timing) -> str:
 def latency_table(timings: Sequence[Timing], confidence: str) -> Table:
     """One row for each runtime of a batch."""
     labels = labels_of(timings)
-    places = decimals([t["median_ms"] for t in timings])
     baseline = labels[0]
+    keys = ("median_ms", "p90_ms", "p99_ms", "worst_ms")
+    medians, *tails = (column([t[key] for t in timings]) for key in keys)
 
-    def row(timing: Timing, label: str) -> list[str | Cell]:
+    def row(index: int) -> list[str | Cell]:
+        timing, label = timings[index], labels[index]
         first = timing["verdict"] == "baseline"
         other = devices_compared(timing)
         return [
             label,
-            milliseconds(timing["median_ms"], places),
-            Cell(interval(timing["median_interval_ms"], places), QUIET),
-            milliseconds(timing["p90_ms"], places),
-            milliseconds(timing["p99_ms"], places),
-            milliseconds(timing["worst_ms"], places),
+            medians[index],
+            Cell(interval(timing["median_interval_ms"], places_in(medians[index])), QUIET),
+            *(tail[index] for tail in tails),
             percent(timing["variation"]),
             f"{timing['images_per_second']:.1f}",
             ratio(timing["ratio"]),
@@ -108,7 +114,7 @@ def latency_table(timings: Sequence[Timing], confidence: str) -> Table:
             "<verdict",
             "ready after",
         ],
-        [row(t, label) for t, label in zip(timings, labels, strict=True)],
+        [row(index) for index in range(len(timings))],
     )
 
 

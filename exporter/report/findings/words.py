@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 SPACE = "\N{NO-BREAK SPACE}"
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 FINEST_DECIMALS = 4
+FARTHEST = 50.0  # from the smallest number of a column to the largest, if all are to have the same decimals
 
 
 def shown(text: object) -> str:
@@ -27,6 +28,20 @@ def decimals(values: Iterable[float]) -> int:
     """How many, so that the smallest value of a column has three digits that count."""
     smallest = min((abs(v) for v in values if v and math.isfinite(v)), default=1.0)
     return min(FINEST_DECIMALS, max(0, 2 - math.floor(math.log10(smallest))))
+
+
+def column(values: Sequence[float]) -> list[str]:
+    """Numbers of one column: with the same decimals, or, where that would claim digits nobody measured, with three."""
+    finite = [abs(value) for value in values if value and math.isfinite(value)]
+    if finite and max(finite) > FARTHEST * min(finite):
+        return [milliseconds(value) for value in values]
+    places = decimals(values)
+    return [milliseconds(value, places) for value in values]
+
+
+def places_in(number: str) -> int:
+    """Digits behind the point of a number as it is spelled."""
+    return len(number.partition(".")[2])
 
 
 def milliseconds(value: float, places: int | None = None) -> str:

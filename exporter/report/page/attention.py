@@ -6,6 +6,7 @@ from typing import Any
 
 from attn_export.exporter.report.charts.block_cost import block_cost
 from attn_export.exporter.report.findings import attention as findings
+from attn_export.exporter.report.findings.graphs import graph_for
 from attn_export.exporter.report.findings.table import Table
 from attn_export.exporter.report.page.section import Section
 
@@ -36,7 +37,7 @@ def section(record: dict[str, Any]) -> Section:
             "costs": findings.cost_table(record),
             "charts": [chart for chart in charts if chart],
             "inventories": [
-                findings.inventory_table(names, blocks, findings.cost_for(record, names))
+                findings.inventory_table(names, blocks, findings.cost_for(record, names), graph_for(record, names))
                 for names, blocks in inventories
                 if blocks
             ],

@@ -7,7 +7,7 @@ from typing import Any
 from attn_export.exporter.report.charts.gate_spread import gate_spread
 from attn_export.exporter.report.charts.heat import heat, picture
 from attn_export.exporter.report.findings import gates as findings
-from attn_export.exporter.report.findings.words import error, shape, shortened
+from attn_export.exporter.report.findings.words import error, shortened
 from attn_export.exporter.report.page.section import Section
 
 LONGEST_NAME = 28
@@ -59,7 +59,7 @@ def section(record: dict[str, Any]) -> Section:
         {
             "image": image,
             "image_address": picture(image.pixels, image.width, image.height, image.channels) if image else "",
-            "image_words": f"The sample image, {image.kind}, {shape((image.height, image.width))}" if image else "",
+            "image_words": image.words if image else "",
             "sentences": findings.difference_sentences(record),
             "spread": gate_spread("gate-spread", [gate for block in blocks for gate in block.gates]),
             "first": _drawn(first),

@@ -332,26 +332,10 @@ def encoded(values: Any) -> str:
 
 
 def budgets(artifact: str) -> list[Record]:
-    return [
-        {
-            "budget": "onnxruntime:latency=5",
-            "value": 4.8,
-            "interval": [4.7, 4.9],
-            "unit": "ms",
-            "state": "kept",
-            "runtime": "onnxruntime",
-            "artifact": artifact,
-        },
-        {
-            "budget": "ratio=0.5",
-            "value": 0.6,
-            "interval": [0.59, 0.61],
-            "unit": "×",
-            "state": "broken",
-            "runtime": "onnxruntime",
-            "artifact": artifact,
-        },
-    ]
+    of = {"runtime": "onnxruntime", "artifact": artifact, "batch": 1, "reason": ""}
+    latency = {"metric": "latency", "limit": 5.0, "unit": "ms", "value": 4.8, "interval": [4.7, 4.9], "state": "kept"}
+    ratio = {"metric": "ratio", "limit": 0.5, "unit": "×", "value": 0.6, "interval": [0.59, 0.61], "state": "broken"}
+    return [{"budget": "onnxruntime:latency=5", **latency, **of}, {"budget": "ratio=0.5", **ratio, **of}]
 
 
 def engine(stem: str, places: Sequence[str], kind: str) -> Record:

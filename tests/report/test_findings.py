@@ -64,9 +64,14 @@ def test_an_artifact_that_could_not_be_compared_is_not_passed_over(record: Recor
 
 
 def test_nothing_compared_is_no_agreement(record: Record) -> None:
-    record["artifacts"][0]["validation"] = None
+    record["artifacts"][0].update(validation=None, not_run="no GPU")
     found = badge(record, "Against PyTorch")
     assert (found.verdict, found.mark) == ("Not compared", "unsure")
+
+
+def test_where_nothing_was_to_be_compared_nothing_is_said_of_it(record: Record) -> None:
+    record["artifacts"][0]["validation"] = None
+    assert not [b for b in badges(record) if b.about == "Against PyTorch"]
 
 
 def test_the_fastest_runtime_is_named_with_its_interval(record: Record) -> None:
@@ -80,10 +85,24 @@ def test_the_fastest_runtime_is_named_with_its_interval(record: Record) -> None:
 def test_where_it_can_not_be_told_no_runtime_is_called_faster(record: Record) -> None:
     record["latency"]["timings"][1].update(verdict="can't tell", ratio=0.995, ratio_interval=[0.98, 1.01])
     found = badge(record, "Fastest")
-    assert (found.verdict, found.mark) == ("eager", "unsure")
-    assert "beyond what chance could do" in found.basis
+    assert (found.verdict, found.mark) == ("Can't tell", "unsure")
+    assert "Nothing is faster than eager beyond what chance could do." in found.basis
     sentence = latency.ratio_sentence(record["latency"]["timings"][1], "onnxruntime", "eager")
     assert sentence.startswith("Whether onnxruntime is faster or slower than eager can't be told")
+
+
+def test_a_baseline_that_everything_else_is_slower_than_is_the_fastest(record: Record) -> None:
+    record["latency"]["timings"][1].update(verdict="slower", ratio=1.2, ratio_interval=[1.1, 1.3])
+    found = badge(record, "Fastest")
+    assert (found.verdict, found.mark) == ("eager", "good")
+
+
+def test_of_two_that_are_as_fast_neither_is_called_the_fastest_alone(record: Record) -> None:
+    timings = record["latency"]["timings"]
+    timings.append(timings[1] | {"runtime": "compile", "ratio": timings[1]["ratio"] * 1.001})
+    assert "It can't be told apart from compile." in badge(record, "Fastest").basis
+    timings[2]["ratio_interval"] = [0.9, 0.95]
+    assert "told apart" not in badge(record, "Fastest").basis
 
 
 def test_a_ratio_of_two_devices_says_so(record: Record) -> None:

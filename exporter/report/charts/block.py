@@ -26,7 +26,7 @@ GATES = ("Sigmoid", "HardSigmoid")
 SQUEEZES = ("ReduceMean", "ReduceMax", "GlobalAveragePool", "GlobalMaxPool", "AveragePool", "MaxPool", "ReduceSum")
 
 
-def block(name: str, part: Part, title: str, kind: int) -> Chart:
+def block(name: str, part: Part, title: str, kind: int, width: int) -> Chart:
     """The nodes of a block in layers by depth, from the map that goes in at the top to the gated map.
 
     Args:
@@ -34,14 +34,12 @@ def block(name: str, part: Part, title: str, kind: int) -> Chart:
         part: the block.
         title: whose block, and when.
         kind: index of its colour.
+        width: `width_for` it, or more.
     """
     drawn = without_constants(part)
     count = len(drawn.sources)
-    # Sources become the first nodes.
-    inputs = [()] * count + [tuple(count + i if i >= 0 else -1 - i for i in read) for read in drawn.inputs]
-    drawing = layered(inputs)
+    drawing = _layered(drawn)
     labels = [*drawn.sources, *drawn.operators]
-    width = HALF if drawing.width + 1 <= HALF / NARROWEST_BOX else WIDE
     step = LAYER if drawing.layers < TALL else TIGHT + 8
     box = min(WIDEST_BOX, (width - SIDE_GAP) / (drawing.width + 1) - SIDE_GAP)
     unit = box + SIDE_GAP
@@ -67,6 +65,18 @@ def block(name: str, part: Part, title: str, kind: int) -> Chart:
     )
     note = "Dashed: what the block reads. Filled: its gates. Weights and constants are not drawn."
     return Chart(svg, title, note, finding, data, width)
+
+
+def width_for(part: Part) -> int:
+    """Half of the page, or all of it where so many boxes stand side by side."""
+    return HALF if _layered(without_constants(part)).width + 1 <= HALF / NARROWEST_BOX else WIDE
+
+
+def _layered(part: Part) -> Drawing:
+    """Sources become the first nodes."""
+    count = len(part.sources)
+    read = [tuple(count + i if i >= 0 else -1 - i for i in places) for places in part.inputs]
+    return layered([*[()] * count, *read])
 
 
 def _reading(part: Part, read: int) -> str:

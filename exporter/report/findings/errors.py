@@ -9,6 +9,7 @@ from attn_export.exporter.report.findings.words import SPACE, counted, error, li
 Artifact = dict[str, Any]
 Comparison = dict[str, Any]
 WORST = 8  # rows of the short table
+NOT_ASKED = "it was not asked for"
 
 
 def artifacts_of(record: dict[str, Any]) -> list[Artifact]:
@@ -30,10 +31,15 @@ def not_judged(record: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def was_asked(record: dict[str, Any]) -> bool:
+    """Whether anything was to be compared: some artifact was, or says why it wasn't."""
+    return bool(judged(record)) or any(reason != NOT_ASKED for _, reason in not_judged(record))
+
+
 def _why_not(artifact: Artifact) -> str:
     if failed := artifact.get("error"):
         return str(failed["message"])
-    return artifact.get("not_run") or "it was not asked for"
+    return artifact.get("not_run") or NOT_ASKED
 
 
 def severity(comparison: Comparison) -> float:

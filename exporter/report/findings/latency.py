@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from attn_export.exporter.report.findings.table import BAD, GOOD, PLAIN, QUIET, UNSURE, Cell, Table, table
+from attn_export.exporter.report.findings.table import GOOD, PLAIN, QUIET, UNSURE, Cell, Table, table
 from attn_export.exporter.report.findings.words import (
     SPACE,
     column,
@@ -17,7 +17,7 @@ from attn_export.exporter.report.findings.words import (
 )
 
 Timing = dict[str, Any]
-MARKS = {"faster": GOOD, "slower": BAD, "can't tell": UNSURE, "baseline": QUIET}
+MARKS = {"faster": GOOD, "can't tell": UNSURE, "baseline": QUIET}
 # What tells runtimes apart, the shortest first.
 WAYS = (("runtime",), ("runtime", "precision"), ("runtime", "artifact"), ("runtime", "artifact", "device"))
 
@@ -58,6 +58,12 @@ def fastest(timings: Sequence[Timing]) -> Timing | None:
     """The one with the smallest ratio among those that are faster than the baseline beyond doubt."""
     faster = [t for t in timings if t["verdict"] == "faster"]
     return min(faster, key=lambda t: float(t["ratio"]), default=None)
+
+
+def overlap(timing: Timing, other: Timing) -> bool:
+    """Whether the intervals of two ratios have anything in common: then neither runtime is the faster."""
+    (low, high), (other_low, other_high) = timing["ratio_interval"], other["ratio_interval"]
+    return bool(low <= other_high and other_low <= high)
 
 
 def ratio_sentence(timing: Timing, label: str, baseline: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from attn_export.exporter.report.findings import attention, budgets, conditions, errors, latency
 from attn_export.exporter.report.findings.table import GOOD, PLAIN, UNSURE
-from attn_export.exporter.report.findings.words import interval, milliseconds, ratio
+from attn_export.exporter.report.findings.words import interval, listed, milliseconds, ratio
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Badge:
 def badges(record: dict[str, Any]) -> list[Badge]:
     """The verdicts, those that are about anything in this record."""
     found = []
-    if errors.judged(record) or (record.get("model") and errors.not_judged(record)):
+    if errors.was_asked(record):
         found.append(Badge("Against PyTorch", *errors.verdict_words(record), "error"))
     if told := budgets.verdict_words(record):
         found.append(Badge("Budgets", *told, "budgets"))
@@ -52,10 +52,14 @@ def _fastest(record: dict[str, Any]) -> Badge:
     if len(timings) == 1:
         words = f"{milliseconds(timings[0]['median_ms'])} ms"
         return Badge("Latency", words, f"{labels[0]}, timed alone.{more}{careful}", PLAIN, "latency")
+    if best is None and all(t["verdict"] == "slower" for t in timings[1:]):
+        return Badge("Fastest", labels[0], f"Everything else is slower.{more}{careful}", GOOD, "latency")
     if best is None:
-        told = "No runtime is faster than the baseline beyond what chance could do."
-        return Badge("Fastest", labels[0], f"{told}{more}{careful}", UNSURE, "latency")
+        told = f"Nothing is faster than {labels[0]} beyond what chance could do."
+        return Badge("Fastest", "Can't tell", f"{told}{more}{careful}", UNSURE, "latency")
     label = labels[timings.index(best)]
     told = f"{ratio(best['ratio'])} of {labels[0]}'s time ({interval(best['ratio_interval'])})."
+    near = [labels[i] for i, t in enumerate(timings) if i and t is not best and latency.overlap(t, best)]
+    told += f" It can't be told apart from {listed(near)}." if near else ""
     across = f" It compares {latency.devices_compared(best)}." if latency.devices_compared(best) else ""
     return Badge("Fastest", label, f"{told}{across}{more}{careful}", GOOD, "latency")

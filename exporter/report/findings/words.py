@@ -74,6 +74,8 @@ def percent(share: float) -> str:
     value = share * 100
     if value == 0:
         return f"0{SPACE}%"
+    if abs(value) < 0.005:
+        return f"<0.01{SPACE}%"
     places = 0 if abs(value) >= 10 else 1 if abs(value) >= 0.1 else 2
     return f"{value:.{places}f}{SPACE}%"
 

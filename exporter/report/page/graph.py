@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from attn_export.exporter.report.charts.block import block
+from attn_export.exporter.report.charts.block import block, width_for
 from attn_export.exporter.report.charts.chart import Chart
 from attn_export.exporter.report.charts.strip import strip
 from attn_export.exporter.report.findings import graphs as findings
@@ -58,8 +58,11 @@ def _drawn(graph: dict[str, Any], name: str, folded: bool) -> Drawn:
 
 
 def _block(name: str, kind: str, place: str, before: findings.Part | None, after: findings.Part, colour: int) -> Block:
-    drawn = [] if before is None else [block(f"{name}-before", before, "As captured", colour)]
-    drawn.append(block(f"{name}-after", after, "After the cleanup", colour))
+    states = [("after", "After the cleanup", after)]
+    if before is not None:
+        states.insert(0, ("before", "As captured", before))
+    width = max(width_for(part) for _, _, part in states)
+    drawn = [block(f"{name}-{state}", part, title, colour, width) for state, title, part in states]
     nodes = counted(len(after.operators), "node")
     told = nodes if before is None else f"{counted(len(before.operators), 'node')} before, {len(after.operators)} after"
     return Block(kind, place, told, tuple(drawn))

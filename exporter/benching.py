@@ -117,6 +117,7 @@ def bench(
         refuse_engines_without_gpu(artifacts)
         shape = model.input_shape if model else input_shape
         signatures = [signature_of(a, settings.batches, shape) for a in artifacts]
+        refuse_different_images(artifacts, signatures)
         onnx = tuple(file_of(a, s) for a, s in zip(artifacts, signatures, strict=True) if a.format == ONNX)
     if model is None and not artifacts:
         raise UsageError("nothing was named that can be timed", hint="attn-export bench model.pt model.onnx")
@@ -175,6 +176,22 @@ def refuse_engines_without_gpu(artifacts: Sequence[Artifact]) -> None:
             runtime="tensorrt",
             hint="Leave it out, or run this on the device: an engine's latency is that of its GPU.",
         )
+
+
+def refuse_different_images(artifacts: Sequence[Artifact], signatures: Sequence[Signature]) -> None:
+    """What is timed against each other has to do the same work.
+
+    Raises:
+        InputError: two artifacts take images of different sizes.
+    """
+    for artifact, signature in zip(artifacts, signatures, strict=True):
+        own, first = signature.input_shape[1:], signatures[0].input_shape[1:]
+        if own != first:
+            raise InputError(
+                f"{artifacts[0].path} takes images of {'x'.join(map(str, first))}, and {artifact.path} of "
+                f"{'x'.join(map(str, own))}: they can't be timed against each other",
+                hint="Time them one after the other, or say one size that both take with --input.",
+            )
 
 
 def signature_of(artifact: Artifact, batches: Sequence[int], image: tuple[int, ...] | None) -> Signature:

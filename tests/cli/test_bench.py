@@ -34,7 +34,9 @@ def made(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     shutil.copy(checkpoint, folder / "model.pt")
     model = load(folder / "model.pt")
-    export_loaded(model, folder, "model", ExportSettings(runtimes=(), precisions=(Precision.FP32, Precision.FP16)), Silent())
+    export_loaded(
+        model, folder, "model", ExportSettings(runtimes=(), precisions=(Precision.FP32, Precision.FP16)), Silent()
+    )
     export_loaded(model, folder, "fixed", ExportSettings(runtimes=(), dynamic=(), batch=2), Silent())
     images = [batch.images for batch in ordinary_batches(model.input_shape, 4, 8)]
     quantized(folder / "model.onnx", folder / "model.int8.onnx", images, per_channel=True)
@@ -180,6 +182,13 @@ def test_a_file_of_another_exporter_needs_its_image_size_only_where_it_is_open(f
     assert run(["bench", "fixed.onnx", *QUICK, "--quiet"]) == 0
     assert run(["bench", "open.onnx", *QUICK, "--quiet"]) == 3
     assert run(["bench", "open.onnx", "--input", "2x3x16x24", *QUICK, "--quiet"]) == 0
+
+
+def test_files_for_images_of_different_sizes_are_not_timed_against_each_other(folder: Path, refused: Command) -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
+    for name, size in (("small", 12), ("large", 20)):
+        torch.onnx.export(network, (torch.zeros(1, 3, size, size),), folder / f"{name}.onnx", dynamo=False)
+    refused(3, "bench", "small.onnx", "large.onnx", "--quiet", says=["small.onnx", "3x12x12", "large.onnx", "3x20x20"])
 
 
 # What doesn't fit.

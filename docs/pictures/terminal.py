@@ -22,6 +22,7 @@ WIDTH = 118
 
 
 def main() -> None:
+    """Run the command and draw what it prints."""
     picture, arguments = Path(sys.argv[1]).resolve(), sys.argv[2:]
     with tempfile.TemporaryDirectory() as folder:
         for checkpoint in (ROOT / "examples" / "digits").glob("*.pt"):

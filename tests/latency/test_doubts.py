@@ -1,0 +1,95 @@
+"""What is said of figures that nobody should rely on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from attn_export.exporter import ExportSettings, export
+from attn_export.exporter.artifacts import Axis, Signature
+from attn_export.exporter.errors import UsageError
+from attn_export.exporter.latency import Run, Schedule, WarmUp, measure
+from attn_export.exporter.latency.conditions import Conditions
+from attn_export.exporter.progress import Silent
+from attn_export.exporter.runtimes import Settings
+from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+from attn_export.exporter.timing import Together, doubts, time_in_turns
+from attn_export.models import create
+from tests.latency.fakes import IMAGES, Scripted
+
+GOOD = Run(4, 100, 3, 12.3, 0.013, reached=True)
+ASKED = Schedule(interval=0.02)
+SHAPE = (1, 3, 16, 16)
+
+
+class Notes(Silent):
+    """Keeps what is noted."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("file")
+    return export(create("se_resnet8"), SHAPE, folder, settings=ExportSettings(runtimes=())).onnx
+
+
+def session(file: Path) -> OnnxRuntime:
+    return OnnxRuntime(file, Signature("input", SHAPE, (Axis("batch", 0),), ("output",)), Settings(1))
+
+
+def test_where_all_is_well_nothing_is_said() -> None:
+    timings = measure([Scripted("a"), Scripted("b")], IMAGES, Schedule(fewest_rounds=8, most_rounds=8)).timings
+    assert doubts(timings, GOOD, ASKED) == []
+    assert doubts(timings, replace(GOOD, conditions=Conditions(load=0.1, others=0.01, stolen=0.0)), ASKED) == []
+
+
+def test_an_interval_that_was_not_reached_is_said_with_what_was_asked_for() -> None:
+    (said,) = doubts((), replace(GOOD, interval=0.071, reached=False), ASKED)
+    assert "batch 4" in said
+    assert "±7.1%" in said
+    assert "±2.0%" in said
+    assert "12 s" in said
+
+
+def test_a_runtime_that_was_not_warm_is_named() -> None:
+    (timing,) = measure([Scripted("slowly")], IMAGES, Schedule(fewest_rounds=8, most_rounds=8)).timings
+    (said,) = doubts([replace(timing, warm_up=WarmUp(7, 2.0, stable=False))], GOOD, ASKED)
+    assert said.startswith("slowly")
+
+
+def test_what_else_ran_is_said() -> None:
+    (said,) = doubts((), replace(GOOD, conditions=Conditions(others=0.3)), ASKED)
+    assert "30%" in said
+
+
+def test_a_machine_that_is_too_noisy_for_the_time_is_told(file: Path) -> None:
+    listener = Notes()
+    together = Together(Schedule(interval=1e-9, seconds=0.05, fewest_rounds=8), threads=1)
+    latency = time_in_turns([("one", session(file)), ("other", session(file))], SHAPE, together, listener)
+    assert not latency.runs[0].reached
+    assert any("was asked for" in note for note in listener.notes)
+    assert latency.timings[1].verdict in ("faster", "slower", "can't tell"), "what is known is still told"
+
+
+def test_nothing_to_time_is_no_latency() -> None:
+    latency = time_in_turns([], SHAPE, Together(ASKED, threads=3), Silent())
+    assert (latency.timings, latency.runs, latency.threads) == ((), (), 3)
+
+
+def test_a_process_of_its_own_is_for_what_runs_a_file(file: Path) -> None:
+    together = Together(Schedule(interval=9.0, fewest_rounds=8, most_rounds=8), threads=1, own_process=True)
+    latency = time_in_turns([("one", session(file)), ("other", session(file))], SHAPE, together, Silent())
+    assert [timing.process for timing in latency.timings] == ["own", "own"]
+    assert [timing.artifact for timing in latency.timings] == ["model.onnx"] * 2
+
+
+def test_a_cpu_that_is_not_there_is_refused_before_anything_is_opened(file: Path) -> None:
+    runtime = session(file)
+    with pytest.raises(UsageError, match="4095"):
+        time_in_turns([("one", runtime)], SHAPE, Together(ASKED, threads=1, cpus=(4095,)), Silent())
+    assert runtime.open_seconds == 0.0

@@ -180,6 +180,8 @@ def engine_sentence(engine: dict[str, Any]) -> str:
     """What attention adds to an engine."""
     cost = engine["cost"]
     kernels, plain = cost["kernels"], cost["kernels_without_attention"]
+    if kernels is None:
+        return f"How many kernels {engine['path']} has is not known."
     if plain is None:
         return f"{engine['path']} has {counted(kernels, 'kernel')}."
     return f"{engine['path']}: attention adds {counted(kernels - plain, 'kernel')}, {kernels} instead of {plain}."

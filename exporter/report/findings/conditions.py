@@ -47,9 +47,15 @@ def cautions(record: dict[str, Any]) -> list[str]:
 
 
 def _others_on(gpu: dict[str, Any]) -> str:
-    using = [f"{other['pid']} ({size(other['memory_mib'] * 2**20)})" for other in gpu["others"]]
+    using = [_process(other) for other in gpu["others"]]
     word = "process" if len(using) == 1 else "processes"
     return f"other {word} on {gpu['name']} while it was timed: {listed(using)}"
+
+
+def _process(other: dict[str, Any]) -> str:
+    """Its number, and how much of the GPU's memory it has."""
+    taken = other.get("memory_mib")
+    return str(other["pid"]) if taken is None else f"{other['pid']} ({size(taken * 2**20)})"
 
 
 def conditions_sentences(record: dict[str, Any]) -> list[str]:

@@ -48,8 +48,10 @@ def machine_table(record: dict[str, Any]) -> Table:
     return table("The machine", ["machine", "<value"], [[name, text] for name, text in rows.items() if text])
 
 
-def _gpu(gpu: Any) -> str:
-    return ", ".join(f"{value}" for value in gpu.values()) if isinstance(gpu, dict) else str(gpu)
+def _gpu(gpu: dict[str, Any]) -> str:
+    words = {"memory_mib": "{} MiB", "driver": "driver {}", "compute_capability": "compute capability {}"}
+    told = [form.format(gpu[key]) for key, form in words.items() if gpu.get(key) is not None]
+    return ", ".join([str(gpu.get("name") or "a GPU"), *told])
 
 
 def _asked(asked: dict[str, Any] | None) -> str:

@@ -19,7 +19,10 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 Trust = Annotated[
     bool, typer.Option("--trust", help="Run code that the checkpoint holds. Only for files of known origin.")
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of every runtime.", show_default="all CPUs")]
+# More than any machine has CPUs would only take memory.
+Threads = Annotated[
+    int | None, typer.Option(min=1, max=1024, help="CPU threads of every runtime.", show_default="all CPUs")
+]
 Device = Annotated[
     str, typer.Option("--device", help="Where PyTorch and ONNX Runtime are timed: cpu or cuda.", metavar="NAME")
 ]

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from tests.faults import gates, outputs, spatial, weights, wiring
 from tests.faults.editing import Edited, Place
 
-SE, CBAM, MOBILE = ("se_digits",), ("cbam_digits", "cbam_resnet18"), ("se_mobilenet_v3_small",)
+SE, MOBILE = ("se_digits",), ("se_mobilenet_v3_small",)
+# The last one is CBAM as its authors wrote it, with Linear layers that have biases.
+PUBLISHED = ("published_cbam",)
+WITH_SHORTCUTS = ("cbam_digits", "cbam_resnet18")
+CBAM = (*WITH_SHORTCUTS, *PUBLISHED)
 NETWORKS = (*SE, *CBAM, *MOBILE)
 # Where a fault has to be seen first: in its own block's gate, in the one after, anywhere, or only by what happens.
 OWN, AFTER, OUTPUT, LATER = "own gate", "next gate", "output", "a later gate or the output"
@@ -25,6 +29,9 @@ PLACES = {
         "layer3.0.attention.ChannelGate.sigmoid",
         "layer3.0.attention.SpatialGate.sigmoid",
         "layer3.0",
+    ),
+    "published_cbam": Place(
+        "stages.1.conv.weight", "stages.1.attention.channel", "stages.1.attention.spatial", "stages.1"
     ),
     "se_mobilenet_v3_small": Place(
         "features.5.block.1.0.weight",
@@ -75,6 +82,7 @@ FAULTS = (
     Fault("second MLP branch dropped", gates.second_branch_dropped, OWN, CBAM),
     Fault("MLP branches averaged instead of added", gates.branches_averaged, OWN, CBAM),
     Fault("second layer's bias halved", gates.second_layers_bias_halved, OWN, MOBILE),
+    Fault("bias added once instead of twice", gates.second_layers_bias_halved, OWN, PUBLISHED),
     Fault("tanh before the sigmoid", gates.tanh_before_the_gate, OWN),
     Fault("its logits in float16", gates.gate_in_float16, OWN),
     Fault("its sigmoid missing", gates.sigmoid_dropped, UNPAIRED),
@@ -88,17 +96,17 @@ FAULTS = (
     # the spatial gate
     Fault("average and maximum swapped", spatial.average_and_maximum_swapped, AFTER, CBAM),
     Fault("average taken twice", spatial.average_taken_twice, AFTER, CBAM),
-    Fault("maximum taken of magnitudes", spatial.maximum_of_magnitudes, AFTER, CBAM),
+    Fault("maximum taken of magnitudes", spatial.maximum_of_magnitudes, AFTER, WITH_SHORTCUTS),
     Fault("spatial gate sees the map before the channel gate", spatial.seen_before_the_channel_gate, AFTER, CBAM),
     Fault("spatial kernel flipped", spatial.spatial_kernel_flipped, AFTER, CBAM),
     Fault("spatial kernel one pixel off", spatial.kernel_one_pixel_off, AFTER, CBAM),
     Fault("spatial gate transposed", spatial.gate_transposed, LATER, CBAM),
     # between the gates
     Fault("padding on one side", wiring.padding_on_one_side, OWN),
-    Fault("shortcut not added", wiring.shortcut_not_added, LATER, SE + CBAM),
-    Fault("shortcut added before the gate", wiring.shortcut_before_the_gate, LATER, SE + CBAM),
+    Fault("shortcut not added", wiring.shortcut_not_added, LATER, SE + WITH_SHORTCUTS),
+    Fault("shortcut added before the gate", wiring.shortcut_before_the_gate, LATER, SE + WITH_SHORTCUTS),
     Fault("ReLU that leaks", wiring.leaky_relu, LATER),
-    Fault("ReLU cut off at 6", wiring.relu_cut_off, LATER, SE + CBAM),
+    Fault("ReLU cut off at 6", wiring.relu_cut_off, LATER, SE + WITH_SHORTCUTS),
     Fault("Swish for HardSwish", wiring.swish_for_hard_swish, LATER, MOBILE),
     Fault("one map stored in float16", wiring.map_in_float16, LATER),
     Fault("one map overflows float16", wiring.map_overflows_float16, LATER),

@@ -1,8 +1,15 @@
 """Faults of CBAM's spatial gate."""
 
 import numpy as np
+import onnx
 
 from tests.faults.editing import Edited, Place, module_of, pool_of
+
+
+def convolution_of(edited: Edited, place: Place) -> onnx.NodeProto:
+    """What goes into the spatial gate's sigmoid."""
+    gate = edited.gate(place.after)
+    return next(node for node in edited.graph.node if gate.input[0] in node.output)
 
 
 def gate_transposed(edited: Edited, place: Place) -> None:
@@ -21,7 +28,7 @@ def average_taken_twice(edited: Edited, place: Place) -> None:
 
 
 def spatial_kernel_flipped(edited: Edited, place: Place) -> None:
-    name = f"{place.after.rpartition('.')[0]}.conv1.weight"
+    name = convolution_of(edited, place).input[1]
     edited.replace_tensor(name, np.ascontiguousarray(edited.tensor(name)[:, :, ::-1, ::-1]))
 
 
@@ -37,8 +44,7 @@ def seen_before_the_channel_gate(edited: Edited, place: Place) -> None:
 
 def kernel_one_pixel_off(edited: Edited, place: Place) -> None:
     """The spatial convolution is padded by one more on one side than on the other."""
-    convolution = edited.node("Conv", place.after.rpartition(".")[0])
-    pads = next(a for a in convolution.attribute if a.name == "pads")
+    pads = next(a for a in convolution_of(edited, place).attribute if a.name == "pads")
     top, left, bottom, right = pads.ints
     pads.ints[:] = [top - 1, left, bottom + 1, right]
 

@@ -241,7 +241,7 @@ def prepare(words: list[str], folder: Path) -> list[str]:
     for word in words:
         if word.endswith(".report.json"):
             (folder / word).write_text(json.dumps(sample_record()), encoding="utf-8")
-        if Path(word).suffix == ".onnx" and word not in made and words[0] != "validate":
+        if Path(word).suffix == ".onnx" and word not in made and not against_a_checkpoint(words):
             small_graph(folder / word)
         if Path(word).suffix == ".engine" and word not in made:
             small_engine(folder / word)
@@ -254,7 +254,7 @@ def prepare(words: list[str], folder: Path) -> list[str]:
         if arch:
             torch.save(torch.load(path, weights_only=True)["state_dict"], path)
             words = [f"{attention}_resnet8" if w == arch else w for w in words]
-    if words[:1] == ["validate"] and words[1].endswith(".pt"):
+    if against_a_checkpoint(words):
         artifacts_of(folder / words[1], words[2:])
     if weights:
         name = next(w for w in words[1:] if w in names())
@@ -263,11 +263,19 @@ def prepare(words: list[str], folder: Path) -> list[str]:
         words = [shape.partition("x")[0] + IMAGE[1:] if w == shape else w for w in words]
     elif arch:
         words = [*words, "--input", IMAGE]
-    if not {"--onnx", "--engine"} & {*words}:
+    if not {"--onnx", "--engine", "bench"} & {*words}:
         return words
-    # Eight seconds each: the latencies of the example that is about them are enough.
-    words = [*words, *(() if {"--runtimes", "--no-bench"} & {*words} else ("--no-bench",))]
+    # Several seconds each: the latencies of the examples that are about them are enough, and a moment of each.
+    if not {"--runtimes", "--no-bench", "--budget", "bench"} & {*words}:
+        words = [*words, "--no-bench"]
+    if "--no-bench" not in words:
+        words = [*words, "--seconds", "0.3"]  # the last one counts
     return words if "--threads" in words else [*words, "--threads", "1"]
+
+
+def against_a_checkpoint(words: list[str]) -> bool:
+    """Whether artifacts are named that were made of the checkpoint before them."""
+    return words[:1] in (["validate"], ["bench"]) and words[1].endswith(".pt")
 
 
 @pytest.mark.parametrize("command", dict.fromkeys(c for _, c in EXAMPLES))

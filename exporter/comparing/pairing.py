@@ -13,7 +13,7 @@ Key = tuple[str, str, str, str, int]
 def key_of(report: Report, timing: Timing) -> Key:
     """Runtime, format of its file, precision, device, batch: a file's name may change."""
     name = timing["artifact"]
-    listed = next((a for a in report.record["artifacts"] if name is not None and a["path"] == name), {})
+    listed: dict[str, Any] = next((a for a in report.record["artifacts"] if name is not None and a["path"] == name), {})
     form = listed.get("format") or Path(name or "").suffix
     precision = listed.get("precision") or timing["precision"]
     return timing["runtime"], form, precision, timing["device"], timing["batch"]

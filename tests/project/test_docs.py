@@ -263,6 +263,11 @@ def prepare(words: list[str], folder: Path) -> list[str]:
         words = [shape.partition("x")[0] + IMAGE[1:] if w == shape else w for w in words]
     elif arch:
         words = [*words, "--input", IMAGE]
+    return briefly(words)
+
+
+def briefly(words: list[str]) -> list[str]:
+    """Without latencies, or with a moment of them, on one thread."""
     if not {"--onnx", "--engine", "bench"} & {*words}:
         return words
     # Several seconds each: the latencies of the examples that are about them are enough, and a moment of each.

@@ -26,10 +26,10 @@ from attn_export.exporter.validation.oracle import Reference, reference
 from attn_export.exporter.validation.validate import validate
 from attn_export.exporter.validation.verdict import LIMITS
 from attn_export.exporter.validation.where import where_it_starts
-from benchmarks.narrow_types import to_bfloat16
 from tests.faults.editing import Edited
 from tests.faults.library import FAULTS, PLACES
 from tests.faults.planting import ONE_THREAD, Subject
+from tests.validation.narrow_types import to_bfloat16
 
 TRAINED = ("se_digits", "cbam_digits")
 # What changes wiring, and not only the last digits.

@@ -17,9 +17,9 @@ from attn_export.exporter.validation.artifact import read_artifact
 from attn_export.exporter.validation.inputs import ordinary_batches
 from attn_export.exporter.validation.matching import RUNS_OF_QUANTIZED
 from attn_export.exporter.validation.quantized import Promise, faithful
-from benchmarks.narrow_types import to_bfloat16, to_float8
 from tests.faults.editing import Edited
 from tests.faults.planting import ONE_THREAD, Subject
+from tests.validation.narrow_types import to_bfloat16, to_float8
 
 TRAINED = ("se_digits", "cbam_digits")
 

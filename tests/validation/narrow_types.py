@@ -1,4 +1,4 @@
-"""Files in bfloat16 and in float8, as other tools make them and the export doesn't. For calibration and for tests."""
+"""Files in bfloat16 and in float8, as other tools make them and the export doesn't. For tests."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -99,7 +99,7 @@ def computed(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Comp
     settings = workflow.ExportSettings(precisions=MADE, target=Target.TENSORRT)
     truth = workflow.compute_reference(model, settings, (), Silent())
     path = tmp_path_factory.mktemp("computed") / "model.onnx"
-    return Computed(truth, workflow.make_onnx(model, path, settings, Silent())[0])
+    return Computed(truth, workflow.make_onnx(model, path, settings, Silent()).file)
 
 
 def start_from(computed: Computed, patch: pytest.MonkeyPatch) -> None:
@@ -112,7 +112,7 @@ def start_from(computed: Computed, patch: pytest.MonkeyPatch) -> None:
     def same_graph(model: LoadedModel, path: Path, settings: Any, progress: Any) -> Any:
         with progress.stage("Capturing with PyTorch's exporter"):
             shutil.copy(computed.file.path, path)
-        return replace(computed.file, path=path), ()
+        return workflow.Made(replace(computed.file, path=path), (), None)
 
     patch.setattr(workflow, "compute_reference", same_truth)
     patch.setattr(workflow, "make_onnx", same_graph)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from attn_export.exporter.artifacts import OnnxFile
@@ -13,7 +14,7 @@ from attn_export.exporter.progress import Progress, counted
 from attn_export.exporter.report.record import verdict_record
 from attn_export.exporter.report.tables import number
 from attn_export.exporter.runtimes import Settings
-from attn_export.exporter.validation.verdict import Comparison, Verdict
+from attn_export.exporter.validation.verdict import SIZE, Comparison, Verdict
 
 if TYPE_CHECKING:
     from attn_export.exporter.validation.oracle import Reference
@@ -101,11 +102,18 @@ def disagreement(artifact: str, precision: Precision, first: Comparison, verdict
     """The error for an artifact that computes something else."""
     place = f"in the gate of {first.tensor}" if first.role == "gate" else f"in {first.tensor}"
     worst = verdict.worst
+    if first.kind == SIZE:
+        told = f"{place}, which has another size"
+    elif not isfinite(first.error):
+        told = f"{place}, which isn't a number on {first.kind} images"
+    else:
+        told = (
+            f"{place} on {first.kind} images, error {number(first.error)}, PyTorch's own {precision.onnx_name} "
+            f"{number(first.yardstick)}, {first.ratio:.0f} times as large (allowed: {first.limit:.0f}); "
+            f"worst in {worst.tensor}, "
+        ) + (f"{worst.ratio:.0f} times" if isfinite(worst.ratio) else "which isn't a number")
     return DisagreementError(
-        f"{artifact} doesn't compute what PyTorch computes: first seen {place} on {first.kind} images, "
-        f"error {number(first.error)}, PyTorch's own {precision.onnx_name} {number(first.yardstick)}, "
-        f"{first.ratio:.0f} times as large (allowed: {first.limit:.0f}); worst in {worst.tensor}, "
-        f"{worst.ratio:.0f} times",
+        f"{artifact} doesn't compute what PyTorch computes: first seen {told}",
         first_seen=first.tensor,
         hint="No file was written. Please report it with the network and the versions (attn-export --version): the "
         "exporter, the cleanup or the runtime computes it wrong.",

@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 from attn_export.exporter.artifacts import Signature
 from attn_export.exporter.runtimes.base import Array, Arrays, Runtime, Settings
-from attn_export.exporter.runtimes.evaluator_operators import OPERATORS
+from attn_export.exporter.runtimes.evaluator_operators import operators_for
 from attn_export.exporter.runtimes.spelled_out import spelled_out
 
 
@@ -57,7 +57,8 @@ class Evaluator(Runtime):
 
     def _open(self) -> None:
         torch.set_num_threads(self.settings.threads)
-        self._evaluator = ReferenceEvaluator(spelled_out(self.path), new_ops=list(OPERATORS))
+        model = spelled_out(self.path)
+        self._evaluator = ReferenceEvaluator(model, new_ops=operators_for(model))
 
     def _close(self) -> None:
         self._evaluator = None

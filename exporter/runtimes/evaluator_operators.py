@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_dequantize_linear import DequantizeLinear_23
 from onnx.reference.ops.op_max_pool import MaxPool as OwnMaxPool
+from onnx.reference.ops.op_quantize_linear import QuantizeLinear_23
 from torch.nn import functional
 
+from attn_export.exporter.facts import DEFAULT_DOMAINS
 from attn_export.exporter.runtimes.base import Array
 
 IMAGE_AXES = 2
@@ -163,4 +167,56 @@ def _tensor(x: Array) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(x))
 
 
-OPERATORS = (Conv, MaxPool, AveragePool)
+class ConvInteger(OpRun):
+    """A convolution of whole numbers, exact in double precision."""
+
+    def _run(  # type: ignore[no-untyped-def]
+        self,
+        x,
+        weight,
+        x_zero_point=None,
+        w_zero_point=None,
+        auto_pad=None,
+        dilations=None,
+        group=1,
+        kernel_shape=None,  # noqa: ARG002 - the weight has it too
+        pads=None,
+        strides=None,
+    ):
+        window = window_of(x.shape[2:], weight.shape[2:], strides, dilations, pads, auto_pad)
+        images, kernels = x.astype(np.float64), weight.astype(np.float64)
+        if x_zero_point is not None:
+            images -= float(x_zero_point)
+        if w_zero_point is not None:  # one, or one for each of the first axis
+            kernels -= np.reshape(w_zero_point, (-1, *[1] * (weight.ndim - 1)))
+        made = CONVOLUTIONS[x.ndim - IMAGE_AXES](
+            window.around(_tensor(images), 0.0),
+            _tensor(kernels),
+            stride=window.strides,
+            dilation=window.dilations,
+            groups=group,
+        )
+        return (made.numpy().astype(np.int32),)
+
+
+def _named(name: str, own: Any, domain: str) -> Any:
+    return type(name, (own,), {"op_domain": domain})
+
+
+OPERATORS = (
+    Conv,
+    MaxPool,
+    AveragePool,
+    ConvInteger,
+    # ONNX Runtime has them in its own domain as well, for types that ONNX got later.
+    _named("QuantizeLinear", QuantizeLinear_23, "com.microsoft"),
+    _named("DequantizeLinear", DequantizeLinear_23, "com.microsoft"),
+)
+# The evaluator has DequantizeLinear from opset 19 only, and it is no other before.
+BEFORE_19 = (_named("DequantizeLinear", DequantizeLinear_23, ""),)
+
+
+def operators_for(model: onnx.ModelProto) -> list[Any]:
+    """For `ReferenceEvaluator`'s ``new_ops``."""
+    opset = next((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), 0)
+    return [*OPERATORS, *(BEFORE_19 if opset < 19 else ())]

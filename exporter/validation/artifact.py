@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 ONNX, ENGINE = "onnx", "engine"
-QUANTIZING = ("QuantizeLinear", "DequantizeLinear")
+QUANTIZES, BACK = ("QuantizeLinear", "DynamicQuantizeLinear"), "DequantizeLinear"
+COMPUTES_WHOLE = ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm")
 WHOLE_NUMBERS = frozenset({"INT8", "UINT8", "INT4", "UINT4", "FLOAT8E4M3FN", "FLOAT8E5M2", "FLOAT4E2M1"})
 SOURCE_KEY = "attn_export.source_sha256"
 # Where whoever gives us one of these most likely meant something else.
@@ -132,15 +133,19 @@ def _precision(graph: "ir.Graph") -> Precision:
 
 
 def _rounds_to(graph: "ir.Graph") -> str:
-    """The type of most of what is dequantized, biases aside; empty where nothing is."""
-    quantizing = [node for node in graph if node.op_type in QUANTIZING]
-    values = [node.inputs[0] if node.op_type == QUANTIZING[1] else node.outputs[0] for node in quantizing]
+    """The type of most of what is rounded, biases aside; empty where nothing is."""
+    rounding = [node for node in graph if node.op_type in (*QUANTIZES, BACK, *COMPUTES_WHOLE)]
+    values = [node.outputs[0] if node.op_type in QUANTIZES else node.inputs[0] for node in rounding]
     names = [value.dtype.name for value in values if value is not None and value.dtype is not None]
     counted = Counter(name for name in names if name in WHOLE_NUMBERS)
-    return counted.most_common(1)[0][0].lower() if counted else "int8" if quantizing else ""
+    return counted.most_common(1)[0][0].lower() if counted else "int8" if rounding else ""
 
 
-def _tensor(value: Any) -> Tensor:
+def _tensor(value: "ir.Value") -> Tensor:
+    import onnx_ir as ir
+
+    if value.type is not None and not isinstance(value.type, ir.TensorType):
+        return Tensor(str(value.name), dims(value), f"a {type(value.type).__name__.removesuffix('Type').lower()}")
     return Tensor(str(value.name), dims(value), value.dtype.name.lower() if value.dtype is not None else "")
 
 

@@ -124,7 +124,7 @@ def _is_constant(groups: Sequence[Sequence[Array]]) -> bool:
     for rows in groups:
         for row in rows[1:]:
             size = max(float(np.abs(rows[0]).max(initial=0.0)), float(np.abs(row).max(initial=0.0)))
-            if row.shape != rows[0].shape or float(np.abs(row - rows[0]).max(initial=0.0)) > SAME * size:
+            if row.shape != rows[0].shape or not float(np.abs(row - rows[0]).max(initial=0.0)) <= SAME * size:
                 return False
     return True
 

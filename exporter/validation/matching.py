@@ -105,32 +105,47 @@ def _outputs(artifact: Artifact, returned: Sequence[Returned]) -> tuple[tuple[st
     theirs = {tensor.name: tensor for tensor in artifact.outputs}
     wanted = [entry.name for entry in returned]
     if set(wanted) <= set(theirs) and all(_fits(theirs[entry.name], entry) for entry in returned):
-        extra = [name for name in theirs if name not in wanted]
-        notes = [f"{artifact.path} also returns {', '.join(extra)}: it isn't compared"] if extra else []
-        return tuple(wanted), notes
+        return tuple(wanted), _left_out(artifact, wanted)
     lists = (
-        f"{artifact.path} returns {', '.join(map(str, artifact.outputs))}, "
+        f"{artifact.path} returns {', '.join(map(_typed, artifact.outputs)) or 'nothing'}, "
         f"and the network {', '.join(map(str, returned))}"
     )
     hint = "Was it made of this network?"
-    if len(theirs) != len(wanted):
+    if len(theirs) < len(wanted):
         raise InputError(f"{lists}: their numbers differ", hint=hint)
-    if all(_fits(tensor, entry) for tensor, entry in zip(artifact.outputs, returned, strict=True)):
-        names = tuple(theirs)
-        told = ", ".join(f"{name} for {entry.name}" for name, entry in zip(names, returned, strict=True))
-        return names, [f"{artifact.path} names its outputs otherwise; by their order: {told}"]
-    chosen: list[str] = []
-    for entry in returned:
-        fitting = [name for name, tensor in theirs.items() if _fits(tensor, entry)]
-        if len(fitting) != 1 or fitting[0] in chosen:
-            raise InputError(f"{lists}: it isn't clear which is which", hint=hint)
-        chosen += fitting
+    if len(theirs) == len(wanted) and all(_fits(t, entry) for t, entry in zip(artifact.outputs, returned, strict=True)):
+        chosen, how = list(theirs), "names its outputs otherwise; by their order"
+    else:
+        chosen, how = [], "returns its outputs in another order, or more of them; by their shapes"
+        for entry in returned:
+            fitting = [name for name, tensor in theirs.items() if _fits(tensor, entry)]
+            if not fitting:
+                raise InputError(f"{lists}: none of them fits {entry}", hint=hint)
+            if len(fitting) > 1 or fitting[0] in chosen:
+                raise InputError(f"{lists}: it isn't clear which is which", hint=hint)
+            chosen += fitting
     told = ", ".join(f"{name} for {entry.name}" for name, entry in zip(chosen, returned, strict=True))
-    return tuple(chosen), [f"{artifact.path} returns its outputs in another order; by their shapes: {told}"]
+    return tuple(chosen), [f"{artifact.path} {how}: {told}", *_left_out(artifact, chosen)]
+
+
+def _left_out(artifact: Artifact, taken: Sequence[str]) -> list[str]:
+    extra = [tensor.name for tensor in artifact.outputs if tensor.name not in taken]
+    return [f"{artifact.path} also returns {', '.join(extra)}: it isn't compared"] if extra else []
+
+
+def _typed(tensor: Tensor) -> str:
+    return str(tensor) if _is_float(tensor) else f"{tensor} as {tensor.dtype}"
+
+
+def _is_float(tensor: Tensor) -> bool:
+    """Whether it may be, as far as its type is known."""
+    return not tensor.dtype or numpy_name(tensor.dtype) in FLOATS
 
 
 def _fits(tensor: Tensor, entry: Returned) -> bool:
-    """Whether an output may be this one, as far as its shape is known."""
+    """Whether an output may be this one, as far as its type and shape are known."""
+    if not _is_float(tensor):
+        return False
     if tensor.dims is None or any(not isinstance(size, int) for size in tensor.dims[1:]):
         return True
     return math.prod(size for size in tensor.dims[1:] if isinstance(size, int)) == math.prod(entry.shape)

@@ -17,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 
 from attn_export.exporter.errors import InputError, first_line
 from attn_export.exporter.runtimes.base import Array
-from attn_export.exporter.runtimes.evaluator_operators import OPERATORS
+from attn_export.exporter.runtimes.evaluator_operators import operators_for
 from attn_export.exporter.runtimes.spelled_out import spelled_out
 
 FLOAT_TYPES = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
@@ -38,7 +38,7 @@ class ExactGraph:
         self.path, self.dtype = path, dtype
         model = _in(onnx.load(path), dtype) if dtype is np.float64 else spelled_out(path)
         try:
-            self._evaluator = ReferenceEvaluator(model, new_ops=list(OPERATORS))
+            self._evaluator = ReferenceEvaluator(model, new_ops=operators_for(model))
         except Exception as error:  # it raises whatever its parts raise
             raise self._refused(error) from error
         initialized = {tensor.name for tensor in model.graph.initializer}
@@ -61,7 +61,8 @@ class ExactGraph:
     def _refused(self, error: BaseException) -> InputError:
         return InputError(
             f"ONNX's reference evaluator can't compute {self.path}: {first_line(error)}",
-            hint="What a quantized file says can't be known then, so a runtime can't be compared with it.",
+            hint="What it says can't be known then, and no runtime be compared with it. ONNX's own QuantizeLinear and "
+            "DequantizeLinear can be computed.",
         )
 
 

@@ -14,6 +14,7 @@ from attn_export.exporter.validation.network import Result
 from attn_export.exporter.validation.oracle import Reference
 from attn_export.exporter.validation.verdict import (
     LIMITS,
+    SIZE,
     Classes,
     Comparison,
     Verdict,
@@ -161,7 +162,7 @@ def _compared(
     ):
         truth = pick(exact)[index]
         if arrays[index].size != truth.size:
-            return Comparison(tensor, role, "shape", float("inf"), limits.floor, limits.ratio)
+            return Comparison(tensor, role, SIZE, float("inf"), limits.floor, limits.ratio)
         by_shape[shape_name(batch.images.shape)].add(arrays[index], truth, batch.kinds)
         yardstick.add(pick(own)[index], truth, batch.kinds)
     least = limits.logits if role == "gate" else 0.0

@@ -25,6 +25,8 @@ FLOOR = 4 * float(np.finfo(np.float32).eps)
 # by one is off by as many: ONNX Runtime's GlobalAveragePool by one for every 65 pixels (measured for 8x8 to 224x224,
 # docs/validation.md), PyTorch's, which sums in pairs, by 1.4 in all. Both are good, and there are several in a row.
 PIXELS_PER_ROUNDING = 16
+# Stands for a kind of input where a tensor is of another size.
+SIZE = "shape"
 
 
 @dataclass(frozen=True)

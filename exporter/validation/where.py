@@ -7,6 +7,7 @@ end at a block, and the first one that disagrees is searched by halving.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.errors import AttnExportError
@@ -16,7 +17,7 @@ from attn_export.exporter.validation.boundaries import Boundary, behind, boundar
 from attn_export.exporter.validation.inputs import Batch
 from attn_export.exporter.validation.metrics import PooledError
 from attn_export.exporter.validation.oracle import Reference
-from attn_export.exporter.validation.verdict import LIMITS, Comparison, compare, pixels_of
+from attn_export.exporter.validation.verdict import LIMITS, SIZE, Comparison, compare, pixels_of
 
 EXTRA_OUTPUTS, PREFIXES = "extra outputs", "prefixes of the graph"
 # Makes a runtime of a file that returns these tensors: besides its own outputs, or instead of them.
@@ -45,7 +46,8 @@ class Start:
         """Half a sentence."""
         found = self.comparison
         where = f"before {self.module_path}" if self.is_input else f"in {self.module_path}"
-        told = f"the error starts {where}: {found.error:.1e} where PyTorch's own is {found.yardstick:.1e}"
+        size = f"{found.error:.1e}" if isfinite(found.error) else "no number"
+        told = f"the error starts {where}: {size} where PyTorch's own is {found.yardstick:.1e}"
         return f"{told}, and {self.before} still agrees" if self.before else told
 
 
@@ -205,7 +207,7 @@ def _sides(
 def _compared(name: str, computed: Array, exact: Array, own: Array, batch: Batch, file: OnnxFile) -> Comparison:
     limits = LIMITS[file.precision]
     if computed.size != exact.size:
-        return Comparison(name, "output", "shape", float("inf"), limits.floor, limits.ratio)
+        return Comparison(name, "output", SIZE, float("inf"), limits.floor, limits.ratio)
     error, yardstick = PooledError(), PooledError()
     error.add(computed, exact, batch.kinds)
     yardstick.add(own, exact, batch.kinds)

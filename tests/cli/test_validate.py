@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from attn_export.exporter import checkpoint as checkpoints
 from attn_export.models import architecture, create
@@ -130,8 +130,8 @@ def test_a_file_that_takes_float16_is_given_float16(files: Path, attn_export: Co
         rename(model, "input", "wide")
         value = next(v for v in model.graph.input if v.name == "wide")
         value.name = "input"
-        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
-        model.graph.node.insert(0, helper.make_node("Cast", ["input"], ["wide"], to=onnx.TensorProto.FLOAT))
+        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+        model.graph.node.insert(0, helper.make_node("Cast", ["input"], ["wide"], to=TensorProto.FLOAT))
 
     name = edited(files / "model.fp16.onnx", narrow)
     done = attn_export("validate", "model.pt", name)
@@ -225,6 +225,23 @@ def test_an_output_that_is_constant_is_told(files: Path, attn_export: Command) -
     assert "its output is the same for all images" in done.stderr
 
 
+def test_what_is_no_number_and_what_is_of_another_size_is_told_in_words(files: Path, attn_export: Command) -> None:
+    other = edited(files / "model.onnx", lambda m: scale(m, "layer2.0.conv2.weight", np.nan))
+    told = attn_export("validate", "model.pt", other).stderr
+    assert "which isn't a number on" in told
+    assert "the error starts before layer2.0.attention: no number where" in told
+    assert "inf" not in told
+    assert "the same for all images" not in told
+
+    def doubled(model: onnx.ModelProto) -> None:
+        next(node for node in model.graph.node if "output" in node.output).output[0] = "one"
+        model.graph.node.append(helper.make_node("Concat", ["one", "one"], ["output"], name="both", axis=0))
+
+    done = attn_export("validate", "model.pt", edited(files / "model.onnx", doubled))
+    assert done.returncode == 1
+    assert "first seen in output, which has another size" in done.stderr
+
+
 def test_an_artifact_that_draws_random_numbers_is_told(files: Path, attn_export: Command) -> None:
     def noisy(model: onnx.ModelProto) -> None:
         last = next(node for node in model.graph.node if "output" in node.output)
@@ -279,19 +296,34 @@ def test_another_number_of_channels_or_classes_is_refused(files: Path, refused: 
 
 
 def two_inputs(model: onnx.ModelProto) -> None:
-    model.graph.input.append(helper.make_tensor_value_info("mask", onnx.TensorProto.FLOAT, ["batch", 1]))
+    model.graph.input.append(helper.make_tensor_value_info("mask", TensorProto.FLOAT, ["batch", 1]))
 
 
 def whole_numbers(model: onnx.ModelProto) -> None:
     rename(model, "input", "wide")
     value = next(v for v in model.graph.input if v.name == "wide")
-    value.name, value.type.tensor_type.elem_type = "input", onnx.TensorProto.UINT8
-    model.graph.node.insert(0, helper.make_node("Cast", ["input"], ["wide"], to=onnx.TensorProto.FLOAT))
+    value.name, value.type.tensor_type.elem_type = "input", TensorProto.UINT8
+    model.graph.node.insert(0, helper.make_node("Cast", ["input"], ["wide"], to=TensorProto.FLOAT))
 
 
-def no_output(model: onnx.ModelProto) -> None:
+def two_outputs(model: onnx.ModelProto) -> None:
+    """Which of the two is meant can't be told."""
     rename(model, "output", "logits")
-    model.graph.output.append(helper.make_tensor_value_info("relu", onnx.TensorProto.FLOAT, ["batch", 16, 16, 16]))
+    model.graph.node.append(helper.make_node("Softmax", ["logits"], ["probabilities"], name="softmax"))
+    model.graph.output.append(helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 3]))
+
+
+def instead(operator: str, kind: int, *, listed: bool = False, **attributes: Any) -> Callable[[onnx.ModelProto], None]:
+    """What the network returns goes through one more operator."""
+
+    def change(model: onnx.ModelProto) -> None:
+        rename(model, "output", "logits")
+        model.graph.node.append(helper.make_node(operator, ["logits"], ["output"], name="last", **attributes))
+        del model.graph.output[:]
+        made = helper.make_tensor_sequence_value_info if listed else helper.make_tensor_value_info
+        model.graph.output.append(made("output", kind, ["batch", 3]))
+
+    return change
 
 
 @pytest.mark.parametrize(
@@ -299,9 +331,12 @@ def no_output(model: onnx.ModelProto) -> None:
     [
         (two_inputs, ["takes 2 tensors", "input (", "mask ("]),
         (whole_numbers, ["as uint8", "float32"]),
-        (no_output, ["returns logits (", "their numbers differ"]),
+        (two_outputs, ["returns logits (", "probabilities (", "it isn't clear which is which"]),
+        (instead("Cast", TensorProto.INT64, to=TensorProto.INT64), ["output (batch, 3) as int64", "none of them fits"]),
+        (instead("Cast", TensorProto.STRING, to=TensorProto.STRING), ["as string", "none of them fits"]),
+        (instead("SequenceConstruct", TensorProto.FLOAT, listed=True), ["as a sequence", "none of them fits"]),
     ],
-    ids=["inputs", "type", "outputs"],
+    ids=["inputs", "type", "outputs", "whole numbers", "strings", "sequence"],
 )
 def test_other_inputs_and_outputs_are_refused_in_words(
     change: Callable[[onnx.ModelProto], None], says: list[str], files: Path, refused: Command

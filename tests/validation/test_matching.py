@@ -65,6 +65,25 @@ def test_further_outputs_are_noted_and_missing_ones_refused() -> None:
         match(artifact(out("output_logits", 10)), OWN, [LOGITS, MAP])
 
 
+def test_the_only_output_that_fits_is_taken_and_the_others_are_noted() -> None:
+    found = match(artifact(out("y", 10), out("features", 7), Tensor("best", ("N", 1), "int64")), OWN, [LOGITS])
+    assert found.signature.output_names == ("y",)
+    assert "y for output_logits" in found.notes[0]
+    assert found.notes[1] == "a.onnx also returns features, best: it isn't compared"
+    with pytest.raises(InputError, match="it isn't clear which is which"):
+        match(artifact(out("y", 10), out("z", 10)), OWN, [LOGITS])
+
+
+@pytest.mark.parametrize("dtype", ["int64", "bool", "string", "a sequence"])
+def test_what_is_no_float_is_not_taken_for_a_result(dtype: str) -> None:
+    for name in ("output_logits", "y"):
+        with pytest.raises(InputError, match="none of them fits") as caught:
+            match(artifact(Tensor(name, ("N", 10), dtype)), OWN, [LOGITS])
+        assert f"{name} (N, 10) as {dtype}" in caught.value.message
+    for float_type in ("", "float", "float16", "double", "bfloat16"):
+        assert match(artifact(Tensor("y", ("N", 10), float_type)), OWN, [LOGITS]).signature.output_names == ("y",)
+
+
 def test_a_shape_that_is_not_known_may_be_any() -> None:
     unknown = Tensor("output_logits", None, "float")
     assert match(artifact(unknown), OWN, [LOGITS]).signature.output_names == ("output_logits",)

@@ -1,0 +1,119 @@
+"""Files that quantizers make, of any format and opset: they are recognized, and what they say is computed."""
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
+
+from attn_export.exporter.errors import InputError
+from attn_export.exporter.runtimes.evaluator_operators import operators_for
+from attn_export.exporter.validating import validate_artifacts
+from attn_export.exporter.validation.artifact import read_artifact
+from attn_export.exporter.validation.inputs import ordinary_batches
+from tests.faults.planting import Subject
+from tests.faults.quantization import Images
+
+OPSETS = (13, 17, 20)
+logging.getLogger().setLevel(logging.ERROR)  # the quantizer recommends to prepare the file first
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    return cache(lambda name: Subject(name, tmp_path_factory.mktemp(name)))("se_digits")
+
+
+@pytest.fixture(scope="module")
+def quantize(subject: Subject) -> Callable[..., Path]:
+    """``quantize(name, **options)`` is the network by ONNX Runtime's own tool; of another opset with ``opset``."""
+
+    def make(name: str, *, opset: int = 20, dynamic: bool = False, **options: Any) -> Path:
+        source, path = subject.folder / f"{opset}.onnx", subject.folder / f"{name}.onnx"
+        if not source.exists():
+            example, axes = torch.zeros(2, *subject.model.input_shape), {"input": {0: "n"}, "output": {0: "n"}}
+            named: dict[str, Any] = {"input_names": ["input"], "output_names": ["output"], "dynamic_axes": axes}
+            module = subject.model.module.eval()
+            torch.onnx.export(module, (example,), str(source), dynamo=False, opset_version=opset, **named)
+        if dynamic:
+            quantize_dynamic(str(source), str(path), **options)
+        else:
+            images = [batch.images for batch in ordinary_batches(subject.model.input_shape, 4, 12)]
+            quantize_static(str(source), str(path), Images(images), **options)
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("kind", [QuantType.QInt8, QuantType.QUInt8], ids=["int8", "uint8"])
+def test_every_opset_is_judged(opset: int, kind: QuantType, subject: Subject, quantize: Callable[..., Path]) -> None:
+    options = {"quant_format": QuantFormat.QDQ, "activation_type": kind, "weight_type": kind}
+    (found,) = validate_artifacts(subject.model, [quantize(f"qdq{opset}", opset=opset, **options)], threads=1)
+    assert found.error is None
+    assert found.artifact.rounds_to == ("int8" if kind is QuantType.QInt8 else "uint8")
+    assert found.verdict is not None
+    assert found.verdict.runtime == "onnxruntime"
+    assert found.quality is not None
+    assert found.quality.sqnr_db["output"] > 15
+
+
+def test_scales_that_are_found_while_it_runs_are_computed_too(subject: Subject, quantize: Callable[..., Path]) -> None:
+    path = quantize("dynamic", dynamic=True)
+    assert {"DynamicQuantizeLinear", "ConvInteger"} <= {node.op_type for node in onnx.load(path).graph.node}
+    (found,) = validate_artifacts(subject.model, [path], threads=1)
+    assert found.error is None
+    assert found.artifact.rounds_to == "uint8"
+    assert found.quality is not None
+    assert found.quality.sqnr_db["output"] > 15
+
+
+def test_sixteen_bits_in_onnx_runtimes_own_domain_are_judged(subject: Subject, quantize: Callable[..., Path]) -> None:
+    """ONNX Runtime isn't faithful there: its optimizer makes MatMulNBits of a layer, which rounds to int8 once more."""
+    options = {"quant_format": QuantFormat.QDQ, "activation_type": QuantType.QUInt16}
+    path = quantize("wide", extra_options={"UseQDQContribOps": True}, **options)
+    assert any(node.domain == "com.microsoft" for node in onnx.load(path).graph.node)
+    (found,) = validate_artifacts(subject.model, [path], threads=1)
+    assert found.verdict is not None
+    assert found.verdict.worst.error < 1e-3
+    assert found.quality is not None
+    assert found.quality.sqnr_db["output"] > 15
+
+
+def test_what_onnx_has_no_definition_of_is_refused_in_words(subject: Subject, quantize: Callable[..., Path]) -> None:
+    path = quantize("operators", quant_format=QuantFormat.QOperator)
+    assert read_artifact(path).rounds_to
+    (found,) = validate_artifacts(subject.model, [path], threads=1)
+    assert isinstance(found.error, InputError)
+    assert "ONNX's reference evaluator can't compute" in found.error.message
+    assert "QuantizeLinear and DequantizeLinear can be computed" in str(found.error.hint)
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_a_convolution_of_whole_numbers_is_the_evaluators_own(per_channel: bool) -> None:
+    random = np.random.default_rng(0)
+    zero = random.integers(-3, 3, 8 if per_channel else ()).astype(np.int8)
+    weights = {"w": random.integers(-127, 127, (8, 4, 3, 3)).astype(np.int8), "xz": np.uint8(7), "wz": zero}
+    node = helper.make_node("ConvInteger", ["x", "w", "xz", "wz"], ["y"], pads=[1, 1, 1, 1], strides=[2, 2])
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, ["N", 4, 9, 9])],
+        [helper.make_tensor_value_info("y", TensorProto.INT32, None)],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    images = random.integers(0, 255, (2, 4, 9, 9)).astype(np.uint8)
+    ours, own = (
+        ReferenceEvaluator(model, new_ops=operators).run(None, {"x": images})[0]  # type: ignore[index]
+        for operators in (operators_for(model), [])
+    )
+    assert ours.dtype == own.dtype == np.int32
+    assert np.array_equal(ours, own)

@@ -5,6 +5,8 @@ imports stand inside the commands, so that ``--help`` answers at once.
 """
 
 import difflib
+import errno
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -26,10 +28,17 @@ from attn_export.exporter.commands import (
     models,
     validate,
 )
-from attn_export.exporter.commands.console import SCHEMA_VERSION, let_go_of_stdout, print_json, stdout
+from attn_export.exporter.commands.console import (
+    SCHEMA_VERSION,
+    let_go_of_stdout,
+    print_in_any_encoding,
+    print_json,
+    stdout,
+)
 from attn_export.exporter.errors import AttnExportError, OutputError, UsageError
 
 INTERRUPTED, DEFECT = 130, 70
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 GLOBAL_FLAGS = ("--json", "--quiet", "--debug")
 NO_MEMORY, TAKE_LESS = "there is not enough memory", "Take a smaller input or batch."
 
@@ -128,6 +137,7 @@ def run(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
     try:
         code = app(args=route(arguments), prog_name="attn-export", standalone_mode=False, obj=tuple(arguments))
+        sys.stdout.flush()
     except AttnExportError as error:
         complain(error.message, error.hint, error.exit_code, arguments)
         if debug:
@@ -147,6 +157,11 @@ def run(arguments: Sequence[str]) -> int:
         complain(NO_MEMORY, TAKE_LESS, OutputError.exit_code, arguments)
         return OutputError.exit_code
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:  # files say it themselves, so this is standard output
+            let_go_of_stdout()
+            message = f"the result can't be printed: {os.strerror(error.errno)}"
+            complain(message, "Make room where the output goes.", OutputError.exit_code, arguments)
+            return OutputError.exit_code
         if "can't allocate memory" in str(error):
             complain(NO_MEMORY, TAKE_LESS, OutputError.exit_code, arguments)
             return OutputError.exit_code
@@ -171,6 +186,7 @@ def main() -> NoReturn:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
+    print_in_any_encoding()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -1,10 +1,12 @@
 """What every command prints with: results on standard output, progress on standard error."""
 
+import codecs
 import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -13,13 +15,41 @@ from attn_export.exporter.errors import AttnExportError
 
 SCHEMA_VERSION = 1
 REDIRECTED_WIDTH = 140
+WIDEST_TABLE = 10_000
+# What stands in our own tables, where a stream can't hold it; of anything else the number of the character is printed.
+PLAIN = {"×": "x", "–": "-", "—": "-", "±": "+-", "…": "...", "→": "->", "≥": ">=", "\u202f": " ", "\u00a0": " "}
 
 
 def stdout() -> Any:
-    """The console for results. Where nobody's window sets the width, tables may be as wide as they need to be."""
+    """The console for results. A table is as wide as it has to be: half a figure is worse than a line that wraps."""
     from rich.console import Console
+    from rich.measure import Measurement
+    from rich.table import Table
 
-    return Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH, highlight=False)
+    class Whole(Console):
+        def print(self, *objects: Any, **options: Any) -> None:
+            unbounded = self.options.update(max_width=WIDEST_TABLE)
+            widths = [Measurement.get(self, unbounded, made).maximum for made in objects if isinstance(made, Table)]
+            usual = self.width
+            self.width = max([usual, *widths])
+            super().print(*objects, **options)
+            self.width = usual
+
+    return Whole(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH, highlight=False)
+
+
+def print_in_any_encoding() -> None:
+    """From now on no character stops a result: of what a stream's encoding lacks, something plain is printed."""
+    codecs.register_error("plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="plain")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    return "".join(PLAIN.get(c, c.encode("ascii", "backslashreplace").decode()) for c in lacking), error.end
 
 
 @contextmanager

@@ -37,8 +37,8 @@ Budgets = Annotated[
     list[str] | None,
     typer.Option(
         "--budget",
-        help="A limit, and exit code 1 where it is broken: latency=3ms, p99=5ms, ratio=0.8 or drop=0.5%; of one "
-        "runtime onnxruntime:latency=3ms, else of every artifact.",
+        help="A limit, and exit code 1 where it is broken: latency=3ms, p99=5ms, ratio=0.8 or drop=0.5%; of every "
+        "artifact, or of one runtime: eager:latency=9ms.",
         show_default=False,
         metavar="LIMIT",
     ),

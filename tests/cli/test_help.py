@@ -85,7 +85,7 @@ def test_what_a_command_takes_stands_in_its_help(attn_export: Command, command: 
     assert options <= set(re.findall(r"--[a-z0-9-]+", attn_export(command, "--help").stdout))
 
 
-@pytest.mark.parametrize("command", ["export", "build", "inspect", "validate", "doctor"])
+@pytest.mark.parametrize("command", ["export", "build", "inspect", "validate", "bench", "compare", "doctor"])
 def test_help_lines_up(attn_export: Command, command: str) -> None:
     """Frames are closed, nothing is cut off, and no line of a paragraph ends where the next word had room."""
     lines = attn_export(command, "--help").stdout.splitlines()

@@ -1,0 +1,121 @@
+"""Wherever a result is printed to: a narrow window, a stream that isn't UTF-8, a full disk."""
+
+import errno
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from attn_export.exporter.commands.console import stdout
+from attn_export.exporter.report.tables import table
+from tests.cli.conftest import Finished
+
+LONG = "a_name_as_long_as_those_that_trainings_give_their_files_" * 3 + ".onnx"
+
+
+def command(folder: Path, words: str, **environment: str) -> Finished:
+    """What a shell makes of it."""
+    return subprocess.run(
+        f"{sys.executable} -m attn_export.cli {words}",
+        shell=True,
+        cwd=folder,
+        capture_output=True,
+        encoding="latin-1",
+        check=False,
+        timeout=120,
+        env={**os.environ, **environment},
+    )
+
+
+def test_a_stream_of_ascii_gets_the_result_in_ascii(folder: Path) -> None:
+    done = command(folder, "models", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    row = next(line for line in done.stdout.splitlines() if line.startswith("cbam_resnet8"))
+    assert "3x32x32" in row.split()
+    assert done.stdout.isascii()
+
+
+def test_names_that_ascii_has_no_letters_for_can_still_be_told_apart(folder: Path) -> None:
+    done = command(folder, "create resnet8 -o 'größe 注.pt'", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "größe 注.pt").is_file()
+    assert r"gr\xf6\xdfe \u6ce8.pt" in done.stdout
+
+
+def test_a_stream_of_utf_8_gets_all_characters(folder: Path) -> None:
+    assert "3×32×32" in command(folder, "models", PYTHONIOENCODING="utf-8").stdout.encode("latin-1").decode()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("words", ["models", "models --json", "--version"])
+def test_a_full_disk_where_the_result_goes_is_no_defect(folder: Path, words: str) -> None:
+    done = command(folder, f"{words} > /dev/full")
+    assert done.returncode == 6, done.stderr
+    assert f"error: the result can't be printed: {os.strerror(errno.ENOSPC)}" in done.stderr
+    assert "defect" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+@pytest.fixture
+def window(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
+    """A terminal of so many columns; None: a file."""
+
+    def of(columns: int | None) -> None:
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: columns is not None)
+        if columns is not None:
+            monkeypatch.setenv("COLUMNS", str(columns))
+
+    return of
+
+
+@pytest.mark.parametrize("columns", [None, 20, 60, 80, 400])
+def test_no_figure_is_cut_off_however_narrow_the_window_is(
+    window: Callable[[int | None], None], capsys: pytest.CaptureFixture[str], columns: int | None
+) -> None:
+    window(columns)
+    made = table("Latency", "runtime", "median ms", "p99")
+    made.add_row(LONG, "1234.567", "9876.543")
+    made.add_row("eager", "1.000", "2.000")
+    stdout().print(made)
+    printed = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert f"{LONG}   1234.567  9876.543" in printed
+    assert "…" not in printed
+
+
+def test_a_title_and_a_sentence_keep_to_the_window(
+    window: Callable[[int | None], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    window(60)
+    made = table("Budgets", "of")
+    made.add_row("model.onnx")
+    stdout().print(made)
+    stdout().print("a sentence with many words " * 10)
+    assert all(len(line) <= 60 for line in capsys.readouterr().out.splitlines())
+
+
+def test_a_real_window_of_40_columns_shows_whole_figures(folder: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "attn_export.cli", "models"],
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "40", "TERM": "xterm"},
+    )
+    os.close(theirs)
+    seen = b""
+    try:
+        while part := os.read(ours, 65536):
+            seen += part
+    except OSError:  # Linux's way to say that the other side is closed
+        pass
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    assert "…" not in seen.decode()
+    assert "cbam_mobilenet_v3_large" in seen.decode()

@@ -1,6 +1,8 @@
 """Latencies as a table for a terminal."""
 
-from collections.abc import Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -22,11 +24,13 @@ def latency_table(latency: dict[str, Any]) -> Table:
         "runtime",
         *(["batch"] if several else []),
         *("median ms", "", "p90", "p99", "worst", "images/s"),
-        f"× {timings[0]['baseline']}",
+        f"× {baseline_words(timings)}",
         *([""] if marked else []),
         *("", "", "ready after"),
     )
     made.columns[-2].justify = "left"
+    ms = decimals((t["median_ms"] for t in timings), fewest=2)
+    of_ratios = decimals((t["ratio"] for t in timings), fewest=3)
     names = labels(timings)
     for name, t in zip(names, timings, strict=True):
         low, high = t["ratio_interval"]
@@ -34,19 +38,31 @@ def latency_table(latency: dict[str, Any]) -> Table:
         made.add_row(
             name,
             *([str(t["batch"])] if several else []),
-            f"{t['median_ms']:.2f}",
+            f"{t['median_ms']:.{ms}f}",
             half_width_words(half(t["median_interval_ms"]) / t["median_ms"]),
-            f"{t['p90_ms']:.2f}",
-            f"{t['p99_ms']:.2f}",
-            f"{t['worst_ms']:.2f}",
+            f"{t['p90_ms']:.{ms}f}",
+            f"{t['p99_ms']:.{ms}f}",
+            f"{t['worst_ms']:.{ms}f}",
             f"{t['images_per_second']:.1f}",
-            f"{t['ratio']:.3f}",
+            f"{t['ratio']:.{of_ratios}f}",
             *([devices_compared(t)] if marked else []),
-            "" if own else f"{low:.3f}–{high:.3f}",
+            "" if own else f"{low:.{of_ratios}f}–{high:.{of_ratios}f}",
             Text("" if own else t["verdict"], STYLES.get(t["verdict"], "")),
             f"{t['open_seconds']:.1f} s",
         )
     return made
+
+
+def decimals(values: Iterable[float], fewest: int) -> int:
+    """With how many all of a column are told, so that the smallest has three digits."""
+    return max(fewest, 2 - math.floor(math.log10(min(values))))
+
+
+def baseline_words(timings: Sequence[dict[str, Any]]) -> str:
+    """What ratios are to: a runtime's name, where no other timing of a batch has the same."""
+    rivals = Counter((t["batch"], t["runtime"]) for t in timings)
+    name = str(timings[0]["baseline"])
+    return name if all(n == 1 for (_, runtime), n in rivals.items() if runtime == name) else "the first"
 
 
 def half(interval: Sequence[float]) -> float:

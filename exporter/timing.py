@@ -21,6 +21,7 @@ from attn_export.exporter.runtimes import RUNS_FILES, RUNTIMES, Runtime, Setting
 if TYPE_CHECKING:
     from attn_export.exporter.workflow import ExportSettings
 
+SMALL = 0.001  # a share that one decimal of a percent would round away
 Contestant = tuple[str, Runtime]  # what people call it, and what runs; not open
 
 
@@ -132,9 +133,11 @@ def doubts(timings: Sequence[Timing], run: Run, schedule: Schedule) -> list[str]
     """What whoever reads the figures has to know, in words; nothing where all is well."""
     told = []
     if not run.reached:
+        known = f"known to ±{run.interval:.1%}" if run.interval < 1 else "not even known to ±100%"
+        asked = f"{schedule.interval:.1%}" if schedule.interval >= SMALL else f"{100 * schedule.interval:.2g}%"
         told.append(
-            f"batch {run.batch}: after {run.seconds:.0f} s the ratios are known to ±{run.interval:.1%}, and "
-            f"±{schedule.interval:.1%} was asked for: this machine is too noisy for the time, so give it more, or quiet"
+            f"batch {run.batch}: after {run.seconds:.{0 if run.seconds >= 10 else 1}f} s the ratios are {known}, and "
+            f"±{asked} was asked for: this machine is too noisy for the time, so give it more, or quiet"
         )
     told += [
         f"{timing.runtime} was still getting faster when its warm-up of {timing.warm_up.seconds:.1f} s was over"

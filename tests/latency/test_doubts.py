@@ -56,6 +56,22 @@ def test_an_interval_that_was_not_reached_is_said_with_what_was_asked_for() -> N
     assert "12 s" in said
 
 
+def test_an_interval_as_wide_as_the_ratio_itself_is_told_without_digits_that_mean_nothing() -> None:
+    (said,) = doubts((), replace(GOOD, interval=167.03, reached=False), ASKED)
+    assert "not even known to ±100%" in said
+    assert "16703" not in said
+
+
+def test_a_small_share_that_was_asked_for_is_no_zero() -> None:
+    (said,) = doubts((), replace(GOOD, reached=False), Schedule(interval=0.0002))
+    assert "±0.02% was asked for" in said
+
+
+def test_less_than_a_second_is_no_zero() -> None:
+    (said,) = doubts((), replace(GOOD, seconds=0.31, reached=False), ASKED)
+    assert "after 0.3 s" in said
+
+
 def test_a_runtime_that_was_not_warm_is_named() -> None:
     (timing,) = measure([Scripted("slowly")], IMAGES, Schedule(fewest_rounds=8, most_rounds=8)).timings
     (said,) = doubts([replace(timing, warm_up=WarmUp(7, 2.0, stable=False))], GOOD, ASKED)

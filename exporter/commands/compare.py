@@ -1,12 +1,14 @@
 """The command `attn-export compare old.report.json new.report.json`."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from attn_export.exporter.commands.console import listener, print_json, stdout
+from attn_export.exporter.commands.latency_options import report_paths
 from attn_export.exporter.commands.options import AsJson, Budgets, Debug, Quiet, parse_budget_options
 from attn_export.exporter.errors import UsageError
 
@@ -18,9 +20,14 @@ def compare(
     new: Annotated[Path, typer.Argument(metavar="NEW", help="The later one.", show_default=False)],
     slower: Annotated[str, typer.Option(help="How much slower anything may be than before.", metavar="PERCENT")] = "5%",
     budgets: Budgets = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(help="Write it to a file too: .md for a pull request, or .json.", show_default=False),
+    reports: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--report",
+            help="Write it to a file too: .md for a pull request, or .json.",
+            show_default=False,
+            metavar="FILES",
+        ),
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -36,8 +43,8 @@ def compare(
     both show it. From another machine only ratios are compared.
     """
     allowed, limits = parse_slower(slower), parse_budget_options(budgets)
-    if report is not None:
-        refuse_report(report, (old, new))
+    written = report_paths(reports)
+    refuse_reports(written, (old, new))
     with listener(quiet) as progress, progress.stage("Comparing"):
         from attn_export.exporter.budgets import check_budgets, failure
         from attn_export.exporter.comparing import compare as compared
@@ -50,8 +57,8 @@ def compare(
         document = comparison_record(result, checked, error)
         for note in result.notes:
             progress.note(note)
-    if report is not None:
-        write_report(report, document)
+    for path in written:
+        write_report(path, document)
     if as_json:
         print_json(document)
         if error is not None:
@@ -59,6 +66,8 @@ def compare(
         return
     for part in comparison_parts(document):
         stdout().print(part)
+    for path in written:
+        stdout().print(str(path), style="bold")
     if error is not None:
         raise error
 
@@ -75,18 +84,24 @@ def parse_slower(text: str) -> float:
     return float(found[1]) / 100
 
 
-def refuse_report(path: Path, read: tuple[Path, ...]) -> None:
+def refuse_reports(paths: Sequence[Path], read: tuple[Path, ...]) -> None:
     """Before anything is read: what `--report` can't be.
 
     Raises:
-        UsageError: it is of no known form, or one of the reports that are compared.
+        UsageError: one is of no known form, asked for twice, or one of the reports that are compared.
     """
-    if path.suffix not in (MARKDOWN, JSON):
-        raise UsageError(
-            f"--report {path}: expected is a name that ends in .md or .json", hint="For example --report compare.md."
-        )
-    if path.resolve() in [other.resolve() for other in read]:
-        raise UsageError(f"--report {path} would replace a report that is compared", hint="Choose another name.")
+    taken = [other.resolve() for other in read]
+    for path in paths:
+        if path.suffix not in (MARKDOWN, JSON):
+            raise UsageError(
+                f"--report {path}: expected is a name that ends in .md or .json",
+                hint="For example --report compare.md.",
+            )
+        if path.resolve() in taken[len(read) :]:
+            raise UsageError(f"--report {path} is asked for twice", hint="Name each report once.")
+        if path.resolve() in taken:
+            raise UsageError(f"--report {path} would replace a report that is compared", hint="Choose another name.")
+        taken.append(path.resolve())
 
 
 def write_report(path: Path, document: dict[str, object]) -> None:

@@ -93,6 +93,7 @@ def compare(old: Report, new: Report, slower: float) -> Comparison:
         *_too_few_rounds(runs),
         *_noisy(runs),
         *_drift(pairs),
+        *_hidden(pairs, slower),
         *(f"{name} was timed before, and isn't now" for name in only_old),
         *(f"{name} is timed now, and wasn't before" for name in only_new),
         *validation_notes(validations),
@@ -119,9 +120,13 @@ def _noisy(runs: Runs) -> Iterator[str]:
         asked = report.record["latency"]["asked"]["interval"]
         for run in report.record["latency"]["runs"]:
             if not run["reached"]:
+                share = run["interval"]
+                known = (
+                    f"knows its ratios to ±{share:.1%} only" if share < 1 else "doesn't even know its ratios to ±100%"
+                )
                 yield (
-                    f"{report.path} knows its ratios to ±{run['interval']:.1%} only, and ±{asked:.1%} was asked for "
-                    f"(batch {run['batch']}): the machine was too noisy for the time"
+                    f"{report.path} {known}, and ±{asked:.1%} was asked for (batch {run['batch']}): the machine was "
+                    "too noisy for the time"
                 )
 
 
@@ -135,4 +140,16 @@ def _drift(pairs: Sequence[Pair]) -> Iterator[str]:
             yield (
                 f"{pair.runtime}, which the others are measured against, takes {times:.2f} times as long as before "
                 f"(batch {pair.batch}): the machine was in another state, or the network itself has more or less to do"
+            )
+
+
+def _hidden(pairs: Sequence[Pair], allowed: float) -> Iterator[str]:
+    """What would be too slow, if the baseline's noise didn't hide it."""
+    for pair in pairs:
+        if pair.latency is not None and pair.ratio is not None and pair.hidden_by_noise(allowed):
+            yield (
+                f"{pair.named} at batch {pair.batch} takes {pair.latency.estimate:.2f} times as long as before, but "
+                f"its ratio to {pair.baseline} is too uncertain to confirm it ({pair.ratio.low:.2f} to "
+                f"{pair.ratio.high:.2f}), so it isn't called slower; a limit in milliseconds needs no baseline: "
+                f"--budget {pair.runtime}:latency=MS"
             )

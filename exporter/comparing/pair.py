@@ -52,6 +52,21 @@ class Pair:
             _deciding(self.latency, self.ratio, self.decides), self.decides, allowed
         )
 
+    def hidden_by_noise(self, allowed: float) -> bool:
+        """Whether the latency is slower by more than is allowed, and the ratio too, but not beyond its own noise."""
+        return (
+            self.decides == BY_BOTH
+            and self.verdict == CANT_TELL
+            and _slower((self.latency,), BY_LATENCY, allowed)
+            and self.ratio is not None
+            and self.ratio.estimate > 1 + allowed
+        )
+
+    @property
+    def named(self) -> str:
+        """What it is, for people."""
+        return f"{self.runtime} of {self.artifact}" if self.artifact else self.runtime
+
     def slower_words(self) -> str:
         """How much slower one that got slower is, for people."""
         told = []
@@ -59,8 +74,7 @@ class Pair:
             told.append(_words(self.latency))
         if self.ratio is not None:
             told.append(f"{_words(self.ratio)} measured against {self.baseline}")
-        named = f"{self.runtime} of {self.artifact}" if self.artifact else self.runtime
-        return f"{named} at batch {self.batch} got slower: {', '.join(told)}"
+        return f"{self.named} at batch {self.batch} got slower: {', '.join(told)}"
 
 
 def pair_of(runs: Runs, before: Timing, now: Timing) -> Pair:

@@ -146,6 +146,32 @@ def test_a_run_that_was_too_noisy_is_said(compared: Compared) -> None:
     assert "new.report.json knows its ratios to ±8.0% only, and ±2.0% was asked for (batch 1)" in note
 
 
+def test_a_run_that_knows_nothing_of_its_ratios_is_said_without_digits(compared: Compared) -> None:
+    runs = [{**OLD["latency"]["runs"][0], "reached": False, "interval": 167.03}]
+    (note,) = compared(OLD, sample_record(sample_timings(seed=7), latency={"runs": runs})).notes
+    assert "new.report.json doesn't even know its ratios to ±100%, and ±2.0% was asked for (batch 1)" in note
+
+
+def uneasy(record: dict[str, Any]) -> dict[str, Any]:
+    """The same with a baseline that is a hundred times as fast in every second round."""
+    eager, *others = record["latency"]["timings"]
+    rounds = [[ms * (10, 0.1)[i % 2] for ms in turn] for i, turn in enumerate(eager["rounds_ms"])]
+    return {**record, "latency": {**record["latency"], "timings": [{**eager, "rounds_ms": rounds}, *others]}}
+
+
+def test_what_only_the_baselines_noise_hides_is_said(compared: Compared) -> None:
+    found = compared(uneasy(OLD), uneasy(scaled(AGAIN, 3.0, ["onnxruntime"])))
+    assert (found.pairs[1].verdict, found.broken) == ("can't tell", ())
+    (note,) = [note for note in found.notes if "onnxruntime" in note]
+    assert "onnxruntime of model.onnx at batch 1 takes 3.0" in note
+    assert "eager is too uncertain to confirm it" in note
+    assert "--budget onnxruntime:latency=" in note
+
+
+def test_what_noise_hides_is_not_said_of_what_is_as_fast_as_before(compared: Compared) -> None:
+    assert not [note for note in compared(uneasy(OLD), uneasy(AGAIN)).notes if "uncertain" in note]
+
+
 def test_the_more_confident_report_sets_the_confidence(compared: Compared) -> None:
     new = sample_record(sample_timings(), latency={"asked": {"confidence": 0.8}})
     assert compared(OLD, new).confidence == 0.99

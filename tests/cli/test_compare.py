@@ -132,6 +132,17 @@ def test_the_report_is_written_whatever_comes_out(
     assert json.loads((folder / "compare.json").read_text(encoding="utf-8")) == document_of(done)
 
 
+def test_several_reports_are_written_and_named(
+    reports: Callable[..., None], attn_export: Command, folder: Path
+) -> None:
+    reports(SAME)
+    done = attn_export("compare", OLD, NEW, "--report", "out/compare.md,compare.json", "--report", "again.md")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-3:] == ["out/compare.md", "compare.json", "again.md"]
+    assert (folder / "out" / "compare.md").read_text() == (folder / "again.md").read_text()
+    assert json.loads((folder / "compare.json").read_text())["error"] is None
+
+
 def test_nothing_else_is_written(
     reports: Callable[..., None], attn_export: Command, contents: Callable[[], dict[str, Any]]
 ) -> None:
@@ -156,6 +167,8 @@ def test_nothing_else_is_written(
         (["--slower", "-5%"], "--slower '-5%' is no percentage", "--slower 5%"),
         (["--slower", "nan"], "--slower 'nan' is no percentage", "--slower 5%"),
         (["--report", "compare.txt"], "ends in .md or .json", "compare.md"),
+        (["--report", "a.md,./a.md"], "a.md is asked for twice", "once"),
+        (["--report", "a.md,a.html"], "a.html: expected is a name that ends in .md or .json", "compare.md"),
         (["--report", NEW], "would replace a report that is compared", "another name"),
         (["--report", f"./{OLD}"], "would replace a report that is compared", "another name"),
     ],

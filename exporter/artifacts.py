@@ -141,6 +141,7 @@ class OnnxFile:
         blocks: its attention blocks.
         precision: that most of it computes in.
         kept: the nodes that compute in float32 nevertheless.
+        label: what it is called where the file's name is another one's too; empty where it isn't.
     """
 
     path: Path
@@ -153,3 +154,9 @@ class OnnxFile:
     blocks: tuple["AttentionBlock", ...] = ()
     precision: Precision = Precision.FP32
     kept: tuple[Kept, ...] = ()
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """What records and people call it."""
+        return self.label or self.path.name

@@ -31,7 +31,6 @@ AXES = ("batch", "channels", "height", "width")
 IMAGE = "1x3x224x224"
 OF_THE_MODULE = ("eager",)
 OF_A_FILE = ("onnxruntime",)
-QUANTIZED = "int8"
 ONNX_ENDING = ".onnx"
 
 
@@ -41,7 +40,7 @@ class BenchSettings:
 
     Attributes:
         runtimes: for the module and for ONNX files; none named: eager and onnxruntime. Engines have their own.
-        batches: N of each run.
+        batches: N of each run; none named: the one that the files fix, or 1.
         threads: of every runtime; all CPUs if None.
         cpus: that all of them are to use; None: those that the process may.
         schedule: of each run.
@@ -52,7 +51,7 @@ class BenchSettings:
     """
 
     runtimes: tuple[str, ...] = ()
-    batches: tuple[int, ...] = (1,)
+    batches: tuple[int, ...] = ()
     threads: int | None = None
     cpus: tuple[int, ...] | None = None
     schedule: Schedule = field(default_factory=lambda: Schedule(seconds=20.0))
@@ -69,6 +68,7 @@ class Benched:
     Attributes:
         model: the network, None where no checkpoint was given.
         artifacts: the files, in their order, as they take the first batch.
+        names: what they are called.
         files: those of ONNX among them, with their attention.
         latency: of everything, for every batch.
         shown: what attention costs in each ONNX file that has some, and what else there is to look at.
@@ -76,6 +76,7 @@ class Benched:
 
     model: LoadedModel | None
     artifacts: tuple[Artifact, ...]
+    names: tuple[str, ...]
     files: tuple[OnnxFile, ...]
     latency: Latency
     shown: Shown
@@ -113,12 +114,14 @@ def bench(
     own = Settings(settings.threads or len(settings.cpus or ()) or usable_cpus(), settings.device)
     check_devices(names or (OF_THE_MODULE if model else ()) + OF_A_FILE, own)
     with progress.stage("Reading the artifacts"):
-        artifacts = tuple(read_artifact(path, trust=trust) for path in files)
+        artifacts, called = tuple(read_artifact(path, trust=trust) for path in files), names_apart(files)
         refuse_engines_without_gpu(artifacts)
+        settings = replace(settings, batches=settings.batches or (fixed_batch(artifacts),))
         shape = model.input_shape if model else input_shape
         signatures = [signature_of(a, settings.batches, shape) for a in artifacts]
         refuse_different_images(artifacts, signatures)
-        onnx = tuple(file_of(a, s) for a, s in zip(artifacts, signatures, strict=True) if a.format == ONNX)
+        of_all = zip(artifacts, signatures, called, strict=True)
+        onnx = tuple(file_of(a, signature, name) for a, signature, name in of_all if a.format == ONNX)
     if model is None and not artifacts:
         raise UsageError("nothing was named that can be timed", hint="attn-export bench model.pt model.onnx")
     for artifact in artifacts:
@@ -128,7 +131,7 @@ def bench(
     image = shape or signatures[0].input_shape[1:]
     latencies = []
     for batch in settings.batches:
-        wanted = contestants(model, artifacts, signatures, (batch, *image), names, own, trust=trust)
+        wanted = contestants(model, artifacts, signatures, called, (batch, *image), names, own, trust=trust)
         latencies.append(time_in_turns(wanted, (batch, *image), together, progress))
     shown = show(model, onnx, own, progress) if settings.show else Shown()
     if settings.cost:
@@ -137,12 +140,37 @@ def bench(
         with together.kept_to_cpus():
             floats = [file for file, artifact in zip(onnx, of_onnx(artifacts), strict=True) if not artifact.quantized]
             costs = attention_costs(floats, settings.batches[0], own, settings.schedule, progress)
+        attentive = [file for file in floats if file.blocks]
+        costs = tuple(replace(cost, artifact=file.name) for cost, file in zip(costs, attentive, strict=True))
         shown = replace(shown, costs=costs)
-    return Benched(model, artifacts, onnx, joined(latencies), shown)
+    return Benched(model, artifacts, called, onnx, joined(latencies), shown)
+
+
+def names_apart(paths: Sequence[Path]) -> tuple[str, ...]:
+    """What each file is called: its name, with as many of its folders as tell it from the others of that name."""
+    parts = [path.resolve().parts for path in paths]
+
+    def name(own: tuple[str, ...]) -> str:
+        rivals = [other for other in parts if other is not own and other[-1] == own[-1]]
+        fewest = next((n for n in range(1, len(own)) if all(other[-n:] != own[-n:] for other in rivals)), len(own))
+        return "/".join(own[-fewest:])
+
+    return tuple(map(name, parts))
+
+
+def fixed_batch(artifacts: Sequence[Artifact]) -> int:
+    """N that the first takes which doesn't take 1: an ONNX file's own, an engine's usual one; 1 where all do."""
+    for artifact in artifacts:
+        if artifact.range is not None and artifact.range.smallest[0] > 1:
+            return artifact.range.usual[0]
+        dims = artifact.inputs[0].dims if artifact.inputs and artifact.range is None else None
+        if dims and isinstance(dims[0], int) and dims[0] > 0:
+            return dims[0]
+    return 1
 
 
 def refuse_budgets(budgets: Sequence[Budget], settings: BenchSettings, *, module: bool, files: Sequence[Path]) -> None:
-    """Find out before the work begins that a budget is for what won't be timed.
+    """Find out before the work begins that a budget is for what won't be known.
 
     Args:
         budgets: that were asked for.
@@ -153,6 +181,12 @@ def refuse_budgets(budgets: Sequence[Budget], settings: BenchSettings, *, module
     Raises:
         UsageError: there is such a budget.
     """
+    for budget in budgets:
+        if not budget.metric.timed:
+            raise UsageError(
+                f"--budget {budget.text}: a bench compares no results",
+                hint=f"An export does: attn-export model.pt --onnx --budget {budget.text}",
+            )
     engines = any(path.suffix.lower() != ONNX_ENDING for path in files)
     usual = (*(OF_THE_MODULE if module else ()), *(OF_A_FILE if files else ()))
     refuse_untimed(budgets, (*(settings.runtimes or usual), *(RUNS_ENGINES if engines else ())))
@@ -244,7 +278,7 @@ def _refuse_other_shape(artifact: Artifact, shape: tuple[int, ...]) -> None:
         )
 
 
-def file_of(artifact: Artifact, signature: Signature) -> OnnxFile:
+def file_of(artifact: Artifact, signature: Signature, name: str) -> OnnxFile:
     """An ONNX file of any origin as what the rooms hand on, with its attention."""
     return OnnxFile(
         path=artifact.path,
@@ -255,6 +289,7 @@ def file_of(artifact: Artifact, signature: Signature) -> OnnxFile:
         gates=artifact.gates,
         blocks=inspect_file(artifact.path),
         precision=artifact.precision,
+        label=name,
     )
 
 
@@ -262,6 +297,7 @@ def contestants(
     model: LoadedModel | None,
     artifacts: Sequence[Artifact],
     signatures: Sequence[Signature],
+    called: Sequence[str],
     shape: tuple[int, ...],
     names: Sequence[str],
     settings: Settings,
@@ -278,17 +314,20 @@ def contestants(
         chosen = [name for name in names or OF_THE_MODULE if name in RUNTIMES and name not in RUNS_FILES]
         if chosen:
             wanted += of_the_module(model, chosen, shape, settings)
-    for artifact, signature in zip(artifacts, signatures, strict=True):
+    for artifact, signature, title in zip(artifacts, signatures, called, strict=True):
         at = replace(signature, input_shape=shape)
         if artifact.format == ENGINE:
-            wanted.append((artifact.path.name, _engine(artifact, at, settings, trust=trust)))
+            engine = _engine(artifact, at, settings, trust=trust)
+            engine.artifact = title
+            wanted.append((title, engine))
             continue
         for name in names or OF_A_FILE:
             if name in RUNS_FILES:
                 runtime = RUNTIMES[name](None, file_of_shape(artifact, at), settings)  # type: ignore[arg-type]
                 if artifact.quantized:
-                    runtime.precision = QUANTIZED
-                wanted.append((f"{artifact.path.name} in {name}", runtime))
+                    runtime.precision = artifact.rounds_to
+                runtime.artifact = title
+                wanted.append((f"{title} in {name}", runtime))
     if not wanted:
         raise UsageError(
             f"nothing that was named runs in {', '.join(names)}",

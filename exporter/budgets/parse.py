@@ -113,7 +113,9 @@ def _refuse_impossible(text: str, metric: Metric, limit: float) -> None:
     """
     if metric is Metric.DROP and not 0 <= limit <= 100:
         raise UsageError(f"--budget {text}: a share of images is between 0 % and 100 %", hint="For example drop=0.5%.")
-    if metric.timed and not (limit > 0 and math.isfinite(limit)):
+    if math.isinf(limit):
+        raise UsageError(f"--budget {text}: anything keeps that; expected is a number", hint=f"For example {SHOWN}.")
+    if metric.timed and limit <= 0:
         raise UsageError(
             f"--budget {text}: nothing can keep that; expected is a number above 0", hint=f"For example {SHOWN}."
         )

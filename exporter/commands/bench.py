@@ -52,7 +52,9 @@ def bench(
     ] = None,
     batch: Annotated[
         list[str] | None,
-        typer.Option("--batch", help="Batches that are timed: 1,8,32.", show_default="1", metavar="N[,N]"),
+        typer.Option(
+            "--batch", help="Batches that are timed: 1,8,32.", show_default="the files' own, or 1", metavar="N[,N]"
+        ),
     ] = None,
     input_shape: Annotated[
         str | None, typer.Option("--input", help="1x3x224x224; by default as the files say.", show_default=False)
@@ -85,12 +87,14 @@ def bench(
     compute the same.
     """
     shape, known, limits = parse_shape(input_shape), parse_interval(interval), parse_budget_options(budgets)
-    batches = parse_batches(batch) or ((shape[0],) if shape else (1,))
+    batches = parse_batches(batch) or ((shape[0],) if shape else ())
     if shape and batch and shape[0] not in batches:
         raise UsageError(
             f"--input {input_shape} and --batch {','.join(batch)} contradict each other", hint="Leave one out."
         )
     checkpoint, files = split_sources(sources)
+    if arch is not None and checkpoint is None:
+        raise UsageError(f"--arch {arch} says what a checkpoint is of, and none was named", hint="Leave it out.")
     written = report_paths(reports)
     if trust:  # a module's code is usually beside the place where it was trained
         sys.path.insert(0, str(Path.cwd()))

@@ -62,7 +62,7 @@ class Service:
         """What the other side says of the runtime as if it had it."""
         timed = self._timed
         assert timed is not None
-        names = ("name", "artifact", "provenance", "device", "precision", "open_seconds", "clock")
+        names = ("name", "provenance", "device", "precision", "open_seconds", "clock")
         return {name: getattr(timed, name) for name in names}
 
 

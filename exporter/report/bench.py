@@ -19,8 +19,6 @@ from attn_export.exporter.validation.artifact import ONNX, Artifact
 if TYPE_CHECKING:
     from attn_export.exporter.benching import Benched
 
-QUANTIZED = "int8"
-
 
 def bench_record(benched: "Benched", command: Sequence[str] | None = None) -> dict[str, Any]:
     """The record of one bench.
@@ -35,7 +33,10 @@ def bench_record(benched: "Benched", command: Sequence[str] | None = None) -> di
         "created": now(),
         "command": list(command) if command else None,
         "model": model_record(benched.model) if benched.model else None,
-        "artifacts": [_onnx(a, next(files)) if a.format == ONNX else _engine(a) for a in benched.artifacts],
+        "artifacts": [
+            _onnx(artifact, next(files)) if artifact.format == ONNX else _engine(artifact) | {"path": name}
+            for artifact, name in zip(benched.artifacts, benched.names, strict=True)
+        ],
         "latency": benched.latency.to_dict(),
         **shown_record(benched.shown),
         "budgets": [],
@@ -45,7 +46,7 @@ def bench_record(benched: "Benched", command: Sequence[str] | None = None) -> di
 
 def _onnx(artifact: Artifact, file: OnnxFile) -> dict[str, Any]:
     made = onnx_record(file, None)
-    return {**made, "precision": QUANTIZED} if artifact.quantized else made
+    return {**made, "precision": artifact.rounds_to} if artifact.quantized else made
 
 
 def _engine(artifact: Artifact) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def model_record(model: LoadedModel) -> dict[str, Any]:
 def onnx_record(file: OnnxFile, verdict: Verdict | None) -> dict[str, Any]:
     """An ONNX file and its verdict, if it was judged."""
     return {
-        "path": file.path.name,
+        "path": file.name,
         "format": "onnx",
         "precision": file.precision.onnx_name,
         "kept_in_float32": [asdict(kept) for kept in file.kept],

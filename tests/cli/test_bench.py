@@ -13,6 +13,7 @@ import torch
 
 from attn_export.cli import run
 from attn_export.exporter import ExportSettings
+from attn_export.exporter.benching import names_apart
 from attn_export.exporter.checkpoint import load
 from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.progress import Silent
@@ -93,9 +94,29 @@ def test_without_a_checkpoint_the_first_file_is_the_baseline(attn_export: Comman
 @pytest.mark.usefixtures("there")
 def test_a_file_can_be_timed_against_another_of_the_same_name(attn_export: Command, there: Path) -> None:
     (there / "other").mkdir()
-    shutil.copy(there / "model.onnx", there / "other" / "model.onnx")
-    done = attn_export("bench", "model.onnx", "other/model.onnx", *QUICK, "--json")
-    assert len(record_of(done)["latency"]["timings"]) == 2
+    shutil.copy(there / "model.fp16.onnx", there / "other" / "model.onnx")
+    files = ("model.pt", "model.onnx", "other/model.onnx")
+    done = attn_export(
+        "bench", *files, "--own-process", *BRIEF, "--budget", "latency=100s", "--report", "b.json,b.html"
+    )
+    names = [f"{there.name}/model.onnx", "other/model.onnx"]
+    for name in names:
+        assert f"onnxruntime, {name} " in done.stdout
+        assert f"latency=100s  {name} " in done.stdout
+    record = json.loads((there / "b.json").read_text())
+    assert [a["path"] for a in record["artifacts"]] == names
+    assert [t["artifact"] for t in record["latency"]["timings"]] == [None, *names]
+    assert [g["artifact"] for g in record["graphs"]] == names
+    assert [c["artifact"] for c in record["attention_cost"]] == names
+    for gate in record["gates_seen"]["gates"]:
+        assert set(gate["differences"]) == set(names)
+        assert gate["differences"][names[0]] < gate["differences"][names[1]], "float16 differs by more"
+
+
+def test_names_are_no_longer_than_they_have_to_be(tmp_path: Path) -> None:
+    paths = [tmp_path / part for part in ("a/x/model.onnx", "b/x/model.onnx", "b/y/model.onnx", "b/y/other.onnx")]
+    assert names_apart(paths) == ("a/x/model.onnx", "b/x/model.onnx", "y/model.onnx", "other.onnx")
+    assert names_apart([Path("model.onnx")]) == ("model.onnx",)
 
 
 @pytest.mark.usefixtures("there")
@@ -110,6 +131,13 @@ def test_every_batch_has_a_run_and_a_baseline_of_its_own(attn_export: Command) -
     ]
     for t in record["latency"]["timings"]:
         assert t["images_per_second"] == pytest.approx(t["batch"] / t["median_ms"] * 1e3)
+
+
+@pytest.mark.usefixtures("there")
+def test_without_a_batch_a_file_is_timed_at_the_one_that_it_fixes(attn_export: Command) -> None:
+    """fixed.onnx takes two images, no more and no fewer."""
+    record = record_of(attn_export("bench", "model.pt", "model.onnx", "fixed.onnx", *QUICK, "--json"))
+    assert [run["batch"] for run in record["latency"]["runs"]] == [2]
 
 
 @pytest.mark.usefixtures("there")
@@ -211,6 +239,8 @@ def test_files_for_images_of_different_sizes_are_not_timed_against_each_other(fo
         (["model.onnx", "./model.onnx"], 2, "twice"),
         (["model.onnx", "--budget", "speed=3"], 2, "speed=3"),
         (["model.onnx", "--budget", "eager:latency=3"], 2, "eager"),
+        (["model.pt", "model.onnx", "--budget", "drop=1%"], 2, "drop=1%"),
+        (["model.onnx", "--arch", "cbam_resnet8"], 2, "--arch"),
         (["model.onnx", "--report", "b.pdf"], 2, "b.pdf"),
         (["model.onnx", "--input", "4x3x16x16", "--batch", "1"], 2, "contradict"),
         (["model.pt", "--own-process", "--runtimes", "onnxruntime"], 2, "onnxruntime"),

@@ -134,9 +134,10 @@ def doubts(timings: Sequence[Timing], run: Run, schedule: Schedule) -> list[str]
     told = []
     if not run.reached:
         known = f"known to ±{run.interval:.1%}" if run.interval < 1 else "not even known to ±100%"
+        what = "the median is" if len(timings) == 1 else "the ratios are"
         asked = f"{schedule.interval:.1%}" if schedule.interval >= SMALL else f"{100 * schedule.interval:.2g}%"
         told.append(
-            f"batch {run.batch}: after {run.seconds:.{0 if run.seconds >= 10 else 1}f} s the ratios are {known}, and "
+            f"batch {run.batch}: after {run.seconds:.{0 if run.seconds >= 10 else 1}f} s {what} {known}, and "
             f"±{asked} was asked for: this machine is too noisy for the time, so give it more, or quiet"
         )
     told += [

@@ -62,6 +62,13 @@ def test_an_interval_as_wide_as_the_ratio_itself_is_told_without_digits_that_mea
     assert "16703" not in said
 
 
+def test_of_a_runtime_alone_no_ratio_is_spoken_of() -> None:
+    alone = measure([Scripted("a")], IMAGES, Schedule(fewest_rounds=8, most_rounds=8)).timings
+    (said,) = doubts(alone, replace(GOOD, interval=0.071, reached=False), ASKED)
+    assert "the median is known to ±7.1%" in said
+    assert "ratio" not in said
+
+
 def test_a_small_share_that_was_asked_for_is_no_zero() -> None:
     (said,) = doubts((), replace(GOOD, reached=False), Schedule(interval=0.0002))
     assert "±0.02% was asked for" in said

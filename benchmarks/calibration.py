@@ -1,11 +1,12 @@
 """How far good artifacts are from the oracle: the figures that the allowed multiple of the yardstick rests on.
 
-    python benchmarks/calibration.py [--networks se_resnet50,...] [--size 64] [--seeds 2] [--keep rows.jsonl] [--save]
+    python -m benchmarks.calibration [--networks se_resnet50,...] [--size 64] [--seeds 2]
+        [--precisions fp32,fp16,bf16] [--keep rows.jsonl] [--save]
 
 Every network of the zoo with random weights of several seeds, and the two trained digits networks, as captured and in
-all forms of the cleanup, in float32 and in float16, is compared with its reference. Kept is the largest ratio of error
-to yardstick for every kind of image, among gates and among outputs. None may disagree. With `--keep` what was found is
-kept network by network, and a run that was interrupted goes on.
+all forms of the cleanup, in float32, float16 and bfloat16, is compared with its reference. Kept is the largest ratio of
+error to yardstick for every kind of image, among gates and among outputs. None may disagree. With `--keep` what was
+found is kept network by network, and a run that was interrupted goes on.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,12 +39,12 @@ from attn_export.exporter.validation.oracle import Reference, reference
 from attn_export.exporter.validation.validate import validate
 from attn_export.exporter.validation.verdict import LIMITS
 from attn_export.models import create, names
+from tests.validation.narrow_types import to_bfloat16
 
 RESULTS = Path(__file__).parent / "results" / "calibration.json"
 PAGE = Path(__file__).parents[1] / "docs" / "validation.md"
 BEGIN, END = "<!-- calibration: begin -->", "<!-- calibration: end -->"
 DIGITS = Path(__file__).parents[1] / "examples" / "digits"
-PRECISIONS = (Precision.FP32, Precision.FP16)
 # Networks for images of 32x32 reduce a larger one too little to be what they are for.
 SMALL = {"resnet8": 32, "resnet20": 32}
 COLUMNS = ("precision", "role", "kind", "files", "median", "p99", "worst", "limit")
@@ -71,23 +73,31 @@ def kept(path: Path | None) -> list[Row]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def files(model: LoadedModel, truth: Reference, folder: Path, threads: int) -> Iterator[tuple[str, OnnxFile]]:
+def files(
+    model: LoadedModel, truth: Reference, folder: Path, threads: int, precisions: Sequence[Precision]
+) -> Iterator[tuple[str, OnnxFile]]:
     """Every form of the file, one at a time."""
-    captured = capture(model)
-    yield "as captured", onnx_file.write(captured, folder / "captured.onnx")
+    if Precision.FP32 in precisions:
+        yield "as captured", onnx_file.write(capture(model), folder / "captured.onnx")
     for target in Target:
         cleaned, _ = clean_graph(capture(model), target)
         plain = onnx_file.write(cleaned, folder / f"{target.value}.onnx")
-        yield str(target.value), plain
-        half = folder / f"{target.value}.fp16.onnx"
-        yield str(target.value), typed_file(plain, Precision.FP16, truth.batches, half, threads)
+        if Precision.FP32 in precisions:
+            yield str(target.value), plain
+        if {Precision.FP16, Precision.BF16} & {*precisions}:
+            half = typed_file(plain, Precision.FP16, truth.batches, folder / f"{target.value}.fp16.onnx", threads)
+            if Precision.FP16 in precisions:
+                yield str(target.value), half
+            if Precision.BF16 in precisions:
+                path = to_bfloat16(half.path, folder / f"{target.value}.bf16.onnx")
+                yield str(target.value), replace(half, path=path, precision=Precision.BF16)
 
 
-def rows_of(name: str, model: LoadedModel, threads: int) -> Iterator[Row]:
+def rows_of(name: str, model: LoadedModel, threads: int, precisions: Sequence[Precision]) -> Iterator[Row]:
     """One for each file, role and kind of image."""
-    truth = reference(model, batches(model.input_shape, ("batch",), 1), precisions=PRECISIONS)
+    truth = reference(model, batches(model.input_shape, ("batch",), 1), precisions=precisions)
     with tempfile.TemporaryDirectory() as folder:
-        for form, file in files(model, truth, Path(folder), threads):
+        for form, file in files(model, truth, Path(folder), threads, precisions):
             verdict = validate(file, truth, Settings(threads))
             worst: dict[tuple[str, str], float] = defaultdict(float)
             for comparison in verdict.comparisons:
@@ -136,7 +146,8 @@ def page(shown: Sequence[Row]) -> str:
         "| precision | compared | images | files | median | 99 % | largest | allowed |",
         "|---|---|---|---:|---:|---:|---:|---:|",
     ]
-    for r in sorted(shown, key=lambda r: (r["precision"] != "fp32", r["role"])):
+    order = [str(precision) for precision in Precision]
+    for r in sorted(shown, key=lambda r: (order.index(r["precision"]), r["role"])):
         figures = " | ".join(f"{r[key]:.2f}" for key in ("median", "p99", "worst"))
         role = {"gate": "gates", "output": "outputs"}[r["role"]]
         lines.append(f"| {r['precision']} | {role} | {r['kind']} | {r['files']} | {figures} | {r['limit']:g} |")
@@ -148,17 +159,20 @@ def main() -> None:
     parser.add_argument("--networks", default=",".join(names()))
     parser.add_argument("--size", type=int, default=64, help="height and width of the images")
     parser.add_argument("--seeds", type=int, default=1, help="of the random weights")
+    parser.add_argument("--precisions", default=",".join(map(str, Precision)))
     parser.add_argument("--threads", type=int, default=usable_cpus())
     parser.add_argument("--keep", type=Path, help="a file of what was found")
     parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     progress, rows = Console(stderr=True), kept(options.keep)
-    known = {row["network"] for row in rows}
+    known = {(row["network"], row["precision"]) for row in rows}
+    asked = [Precision(word) for word in options.precisions.split(",")]
     for name, make in models(options.networks.split(","), options.size, options.seeds):
-        if name in known:
+        missing = [precision for precision in asked if (name, str(precision)) not in known]
+        if not missing:
             continue
-        found = list(rows_of(name, make(), options.threads))
+        found = list(rows_of(name, make(), options.threads, missing))
         rows += found
         if options.keep is not None:
             with options.keep.open("a", encoding="utf-8") as stream:

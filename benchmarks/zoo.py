@@ -66,7 +66,7 @@ def page(rows: list[dict[str, Any]], environment: dict[str, Any]) -> str:
         "",
         "Made by `python benchmarks/zoo.py`: each network of `attn-export models` with random weights,",
         "exported by the command at its default input, batch 1. *Gates* and *output* are the largest ratios of the",
-        "file's error to PyTorch's own float32 error (allowed: 8). Latencies are medians in milliseconds,",
+        "file's error to PyTorch's own float32 error (allowed: 6). Latencies are medians in milliseconds,",
         "the two runtimes in turns; *ratio* is ONNX Runtime's time over PyTorch's.",
         "",
         conditions,

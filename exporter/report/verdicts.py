@@ -117,4 +117,7 @@ def validated_caption(record: dict[str, Any]) -> Text:
     )
     if not shapes:
         return Text("nothing could be run", style="dim")
-    return Text(f"× times PyTorch's own error in the artifact's precision; batches of {', '.join(shapes)}", style="dim")
+    told = "× times PyTorch's own error in the artifact's precision"
+    if any(artifact["quantized"] for artifact in record["artifacts"]):
+        told += ", or the graph's own where it is quantized"
+    return Text(f"{told}; batches of {', '.join(shapes)}", style="dim")

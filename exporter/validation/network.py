@@ -1,6 +1,6 @@
 """A network on a batch of images: its outputs, and what goes into its gates."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,11 @@ class Result:
             self.gate_paths,
         )
 
+    def without(self, left_out: Collection[int]) -> "Result":
+        """Without some of the gates."""
+        kept = [i for i in range(len(self.gates)) if i not in left_out]
+        return Result(self.outputs, tuple(self.gates[i] for i in kept), tuple(self.gate_paths[i] for i in kept))
+
 
 def joined(results: Sequence[Result]) -> Result:
     """Results of several batches as that of one.
@@ -48,7 +53,7 @@ def joined(results: Sequence[Result]) -> Result:
     try:
         return Result(
             tuple(np.concatenate(arrays) for arrays in zip(*(r.outputs for r in results), strict=True)),
-            tuple(np.concatenate(arrays) for arrays in zip(*(r.gates for r in results), strict=True)),
+            tuple(_stacked(arrays) for arrays in zip(*(r.gates for r in results), strict=True)),
             results[0].gate_paths,
         )
     except ValueError as error:
@@ -56,6 +61,13 @@ def joined(results: Sequence[Result]) -> Result:
             "the network returns or computes other things for other images of the same size",
             hint="Does it decide by values what it computes? An exported graph is the same for all images.",
         ) from error
+
+
+def _stacked(arrays: Sequence[Array]) -> Array:
+    """One gate of several batches; without columns where it isn't of one size for each image."""
+    if len({array.shape[1:] for array in arrays}) > 1:
+        return np.empty((sum(map(len, arrays)), 0), arrays[0].dtype)
+    return np.concatenate(arrays)
 
 
 def run(module: nn.Module, images: Array) -> Result:
@@ -72,8 +84,10 @@ def run(module: nn.Module, images: Array) -> Result:
 
     def look(path: str, operator: Any, args: tuple[Any, ...]) -> None:
         if operator.overloadpacket.__name__ in SQUASHERS:
-            tensor = args[0]
-            gates.append((path, tensor.reshape(tensor.shape[0], -1).numpy().copy()))
+            tensor, count = args[0], len(images)
+            # Groups of channels may stand on the first axis as well. What doesn't grow with the batch has no rows.
+            rows = tensor.reshape(count, -1) if tensor.numel() % count == 0 else tensor.new_empty(count, 0)
+            gates.append((path, rows.numpy().copy()))
 
     try:
         with observed(module, look):

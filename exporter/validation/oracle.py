@@ -18,7 +18,7 @@ from attn_export.exporter.validation.diagnosis import refuse_constant, refuse_un
 from attn_export.exporter.validation.inputs import ORDINARY, Batch
 from attn_export.exporter.validation.matching import Returned
 from attn_export.exporter.validation.network import Result, joined, run
-from attn_export.exporter.validation.yardstick import Yardstick
+from attn_export.exporter.validation.yardstick import DRAWS, Yardstick
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,9 @@ def reference(
             for precision, results in yardsticks.items():
                 results.append(own[precision].of(batch))
             advance()
+        idle = {i for results in yardsticks.values() for i in _idle_gates(exact, results)}
+        exact = [result.without(idle) for result in exact]
+        yardsticks = {kind: [result.without(idle) for result in results] for kind, results in yardsticks.items()}
         for results in (exact, *yardsticks.values()):
             for batch, result in zip(batches, results, strict=True):
                 _refuse_no_numbers(model.name, batch, result)
@@ -99,6 +102,16 @@ def reference(
     made = Reference(tuple(batches), tuple(exact), {p: tuple(results) for p, results in yardsticks.items()})
     refuse_constant(model.name, made)
     return made
+
+
+def _idle_gates(exact: Sequence[Result], own: Sequence[Result]) -> set[int]:
+    """Those that no image goes through, as the sigmoid of a weight: they don't grow with the batch."""
+    return {
+        i
+        for alone, together in zip(exact, own, strict=True)
+        for i in range(min(len(alone.gates), len(together.gates)))
+        if together.gates[i].size != DRAWS * alone.gates[i].size
+    }
 
 
 def _refuse_no_numbers(name: str, batch: Batch, result: Result) -> None:

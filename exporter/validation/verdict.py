@@ -16,14 +16,16 @@ from attn_export.exporter.validation.measured import Measured
 
 # Calibrated on good artifacts, see docs/validation.md: the largest ratio of a good float32 artifact, and the faintest
 # planted fault, lie well to either side.
-LARGEST_RATIO = 8.0
+LARGEST_RATIO = 6.0
 # A network whose own float32 is this far from float64 has no yardstick.
 LARGEST_YARDSTICK = 1e-3
 # A yardstick can't be finer than a few roundings of float32: a network of two layers may hit the oracle by luck.
 FLOOR = 4 * float(np.finfo(np.float32).eps)
-# Where a map is the same everywhere, the roundings of its sum all go into one direction, and a mean that is summed one
-# by one is off by as many: ONNX Runtime's GlobalAveragePool by one for every 65 pixels (measured for 8x8 to 224x224,
-# docs/validation.md), PyTorch's, which sums in pairs, by 1.4 in all. Both are good, and there are several in a row.
+# A mean that is summed one by one is off by 0.12 roundings times the root of how many there are, a random walk: ONNX
+# Runtime's GlobalAveragePool (docs/validation.md). PyTorch's, which sums in pairs, isn't, and both are good.
+STEPS_PER_ROUNDING = 16
+# Where a map is the same everywhere, the roundings all go into one direction: one for every 65 pixels (measured for 8x8
+# to 224x224), and there are several such means in a row.
 PIXELS_PER_ROUNDING = 16
 # Stands for a kind of input where a tensor is of another size.
 SIZE = "shape"
@@ -48,11 +50,10 @@ class Limits:
 
 LIMITS: Mapping[Precision, Limits] = {
     Precision.FP32: Limits(LARGEST_RATIO, LARGEST_YARDSTICK, FLOOR),
-    # In float16 a yardstick is small by luck more often, as a gate with one hidden unit has one rounding to be off by:
-    # good gates go up to 2.7, the faintest fault of wiring is at 14. Deep networks have yardsticks of 2e-2.
+    # Deep networks have yardsticks of 2e-2 in float16, and eight times that in bfloat16.
     # A logit that is off by a thousandth moves its gate by less than float16 can tell, however small the logit is.
-    Precision.FP16: Limits(ratio=5.0, yardstick=5e-2, floor=float(np.finfo(np.float16).eps), logits=1.0),
-    Precision.BF16: Limits(ratio=5.0, yardstick=2e-1, floor=8 * float(np.finfo(np.float16).eps), logits=1.0),
+    Precision.FP16: Limits(ratio=3.0, yardstick=5e-2, floor=float(np.finfo(np.float16).eps), logits=1.0),
+    Precision.BF16: Limits(ratio=3.0, yardstick=2e-1, floor=8 * float(np.finfo(np.float16).eps), logits=1.0),
 }
 
 
@@ -197,9 +198,11 @@ def floored_yardsticks(yardsticks: Mapping[str, float], limits: Limits, pixels: 
         pixels: H times W of the largest image.
     """
     usual = max((size for kind, size in yardsticks.items() if kind in ORDINARY), default=0.0)
-    flat = pixels / PIXELS_PER_ROUNDING * float(np.finfo(np.float32).eps)
+    rounding = float(np.finfo(np.float32).eps)
+    least = max(limits.floor, math.sqrt(pixels) / STEPS_PER_ROUNDING * rounding)
+    flat = max(least, pixels / PIXELS_PER_ROUNDING * rounding)
     return {
-        kind: max(size, limits.floor, 0.0 if kind in ORDINARY else usual, flat if kind in FLAT else 0.0)
+        kind: max(size, flat if kind in FLAT else least, 0.0 if kind in ORDINARY else usual)
         for kind, size in yardsticks.items()
         if kind in ORDINARY or size <= limits.yardstick
     } or {kind: float("inf") for kind in yardsticks}

@@ -43,7 +43,7 @@ class Row:
         caught: whether it was.
         check: what caught it, of the names in `library`.
         tensor: where it was first seen.
-        ratio: there; infinite where a number is none.
+        ratio: the largest; infinite where a number is none.
     """
 
     fault: str
@@ -120,7 +120,7 @@ def row(fault: str, network: str, verdict: Verdict, place: Place) -> Row:
     if first is None:
         return Row(fault, network, False, "", "", verdict.worst.ratio)
     check = UNPAIRED if verdict.gates_missed.startswith("PyTorch computes") else check_of(first, place)
-    return Row(fault, network, True, check, first.tensor, first.ratio)
+    return Row(fault, network, True, check, first.tensor, verdict.worst.ratio)
 
 
 def check_of(first: Comparison, place: Place) -> str:

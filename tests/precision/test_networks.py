@@ -39,7 +39,7 @@ PRECISIONS = (Precision.FP32, Precision.FP16)
 FIRST_LAYERS = ("fc.0", "fc1", "mlp.1", "ChannelGate")
 ONE_THREAD = Settings(threads=1)
 # Good files stand below; the limit leaves room for bad luck, as its comment says.
-LARGEST_GOOD_RATIO = 3.0
+LARGEST_GOOD_RATIO = 2.0
 
 
 def make(name: str) -> LoadedModel:

@@ -15,7 +15,7 @@ from attn_export.exporter.validation.verdict import LARGEST_RATIO, Verdict
 ALL_AXES = ("batch", "height", "width")
 FAMILIES = ("resnet18", "resnext50_32x4d", "mobilenet_v2", "mobilenet_v3_small")
 # Good float32 artifacts stand below this, the faintest fault far above: there is room on either side of the limit.
-LARGEST_GOOD_RATIO = 4.5
+LARGEST_GOOD_RATIO = 3.0
 
 
 def exported(

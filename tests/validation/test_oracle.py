@@ -254,3 +254,43 @@ def test_images_that_overflow_float32_are_not_judged_in_it(tmp_path: Path) -> No
     verdict = exported(from_module(Overflowing().eval(), (3, 8, 8)), tmp_path)
     assert verdict.agrees
     assert "large" not in verdict.comparisons[0].ratios
+
+
+class Gated(nn.Module):
+    """A convolution whose map is multiplied with what a function gives."""
+
+    def __init__(self, gate: Callable[[nn.Module, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.alpha, self.gate = nn.Conv2d(3, 8, 3, padding=1), nn.Parameter(torch.randn(8, 1, 1)), gate
+        self.eval()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        return x * self.gate(self, x)
+
+
+def in_groups(_: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """One gate for each of four groups of channels, which stand on the first axis meanwhile."""
+    n, c, h, w = x.shape
+    groups = x.reshape(n * 4, c // 4, h, w)
+    return torch.sigmoid(groups.mean(1, keepdim=True)).expand(-1, c // 4, -1, -1).reshape(n, c, h, w)
+
+
+def test_a_gate_whose_first_axis_is_more_than_the_batch_is_compared(tmp_path: Path) -> None:
+    assert_good(exported(from_module(Gated(in_groups), (3, 16, 16)), tmp_path), gates=1)
+
+
+def test_a_gate_that_no_image_reaches_is_left_out(tmp_path: Path) -> None:
+    model = from_module(Gated(lambda module, _: torch.sigmoid(module.alpha)), (3, 16, 16))
+    assert reference(model, batches(model.input_shape, ("batch",), 1)).exact[0].gates == ()
+    assert_good(exported(model, tmp_path), gates=0)
+
+
+def test_a_network_that_decides_by_values_how_much_it_computes_is_refused_in_words() -> None:
+    def decides(_: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(x) if float(x.mean()) > 0 else torch.ones_like(x)
+
+    model = from_module(Gated(decides), (3, 16, 16))
+    with pytest.raises(InputError, match="other things for other images"):
+        reference(model, batches(model.input_shape, ("batch",), 1))

@@ -93,7 +93,7 @@ def export(
     images: Annotated[
         Path | None,
         typer.Option(
-            help="Judge on real images too: .npy or .npz with (N, C, H, W) as the network takes them.",
+            help="Judge on real images too, 16 at most: .npy or .npz with (N, C, H, W) as the network takes them.",
             show_default=False,
         ),
     ] = None,

@@ -25,7 +25,8 @@ def validate(
     images: Annotated[
         Path | None,
         typer.Option(
-            help="Real images too: .npy or .npz with (N, C, H, W) as the network takes them.", show_default=False
+            help="Real images too, 16 at most: .npy or .npz with (N, C, H, W) as the network takes them.",
+            show_default=False,
         ),
     ] = None,
     promise: Annotated[

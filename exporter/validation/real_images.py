@@ -36,7 +36,8 @@ def read_images(path: Path, input_shape: tuple[int, ...]) -> Images:
     if array.dtype.kind != "f":
         raise InputError(f"{path} holds {array.dtype}, and the network takes float32", hint=hint)
     if array.ndim != len(input_shape) + 1 or array.shape[1:] != input_shape or not len(array):
-        raise InputError(f"{path} holds images of {array.shape}, and the network takes (N, {input_shape})", hint=hint)
+        takes = ", ".join(map(str, input_shape))
+        raise InputError(f"{path} holds images of {array.shape}, and the network takes (N, {takes})", hint=hint)
     images = np.asarray(array, np.float32)
     if not np.isfinite(images).all():
         raise InputError(f"{path} holds NaN or infinity", hint="Such an image proves nothing. Leave it out.")

@@ -259,7 +259,7 @@ def test_a_late_opset_is_mentioned(cbam: Any, tmp_path: Path) -> None:
 
 def test_the_images_are_the_oracles_and_run_in_the_profiles_batches(cbam: Any) -> None:
     (group,) = cbam.sample.groups
-    assert [len(batch) for batch in group.batches] == [1, 2, 4, 4]
+    assert [len(batch) for batch in group.batches] == [1, 2, 4, 4, 4]
     assert {row for batch in group.batches[2:] for row in batch} == set(range(len(POOL)))
     assert sorted(group.kinds) == sorted(POOL)
     assert group.kinds[:2] == ("natural", "noise")

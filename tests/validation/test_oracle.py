@@ -282,7 +282,7 @@ def test_a_gate_whose_first_axis_is_more_than_the_batch_is_compared(tmp_path: Pa
 
 
 def test_a_gate_that_no_image_reaches_is_left_out(tmp_path: Path) -> None:
-    model = from_module(Gated(lambda module, _: torch.sigmoid(module.alpha)), (3, 16, 16))
+    model = from_module(Gated(lambda module, _: torch.sigmoid(torch.as_tensor(module.alpha))), (3, 16, 16))
     assert reference(model, batches(model.input_shape, ("batch",), 1)).exact[0].gates == ()
     assert_good(exported(model, tmp_path), gates=0)
 

@@ -78,7 +78,7 @@ def reference(
     known: dict[str, Result] = {}  # by the name of the image: it is in several batches
     yardsticks: dict[Precision, list[Result]] = {precision: [] for precision in precisions}
     with evaluating(model.module) as module:
-        own = {precision: Yardstick(module, precision) for precision in precisions}
+        own = {precision: Yardstick(module, precision, batches) for precision in precisions}
         for batch in batches:
             alone = []
             with in_double():

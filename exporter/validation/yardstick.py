@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -34,10 +35,11 @@ class Yardstick:
     Args:
         module: evaluating.
         precision: of the artifacts.
+        batches: all whose results will be asked for.
     """
 
-    def __init__(self, module: nn.Module, precision: Precision) -> None:
-        self._module, self._precision = module, precision
+    def __init__(self, module: nn.Module, precision: Precision, batches: Sequence[Batch]) -> None:
+        self._module, self._precision, self._batches = module, precision, batches
         self._movements = _movements(module, precision)
         self._moved: dict[str, tuple[Result, ...]] = {}
 
@@ -52,14 +54,22 @@ class Yardstick:
         results = self._run(batch.images, [None])
         if not batch.names:
             return joined([*results, *self._run(batch.images, self._movements)])
-        new = [i for i, name in enumerate(batch.names) if name not in self._moved]
-        if new:
-            moved = self._run(batch.images[new], self._movements)
-            for row, i in enumerate(new):
-                self._moved[batch.names[i]] = tuple(result.rows(row, row + 1) for result in moved)
+        if batch.names[0] not in self._moved:
+            self._move_all(batch.images.shape[1:])
         for draw in range(len(self._movements)):
             results += [self._moved[name][draw] for name in batch.names]
         return joined(results)
+
+    def _move_all(self, shape: tuple[int, ...]) -> None:
+        """Run all images of one shape (C, H, W), in batches as large as the largest: moving weights takes time."""
+        batches = [batch for batch in self._batches if batch.names and batch.images.shape[1:] == shape]
+        named = {name: image for b in batches for name, image in zip(b.names, b.images, strict=True)}
+        names, count = list(named), max(len(batch.images) for batch in batches)
+        for start in range(0, len(names), count):
+            taken = names[start : start + count]
+            moved = self._run(np.stack([named[name] for name in taken]), self._movements)
+            for row, name in enumerate(taken):
+                self._moved[name] = tuple(result.rows(row, row + 1) for result in moved)
 
     def _run(self, images: Array, movements: Sequence[Movement | None]) -> list[Result]:
         return _drawn(TYPES[self._precision], images, partial(run, self._module), movements)

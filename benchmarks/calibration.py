@@ -29,6 +29,7 @@ from attn_export.exporter.capture import capture
 from attn_export.exporter.checkpoint import from_module, load
 from attn_export.exporter.cleanup import clean_graph
 from attn_export.exporter.environment import describe, usable_cpus
+from attn_export.exporter.errors import InputError
 from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.precision.typed_file import typed_file
 from attn_export.exporter.report.tables import table
@@ -91,6 +92,16 @@ def files(
             if Precision.BF16 in precisions:
                 path = to_bfloat16(half.path, folder / f"{target.value}.bf16.onnx")
                 yield str(target.value), replace(half, path=path, precision=Precision.BF16)
+
+
+def judged(name: str, model: LoadedModel, threads: int, precisions: Sequence[Precision]) -> list[Row]:
+    """What is found; of a precision in which PyTorch itself is too far off for anything to be judged, its words."""
+    try:
+        return list(rows_of(name, model, threads, precisions))
+    except InputError as error:
+        if len(precisions) == 1:
+            return [{"network": name, "precision": str(precisions[0]), "refused": error.message}]
+    return [row for precision in precisions for row in judged(name, model, threads, [precision])]
 
 
 def rows_of(name: str, model: LoadedModel, threads: int, precisions: Sequence[Precision]) -> Iterator[Row]:
@@ -172,13 +183,17 @@ def main() -> None:
         missing = [precision for precision in asked if (name, str(precision)) not in known]
         if not missing:
             continue
-        found = list(rows_of(name, make(), options.threads, missing))
+        found = judged(name, make(), options.threads, missing)
         rows += found
         if options.keep is not None:
             with options.keep.open("a", encoding="utf-8") as stream:
                 stream.writelines(json.dumps(row) + "\n" for row in found)
-        share = max(row["ratio"] / LIMITS[Precision(row["precision"])].ratio for row in found)
-        progress.print(f"{name}: at most {share:.0%} of what is allowed")
+        shares = [row["ratio"] / LIMITS[Precision(row["precision"])].ratio for row in found if "ratio" in row]
+        progress.print(f"{name}: at most {max(shares, default=0.0):.0%} of what is allowed")
+    for row in rows:
+        if "refused" in row:
+            progress.print(f"not judged: {row}")
+    rows = [row for row in rows if "ratio" in row]
     shown = spread(rows)
     made = table("Good artifacts: error over yardstick", "worst file", *COLUMNS)
     for r in shown:

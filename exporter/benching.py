@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import Axis, LoadedModel, OnnxFile, Signature
 from attn_export.exporter.budgets import Budget, refuse_untimed
@@ -27,11 +28,15 @@ from attn_export.exporter.timing import Contestant, Together, time_in_turns
 from attn_export.exporter.validation.artifact import ENGINE, ONNX, Artifact, numpy_name, read_artifact
 from attn_export.exporter.validation.matching import FLOATS
 
+if TYPE_CHECKING:
+    from attn_export.exporter.attention_cost import AttentionCost
+
 AXES = ("batch", "channels", "height", "width")
 IMAGE = "1x3x224x224"
 OF_THE_MODULE = ("eager",)
 OF_A_FILE = ("onnxruntime",)
 ONNX_ENDING = ".onnx"
+QUANTIZED = "what attention costs is not measured in a file that rounds to whole numbers"
 
 
 @dataclass(frozen=True)
@@ -135,15 +140,25 @@ def bench(
         latencies.append(time_in_turns(wanted, (batch, *image), together, progress))
     shown = show(model, onnx, own, progress) if settings.show else Shown()
     if settings.cost:
-        from attn_export.exporter.attention_cost import attention_costs
-
         with together.kept_to_cpus():
-            floats = [file for file, artifact in zip(onnx, of_onnx(artifacts), strict=True) if not artifact.quantized]
-            costs = attention_costs(floats, settings.batches[0], own, settings.schedule, progress)
-        attentive = [file for file in floats if file.blocks]
-        costs = tuple(replace(cost, artifact=file.name) for cost, file in zip(costs, attentive, strict=True))
-        shown = replace(shown, costs=costs)
+            pairs = zip(onnx, of_onnx(artifacts), strict=True)
+            costs = [cost_of(file, artifact, settings, own, progress) for file, artifact in pairs]
+        shown = replace(shown, costs=tuple(cost for cost in costs if cost is not None))
     return Benched(model, artifacts, called, onnx, joined(latencies), shown)
+
+
+def cost_of(
+    file: OnnxFile, artifact: Artifact, settings: BenchSettings, own: Settings, progress: Progress
+) -> "AttentionCost | None":
+    """What attention costs in one file, or why that isn't known; None where it has none."""
+    from attn_export.exporter.attention_cost import AttentionCost, attention_costs
+
+    batch = settings.batches[0]
+    if artifact.quantized:
+        attentive = bool(file.blocks or artifact.gates)
+        return AttentionCost(file.name, *OF_A_FILE, batch, missed=QUANTIZED) if attentive else None
+    costs = attention_costs([file], batch, own, settings.schedule, progress)
+    return replace(costs[0], artifact=file.name) if costs else None
 
 
 def names_apart(paths: Sequence[Path]) -> tuple[str, ...]:

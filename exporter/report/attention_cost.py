@@ -14,34 +14,33 @@ from attn_export.exporter.report.tables import table
 MOST_EXPENSIVE = 5
 
 
-def attention_cost_tables(costs: Sequence[dict[str, Any]]) -> list[RenderableType]:
+def attention_cost_tables(costs: Sequence[dict[str, Any]], *, named: bool) -> list[RenderableType]:
     """One row for each kind of block, what the network takes without them, and the most expensive ones.
 
     Args:
         costs: the record's ``attention_cost``; nothing where it is empty.
+        named: whether files are named; one file needs no name.
     """
     parts: list[RenderableType] = []
     if any(cost["blocks"] for cost in costs):
-        parts += ["", kinds_table(costs)]
-    parts += ["", *(cost_words(cost, named=len(costs) > 1) for cost in costs)] if costs else []
+        parts += ["", kinds_table(costs, named=named)]
+    parts += ["", *(cost_words(cost, named=named) for cost in costs)] if costs else []
     for cost in costs:
         if len(cost["blocks"]) > 1:
-            parts += ["", blocks_table(cost, named=len(costs) > 1)]
+            parts += ["", blocks_table(cost, named=named)]
     return parts
 
 
-def kinds_table(costs: Sequence[dict[str, Any]]) -> Table:
-    """What blocks of each kind take of the multiply-accumulates, and of the time."""
-    several = len(costs) > 1
-    made = table(
-        "Attention", *(["file"] if several else []), "kind", "blocks", "of the MACs", "of the time", "ms", "kernels"
-    )
-    made.columns[1 if several else 0].justify = "left"
+def kinds_table(costs: Sequence[dict[str, Any]], *, named: bool) -> Table:
+    """What blocks of each kind take of the multiply-accumulates, and of the time of the runtime's kernels."""
+    heads = ("kind", "blocks", "of the MACs", "of kernel time", "ms", "kernels")
+    made = table("Attention", *(["file"] if named else []), *heads)
+    made.columns[1 if named else 0].justify = "left"
     for cost in costs:
         for kind in dict.fromkeys(block["kind"] for block in cost["blocks"]):
             blocks = [block for block in cost["blocks"] if block["kind"] == kind]
             made.add_row(
-                *([Text(cost["artifact"])] if several else []),
+                *([Text(cost["artifact"])] if named else []),
                 kind,
                 str(len(blocks)),
                 macs_share(cost, blocks),
@@ -58,12 +57,12 @@ def macs_share(cost: dict[str, Any], blocks: Sequence[dict[str, Any]]) -> str:
 
 
 def cost_words(cost: dict[str, Any], *, named: bool) -> Text:
-    """``SE: 0.4 % of the MACs, 8 % of the time``, how the network stands to its plain twin, and what isn't known."""
+    """``SE: 0.4 % of the MACs, 8 % of the kernels' time``, the network against its plain twin, and what isn't known."""
     said = Text(f"{cost['artifact']}: " if named else "")
     if cost["blocks"]:
         kinds = " and ".join(dict.fromkeys(block["kind"] for block in cost["blocks"]))
         macs = macs_share(cost, cost["blocks"])
-        share = f"{percent(sum(block['share'] for block in cost['blocks']))} of the time"
+        share = f"{percent(sum(block['share'] for block in cost['blocks']))} of the kernels' time"
         said.append(f"{kinds}: {macs} of the MACs, {share}. " if macs else f"{kinds}: {share}. ", "bold")
     if cost["ratio"] is not None:
         low, high = cost["ratio_interval"]
@@ -82,7 +81,7 @@ def blocks_table(cost: dict[str, Any], *, named: bool) -> Table:
     """The blocks that take most of the time."""
     first = sorted(cost["blocks"], key=lambda block: -float(block["ms"]))[:MOST_EXPENSIVE]
     title = "Most expensive" + (f" in {cost['artifact']}" if named else "")
-    made = table(title, "module", "kind", "channels", "MACs", "of the time", "ms", "kernels")
+    made = table(title, "module", "kind", "channels", "MACs", "of kernel time", "ms", "kernels")
     made.columns[1].justify = "left"
     places = decimals(block["ms"] for block in first)
     for block in first:

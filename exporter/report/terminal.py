@@ -30,7 +30,8 @@ def timing_tables(record: dict[str, Any]) -> list[RenderableType]:
     parts: list[RenderableType] = []
     if record["latency"]["timings"]:
         parts += ["", latency_table(record["latency"]), latency_caption(record)]
-    parts += attention_cost_tables(record["attention_cost"])
+    files = [artifact for artifact in record["artifacts"] if artifact["format"] == "onnx"]
+    parts += attention_cost_tables(record["attention_cost"], named=len(files) > 1)
     if record["budgets"]:
         parts += ["", budgets_table(record["budgets"])]
     return parts

@@ -161,8 +161,11 @@ def test_the_cpus_are_those_that_were_chosen(attn_export: Command) -> None:
 @pytest.mark.usefixtures("there")
 def test_what_attention_costs_is_told(attn_export: Command) -> None:
     record = record_of(attn_export("bench", "model.onnx", "model.int8.onnx", *BRIEF, "--json"))
-    (cost,) = record["attention_cost"]
-    assert cost["artifact"] == "model.onnx", "of int8 it isn't told"
+    cost, rounded = record["attention_cost"]
+    assert cost["artifact"] == "model.onnx"
+    assert rounded["artifact"] == "model.int8.onnx"
+    assert rounded["with_ms"] is None
+    assert "rounds to whole numbers" in rounded["missed"], "and not silently left out"
     assert [block["kind"] for block in cost["blocks"]] == ["CBAM"] * 3
     assert cost["with_ms"] > 0
     assert cost["without_ms"] > 0

@@ -105,8 +105,11 @@ def test_a_graph_whose_state_before_is_not_known_is_shown_after(small: Record) -
     record = copy.deepcopy(small)
     record["graphs"][0]["before"] = None
     section = page.read(render(record)).find("section", id="graph")[0]
-    assert "After the cleanup" in section.text
+    assert "After the cleanup" not in section.text
     assert "As captured" not in section.text
+    assert "before and after" not in section.text
+    assert "nodes" in [cell.text for cell in section.find("th")]
+    assert not {"before", "after"} & {cell.text for cell in section.find("th")}
 
 
 def test_a_graph_without_attention_is_shown_too(small: Record) -> None:
@@ -117,7 +120,7 @@ def test_a_graph_without_attention_is_shown_too(small: Record) -> None:
     record["attention_cost"] = []
     document = page.read(render(record))
     assert "no attention blocks" in document.find("section", id="graph")[0].text
-    assert missing(document)["attention"] == "There are no attention blocks."
+    assert missing(document)["attention"] == "No attention blocks were recognised."
 
 
 def test_an_engine_that_was_not_run_says_why(full_document: Element) -> None:

@@ -23,6 +23,8 @@ from attn_export.exporter.report.findings.words import (
     large,
     listed,
     percent,
+    plus_minus,
+    ratio,
     shortened,
     shown,
     times,
@@ -217,8 +219,8 @@ def test_halves_of_a_block_before_are_the_block_after(record: Record) -> None:
 def test_the_cost_of_attention_is_one_sentence(record: Record) -> None:
     said = attention.cost_sentence(record["attention_cost"][0]).replace("\N{NO-BREAK SPACE}", " ")
     assert said == (
-        "model.onnx in onnxruntime, batch 1: 2 CBAM blocks: 0.4 % of the MACs, 8.0 % of the time; with attention the "
-        "network takes 1.076 times as long as without (1.064 to 1.087)."
+        "model.onnx in onnxruntime, batch 1: 2 CBAM blocks: 0.4 % of the MACs, 8.0 % of the kernels' time; with "
+        "attention the network takes 1.076 times as long as without (1.064 to 1.087)."
     )
 
 
@@ -269,6 +271,16 @@ def test_mixed_kernels_are_called_mixed() -> None:
 # Where it was made.
 
 
+def test_a_record_of_several_files_is_called_by_them() -> None:
+    def called(*names: str) -> str:
+        return environment.title_of({"artifacts": [{"path": f"folder/{name}"} for name in names]})
+
+    assert called("a.onnx") == "a.onnx"
+    assert called("a.onnx", "b.onnx") == "a.onnx and b.onnx"
+    assert called("a.onnx", "b.onnx", "c.onnx") == "a.onnx and 2 more"
+    assert called() == "attn-export"
+
+
 def test_the_command_can_be_pasted_into_a_shell(record: Record) -> None:
     record["command"] = ["attn-export", "my model.pt", "--onnx"]
     assert environment.command_line(record) == "attn-export 'my model.pt' --onnx"
@@ -301,6 +313,10 @@ def test_numbers_are_spelled_for_people() -> None:
     assert [times(v) for v in (1.514, 1234.0, None)] == ["1.51×", "1.23e+03×", "not a number"]
     assert [error(v) for v in (0.0, 1.234e-7, None)] == ["0", "1.2e-07", "not a number"]
     assert [decimals([v]) for v in (0.05, 0.5, 5, 50, 500)] == [4, 3, 2, 1, 0]
+    assert [ratio(v) for v in (0.0312, 0.5, 1.0, 12.34)] == ["0.0312", "0.500", "1.000", "12.3"]
+    assert [plus_minus(v) for v in (0.02, 0.999, 167.03)] == [
+        f"±2.0{space}%", f"±100{space}%", f"more than ±100{space}%"
+    ]  # fmt: skip
     assert listed(["a"]) == "a"
     assert listed(["a", "b", "c"]) == "a, b and c"
 

@@ -36,7 +36,7 @@ def test_it_says_what_the_page_says(full_record: Record) -> None:
         "**✓ Agrees**",
         "**✗ 1 of 2 broken**",
         "**✓ compile**",
-        "4 CBAM blocks: 0.4 % of the MACs, 8.0 % of the time",
+        "4 CBAM blocks: 0.4 % of the MACs, 8.0 % of the kernels' time",
         "> - Batch 4: the interval that was asked for, ±2.0 %, was not reached",
         "| model.float16.onnx | ✓ agrees |",
         "attn-export model.pt --onnx --report report.html",

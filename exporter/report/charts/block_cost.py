@@ -1,4 +1,4 @@
-"""What each attention block takes of the time, beside what it takes of the multiplications."""
+"""What each attention block takes of the kernels' time, beside what it takes of the multiplications."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,8 @@ def block_cost(name: str, cost: dict[str, Any]) -> Chart | None:
         for index, (block, share) in enumerate(zip(blocks, macs, strict=True)):
             middle = (index + 0.5) * row
             gid = f"row-{index}"
-            hints[gid] = f"{block['module_path']}: {percent(block['share'])} of the time, {_told(share)} of the MACs"
+            spent = f"{percent(block['share'])} of the kernels' time"
+            hints[gid] = f"{block['module_path']}: {spent}, {_told(share)} of the MACs"
             axes.plot(
                 [0, block["share"] * 100], [middle - row * 0.14] * 2, color=colour(0), linewidth=row * 0.42,
                 solid_capstyle="butt", gid=gid,
@@ -73,12 +74,12 @@ def block_cost(name: str, cost: dict[str, Any]) -> Chart | None:
                 words, (1, middle), (10, 0), side, "offset points", va="center_baseline", fontsize=SMALL, color=SOFT
             )
         _legend(axes, TOP, WIDE - left - FIGURES, row * len(blocks))
-        title = f"Share of the time and of the MACs, {cost['artifact']} in {cost['runtime']}"
+        title = f"Share of the kernels' time and of the MACs, {cost['artifact']} in {cost['runtime']}"
         finding = _finding(cost, blocks)
         svg = inline(figure, name, title, finding, hints)
     data = table(
         title,
-        ["module", "<kind", "ms", "of the time", "of the MACs", "kernels"],
+        ["module", "<kind", "ms", "of kernel time", "of the MACs", "kernels"],
         [
             [
                 b["module_path"], b["kind"], "" if b.get("ms") is None else milliseconds(b["ms"]), percent(b["share"]),
@@ -99,14 +100,14 @@ def _note(cost: dict[str, Any]) -> str:
     said = f"Of the whole network, batch {cost['batch']}."
     if cost.get("unattributed_ms") and cost.get("profiled_ms"):
         left = percent(cost["unattributed_ms"] / cost["profiled_ms"])
-        said += f" Another {left} of the time is in kernels that also compute something else, or are not known."
+        said += f" Another {left} of the kernels' time is in kernels that compute something else too, or are not known."
     return said
 
 
 def _legend(axes: "Axes", top: float, width: float, height: float) -> None:
     at = axes.transAxes
     line = 1 + (top - 12) / height
-    for place, tone, thick, words in ((0.0, colour(0), 9.0, "of the time"), (110.0, colour(1), 4.5, "of the MACs")):
+    for place, tone, thick, words in ((0.0, colour(0), 9.0, "of kernel time"), (110.0, colour(1), 4.5, "of the MACs")):
         axes.plot(
             [place / width, (place + 18) / width],
             [line, line],

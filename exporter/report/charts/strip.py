@@ -29,7 +29,7 @@ def strip(name: str, graph: dict[str, Any]) -> Chart:
         name: of the chart, the same for no other.
         graph: outlines before (or None) and after.
     """
-    states = [(word, graph[word]) for word in ("before", "after") if graph.get(word)]
+    states = [("before", graph["before"]), ("after", graph["after"])] if graph.get("before") else [("", graph["after"])]
     longest = max(len(outline["operators"]) for _, outline in states)
     cell = max(NARROWEST, min(WIDEST, WIDE * MOST_ROWS / (longest + MOST_ROWS)))
     in_row = int(WIDE // cell)
@@ -43,7 +43,8 @@ def strip(name: str, graph: dict[str, Any]) -> Chart:
         _legend(board, kinds)
         top = head
         for (word, outline), count in zip(states, rows, strict=True):
-            board.text(0, top + 13, f"{word}: {counted(len(outline['operators']), 'node')}", color=INK)
+            nodes = counted(len(outline["operators"]), "node")
+            board.text(0, top + 13, f"{word}: {nodes}" if word else nodes, color=INK)
             _cells(board, outline, kinds, cell, in_row, top + HEAD, hints, word)
             top += HEAD + count * ROW + 4
         title = "Every node of the graph"
@@ -51,7 +52,7 @@ def strip(name: str, graph: dict[str, Any]) -> Chart:
         svg = inline(figure, name, title, finding, hints)
     data = table(
         "Nodes by what they belong to",
-        ["nodes of", *(word for word, _ in states)],
+        ["nodes of", *(word or "nodes" for word, _ in states)],
         [
             [kind or "everything else", *(str(nodes_by_kind(outline)[kind]) for _, outline in states)]
             for kind in [*kinds, ""]

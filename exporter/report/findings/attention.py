@@ -79,12 +79,16 @@ def inventory_table(
                 "" if entry.get("ms") is None else milliseconds(entry["ms"], places),
                 "" if entry.get("share") is None else percent(entry["share"]),
             ]
-        nodes = f"{before.get(place_of(block), block['nodes_before'])} → {len(block['nodes'])}"
+        earlier, now = before.get(place_of(block), block["nodes_before"]), len(block["nodes"])
+        nodes = str(now) if earlier == now else f"{earlier} → {now}"
         return [place_of(block), Cell(block["kind"], QUIET), *facts, nodes, *figures]
 
-    heads = "module,<kind,channels,reduction,kernel,nodes,MACs,ms,share of the time".split(",")
+    heads = "module,<kind,channels,reduction,kernel,nodes,MACs,ms,share of kernel time".split(",")
     rows = [row(block, entry) for block, entry in zip(blocks, measured, strict=True)]
-    return table(f"Attention blocks of {listed(list(names))}", heads, rows)
+    title = f"Attention blocks of {listed(list(names))}"
+    if cost and len(names) > 1:
+        title += f"; MACs and times are those of {cost['artifact']}"
+    return table(title, heads, rows)
 
 
 def place_of(block: dict[str, Any]) -> str:
@@ -105,14 +109,14 @@ def blocks_words(blocks: Sequence[dict[str, Any]]) -> str:
 
 
 def cost_sentence(cost: Cost) -> str:
-    """``16 SE blocks: 0.4 % of the MACs, 8 % of the time``, and what leaving them out gives, in one sentence."""
+    """``16 SE blocks: 0.4 % of the MACs, 8 % of the kernels' time``, and what leaving them out gives."""
     blocks = cost.get("blocks") or []
     where = f"{cost['artifact']} in {cost['runtime']}, batch {cost['batch']}"
     parts = []
     if cost.get("macs") and cost.get("attention_macs") is not None:
         parts.append(f"{percent(cost['attention_macs'] / cost['macs'])} of the MACs")
     if cost.get("profiled_ms") and cost.get("attention_ms") is not None:
-        parts.append(f"{percent(cost['attention_ms'] / cost['profiled_ms'])} of the time")
+        parts.append(f"{percent(cost['attention_ms'] / cost['profiled_ms'])} of the kernels' time")
     said = f"{blocks_words(blocks) if blocks else 'Attention'}: {', '.join(parts)}" if parts else ""
     if cost.get("ratio") is not None:
         told = _without(cost)
@@ -191,7 +195,7 @@ def summary(record: dict[str, Any]) -> tuple[str, str] | None:
     """The largest figure and a sentence, for the head of the page; None where there is no attention or no figure."""
     for cost in costs_of(record):
         if cost.get("profiled_ms") and cost.get("attention_ms") is not None:
-            return f"{percent(cost['attention_ms'] / cost['profiled_ms'])} of the time", cost_sentence(cost)
+            return f"{percent(cost['attention_ms'] / cost['profiled_ms'])} of the kernels' time", cost_sentence(cost)
         if cost.get("ratio") is not None:
             return f"{ratio(cost['ratio'])}× with it", cost_sentence(cost)
     for names, blocks in inventories_of(record):

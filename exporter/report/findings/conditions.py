@@ -5,7 +5,7 @@ from typing import Any
 
 from attn_export.exporter.report.findings.latency import by_batch, labels_of
 from attn_export.exporter.report.findings.table import BAD, PLAIN, UNSURE, Cell, Table, table
-from attn_export.exporter.report.findings.words import SPACE, counted, listed, percent, seconds, size
+from attn_export.exporter.report.findings.words import SPACE, counted, listed, percent, plus_minus, seconds, size
 
 # On an idle machine, others take less than a few hundredths.
 BUSY = 0.1
@@ -22,7 +22,7 @@ def cautions(record: dict[str, Any]) -> list[str]:
         if not run["reached"]:
             found.append(
                 f"Batch {batch}: the interval that was asked for, ±{percent(latency['asked']['interval'])}, was not "
-                f"reached in {seconds(run['seconds'])}; it is ±{percent(run['interval'])}."
+                f"reached in {seconds(run['seconds'])}; it is {plus_minus(run['interval'])}."
                 if run["interval"] is not None
                 else f"Batch {batch}: there were too few rounds for an interval."
             )
@@ -91,7 +91,8 @@ def _run_sentence(run: dict[str, Any], asked: dict[str, Any]) -> str:
 def _reached(run: dict[str, Any], asked: dict[str, Any]) -> str:
     if run["interval"] is None or not run["reached"]:
         return ""
-    return f", until the ratios were known to ±{percent(run['interval'])} (±{percent(asked['interval'])} was asked for)"
+    known, wanted = plus_minus(run["interval"]), plus_minus(asked["interval"])
+    return f", until the ratios were known to {known} ({wanted} was asked for)"
 
 
 def _machine(conditions: dict[str, Any]) -> str:
@@ -119,7 +120,7 @@ def run_table(record: dict[str, Any]) -> Table | None:
     rows: list[list[str | Cell]] = []
     for run in runs:
         conditions = run.get("conditions") or {}
-        width = "" if run["interval"] is None else f"±{percent(run['interval'])}"
+        width = "" if run["interval"] is None else plus_minus(run["interval"])
         rows.append(
             [
                 str(run["batch"]),

@@ -7,6 +7,8 @@ from attn_export.exporter.report.findings.errors import artifacts_of
 from attn_export.exporter.report.findings.table import Cell, Table, table
 from attn_export.exporter.report.findings.words import counted, listed, percent, seconds, shape, size
 
+MOST_NAMED = 2
+
 
 def command_line(record: dict[str, Any]) -> str:
     """As it can be pasted into a shell; empty for a call from Python."""
@@ -20,11 +22,14 @@ def network_words(record: dict[str, Any]) -> str:
 
 
 def title_of(record: dict[str, Any]) -> str:
-    """The file that was asked about."""
+    """The network that was asked about, or the files."""
     model = record.get("model")
     if model:
         return _last(model.get("checkpoint")) or str(model["name"])
-    return next((_last(artifact["path"]) for artifact in artifacts_of(record)), "attn-export")
+    names = [_last(artifact["path"]) for artifact in artifacts_of(record)]
+    if not names:
+        return "attn-export"
+    return listed(names) if len(names) <= MOST_NAMED else f"{names[0]} and {len(names) - 1} more"
 
 
 def _last(path: str | None) -> str:

@@ -70,7 +70,7 @@ def graph_sentences(graph: dict[str, Any]) -> list[str]:
     kinds = Counter(entry["kind"] for entry in after["inventory"])
     attention = sum(block is not None for block in after["blocks"])
     of = listed([f"{count} {kind}" for kind, count in kinds.items()])
-    what = f"{of} {'block' if blocks == 1 else 'blocks'}" if blocks else "no attention blocks"
+    what = f"{of} {'block' if blocks == 1 else 'blocks'}" if blocks else "no attention blocks were recognised"
     if before is None:
         return [
             f"{counted(nodes, 'node')}; {what}, which are {counted(attention, 'node')} of them."
@@ -85,15 +85,14 @@ def graph_sentences(graph: dict[str, Any]) -> list[str]:
 
 
 def operator_table(graph: dict[str, Any]) -> Table:
-    """How many nodes of each operator, before and after."""
-    after = Counter(graph["after"]["operators"])
-    before = Counter((graph.get("before") or {"operators": []})["operators"])
-    names = sorted({*before, *after}, key=lambda name: (-max(before[name], after[name]), name))
-    has_before = bool(graph.get("before"))
+    """How many nodes of each operator, before and after, or now where the former state isn't known."""
+    states = [(word, Counter(graph[word]["operators"])) for word in ("before", "after") if graph.get(word)]
+    counts = [count for _, count in states]
+    names = sorted(set().union(*counts), key=lambda name: (-max(count[name] for count in counts), name))
     return table(
         "Nodes by operator",
-        ["operator", "before", "after"],
-        [[name, str(before[name]) if has_before else "", str(after[name])] for name in names],
+        ["operator", *([word for word, _ in states] if len(states) > 1 else ["nodes"])],
+        [[name, *(str(count[name]) for count in counts)] for name in names],
     )
 
 

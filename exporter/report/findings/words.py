@@ -55,7 +55,9 @@ def seconds(value: float) -> str:
 
 
 def ratio(value: float) -> str:
-    """Three digits behind the point below ten: a thousandth can be told."""
+    """A thousandth can be told: three digits behind the point below ten, and three that count below a tenth."""
+    if 0 < value < 0.1:
+        return f"{value:.{decimals([value])}f}"
     return f"{value:.3f}" if value < 10 else f"{value:.1f}"
 
 
@@ -78,6 +80,11 @@ def percent(share: float) -> str:
         return f"<0.01{SPACE}%"
     places = 0 if abs(value) >= 10 else 1 if abs(value) >= 0.1 else 2
     return f"{value:.{places}f}{SPACE}%"
+
+
+def plus_minus(share: float) -> str:
+    """``±2 %``. Of what is as wide as the value itself it is only said that it is."""
+    return f"±{percent(share)}" if share < 1 else f"more than ±100{SPACE}%"
 
 
 def error(value: float | None) -> str:

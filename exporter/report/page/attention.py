@@ -25,7 +25,9 @@ def section(record: dict[str, Any]) -> Section:
     inventories, costs = findings.inventories_of(record), findings.costs_of(record)
     engines = findings.engines_of(record)
     if not any(blocks for _, blocks in inventories) and not costs and not engines:
-        found = "There are no attention blocks." if inventories else "No graph was looked at for attention blocks."
+        found = (
+            "No attention blocks were recognised." if inventories else "No graph was looked at for attention blocks."
+        )
         return Section("attention", title, "Attention", absent=found)
     charts = [block_cost(f"cost-{index}", cost) for index, cost in enumerate(costs)]
     return Section(

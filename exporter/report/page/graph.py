@@ -34,9 +34,9 @@ class Drawn:
 
 
 def section(record: dict[str, Any]) -> Section:
-    """Each graph as a strip of its nodes, and a block of each kind as boxes and arrows."""
-    title = "The graph, before and after"
+    """Each graph as a strip of its nodes, and a block of each kind as boxes; before the cleanup too, if known."""
     found = findings.graphs_of(record)
+    title = "The graph, before and after" if any(graph.get("before") for graph in found) else "The graph"
     if not found:
         return Section("graph", title, "Graph", absent="The record holds no outline of the graph.")
     return Section(
@@ -58,9 +58,9 @@ def _drawn(graph: dict[str, Any], name: str, folded: bool) -> Drawn:
 
 
 def _block(name: str, kind: str, place: str, before: findings.Part | None, after: findings.Part, colour: int) -> Block:
-    states = [("after", "After the cleanup", after)]
+    states = [("after", "Its nodes", after)]
     if before is not None:
-        states.insert(0, ("before", "As captured", before))
+        states = [("before", "As captured", before), ("after", "After the cleanup", after)]
     width = max(width_for(part) for _, _, part in states)
     drawn = [block(f"{name}-{state}", part, title, colour, width) for state, title, part in states]
     nodes = counted(len(after.operators), "node")

@@ -11,6 +11,7 @@ from attn_export.exporter.cleaning import inspect_file
 from attn_export.exporter.devices import CPU
 from attn_export.exporter.environment import usable_cpus
 from attn_export.exporter.errors import InputError, RuntimeUnavailableError, UsageError
+from attn_export.exporter.files import names_apart
 from attn_export.exporter.gpu import gpus
 from attn_export.exporter.latency import Latency, Schedule, joined
 from attn_export.exporter.progress import Progress, Silent
@@ -126,7 +127,11 @@ def bench(
         signatures = [signature_of(a, settings.batches, shape) for a in artifacts]
         refuse_different_images(artifacts, signatures)
         of_all = zip(artifacts, signatures, called, strict=True)
-        onnx = tuple(file_of(a, signature, name) for a, signature, name in of_all if a.format == ONNX)
+        onnx = tuple(
+            a.as_file(signature, blocks=inspect_file(a.path), label=name)
+            for a, signature, name in of_all
+            if a.format == ONNX
+        )
     if model is None and not artifacts:
         raise UsageError("nothing was named that can be timed", hint="attn-export bench model.pt model.onnx")
     for artifact in artifacts:
@@ -158,19 +163,7 @@ def cost_of(
         attentive = bool(file.blocks or artifact.gates)
         return AttentionCost(file.name, *OF_A_FILE, batch, missed=QUANTIZED) if attentive else None
     costs = attention_costs([file], batch, own, settings.schedule, progress)
-    return replace(costs[0], artifact=file.name) if costs else None
-
-
-def names_apart(paths: Sequence[Path]) -> tuple[str, ...]:
-    """What each file is called: its name, with as many of its folders as tell it from the others of that name."""
-    parts = [path.resolve().parts for path in paths]
-
-    def name(own: tuple[str, ...]) -> str:
-        rivals = [other for other in parts if other is not own and other[-1] == own[-1]]
-        fewest = next((n for n in range(1, len(own)) if all(other[-n:] != own[-n:] for other in rivals)), len(own))
-        return "/".join(own[-fewest:])
-
-    return tuple(map(name, parts))
+    return costs[0] if costs else None
 
 
 def fixed_batch(artifacts: Sequence[Artifact]) -> int:
@@ -293,21 +286,6 @@ def _refuse_other_shape(artifact: Artifact, shape: tuple[int, ...]) -> None:
         )
 
 
-def file_of(artifact: Artifact, signature: Signature, name: str) -> OnnxFile:
-    """An ONNX file of any origin as what the rooms hand on, with its attention."""
-    return OnnxFile(
-        path=artifact.path,
-        signature=signature,
-        parent_sha256=artifact.made_of,
-        opset=artifact.opset,
-        nodes=artifact.nodes,
-        gates=artifact.gates,
-        blocks=inspect_file(artifact.path),
-        precision=artifact.precision,
-        label=name,
-    )
-
-
 def contestants(
     model: LoadedModel | None,
     artifacts: Sequence[Artifact],
@@ -338,7 +316,7 @@ def contestants(
             continue
         for name in names or OF_A_FILE:
             if name in RUNS_FILES:
-                runtime = RUNTIMES[name](None, file_of_shape(artifact, at), settings)  # type: ignore[arg-type]
+                runtime = RUNTIMES[name](None, artifact.as_file(at), settings)  # type: ignore[arg-type]
                 if artifact.quantized:
                     runtime.precision = artifact.rounds_to
                 runtime.artifact = title
@@ -360,13 +338,6 @@ def of_the_module(
     signature = Signature("input", shape, (), tuple(output.name for output in returned(model)))
     file = OnnxFile(Path(), signature, model.sha256, 0, 0, ())
     return [(name, RUNTIMES[name](model, file, settings)) for name in names]
-
-
-def file_of_shape(artifact: Artifact, signature: Signature) -> OnnxFile:
-    """What a runtime needs of an ONNX file."""
-    return OnnxFile(
-        artifact.path, signature, artifact.made_of, artifact.opset, artifact.nodes, (), precision=artifact.precision
-    )
 
 
 def _engine(artifact: Artifact, signature: Signature, settings: Settings, *, trust: bool) -> Runtime:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -93,3 +93,15 @@ def sha256_of(path: Path) -> str:
         while block := stream.read(HASHED_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def names_apart(paths: Sequence[Path]) -> tuple[str, ...]:
+    """What each file is called: its name, with as many of its folders as tell it from the others of that name."""
+    parts = [path.resolve().parts for path in paths]
+
+    def name(own: tuple[str, ...]) -> str:
+        rivals = [other for other in parts if other is not own and other[-1] == own[-1]]
+        fewest = next((n for n in range(1, len(own)) if all(other[-n:] != own[-n:] for other in rivals)), len(own))
+        return "/".join(own[-fewest:])
+
+    return tuple(map(name, parts))

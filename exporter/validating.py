@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from attn_export.exporter.artifacts import LoadedModel, OnnxFile
+from attn_export.exporter.artifacts import LoadedModel, Signature
 from attn_export.exporter.environment import usable_cpus
 from attn_export.exporter.errors import (
     AttnExportError,
@@ -38,6 +38,7 @@ class Validated:
 
     Attributes:
         artifact: what it says of itself.
+        signature: what it was given, and what of the network its outputs are.
         notes: what isn't alike, and how it was taken.
         verdict: None where it couldn't be run.
         quality: of an artifact that rounds to whole numbers, how it stands to the network.
@@ -46,6 +47,7 @@ class Validated:
     """
 
     artifact: Artifact
+    signature: Signature
     notes: tuple[str, ...]
     verdict: Verdict | None = None
     quality: "Quality | None" = None
@@ -164,9 +166,9 @@ def _validated(
             else:
                 runtime = _onnx(artifact, fit, settings)
                 total = (2 if artifact.gates else 1) * len(truth.batches)
-                verdict = validate(onnx_file(artifact, fit), truth, settings, counted(advance, total))
+                verdict = validate(artifact.as_file(fit.signature), truth, settings, counted(advance, total))
     except (RuntimeUnavailableError, InputError) as error:
-        return Validated(artifact, fit.notes, error=error)
+        return Validated(artifact, fit.signature, fit.notes, error=error)
     if verdict.agrees:
         return _agreeing(model, artifact, fit, verdict, progress)
     with progress.stage(f"Looking for where {name}'s error starts"):
@@ -191,7 +193,7 @@ def _quantized(
         with progress.stage(f"Running {artifact.path.name}, and what its graph says"):
             verdict, said = faithful(runtime, artifact.quantized, truth.batches)
     except (RuntimeUnavailableError, InputError) as error:
-        return Validated(artifact, fit.notes, error=error)
+        return Validated(artifact, fit.signature, fit.notes, error=error)
     found = quality(said, truth, fit.signature.output_names)
     verdict = replace(verdict, classes=classes_of(found))
     failed: AttnExportError | None = None
@@ -205,7 +207,7 @@ def _quantized(
         )
     elif promise is not None:
         failed = broken(promise, found, str(artifact.path))
-    return Validated(artifact, fit.notes, verdict, found, error=failed)
+    return Validated(artifact, fit.signature, fit.notes, verdict, found, error=failed)
 
 
 def _agreeing(model: LoadedModel, artifact: Artifact, fit: Match, verdict: Verdict, progress: Progress) -> Validated:
@@ -215,7 +217,7 @@ def _agreeing(model: LoadedModel, artifact: Artifact, fit: Match, verdict: Verdi
         progress.note(notes[-1])
     if verdict.gates_missed:
         progress.note(f"{artifact.path}: the gates were not compared: {verdict.gates_missed}")
-    return Validated(artifact, tuple(notes), verdict)
+    return Validated(artifact, fit.signature, tuple(notes), verdict)
 
 
 def _disagreeing(
@@ -240,30 +242,17 @@ def _disagreeing(
             f"({model.sha256[:SHOWN]}…), and computes something else: {first.tensor} is off by {first.error:.1e}",
             hint="Export this checkpoint, or name the one that the artifact was made of.",
         )
-        return Validated(artifact, fit.notes, verdict, error=other)
+        return Validated(artifact, fit.signature, fit.notes, verdict, error=other)
     start = None
     if artifact.format == ONNX:
-        start = where_it_starts(onnx_file(artifact, fit), model, truth, settings, kind=first.kind)
+        start = where_it_starts(artifact.as_file(fit.signature), model, truth, settings, kind=first.kind)
     told = disagreement(str(artifact.path), artifact.precision, first, verdict)
     parts = [told.message, start.said() if start else "", striking(runtime, truth)]
     hint = "Please report it with the network and the versions (attn-export --version), if it was made of this network."
     if not first.error <= ANOTHER_NETWORK and not artifact.made_of:
         hint = "Was it made of this checkpoint? It doesn't say."
     error = DisagreementError("; ".join(part for part in parts if part), first_seen=told.first_seen, hint=hint)
-    return Validated(artifact, fit.notes, verdict, start=start, error=error)
-
-
-def onnx_file(artifact: Artifact, fit: Match) -> OnnxFile:
-    """An ONNX file of any origin as what the rooms hand on."""
-    return OnnxFile(
-        path=artifact.path,
-        signature=fit.signature,
-        parent_sha256=artifact.made_of,
-        opset=artifact.opset,
-        nodes=artifact.nodes,
-        gates=artifact.gates,
-        precision=artifact.precision,
-    )
+    return Validated(artifact, fit.signature, fit.notes, verdict, start=start, error=error)
 
 
 def _onnx(artifact: Artifact, fit: Match, settings: Settings) -> Runtime:
@@ -272,7 +261,7 @@ def _onnx(artifact: Artifact, fit: Match, settings: Settings) -> Runtime:
         from attn_export.exporter.runtimes.evaluator import Evaluator
 
         return Evaluator(artifact.path, fit.signature, settings)
-    return runtime_of_file(onnx_file(artifact, fit), settings)
+    return runtime_of_file(artifact.as_file(fit.signature), settings)
 
 
 def _engine(artifact: Artifact, fit: Match, settings: Settings, trust: bool) -> Runtime:
@@ -297,3 +286,41 @@ def failure(results: Sequence[Validated]) -> AttnExportError | None:
         others = "".join(f"\n{error.message}" for error in failed[1:])
         worst.message += f"\n{len(failed) - 1} more of {len(results)} artifacts:{others}"
     return worst
+
+
+def validation_report(
+    model: LoadedModel,
+    results: Sequence[Validated],
+    *,
+    threads: int | None = None,
+    images: Images | None = None,
+    command: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The record of a validation, with the graphs and the gates of its artifacts to look at.
+
+    Args:
+        model: the network.
+        results: what `validate_artifacts` found.
+        threads: of every runtime; all usable CPUs if None.
+        images: the user's, (N, C, H, W); the gates are looked at on the first.
+        command: the command line, None for a call from Python.
+        progress: hears what is being done.
+    """
+    from attn_export.exporter.cleaning import inspect_file
+    from attn_export.exporter.files import names_apart
+    from attn_export.exporter.report.validation import validation_record
+    from attn_export.exporter.showing import show
+    from attn_export.exporter.validation.looking import ENGINE_UNSEEN
+
+    settings = Settings(threads or usable_cpus())
+    names = names_apart([result.artifact.path for result in results])
+    named = list(zip(results, names, strict=True))
+    files = [
+        result.artifact.as_file(result.signature, blocks=inspect_file(result.artifact.path), label=name)
+        for result, name in named
+        if result.artifact.format == ONNX
+    ]
+    unseen = {name: ENGINE_UNSEEN for result, name in named if result.artifact.format == ENGINE}
+    shown = show(model, files, settings, progress or Silent(), images=images, unseen=unseen)
+    return validation_record(model, results, names, files, shown, threads=settings.threads, command=command)

@@ -53,7 +53,7 @@ def _for_batch(file: OnnxFile, batch: int) -> OnnxFile:
 def _cost(file: OnnxFile, settings: Settings, schedule: Schedule, progress: Progress) -> AttentionCost:
     shape = file.signature.input_shape
     images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    nothing = AttentionCost(file.path.name, OnnxRuntime.name, shape[0])
+    nothing = AttentionCost(file.name, OnnxRuntime.name, shape[0])
     try:
         with progress.stage("Timing the network without its attention") as advance:
             seconds = PAIR_SHARE * schedule.seconds

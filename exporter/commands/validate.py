@@ -1,17 +1,24 @@
 """The commands `attn-export validate model.pt ARTIFACT…` and `attn-export validate KIT ARTIFACT…`."""
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attn_export.exporter.commands.console import SCHEMA_VERSION, listener, print_json, stdout
+from attn_export.exporter.commands.console import SCHEMA_VERSION, command_line, listener, print_with_error, stdout
+from attn_export.exporter.commands.latency_options import Reports, report_paths
 from attn_export.exporter.commands.options import AsJson, Debug, Quiet, Threads, parse_shape, split
 from attn_export.exporter.errors import AttnExportError, UsageError
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
 
 def validate(
+    ctx: typer.Context,
     reference: Annotated[
         Path, typer.Argument(metavar="CHECKPOINT|KIT", help="model.pt, or a build kit.", show_default=False)
     ],
@@ -39,6 +46,7 @@ def validate(
         bool, typer.Option("--cache/--no-cache", help="Use results of the checkpoint that were computed before.")
     ] = True,
     threads: Threads = None,
+    reports: Reports = None,
     trust: Annotated[
         bool,
         typer.Option("--trust", help="Run code that the checkpoint holds; load an engine without a record."),
@@ -56,63 +64,87 @@ def validate(
     With a build kit its results are the reference, and no PyTorch is needed.
     """
     if names_kit(reference):
-        refuse_with_kit({"--arch": arch, "--input": input_shape, "--images": images, "--promise": promise})
-        if len(artifacts) > 1:
-            raise UsageError("a build kit is compared with one artifact", hint="Name one, and then the other.")
-        with listener(quiet) as progress:
-            from attn_export.exporter.kit.validating import disagreement, validate_with_kit
-            from attn_export.exporter.report.judgements import judgement_caption, judgement_record, judgement_table
-
-            kit, judgement = validate_with_kit(reference, artifacts[0], trust=trust, threads=threads, progress=progress)
-        document = {"schema_version": SCHEMA_VERSION, **judgement_record(kit, artifacts[0], judgement)}
-        parts = [judgement_table, judgement_caption]
-        error: AttnExportError | None = disagreement(kit.sample, artifacts[0], judgement)
+        refuse_with_kit(
+            {"--arch": arch, "--input": input_shape, "--images": images, "--promise": promise, "--report": reports}
+        )
+        outcome = against_kit(reference, artifacts, threads=threads, trust=trust, quiet=quiet)
     else:
-        shape = parse_shape(input_shape)
         refuse_swapped(reference, artifacts)
+        shape, written = parse_shape(input_shape), report_paths(reports)
         if trust:  # a module's code is usually beside the place where it was trained
             sys.path.insert(0, str(Path.cwd()))
         with listener(quiet) as progress:
             from attn_export.exporter.checkpoint import load
-            from attn_export.exporter.report.verdicts import (
-                quality_lines,
-                validated_caption,
-                validated_record,
-                validated_table,
-            )
-            from attn_export.exporter.validating import failure, validate_artifacts
+            from attn_export.exporter.report.verdicts import validated_parts, validated_record
+            from attn_export.exporter.reporting import check_reports, write_reports
+            from attn_export.exporter.validating import failure, validate_artifacts, validation_report
             from attn_export.exporter.validation.cache import default_cache
             from attn_export.exporter.validation.quantized import parse_promise
             from attn_export.exporter.validation.real_images import read_images
 
+            check_reports(written)
             promised = parse_promise(split(promise))
             with progress.stage("Reading the checkpoint"):
                 model = load(reference, arch=arch, input_shape=shape[1:] if shape else None, trust=trust)
             for note in model.notes:
                 progress.note(note)
+            real = read_images(images, model.input_shape) if images else None
             results = validate_artifacts(
                 model,
                 artifacts,
                 threads=threads,
                 trust=trust,
-                images=read_images(images, model.input_shape) if images else None,
+                images=real,
                 promise=promised,
                 cache=default_cache() if cache else None,
                 progress=progress,
             )
+            if written:
+                report = validation_report(
+                    model, results, threads=threads, images=real, command=command_line(ctx), progress=progress
+                )
+                write_reports(report, written)
         document = validated_record(model, results)
-        parts = [validated_table, validated_caption, *([quality_lines] if any(r.quality for r in results) else [])]
-        error = failure(results)
+        outcome = Outcome(document, validated_parts(document), failure(results), written)
     if as_json:
-        said = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code} if error else None
-        print_json({**document, "error": said} if said else document)
-        if error is not None:
-            raise typer.Exit(error.exit_code)
+        print_with_error(outcome.document, outcome.error)
         return
-    for part in parts:
-        stdout().print(part(document))
-    if error is not None:
-        raise error
+    for part in outcome.parts:
+        stdout().print(part)
+    for path in outcome.written:
+        stdout().print(str(path), style="bold")
+    if outcome.error is not None:
+        raise outcome.error
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is to be printed: a document for machines, or parts for people; what it fails with, and its reports."""
+
+    document: dict[str, Any]
+    parts: "Sequence[RenderableType]"
+    error: AttnExportError | None
+    written: Sequence[Path] = ()
+
+
+def against_kit(kit: Path, artifacts: list[Path], *, threads: int | None, trust: bool, quiet: bool) -> Outcome:
+    """Compare one artifact with the sample of a kit.
+
+    Raises:
+        UsageError: there are several.
+        AttnExportError: as `validate_with_kit` says.
+    """
+    if len(artifacts) > 1:
+        raise UsageError("a build kit is compared with one artifact", hint="Name one, and then the other.")
+    (artifact,) = artifacts
+    with listener(quiet) as progress:
+        from attn_export.exporter.kit.validating import disagreement, validate_with_kit
+        from attn_export.exporter.report.judgements import judgement_caption, judgement_record, judgement_table
+
+        read, judgement = validate_with_kit(kit, artifact, trust=trust, threads=threads, progress=progress)
+    document = {"schema_version": SCHEMA_VERSION, **judgement_record(read, artifact, judgement)}
+    error = disagreement(read.sample, artifact, judgement)
+    return Outcome(document, [judgement_table(document), judgement_caption(document)], error)
 
 
 def names_kit(path: Path) -> bool:

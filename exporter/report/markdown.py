@@ -24,7 +24,7 @@ def render(record: dict[str, Any]) -> str:
         parts += ["### Budgets", table_text(budgets.budget_table(record))]
     parts += _latency(record)
     if errors.judged(record):
-        parts += ["### Error against PyTorch", table_text(errors.artifact_table(record))]
+        parts += ["### Error against PyTorch", table_text(errors.artifact_table(record)), _failures(record)]
     if costs := attention.costs_of(record):
         parts += ["### Attention", "\n".join(f"- {escaped(attention.cost_sentence(cost))}" for cost in costs)]
     parts.append(_environment(record))
@@ -64,6 +64,12 @@ def _verdicts(record: dict[str, Any]) -> str:
         f"- {escaped(badge.about)}: **{_sign(badge.mark)}{escaped(badge.verdict)}**. {escaped(badge.basis)}"
         for badge in badges(record)
     )
+
+
+def _failures(record: dict[str, Any]) -> str:
+    """What is wrong with artifacts that don't agree."""
+    failed = [artifact["error"] for artifact in errors.artifacts_of(record) if artifact.get("error")]
+    return "\n".join(f"- {escaped(error['message'])}" for error in failed)
 
 
 def _latency(record: dict[str, Any]) -> list[str]:

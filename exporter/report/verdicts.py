@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -36,21 +37,35 @@ def validated_record(model: LoadedModel, results: Sequence["Validated"]) -> dict
 
 
 def _artifact_record(result: "Validated") -> dict[str, Any]:
-    artifact, start, error = result.artifact, result.start, result.error
+    artifact = result.artifact
     return {
         "path": str(artifact.path),
         "format": artifact.format,
         "sha256": sha256_of(artifact.path),
         "precision": artifact.rounds_to or artifact.precision.onnx_name,
         "made_of": artifact.made_of or None,
-        "notes": list(result.notes),
         "validation": verdict_record(result.verdict) if result.verdict else None,
+        **finding_record(result),
+    }
+
+
+def finding_record(result: "Validated") -> dict[str, Any]:
+    """What was found besides the verdict."""
+    start, error = result.start, result.error
+    return {
+        "notes": list(result.notes),
         "quantized": asdict(result.quality) if result.quality else None,
         "starts": {**comparison_record(start.comparison), "module": start.module_path, "before": start.before}
         if start
         else None,
         "error": {"message": error.message, "hint": error.hint, "exit_code": error.exit_code} if error else None,
     }
+
+
+def validated_parts(record: dict[str, Any]) -> list[RenderableType]:
+    """All of it for a terminal."""
+    rounded = any(artifact["quantized"] for artifact in record["artifacts"])
+    return [validated_table(record), validated_caption(record), *([quality_lines(record)] if rounded else [])]
 
 
 def validated_table(record: dict[str, Any]) -> Table:

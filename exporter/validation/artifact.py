@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn_export.exporter.artifacts import Gate
+from attn_export.exporter.artifacts import Gate, OnnxFile, Signature
 from attn_export.exporter.engine.profile import Range
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.facts import DEFAULT_DOMAINS, Dim, dims
@@ -14,6 +14,8 @@ from attn_export.exporter.precision.kinds import Precision
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+    from attn_export.exporter.inventory import AttentionBlock
 
 ONNX, ENGINE = "onnx", "engine"
 QUANTIZES, BACK = ("QuantizeLinear", "DynamicQuantizeLinear"), "DequantizeLinear"
@@ -74,6 +76,26 @@ class Artifact:
     gates: tuple[Gate, ...] = ()
     quantized: Path | None = None
     rounds_to: str = ""
+
+    def as_file(self, signature: Signature, *, blocks: "tuple[AttentionBlock, ...]" = (), label: str = "") -> OnnxFile:
+        """An ONNX file of any origin as what the rooms hand on.
+
+        Args:
+            signature: of the network, with the shape that it is given.
+            blocks: its attention, where somebody looked for it.
+            label: what it is called; by default its name.
+        """
+        return OnnxFile(
+            path=self.path,
+            signature=signature,
+            parent_sha256=self.made_of,
+            opset=self.opset,
+            nodes=self.nodes,
+            gates=self.gates,
+            blocks=blocks,
+            precision=self.precision,
+            label=label,
+        )
 
 
 def read_artifact(path: Path, *, trust: bool = False) -> Artifact:

@@ -164,9 +164,9 @@ def look(
     for file in files:
         found = _in_file(file, squashed, chosen, sample.image, settings)
         if isinstance(found, str):
-            told[file.path.name] = found
+            told[file.name] = found
         else:
-            logits[file.path.name] = found
+            logits[file.name] = found
     give_back()
     return Seen(
         kind=sample.kind,

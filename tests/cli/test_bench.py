@@ -13,8 +13,8 @@ import torch
 
 from attn_export.cli import run
 from attn_export.exporter import ExportSettings
-from attn_export.exporter.benching import names_apart
 from attn_export.exporter.checkpoint import load
+from attn_export.exporter.files import names_apart
 from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.progress import Silent
 from attn_export.exporter.validation.inputs import ordinary_batches

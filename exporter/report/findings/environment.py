@@ -47,8 +47,8 @@ def machine_table(record: dict[str, Any]) -> Table:
         "usable CPUs": "" if environment.get("cpus") is None else str(environment["cpus"]),
         **{f"GPU {i}": _gpu(gpu) for i, gpu in enumerate(environment.get("gpus") or [])},
         "threads of every runtime": "" if latency.get("threads") is None else str(latency["threads"]),
-        "CPUs that timing ran on": listed([str(cpu) for cpu in cpus]) if len(cpus) <= 32 else counted(len(cpus), "CPU"),
-        "asked of the timing": _asked(latency.get("asked")),
+        "CPUs that it ran on": listed([str(cpu) for cpu in cpus]) if len(cpus) <= 32 else counted(len(cpus), "CPU"),
+        "asked of the timing": _asked(latency.get("asked")) if latency.get("timings") else "",
     }
     return table("The machine", ["machine", "<value"], [[name, text] for name, text in rows.items() if text])
 

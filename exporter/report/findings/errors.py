@@ -132,6 +132,7 @@ def artifact_sentences(artifact: Artifact) -> list[str]:
     if start := artifact.get("starts"):
         said.append(f"The error starts in {start.get('module') or start.get('tensor')}.")
     if quality := artifact.get("quantized"):
+        said.append("It rounds to whole numbers: its runtime is compared with what its own graph says in float64.")
         said.append(_quality(quality))
     if failed := artifact.get("error"):
         said.append(f"{failed['message']}. {failed['hint']}".strip())
@@ -141,7 +142,7 @@ def artifact_sentences(artifact: Artifact) -> list[str]:
 def _quality(found: dict[str, Any]) -> str:
     told = [f"{name} {sqnr:.1f}{SPACE}dB" for name, sqnr in found["sqnr_db"].items() if sqnr is not None]
     same = "" if found["agreement"] is None else f"; {found['agreement']:.1%} of the classes agree"
-    return f"Against the network, over {counted(found['images'], 'image')}: {listed(told)}{same}."
+    return f"Its graph against the network, over {counted(found['images'], 'image')}: {listed(told)}{same}."
 
 
 def verdict_words(record: dict[str, Any]) -> tuple[str, str, str]:

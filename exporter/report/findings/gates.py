@@ -149,6 +149,6 @@ def difference_sentences(record: dict[str, Any]) -> list[str]:
         for name, difference in gate.differences.items():
             found.setdefault(name, []).append((difference, gate.path))
     return [
-        f"{name}: no gate differs from PyTorch's by more than {error(max(of)[0])} ({max(of)[1]})."
+        f"{name}: on this image no gate differs from PyTorch's by more than {error(max(of)[0])} ({max(of)[1]})."
         for name, of in found.items()
     ]

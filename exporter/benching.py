@@ -26,7 +26,7 @@ from attn_export.exporter.runtimes import (
 )
 from attn_export.exporter.showing import Shown, show
 from attn_export.exporter.timing import Contestant, Together, time_in_turns
-from attn_export.exporter.validation.artifact import ENGINE, ONNX, Artifact, numpy_name, read_artifact
+from attn_export.exporter.validation.artifact import ENGINE, ONNX, ONNX_ENDING, Artifact, numpy_name, read_artifact
 from attn_export.exporter.validation.matching import FLOATS
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ AXES = ("batch", "channels", "height", "width")
 IMAGE = "1x3x224x224"
 OF_THE_MODULE = ("eager",)
 OF_A_FILE = ("onnxruntime",)
-ONNX_ENDING = ".onnx"
 QUANTIZED = "what attention costs is not measured in a file that rounds to whole numbers"
 
 

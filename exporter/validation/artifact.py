@@ -24,6 +24,8 @@ WHOLE_NUMBERS = frozenset({"INT8", "UINT8", "INT4", "UINT4", "FLOAT8E4M3FN", "FL
 SOURCE_KEY = "attn_export.source_sha256"
 # Where whoever gives us one of these most likely meant something else.
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+ONNX_ENDING = ".onnx"
+ENGINES = (".engine", ".plan", ".trt")
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def read_artifact(path: Path, *, trust: bool = False) -> Artifact:
             f"{path} looks like a checkpoint, and what is compared with one is an ONNX file or an engine",
             hint="The checkpoint comes first: attn-export validate model.pt model.onnx model.engine",
         )
-    return _read_onnx(path) if path.suffix.lower() == ".onnx" else _read_engine(path, trust=trust)
+    return _read_onnx(path) if path.suffix.lower() == ONNX_ENDING else _read_engine(path, trust=trust)
 
 
 def _read_onnx(path: Path) -> Artifact:
@@ -181,10 +183,15 @@ def numpy_name(dtype: str) -> str:
 
 
 def _read_engine(path: Path, *, trust: bool) -> Artifact:
-    from attn_export.exporter.engine.sidecar import check_file
+    from attn_export.exporter.engine.sidecar import beside, check_file
 
     if not path.exists():
         raise InputError(f"{path} does not exist", hint="Expected is an ONNX file (*.onnx) or an engine.")
+    if path.suffix.lower() not in ENGINES and not beside(path).exists():
+        raise InputError(
+            f"{path} is neither an ONNX file (*{ONNX_ENDING}) nor an engine (*{', *'.join(ENGINES)})",
+            hint="If it is one, give it such a name.",
+        )
     record = check_file(path, trust=trust)
     if record is None:
         raise InputError(

@@ -353,6 +353,8 @@ def test_files_that_are_none_are_refused(files: Path, refused: Command) -> None:
     (files / "folder.onnx").mkdir()
     for name in ("none.onnx", "empty.onnx", "text.onnx", "short.onnx", "none.engine", "folder.onnx", "a.engine"):
         refused(3, "validate", "model.pt", name, "--quiet", says=[name])
+    (files / "report.json").write_text("{}")
+    refused(3, "validate", "model.pt", "report.json", "--quiet", says=["neither an ONNX file", ".engine"])
     refused(3, "validate", "model.pt", "model.pt", "--quiet", says=["looks like a checkpoint"])
     refused(3, "validate", "none.pt", "model.onnx", "--quiet", says=["none.pt"])
 

@@ -6,8 +6,9 @@ from typing import Any
 from attn_export.exporter.environment.gpus import look_for_gpus
 from attn_export.exporter.environment.machine import cpu_name, usable_cpu_numbers, usable_cpus
 from attn_export.exporter.environment.packages import PACKAGES, versions
+from attn_export.exporter.environment.quota import Quota, cpu_quota
 
-__all__ = ["PACKAGES", "cpu_name", "describe", "usable_cpu_numbers", "usable_cpus", "versions"]
+__all__ = ["PACKAGES", "Quota", "cpu_name", "cpu_quota", "describe", "usable_cpu_numbers", "usable_cpus", "versions"]
 
 
 def describe(*, with_gpus: bool = False) -> dict[str, Any]:

@@ -5,6 +5,8 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from attn_export.exporter.environment.quota import cpu_quota
+
 KIB, GIB = 2**10, 2**30
 
 
@@ -26,9 +28,17 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def usable_cpus() -> int:
-    """CPUs that this process may use, which can be fewer than the machine has."""
-    return len(usable_cpu_numbers())
+def usable_cpus(root: Path = Path("/")) -> int:
+    """How many CPUs this process can keep busy: of those that it may use, no more than its group's quota pays for.
+
+    With more threads than that a quota makes all of them wait for the rest of its period, again and again.
+
+    Args:
+        root: where /proc and /sys are.
+    """
+    quota = cpu_quota(root)
+    there = len(usable_cpu_numbers())
+    return there if quota is None else max(1, min(there, int(quota.cpus)))
 
 
 def usable_cpu_numbers() -> tuple[int, ...]:

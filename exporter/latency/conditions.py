@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attn_export.exporter.environment import usable_cpu_numbers
+from attn_export.exporter.environment import Quota, cpu_quota, usable_cpu_numbers
 from attn_export.exporter.latency import processors
 from attn_export.exporter.latency.gpu_state import GpuConditions, GpuWatch
 from attn_export.exporter.latency.processors import Ticks
@@ -16,6 +16,8 @@ FEWEST_TICKS = 50
 MANY_OTHERS = 0.05
 # On a quiet host nothing is stolen. What is comes in slices of milliseconds, which the slowest inferences show.
 MUCH_STOLEN = 0.01
+# Within its quota a process is never held back; each time is a wait of up to a tenth of a second.
+OFTEN_HELD_BACK = 0.01
 # A GPU that was warmed up keeps its clock within a few percent; latencies follow it one to one.
 STEADY_CLOCK = 0.9
 
@@ -29,6 +31,8 @@ class Conditions:
         others: share of all CPU time, over the CPUs that this process may use, that processes other than this one and
             those that it started used.
         stolen: share that the hypervisor took.
+        quota: of CPU time that a control group grants, in CPUs: 1.5; None too where it grants all.
+        held_back: share of that quota's periods in which it was used up, and everything had to wait.
         mhz: of each CPU that this process may use, at the end.
         governor: what chooses these clocks.
         gpus: those in use.
@@ -40,6 +44,8 @@ class Conditions:
     mhz: tuple[float, ...] | None = None
     governor: str | None = None
     gpus: tuple[GpuConditions, ...] = ()
+    quota: float | None = None
+    held_back: float | None = None
 
 
 class Watch:
@@ -57,6 +63,7 @@ class Watch:
         self._load: float | None = None
         self._before: Ticks | None = None
         self._own_before = 0
+        self._quota: Quota | None = None
         self.notes: tuple[str, ...] = ()
 
     def start(self) -> None:
@@ -67,6 +74,7 @@ class Watch:
             self._gpus.open()
         self._before = processors.ticks(self._cpus, self._root)
         self._own_before = sum(processors.family(self._root).values())
+        self._quota = cpu_quota(self._root)
 
     def sample(self) -> None:
         """Look at the GPUs, if the last time was a second ago. To be called between turns, never in one."""
@@ -83,7 +91,9 @@ class Watch:
             gpus = self._gpus.close(family)
             self.notes = self._gpus.notes
         mhz, governor = processors.clocks(self._cpus, self._root), processors.governor(self._cpus, self._root)
-        return Conditions(self._load, others, stolen, mhz, governor, gpus)
+        quota = cpu_quota(self._root)
+        granted = quota.cpus if quota else None
+        return Conditions(self._load, others, stolen, mhz, governor, gpus, granted, _held_back(self._quota, quota))
 
 
 def _shares(before: Ticks | None, after: Ticks | None, own: int) -> tuple[float | None, float | None]:
@@ -97,6 +107,13 @@ def _shares(before: Ticks | None, after: Ticks | None, own: int) -> tuple[float 
     return round(max(0, busy - own) / total, 4), round(stolen / total, 4)
 
 
+def _held_back(before: Quota | None, after: Quota | None) -> float | None:
+    """The share of periods, 0..1; None where no quota ended a period meanwhile."""
+    if before is None or after is None or before.cpus != after.cpus or after.periods <= before.periods:
+        return None
+    return round(max(0, after.held_back - before.held_back) / (after.periods - before.periods), 4)
+
+
 def troubles(conditions: Conditions) -> list[str]:
     """What makes latencies doubtful, a sentence each; nothing where all is well or nothing is known."""
     told = []
@@ -104,6 +121,11 @@ def troubles(conditions: Conditions) -> list[str]:
         told.append(f"other processes took {conditions.others:.0%} of the CPU time while latencies were taken")
     if conditions.stolen is not None and conditions.stolen > MUCH_STOLEN:
         told.append(f"the hypervisor took {conditions.stolen:.0%} of the CPU time while latencies were taken")
+    if conditions.held_back is not None and conditions.held_back > OFTEN_HELD_BACK:
+        told.append(
+            f"the quota of {conditions.quota:g} CPUs was used up in {conditions.held_back:.0%} of its periods, and "
+            "everything had to wait: fewer threads help"
+        )
     for gpu in conditions.gpus:
         told += _of_gpu(gpu, f"GPU {gpu.index}" if len(conditions.gpus) > 1 else "the GPU")
     return told

@@ -134,7 +134,7 @@ def test_the_record_has_plain_values(tmp_path: Path) -> None:
     watch = Watch(root=JETSON.at(tmp_path))
     watch.start()
     told = json.loads(json.dumps(asdict(watch.stop())))
-    assert list(told) == ["load", "others", "stolen", "mhz", "governor", "gpus"]
+    assert list(told) == ["load", "others", "stolen", "mhz", "governor", "gpus", "quota", "held_back"]
     assert (told["governor"], told["gpus"]) == ("schedutil", [])
 
 

@@ -35,6 +35,11 @@ def cautions(record: dict[str, Any]) -> list[str]:
             found.append(f"Batch {batch}: other processes took {percent(conditions['others'])} of the CPU time.")
         if (conditions.get("stolen") or 0) > BUSY:
             found.append(f"Batch {batch}: the hypervisor took {percent(conditions['stolen'])} of the CPU time.")
+        if (conditions.get("held_back") or 0) > BUSY:
+            found.append(
+                f"Batch {batch}: the quota of {conditions['quota']:g} CPUs was used up in "
+                f"{percent(conditions['held_back'])} of its periods."
+            )
     for batch, timings in by_batch(record).items():
         labels = labels_of(timings)
         restless = [label for t, label in zip(timings, labels, strict=True) if t["p90_ms"] > RESTLESS * t["median_ms"]]
@@ -103,6 +108,8 @@ def _machine(conditions: dict[str, Any]) -> str:
         parts.append(f"other processes took {percent(conditions['others'])} of the CPU time")
     if conditions.get("stolen") is not None:
         parts.append(f"the hypervisor took {percent(conditions['stolen'])}")
+    if conditions.get("quota") is not None:
+        parts.append(f"a quota grants {conditions['quota']:g} CPUs")
     if clocks := _clocks(conditions.get("mhz")):
         parts.append(f"the CPU clock was {clocks}{SPACE}MHz")
     if conditions.get("governor"):

@@ -37,7 +37,7 @@ RESULTS = Path(__file__).parent / "results" / "attention_cost.json"
 PAGE = Path(__file__).parents[1] / "docs" / "attention-cost.md"
 NETWORKS = "se_resnet50,cbam_resnet50,se_mobilenet_v3_large"
 TABLE = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- end of figures -->)", re.DOTALL)
-HEAD = "| network, for | of the MACs | of the time | in blocks | with | without | ratio |"
+HEAD = "| network, for | of the MACs | of kernel time | in blocks | with | without | ratio |"
 RULE = "|---|---:|---:|---:|---:|---:|---|"
 
 
@@ -85,7 +85,7 @@ def main() -> None:
             for file in files_of(network, targets, Path(folder)):
                 made = [asdict(cost) for cost in attention_costs([file], 1, settings, schedule, Silent())]
                 costs += made
-                console.print(file.path.name, *attention_cost_tables(made))
+                console.print(file.path.name, *attention_cost_tables(made, named=True))
     environment = describe()
     figures = table_of(costs, options.threads, load, environment)
     console.print(figures, markup=False)

@@ -40,6 +40,8 @@ class Schedule:
         interval: rounds go on until every ratio is known to so much to either side, relative.
         confidence: of all intervals.
         seconds: after this time no new round starts, reached or not.
+        fewest_seconds: rounds go on for so long even if the ratios seem to be known: what disturbs a machine for a third
+            of a second would otherwise be all that was seen of it.
         fewest_rounds: are run however long they take. With fewer than the confidence needs nothing can be told.
         most_rounds: more would not tell more.
         inferences: timed in each turn of a runtime; None: as many as make a turn of `TURN_SECONDS`.
@@ -50,6 +52,7 @@ class Schedule:
     interval: float = 0.02
     confidence: float = CONFIDENCE
     seconds: float = 8.0
+    fewest_seconds: float = 1.0
     fewest_rounds: int = 8
     most_rounds: int = 2000
     inferences: int | None = None
@@ -164,7 +167,8 @@ def _rounds(
         if over or done >= look:
             look = max(done + 1, int(done * UNTIL_NEXT_LOOK))
             interval = _widest(turns, schedule.confidence)
-            if over or (interval <= schedule.interval and done * inferences >= FEWEST_SAMPLES):
+            enough = done * inferences >= FEWEST_SAMPLES and elapsed >= schedule.fewest_seconds
+            if over or (interval <= schedule.interval and enough):
                 break
     reached = interval <= schedule.interval and done >= fewest_rounds(schedule.confidence)
     return Run(batch, done, inferences, time.perf_counter() - started, interval, reached)

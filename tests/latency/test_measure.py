@@ -93,8 +93,26 @@ def test_turns_are_short_and_long_enough(seconds: float, expected: int) -> None:
 # Enough.
 
 
+def at_once(**changes: Any) -> Schedule:
+    """Ends when the interval is known, however soon: what is scripted takes no time."""
+    return Schedule(**{"seconds": LONG_ENOUGH, "fewest_seconds": 0.0, **changes})
+
+
+def test_it_goes_on_for_longer_than_what_disturbs_a_machine() -> None:
+    pair = [Scripted("a", pause=0.001), Scripted("b", pause=0.001)]
+    longer = measure(pair, IMAGES, Schedule(seconds=LONG_ENOUGH, fewest_seconds=0.4, inferences=20)).run
+    assert longer.seconds >= 0.4
+    assert longer.rounds > fewest_rounds()
+
+
+def test_the_time_that_was_given_is_kept_even_if_it_is_shorter() -> None:
+    pair = [Scripted("a", pause=0.001), Scripted("b", pause=0.001)]
+    run = measure(pair, IMAGES, Schedule(seconds=0.05, fewest_seconds=60.0, inferences=1)).run
+    assert run.seconds < 30
+
+
 def test_it_ends_when_the_interval_is_known_well_enough() -> None:
-    quiet = measure([Scripted("a"), Scripted("b", 0.002)], IMAGES, Schedule(seconds=LONG_ENOUGH, inferences=20)).run
+    quiet = measure([Scripted("a"), Scripted("b", 0.002)], IMAGES, at_once(inferences=20)).run
     assert quiet.reached
     assert quiet.interval == pytest.approx(0.0)
     assert quiet.rounds == fewest_rounds()
@@ -103,7 +121,7 @@ def test_it_ends_when_the_interval_is_known_well_enough() -> None:
 def test_noise_takes_more_rounds() -> None:
     def rounds(spread: float) -> int:
         pair = [Scripted("a", noisy(0.001, spread, 1)), Scripted("b", noisy(0.001, spread, 2))]
-        run = measure(pair, IMAGES, Schedule(seconds=LONG_ENOUGH, inferences=20)).run
+        run = measure(pair, IMAGES, at_once(inferences=20)).run
         assert run.reached
         assert run.interval <= 0.02
         return run.rounds
@@ -114,7 +132,7 @@ def test_noise_takes_more_rounds() -> None:
 def test_a_finer_interval_takes_more_rounds() -> None:
     def rounds(interval: float) -> int:
         pair = [Scripted("a", noisy(0.001, 0.2, 1)), Scripted("b", noisy(0.001, 0.2, 2))]
-        return measure(pair, IMAGES, Schedule(interval=interval, seconds=LONG_ENOUGH)).run.rounds
+        return measure(pair, IMAGES, at_once(interval=interval)).run.rounds
 
     assert rounds(0.1) < rounds(0.03) < rounds(0.01)
 
@@ -127,7 +145,7 @@ def test_an_interval_that_can_not_be_had_is_not_claimed() -> None:
 
 
 def test_a_p99_needs_samples_whatever_the_interval() -> None:
-    run = measure([Scripted("a"), Scripted("b")], IMAGES, Schedule(seconds=LONG_ENOUGH, inferences=1)).run
+    run = measure([Scripted("a"), Scripted("b")], IMAGES, at_once(inferences=1)).run
     assert run.rounds >= FEWEST_SAMPLES
 
 
@@ -153,7 +171,7 @@ def test_with_too_few_rounds_nothing_is_told() -> None:
 
 
 def test_one_alone_is_timed_until_its_median_is_known() -> None:
-    run = measure([Scripted("a", noisy(0.001, 0.3, 1))], IMAGES, Schedule(seconds=LONG_ENOUGH, inferences=20)).run
+    run = measure([Scripted("a", noisy(0.001, 0.3, 1))], IMAGES, at_once(inferences=20)).run
     assert run.reached
     assert 0 < run.interval <= 0.02
 

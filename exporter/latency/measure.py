@@ -40,8 +40,8 @@ class Schedule:
         interval: rounds go on until every ratio is known to so much to either side, relative.
         confidence: of all intervals.
         seconds: after this time no new round starts, reached or not.
-        fewest_seconds: rounds go on for so long even if the ratios seem to be known: what disturbs a machine for a third
-            of a second would otherwise be all that was seen of it.
+        fewest_seconds: rounds go on for so long even if the ratios seem to be known: a disturbance of a third of a
+            second would otherwise be all that was seen of the machine.
         fewest_rounds: are run however long they take. With fewer than the confidence needs nothing can be told.
         most_rounds: more would not tell more.
         inferences: timed in each turn of a runtime; None: as many as make a turn of `TURN_SECONDS`.

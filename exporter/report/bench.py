@@ -5,15 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from attn_export.exporter.artifacts import OnnxFile
 from attn_export.exporter.engine.sidecar import check_file
-from attn_export.exporter.environment import describe
-from attn_export.exporter.report.record import (
-    SCHEMA_VERSION,
-    engine_record,
-    model_record,
-    now,
-    onnx_record,
-    shown_record,
-)
+from attn_export.exporter.report.record import assembled, engine_record, onnx_record
 from attn_export.exporter.validation.artifact import ONNX, Artifact
 
 if TYPE_CHECKING:
@@ -28,20 +20,11 @@ def bench_record(benched: "Benched", command: Sequence[str] | None = None) -> di
         command: the command line, None for a call from Python.
     """
     files = iter(benched.files)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "created": now(),
-        "command": list(command) if command else None,
-        "model": model_record(benched.model) if benched.model else None,
-        "artifacts": [
-            _onnx(artifact, next(files)) if artifact.format == ONNX else _engine(artifact) | {"path": name}
-            for artifact, name in zip(benched.artifacts, benched.names, strict=True)
-        ],
-        "latency": benched.latency.to_dict(),
-        **shown_record(benched.shown),
-        "budgets": [],
-        "environment": describe(with_gpus=any(timing.device != "cpu" for timing in benched.latency.timings)),
-    }
+    artifacts = [
+        _onnx(artifact, next(files)) if artifact.format == ONNX else _engine(artifact) | {"path": name}
+        for artifact, name in zip(benched.artifacts, benched.names, strict=True)
+    ]
+    return assembled(benched.model, artifacts, benched.latency, benched.shown, command)
 
 
 def _onnx(artifact: Artifact, file: OnnxFile) -> dict[str, Any]:

@@ -61,20 +61,44 @@ def record(
         command: the command line, None for a call from Python.
     """
     made = list(deployed)
+    artifacts = [
+        *(onnx_record(artifact.file, artifact.verdict) for artifact in proven),
+        *(engine_record(engine.path, engine.record) for one in made for engine in one.engines),
+        *(kit_record(kit) for one in made for kit in one.kits),
+    ]
+    return assembled(model, artifacts, latency, shown, command)
+
+
+def assembled(
+    model: LoadedModel | None,
+    artifacts: Sequence[Mapping[str, Any]],
+    latency: Latency,
+    shown: "Shown",
+    command: Sequence[str] | None,
+    *,
+    on_gpu: bool = False,
+) -> dict[str, Any]:
+    """A record of any job, made now on this machine.
+
+    Args:
+        model: the network, None where no checkpoint was given.
+        artifacts: as plain values.
+        latency: of everything that was timed.
+        shown: what there is to look at.
+        command: the command line, None for a call from Python.
+        on_gpu: whether a GPU was used for something that wasn't timed.
+    """
+    with_gpus = on_gpu or any(timing.device != "cpu" for timing in latency.timings)
     return {
         "schema_version": SCHEMA_VERSION,
         "created": now(),
         "command": list(command) if command else None,
-        "model": model_record(model),
-        "artifacts": [
-            *(onnx_record(artifact.file, artifact.verdict) for artifact in proven),
-            *(engine_record(engine.path, engine.record) for one in made for engine in one.engines),
-            *(kit_record(kit) for one in made for kit in one.kits),
-        ],
+        "model": model_record(model) if model else None,
+        "artifacts": list(artifacts),
         "latency": latency.to_dict(),
         **shown_record(shown),
         "budgets": [],
-        "environment": describe(with_gpus=any(timing.device != "cpu" for timing in latency.timings)),
+        "environment": describe(with_gpus=with_gpus),
     }
 
 

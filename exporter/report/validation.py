@@ -5,17 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.engine.sidecar import check_file
-from attn_export.exporter.environment import describe, usable_cpu_numbers
+from attn_export.exporter.environment import usable_cpu_numbers
 from attn_export.exporter.latency import Latency, Schedule
-from attn_export.exporter.report.record import (
-    SCHEMA_VERSION,
-    engine_record,
-    model_record,
-    now,
-    onnx_record,
-    shown_record,
-    verdict_record,
-)
+from attn_export.exporter.report.record import assembled, engine_record, onnx_record, verdict_record
 from attn_export.exporter.report.verdicts import finding_record
 from attn_export.exporter.validation.artifact import ONNX
 
@@ -46,20 +38,13 @@ def validation_record(
         command: the command line, None for a call from Python.
     """
     of_onnx = iter(files)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "created": now(),
-        "command": list(command) if command else None,
-        "model": model_record(model),
-        "artifacts": [
-            _onnx(result, next(of_onnx)) if result.artifact.format == ONNX else _engine(result, name)
-            for result, name in zip(results, names, strict=True)
-        ],
-        "latency": Latency(threads, usable_cpu_numbers(), Schedule()).to_dict(),
-        **shown_record(shown),
-        "budgets": [],
-        "environment": describe(with_gpus=any(result.artifact.format != ONNX for result in results)),
-    }
+    artifacts = [
+        _onnx(result, next(of_onnx)) if result.artifact.format == ONNX else _engine(result, name)
+        for result, name in zip(results, names, strict=True)
+    ]
+    nothing_timed = Latency(threads, usable_cpu_numbers(), Schedule())
+    on_gpu = any(result.artifact.format != ONNX for result in results)
+    return assembled(model, artifacts, nothing_timed, shown, command, on_gpu=on_gpu)
 
 
 def _onnx(result: "Validated", file: OnnxFile) -> dict[str, Any]:

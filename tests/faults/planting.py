@@ -25,8 +25,8 @@ from attn_export.exporter.validation.validate import validate
 from attn_export.exporter.validation.verdict import Comparison, Verdict
 from attn_export.models import create
 from tests.cleanup.spellings import SPELLINGS, Network
+from tests.faults.catalogue import AFTER, FAILS, LATER, OUTPUT, OWN, PLACES, PUBLISHED, UNPAIRED, Fault
 from tests.faults.editing import Edited, Place
-from tests.faults.library import AFTER, FAILS, LATER, OUTPUT, OWN, PLACES, PUBLISHED, UNPAIRED, Fault
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 SIZE = 64

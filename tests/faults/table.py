@@ -23,8 +23,8 @@ from attn_export.exporter.validation.matching import RUNS_OF_QUANTIZED
 from attn_export.exporter.validation.quantized import faithful
 from attn_export.exporter.validation.validate import validate, validate_outputs
 from tests.faults import quantization, running
+from tests.faults.catalogue import FAULTS, NETWORKS, PLACES
 from tests.faults.editing import Edited
-from tests.faults.library import FAULTS, NETWORKS, PLACES
 from tests.faults.planting import ONE_THREAD, Row, Subject, judge, row
 
 ROOT = Path(__file__).parents[2]

@@ -14,8 +14,8 @@ from attn_export.exporter.validation.oracle import reference
 from attn_export.exporter.validation.validate import validate
 from attn_export.exporter.validation.verdict import LIMITS
 from attn_export.exporter.validation.where import EXTRA_OUTPUTS, PREFIXES, open_onnx, where_it_starts
+from tests.faults.catalogue import FAULTS, NETWORKS, PLACES, PUBLISHED, Fault
 from tests.faults.editing import Place
-from tests.faults.library import FAULTS, NETWORKS, PLACES, PUBLISHED, Fault
 from tests.faults.planting import ONE_THREAD, Subject, is_seen_where_expected, judge
 from tests.faults.weights import scale_weight
 

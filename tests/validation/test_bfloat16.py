@@ -26,8 +26,8 @@ from attn_export.exporter.validation.oracle import Reference, reference
 from attn_export.exporter.validation.validate import validate
 from attn_export.exporter.validation.verdict import LIMITS
 from attn_export.exporter.validation.where import where_it_starts
+from tests.faults.catalogue import FAULTS, PLACES
 from tests.faults.editing import Edited
-from tests.faults.library import FAULTS, PLACES
 from tests.faults.planting import ONE_THREAD, Subject
 from tests.validation.narrow_types import to_bfloat16
 

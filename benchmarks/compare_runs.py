@@ -36,9 +36,8 @@ FILE = "onnxruntime"
 def prepared(network: str, folder: Path) -> tuple[str, str]:
     """A checkpoint and its ONNX file."""
     checkpoint = str(folder / f"{network}.pt")
-    quiet = {"check": True, "stdout": subprocess.DEVNULL}
-    subprocess.run([*PROGRAM, "create", network, "-o", checkpoint, "--quiet"], **quiet)  # type: ignore[call-overload]
-    subprocess.run([*PROGRAM, checkpoint, "--onnx", "--no-bench", "--quiet"], **quiet)  # type: ignore[call-overload]
+    for arguments in (["create", network, "-o", checkpoint], [checkpoint, "--onnx", "--no-bench"]):
+        subprocess.run([*PROGRAM, *arguments, "--quiet"], check=True, stdout=subprocess.DEVNULL)
     return checkpoint, str(folder / f"{network}.onnx")
 
 

@@ -97,7 +97,9 @@ def runs_of(kind: str, model: LoadedModel, path: Path, options: argparse.Namespa
     signature, settings = Signature("input", shape, (), ("output",)), Settings(options.threads)
     images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     for seed in range(options.runs if kind != "repeated" else max(2, options.runs // 5)):
-        schedule = Schedule(interval=options.interval, seconds=options.seconds, seed=seed)
+        schedule = Schedule(
+            interval=options.interval, seconds=options.seconds, fewest_seconds=options.fewest_seconds, seed=seed
+        )
         other = Slowed if kind == "slowed" else OnnxRuntime
         first: Runtime = OnnxRuntime(path, signature, settings)
         if kind == "repeated":
@@ -158,6 +160,7 @@ def main() -> None:
     parser.add_argument("--network", default="cbam_resnet8")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--fewest-seconds", type=float, default=Schedule.fewest_seconds)
     parser.add_argument("--interval", type=float, default=0.02)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument(

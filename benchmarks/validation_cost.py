@@ -66,10 +66,10 @@ def main() -> None:
         for repeat in range(options.repeats):
             cache = Cache(Path(folder) / f"cache{repeat}")
             before, _ = seconds(one_pass)
-            oracle, (truth, _) = seconds(lambda: cached_reference(model, judged, cache=cache))  # noqa: B023
-            first, verdict = seconds(lambda: validate(file, truth, settings))  # noqa: B023
-            second, _ = seconds(lambda: validate(file, truth, settings))  # noqa: B023
-            cached, (_, was_there) = seconds(lambda: cached_reference(model, judged, cache=cache))  # noqa: B023
+            oracle, (truth, _) = seconds(lambda: cached_reference(model, judged, cache=cache))  # noqa: B023 (called at once)
+            first, verdict = seconds(lambda: validate(file, truth, settings))  # noqa: B023 (called at once)
+            second, _ = seconds(lambda: validate(file, truth, settings))  # noqa: B023 (called at once)
+            cached, (_, was_there) = seconds(lambda: cached_reference(model, judged, cache=cache))  # noqa: B023 (called at once)
             after, _ = seconds(one_pass)
             assert verdict.agrees
             assert was_there

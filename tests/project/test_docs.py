@@ -152,8 +152,17 @@ def known() -> dict[str, set[str]]:
     return found
 
 
-# Options of other programs that the pages name.
-OTHERS = {"--version", "--editable", "--upgrade", "--constraint", "--index-url", "--extra-index-url", "--save"}
+# Options of other programs, and of benchmarks, that the pages name.
+OTHERS = {
+    "--version",
+    "--editable",
+    "--upgrade",
+    "--constraint",
+    "--index-url",
+    "--extra-index-url",
+    "--save",
+    "--fewest-seconds",
+}
 
 
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=name_of)

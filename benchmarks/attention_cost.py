@@ -18,20 +18,20 @@ from typing import Any
 
 from rich.console import Console
 
-from attn_export.exporter import onnx_file
-from attn_export.exporter.artifacts import OnnxFile
-from attn_export.exporter.attention_cost import attention_costs
-from attn_export.exporter.capture import capture
-from attn_export.exporter.checkpoint import from_module
-from attn_export.exporter.cleanup import clean_graph
-from attn_export.exporter.environment import describe, usable_cpus
-from attn_export.exporter.latency import Schedule
-from attn_export.exporter.progress import Silent
+from attn_export.exporter.artifacts import OnnxFile, Target
+from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.cleanup.pipeline import clean_graph
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.latency.attention_cost.costs import attention_costs
+from attn_export.exporter.network.capture import capture
+from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.report.attention_cost import attention_cost_tables
 from attn_export.exporter.report.findings.words import milliseconds, percent
-from attn_export.exporter.runtimes import Settings
-from attn_export.exporter.target import Target
-from attn_export.models import architecture, create
+from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.system import describe
+from attn_export.exporter.system.machine import usable_cpus
+from attn_export.exporter.system.progress import Silent
+from attn_export.models.registry import architecture, create
 
 RESULTS = Path(__file__).parent / "results" / "attention_cost.json"
 PAGE = Path(__file__).parents[1] / "docs" / "attention-cost.md"

@@ -23,23 +23,23 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from attn_export.exporter import onnx_file
-from attn_export.exporter.artifacts import LoadedModel, OnnxFile
-from attn_export.exporter.capture import capture
-from attn_export.exporter.checkpoint import from_module, load
-from attn_export.exporter.cleanup import clean_graph
-from attn_export.exporter.environment import describe, usable_cpus
+from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Precision, Target
+from attn_export.exporter.checkpoint.load import from_module, load
+from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.errors import InputError
-from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.network.capture import capture
+from attn_export.exporter.network.images import batches
 from attn_export.exporter.precision.typed_file import typed_file
 from attn_export.exporter.report.tables import table
-from attn_export.exporter.runtimes import Settings
-from attn_export.exporter.target import Target
-from attn_export.exporter.validation.inputs import batches
-from attn_export.exporter.validation.oracle import Reference, reference
+from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.system import describe
+from attn_export.exporter.system.machine import usable_cpus
+from attn_export.exporter.validation.oracle import reference
+from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate
 from attn_export.exporter.validation.verdict import LIMITS
-from attn_export.models import create, names
+from attn_export.models.registry import create, names
 from tests.validation.narrow_types import to_bfloat16
 
 RESULTS = Path(__file__).parent / "results" / "calibration.json"

@@ -180,7 +180,7 @@ def timed(files: dict[str, Path], rounds: int) -> list[Row]:
 
 def count_zoo(corpus: Corpus, _: argparse.Namespace) -> list[Row]:
     """Nodes of every network of the registry, ours beside the best of the others."""
-    from attn_export.models import names
+    from attn_export.models.registry import names
 
     rows = []
     for network in names():
@@ -270,7 +270,7 @@ def main() -> None:
     parser.add_argument("--peers-python", default=sys.executable, help="the interpreter that has the other tools")
     parser.add_argument("--out", type=Path, default=RESULT, help="sections that were not measured stay in this file")
     options = parser.parse_args()
-    from attn_export.exporter.environment import describe
+    from attn_export.exporter.system import describe
 
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -21,10 +21,11 @@ from typing import Any
 
 from rich.console import Console
 
-from attn_export.exporter.comparing import Pair, Report, compare, read_report
-from attn_export.exporter.comparing.pair import MARGINS
-from attn_export.exporter.environment import describe
+from attn_export.exporter.compare.compare import compare
+from attn_export.exporter.compare.pair import MARGINS, Pair
+from attn_export.exporter.compare.read import Report, read_report
 from attn_export.exporter.report.tables import table
+from attn_export.exporter.system import describe
 
 RESULTS = Path(__file__).parent / "results"
 PROGRAM = [sys.executable, "-m", "attn_export.cli"]

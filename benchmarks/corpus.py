@@ -27,7 +27,8 @@ def linear_cbam(network: str) -> Any:
     import torch
     from torch import nn
 
-    from attn_export.models import CBAM, create
+    from attn_export.models.attention.cbam import CBAM
+    from attn_export.models.registry import create
 
     class ChannelGate(nn.Module):
         """Pools of the map's own size, Linear layers, an expanded gate."""
@@ -124,8 +125,8 @@ class Corpus:
         if not path.exists():
             import torch
 
-            from attn_export.exporter.quiet import quiet
-            from attn_export.models import architecture, create
+            from attn_export.exporter.system.quiet import quiet
+            from attn_export.models.registry import architecture, create
 
             say(f"exporting {path.stem}")
             torch.manual_seed(0)
@@ -176,8 +177,8 @@ def in_worker(python: str, tool: str, source: Path, out: Path) -> Row:
 def cleaner(tool: str) -> Callable[[str, str], None]:
     """Read, clean, write: what a user of the tool would call."""
     if tool in OURS:
-        from attn_export.exporter.cleaning import clean_file
-        from attn_export.exporter.target import Target
+        from attn_export.exporter.artifacts import Target
+        from attn_export.exporter.workflows.clean import clean_file
 
         return lambda source, out: void(clean_file(source, out, target=Target(OURS[tool])))
     module: Any = importlib.import_module(tool)
@@ -278,9 +279,10 @@ def worker(tool: str, source: str, out: str) -> None:
 
 def compiled(path: str) -> Row:
     """The kernels that TensorRT-RTX makes of a file, as the product itself reports them of an engine."""
-    from attn_export.exporter.building import EngineSettings, build_file
     from attn_export.exporter.engine.graph import read_inputs
+    from attn_export.exporter.engine.job import build_file
     from attn_export.exporter.engine.profile import Sizes
+    from attn_export.exporter.engine.settings import EngineSettings
     from attn_export.exporter.errors import EngineError, RuntimeUnavailableError
 
     (dims,) = read_inputs(Path(path)).values()

@@ -20,8 +20,8 @@ from typing import Any
 
 from rich.console import Console
 
-from attn_export.exporter.environment import describe
 from attn_export.exporter.report.tables import table
+from attn_export.exporter.system import describe
 
 RESULTS = Path(__file__).parent / "results"
 BARE = """

@@ -189,7 +189,7 @@ def backend_facts(name: str) -> Json:
 
 def run_machine(report: Report, _: argparse.Namespace) -> None:
     """Who is asked."""
-    from attn_export.exporter.gpu import gpus
+    from attn_export.exporter.system.cuda import gpus
 
     result = report.result
     result["checkout"] = str(ROOT)
@@ -211,8 +211,8 @@ class Subject:
     def __init__(self, name: str, batches: Sequence[int], folder: Path) -> None:
         import numpy as np
 
-        from attn_export.exporter.checkpoint import from_module
-        from attn_export.models import architecture, create
+        from attn_export.exporter.checkpoint.load import from_module
+        from attn_export.models.registry import architecture, create
 
         self.name, self.folder = name, folder
         arch = architecture(name)
@@ -223,9 +223,9 @@ class Subject:
 
     def export(self) -> Json:
         """Capture, clean and write, as the command does."""
-        from attn_export.exporter import onnx_file
-        from attn_export.exporter.capture import capture
-        from attn_export.exporter.cleanup import clean_graph
+        from attn_export.exporter.cleanup.pipeline import clean_graph
+        from attn_export.exporter.graph import write as onnx_file
+        from attn_export.exporter.network.capture import capture
 
         graph, _ = clean_graph(capture(self.model))
         self.file = onnx_file.write(graph, self.folder / f"{self.name}.onnx")
@@ -254,9 +254,9 @@ class Subject:
         """The file in a precision; its parent for float32."""
         if precision == "fp32":
             return self.file
-        from attn_export.exporter.precision.kinds import Precision
+        from attn_export.exporter.artifacts import Precision
+        from attn_export.exporter.network.images import Batch
         from attn_export.exporter.precision.typed_file import typed_file
-        from attn_export.exporter.validation.inputs import Batch
 
         seen = [Batch(self.images[:2], ("noise", "noise"))]
         path = self.folder / f"{self.name}.{precision}.onnx"
@@ -265,8 +265,9 @@ class Subject:
 
 def build_engine(file: Any, backend: str, batches: Sequence[int], path: Path) -> Json:
     """For this GPU; by TensorRT-RTX for no GPU in particular where it hasn't this one by name."""
-    from attn_export.exporter.building import EngineSettings, build_file
+    from attn_export.exporter.engine.job import build_file
     from attn_export.exporter.engine.profile import Sizes
+    from attn_export.exporter.engine.settings import EngineSettings
     from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 
     sizes = Sizes(batch=(min(batches), min(batches), max(batches)))
@@ -319,7 +320,8 @@ def check(subject: Subject, runtime: Any, batch: int) -> Json:
 
 def makers(subject: Subject, file: Any, engines: dict[str, Path]) -> dict[str, Callable[[Any], Any]]:
     """Every runtime, by name, made from a file's signature."""
-    from attn_export.exporter.runtimes import RUNTIMES, Settings
+    from attn_export.exporter.runtimes import RUNTIMES
+    from attn_export.exporter.runtimes.base import Settings
     from attn_export.exporter.runtimes.tensorrt import TensorRT
 
     def on_gpu(name: str) -> Callable[[Any], Any]:
@@ -338,7 +340,8 @@ def run_batch(
     report: Report, into: Json, subject: Subject, file: Any, engines: dict[str, Path], batch: int, seconds: float
 ) -> None:
     """Open every runtime, check it, count its kernels, and time all that work."""
-    from attn_export.exporter.latency import Schedule, measure
+    from attn_export.exporter.latency.measure import measure
+    from attn_export.exporter.records.latency import Schedule
 
     images = subject.images[:batch]
     signature = replace(file.signature, input_shape=images.shape)
@@ -440,7 +443,7 @@ def load_engine(backend: Any, plan: bytes) -> Json:
 
 def run_engine(subject: Subject, path: Path, batch: int) -> Json:
     """As a user would who trusts it: without a record, so that nobody else refuses it."""
-    from attn_export.exporter.runtimes import Settings
+    from attn_export.exporter.runtimes.base import Settings
     from attn_export.exporter.runtimes.tensorrt import TensorRT
 
     with TensorRT(path, subject.file.signature, Settings(threads=CPU_THREADS), trust=True) as runtime:
@@ -451,8 +454,7 @@ def run_architectures(report: Report, _: argparse.Namespace) -> None:
     """Which engines of TensorRT-RTX this GPU takes."""
     from attn_export.exporter.engine.backend import load
     from attn_export.exporter.engine.build import BuildOptions, build
-    from attn_export.exporter.engine.profile import Range
-    from attn_export.exporter.engine.targets import PORTABLE
+    from attn_export.exporter.records.engine import PORTABLE, Range
 
     result = report.result
     try:

@@ -18,9 +18,9 @@ from typing import Any
 
 from rich.console import Console
 
-from attn_export.exporter.environment import describe
 from attn_export.exporter.report.tables import table
-from attn_export.models import names
+from attn_export.exporter.system import describe
+from attn_export.models.registry import names
 
 RESULTS = Path(__file__).parent / "results" / "kernels.json"
 PAGE = Path(__file__).parents[1] / "docs" / "tensorrt.md"
@@ -38,7 +38,7 @@ def as_users_export(module: Any, shape: tuple[int, ...], path: Path) -> None:
     """What ``torch.onnx.export`` gives, its own optimizations included."""
     import torch
 
-    from attn_export.exporter.quiet import quiet
+    from attn_export.exporter.system.quiet import quiet
 
     images = torch.zeros(2, *shape)
     axes = ({0: torch.export.Dim("batch")},)
@@ -52,16 +52,15 @@ def counted(network: str, gpu: str) -> dict[str, Any]:
     """The kernels of one network in every form."""
     import numpy as np
 
-    from attn_export.exporter import onnx_file
-    from attn_export.exporter.building import EngineSettings, build_file
-    from attn_export.exporter.capture import capture
-    from attn_export.exporter.checkpoint import from_module
-    from attn_export.exporter.cleanup import clean_graph
-    from attn_export.exporter.precision.kinds import Precision
+    from attn_export.exporter.artifacts import Precision, Target
+    from attn_export.exporter.checkpoint.load import from_module
+    from attn_export.exporter.cleanup.pipeline import clean_graph
+    from attn_export.exporter.engine.job import build_file
+    from attn_export.exporter.engine.settings import EngineSettings
+    from attn_export.exporter.graph import write as onnx_file
+    from attn_export.exporter.network.capture import capture
     from attn_export.exporter.precision.typed_file import typed
-    from attn_export.exporter.target import Target
-    from attn_export.models import create
-    from attn_export.models.registry import architecture
+    from attn_export.models.registry import architecture, create
 
     shape = architecture(network).input_shape
     row: dict[str, Any] = {"network": network}

@@ -29,17 +29,19 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from attn_export.exporter import ExportSettings, export
 from attn_export.exporter.artifacts import LoadedModel, Signature
-from attn_export.exporter.checkpoint import from_module
-from attn_export.exporter.environment import describe
-from attn_export.exporter.latency import Measured, Schedule, measure
+from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.latency.measure import Measured, measure
+from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.report.tables import table
-from attn_export.exporter.runtimes import Runtime, Settings
-from attn_export.exporter.runtimes.base import Array
+from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.runtimes.eager import Eager
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
-from attn_export.models import create
+from attn_export.exporter.system import describe
+from attn_export.exporter.workflows.export import export
+from attn_export.exporter.workflows.settings import ExportSettings
+from attn_export.models.registry import create
 
 RESULTS = Path(__file__).parent / "results" / "latency_trust.json"
 PAGE = Path(__file__).parents[1] / "docs" / "latency.md"

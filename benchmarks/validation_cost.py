@@ -19,17 +19,18 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from attn_export.exporter import onnx_file
-from attn_export.exporter.capture import capture
-from attn_export.exporter.checkpoint import from_module
-from attn_export.exporter.cleanup import clean_graph
-from attn_export.exporter.environment import describe, usable_cpus
+from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.cleanup.pipeline import clean_graph
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.network.capture import capture
+from attn_export.exporter.network.images import batches
 from attn_export.exporter.report.tables import table
-from attn_export.exporter.runtimes import Settings
+from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.system import describe
+from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.validation.cache import Cache, cached_reference
-from attn_export.exporter.validation.inputs import batches
 from attn_export.exporter.validation.validate import validate
-from attn_export.models import create
+from attn_export.models.registry import create
 
 RESULTS = Path(__file__).parent / "results" / "validation_cost.json"
 LIMIT, LIMIT_OF_SECOND = 15.0, 7.5

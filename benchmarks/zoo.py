@@ -16,9 +16,9 @@ from typing import Any
 
 from rich.console import Console
 
-from attn_export.exporter.environment import describe
 from attn_export.exporter.report.tables import table
-from attn_export.models import names
+from attn_export.exporter.system import describe
+from attn_export.models.registry import names
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "zoo.md"

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
-from attn_export.exporter.report.engines import engine_tables
+from attn_export.exporter.report.findings.engines import engine_tables
 from attn_export.exporter.report.terminal import export_summary, export_tables
 
 DOCS = Path(__file__).parent

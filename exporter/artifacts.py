@@ -1,17 +1,15 @@
 """What flows from room to room. Each of these knows where it came from, and none is changed after it was made."""
 
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from attn_export.exporter.precision.kinds import Kept, Precision
 
 if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import nn
 
-    from attn_export.exporter.inventory import AttentionBlock
-    from attn_export.models import Architecture
+    from attn_export.models.registry import Architecture
 
 # Where a node of a graph keeps the path of the submodule that it came from.
 MODULE_KEY = "attn_export.module"
@@ -126,6 +124,44 @@ class Graph:
     blocks: tuple["AttentionBlock", ...] = ()
 
 
+class Precision(str, Enum):
+    """The format that most of a graph computes in; the inputs and outputs of those we make are float32 in any case."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def suffix(self) -> str:
+        """What stands between the stem and the ending of a file: none for float32, which is the plain name."""
+        return "" if self is Precision.FP32 else f".{self.value}"
+
+    @property
+    def onnx_name(self) -> str:
+        """The type's name in numpy and in ONNX."""
+        return {Precision.FP32: "float32", Precision.FP16: "float16", Precision.BF16: "bfloat16"}[self]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A node that computes in float32 within a graph of another format.
+
+    Attributes:
+        node: its name.
+        module_path: of the submodule it came from, empty where that isn't known.
+        op_type: the operator.
+        reason: half a sentence.
+    """
+
+    node: str
+    module_path: str
+    op_type: str
+    reason: str
+
+
 @dataclass(frozen=True)
 class OnnxFile:
     """An ONNX file on disk.
@@ -160,3 +196,59 @@ class OnnxFile:
     def name(self) -> str:
         """What records and people call it."""
         return self.label or self.path.name
+
+
+Dim = int | str | None
+
+UNKNOWN = "gate"
+
+
+@dataclass(frozen=True)
+class AttentionBlock:
+    """One attention block of a graph.
+
+    Attributes:
+        kind: "SE", "ECA", "CBAM", "CBAM channel", "CBAM spatial", or "gate" for one of another make.
+        module_path: of the module it came from, such as ``layer3.4.attention``; empty where the graph doesn't tell.
+        channels: C of the map it gates, None where the graph doesn't tell.
+        reduction: C divided by the width of the channel gate's hidden layer.
+        kernel: of the spatial gate's convolution (k x k), or of ECA's over the channels.
+        gates: names of the tensors that go into its Sigmoid or HardSigmoid, in the order in which they are computed.
+        maps: names of the gated maps: one, or for CBAM the map behind each of its gates.
+        nodes: names of the nodes that it consists of, from the map it gates to the gated map.
+        nodes_before: how many there were before the first cleanup.
+    """
+
+    kind: str
+    module_path: str
+    channels: int | None
+    reduction: int | None
+    kernel: int | None
+    gates: tuple[str, ...]
+    maps: tuple[str, ...]
+    nodes: tuple[str, ...]
+    nodes_before: int
+
+    @property
+    def place(self) -> str:
+        """For people: the module's path, or the name of the gated map."""
+        return self.module_path or self.maps[-1]
+
+
+CPU, CUDA = "cpu", "cuda"
+DEVICES = (CPU, CUDA)
+
+
+# What files are made in; those of others are judged in all.
+MADE = (Precision.FP32, Precision.FP16)
+
+
+class Target(str, Enum):
+    """The runtime whose preferences decide where two forms compute the same; docs/cleanup.md has the measurements."""
+
+    ANY = "any"
+    TENSORRT = "tensorrt"
+    ONNXRUNTIME = "onnxruntime"
+
+    def __str__(self) -> str:
+        return self.value

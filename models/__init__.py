@@ -1,6 +1,7 @@
 """Convolutional networks with a slot for attention, and the attention that goes into it."""
 
-from attn_export.models.attention import CBAM, ChannelAttention, SEBlock, SpatialAttention, SqueezeExcitation
+from attn_export.models.attention.cbam import CBAM, ChannelAttention, SpatialAttention
+from attn_export.models.attention.squeeze_excite import SEBlock, SqueezeExcitation
 from attn_export.models.registry import Architecture, architecture, create, names
 
 __all__ = [

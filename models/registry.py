@@ -13,7 +13,8 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
-from attn_export.models.attention import CBAM, SEBlock, SqueezeExcitation
+from attn_export.models.attention.cbam import CBAM
+from attn_export.models.attention.squeeze_excite import SEBlock, SqueezeExcitation
 from attn_export.models.backbones.mobilenet_v2 import MobileNetV2
 from attn_export.models.backbones.mobilenet_v3 import LARGE, SMALL, MobileNetV3
 from attn_export.models.backbones.resnet import AttentionFactory, BasicBlock, Bottleneck, CifarResNet, ResNet

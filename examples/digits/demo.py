@@ -10,7 +10,7 @@ from digits import load as load_digits
 from rich.console import Console
 
 from attn_export.cli import run
-from attn_export.exporter.checkpoint import load
+from attn_export.exporter.checkpoint.load import load
 from attn_export.exporter.report.tables import table
 
 HERE = Path(__file__).parent

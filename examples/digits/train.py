@@ -15,8 +15,7 @@ from digits import CLASS_NAMES, SIZE, Digits, load, normalization_of
 from torch import nn
 
 from attn_export.exporter import checkpoint
-from attn_export.models import Architecture, architecture
-from attn_export.models.registry import build
+from attn_export.models.registry import Architecture, architecture, build
 
 HERE = Path(__file__).parent
 NETWORKS = {"se_digits.pt": "se_resnet8", "cbam_digits.pt": "cbam_resnet8"}

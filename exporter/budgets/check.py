@@ -1,65 +1,13 @@
 """Whether a record keeps its budgets."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from typing import Any
 
-from attn_export.exporter.budgets.budget import Budget, Metric
 from attn_export.exporter.errors import BudgetError, InputError
+from attn_export.exporter.records.budget import BROKEN, CANT_TELL, FIGURES, KEPT, Budget, BudgetResult, Metric
 
-KEPT, BROKEN, CANT_TELL = "kept", "broken", "can't tell"
-# Where the record has a timing's value, and where its interval.
-FIGURES = {
-    Metric.LATENCY: ("median_ms", "median_interval_ms"),
-    Metric.P99: ("p99_ms", "p99_interval_ms"),
-    Metric.RATIO: ("ratio", "ratio_interval"),
-}
 RUNNABLE = ("onnx", "engine")
-
-
-@dataclass(frozen=True)
-class BudgetResult:
-    """How one figure stands to a budget.
-
-    Attributes:
-        budget: as it was asked for.
-        metric, limit, unit: what is limited to how much.
-        value: the figure; None where it isn't known.
-        interval: where it lies, at the record's confidence; None where it was counted or isn't known.
-        state: "kept" or "broken" if the whole interval says so, else "can't tell".
-        runtime: what ran; None if nothing did.
-        artifact: name of the file; None where it was the module itself.
-        batch: that was timed; None for what wasn't timed.
-        reason: why the value isn't known.
-    """
-
-    budget: str
-    metric: str
-    limit: float
-    unit: str
-    value: float | None
-    interval: tuple[float, float] | None
-    state: str
-    runtime: str | None
-    artifact: str | None
-    batch: int | None = None
-    reason: str = ""
-
-    @property
-    def sentence(self) -> str:
-        """A broken one, for people."""
-        what = f"{self.artifact} in {self.runtime}" if self.artifact and self.runtime else self.artifact or self.runtime
-        at = "" if self.batch is None else f" at batch {self.batch}"
-        told = figure(self.value, self.interval, self.unit)
-        return f"--budget {self.budget} is broken: the {self.metric} of {what}{at} is {told}"
-
-
-def figure(value: float | None, interval: tuple[float, float] | None, unit: str) -> str:
-    """``3.42 ms (3.31 to 3.55)``."""
-    if value is None:
-        return "not known"
-    told = f"{value:.4g} {unit}"
-    return told if interval is None else f"{told} ({interval[0]:.4g} to {interval[1]:.4g})"
 
 
 def state_of(limit: float, value: float, interval: tuple[float, float] | None) -> str:
@@ -193,3 +141,21 @@ def _missing(record: dict[str, Any], budget: Budget, unknown: Sequence[BudgetRes
     if budget.metric is Metric.RATIO and any(timing["artifact"] for timing in record["latency"]["timings"]):
         return "the only artifact that was timed is the baseline, which ratios are to"
     return f"timed were {', '.join(ran)}" + ("" if budget.runtime else ", and no artifact")
+
+
+def budget_records(results: Sequence["BudgetResult"]) -> list[dict[str, Any]]:
+    """The record's ``budgets``."""
+    return [
+        {**asdict(result), "interval": None if result.interval is None else list(result.interval)} for result in results
+    ]
+
+
+def hold_to_budgets(document: dict[str, Any], budgets: "Sequence[Budget]") -> tuple["BudgetResult", ...]:
+    """How the figures of a record stand to budgets; noted in it.
+
+    Raises:
+        InputError: one is about nothing whose figure is known.
+    """
+    checked = check_budgets(document, budgets)
+    document["budgets"] = budget_records(checked)
+    return checked

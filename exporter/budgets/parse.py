@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
-from attn_export.exporter.budgets.budget import Budget, Metric
 from attn_export.exporter.errors import UsageError
+from attn_export.exporter.records.budget import Budget, Metric
 
 FORM = re.compile(
     r"(?:(?P<runtime>[^:=]*):)?(?P<metric>[^:=]*)=\s*(?P<number>[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)"

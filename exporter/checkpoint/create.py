@@ -10,9 +10,8 @@ from attn_export.exporter.checkpoint import fit, state_dict
 from attn_export.exporter.checkpoint.container import no_weights, read
 from attn_export.exporter.checkpoint.format import save
 from attn_export.exporter.errors import StateDictMismatchError, UsageError
-from attn_export.models import Architecture, architecture, create
 from attn_export.models.complexity import count_parameters
-from attn_export.models.registry import ATTENTIONS
+from attn_export.models.registry import ATTENTIONS, Architecture, architecture, create
 
 
 def create_checkpoint(

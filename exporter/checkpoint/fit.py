@@ -6,8 +6,7 @@ from functools import cache
 
 from attn_export.exporter.checkpoint.state_dict import StateDict
 from attn_export.exporter.errors import StateDictMismatchError, UsageError
-from attn_export.models import Architecture, architecture, names
-from attn_export.models.registry import LARGEST_WIDTH, skeleton
+from attn_export.models.registry import LARGEST_WIDTH, Architecture, architecture, names, skeleton
 
 Shapes = dict[str, tuple[int, ...]]
 

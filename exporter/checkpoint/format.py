@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from attn_export.exporter.artifacts import Normalization
 from attn_export.exporter.checkpoint.fit import shapes_of
 from attn_export.exporter.errors import UnreadableCheckpointError
-from attn_export.exporter.files import written_atomically
+from attn_export.exporter.system.files import written_atomically
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from attn_export.models import Architecture
+    from attn_export.models.registry import Architecture
 
 FORMAT = "attn-export"
 VERSION = 1
@@ -100,7 +100,7 @@ def parse(content: Mapping[str, Any], path: Path) -> tuple[Description, dict[str
     Raises:
         UnreadableCheckpointError: another version, or a part is missing or makes no sense.
     """
-    from attn_export.models import Architecture
+    from attn_export.models.registry import Architecture
 
     if content.get("version") != VERSION:
         raise UnreadableCheckpointError(

@@ -15,9 +15,8 @@ from attn_export.exporter.checkpoint import format as own_format
 from attn_export.exporter.checkpoint.container import needs_code, no_weights, read
 from attn_export.exporter.checkpoint.inert import listed
 from attn_export.exporter.errors import UnknownArchitectureError, UsageError
-from attn_export.exporter.files import sha256_of
-from attn_export.models import Architecture
-from attn_export.models.registry import skeleton
+from attn_export.exporter.system.files import sha256_of
+from attn_export.models.registry import Architecture, skeleton
 
 
 def load(

@@ -9,37 +9,10 @@ from attn_export.exporter.cleanup.proof import Prover, Unprovable, allowed
 from attn_export.exporter.cleanup.replace import Names, carry_out
 from attn_export.exporter.cleanup.rule import Context, Refusal, Rewrite, Rule
 from attn_export.exporter.errors import CleanupError
-from attn_export.exporter.facts import DEFAULT_DOMAINS
+from attn_export.exporter.graph.facts import DEFAULT_DOMAINS
+from attn_export.exporter.records.cleanup import Firing, NearMiss, Undone
 
 MOST_ROUNDS = 100
-
-
-@dataclass(frozen=True)
-class Firing:
-    """A rewrite that took place. ``error`` is the largest relative difference that its proof found, in float64."""
-
-    rule: str
-    place: str
-    error: float
-
-
-@dataclass(frozen=True)
-class NearMiss:
-    """A rewrite that didn't take place, and why."""
-
-    rule: str
-    place: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Undone:
-    """A rewrite that would have changed the result: a defect of the rule. ``limit`` is what its proof allowed."""
-
-    rule: str
-    place: str
-    error: float
-    limit: float
 
 
 @dataclass

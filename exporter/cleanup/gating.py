@@ -3,7 +3,7 @@
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.views import VIEWS
-from attn_export.exporter.facts import dims, is_op, users
+from attn_export.exporter.graph.facts import dims, is_op, users
 
 ACTIVATIONS = frozenset(
     "Relu Sigmoid HardSigmoid HardSwish Tanh LeakyRelu Elu Clip Cast Identity Gelu Softplus".split()

@@ -5,15 +5,15 @@ over and again, until none of them fires.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript.optimizer import fold_constants_ir
 
-from attn_export.exporter.artifacts import Graph, Step
-from attn_export.exporter.cleanup.apply import Firing, Log, NearMiss, Undone, settle
+from attn_export.exporter.artifacts import AttentionBlock, Graph, Step, Target
+from attn_export.exporter.cleanup.apply import Log, settle
 from attn_export.exporter.cleanup.onnxscript_rules import rules_of_onnxscript
 from attn_export.exporter.cleanup.rule import Context, Rule
 from attn_export.exporter.cleanup.rules import (
@@ -39,11 +39,11 @@ from attn_export.exporter.cleanup.rules import (
     view_unit_transpose,
 )
 from attn_export.exporter.errors import CleanupError
-from attn_export.exporter.facts import is_op
-from attn_export.exporter.inventory import AttentionBlock, find_blocks
-from attn_export.exporter.inventory.blocks import METADATA_KEY, from_json, known_as, to_json
-from attn_export.exporter.quiet import quiet
-from attn_export.exporter.target import Target
+from attn_export.exporter.graph.attention.blocks import METADATA_KEY, from_json, known_as, to_json
+from attn_export.exporter.graph.attention.recognize import find_blocks
+from attn_export.exporter.graph.facts import is_op
+from attn_export.exporter.records.cleanup import Cleaned
+from attn_export.exporter.system.quiet import quiet
 
 Apply = Callable[[ir.Model], Any]
 
@@ -200,27 +200,6 @@ def prepare(model: ir.Model) -> None:
         for _, apply in BEFORE:
             apply(model)
         resolve_all_sizes(model, Context(model.graph.opset_imports.get("", 0), Target.ANY))
-
-
-@dataclass(frozen=True)
-class Cleaned:
-    """What was done to a graph.
-
-    Attributes:
-        steps: with the node count before and after each.
-        firings: rewrites that took place, proven.
-        near_misses: those that nearly did, and why not, in the state in which the graph is left.
-        undone: those that would have changed the result. They are not in the graph, and are defects of their rules.
-        blocks: the attention blocks, with their node counts before and after.
-        blocks_before: the same before the first rule, with the names that their nodes had then.
-    """
-
-    steps: tuple[Step, ...]
-    firings: tuple[Firing, ...]
-    near_misses: tuple[NearMiss, ...]
-    undone: tuple[Undone, ...]
-    blocks: tuple[AttentionBlock, ...]
-    blocks_before: tuple[AttentionBlock, ...] = ()
 
 
 def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = RULES) -> Cleaned:

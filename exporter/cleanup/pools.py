@@ -2,9 +2,9 @@
 
 import onnx_ir as ir
 
+from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.rule import Context, Drawing
-from attn_export.exporter.facts import attribute, axes_of, dims, is_op
-from attn_export.exporter.target import Target
+from attn_export.exporter.graph.facts import attribute, axes_of, dims, is_op
 
 REDUCED = {"ReduceMean": "Mean", "ReduceMax": "Max"}
 GLOBAL = {"GlobalAveragePool": "Mean", "GlobalMaxPool": "Max"}

@@ -17,7 +17,7 @@ import onnx_ir as ir
 from attn_export.exporter.cleanup.rule import Rewrite
 from attn_export.exporter.cleanup.whole_maps import whole_map_operators
 from attn_export.exporter.errors import first_line
-from attn_export.exporter.facts import DEFAULT_DOMAINS, constant, dims, is_op
+from attn_export.exporter.graph.facts import DEFAULT_DOMAINS, constant, dims, is_op
 
 Array = np.ndarray[Any, Any]
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.target import Target
+from attn_export.exporter.artifacts import Target
 
 
 @dataclass(frozen=True)

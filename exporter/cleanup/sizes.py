@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.facts import WHOLE, attribute, axes_of, constant, dims, is_op, scalar
+from attn_export.exporter.graph.facts import WHOLE, attribute, axes_of, constant, dims, is_op, scalar
 
 LONGEST_CHAIN = 64
 

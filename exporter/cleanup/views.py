@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from attn_export.exporter.artifacts import Dim
 from attn_export.exporter.cleanup.rule import Drawing
-from attn_export.exporter.facts import Dim, axes_of, constant, dims, is_op
+from attn_export.exporter.graph.facts import axes_of, constant, dims, is_op
 
 VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 

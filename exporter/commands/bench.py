@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from attn_export.exporter.artifacts import CPU
 from attn_export.exporter.commands.console import command_line, listener, print_with_error, stdout
 from attn_export.exporter.commands.latency_options import (
     Cpus,
@@ -30,7 +31,6 @@ from attn_export.exporter.commands.options import (
     parse_shape,
     split,
 )
-from attn_export.exporter.devices import CPU
 from attn_export.exporter.errors import UsageError
 
 
@@ -99,13 +99,12 @@ def bench(
     if trust:  # a module's code is usually beside the place where it was trained
         sys.path.insert(0, str(Path.cwd()))
     with listener(quiet) as progress:
-        from attn_export.exporter.benching import BenchSettings, refuse_budgets
-        from attn_export.exporter.benching import bench as benched
-        from attn_export.exporter.budgets import failure
-        from attn_export.exporter.latency import Schedule
-        from attn_export.exporter.report.bench import bench_record
-        from attn_export.exporter.reporting import check_reports, write_reports
-        from attn_export.exporter.workflow import hold_to_budgets
+        from attn_export.exporter.budgets.check import failure, hold_to_budgets
+        from attn_export.exporter.records.latency import Schedule
+        from attn_export.exporter.report.write import check_reports, write_reports
+        from attn_export.exporter.workflows.bench import BenchSettings, refuse_budgets
+        from attn_export.exporter.workflows.bench import bench as benched
+        from attn_export.exporter.workflows.record import bench_record
 
         check_reports(written)
         settings = BenchSettings(
@@ -123,7 +122,7 @@ def bench(
         model = None
         if checkpoint is not None:
             with progress.stage("Reading the checkpoint"):
-                from attn_export.exporter.checkpoint import load
+                from attn_export.exporter.checkpoint.load import load
 
                 model = load(checkpoint, arch=arch, input_shape=shape[1:] if shape else None, trust=trust)
             for note in model.notes:

@@ -76,7 +76,8 @@ def build(
     )
     chosen = parse_precisions(precisions) if precisions else None
     with listener(quiet) as progress:
-        from attn_export.exporter.from_file import build_all, build_from_kit, build_summary, is_kit
+        from attn_export.exporter.workflows.build import build_all, build_from_kit, is_kit
+        from attn_export.exporter.workflows.record import build_summary
 
         if is_kit(source):
             result = build_from_kit(source, out, precisions=chosen, settings=settings, progress=progress)
@@ -85,7 +86,7 @@ def build(
     if as_json:
         print_json({"schema_version": SCHEMA_VERSION, **build_summary(result)})
         return
-    from attn_export.exporter.report.engines import build_report
+    from attn_export.exporter.report.findings.engines import build_report
 
     for part in build_report(result):
         stdout().print(part)

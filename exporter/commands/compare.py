@@ -46,10 +46,11 @@ def compare(
     written = report_paths(reports)
     refuse_reports(written, (old, new))
     with listener(quiet) as progress, progress.stage("Comparing"):
-        from attn_export.exporter.budgets import check_budgets, failure
-        from attn_export.exporter.comparing import compare as compared
-        from attn_export.exporter.comparing import read_report
-        from attn_export.exporter.report.comparison import comparison_parts, comparison_record
+        from attn_export.exporter.budgets.check import check_budgets, failure
+        from attn_export.exporter.compare.compare import compare as compared
+        from attn_export.exporter.compare.compare import comparison_record
+        from attn_export.exporter.compare.read import read_report
+        from attn_export.exporter.report.findings.comparison import comparison_parts
 
         result = compared(read_report(old), read_report(new), allowed)
         checked = check_budgets(result.new.record, limits)
@@ -112,8 +113,8 @@ def write_report(path: Path, document: dict[str, object]) -> None:
     """
     import json
 
-    from attn_export.exporter.files import write_text, written_atomically
-    from attn_export.exporter.report.comparison import comparison_markdown
+    from attn_export.exporter.report.findings.comparison import comparison_markdown
+    from attn_export.exporter.system.files import write_text, written_atomically
 
     text = comparison_markdown(document) if path.suffix == MARKDOWN else json.dumps(document, indent=1) + "\n"
     with written_atomically(path) as temporary:

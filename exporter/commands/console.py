@@ -55,8 +55,8 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 @contextmanager
 def listener(quiet: bool) -> Iterator[Any]:
     """What hears of the library's progress: on standard error, a moving bar in a terminal and a line elsewhere."""
-    from attn_export.exporter.progress import Silent
     from attn_export.exporter.report.live import Bars, Lines
+    from attn_export.exporter.system.progress import Silent
 
     if quiet:
         yield Silent()

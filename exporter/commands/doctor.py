@@ -7,13 +7,13 @@ from attn_export.exporter.commands.options import AsJson, Debug, Quiet
 def doctor(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """Say what this machine has, which jobs it can do, and how to get what is missing."""
     with listener(quiet) as progress, progress.stage("Looking at this machine") as advance:
-        from attn_export.exporter.environment.survey import survey
+        from attn_export.exporter.system.survey import survey
 
         found = survey(advance).to_dict()
     if as_json:
         print_json({"schema_version": SCHEMA_VERSION, **found})
         return
-    from attn_export.exporter.report.doctor import doctor_tables
+    from attn_export.exporter.report.findings.machine import doctor_tables
 
     for part in doctor_tables(found):
         stdout().print(part)

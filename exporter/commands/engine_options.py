@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from attn_export.exporter.artifacts import MADE, Precision
 from attn_export.exporter.commands.options import split
 from attn_export.exporter.errors import UsageError
-from attn_export.exporter.precision.kinds import MADE, Precision
 
 if TYPE_CHECKING:
-    from attn_export.exporter.building import EngineSettings
     from attn_export.exporter.engine.profile import Sizes
+    from attn_export.exporter.engine.settings import EngineSettings
 
 PANEL = "Engines"
 AUTO = "auto"
@@ -180,9 +180,9 @@ def engine_settings(
     Raises:
         UsageError: a word can't be understood.
     """
-    from attn_export.exporter.building import EngineSettings
     from attn_export.exporter.engine.backend import MODULES
     from attn_export.exporter.engine.build import BuildOptions
+    from attn_export.exporter.engine.settings import EngineSettings
     from attn_export.exporter.engine.targets import parse_targets
 
     parse_targets(split(gpus))  # before anything takes time

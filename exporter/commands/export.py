@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.commands.clean import error_of
+from attn_export.exporter.artifacts import CPU, Target
 from attn_export.exporter.commands.console import command_line, listener, print_with_error, stdout
 from attn_export.exporter.commands.engine_options import (
     AUTO,
@@ -48,9 +48,8 @@ from attn_export.exporter.commands.options import (
     parse_target,
     split,
 )
-from attn_export.exporter.devices import CPU
 from attn_export.exporter.errors import UnreadableCheckpointError, UsageError
-from attn_export.exporter.target import Target
+from attn_export.exporter.workflows.clean import error_of
 
 
 def export(
@@ -150,11 +149,13 @@ def export(
         sys.path.insert(0, str(Path.cwd()))
     known, limits, written = parse_interval(interval), parse_budget_options(budgets), report_paths(reports)
     with listener(quiet) as progress:
-        from attn_export.exporter.budgets import failure, refuse_untimed
-        from attn_export.exporter.latency import Schedule
-        from attn_export.exporter.reporting import check_reports, write_reports
+        from attn_export.exporter.budgets.check import failure
+        from attn_export.exporter.budgets.parse import refuse_untimed
+        from attn_export.exporter.records.latency import Schedule
+        from attn_export.exporter.report.write import check_reports, write_reports
         from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, RUNS_ENGINES, check_names
-        from attn_export.exporter.workflow import ExportSettings, export_loaded
+        from attn_export.exporter.workflows.export import export_loaded
+        from attn_export.exporter.workflows.settings import ExportSettings
 
         check_reports(written)
         names = check_names(split(runtimes)) or DEFAULT_RUNTIMES
@@ -175,13 +176,13 @@ def export(
             command=command_line(ctx),
         )
         with progress.stage("Reading the checkpoint"):
-            from attn_export.exporter.checkpoint import load
+            from attn_export.exporter.checkpoint.load import load
 
             model = load(checkpoint, arch=arch, input_shape=shape[1:] if shape else None, trust=trust)
         for note in model.notes:
             progress.note(note)
         if images is not None:
-            from attn_export.exporter.validation.real_images import read_images
+            from attn_export.exporter.network.real_images import read_images
 
             settings = replace(settings, images=read_images(images, model.input_shape))
         result = export_loaded(model, out or checkpoint.parent, checkpoint.stem, settings, progress)

@@ -26,8 +26,8 @@ def inspect(
         inspect_engine(source, as_json)
         return
     with listener(quiet) as progress, progress.stage("Reading the graph"):
-        from attn_export.exporter.cleaning import inspect_file
-        from attn_export.exporter.report.record import blocks_record
+        from attn_export.exporter.cleanup.inspect import inspect_file
+        from attn_export.exporter.workflows.record import blocks_record
 
         blocks = inspect_file(source)
     if as_json:
@@ -52,7 +52,7 @@ def inspect_engine(source: Path, as_json: bool) -> None:
         UnreadableEngineError, UntrustedEngineError: it isn't whole, has no record, or was changed since.
     """
     from attn_export.exporter.engine.sidecar import beside, check_file
-    from attn_export.exporter.report.engines import engine_tables
+    from attn_export.exporter.report.findings.engines import engine_tables
 
     try:
         record = check_file(source, trust=False)

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attn_export.exporter.devices import DEVICES
+from attn_export.exporter.artifacts import DEVICES, Target
 from attn_export.exporter.errors import UsageError
-from attn_export.exporter.target import Target
 
 if TYPE_CHECKING:
-    from attn_export.exporter.budgets import Budget
+    from attn_export.exporter.records.budget import Budget
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")]
@@ -112,7 +111,7 @@ def parse_budget_options(values: list[str] | None) -> "tuple[Budget, ...]":
     """
     if not values:
         return ()
-    from attn_export.exporter.budgets import parse_budgets
+    from attn_export.exporter.budgets.parse import parse_budgets
     from attn_export.exporter.runtimes import RUNS_ENGINES, RUNTIMES
 
     parts = split(values)

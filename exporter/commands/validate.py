@@ -74,13 +74,14 @@ def validate(
         if trust:  # a module's code is usually beside the place where it was trained
             sys.path.insert(0, str(Path.cwd()))
         with listener(quiet) as progress:
-            from attn_export.exporter.checkpoint import load
-            from attn_export.exporter.report.verdicts import validated_parts, validated_record
-            from attn_export.exporter.reporting import check_reports, write_reports
-            from attn_export.exporter.validating import failure, validate_artifacts, validation_report
+            from attn_export.exporter.checkpoint.load import load
+            from attn_export.exporter.network.real_images import read_images
+            from attn_export.exporter.report.verdicts import validated_parts
+            from attn_export.exporter.report.write import check_reports, write_reports
             from attn_export.exporter.validation.cache import default_cache
             from attn_export.exporter.validation.quantized import parse_promise
-            from attn_export.exporter.validation.real_images import read_images
+            from attn_export.exporter.workflows.record import validated_record
+            from attn_export.exporter.workflows.validate import failure, validate_artifacts, validation_report
 
             check_reports(written)
             promised = parse_promise(split(promise))
@@ -138,8 +139,9 @@ def against_kit(kit: Path, artifacts: list[Path], *, threads: int | None, trust:
         raise UsageError("a build kit is compared with one artifact", hint="Name one, and then the other.")
     (artifact,) = artifacts
     with listener(quiet) as progress:
-        from attn_export.exporter.kit.validating import disagreement, validate_with_kit
-        from attn_export.exporter.report.judgements import judgement_caption, judgement_record, judgement_table
+        from attn_export.exporter.report.judgements import judgement_caption, judgement_table
+        from attn_export.exporter.workflows.record import judgement_record
+        from attn_export.exporter.workflows.validate_kit import disagreement, validate_with_kit
 
         read, judgement = validate_with_kit(kit, artifact, trust=trust, threads=threads, progress=progress)
     document = {"schema_version": SCHEMA_VERSION, **judgement_record(read, artifact, judgement)}

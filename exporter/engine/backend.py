@@ -4,8 +4,8 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
-from attn_export.exporter.environment.install import RTX, TENSORRT, TENSORRT_ON_JETSON
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError, first_line
+from attn_export.exporter.system.install import RTX, TENSORRT, TENSORRT_ON_JETSON
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 INSTALL = {"tensorrt": TENSORRT, "tensorrt-rtx": RTX}

@@ -16,11 +16,11 @@ from typing import Any
 
 from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.engine.log import Log
-from attn_export.exporter.engine.profile import Profile, add_profile
-from attn_export.exporter.engine.targets import PORTABLE
+from attn_export.exporter.engine.profile import add_profile
 from attn_export.exporter.errors import EngineError, RuntimeUnavailableError, UsageError
-from attn_export.exporter.memory import PeakMemory
-from attn_export.exporter.progress import Advance
+from attn_export.exporter.records.engine import PORTABLE, Profile
+from attn_export.exporter.system.memory import PeakMemory
+from attn_export.exporter.system.progress import Advance
 
 MIB = 2**20
 # How often a waiting main thread looks for Ctrl-C.
@@ -241,7 +241,7 @@ class _Build:
 
     def keep_timings(self, path: Path) -> None:
         """Write the timing cache."""
-        from attn_export.exporter.files import written_atomically
+        from attn_export.exporter.system.files import written_atomically
 
         with written_atomically(path) as temporary:
             temporary.write_bytes(memoryview(self.config.get_timing_cache().serialize()))

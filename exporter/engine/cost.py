@@ -1,32 +1,8 @@
 """What attention costs in an engine: kernels, bytes, and how many kernels more than the same network without it."""
 
-from dataclasses import dataclass
-
+from attn_export.exporter.artifacts import AttentionBlock
 from attn_export.exporter.engine.graph import GraphFacts
-from attn_export.exporter.engine.kernels import KernelReport
-from attn_export.exporter.inventory import AttentionBlock
-
-
-@dataclass(frozen=True)
-class BlockCost:
-    """One attention block in an engine.
-
-    Attributes:
-        module_path, kind: of the block.
-        kernels: that compute any node of it.
-        shared: of these, kernels that also compute what isn't attention, such as the addition after it.
-        fused_nodes: ONNX nodes of the block that these kernels compute.
-        weights_bytes: of its layers.
-        activation_bytes: that its kernels write for each image; None where sizes are open.
-    """
-
-    module_path: str
-    kind: str
-    kernels: int
-    shared: int
-    fused_nodes: int
-    weights_bytes: int
-    activation_bytes: int | None
+from attn_export.exporter.records.engine import BlockCost, KernelReport
 
 
 def block_costs(report: KernelReport, facts: GraphFacts) -> tuple[BlockCost, ...]:

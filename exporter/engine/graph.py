@@ -8,14 +8,14 @@ from typing import Any
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from attn_export.exporter.engine.profile import Dim
+from attn_export.exporter.artifacts import AttentionBlock
+from attn_export.exporter.cleanup.inspect import blocks_carried
 from attn_export.exporter.engine.truth import NodeTypes
-from attn_export.exporter.facts import attribute, dims, is_op, made_by, users
-from attn_export.exporter.inventory import AttentionBlock
-from attn_export.exporter.inventory.carried import blocks_carried
-from attn_export.exporter.inventory.paths import module_path
-from attn_export.exporter.onnx_reader import files_of, read, read_named
-from attn_export.exporter.quiet import quiet
+from attn_export.exporter.graph.attention.paths import module_path
+from attn_export.exporter.graph.facts import attribute, dims, is_op, made_by, users
+from attn_export.exporter.graph.read import files_of, read, read_named
+from attn_export.exporter.records.engine import Dim
+from attn_export.exporter.system.quiet import quiet
 
 # By their definition in ONNX their statistics are float32 whatever they read, unless ``stash_type`` says otherwise.
 STAGED = ("LayerNormalization", "GroupNormalization", "RMSNormalization")

@@ -9,10 +9,10 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from attn_export.exporter.engine.log import Log
+from attn_export.exporter.records.engine import Kernel, KernelReport
 
 HEADLINE = "Layers:"
 # Entries of the list that aren't work: they compute shapes, or let parallel streams wait for each other.
@@ -47,53 +47,6 @@ _TENSOR = re.compile(r"Dimensions: \[((?:-?[0-9]{1,18}(?:,-?[0-9]{1,18})*)?)\].*
 # invisible character.
 _ONNX = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\x1f]|\[\w[\w ]*: |\s*$)", re.DOTALL)
 _TOTAL = re.compile(r"Total (Weights|Activation) Memory: ([0-9]{1,18}) bytes")
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """One entry of an engine's plan.
-
-    Attributes:
-        name: TensorRT's.
-        kind: "correlation" is a convolution, "kgen" a generated kernel, "gemm" a matrix product.
-        nodes: names of the ONNX nodes that it computes; none for a change of layout.
-        reads, writes: types, by their ONNX names, without repetition.
-        weights: the same of the constants that hold more than one number.
-        bytes_written: for each image; None where a size other than the batch is open.
-    """
-
-    name: str
-    kind: str
-    nodes: tuple[str, ...]
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
-    weights: tuple[str, ...]
-    bytes_written: int | None
-
-
-@dataclass(frozen=True)
-class KernelReport:
-    """All kernels.
-
-    Attributes:
-        kernels: in the order in which they run; empty where TensorRT told nothing.
-        source: where they were read.
-        weights_bytes, activation_bytes: of the whole engine, for the largest shape; None where it isn't told.
-    """
-
-    kernels: tuple[Kernel, ...]
-    source: str
-    weights_bytes: int | None = None
-    activation_bytes: int | None = None
-
-    @property
-    def types(self) -> tuple[str, ...]:
-        """All types that kernels read or write, most frequent first."""
-        counts: dict[str, int] = {}
-        for kernel in self.kernels:
-            for name in {*kernel.reads, *kernel.writes}:
-                counts[name] = counts.get(name, 0) + 1
-        return tuple(sorted(counts, key=lambda name: (-counts[name], name)))
 
 
 def read_log(log: Log) -> KernelReport:

@@ -5,35 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from attn_export.exporter.errors import UsageError
+from attn_export.exporter.records.engine import Dim, Profile, Range
 
-Dim = int | str | None
-Shape = tuple[int, ...]
 # Batches that an engine takes where N is open and nothing else was asked.
 DEFAULT_LARGEST_BATCH = 8
 NEEDED_RANK = 4
-
-
-@dataclass(frozen=True)
-class Range:
-    """The shapes of one input, each (N, C, H, W) or of the input's own rank."""
-
-    smallest: Shape
-    usual: Shape
-    largest: Shape
-
-    def covers(self, shape: Shape) -> bool:
-        """Whether the engine takes this shape."""
-        return len(shape) == len(self.smallest) and all(
-            low <= size <= high for low, size, high in zip(self.smallest, shape, self.largest, strict=True)
-        )
-
-    @property
-    def shapes(self) -> tuple[Shape, ...]:
-        """The different ones, from small to large."""
-        return tuple(dict.fromkeys((self.smallest, self.usual, self.largest)))
-
-
-Profile = dict[str, Range]
 
 
 @dataclass(frozen=True)

@@ -6,23 +6,24 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn_export.exporter import onnx_file
+from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.engine.build import Built, build
-from attn_export.exporter.engine.cost import BlockCost, block_costs
-from attn_export.exporter.engine.kernels import KernelReport, read_inspector, read_log
-from attn_export.exporter.engine.sidecar import SCHEMA_VERSION, this_platform, why_not_here
-from attn_export.exporter.engine.truth import MixedKernel, mixed_kernels
-from attn_export.exporter.environment import describe
+from attn_export.exporter.engine.cost import block_costs
+from attn_export.exporter.engine.kernels import read_inspector, read_log
+from attn_export.exporter.engine.sidecar import this_platform, why_not_here
+from attn_export.exporter.engine.truth import mixed_kernels
 from attn_export.exporter.errors import EngineError, MixedPrecisionError
-from attn_export.exporter.files import scratch_folder, sha256_of
-from attn_export.exporter.gpu import gpus
-from attn_export.exporter.plain_twin import without_attention
-from attn_export.exporter.precision.kinds import Precision
-from attn_export.exporter.progress import Progress
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.graph.plain_twin import without_attention
+from attn_export.exporter.records.engine import SCHEMA_VERSION, BlockCost, KernelReport, MixedKernel
+from attn_export.exporter.system import describe
+from attn_export.exporter.system.cuda import gpus
+from attn_export.exporter.system.files import scratch_folder, sha256_of
+from attn_export.exporter.system.progress import Progress
 
 if TYPE_CHECKING:
-    from attn_export.exporter.building import EngineSettings, Plan
+    from attn_export.exporter.engine.settings import EngineSettings, Plan
 
 SHOWN_KERNELS = 5
 

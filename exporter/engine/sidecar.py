@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from attn_export.exporter.engine.backend import Backend
-from attn_export.exporter.engine.targets import PORTABLE
 from attn_export.exporter.errors import UnreadableEngineError, UntrustedEngineError
-from attn_export.exporter.files import sha256_of
-from attn_export.exporter.gpu import Gpu
+from attn_export.exporter.records.engine import PORTABLE, SCHEMA_VERSION
+from attn_export.exporter.system.cuda import Gpu
+from attn_export.exporter.system.files import sha256_of
 
-SCHEMA_VERSION = 1
 # What loading relies on, and of which type each is.
 NEEDED: dict[str, type | tuple[type, ...]] = {
     "schema_version": int,

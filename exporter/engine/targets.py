@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
-from attn_export.exporter.gpu import Gpu
+from attn_export.exporter.records.engine import PORTABLE
+from attn_export.exporter.system.cuda import Gpu
 
 CURRENT = "current"
-PORTABLE = "portable"
+
 PRODUCTS = {
     "sm75": ("RTX 2060", "RTX 2070", "RTX 2080", "T4"),
     "sm80": ("A100", "A30"),

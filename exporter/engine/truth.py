@@ -7,7 +7,7 @@ asked and what was built has differed before: engines called "fp16" that ran in 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from attn_export.exporter.engine.kernels import KernelReport
+from attn_export.exporter.records.engine import KernelReport, MixedKernel
 
 # Others are sizes, indices and conditions.
 NUMERIC = frozenset("FLOAT FLOAT16 BFLOAT16 INT8 FLOAT8E4M3FN INT4 FLOAT4E2M1".split())
@@ -37,20 +37,6 @@ class NodeTypes:
     def all(self) -> frozenset[str]:
         """Every one."""
         return self.reads | self.writes | self.beside
-
-
-@dataclass(frozen=True)
-class MixedKernel:
-    """A kernel that reads or writes a type which its nodes don't have in the graph."""
-
-    kernel: str
-    nodes: tuple[str, ...]
-    found: tuple[str, ...]
-    expected: tuple[str, ...]
-
-    def __str__(self) -> str:
-        place = ", ".join(self.nodes[:3]) + (", …" if len(self.nodes) > 3 else "")
-        return f"{place or self.kernel} runs in {'/'.join(self.found)}, the graph says {'/'.join(self.expected)}"
 
 
 def mixed_kernels(report: KernelReport, types: Mapping[str, NodeTypes]) -> tuple[MixedKernel, ...]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attn_export.exporter.kit.read import Kit, read_kit
-    from attn_export.exporter.kit.sample import sample_of_file, sample_of_reference
     from attn_export.exporter.kit.sample_file import Sample
     from attn_export.exporter.kit.write import write_kit
+    from attn_export.exporter.validation.sample import sample_of_file, sample_of_reference
 
 HOMES = {
     "Kit": "read",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from attn_export.exporter.errors import UnreadableKitError
-from attn_export.exporter.files import HASHED_BYTES, unwritable
+from attn_export.exporter.system.files import HASHED_BYTES, unwritable
 
 MANIFEST, README, ARRAYS = "kit.json", "README.md", "sample.npz"
 MIB = 2**20

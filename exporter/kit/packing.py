@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attn_export.exporter.engine.profile import Range
 from attn_export.exporter.kit.sample_file import Group
-from attn_export.exporter.runtimes.base import Array
-from attn_export.exporter.validation.inputs import SEED
+from attn_export.exporter.network.images import SEED
+from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.engine import Range
 
 # Of one sample: images with what is expected of them; white noise doesn't compress. There are at least two of a size.
 MOST_BYTES = 6 * 2**20

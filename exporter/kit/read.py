@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from attn_export.exporter.artifacts import Signature
+from attn_export.exporter.artifacts import Precision, Signature
 from attn_export.exporter.engine.build import BuildOptions
 from attn_export.exporter.engine.graph import GraphFacts
-from attn_export.exporter.engine.profile import Profile, Range, Shape
 from attn_export.exporter.engine.truth import SIDES, NodeTypes
 from attn_export.exporter.errors import UnreadableKitError
-from attn_export.exporter.files import scratch_folder, sha256_of
-from attn_export.exporter.inventory.blocks import from_json
+from attn_export.exporter.graph.attention.blocks import from_json
 from attn_export.exporter.kit.members import (
     ARRAYS,
     MANIFEST,
@@ -25,7 +23,8 @@ from attn_export.exporter.kit.members import (
     unreadable,
 )
 from attn_export.exporter.kit.sample_file import Sample, from_document, signature_of
-from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.records.engine import Profile, Range, Shape
+from attn_export.exporter.system.files import scratch_folder, sha256_of
 
 SCHEMA_VERSION = 1
 Listed = Mapping[str, tuple[int, str]]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from attn_export.exporter.artifacts import Axis, Signature
-from attn_export.exporter.engine.profile import Profile, Range
-from attn_export.exporter.runtimes.base import Array
+from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.engine import Profile, Range
 
 # What an array of a kit may have; images and results of a sample have a few megabytes.
 LARGEST_ARRAYS = 2**30

@@ -9,18 +9,18 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.engine.build import BuildOptions
-from attn_export.exporter.engine.profile import Profile
 from attn_export.exporter.engine.targets import JETSON
 from attn_export.exporter.engine.truth import SIDES
-from attn_export.exporter.environment import describe
 from attn_export.exporter.errors import UnreadableGraphError, UsageError
-from attn_export.exporter.files import publish, scratch_folder, sha256_of, unwritable, write_text
 from attn_export.exporter.kit.members import ARRAYS, LARGEST, MANIFEST, README, is_plain
 from attn_export.exporter.kit.read import SCHEMA_VERSION
 from attn_export.exporter.kit.readme import readme
 from attn_export.exporter.kit.sample_file import Sample, save, to_document
-from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.records.engine import Profile
+from attn_export.exporter.system import describe
+from attn_export.exporter.system.files import publish, scratch_folder, sha256_of, unwritable, write_text
 
 if TYPE_CHECKING:
     from attn_export.exporter.engine.graph import GraphFacts
@@ -121,8 +121,8 @@ def _graph_files(source: Path, folder: Path) -> tuple[Path, int]:
         UnreadableGraphError: the file is damaged.
         OSError, OutputError: there is no room.
     """
-    from attn_export.exporter import onnx_file
-    from attn_export.exporter.onnx_reader import files_of, read
+    from attn_export.exporter.graph import write as onnx_file
+    from attn_export.exporter.graph.read import files_of, read
 
     model = read(source)
     opset = int(model.graph.opset_imports.get("", model.graph.opset_imports.get("ai.onnx", 0)))

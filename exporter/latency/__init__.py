@@ -1,10 +1,8 @@
 """How fast artifacts are. Times, and checks nothing."""
 
-from attn_export.exporter.latency.measure import Measured, Run, Schedule, measure
-from attn_export.exporter.latency.results import Latency, joined
-from attn_export.exporter.latency.statistics import Timing
-from attn_export.exporter.latency.turns import TIMED, Here, Timed, Turn
-from attn_export.exporter.latency.warm_up import WarmUp
+from attn_export.exporter.latency.measure import Measured, measure
+from attn_export.exporter.latency.turns import Here, Timed, Turn
+from attn_export.exporter.records.latency import TIMED, Latency, Run, Schedule, Timing, WarmUp, joined
 
 __all__ = [
     "TIMED",

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from attn_export.exporter.environment import usable_cpu_numbers
 from attn_export.exporter.errors import UsageError
+from attn_export.exporter.system.machine import usable_cpu_numbers
 
 TASKS = Path("/proc/self/task")
 ITSELF = 0

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from attn_export.exporter.records.latency import CONFIDENCE, Interval
+
 Rounds = Sequence[Sequence[float]]  # what each round's turn measured
 Values = np.ndarray[Any, np.dtype[np.float64]]
-Interval = tuple[float, float]
 
-CONFIDENCE = 0.99
 RESAMPLES = 2000
 SEED = 0
 # At once, so that many rounds don't take much memory.

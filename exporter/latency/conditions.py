@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from attn_export.exporter.environment import Quota, cpu_quota, usable_cpu_numbers
 from attn_export.exporter.latency import processors
-from attn_export.exporter.latency.gpu_state import GpuConditions, GpuWatch
+from attn_export.exporter.latency.gpu_state import GpuWatch
 from attn_export.exporter.latency.processors import Ticks
+from attn_export.exporter.records.latency import Conditions, GpuConditions
+from attn_export.exporter.system.machine import usable_cpu_numbers
+from attn_export.exporter.system.quota import Quota, cpu_quota
 
 # A run of fewer ticks (a hundredth of a second each, for each CPU) is too short to tell shares of it.
 FEWEST_TICKS = 50
@@ -20,32 +21,6 @@ MUCH_STOLEN = 0.01
 OFTEN_HELD_BACK = 0.01
 # A GPU that was warmed up keeps its clock within a few percent; latencies follow it one to one.
 STEADY_CLOCK = 0.9
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """How the machine was while latencies were taken; None is what the system doesn't say.
-
-    Attributes:
-        load: the system's run queue when it began, averaged over a minute.
-        others: share of all CPU time, over the CPUs that this process may use, that processes other than this one and
-            those that it started used.
-        stolen: share that the hypervisor took.
-        quota: of CPU time that a control group grants, in CPUs: 1.5; None too where it grants all.
-        held_back: share of that quota's periods in which it was used up, and everything had to wait.
-        mhz: of each CPU that this process may use, at the end.
-        governor: what chooses these clocks.
-        gpus: those in use.
-    """
-
-    load: float | None = None
-    others: float | None = None
-    stolen: float | None = None
-    mhz: tuple[float, ...] | None = None
-    governor: str | None = None
-    gpus: tuple[GpuConditions, ...] = ()
-    quota: float | None = None
-    held_back: float | None = None
 
 
 class Watch:

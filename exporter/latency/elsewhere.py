@@ -23,7 +23,8 @@ from attn_export.exporter.latency.carried import unpacked
 from attn_export.exporter.latency.channel import Message, receive, send, skip_to
 from attn_export.exporter.latency.turns import OWN, Turn
 from attn_export.exporter.latency.worker import GREETING, SECONDS_TO_END
-from attn_export.exporter.runtimes.base import Array, Runtime
+from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.runtimes.base import Runtime
 
 # Where the package lies, so that the worker is of this very code, installed or not.
 PACKAGE = Path(__file__).resolve().parents[2]

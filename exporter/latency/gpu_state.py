@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from attn_export.exporter.errors import first_line
-from attn_export.exporter.gpu import bus_of
+from attn_export.exporter.records.latency import GpuConditions, GpuProcess, Range
+from attn_export.exporter.system.cuda import bus_of
 
 SECONDS_BETWEEN = 1.0
 # NVML's numbers.
@@ -36,45 +37,6 @@ WORDS = {
     "temperature_c": "its temperature",
     "power_w": "its power",
 }
-Range = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class GpuProcess:
-    """A process that isn't ours and computes on the GPU.
-
-    Attributes:
-        pid: its number, as the driver counts.
-        memory_mib: of the GPU's, None where the driver doesn't say.
-    """
-
-    pid: int
-    memory_mib: int | None
-
-
-@dataclass(frozen=True)
-class GpuConditions:
-    """How one GPU was, sampled once a second. Ranges are least, median, most.
-
-    Attributes:
-        index: NVML's.
-        name: such as NVIDIA GeForce RTX 4090.
-        clock_mhz: of its multiprocessors.
-        memory_clock_mhz: of its memory.
-        temperature_c: in degrees Celsius.
-        power_w: in watts.
-        throttling: what slowed it down at any time, in words.
-        others: processes that computed on it at any time, and aren't ours.
-    """
-
-    index: int
-    name: str
-    clock_mhz: Range | None = None
-    memory_clock_mhz: Range | None = None
-    temperature_c: Range | None = None
-    power_w: Range | None = None
-    throttling: tuple[str, ...] = ()
-    others: tuple[GpuProcess, ...] = ()
 
 
 @dataclass

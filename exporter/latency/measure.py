@@ -5,22 +5,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from attn_export.exporter.latency.bootstrap import (
-    CONFIDENCE,
-    fewest_rounds,
-    half_width,
-    median_interval,
-    paired_interval,
-)
-from attn_export.exporter.latency.statistics import Timing, percentile_ms, rounds_of, timing
+from attn_export.exporter.latency.bootstrap import fewest_rounds, half_width, median_interval, paired_interval
+from attn_export.exporter.latency.statistics import percentile_ms, rounds_of, timing
 from attn_export.exporter.latency.turns import Here, Timed, Turn
-from attn_export.exporter.latency.warm_up import WarmUp, warm_up
-from attn_export.exporter.runtimes.base import Array, Runtime
-
-if TYPE_CHECKING:
-    from attn_export.exporter.latency.conditions import Conditions
+from attn_export.exporter.latency.warm_up import warm_up
+from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.latency import Run, Schedule, Timing, WarmUp
+from attn_export.exporter.runtimes.base import Runtime
 
 # A turn of this length is long beside the first inference that isn't timed, and short beside what disturbs a machine.
 TURN_SECONDS = 0.02
@@ -30,57 +22,6 @@ FEWEST_SAMPLES = 100
 # The intervals are looked at again when there are so many times the rounds: looking at each would stop at the luckiest.
 UNTIL_NEXT_LOOK = 1.25
 RESAMPLES_OF_A_LOOK = 500
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How much is measured.
-
-    Attributes:
-        interval: rounds go on until every ratio is known to so much to either side, relative.
-        confidence: of all intervals.
-        seconds: after this time no new round starts, reached or not.
-        fewest_seconds: rounds go on for so long even if the ratios seem to be known: a disturbance of a third of a
-            second would otherwise be all that was seen of the machine.
-        fewest_rounds: are run however long they take. With fewer than the confidence needs nothing can be told.
-        most_rounds: more would not tell more.
-        inferences: timed in each turn of a runtime; None: as many as make a turn of `TURN_SECONDS`.
-        warm_up_seconds: for each runtime, at most.
-        seed: of the order of turns.
-    """
-
-    interval: float = 0.02
-    confidence: float = CONFIDENCE
-    seconds: float = 8.0
-    fewest_seconds: float = 1.0
-    fewest_rounds: int = 8
-    most_rounds: int = 2000
-    inferences: int | None = None
-    warm_up_seconds: float = 2.0
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Run:
-    """How one batch was measured.
-
-    Attributes:
-        batch: N.
-        rounds: in which each runtime had a turn.
-        inferences: that were timed in each turn.
-        seconds: that the rounds took.
-        interval: the widest half width of a ratio, relative; of the median where there is one runtime only.
-        reached: whether that is what was asked for.
-        conditions: under which it was; None where nobody looked.
-    """
-
-    batch: int
-    rounds: int
-    inferences: int
-    seconds: float
-    interval: float
-    reached: bool
-    conditions: "Conditions | None" = None
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,10 @@
 """Times to numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from attn_export.exporter.latency.bootstrap import (
-    Interval,
     Rounds,
     fewest_rounds,
     median_interval,
@@ -14,68 +12,10 @@ from attn_export.exporter.latency.bootstrap import (
     percentile_interval,
 )
 from attn_export.exporter.latency.turns import Timed, Turn
-from attn_export.exporter.latency.verdict import BASELINE, CANT_TELL, verdict_of
-from attn_export.exporter.latency.warm_up import WarmUp
+from attn_export.exporter.records.latency import BASELINE, CANT_TELL, Interval, Timing, WarmUp, verdict_of
 
 # Of what a figure is worth: a tenth of a microsecond.
 DIGITS = 4
-
-
-@dataclass(frozen=True)
-class Timing:
-    """How long one runtime took for one batch.
-
-    Attributes:
-        runtime: its name.
-        artifact: name of the file that ran, None where it was the module itself.
-        provenance: what really ran.
-        device: where.
-        precision: that the artifact computes in.
-        batch: images in one inference.
-        clock: what was read.
-        process: "shared" with the other runtimes, or its "own".
-        open_seconds: loading, compiling and the first inference, which are not part of the latencies.
-        warm_up: what came before the first round.
-        samples: inferences that were timed.
-        median_ms, p90_ms, p99_ms, worst_ms: of one inference.
-        median_interval_ms, p99_interval_ms: where median and p99 lie, at the confidence that was asked for.
-        variation: standard deviation divided by mean.
-        images_per_second: from the median.
-        ratio: median over the rounds of this runtime's time divided by the baseline's in the same round.
-        ratio_interval: where it lies.
-        verdict: "faster" or "slower" than the baseline, "can't tell", or "baseline".
-        baseline: the runtime that the ratio is to.
-        baseline_device: where that one ran; a ratio of two devices compares these, and not artifacts.
-        device_median_ms: between two events on the device; None where it has none.
-        rounds_ms: every inference, by round.
-    """
-
-    runtime: str
-    artifact: str | None
-    provenance: str
-    device: str
-    precision: str
-    batch: int
-    clock: str
-    process: str
-    open_seconds: float
-    warm_up: WarmUp
-    samples: int
-    median_ms: float
-    median_interval_ms: Interval
-    p90_ms: float
-    p99_ms: float
-    p99_interval_ms: Interval
-    worst_ms: float
-    variation: float
-    images_per_second: float
-    ratio: float
-    ratio_interval: Interval
-    verdict: str
-    baseline: str
-    baseline_device: str
-    device_median_ms: float | None
-    rounds_ms: tuple[tuple[float, ...], ...]
 
 
 def percentile_ms(seconds: Sequence[float], share: float) -> float:

@@ -4,14 +4,11 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from attn_export.exporter.runtimes.base import Array, Runtime
+from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.runtimes.base import Runtime
 
 HOST, EVENTS = "host", "host, and CUDA events"
 SHARED, OWN = "shared", "own"
-TIMED = (
-    "one inference, its input already on the device: the call and waiting for the device; copies to and from it are "
-    "outside"
-)
 
 
 @dataclass(frozen=True)

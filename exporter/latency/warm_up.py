@@ -2,30 +2,15 @@
 
 import statistics
 import time
-from dataclasses import dataclass
 
 from attn_export.exporter.latency.turns import Timed
+from attn_export.exporter.records.latency import WarmUp
 
 # A machine that goes from idle to work gets faster by tens of percent; noise of a busy one isn't waited for.
 STILL_FASTER = 0.03
 CHUNKS = 3  # that are compared with as many before them
 CHUNK_SECONDS = 0.02
 MOST_IN_A_CHUNK = 20
-
-
-@dataclass(frozen=True)
-class WarmUp:
-    """How a runtime was warmed up.
-
-    Attributes:
-        inferences: that it took.
-        seconds: that these took.
-        stable: whether it had stopped getting faster; if not, the time for it was over.
-    """
-
-    inferences: int
-    seconds: float
-    stable: bool
 
 
 def warm_up(timed: Timed, most_seconds: float) -> tuple[WarmUp, float]:

@@ -18,7 +18,7 @@ import numpy as np
 from attn_export.exporter.latency.carried import packed
 from attn_export.exporter.latency.channel import Message, receive, send
 from attn_export.exporter.latency.turns import Here
-from attn_export.exporter.runtimes.blueprint import from_dict, make
+from attn_export.exporter.runtimes.make import from_dict, make
 
 # Sent first, so that what start-up code prints before is told from an answer.
 GREETING = b"\x00attn-export worker is here\x00"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.facts import attribute, axes_of, constant, dims, is_op, is_pooled
+from attn_export.exporter.graph.facts import attribute, axes_of, constant, dims, is_op, is_pooled
 from attn_export.exporter.precision.operator_types import is_known, may_read, may_write, opset_of, reads_any_type
 from attn_export.exporter.precision.rounding import LARGEST, LARGEST_CHANGE, Array, change, overflows, rounded, vanishes
 

@@ -11,11 +11,10 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from attn_export.exporter.artifacts import MODULE_KEY
+from attn_export.exporter.artifacts import MODULE_KEY, Kept
 from attn_export.exporter.errors import CleanupError
-from attn_export.exporter.facts import is_op
+from attn_export.exporter.graph.facts import is_op
 from attn_export.exporter.precision.choose import reasons
-from attn_export.exporter.precision.kinds import Kept
 from attn_export.exporter.precision.operator_types import may_read, may_write, reads_any_type
 from attn_export.exporter.precision.rounding import rounded
 

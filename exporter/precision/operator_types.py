@@ -6,7 +6,7 @@ from functools import lru_cache
 import onnx.defs
 import onnx_ir as ir
 
-from attn_export.exporter.facts import is_op
+from attn_export.exporter.graph.facts import is_op
 
 FLOAT16 = "tensor(float16)"
 # Allowed in float16 and better left: coordinates in an image, of which 11 bits are too few.

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.errors import InputError, first_line
-from attn_export.exporter.onnx_reader import read, skeleton
+from attn_export.exporter.graph.read import read, skeleton
 
 Array = np.ndarray[Any, Any]
 

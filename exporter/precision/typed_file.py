@@ -6,18 +6,16 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from attn_export.exporter import onnx_file
-from attn_export.exporter.artifacts import OnnxFile, Step
+from attn_export.exporter.artifacts import MADE, AttentionBlock, Kept, OnnxFile, Precision, Step
 from attn_export.exporter.errors import CleanupError, UsageError
-from attn_export.exporter.gates import gates_of
-from attn_export.exporter.inventory import AttentionBlock
-from attn_export.exporter.inventory.blocks import METADATA_KEY, to_json
-from attn_export.exporter.onnx_reader import read
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.graph.attention.blocks import METADATA_KEY, to_json
+from attn_export.exporter.graph.gates import gates_of
+from attn_export.exporter.graph.read import read
+from attn_export.exporter.network.images import Batch
 from attn_export.exporter.precision.float16 import infer_types, is_float16, to_float16
-from attn_export.exporter.precision.kinds import MADE, Kept, Precision
 from attn_export.exporter.precision.ranges import Array, largest_values
 from attn_export.exporter.precision.rounding import LARGEST
-from attn_export.exporter.validation.inputs import Batch
 
 PRECISION_KEY = "attn_export.precision"
 # What the parent was found to be isn't what its child is.

@@ -1,26 +1,15 @@
 """Budgets as plain values, and as a table for a terminal."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from attn_export.exporter.report.tables import table
 
-if TYPE_CHECKING:
-    from attn_export.exporter.budgets import BudgetResult
-
 STYLES = {"kept": "green", "broken": "bold red", "can't tell": "yellow"}
 HEADS = ("budget", "of", "ran in", "batch", "allowed", "value", "interval", "")
-
-
-def budget_records(results: Sequence["BudgetResult"]) -> list[dict[str, Any]]:
-    """The record's ``budgets``."""
-    return [
-        {**asdict(result), "interval": None if result.interval is None else list(result.interval)} for result in results
-    ]
 
 
 def budgets_table(budgets: Sequence[dict[str, Any]]) -> Table:

@@ -11,9 +11,9 @@ from rich.text import Text
 from attn_export.exporter.report.tables import number, table
 
 if TYPE_CHECKING:
-    from attn_export.exporter.cleaning import CleanResult
-    from attn_export.exporter.cleanup import Cleaned
-    from attn_export.exporter.inventory import AttentionBlock
+    from attn_export.exporter.artifacts import AttentionBlock
+    from attn_export.exporter.records.cleanup import Cleaned
+    from attn_export.exporter.records.results import CleanResult
 
 
 def inventory_table(blocks: "Sequence[AttentionBlock]") -> RenderableType:

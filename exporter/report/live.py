@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.text import Text
 from typing_extensions import Self
 
-from attn_export.exporter.progress import Advance
+from attn_export.exporter.system.progress import Advance
 
 # A stage that is over sooner than this is not worth a line.
 WORTH_SAYING_SECONDS = 1.0

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from attn_export.exporter.report.attention_cost import attention_cost_tables
 from attn_export.exporter.report.budgets import budgets_table
-from attn_export.exporter.report.engines import engines_table, failed_words
+from attn_export.exporter.report.findings.engines import engines_table, failed_words
 from attn_export.exporter.report.latency import latency_caption, latency_table
 from attn_export.exporter.report.tables import number, table
 

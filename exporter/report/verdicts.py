@@ -1,65 +1,15 @@
 """How artifacts stand to a checkpoint: as plain values, and as a table for a terminal."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from attn_export.exporter.artifacts import LoadedModel
-from attn_export.exporter.files import sha256_of
-from attn_export.exporter.report.record import comparison_record, verdict_record
 from attn_export.exporter.report.tables import table
 
-if TYPE_CHECKING:
-    from attn_export.exporter.validating import Validated
-
 SCHEMA_VERSION = 1
-
-
-def validated_record(model: LoadedModel, results: Sequence["Validated"]) -> dict[str, Any]:
-    """Plain values of one run."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "model": {
-            "name": model.name,
-            "checkpoint": str(model.path) if model.path else None,
-            "sha256": model.sha256,
-            "input_shape": list(model.input_shape),
-            "notes": list(model.notes),
-        },
-        "agrees": all(result.error is None for result in results),
-        "artifacts": [_artifact_record(result) for result in results],
-    }
-
-
-def _artifact_record(result: "Validated") -> dict[str, Any]:
-    artifact = result.artifact
-    return {
-        "path": str(artifact.path),
-        "format": artifact.format,
-        "sha256": sha256_of(artifact.path),
-        "precision": artifact.rounds_to or artifact.precision.onnx_name,
-        "made_of": artifact.made_of or None,
-        "validation": verdict_record(result.verdict) if result.verdict else None,
-        **finding_record(result),
-    }
-
-
-def finding_record(result: "Validated") -> dict[str, Any]:
-    """What was found besides the verdict."""
-    start, error = result.start, result.error
-    return {
-        "notes": list(result.notes),
-        "quantized": asdict(result.quality) if result.quality else None,
-        "starts": {**comparison_record(start.comparison), "module": start.module_path, "before": start.before}
-        if start
-        else None,
-        "error": {"message": error.message, "hint": error.hint, "exit_code": error.exit_code} if error else None,
-    }
 
 
 def validated_parts(record: dict[str, Any]) -> list[RenderableType]:

@@ -5,10 +5,8 @@ What a runtime needs is imported when it is made, so that each works where the o
 
 from collections.abc import Callable, Sequence
 
-from attn_export.exporter.artifacts import LoadedModel, OnnxFile
-from attn_export.exporter.devices import CUDA, DEVICES
+from attn_export.exporter.artifacts import CUDA, DEVICES, LoadedModel, OnnxFile, Precision
 from attn_export.exporter.errors import UsageError
-from attn_export.exporter.precision.kinds import Precision
 from attn_export.exporter.runtimes.base import Runtime, Settings
 
 __all__ = [
@@ -32,7 +30,7 @@ def _eager(model: LoadedModel, file: OnnxFile, settings: Settings) -> Runtime:
 
 
 def _compile(model: LoadedModel, file: OnnxFile, settings: Settings) -> Runtime:
-    from attn_export.exporter.runtimes.compiled import Compiled
+    from attn_export.exporter.runtimes.eager import Compiled
 
     return Compiled(model, file.signature, settings)
 

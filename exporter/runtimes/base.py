@@ -7,22 +7,17 @@ compiles or fails late does it there and not inside a measurement.
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from typing_extensions import Self
 
-from attn_export.exporter.artifacts import Signature
-from attn_export.exporter.devices import CPU, DEVICES
+from attn_export.exporter.artifacts import CPU, DEVICES, Signature
 from attn_export.exporter.errors import AttnExportError, RuntimeUnavailableError, UsageError, first_line
-
-if TYPE_CHECKING:
-    from attn_export.exporter.runtimes.blueprint import Blueprint
-
-Array = np.ndarray[Any, Any]
-Arrays = Mapping[str, Array]
+from attn_export.exporter.records.arrays import Array, Arrays
 
 
 @dataclass(frozen=True)
@@ -207,3 +202,32 @@ class Runtime(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+# Of either TensorRT: the engine tells which.
+ENGINE = "engine"
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What a runtime is made of.
+
+    Attributes:
+        kind: a key of `MAKERS`.
+        path: the file.
+        signature: of the network.
+        settings: alike for all that are compared.
+        precision: that the file computes in.
+        trust: for an engine, see `TensorRT`.
+    """
+
+    kind: str
+    path: Path
+    signature: Signature
+    settings: Settings
+    precision: str
+    trust: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Values that JSON has. The path is absolute: the other process may be somewhere else."""
+        return asdict(self) | {"path": str(self.path.absolute())}

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from attn_export.exporter.errors import RuntimeUnavailableError, first_line
-from attn_export.exporter.runtimes.base import Array, Stopwatch
+from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.runtimes.base import Stopwatch
 
 Replay = Callable[[], None]
 HINT = "Install torch with CUDA, or pip install cuda-python in the version of this machine's CUDA."

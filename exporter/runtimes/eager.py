@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from attn_export.exporter.artifacts import LoadedModel, Signature
-from attn_export.exporter.devices import CUDA
-from attn_export.exporter.runtimes.base import Array, Arrays, Runtime, Settings, Stopwatch
+from attn_export.exporter.artifacts import CUDA, LoadedModel, Signature
+from attn_export.exporter.records.arrays import Array, Arrays
+from attn_export.exporter.runtimes.base import Runtime, Settings, Stopwatch
 from attn_export.exporter.runtimes.torch_cuda import CudaEvents, Moved, device_words, exact_float32, require_cuda
 
 
@@ -77,3 +77,22 @@ class Eager(Runtime):
     def device_stopwatch(self) -> Stopwatch | None:
         """CUDA events on torch's current stream, where the module runs."""
         return CudaEvents() if self.device == CUDA else None
+
+
+class Compiled(Eager):
+    """The module compiled by torch's default backend for the shape it is run with; compiling happens in `open`."""
+
+    name = "compile"
+
+    def _open(self) -> None:
+        super()._open()
+        self._compiled = torch.compile(self.module, dynamic=False)
+
+    @property
+    def provenance(self) -> str:
+        """The version of torch, the compiler, and the GPU."""
+        return f"torch {torch.__version__}, inductor{device_words(self.device)}"
+
+    def call(self, x: torch.Tensor) -> Any:
+        """What is run."""
+        return self._compiled(x)

@@ -11,7 +11,8 @@ import torch
 from onnx.reference import ReferenceEvaluator
 
 from attn_export.exporter.artifacts import Signature
-from attn_export.exporter.runtimes.base import Array, Arrays, Runtime, Settings
+from attn_export.exporter.records.arrays import Array, Arrays
+from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.runtimes.evaluator_operators import operators_for
 from attn_export.exporter.runtimes.spelled_out import spelled_out
 

@@ -18,8 +18,8 @@ from onnx.reference.ops.op_max_pool import MaxPool as OwnMaxPool
 from onnx.reference.ops.op_quantize_linear import QuantizeLinear_23
 from torch.nn import functional
 
-from attn_export.exporter.facts import DEFAULT_DOMAINS
-from attn_export.exporter.runtimes.base import Array
+from attn_export.exporter.graph.facts import DEFAULT_DOMAINS
+from attn_export.exporter.records.arrays import Array
 
 IMAGE_AXES = 2
 CONVOLUTIONS: dict[int, Any] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}

@@ -8,8 +8,8 @@ import numpy as np
 
 from attn_export.exporter.artifacts import Signature
 from attn_export.exporter.errors import RuntimeUnavailableError
-from attn_export.exporter.runtimes.base import Array, Arrays, Runtime, Settings
-from attn_export.exporter.runtimes.blueprint import Blueprint
+from attn_export.exporter.records.arrays import Array, Arrays
+from attn_export.exporter.runtimes.base import Blueprint, Runtime, Settings
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -93,7 +93,7 @@ class OnnxRuntime(Runtime):
         """What the session is made of: the file, or a graph whose weights are read from where they are."""
         if not self._extra and self._graph is None:
             return str(self.path)
-        from attn_export.exporter.onnx_reader import skeleton
+        from attn_export.exporter.graph.read import skeleton
 
         model = self._with_extra() if self._graph is None else self._graph
         folder = self.path.resolve().parent
@@ -102,7 +102,7 @@ class OnnxRuntime(Runtime):
 
     def _with_extra(self) -> "ir.Model":
         """The graph with more outputs, or others."""
-        from attn_export.exporter.onnx_reader import read
+        from attn_export.exporter.graph.read import read
 
         model = read(self.path)
         computed = {value.name: value for node in model.graph for value in node.outputs}

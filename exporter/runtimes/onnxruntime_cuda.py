@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from attn_export.exporter.devices import CUDA
-from attn_export.exporter.environment import install
+from attn_export.exporter.artifacts import CUDA
 from attn_export.exporter.errors import RuntimeUnavailableError
-from attn_export.exporter.runtimes.base import Array, Arrays
+from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+from attn_export.exporter.system import install
 
 PROVIDER = "CUDAExecutionProvider"
 # What every session has besides, for what no other provider takes; here nothing may be left to it.

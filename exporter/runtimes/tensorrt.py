@@ -11,17 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from attn_export.exporter.artifacts import Signature
+from attn_export.exporter.artifacts import Precision, Signature
 from attn_export.exporter.engine.backend import Backend, load
 from attn_export.exporter.engine.log import Log
-from attn_export.exporter.engine.profile import Range
 from attn_export.exporter.engine.sidecar import check_file, check_fits, read_sidecar
 from attn_export.exporter.errors import RuntimeUnavailableError, UnreadableEngineError, UsageError, first_line
-from attn_export.exporter.gpu import Gpu, gpus
-from attn_export.exporter.precision.kinds import Precision
-from attn_export.exporter.runtimes.base import Array, Arrays, Runtime, Settings, Stopwatch
-from attn_export.exporter.runtimes.blueprint import ENGINE, Blueprint
+from attn_export.exporter.records.arrays import Array, Arrays
+from attn_export.exporter.records.engine import Range
+from attn_export.exporter.runtimes.base import ENGINE, Blueprint, Runtime, Settings, Stopwatch
 from attn_export.exporter.runtimes.device_memory import Block, DeviceMemory, Replay, device_memory
+from attn_export.exporter.system.cuda import Gpu, gpus
 
 # TensorRT's types by name, those that numpy has.
 KINDS = {"FLOAT": "f4", "HALF": "f2", "INT8": "i1", "UINT8": "u1", "INT32": "i4", "INT64": "i8", "BOOL": "?"}

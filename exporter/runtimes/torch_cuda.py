@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from typing_extensions import Self
 
-from attn_export.exporter.devices import CPU
-from attn_export.exporter.environment import install
+from attn_export.exporter.artifacts import CPU
 from attn_export.exporter.errors import RuntimeUnavailableError, first_line
+from attn_export.exporter.system import install
 
 EXACT = "ieee"
 

@@ -1,21 +1,18 @@
 """What somebody's artifact says of itself: an ONNX file of any program, or an engine with its record."""
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn_export.exporter.artifacts import Gate, OnnxFile, Signature
-from attn_export.exporter.engine.profile import Range
+from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.errors import InputError
-from attn_export.exporter.facts import DEFAULT_DOMAINS, Dim, dims
-from attn_export.exporter.gates import gates_of
-from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.graph.facts import DEFAULT_DOMAINS, dims
+from attn_export.exporter.graph.gates import gates_of
+from attn_export.exporter.records.artifact import Artifact, Tensor
+from attn_export.exporter.records.engine import Range
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-    from attn_export.exporter.inventory import AttentionBlock
 
 ONNX, ENGINE = "onnx", "engine"
 QUANTIZES, BACK = ("QuantizeLinear", "DynamicQuantizeLinear"), "DequantizeLinear"
@@ -26,78 +23,6 @@ SOURCE_KEY = "attn_export.source_sha256"
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 ONNX_ENDING = ".onnx"
 ENGINES = (".engine", ".plan", ".trt")
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An input or an output.
-
-    Attributes:
-        name: in the artifact.
-        dims: a number where the size is fixed, a name or None where it is open; None where not even the rank is known.
-        dtype: numpy's name of the type, empty where it isn't known.
-    """
-
-    name: str
-    dims: tuple[Dim, ...] | None
-    dtype: str
-
-    def __str__(self) -> str:
-        if self.dims is None:
-            return self.name
-        sizes = ", ".join(str(size) if isinstance(size, int) else "?" if size is None else size for size in self.dims)
-        return f"{self.name} ({sizes})"
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """What an artifact takes and returns.
-
-    Attributes:
-        path: the file.
-        format: "onnx" or "engine".
-        inputs, outputs: in its own order.
-        precision: that most of it computes in; bfloat16 where anything does.
-        made_of: sha256 of the checkpoint, empty where the artifact doesn't say.
-        range: the shapes that an engine takes; None for an ONNX file, and for an engine without a record.
-        opset, nodes, gates: of an ONNX file.
-        quantized: the ONNX file that says how it rounds to whole numbers, itself or the one it was built of; None where
-            it doesn't.
-        rounds_to: what most of them are, such as "int8" or "float8e4m3fn"; empty where it doesn't.
-    """
-
-    path: Path
-    format: str
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    precision: Precision
-    made_of: str = ""
-    range: Range | None = None
-    opset: int = 0
-    nodes: int = 0
-    gates: tuple[Gate, ...] = ()
-    quantized: Path | None = None
-    rounds_to: str = ""
-
-    def as_file(self, signature: Signature, *, blocks: "tuple[AttentionBlock, ...]" = (), label: str = "") -> OnnxFile:
-        """An ONNX file of any origin as what the rooms hand on.
-
-        Args:
-            signature: of the network, with the shape that it is given.
-            blocks: its attention, where somebody looked for it.
-            label: what it is called; by default its name.
-        """
-        return OnnxFile(
-            path=self.path,
-            signature=signature,
-            parent_sha256=self.made_of,
-            opset=self.opset,
-            nodes=self.nodes,
-            gates=self.gates,
-            blocks=blocks,
-            precision=self.precision,
-            label=label,
-        )
 
 
 def read_artifact(path: Path, *, trust: bool = False) -> Artifact:
@@ -121,7 +46,7 @@ def read_artifact(path: Path, *, trust: bool = False) -> Artifact:
 
 
 def _read_onnx(path: Path) -> Artifact:
-    from attn_export.exporter.onnx_reader import read
+    from attn_export.exporter.graph.read import read
     from attn_export.exporter.precision.float16 import infer_types
 
     model = read(path)
@@ -229,7 +154,7 @@ def _graph_of(engine: Path, record: dict[str, Any]) -> Path:
     Raises:
         InputError: it isn't there, or isn't the same any more.
     """
-    from attn_export.exporter.files import sha256_of
+    from attn_export.exporter.system.files import sha256_of
 
     built_of = record["onnx"]
     source = engine.parent / Path(str(built_of["path"])).name

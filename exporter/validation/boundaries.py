@@ -13,14 +13,14 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from attn_export.exporter.arithmetic import in_double
-from attn_export.exporter.facts import SQUASHERS, dims, is_op
-from attn_export.exporter.inventory.paths import common_path, module_path
-from attn_export.exporter.observation import evaluating
-from attn_export.exporter.runtimes.base import Array
+from attn_export.exporter.graph.attention.paths import common_path, module_path
+from attn_export.exporter.graph.facts import SQUASHERS, dims, is_op
+from attn_export.exporter.network.arithmetic import in_double
+from attn_export.exporter.network.observation import evaluating
+from attn_export.exporter.records.arrays import Array
 
 if TYPE_CHECKING:
-    from attn_export.exporter.precision.kinds import Precision
+    from attn_export.exporter.artifacts import Precision
 
 FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16)
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from attn_export.exporter.artifacts import LoadedModel
-from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.artifacts import LoadedModel, Precision
+from attn_export.exporter.network.images import Batch
+from attn_export.exporter.network.run import Result
 from attn_export.exporter.validation.fingerprint import NotRepeatable, fingerprint
-from attn_export.exporter.validation.inputs import Batch
-from attn_export.exporter.validation.network import Result
-from attn_export.exporter.validation.oracle import Reference, reference
+from attn_export.exporter.validation.oracle import reference
+from attn_export.exporter.validation.reference import Reference
 
 FOLDER = "ATTN_EXPORT_CACHE"
 MOST_BYTES = 2**30

@@ -5,20 +5,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.errors import AttnExportError, InputError
-from attn_export.exporter.precision.kinds import Precision
-from attn_export.exporter.runtimes.base import Array, Runtime
-from attn_export.exporter.validation.inputs import ORDINARY, Batch
+from attn_export.exporter.network.images import ORDINARY, Batch
+from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.runtimes.base import Runtime
 from attn_export.exporter.validation.metrics import PooledError
+from attn_export.exporter.validation.reference import _is_constant, constant_outputs
 from attn_export.exporter.validation.verdict import LIMITS
 
 if TYPE_CHECKING:
-    from attn_export.exporter.validation.network import Result
-    from attn_export.exporter.validation.oracle import Reference
+    from attn_export.exporter.network.run import Result
+    from attn_export.exporter.validation.reference import Reference
 
 Run = Callable[[Array], "Result"]
-# Outputs that differ by less, relative, are the same to float32.
-SAME = 8 * float(np.finfo(np.float32).eps)
+
 # An error like this isn't one of rounding or of a single layer.
 ANOTHER_NETWORK = 0.1
 
@@ -92,41 +93,6 @@ def _alike(these: Sequence[Array], those: Sequence[Array], tolerance: float = 0.
     return all(
         a.shape == b.shape and float(np.linalg.norm(a - b)) <= tolerance * float(np.linalg.norm(b)) for a, b in pairs
     )
-
-
-def constant_outputs(reference: "Reference") -> list[int]:
-    """Which outputs are the same for all ordinary images, of one size each; what computes them can't be seen there."""
-    return [i for i in range(len(reference.exact[0].outputs)) if _is_constant(_by_size(reference, i))]
-
-
-def refuse_constant(name: str, reference: "Reference") -> None:
-    """A network that answers the same to everything agrees with every artifact that does.
-
-    Raises:
-        InputError: all outputs are constant.
-    """
-    if len(constant_outputs(reference)) == len(reference.exact[0].outputs):
-        raise InputError(
-            f"{name} returns the same for all images, so nothing can be proven of what computes it",
-            hint="Is it trained, and is this the right checkpoint? Its last layer's weights may all be zero.",
-        )
-
-
-def _by_size(reference: "Reference", output: int) -> list[list[Array]]:
-    sizes: dict[tuple[int, ...], list[Array]] = {}
-    for batch, exact in zip(reference.batches, reference.exact, strict=True):
-        rows = [row for row, kind in enumerate(batch.kinds) if kind in ORDINARY]
-        sizes.setdefault(batch.images.shape[1:], []).extend(exact.outputs[output][row] for row in rows)
-    return list(sizes.values())
-
-
-def _is_constant(groups: Sequence[Sequence[Array]]) -> bool:
-    for rows in groups:
-        for row in rows[1:]:
-            size = max(float(np.abs(rows[0]).max(initial=0.0)), float(np.abs(row).max(initial=0.0)))
-            if row.shape != rows[0].shape or not float(np.abs(row - rows[0]).max(initial=0.0)) <= SAME * size:
-                return False
-    return True
 
 
 def striking(runtime: Runtime, reference: "Reference") -> str:

@@ -16,10 +16,10 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from attn_export.exporter import arithmetic, observation
-from attn_export.exporter.observation import evaluating
-from attn_export.exporter.precision.kinds import Precision
-from attn_export.exporter.validation.inputs import Batch
+from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.network import arithmetic, observation
+from attn_export.exporter.network.images import Batch
+from attn_export.exporter.network.observation import evaluating
 
 # Tensors that are neither weights nor computed by an operator, such as one that numpy gave: small ones are noted by
 # their content, and with a larger one it isn't known where it comes from.

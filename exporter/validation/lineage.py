@@ -14,8 +14,9 @@ import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.errors import first_line
-from attn_export.exporter.facts import dims
-from attn_export.exporter.onnx_reader import skeleton
+from attn_export.exporter.graph.facts import dims
+from attn_export.exporter.graph.read import skeleton
+from attn_export.exporter.records.verdict import Lineage
 
 Array = np.ndarray[Any, Any]
 
@@ -48,35 +49,6 @@ class Answers:
 
     feeds: Mapping[str, Array]
     outputs: Mapping[str, Array]
-
-
-@dataclass(frozen=True)
-class Lineage:
-    """How a graph's outputs stand to its parent's.
-
-    Attributes:
-        output: the one that differs most, relative to what is allowed.
-        error: its relative difference.
-        limit: what is allowed.
-        missed: why they weren't compared; empty where they were.
-    """
-
-    output: str = ""
-    error: float = 0.0
-    limit: float = 0.0
-    missed: str = ""
-
-    @property
-    def agrees(self) -> bool:
-        """Whether nothing differs by more than is allowed."""
-        return self.error <= self.limit
-
-    @property
-    def excess(self) -> float:
-        """How many times what is allowed the error is."""
-        if self.limit:
-            return self.error / self.limit
-        return float("inf") if self.error else 0.0
 
 
 def ask(model: ir.Model, folder: Path, threads: int) -> Answers | str:

@@ -5,7 +5,7 @@ precision, as PyTorch does it. So a difference that is shown is one of what was 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,17 +14,18 @@ from torch.utils import _pytree as pytree
 
 from attn_export.exporter.artifacts import LoadedModel, Normalization, OnnxFile
 from attn_export.exporter.errors import AttnExportError
-from attn_export.exporter.memory import give_back
-from attn_export.exporter.observation import evaluating, observed
-from attn_export.exporter.runtimes.base import Array, Settings
+from attn_export.exporter.network.images import IMAGE_RANK, REAL, SEED, Image, Images, natural, noise
+from attn_export.exporter.network.observation import evaluating, observed
+from attn_export.exporter.network.run import SQUASHERS
+from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.gates import PYTORCH, NotDrawn, Seen, SeenGate
+from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
-from attn_export.exporter.validation.inputs import IMAGE_RANK, REAL, SEED, Image, Images, natural, noise
-from attn_export.exporter.validation.network import SQUASHERS
+from attn_export.exporter.system.memory import give_back
 from attn_export.exporter.validation.validate import paired
 
-PYTORCH = "PyTorch"
 CHANNEL, SPATIAL = "channel", "spatial"
-ENGINE_UNSEEN = "more outputs would change which kernels it has"
+
 # Nobody looks at more, and a page has to stay small.
 MOST_GATES = 64
 # Of a map and of the image, as they are shown.
@@ -43,59 +44,6 @@ class SampleImage:
 
     kind: str
     image: Image
-
-
-@dataclass(frozen=True)
-class SeenGate:
-    """One gate.
-
-    Attributes:
-        module_path: of the submodule that squashes it.
-        kind: "channel", one value for each channel, or "spatial", one for each place.
-        values: by "PyTorch" and the names of the files, 0 to 1: (C,), or (H, W) of a map.
-        differences: by the names of the files, the largest absolute one from PyTorch's.
-        window: the map's values are means over windows of this size, so that it isn't larger than `LARGEST_MAP`.
-    """
-
-    module_path: str
-    kind: str
-    values: Mapping[str, Array]
-    differences: Mapping[str, float]
-    window: int = 1
-
-
-@dataclass(frozen=True)
-class NotDrawn:
-    """A gate that is neither a list of channels nor a map.
-
-    Attributes:
-        module_path: of the submodule that squashes it.
-        reason: half a sentence.
-    """
-
-    module_path: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Seen:
-    """The gates on one image.
-
-    Attributes:
-        kind: of the image.
-        picture: the image for people, (H, W, 1) or (H, W, 3), uint8; None where the input is no image.
-        gates: in the order in which they are computed.
-        left_out: how many more there are.
-        not_drawn: those that can't be shown.
-        unseen: why an artifact's gates couldn't be looked at, by its name.
-    """
-
-    kind: str
-    picture: Array | None
-    gates: tuple[SeenGate, ...]
-    left_out: int = 0
-    not_drawn: tuple[NotDrawn, ...] = ()
-    unseen: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

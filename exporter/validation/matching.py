@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from attn_export.exporter.artifacts import Axis, Signature
 from attn_export.exporter.errors import InputError
-from attn_export.exporter.validation.artifact import Artifact, Tensor, numpy_name
-from attn_export.exporter.validation.inputs import BATCHES, REAL, Batch, Images, batches, ordinary_batches
+from attn_export.exporter.network.images import BATCHES, REAL, Batch, Images, batches, ordinary_batches
+from attn_export.exporter.records.artifact import Artifact, Tensor
+from attn_export.exporter.validation.artifact import numpy_name
 
 AXES = ("batch", "channels", "height", "width")
 # What images are converted to.

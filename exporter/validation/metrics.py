@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from attn_export.exporter.runtimes.base import Array
-from attn_export.exporter.validation.inputs import ORDINARY
+from attn_export.exporter.network.images import ORDINARY
+from attn_export.exporter.records.arrays import Array
 
 # Of the ordinary images' root mean square, what that of an extreme one is taken for at least.
 FAINTEST = 0.1

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from attn_export.exporter.errors import InputError, first_line
-from attn_export.exporter.runtimes.base import Array
+from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.runtimes.evaluator_operators import operators_for
 from attn_export.exporter.runtimes.spelled_out import spelled_out
 

@@ -1,55 +1,23 @@
 """What the network computes: in double precision, which is the truth here, and in an artifact's own, the yardstick."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from attn_export.exporter.arithmetic import in_double
-from attn_export.exporter.artifacts import LoadedModel
+from attn_export.exporter.artifacts import LoadedModel, Precision
 from attn_export.exporter.errors import InputError
-from attn_export.exporter.observation import evaluating
-from attn_export.exporter.output_names import output_names
-from attn_export.exporter.precision.kinds import Precision
-from attn_export.exporter.validation.diagnosis import refuse_constant, refuse_unstable
-from attn_export.exporter.validation.inputs import ORDINARY, Batch
+from attn_export.exporter.network.arithmetic import in_double
+from attn_export.exporter.network.images import ORDINARY, Batch
+from attn_export.exporter.network.observation import evaluating
+from attn_export.exporter.network.output_names import output_names
+from attn_export.exporter.network.run import Result, joined, run
+from attn_export.exporter.validation.diagnosis import refuse_unstable
 from attn_export.exporter.validation.matching import Returned
-from attn_export.exporter.validation.network import Result, joined, run
+from attn_export.exporter.validation.reference import Reference, refuse_constant
 from attn_export.exporter.validation.yardstick import DRAWS, Yardstick
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The results of PyTorch for every batch that artifacts are judged on.
-
-    Attributes:
-        batches: the images.
-        exact: in double precision, one for each batch.
-        yardsticks: the same in each precision that was asked for, several times; see `yardstick`.
-    """
-
-    batches: tuple[Batch, ...]
-    exact: tuple[Result, ...]
-    yardsticks: Mapping[Precision, tuple[Result, ...]]
-
-    def limited_to(self, takes: Callable[[tuple[int, ...]], bool]) -> "Reference":
-        """Only the batches whose shape (N, C, H, W) an artifact takes."""
-        return self._only([i for i, batch in enumerate(self.batches) if takes(batch.images.shape)])
-
-    def for_batches(self, batches: Sequence[Batch]) -> "Reference":
-        """Only these batches, of images that have names."""
-        place = {batch.names: i for i, batch in enumerate(self.batches)}
-        return self._only([place[batch.names] for batch in batches])
-
-    def _only(self, kept: Sequence[int]) -> "Reference":
-        return Reference(
-            tuple(self.batches[i] for i in kept),
-            tuple(self.exact[i] for i in kept),
-            {precision: tuple(results[i] for i in kept) for precision, results in self.yardsticks.items()},
-        )
 
 
 def reference(

@@ -9,18 +9,19 @@ runtime computes wrong, it computes wrong for most images.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from attn_export.exporter.errors import DisagreementError, UsageError
-from attn_export.exporter.runtimes.base import Array, Runtime
-from attn_export.exporter.validation.inputs import ORDINARY, Batch
+from attn_export.exporter.network.images import ORDINARY, Batch
+from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.verdict import Classes, Comparison, Promise, Quality, Verdict
+from attn_export.exporter.runtimes.base import Runtime
 from attn_export.exporter.validation.onnx_graph import ExactGraph
-from attn_export.exporter.validation.oracle import Reference
-from attn_export.exporter.validation.verdict import Classes, Comparison, Verdict, shape_name
+from attn_export.exporter.validation.reference import Reference
+from attn_export.exporter.validation.verdict import shape_name
 
 # Calibrated, see docs/validation.md. The share of the runtime's images that has to be off, and the share of the float32
 # graph's own that may be: both have ties, and few of the same.
@@ -31,29 +32,6 @@ FLOOR = 1e-5
 KIND = "most"
 LOGITS_RANK = 2
 SQNR, AGREEMENT = "sqnr", "agreement"
-
-
-@dataclass(frozen=True)
-class Quality:
-    """How a quantized graph stands to its network, over ordinary images.
-
-    Attributes:
-        sqnr_db: ratio of signal to quantization noise in decibels, by output: 20 is an error of a tenth.
-        agreement: share of the images whose largest output is the same, of an output (N, classes); None without one.
-        images: how many were compared.
-    """
-
-    sqnr_db: Mapping[str, float]
-    agreement: float | None
-    images: int
-
-
-@dataclass(frozen=True)
-class Promise:
-    """What a quantized graph has to keep; None isn't asked for."""
-
-    sqnr: float | None = None
-    agreement: float | None = None
 
 
 def parse_promise(parts: Sequence[str]) -> Promise | None:

@@ -7,40 +7,22 @@ stand at one time the yardstick.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.errors import DisagreementError, InputError
-from attn_export.exporter.onnx_reader import read
+from attn_export.exporter.graph.read import read
 from attn_export.exporter.precision.rounding import overflows, rounded
+from attn_export.exporter.records.verdict import Rounding
 from attn_export.exporter.validation.lineage import Array, difference, run
-from attn_export.exporter.validation.measured import Measured
 
 # Measured, see docs/validation.md: good files are at 0.9 to 1.1, the faintest fault of wiring at 9.
 LARGEST_RATIO = 4.0
 # The yardstick is no finer than half a rounding of float16, and nothing is judged by one that is larger than the other.
 FLOOR = float(np.finfo(np.float16).eps) / 2
 LARGEST_YARDSTICK = 0.05
-
-
-@dataclass(frozen=True)
-class Rounding(Measured):
-    """How a float16 file's outputs stand to those of the float32 file that it was made of.
-
-    Attributes:
-        output: the one that is off most, relative to its yardstick.
-        error: relative, over all inputs together.
-        yardstick: by how much rounding the parent's weights and inputs changes it, at least `FLOOR`.
-        limit: how many times that the error may be.
-    """
-
-    output: str
-    error: float
-    yardstick: float
-    limit: float = LARGEST_RATIO
 
 
 def compare_with_parent(parent: Path, child: Path, feeds: Sequence[Mapping[str, Array]], threads: int) -> Rounding:
@@ -78,7 +60,7 @@ def compare_with_parent(parent: Path, child: Path, feeds: Sequence[Mapping[str, 
                 hint="Export the checkpoint in float16 instead: there the network itself is the judge.",
             )
         error = _apart(got[name], expected) if name in got else float("inf")
-        found.append(Rounding(name, error, max(FLOOR, yardstick)))
+        found.append(Rounding(name, error, max(FLOOR, yardstick), LARGEST_RATIO))
     worst = max(found, key=lambda rounding: rounding.ratio)
     if not worst.agrees:
         raise DisagreementError(

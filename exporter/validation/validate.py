@@ -1,27 +1,20 @@
 """An ONNX file against the oracle."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from attn_export.exporter.artifacts import Gate, OnnxFile
-from attn_export.exporter.memory import give_back
-from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.artifacts import Gate, OnnxFile, Precision
+from attn_export.exporter.kit.sample_file import Sample
+from attn_export.exporter.network.images import ORDINARY
+from attn_export.exporter.network.run import Result
+from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.verdict import SIZE, Classes, Comparison, Judged, Judgement, Verdict
 from attn_export.exporter.runtimes import runtime_of_file
-from attn_export.exporter.runtimes.base import Array, Runtime, Settings
-from attn_export.exporter.validation.inputs import ORDINARY
+from attn_export.exporter.runtimes.base import Runtime, Settings
+from attn_export.exporter.system.memory import give_back
 from attn_export.exporter.validation.metrics import PooledError
-from attn_export.exporter.validation.network import Result
-from attn_export.exporter.validation.oracle import Reference
-from attn_export.exporter.validation.verdict import (
-    LIMITS,
-    SIZE,
-    Classes,
-    Comparison,
-    Verdict,
-    compare,
-    pixels_of,
-    shape_name,
-)
+from attn_export.exporter.validation.reference import Reference
+from attn_export.exporter.validation.verdict import LIMITS, compare, pixels_of, shape_name
 
 Computed = list[tuple[Array, ...]]  # for every batch, one array per tensor
 SCORES_RANK = 2  # (N, classes)
@@ -171,3 +164,44 @@ def _compared(
         error.add_all(part)
     shapes = {shape: part.relative(least) for shape, part in by_shape.items()}
     return compare(tensor, role, error.relative(least), yardstick.relative(least), limits, pixels, shapes)
+
+
+Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+INFINITE = float("inf")
+# The kind of an output that can't be compared on any.
+MISSHAPEN = "shape"
+
+
+def judge(sample: Sample, run: Run, runtime: str, advance: Callable[[], None] = lambda: None) -> Judgement:
+    """Run every batch and compare.
+
+    Args:
+        sample: of the kit.
+        run: arrays in, arrays out.
+        runtime: what runs, in words.
+        advance: called after every batch.
+    """
+    errors = {output: PooledError() for output in sample.limits}
+    misshapen: set[str] = set()
+    for group in sample.groups:
+        for batch in group.batches:
+            rows = list(batch)
+            got = run({sample.input_name: group.images[rows]})
+            for output, expected in group.expected.items():
+                exact = expected[rows]
+                if output not in got or got[output].size != exact.size:
+                    misshapen.add(output)
+                else:
+                    errors[output].add(got[output], exact, tuple(group.kinds[i] for i in rows))
+            advance()
+    judged = []
+    for output, limits in sample.limits.items():
+        relative = errors[output].relative()
+        if output in misshapen:
+            limit = next(iter(limits.values()))
+            judged.append(Judged(output, MISSHAPEN, INFINITE, limit.yardstick, limit.allowed))
+            continue
+        judged += [
+            Judged(output, k, relative[k], lim.yardstick, lim.allowed) for k, lim in limits.items() if k in relative
+        ]
+    return Judgement(runtime, tuple(judged), sample.shapes)

@@ -6,29 +6,23 @@ makes on the same images in the artifact's own precision, the yardstick.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from attn_export.exporter.precision.kinds import Precision
-from attn_export.exporter.validation.inputs import FLAT, ORDINARY
-from attn_export.exporter.validation.measured import Measured
+from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.network.images import FLAT, ORDINARY
+from attn_export.exporter.records.verdict import FLOOR, LARGEST_RATIO, Comparison
 
-# Calibrated on good artifacts, see docs/validation.md: the largest ratio of a good float32 artifact, and the faintest
-# planted fault, lie well to either side.
-LARGEST_RATIO = 6.0
 # A network whose own float32 is this far from float64 has no yardstick.
 LARGEST_YARDSTICK = 1e-3
-# A yardstick can't be finer than a few roundings of float32: a network of two layers may hit the oracle by luck.
-FLOOR = 4 * float(np.finfo(np.float32).eps)
+
 # A mean that is summed one by one is off by 0.12 roundings times the root of how many there are, a random walk: ONNX
 # Runtime's GlobalAveragePool (docs/validation.md). PyTorch's, which sums in pairs, isn't, and both are good.
 STEPS_PER_ROUNDING = 16
 # Where a map is the same everywhere, the roundings all go into one direction: one for every 65 pixels (measured for 8x8
 # to 224x224), and there are several such means in a row.
 PIXELS_PER_ROUNDING = 16
-# Stands for a kind of input where a tensor is of another size.
-SIZE = "shape"
 
 
 @dataclass(frozen=True)
@@ -55,84 +49,6 @@ LIMITS: Mapping[Precision, Limits] = {
     Precision.FP16: Limits(ratio=3.0, yardstick=5e-2, floor=float(np.finfo(np.float16).eps), logits=1.0),
     Precision.BF16: Limits(ratio=3.0, yardstick=2e-1, floor=8 * float(np.finfo(np.float16).eps), logits=1.0),
 }
-
-
-@dataclass(frozen=True)
-class Comparison(Measured):
-    """One tensor's error, for the kind of input on which it is worst.
-
-    Attributes:
-        tensor: the output's name, or the path of the submodule whose gate it is.
-        role: "output", or "gate" for what goes into a gate's sigmoid.
-        kind: of input.
-        error: of the artifact, relative.
-        yardstick: error of PyTorch in the artifact's precision, relative, at least the precision's floor.
-        limit: how many times that the error may be.
-        ratios: of error to yardstick, for every kind of input.
-        shapes: the same for every shape of a batch, such as "4x3x224x224"; see `ratios_by_shape`. Shown, not judged.
-    """
-
-    tensor: str
-    role: str
-    kind: str
-    error: float
-    yardstick: float
-    limit: float = LARGEST_RATIO
-    ratios: Mapping[str, float] = field(default_factory=dict)
-    shapes: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Classes:
-    """What an artifact takes images for. Shown, not judged: two scores that are nearly the same may change places.
-
-    Attributes:
-        images: ordinary and real ones, as often as they were run.
-        differ: how many of these have their largest score in another place than PyTorch's in double precision.
-    """
-
-    images: int
-    differ: int
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether an artifact computes what PyTorch computes.
-
-    Attributes:
-        runtime: where it ran.
-        comparisons: gates in the order in which they are computed, then outputs.
-        batches: the shapes it was judged on.
-        gates_missed: why gates were not compared; empty where they were.
-        images: how many inferences of one image it was judged on.
-        classes: that the images are taken for; None where the first output is no (N, classes) scores.
-    """
-
-    runtime: str
-    comparisons: tuple[Comparison, ...]
-    batches: tuple[tuple[int, ...], ...]
-    gates_missed: str = ""
-    images: int = 0
-    classes: Classes | None = None
-
-    @property
-    def agrees(self) -> bool:
-        """Whether every tensor does."""
-        return all(c.agrees for c in self.comparisons)
-
-    @property
-    def first_disagreement(self) -> Comparison | None:
-        """The first tensor, in the order of computation, that doesn't."""
-        return next((c for c in self.comparisons if not c.agrees), None)
-
-    @property
-    def worst(self) -> Comparison:
-        """The tensor with the largest ratio."""
-        return max(self.comparisons, key=lambda c: c.ratio)
-
-    def worst_of(self, role: str) -> Comparison | None:
-        """The same among outputs or gates."""
-        return max((c for c in self.comparisons if c.role == role), key=lambda c: c.ratio, default=None)
 
 
 def compare(

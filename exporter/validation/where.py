@@ -6,49 +6,22 @@ end at a block, and the first one that disagrees is searched by halving.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from math import isfinite
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.errors import AttnExportError
+from attn_export.exporter.network.images import Batch
+from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.verdict import SIZE, Comparison, Start
 from attn_export.exporter.runtimes import runtime_of_file
-from attn_export.exporter.runtimes.base import Array, Runtime, Settings
+from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.validation.boundaries import Boundary, behind, boundaries_of, computed_by, fits, shapes_of
-from attn_export.exporter.validation.inputs import Batch
 from attn_export.exporter.validation.metrics import PooledError
-from attn_export.exporter.validation.oracle import Reference
-from attn_export.exporter.validation.verdict import LIMITS, SIZE, Comparison, compare, pixels_of
+from attn_export.exporter.validation.reference import Reference
+from attn_export.exporter.validation.verdict import LIMITS, compare, pixels_of
 
 EXTRA_OUTPUTS, PREFIXES = "extra outputs", "prefixes of the graph"
 # Makes a runtime of a file that returns these tensors: besides its own outputs, or instead of them.
 Opener = Callable[[OnnxFile, Settings, Sequence[str], bool], Runtime]
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where an error is first seen.
-
-    Attributes:
-        module_path: of the block that leaves the yardstick.
-        is_input: it is already what goes into this block.
-        comparison: there.
-        before: the last place before it that agrees; empty where none was looked at.
-        how: by extra outputs, or by prefixes of the graph.
-    """
-
-    module_path: str
-    is_input: bool
-    comparison: Comparison
-    before: str
-    how: str
-
-    def said(self) -> str:
-        """Half a sentence."""
-        found = self.comparison
-        where = f"before {self.module_path}" if self.is_input else f"in {self.module_path}"
-        size = f"{found.error:.1e}" if isfinite(found.error) else "no number"
-        told = f"the error starts {where}: {size} where PyTorch's own is {found.yardstick:.1e}"
-        return f"{told}, and {self.before} still agrees" if self.before else told
 
 
 def open_onnx(file: OnnxFile, settings: Settings, tensors: Sequence[str], instead: bool) -> Runtime:
@@ -191,7 +164,7 @@ def _sides(
     file: OnnxFile, model: LoadedModel, batch: Batch
 ) -> tuple[list[Boundary], dict[Boundary, set[Boundary]], Mapping[Boundary, Array], Mapping[Boundary, Array]]:
     """The places, which are computed from which, and what the network computes there in double and in the own type."""
-    from attn_export.exporter.onnx_reader import read
+    from attn_export.exporter.graph.read import read
     from attn_export.exporter.precision.float16 import infer_types
 
     graph = read(file.path)

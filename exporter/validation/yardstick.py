@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from attn_export.exporter.arithmetic import Movement, rounded_to
-from attn_export.exporter.precision.kinds import Precision
-from attn_export.exporter.runtimes.base import Array
-from attn_export.exporter.validation.inputs import Batch
-from attn_export.exporter.validation.network import Result, joined, run
+from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.network.arithmetic import Movement, rounded_to
+from attn_export.exporter.network.images import Batch
+from attn_export.exporter.network.run import Result, joined, run
+from attn_export.exporter.records.arrays import Array
 
 # How often: once as it is, then moved. Calibrated, see docs/validation.md: more change little.
 DRAWS = 4

@@ -12,19 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from attn_export.exporter.artifacts import OnnxFile, Signature
-from attn_export.exporter.attention_cost.naming import Names
-from attn_export.exporter.attention_cost.profile import Kernel, profile
-from attn_export.exporter.cleaning import clean_file
-from attn_export.exporter.facts import dims
-from attn_export.exporter.inventory.carried import blocks_of_file
-from attn_export.exporter.latency import Schedule
-from attn_export.exporter.onnx_reader import read, read_named
-from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.artifacts import OnnxFile, Precision, Signature, Target
+from attn_export.exporter.cleanup.inspect import blocks_of_file
+from attn_export.exporter.graph.facts import dims
+from attn_export.exporter.graph.read import read, read_named
+from attn_export.exporter.latency.attention_cost.naming import Names
+from attn_export.exporter.latency.attention_cost.profile import Kernel, profile
 from attn_export.exporter.precision.typed_file import typed
-from attn_export.exporter.runtimes import Settings
-from attn_export.exporter.target import Target
-from attn_export.models import create
+from attn_export.exporter.records.latency import Schedule
+from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.workflows.clean import clean_file
+from attn_export.models.registry import create
 
 # What every fixture calls a file that ONNX's older exporter wrote, and nobody cleaned.
 LEGACY = "legacy"

@@ -8,11 +8,11 @@ import onnx
 import pytest
 
 from attn_export.exporter.artifacts import OnnxFile
-from attn_export.exporter.attention_cost.attribution import NO_BLOCK, UNKNOWN, attributed
-from attn_export.exporter.attention_cost.naming import Names
-from attn_export.exporter.attention_cost.profile import Kernel, profile
-from attn_export.exporter.inventory.members import members_of, owners_of
-from attn_export.exporter.onnx_reader import read_named
+from attn_export.exporter.graph.attention.members import members_of, owners_of
+from attn_export.exporter.graph.read import read_named
+from attn_export.exporter.latency.attention_cost.attribution import NO_BLOCK, UNKNOWN, attributed
+from attn_export.exporter.latency.attention_cost.naming import Names
+from attn_export.exporter.latency.attention_cost.profile import Kernel, profile
 from tests.attention_cost.conftest import FORMS, ONE_THREAD, as_file, images_of
 from tests.engine.graphs import conv, gate, gate_weights, gated, node, saved, weight
 

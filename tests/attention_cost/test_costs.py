@@ -12,16 +12,18 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from attn_export.exporter import onnx_file
 from attn_export.exporter.artifacts import OnnxFile
-from attn_export.exporter.attention_cost import AttentionCost, attention_costs, costs, pair
-from attn_export.exporter.attention_cost import profile as profile_module
-from attn_export.exporter.attention_cost.attribution import UNKNOWN
-from attn_export.exporter.attention_cost.pair import Pair
-from attn_export.exporter.latency import measure
-from attn_export.exporter.onnx_reader import read
-from attn_export.exporter.progress import Silent
-from attn_export.exporter.runtimes import Settings
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.graph.read import read
+from attn_export.exporter.latency.attention_cost import costs, pair
+from attn_export.exporter.latency.attention_cost import profile as profile_module
+from attn_export.exporter.latency.attention_cost.attribution import UNKNOWN
+from attn_export.exporter.latency.attention_cost.costs import attention_costs
+from attn_export.exporter.latency.attention_cost.pair import Pair
+from attn_export.exporter.latency.measure import measure
+from attn_export.exporter.records.attention import AttentionCost
+from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.system.progress import Silent
 from tests.attention_cost.conftest import FORMS, ONE_THREAD, SHORT, as_file
 from tests.engine.graphs import conv, gate, gate_weights, saved, stated, weight
 
@@ -181,7 +183,7 @@ def test_shapes_that_can_t_be_told_leave_the_times(network: Network, monkeypatch
 def test_kernels_that_can_t_be_told_apart_are_said_and_counted(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from attn_export.exporter.attention_cost import blocks
+    from attn_export.exporter.latency.attention_cost import blocks
 
     monkeypatch.setattr(blocks, "attributed", lambda kernels, *_: (UNKNOWN,) * len(kernels))
     cost = cost_of(network("se_resnet8"))

@@ -8,8 +8,8 @@ import onnx
 import pytest
 
 from attn_export.exporter.artifacts import OnnxFile
-from attn_export.exporter.attention_cost.macs import macs_of, macs_of_blocks
-from attn_export.exporter.onnx_reader import read_named
+from attn_export.exporter.graph.read import read_named
+from attn_export.exporter.latency.attention_cost.macs import macs_of, macs_of_blocks
 from attn_export.models.complexity import complexity
 from attn_export.models.registry import architecture
 from tests.attention_cost.conftest import LEGACY, as_file, with_batch

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attn_export.exporter.artifacts import OnnxFile
-from attn_export.exporter.attention_cost.naming import Names
-from attn_export.exporter.onnx_reader import read, read_named
+from attn_export.exporter.graph.read import read, read_named
+from attn_export.exporter.latency.attention_cost.naming import Names
 from tests.attention_cost.conftest import kernels_of
 from tests.engine.graphs import gated
 
@@ -59,7 +59,7 @@ def test_other_names_tell_nothing(tmp_path: Path) -> None:
 
 def test_onnx_runtime_makes_the_same_kernels_whatever_the_names(network: Network, tmp_path: Path) -> None:
     """The names of the file, and others: both are profiled, and the kernels are the same."""
-    from attn_export.exporter.attention_cost.profile import profile
+    from attn_export.exporter.latency.attention_cost.profile import profile
     from tests.attention_cost.conftest import ONE_THREAD, images_of
 
     file = network("cbam_resnet8", "onnxruntime")

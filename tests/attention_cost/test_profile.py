@@ -11,11 +11,11 @@ import pytest
 from onnx import helper
 
 from attn_export.exporter.artifacts import OnnxFile
-from attn_export.exporter.attention_cost import profile as module
-from attn_export.exporter.attention_cost.overhead import KERNELS, overhead_ms
-from attn_export.exporter.attention_cost.profile import profile
 from attn_export.exporter.errors import RuntimeUnavailableError
-from attn_export.exporter.onnx_reader import read_named
+from attn_export.exporter.graph.read import read_named
+from attn_export.exporter.latency.attention_cost import profile as module
+from attn_export.exporter.latency.attention_cost.overhead import KERNELS, overhead_ms
+from attn_export.exporter.latency.attention_cost.profile import profile
 from tests.attention_cost.conftest import ONE_THREAD, as_file, images_of, kernels_of
 from tests.engine.graphs import conv, node, saved, stated, weight
 

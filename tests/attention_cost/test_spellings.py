@@ -8,16 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from attn_export.exporter.artifacts import OnnxFile
-from attn_export.exporter.attention_cost.attribution import NO_BLOCK, UNKNOWN, attributed
-from attn_export.exporter.attention_cost.macs import macs_of_blocks
-from attn_export.exporter.attention_cost.naming import Names
-from attn_export.exporter.attention_cost.profile import profile
-from attn_export.exporter.cleaning import clean_file
-from attn_export.exporter.inventory.members import members_of, owners_of
-from attn_export.exporter.onnx_reader import read_named
-from attn_export.exporter.plain_twin import without_attention
-from attn_export.exporter.target import Target
+from attn_export.exporter.artifacts import OnnxFile, Target
+from attn_export.exporter.graph.attention.members import members_of, owners_of
+from attn_export.exporter.graph.plain_twin import without_attention
+from attn_export.exporter.graph.read import read_named
+from attn_export.exporter.latency.attention_cost.attribution import NO_BLOCK, UNKNOWN, attributed
+from attn_export.exporter.latency.attention_cost.macs import macs_of_blocks
+from attn_export.exporter.latency.attention_cost.naming import Names
+from attn_export.exporter.latency.attention_cost.profile import profile
+from attn_export.exporter.workflows.clean import clean_file
 from tests.attention_cost.conftest import ONE_THREAD, as_file, images_of, kernels_of
 from tests.cleanup.spellings import SIZE, SPELLINGS, Network, Spelling, Way, export
 

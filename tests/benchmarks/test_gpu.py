@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from attn_export.exporter.gpu import gpus
-from attn_export.exporter.runtimes import RUNTIMES, Settings
+from attn_export.exporter.runtimes import RUNTIMES
+from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+from attn_export.exporter.system.cuda import gpus
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, str(ROOT / "benchmarks" / "gpu.py")]

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from attn_export.exporter.comparing import Comparison, Report, compare, read_report
+from attn_export.exporter.compare.compare import Comparison, compare
+from attn_export.exporter.compare.read import Report, read_report
 
 Compared = Callable[..., Comparison]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from attn_export.exporter.latency.bootstrap import paired_interval, percentile_interval
-from attn_export.exporter.latency.verdict import verdict_of
+from attn_export.exporter.records.latency import verdict_of
 
 Record = dict[str, Any]
 ROUNDS, INFERENCES = 60, 3

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attn_export.exporter.comparing.change import Change, change_of_latency, change_of_ratio
+from attn_export.exporter.compare.change import Change, change_of_latency, change_of_ratio
 from attn_export.exporter.latency.bootstrap import fewest_rounds
 from tests.budgets.sample import CONFIDENCE, Record, sample_rounds
 

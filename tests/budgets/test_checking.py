@@ -6,17 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attn_export.exporter.budgets import (
-    BROKEN,
-    CANT_TELL,
-    KEPT,
-    BudgetResult,
-    check_budgets,
-    failure,
-    parse_budgets,
-)
-from attn_export.exporter.budgets.check import state_of
+from attn_export.exporter.budgets.check import check_budgets, failure, state_of
+from attn_export.exporter.budgets.parse import parse_budgets
 from attn_export.exporter.errors import InputError
+from attn_export.exporter.records.budget import BROKEN, CANT_TELL, KEPT, BudgetResult
 from tests.budgets.sample import ENGINE, FILE, KIT, sample_artifact, sample_record, sample_timing, sample_timings
 
 RUNTIMES = ("eager", "onnxruntime", "tensorrt")

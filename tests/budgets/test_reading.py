@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from attn_export.exporter.comparing import read, read_report
+from attn_export.exporter.compare import read
+from attn_export.exporter.compare.read import read_report
 from attn_export.exporter.errors import UnreadableReportError
 from tests.budgets.sample import sample_record
 

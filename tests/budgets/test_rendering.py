@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from attn_export.exporter.budgets import check_budgets, failure, parse_budgets
-from attn_export.exporter.report.comparison import comparison_markdown, comparison_parts, comparison_record
+from attn_export.exporter.budgets.check import check_budgets, failure
+from attn_export.exporter.budgets.parse import parse_budgets
+from attn_export.exporter.compare.compare import comparison_record
+from attn_export.exporter.report.findings.comparison import comparison_markdown, comparison_parts
 from tests.budgets.conftest import Compared
 from tests.budgets.sample import ENGINE, FILE, sample_artifact, sample_record, sample_timing, sample_timings, scaled
 

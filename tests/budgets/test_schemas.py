@@ -10,16 +10,15 @@ import jsonschema
 import pytest
 
 from attn_export.cli import run
-from attn_export.exporter import ExportSettings
-from attn_export.exporter.budgets import check_budgets, parse_budgets
-from attn_export.exporter.checkpoint import load
-from attn_export.exporter.comparing import compare, read_report
-from attn_export.exporter.comparing.shape import WrongShape
-from attn_export.exporter.latency import Schedule
-from attn_export.exporter.progress import Silent
-from attn_export.exporter.report.budgets import budget_records
-from attn_export.exporter.report.comparison import comparison_record
-from attn_export.exporter.workflow import export_loaded
+from attn_export.exporter.budgets.check import budget_records, check_budgets
+from attn_export.exporter.budgets.parse import parse_budgets
+from attn_export.exporter.checkpoint.load import load
+from attn_export.exporter.compare.compare import compare, comparison_record
+from attn_export.exporter.compare.read import WrongShape, read_report
+from attn_export.exporter.records.latency import Schedule
+from attn_export.exporter.system.progress import Silent
+from attn_export.exporter.workflows.export import export_loaded
+from attn_export.exporter.workflows.settings import ExportSettings
 from tests.budgets.sample import sample_artifact, sample_record, sample_timings, scaled
 
 ROOT = Path(__file__).parents[2]
@@ -166,7 +165,7 @@ def test_both_schemas_say_the_same_of_what_they_share() -> None:
 
 def test_what_is_needed_to_compare_is_a_part_of_what_the_schema_asks_for() -> None:
     """A report that the schema accepts is never refused as not whole."""
-    from attn_export.exporter.comparing.read import REPORT as NEEDED
+    from attn_export.exporter.compare.read import REPORT as NEEDED
 
     for way in ways(WHOLE):
         record = without(WHOLE, way)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from attn_export.models import architecture, create
+from attn_export.models.registry import architecture, create
 
 ARCH = architecture("cbam_resnet8", num_classes=3, in_channels=1, reduction=4, kernel_size=3)
 

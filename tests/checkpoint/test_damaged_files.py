@@ -11,9 +11,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from attn_export.exporter.checkpoint import load, save
+from attn_export.exporter.checkpoint.format import save
+from attn_export.exporter.checkpoint.load import load
 from attn_export.exporter.errors import AttnExportError, InputError, StateDictMismatchError, UnreadableCheckpointError
-from attn_export.models import architecture
+from attn_export.models.registry import architecture
 
 
 def refused(path, sentence: str, **arguments) -> None:

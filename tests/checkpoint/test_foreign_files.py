@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from attn_export.exporter.checkpoint import load
+from attn_export.exporter.checkpoint.load import load
 from attn_export.exporter.checkpoint.state_dict import PREFIXES, WRAPPERS
 from attn_export.exporter.errors import (
     InputError,
@@ -18,8 +18,7 @@ from attn_export.exporter.errors import (
     UnreadableCheckpointError,
     UsageError,
 )
-from attn_export.models import architecture
-from attn_export.models.registry import build
+from attn_export.models.registry import architecture, build
 
 NAME = "cbam_resnet8"
 ALL_BUT_WEIGHTS = {"epoch": 7, "best": 0.93, "optimizer": {"lr": 0.1, "steps": [1, 2]}, "name": "run 7", "flag": None}

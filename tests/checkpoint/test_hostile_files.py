@@ -9,8 +9,8 @@ import types
 import pytest
 import torch
 
-from attn_export.exporter.checkpoint import load
 from attn_export.exporter.checkpoint.inert import HARMLESS_BUILTINS, foreign_globals, hostile
+from attn_export.exporter.checkpoint.load import load
 from attn_export.exporter.errors import InputError, UntrustedCheckpointError
 
 TRAPS = [f"{os.system.__module__}.system", "builtins.eval", "builtins.exec", "subprocess.Popen", "runpy.run_path"]

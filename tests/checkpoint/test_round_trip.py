@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from attn_export.exporter.artifacts import Normalization
-from attn_export.exporter.checkpoint import from_module, load, save
+from attn_export.exporter.checkpoint.format import save
+from attn_export.exporter.checkpoint.load import from_module, load
 from attn_export.exporter.errors import NonFiniteWeightsError, OutputError
-from attn_export.models import Architecture
-from attn_export.models.registry import build
+from attn_export.models.registry import Architecture, build
 
 NUMBERS = st.floats(min_value=2**-7, max_value=8, width=32)
 ARCHITECTURES = st.builds(

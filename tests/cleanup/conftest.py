@@ -16,10 +16,10 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 
+from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.apply import Log, settle
 from attn_export.exporter.cleanup.pipeline import clean, prepare
 from attn_export.exporter.cleanup.rule import Context, Rule
-from attn_export.exporter.target import Target
 
 Array = np.ndarray[Any, Any]
 

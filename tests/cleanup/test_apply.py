@@ -6,13 +6,13 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.apply import settle
 from attn_export.exporter.cleanup.pipeline import RULES, SHAPING, clean, prepare
 from attn_export.exporter.cleanup.proof import EXACT, allowed
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rewrite, Rule
 from attn_export.exporter.errors import CleanupError
-from attn_export.exporter.facts import constant
-from attn_export.exporter.target import Target
+from attn_export.exporter.graph.facts import constant
 from tests.cleanup.conftest import assert_same, graph, model_of, serialized, settled
 
 CONV = graph(

@@ -10,8 +10,9 @@ import onnx
 import pytest
 import torch
 
-from attn_export.exporter.cleaning import clean_file, inspect_file
+from attn_export.exporter.cleanup.inspect import inspect_file
 from attn_export.exporter.errors import AttnExportError, UnreadableGraphError
+from attn_export.exporter.workflows.clean import clean_file
 from tests.cleanup.spellings import SE_NODES_OF, SPELLINGS, Network, Way, export, noise, parsed, se_weights
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]>'

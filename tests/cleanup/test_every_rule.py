@@ -2,8 +2,8 @@
 
 import pytest
 
+from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup import pipeline
-from attn_export.exporter.target import Target
 from tests.cleanup import (
     test_rules_activations,
     test_rules_gates,

@@ -3,7 +3,7 @@
 import onnx_ir as ir
 import pytest
 
-from attn_export.exporter.facts import (
+from attn_export.exporter.graph.facts import (
     attribute,
     axes_of,
     constant,

@@ -12,10 +12,11 @@ import onnx
 import pytest
 import torch
 
-from attn_export.exporter import onnx_file
-from attn_export.exporter.cleaning import clean_file, inspect_file
+from attn_export.exporter.artifacts import Target
+from attn_export.exporter.cleanup.inspect import inspect_file
 from attn_export.exporter.errors import UnreadableGraphError
-from attn_export.exporter.target import Target
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.workflows.clean import clean_file
 from tests.cleanup.spellings import (
     SE_NODES_OF,
     SPELLINGS,

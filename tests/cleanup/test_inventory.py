@@ -10,9 +10,10 @@ import numpy as np
 import onnx
 import pytest
 
-from attn_export.exporter.cleaning import clean_file, inspect_file
-from attn_export.exporter.inventory.blocks import METADATA_KEY, from_json, to_json
-from attn_export.exporter.target import Target
+from attn_export.exporter.artifacts import Target
+from attn_export.exporter.cleanup.inspect import inspect_file
+from attn_export.exporter.graph.attention.blocks import METADATA_KEY, from_json, to_json
+from attn_export.exporter.workflows.clean import clean_file
 from tests.cleanup.spellings import SE_NODES_OF, SPELLINGS, Network, Way, export, noise, parsed, run, se_weights
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]>'

@@ -9,13 +9,14 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from attn_export.exporter import cleaning
-from attn_export.exporter.cleaning import clean_file
-from attn_export.exporter.cleanup import clean
+from attn_export.exporter.cleanup.pipeline import clean
 from attn_export.exporter.errors import CleanupError
-from attn_export.exporter.onnx_reader import read
-from attn_export.exporter.progress import Silent
-from attn_export.exporter.validation.lineage import Answers, Lineage, ask, compare, difference, sensitivity
+from attn_export.exporter.graph.read import read
+from attn_export.exporter.records.verdict import Lineage
+from attn_export.exporter.system.progress import Silent
+from attn_export.exporter.validation.lineage import Answers, ask, compare, difference, sensitivity
+from attn_export.exporter.workflows import clean as cleaning
+from attn_export.exporter.workflows.clean import clean_file
 from tests.cleanup.spellings import SE_NODES_OF, SPELLINGS, Network, Way, export, noise, parsed, se_weights
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17, "my.ops" : 1]>'

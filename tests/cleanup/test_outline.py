@@ -13,17 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attn_export.exporter.artifacts import Graph, LoadedModel
-from attn_export.exporter.capture import capture
-from attn_export.exporter.cleaning import clean_file
-from attn_export.exporter.cleanup.pipeline import Cleaned, clean
+from attn_export.exporter.artifacts import Graph, LoadedModel, Target
+from attn_export.exporter.cleanup.inspect import outline_of_file
+from attn_export.exporter.cleanup.pipeline import clean
 from attn_export.exporter.errors import UnreadableGraphError
-from attn_export.exporter.inventory.outline import Marked, Outline, Outlined, outline
-from attn_export.exporter.inventory.paths import module_path
-from attn_export.exporter.onnx_reader import read
-from attn_export.exporter.outlining import outline_of_file
-from attn_export.exporter.report.seen import outline_record, outlines_record
-from attn_export.exporter.target import Target
+from attn_export.exporter.graph.attention.paths import module_path
+from attn_export.exporter.graph.outline import outline
+from attn_export.exporter.graph.read import read
+from attn_export.exporter.network.capture import capture
+from attn_export.exporter.records.cleanup import Cleaned
+from attn_export.exporter.records.graphs import Marked, Outline, Outlined
+from attn_export.exporter.workflows.clean import clean_file
+from attn_export.exporter.workflows.record import outline_record, outlines_record
 from tests.cleanup.spellings import (
     DYNAMO,
     LEGACY,

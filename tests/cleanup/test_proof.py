@@ -8,13 +8,13 @@ import onnx_ir as ir
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup import proof
 from attn_export.exporter.cleanup.apply import settle
 from attn_export.exporter.cleanup.pipeline import prepare
 from attn_export.exporter.cleanup.proof import EXACT, Prover, Unprovable, cut
 from attn_export.exporter.cleanup.rule import Context, Drawing, Rewrite
 from attn_export.exporter.cleanup.rules import fold_batch_norm, pool_in_one_form
-from attn_export.exporter.target import Target
 from tests.cleanup.conftest import graph, model_of
 
 POOL, FOLD = pool_in_one_form.RULE, fold_batch_norm.RULE

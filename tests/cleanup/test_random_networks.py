@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from attn_export.exporter.cleaning import clean_file
-from attn_export.exporter.target import Target
+from attn_export.exporter.artifacts import Target
+from attn_export.exporter.workflows.clean import clean_file
 from tests.cleanup.spellings import (
     DYNAMO,
     EVERY_MAP,

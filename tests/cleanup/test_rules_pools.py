@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.rules import pool_channels_last, pool_in_one_form
-from attn_export.exporter.target import Target
 from tests.cleanup.conftest import Fires, Keeps, assert_same, assert_valid, graph, operators, settled
 
 POOL, LAST = pool_in_one_form.RULE, pool_channels_last.RULE

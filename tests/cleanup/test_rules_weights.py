@@ -4,11 +4,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.apply import settle
 from attn_export.exporter.cleanup.pipeline import prepare
 from attn_export.exporter.cleanup.rule import Context
 from attn_export.exporter.cleanup.rules import fold_batch_norm, squeeze_before_expansion
-from attn_export.exporter.target import Target
 from tests.cleanup.conftest import Fires, Keeps, assert_same, assert_valid, graph, model_of, settled
 
 FOLD, SQUEEZE = fold_batch_norm.RULE, squeeze_before_expansion.RULE

@@ -11,9 +11,10 @@ import onnx
 import pytest
 import torch
 
-from attn_export.exporter.cleaning import CleanResult, clean_file, inspect_file
-from attn_export.exporter.inventory import AttentionBlock
-from attn_export.exporter.target import Target
+from attn_export.exporter.artifacts import AttentionBlock, Target
+from attn_export.exporter.cleanup.inspect import inspect_file
+from attn_export.exporter.records.results import CleanResult
+from attn_export.exporter.workflows.clean import clean_file
 from tests.cleanup.spellings import (
     CHANNELS,
     SPELLINGS,

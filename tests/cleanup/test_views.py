@@ -4,9 +4,9 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 import pytest
 
+from attn_export.exporter.artifacts import Dim
 from attn_export.exporter.cleanup.rule import Drawing
 from attn_export.exporter.cleanup.views import is_view, reshape_target, reshaped, same_shape, source_of
-from attn_export.exporter.facts import Dim
 from tests.cleanup.conftest import graph, model_of
 
 

@@ -13,7 +13,7 @@ import torch
 from attn_export.cli import run
 from attn_export.exporter import checkpoint as checkpoints
 from attn_export.exporter.artifacts import Normalization
-from attn_export.models import architecture, create
+from attn_export.models.registry import architecture, create
 
 Finished = subprocess.CompletedProcess[str]
 

@@ -25,10 +25,11 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from attn_export.exporter import timing, workflow
 from attn_export.exporter.cleanup import pipeline
-from attn_export.exporter.progress import Silent
-from attn_export.models import create
+from attn_export.exporter.latency import together as timing
+from attn_export.exporter.system.progress import Silent
+from attn_export.exporter.workflows import export as workflow
+from attn_export.models.registry import create
 
 Finished = subprocess.CompletedProcess[str]
 Command = Callable[..., Finished]
@@ -605,10 +606,10 @@ def broken(*_: Any, **__: Any) -> Any:
 
 ROOMS = {
     "checkpoint": "attn_export.exporter.checkpoint.load",
-    "capture": "attn_export.exporter.capture.capture",
+    "capture": "attn_export.exporter.network.capture.capture",
     "cleanup": "attn_export.exporter.cleanup.clean_graph",
     "validation": "attn_export.exporter.validation.validate.validate",
-    "report": "attn_export.exporter.workflow.record",
+    "report": "attn_export.exporter.workflows.export.record",
     "terminal": "attn_export.exporter.report.terminal.export_tables",
 }
 

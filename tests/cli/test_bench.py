@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from attn_export.cli import run
-from attn_export.exporter import ExportSettings
-from attn_export.exporter.checkpoint import load
-from attn_export.exporter.files import names_apart
-from attn_export.exporter.precision.kinds import Precision
-from attn_export.exporter.progress import Silent
-from attn_export.exporter.validation.inputs import ordinary_batches
-from attn_export.exporter.workflow import export_loaded
+from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.checkpoint.load import load
+from attn_export.exporter.network.images import ordinary_batches
+from attn_export.exporter.system.files import names_apart
+from attn_export.exporter.system.progress import Silent
+from attn_export.exporter.workflows.export import export_loaded
+from attn_export.exporter.workflows.settings import ExportSettings
 from tests.cli.conftest import Finished
 from tests.faults.quantization import quantized
 
@@ -275,8 +275,9 @@ def test_integers_are_not_timed(refused: Command, there: Path) -> None:
 
 
 def test_an_engine_without_its_gpu_is_told_at_once(folder: Path, refused: Command) -> None:
-    from attn_export.exporter.building import EngineSettings, build_file
-    from attn_export.exporter.gpu import gpus
+    from attn_export.exporter.engine.job import build_file
+    from attn_export.exporter.engine.settings import EngineSettings
+    from attn_export.exporter.system.cuda import gpus
 
     if gpus():
         pytest.skip("there is a GPU here")

@@ -17,15 +17,18 @@ import pytest
 import torch
 
 from attn_export.cli import run
-from attn_export.exporter import building, deploying, from_file, onnx_file
 from attn_export.exporter.commands import build as build_command
+from attn_export.exporter.engine import job as building
 from attn_export.exporter.engine import record as engine_records
-from attn_export.exporter.engine.truth import MixedKernel
-from attn_export.exporter.files import sha256_of
+from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.precision import typed_file
 from attn_export.exporter.precision.float16 import to_float16
-from attn_export.exporter.progress import Silent
-from attn_export.models import create
+from attn_export.exporter.records.engine import MixedKernel
+from attn_export.exporter.system.files import sha256_of
+from attn_export.exporter.system.progress import Silent
+from attn_export.exporter.workflows import build as from_file
+from attn_export.exporter.workflows import deploy as deploying
+from attn_export.models.registry import create
 from tests.engine.graphs import conv, node, plain, weight
 from tests.engine.graphs import saved as saved_graph
 

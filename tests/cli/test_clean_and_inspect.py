@@ -12,13 +12,15 @@ import onnx_ir as ir
 import pytest
 
 from attn_export.cli import run
-from attn_export.exporter import cleaning, onnx_file
-from attn_export.exporter.cleaning import clean_file, inspect_file
+from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup import pipeline
+from attn_export.exporter.cleanup.inspect import inspect_file
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule
 from attn_export.exporter.errors import OutputError
-from attn_export.exporter.target import Target
-from attn_export.models import create
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.workflows import clean as cleaning
+from attn_export.exporter.workflows.clean import clean_file
+from attn_export.models.registry import create
 
 Finished = subprocess.CompletedProcess[str]
 Command = Callable[..., Finished]

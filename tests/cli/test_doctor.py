@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from jsonschema import validate
 
-from attn_export.exporter.environment import survey
-from attn_export.exporter.environment.gpus import Gpu, GpuSurvey
-from attn_export.exporter.environment.jetson import Jetson
-from attn_export.exporter.environment.libraries import WANTED, Library, Wanted
+from attn_export.exporter.system import survey
+from attn_export.exporter.system.gpus import Gpu, GpuSurvey
+from attn_export.exporter.system.jetson import Jetson
+from attn_export.exporter.system.libraries import WANTED, Library, Wanted
 
 Command = Callable[..., Any]
 SECTIONS = ("Machine", "Libraries", "GPU", "Possible here", "Not here")

@@ -22,19 +22,20 @@ import onnxruntime
 import pytest
 
 from attn_export.cli import run
-from attn_export.exporter import building, deploying, from_file, workflow
-from attn_export.exporter.artifacts import LoadedModel, OnnxFile
+from attn_export.exporter.artifacts import MADE, LoadedModel, OnnxFile, Precision, Target
 from attn_export.exporter.commands import export as export_command
+from attn_export.exporter.engine import job as building
 from attn_export.exporter.engine import record as engine_records
-from attn_export.exporter.engine.truth import MixedKernel
-from attn_export.exporter.files import sha256_of
-from attn_export.exporter.kit import building as kit_building
-from attn_export.exporter.kit import read_kit
+from attn_export.exporter.kit.read import read_kit
 from attn_export.exporter.precision import typed_file
 from attn_export.exporter.precision.float16 import to_float16
-from attn_export.exporter.precision.kinds import MADE, Precision
-from attn_export.exporter.progress import Advance, Silent
-from attn_export.exporter.target import Target
+from attn_export.exporter.records.engine import MixedKernel
+from attn_export.exporter.system.files import sha256_of
+from attn_export.exporter.system.progress import Advance, Silent
+from attn_export.exporter.workflows import build as from_file
+from attn_export.exporter.workflows import build as kit_building
+from attn_export.exporter.workflows import deploy as deploying
+from attn_export.exporter.workflows import export as workflow
 
 pytest.importorskip("tensorrt_rtx")
 
@@ -51,7 +52,7 @@ def hide_gpus(patch: pytest.MonkeyPatch) -> None:
     for module in (workflow, deploying, engine_records, from_file, kit_building):
         patch.setattr(module, "gpus", lambda: ())
     patch.setattr(building, "gpus_here", lambda: ())
-    patch.setattr("attn_export.exporter.gpu.gpus", lambda: ())
+    patch.setattr("attn_export.exporter.system.cuda.gpus", lambda: ())
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +94,7 @@ class Computed:
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Computed:
-    from attn_export.exporter.checkpoint import load
+    from attn_export.exporter.checkpoint.load import load
 
     model = load(checkpoint)
     settings = workflow.ExportSettings(precisions=MADE, target=Target.TENSORRT)

@@ -19,9 +19,9 @@ import pytest
 import torch
 
 from attn_export.cli import run
-from attn_export.exporter import workflow
 from attn_export.exporter.artifacts import LoadedModel
 from attn_export.exporter.errors import UsageError
+from attn_export.exporter.workflows import export as workflow
 
 Finished = subprocess.CompletedProcess[str]
 Command = Callable[..., Finished]

@@ -135,7 +135,7 @@ REPORT = f"print(*sorted(set(sys.modules) & set({HEAVY!r})), file=sys.stderr)"
     [
         "import attn_export.cli",
         "import attn_export.exporter, attn_export.exporter.errors, attn_export.exporter.artifacts",
-        "import attn_export.exporter.files, attn_export.exporter.environment, attn_export.exporter.progress",
+        "import attn_export.exporter.system.files, attn_export.exporter.system, attn_export.exporter.system.progress",
         "from attn_export.cli import run; run(['--help'])",
         "from attn_export.cli import run; run(['export', '--help'])",
         "from attn_export.cli import run; run(['create', '--help'])",

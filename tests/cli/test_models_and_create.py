@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from attn_export.exporter import checkpoint as checkpoints
-from attn_export.models import architecture, create, names
 from attn_export.models.complexity import complexity
+from attn_export.models.registry import architecture, create, names
 
 Finished = subprocess.CompletedProcess[str]
 Command = Callable[..., Finished]

@@ -14,7 +14,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from attn_export.exporter import checkpoint as checkpoints
-from attn_export.models import architecture, create
+from attn_export.models.registry import architecture, create
 from tests.cli.conftest import CLASSES, INPUT_SHAPE, NETWORK, Finished
 
 Command = Callable[..., Finished]

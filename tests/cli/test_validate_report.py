@@ -13,8 +13,8 @@ import pytest
 from onnx import numpy_helper
 
 from attn_export.cli import run
-from attn_export.exporter.checkpoint import load
-from attn_export.exporter.validation.inputs import ordinary_batches
+from attn_export.exporter.checkpoint.load import load
+from attn_export.exporter.network.images import ordinary_batches
 from tests.cli.conftest import Finished
 from tests.faults.quantization import quantized
 

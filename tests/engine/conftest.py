@@ -12,17 +12,18 @@ from typing import Any
 import pytest
 import torch
 
-from attn_export.exporter import onnx_file
-from attn_export.exporter.capture import capture
-from attn_export.exporter.checkpoint import from_module
-from attn_export.exporter.cleaning import clean_file
-from attn_export.exporter.cleanup import clean_graph
+from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.engine.backend import Backend, load
 from attn_export.exporter.engine.build import BuildOptions, Built, build
 from attn_export.exporter.engine.graph import GraphFacts, read_graph
-from attn_export.exporter.engine.kernels import KernelReport, read_log
+from attn_export.exporter.engine.kernels import read_log
 from attn_export.exporter.engine.profile import Sizes, make_profile
-from attn_export.models import create
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.network.capture import capture
+from attn_export.exporter.records.engine import KernelReport
+from attn_export.exporter.workflows.clean import clean_file
+from attn_export.models.registry import create
 
 # 8x8 for the networks of small images: their last maps are still larger than one place.
 SIZES = {"resnet8": 8, "mobilenet_v3_small": 64}

@@ -17,11 +17,12 @@ import jsonschema
 import onnx
 import pytest
 
-from attn_export.exporter import building
-from attn_export.exporter.building import EngineSettings, build_file
+from attn_export.exporter.engine import job as building
 from attn_export.exporter.engine.backend import INSTALL, MODULES, Backend
 from attn_export.exporter.engine.build import BuildOptions
+from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.profile import Sizes
+from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.engine.sidecar import beside
 from attn_export.exporter.errors import (
     EngineError,
@@ -30,8 +31,8 @@ from attn_export.exporter.errors import (
     UnreadableGraphError,
     UsageError,
 )
-from attn_export.exporter.files import sha256_of
-from attn_export.exporter.progress import Advance
+from attn_export.exporter.system.files import sha256_of
+from attn_export.exporter.system.progress import Advance
 from tests.engine.graphs import conv, eight_bits, gated, node, plain, saved, stated, weight
 
 pytestmark = pytest.mark.usefixtures("rtx")
@@ -468,7 +469,7 @@ def deep(path: Path) -> Path:
 INTERRUPTED = """
 import sys
 from contextlib import nullcontext
-from attn_export.exporter.building import EngineSettings, build_file
+from attn_export.exporter.engine.job import EngineSettings, build_file
 class Listener:
     def stage(self, title):
         return nullcontext(lambda share: print("under way", flush=True))

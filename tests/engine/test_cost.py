@@ -6,13 +6,14 @@ from pathlib import Path
 import onnx
 import pytest
 
-from attn_export.exporter import onnx_file
-from attn_export.exporter.building import EngineSettings, build_file
 from attn_export.exporter.engine.backend import Backend
-from attn_export.exporter.engine.cost import BlockCost, block_costs
+from attn_export.exporter.engine.cost import block_costs
 from attn_export.exporter.engine.graph import read_graph
-from attn_export.exporter.engine.kernels import KernelReport
-from attn_export.exporter.plain_twin import without_attention
+from attn_export.exporter.engine.job import build_file
+from attn_export.exporter.engine.settings import EngineSettings
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.graph.plain_twin import without_attention
+from attn_export.exporter.records.engine import BlockCost, KernelReport
 from tests.engine.conftest import Engine
 from tests.engine.graphs import conv, gate, gate_weights, gated, node, plain, saved, stated, weight
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from attn_export.exporter.engine.kernels import KernelReport, read_inspector, read_log
+from attn_export.exporter.engine.kernels import read_inspector, read_log
 from attn_export.exporter.engine.log import Log
+from attn_export.exporter.records.engine import KernelReport
 from tests.engine.conftest import Engine
 from tests.engine.graphs import all_half, conv, eight_bits, node, plain, saved, stated, weight
 

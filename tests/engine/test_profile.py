@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.engine.log import Log
-from attn_export.exporter.engine.profile import DEFAULT_LARGEST_BATCH, Range, Sizes, add_profile, make_profile
+from attn_export.exporter.engine.profile import DEFAULT_LARGEST_BATCH, Sizes, add_profile, make_profile
 from attn_export.exporter.errors import UsageError
+from attn_export.exporter.records.engine import Range
 
 DIMS = st.lists(st.one_of(st.integers(1, 64), st.sampled_from(["N", "height", "width", "seq"]), st.none()), max_size=5)
 TRIPLES = st.tuples(*[st.integers(1, 64)] * 3).map(lambda three: tuple(sorted(three)))

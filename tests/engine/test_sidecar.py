@@ -10,19 +10,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from attn_export.exporter.building import EngineSettings, build_file
 from attn_export.exporter.engine.backend import Backend
-from attn_export.exporter.engine.sidecar import (
-    NEEDED,
-    SCHEMA_VERSION,
-    beside,
-    check_file,
-    check_fits,
-    read_sidecar,
-    this_platform,
-)
+from attn_export.exporter.engine.job import build_file
+from attn_export.exporter.engine.settings import EngineSettings
+from attn_export.exporter.engine.sidecar import NEEDED, beside, check_file, check_fits, read_sidecar, this_platform
 from attn_export.exporter.errors import AttnExportError, UnreadableEngineError, UntrustedEngineError
-from attn_export.exporter.gpu import Gpu
+from attn_export.exporter.records.engine import SCHEMA_VERSION
+from attn_export.exporter.system.cuda import Gpu
 from tests.engine.graphs import plain
 
 CLASSIC = Backend("tensorrt", SimpleNamespace(__version__="10.3.0"))

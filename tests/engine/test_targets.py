@@ -7,9 +7,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from attn_export.exporter.engine.backend import Backend
-from attn_export.exporter.engine.targets import JETSON, PORTABLE, PRODUCTS, Targets, parse_targets, resolve
+from attn_export.exporter.engine.targets import JETSON, PRODUCTS, Targets, parse_targets, resolve
 from attn_export.exporter.errors import AttnExportError, RuntimeUnavailableError, UsageError
-from attn_export.exporter.gpu import Gpu
+from attn_export.exporter.records.engine import PORTABLE
+from attn_export.exporter.system.cuda import Gpu
 
 AMPERE, ORIN = Gpu("NVIDIA GeForce RTX 3080", "sm86"), Gpu("Orin", "sm87")
 # The classic TensorRT has no ComputeCapability; nothing else of it is asked here.

@@ -8,17 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from attn_export.exporter import ExportSettings, export
-from attn_export.exporter.building import EngineSettings, build_file
+from attn_export.exporter.artifacts import Precision, Target
 from attn_export.exporter.engine import record
-from attn_export.exporter.engine.kernels import Kernel, KernelReport, read_log
+from attn_export.exporter.engine.job import build_file
+from attn_export.exporter.engine.kernels import read_log
 from attn_export.exporter.engine.log import Log
-from attn_export.exporter.engine.truth import MixedKernel, NodeTypes, mixed_kernels
+from attn_export.exporter.engine.settings import EngineSettings
+from attn_export.exporter.engine.truth import NodeTypes, mixed_kernels
 from attn_export.exporter.errors import MixedPrecisionError
-from attn_export.exporter.precision.kinds import Precision
-from attn_export.exporter.quiet import quiet
-from attn_export.exporter.target import Target
-from attn_export.models import create
+from attn_export.exporter.records.engine import Kernel, KernelReport, MixedKernel
+from attn_export.exporter.system.quiet import quiet
+from attn_export.exporter.workflows.export import export
+from attn_export.exporter.workflows.settings import ExportSettings
+from attn_export.models.registry import create
 from tests.engine.conftest import Engine
 from tests.engine.graphs import all_half, conv, eight_bits, gated, half_inside, node, plain, saved, weight
 

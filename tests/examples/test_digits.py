@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from attn_export.exporter.checkpoint import load
+from attn_export.exporter.checkpoint.load import load
 
 FOLDER = Path(__file__).parents[2] / "examples" / "digits"
 CHECKPOINTS = [("se_digits.pt", "se_resnet8"), ("cbam_digits.pt", "cbam_resnet8")]

@@ -14,16 +14,18 @@ import pytest
 import torch
 from torch import nn
 
-from attn_export.exporter import onnx_file
 from attn_export.exporter.artifacts import Graph, LoadedModel, OnnxFile
-from attn_export.exporter.capture import capture
-from attn_export.exporter.checkpoint import from_module
-from attn_export.exporter.cleanup import clean_graph
-from attn_export.exporter.runtimes import Settings
-from attn_export.exporter.validation.inputs import batches
-from attn_export.exporter.validation.oracle import Reference, reference
-from attn_export.models import SEBlock, create
+from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.cleanup.pipeline import clean_graph
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.network.capture import capture
+from attn_export.exporter.network.images import batches
+from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.validation.oracle import reference
+from attn_export.exporter.validation.reference import Reference
+from attn_export.models.attention.squeeze_excite import SEBlock
 from attn_export.models.initialization import initialize
+from attn_export.models.registry import create
 
 
 def make(name: str) -> LoadedModel:

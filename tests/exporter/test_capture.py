@@ -15,9 +15,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from attn_export.exporter.artifacts import MODULE_KEY, Graph, LoadedModel
-from attn_export.exporter.capture import capture
-from attn_export.exporter.checkpoint import from_module
+from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.errors import CaptureError, UsageError
+from attn_export.exporter.network.capture import capture
 
 ALL_AXES = ("batch", "height", "width")
 

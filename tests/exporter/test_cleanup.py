@@ -11,12 +11,12 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from attn_export.exporter.artifacts import MODULE_KEY, Graph
-from attn_export.exporter.cleanup import clean_graph, pipeline
+from attn_export.exporter.artifacts import MODULE_KEY, Graph, Target
+from attn_export.exporter.cleanup import pipeline
+from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.cleanup.rule import Proposal, Rule
 from attn_export.exporter.errors import CleanupError
-from attn_export.exporter.gates import gates_of
-from attn_export.exporter.target import Target
+from attn_export.exporter.graph.gates import gates_of
 
 ATTENDED = ("toy", "se_resnet8", "cbam_resnet8")
 

@@ -17,12 +17,14 @@ import pytest
 import torch
 from torch import nn
 
-from attn_export.exporter.artifacts import LoadedModel, OnnxFile
+from attn_export.exporter.artifacts import DEVICES, LoadedModel, OnnxFile
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
-from attn_export.exporter.latency import Latency, Run, Schedule, measure
+from attn_export.exporter.latency.measure import measure
+from attn_export.exporter.records.arrays import Arrays
+from attn_export.exporter.records.latency import Latency, Run, Schedule
 from attn_export.exporter.report.latency import latency_caption, latency_table
-from attn_export.exporter.runtimes import DEVICES, RUNTIMES, Settings, check_devices, eager, torch_cuda
-from attn_export.exporter.runtimes.base import Arrays
+from attn_export.exporter.runtimes import RUNTIMES, check_devices, eager, torch_cuda
+from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.eager import Eager
 from attn_export.exporter.runtimes.onnxruntime_cuda import NO_CPU_NODES, OnnxRuntimeCuda, require_provider
 from attn_export.exporter.runtimes.torch_cuda import Moved, require_cuda

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from attn_export.exporter.environment import describe, gpus, install, libraries, survey
-from attn_export.exporter.environment.gpus import Gpu, GpuSurvey, look_for_gpus, parse
-from attn_export.exporter.environment.jetson import Jetson, find_jetson
-from attn_export.exporter.environment.jobs import jobs
-from attn_export.exporter.environment.libraries import WANTED, Library, Wanted, look_for
-from attn_export.exporter.environment.machine import Memory, memory
-from attn_export.exporter.environment.missing import missing
-from attn_export.exporter.environment.process import ask
+from attn_export.exporter.system import describe, gpus, install, libraries, survey
+from attn_export.exporter.system.gpus import Gpu, GpuSurvey, look_for_gpus, parse
+from attn_export.exporter.system.jetson import Jetson, find_jetson
+from attn_export.exporter.system.jobs import jobs
+from attn_export.exporter.system.libraries import WANTED, Library, Wanted, look_for
+from attn_export.exporter.system.machine import Memory, memory
+from attn_export.exporter.system.missing import missing
+from attn_export.exporter.system.process import ask
 
 # What real drivers print. The fields are those of `gpus.FIELDS`.
 ONE = "NVIDIA GeForce RTX 4090, 570.124.06, 24564, 8.9\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from attn_export.exporter.errors import OutputError
-from attn_export.exporter.files import publish, scratch_folder, sha256_of, unwritable, written_atomically
+from attn_export.exporter.system.files import publish, scratch_folder, sha256_of, unwritable, written_atomically
 
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -113,7 +113,7 @@ def test_somebody_elses_folder_is_an_output_error(tmp_path: Path) -> None:
     script = (
         "import os, sys, pathlib\n"
         "from attn_export.exporter.errors import OutputError\n"
-        "from attn_export.exporter.files import written_atomically\n"
+        "from attn_export.exporter.system.files import written_atomically\n"
         "os.chdir(sys.argv[1])\n"
         "os.seteuid(65534)\n"
         "try:\n"

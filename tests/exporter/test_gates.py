@@ -6,8 +6,8 @@ import onnx_ir as ir
 import pytest
 
 from attn_export.exporter.artifacts import MODULE_KEY, Gate, Graph
-from attn_export.exporter.cleanup import clean_graph
-from attn_export.exporter.gates import gates_of
+from attn_export.exporter.cleanup.pipeline import clean_graph
+from attn_export.exporter.graph.gates import gates_of
 
 
 def graph(body: str) -> ir.Model:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from attn_export.exporter.gpu import bus_of
+from attn_export.exporter.system.cuda import bus_of
 
 
 class Driver:

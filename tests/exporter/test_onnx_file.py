@@ -11,14 +11,14 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from attn_export.exporter import onnx_file
 from attn_export.exporter.artifacts import Graph, LoadedModel, OnnxFile
-from attn_export.exporter.cleanup import clean_graph
+from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.errors import CleanupError, OutputError
-from attn_export.exporter.files import sha256_of
-from attn_export.exporter.gates import gates_of
-from attn_export.exporter.runtimes import Settings
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.graph.gates import gates_of
+from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+from attn_export.exporter.system.files import sha256_of
 
 FULL_DISK = Path("/dev/full")
 needs_full_disk = pytest.mark.skipif(not FULL_DISK.exists(), reason="this system has no /dev/full")

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attn_export.exporter.environment import quota as quotas
-from attn_export.exporter.environment.machine import usable_cpu_numbers, usable_cpus
-from attn_export.exporter.environment.quota import Quota, cpu_quota
-from attn_export.exporter.latency.conditions import Conditions, Watch, troubles
+from attn_export.exporter.latency.conditions import Watch, troubles
+from attn_export.exporter.records.latency import Conditions
+from attn_export.exporter.system import quota as quotas
+from attn_export.exporter.system.machine import usable_cpu_numbers, usable_cpus
+from attn_export.exporter.system.quota import Quota, cpu_quota
 
 STAT = "usage_usec 5\nnr_periods {}\nnr_throttled {}\nthrottled_usec 7\n"
 
@@ -77,7 +78,7 @@ def test_no_text_upsets_it(text: str) -> None:
 
 
 def test_there_are_no_more_threads_than_it_pays_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attn_export.exporter.environment.machine.usable_cpu_numbers", lambda: tuple(range(8)))
+    monkeypatch.setattr("attn_export.exporter.system.machine.usable_cpu_numbers", lambda: tuple(range(8)))
     cases = {"50000 100000": 1, "150000 100000": 1, "300000 100000": 3, "1600000 100000": 8, "max 100000": 8}
     assert {granted: usable_cpus(docker(tmp_path, granted)) for granted in cases} == cases
 

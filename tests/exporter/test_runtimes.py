@@ -15,8 +15,9 @@ import torch
 
 from attn_export.exporter.artifacts import Axis, LoadedModel, OnnxFile, Signature
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
-from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, RUNS_ENGINES, RUNTIMES, Runtime, Settings, check_names
-from attn_export.exporter.runtimes.base import Array, Arrays
+from attn_export.exporter.records.arrays import Array, Arrays
+from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, RUNS_ENGINES, RUNTIMES, check_names
+from attn_export.exporter.runtimes.base import Runtime, Settings
 
 HAS_COMPILER = any(shutil.which(name) for name in ("c++", "g++", "clang++"))
 NAMES = [

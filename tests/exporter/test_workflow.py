@@ -15,10 +15,8 @@ import pytest
 import torch
 from torch import nn
 
-from attn_export.exporter import ExportResult, ExportSettings, export, workflow
 from attn_export.exporter.artifacts import LoadedModel
 from attn_export.exporter.cleanup import pipeline
-from attn_export.exporter.environment import versions
 from attn_export.exporter.errors import (
     CaptureError,
     CleanupError,
@@ -29,13 +27,17 @@ from attn_export.exporter.errors import (
     RuntimeUnavailableError,
     UsageError,
 )
-from attn_export.exporter.files import sha256_of
-from attn_export.exporter.latency import Schedule
-from attn_export.exporter.progress import Advance, Silent
-from attn_export.exporter.report.record import SCHEMA_VERSION
-from attn_export.exporter.validation.verdict import LARGEST_RATIO
-from attn_export.models import create
-from attn_export.models.registry import architecture, names
+from attn_export.exporter.records.latency import Schedule
+from attn_export.exporter.records.results import ExportResult
+from attn_export.exporter.records.verdict import LARGEST_RATIO
+from attn_export.exporter.system.files import sha256_of
+from attn_export.exporter.system.packages import versions
+from attn_export.exporter.system.progress import Advance, Silent
+from attn_export.exporter.workflows import export as workflow
+from attn_export.exporter.workflows.export import export
+from attn_export.exporter.workflows.record import SCHEMA_VERSION
+from attn_export.exporter.workflows.settings import ExportSettings
+from attn_export.models.registry import architecture, create, names
 
 SHAPE = (1, 3, 16, 16)
 BRIEF = Schedule(interval=100.0, seconds=0.01, fewest_rounds=8, most_rounds=8, inferences=1)
@@ -317,7 +319,7 @@ def test_settings_reach_the_file(toy: nn.Module, tmp_path: Path) -> None:
 def test_weights_outside_the_file_are_published_with_it(
     toy: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from attn_export.exporter import onnx_file
+    from attn_export.exporter.graph import write as onnx_file
 
     monkeypatch.setattr(onnx_file.write, "__kwdefaults__", {"largest_inside": 0})
     result = export(toy, SHAPE, tmp_path, settings=TIMED)
@@ -463,7 +465,7 @@ def test_an_unknown_runtime_is_refused_before_anything_is_done(toy: nn.Module, t
 def test_a_runtime_that_can_not_be_had_leaves_nothing(
     toy: nn.Module, folder_with_older: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from attn_export.exporter.runtimes.compiled import Compiled
+    from attn_export.exporter.runtimes.eager import Compiled
 
     def missing(_: Compiled) -> None:
         raise RuntimeError("no C++ compiler")

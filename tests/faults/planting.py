@@ -9,21 +9,21 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from attn_export.exporter import onnx_file
-from attn_export.exporter.artifacts import LoadedModel, OnnxFile
-from attn_export.exporter.capture import capture
-from attn_export.exporter.checkpoint import from_module, load
-from attn_export.exporter.cleanup import clean_graph
+from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Precision
+from attn_export.exporter.checkpoint.load import from_module, load
+from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.errors import RuntimeUnavailableError
-from attn_export.exporter.gates import gates_of
-from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.graph.gates import gates_of
+from attn_export.exporter.network.capture import capture
+from attn_export.exporter.network.images import batches
 from attn_export.exporter.precision.typed_file import typed_file
-from attn_export.exporter.runtimes import Settings
-from attn_export.exporter.validation.inputs import batches
-from attn_export.exporter.validation.oracle import Reference, reference
+from attn_export.exporter.records.verdict import Comparison, Verdict
+from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.validation.oracle import reference
+from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate
-from attn_export.exporter.validation.verdict import Comparison, Verdict
-from attn_export.models import create
+from attn_export.models.registry import create
 from tests.cleanup.spellings import SPELLINGS, Network
 from tests.faults.catalogue import AFTER, FAILS, LATER, OUTPUT, OWN, PLACES, PUBLISHED, UNPAIRED, Fault
 from tests.faults.editing import Edited, Place

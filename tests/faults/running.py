@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from attn_export.exporter.runtimes.base import Array, Arrays
+from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import onnx
 from rich.console import Console
 
-from attn_export.exporter.environment import describe
-from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.network.images import ordinary_batches
 from attn_export.exporter.report.tables import table
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
-from attn_export.exporter.validation.inputs import ordinary_batches
+from attn_export.exporter.system import describe
 from attn_export.exporter.validation.matching import RUNS_OF_QUANTIZED
 from attn_export.exporter.validation.quantized import faithful
 from attn_export.exporter.validation.validate import validate, validate_outputs

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from attn_export.exporter.artifacts import OnnxFile
-from attn_export.exporter.runtimes import Runtime, Settings
+from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.validation.oracle import reference
 from attn_export.exporter.validation.validate import validate
 from attn_export.exporter.validation.verdict import LIMITS

@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 import pytest
 
+from attn_export.exporter.network.images import Batch, ordinary_batches
+from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
-from attn_export.exporter.validation.inputs import Batch, ordinary_batches
 from attn_export.exporter.validation.matching import RUNS_OF_QUANTIZED
 from attn_export.exporter.validation.onnx_graph import ExactGraph
 from attn_export.exporter.validation.quantized import faithful
-from attn_export.exporter.validation.verdict import Verdict
 from tests.faults.editing import Edited
 from tests.faults.planting import ONE_THREAD, Subject
 from tests.faults.quantization import FAULTS, quantized

@@ -5,7 +5,7 @@ from functools import cache
 
 import pytest
 
-from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.validation.diagnosis import striking
 from attn_export.exporter.validation.validate import validate_outputs

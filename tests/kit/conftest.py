@@ -10,20 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from attn_export.exporter import onnx_file
-from attn_export.exporter.artifacts import OnnxFile
-from attn_export.exporter.capture import capture
-from attn_export.exporter.checkpoint import load
+from attn_export.exporter.artifacts import OnnxFile, Precision, Target
 from attn_export.exporter.checkpoint.create import create_checkpoint
-from attn_export.exporter.cleanup import clean_graph
+from attn_export.exporter.checkpoint.load import load
+from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.engine.build import BuildOptions
 from attn_export.exporter.engine.graph import GraphFacts, read_graph
-from attn_export.exporter.engine.profile import Profile, Sizes, make_profile
-from attn_export.exporter.kit import Sample, sample_of_reference, write_kit
-from attn_export.exporter.precision.kinds import Precision
-from attn_export.exporter.target import Target
-from attn_export.exporter.validation.inputs import batches
-from attn_export.exporter.validation.oracle import Reference, reference
+from attn_export.exporter.engine.profile import Sizes, make_profile
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.kit.sample_file import Sample
+from attn_export.exporter.kit.write import write_kit
+from attn_export.exporter.network.capture import capture
+from attn_export.exporter.network.images import batches
+from attn_export.exporter.records.engine import Profile
+from attn_export.exporter.validation.oracle import reference
+from attn_export.exporter.validation.reference import Reference
+from attn_export.exporter.validation.sample import sample_of_reference
 
 SIZES = Sizes(batch=(1, 2, 4))
 

@@ -17,7 +17,7 @@ import pytest
 
 from attn_export.cli import run
 from attn_export.exporter.errors import UnreadableKitError
-from attn_export.exporter.kit import read_kit
+from attn_export.exporter.kit.read import read_kit
 
 ONNX = "cbam_resnet8.onnx"
 

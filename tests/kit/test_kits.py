@@ -12,16 +12,17 @@ import numpy as np
 import onnx
 import pytest
 
+from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.engine.build import BuildOptions
 from attn_export.exporter.engine.graph import read_graph
 from attn_export.exporter.engine.profile import Sizes, make_profile
 from attn_export.exporter.errors import OutputError, UnreadableGraphError, UsageError
-from attn_export.exporter.files import sha256_of
-from attn_export.exporter.kit import read_kit, sample_of_file, sample_of_reference, write_kit
+from attn_export.exporter.kit.read import read_kit
 from attn_export.exporter.kit.readme import trtexec
-from attn_export.exporter.kit.write import kit_name
-from attn_export.exporter.precision.kinds import Precision
-from attn_export.exporter.validation.inputs import POOL
+from attn_export.exporter.kit.write import kit_name, write_kit
+from attn_export.exporter.network.images import POOL
+from attn_export.exporter.system.files import sha256_of
+from attn_export.exporter.validation.sample import sample_of_file, sample_of_reference
 
 
 def write(cbam: Any, out: Path, source: Path | None = None, **changes: Any) -> Path:
@@ -278,8 +279,8 @@ def test_a_large_batch_holds_every_image_before_any_again(cbam: Any) -> None:
 
 
 def test_images_of_224_take_a_few_megabytes(cbam: Any) -> None:
-    from attn_export.exporter.engine.profile import Range
     from attn_export.exporter.kit.packing import MOST_BYTES, Loose, packed
+    from attn_export.exporter.records.engine import Range
 
     images = np.zeros((32, 3, 224, 224), np.float32)
     loose = Loose(images, ("natural", "noise") * 16, {"output": np.zeros((32, 1000))})
@@ -301,7 +302,7 @@ def test_precisions_have_their_own_limits(cbam: Any) -> None:
 
 
 def test_a_profile_without_any_of_the_images_is_refused(cbam: Any) -> None:
-    from attn_export.exporter.engine.profile import Range
+    from attn_export.exporter.records.engine import Range
 
     shape = (1, 3, 64, 64)
     with pytest.raises(UsageError, match="64×64") as caught:

@@ -14,18 +14,19 @@ import pytest
 
 from attn_export.cli import run
 from attn_export.exporter.artifacts import Signature
-from attn_export.exporter.building import EngineSettings, build_file
 from attn_export.exporter.engine.build import BuildOptions
+from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.profile import Sizes
+from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.engine.sidecar import read_sidecar
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
-from attn_export.exporter.gpu import Gpu, gpus
-from attn_export.exporter.kit import read_kit
-from attn_export.exporter.kit.building import settings_for_kit
-from attn_export.exporter.kit.validating import validate_with_kit
+from attn_export.exporter.kit.read import read_kit
+from attn_export.exporter.network.images import POOL
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
-from attn_export.exporter.validation.inputs import POOL
+from attn_export.exporter.system.cuda import Gpu, gpus
+from attn_export.exporter.workflows.build import settings_for_kit
+from attn_export.exporter.workflows.validate_kit import validate_with_kit
 
 # Put first into a process: what a device lacks can't be imported there.
 LACKING = """
@@ -49,8 +50,8 @@ def on_the_device(script: str, *words: str) -> "subprocess.CompletedProcess[str]
 # Building.
 
 BUILD = """
-from attn_export.exporter.building import EngineSettings
-from attn_export.exporter.kit.building import build_kit
+from attn_export.exporter.engine.job import EngineSettings
+from attn_export.exporter.workflows.build import build_kit
 made = build_kit(sys.argv[1], sys.argv[2], EngineSettings(gpus=("sm86",), backend="tensorrt-rtx"))
 assert made.path.exists()
 assert not {"torch", "onnxruntime", "onnxscript"} & set(sys.modules)
@@ -149,7 +150,7 @@ def test_the_command_line_starts_with_what_a_device_has() -> None:
 def test_without_a_gpu_nothing_is_built_and_nothing_run(engine: Path, cbam: Any, tmp_path: Path) -> None:
     script = f"""
 from attn_export.cli import run
-from attn_export.exporter.kit.building import build_kit
+from attn_export.exporter.workflows.build import build_kit
 from attn_export.exporter.errors import RuntimeUnavailableError
 try:
     build_kit({str(cbam.kit)!r}, {str(tmp_path / "m.engine")!r})
@@ -256,7 +257,8 @@ def test_a_faulty_graph_disagrees(factor: float, cbam: Any, tmp_path: Path, caps
 
 
 def test_a_kit_of_a_file_without_checkpoint_judges_as_well(cbam: Any, tmp_path: Path) -> None:
-    from attn_export.exporter.kit import sample_of_file, write_kit
+    from attn_export.exporter.kit.write import write_kit
+    from attn_export.exporter.validation.sample import sample_of_file
 
     kit = write_kit(
         tmp_path / "x.kit.zip",

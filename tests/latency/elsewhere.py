@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from attn_export.exporter.artifacts import Axis, Signature
-from attn_export.exporter.runtimes import Settings
+from attn_export.exporter.runtimes.base import Settings
 
 ONE = Settings(threads=1)
 SIGNATURE = Signature("input", (2, 3, 8, 8), (Axis("batch", 0), Axis("height", 2), Axis("width", 3)), ("output",))

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from attn_export.exporter.artifacts import Signature
-from attn_export.exporter.latency import Turn
-from attn_export.exporter.runtimes import Runtime, Settings
-from attn_export.exporter.runtimes.base import Array, Arrays
+from attn_export.exporter.latency.turns import Turn
+from attn_export.exporter.records.arrays import Array, Arrays
+from attn_export.exporter.runtimes.base import Runtime, Settings
 
 SIGNATURE = Signature("input", (2, 3, 4, 4), (), ("output",))
 IMAGES = np.zeros((2, 3, 4, 4), np.float32)

@@ -15,7 +15,7 @@ from attn_export.exporter.latency.bootstrap import (
     percentile_interval,
 )
 from attn_export.exporter.latency.statistics import percentile_ms
-from attn_export.exporter.latency.verdict import CANT_TELL, FASTER, RESOLUTION, SLOWER, verdict_of
+from attn_export.exporter.records.latency import CANT_TELL, FASTER, RESOLUTION, SLOWER, verdict_of
 
 SECONDS = st.floats(min_value=1e-6, max_value=1e3)
 TURNS = st.lists(SECONDS, min_size=1, max_size=5)

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.latency import affinity, conditions, processors
 from attn_export.exporter.latency.affinity import check_cpus, pinned
-from attn_export.exporter.latency.conditions import Conditions, Watch, troubles
-from attn_export.exporter.latency.gpu_state import GpuConditions, GpuProcess
+from attn_export.exporter.latency.conditions import Watch, troubles
 from attn_export.exporter.latency.processors import Process, Ticks
+from attn_export.exporter.records.latency import Conditions, GpuConditions, GpuProcess
 from tests.latency.machines import ANCIENT_STAT, BARE, DESKTOP, EPYC, EPYC_CPUINFO, EPYC_STAT, JETSON, JETSON_CPUINFO
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="affinity and /proc are Linux's")

@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from attn_export.exporter import ExportSettings, export
 from attn_export.exporter.artifacts import Axis, Signature
 from attn_export.exporter.errors import UsageError
-from attn_export.exporter.latency import Run, Schedule, WarmUp, measure
-from attn_export.exporter.latency.conditions import Conditions
-from attn_export.exporter.progress import Silent
-from attn_export.exporter.runtimes import Settings
+from attn_export.exporter.latency.measure import measure
+from attn_export.exporter.latency.together import Together, doubts, time_in_turns
+from attn_export.exporter.records.latency import Conditions, Run, Schedule, WarmUp
+from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
-from attn_export.exporter.timing import Together, doubts, time_in_turns
-from attn_export.models import create
+from attn_export.exporter.system.progress import Silent
+from attn_export.exporter.workflows.export import export
+from attn_export.exporter.workflows.settings import ExportSettings
+from attn_export.models.registry import create
 from tests.latency.fakes import IMAGES, Scripted
 
 GOOD = Run(4, 100, 3, 12.3, 0.013, reached=True)

@@ -12,19 +12,22 @@ import numpy as np
 import pytest
 from torch import nn
 
-from attn_export.exporter.checkpoint import from_module
+from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.errors import (
     AttnExportError,
     RuntimeUnavailableError,
     UnreadableEngineError,
     UsageError,
 )
-from attn_export.exporter.latency import Here, Schedule, measure, processors
+from attn_export.exporter.latency import processors
 from attn_export.exporter.latency.affinity import pinned
 from attn_export.exporter.latency.elsewhere import Elsewhere, must_be_apart
-from attn_export.exporter.runtimes import Runtime, Settings
-from attn_export.exporter.runtimes.blueprint import Blueprint, from_dict, make
+from attn_export.exporter.latency.measure import measure
+from attn_export.exporter.latency.turns import Here
+from attn_export.exporter.records.latency import Schedule
+from attn_export.exporter.runtimes.base import Blueprint, Runtime, Settings
 from attn_export.exporter.runtimes.eager import Eager
+from attn_export.exporter.runtimes.make import from_dict, make
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.runtimes.onnxruntime_cuda import OnnxRuntimeCuda
 from attn_export.exporter.runtimes.tensorrt import TensorRT

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from attn_export.exporter.latency import gpu_state
 from attn_export.exporter.latency.conditions import Watch
-from attn_export.exporter.latency.gpu_state import GpuConditions, GpuProcess, GpuWatch, throttling
+from attn_export.exporter.latency.gpu_state import GpuWatch, throttling
+from attn_export.exporter.records.latency import GpuConditions, GpuProcess
 
 OURS = (4000, 4001)
 MIB = 2**20

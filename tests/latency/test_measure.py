@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from attn_export.exporter.latency import Schedule, measure
 from attn_export.exporter.latency.bootstrap import fewest_rounds
-from attn_export.exporter.latency.measure import FEWEST_SAMPLES, INFERENCES
+from attn_export.exporter.latency.measure import FEWEST_SAMPLES, INFERENCES, measure
+from attn_export.exporter.records.latency import Schedule
 from tests.latency.fakes import IMAGES, Fake, Scripted
 
 LONG_ENOUGH = 60.0  # seconds that no test reaches: rounds decide

@@ -11,20 +11,20 @@ import torch
 from torch import nn
 
 from attn_export.exporter.artifacts import Signature
-from attn_export.exporter.checkpoint import from_module
+from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.errors import RuntimeUnavailableError
-from attn_export.exporter.gpu import Gpu as Described
-from attn_export.exporter.gpu import gpus
 from attn_export.exporter.latency.turns import EVENTS, HOST, Here
-from attn_export.exporter.runtimes import Settings
 from attn_export.exporter.runtimes import tensorrt as room
+from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.device_memory import CudaMemory, device_memory
 from attn_export.exporter.runtimes.eager import Eager
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.runtimes.onnxruntime_cuda import OnnxRuntimeCuda
 from attn_export.exporter.runtimes.tensorrt import TensorRT
 from attn_export.exporter.runtimes.torch_cuda import CudaEvents
+from attn_export.exporter.system.cuda import Gpu as Described
+from attn_export.exporter.system.cuda import gpus
 from tests.runtimes.standin import SIGNATURE, Gpu, StandInTensorRT, write_engine
 
 ONE = Settings(threads=1)

@@ -2,8 +2,7 @@
 
 import pytest
 
-from attn_export.exporter.latency import Here
-from attn_export.exporter.latency.turns import EVENTS, HOST
+from attn_export.exporter.latency.turns import EVENTS, HOST, Here
 from tests.latency.fakes import IMAGES, Diary, Fake
 
 

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from attn_export.models import CBAM, SEBlock, SqueezeExcitation, architecture, names
+from attn_export.models.attention.cbam import CBAM
+from attn_export.models.attention.squeeze_excite import SEBlock, SqueezeExcitation
 from attn_export.models.backbones.resnet import BasicBlock, Bottleneck
 from attn_export.models.complexity import count_parameters
-from attn_export.models.registry import build, skeleton
+from attn_export.models.registry import architecture, build, names, skeleton
 
 # Our name, torchvision's, and its number of parameters: MobileNetV3 has its own attention, so ours says so.
 TORCHVISION = [

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from attn_export.models import CBAM, ChannelAttention, SpatialAttention
+from attn_export.models.attention.cbam import CBAM, ChannelAttention, SpatialAttention
 
 
 def whole_numbers(*shape: int, seed: int = 0) -> torch.Tensor:

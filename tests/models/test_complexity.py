@@ -1,8 +1,7 @@
 import pytest
 
-from attn_export.models import architecture, names
 from attn_export.models.complexity import complexity
-from attn_export.models.registry import Attention
+from attn_export.models.registry import Attention, architecture, names
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from attn_export.exporter.validation.inputs import batches
-from attn_export.models import architecture, create
+from attn_export.exporter.network.images import batches
 from attn_export.models.initialization import (
     initialize,
     last_norms_of_residual_branches,
     natural_images,
     statistics_learned,
 )
-from attn_export.models.registry import build, skeleton
+from attn_export.models.registry import architecture, build, create, skeleton
 
 FAMILIES = ["resnet8", "resnet18", "resnext50_32x4d", "mobilenet_v2", "mobilenet_v3_small"]
 NETWORKS = [f"{attention}_{backbone}" for backbone in FAMILIES for attention in ("se", "cbam")]

@@ -4,9 +4,17 @@ import pickle
 import pytest
 import torch
 
-from attn_export.models import Architecture, architecture, create, names
 from attn_export.models.complexity import count_parameters
-from attn_export.models.registry import BACKBONES, build, skeleton, split_name
+from attn_export.models.registry import (
+    BACKBONES,
+    Architecture,
+    architecture,
+    build,
+    create,
+    names,
+    skeleton,
+    split_name,
+)
 
 
 def test_every_backbone_has_three_names_the_plain_one_first():

@@ -7,7 +7,7 @@ every sum is exact whatever its order, and the results must be equal to the last
 import pytest
 import torch
 
-from attn_export.models import SEBlock, SqueezeExcitation
+from attn_export.models.attention.squeeze_excite import SEBlock, SqueezeExcitation
 
 BLOCKS = (SEBlock, SqueezeExcitation)
 

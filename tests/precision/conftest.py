@@ -10,9 +10,8 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from attn_export.exporter.artifacts import MODULE_KEY
+from attn_export.exporter.artifacts import MODULE_KEY, Kept
 from attn_export.exporter.precision.float16 import to_float16
-from attn_export.exporter.precision.kinds import Kept
 
 FLOAT, FLOAT16 = ir.DataType.FLOAT, ir.DataType.FLOAT16
 

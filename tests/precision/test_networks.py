@@ -12,26 +12,25 @@ import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 
-from attn_export.exporter import onnx_file
-from attn_export.exporter.artifacts import MODULE_KEY, LoadedModel, OnnxFile
-from attn_export.exporter.capture import capture
-from attn_export.exporter.checkpoint import from_module
-from attn_export.exporter.cleanup import clean_graph
+from attn_export.exporter.artifacts import MODULE_KEY, Kept, LoadedModel, OnnxFile, Precision, Target
+from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.errors import CleanupError, DisagreementError, InputError
-from attn_export.exporter.gates import gates_of
-from attn_export.exporter.onnx_reader import read
-from attn_export.exporter.precision.kinds import Kept, Precision
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.graph.gates import gates_of
+from attn_export.exporter.graph.read import read
+from attn_export.exporter.network.capture import capture
+from attn_export.exporter.network.images import batches
 from attn_export.exporter.precision.ranges import largest_values
 from attn_export.exporter.precision.rounding import LARGEST
 from attn_export.exporter.precision.typed_file import PRECISION_KEY, precision_of, typed, typed_file
-from attn_export.exporter.runtimes import Settings
-from attn_export.exporter.target import Target
-from attn_export.exporter.validation.inputs import batches
-from attn_export.exporter.validation.oracle import Reference, reference
+from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.validation.oracle import reference
+from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.rounding import compare_with_parent
 from attn_export.exporter.validation.validate import validate
 from attn_export.exporter.validation.verdict import LIMITS
-from attn_export.models import create
+from attn_export.models.registry import create
 from tests.precision.conftest import check
 
 NAMES = ("se_resnet8", "cbam_resnet8", pytest.param("se_mobilenet_v3_small", marks=pytest.mark.full))

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from attn_export.exporter.arithmetic import Movement, rounded_to
-from attn_export.exporter.checkpoint import from_module
-from attn_export.exporter.precision.kinds import Precision
-from attn_export.exporter.validation.inputs import batches
+from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.network.arithmetic import Movement, rounded_to
+from attn_export.exporter.network.images import batches
 from attn_export.exporter.validation.metrics import PooledError
 from attn_export.exporter.validation.oracle import reference
 from attn_export.exporter.validation.verdict import LIMITS, compare

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from attn_export.cli import command_names, run
-from attn_export.models import architecture, names
+from attn_export.models.registry import architecture, names
 from tests.budgets.sample import sample_record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -196,8 +196,9 @@ def value_of(option: str, words: list[str]) -> str:
 
 def small_graph(path: Path) -> None:
     """An ONNX file of a network with CBAM."""
-    from attn_export.exporter import ExportSettings, export
-    from attn_export.models import create
+    from attn_export.exporter.workflows.export import export
+    from attn_export.exporter.workflows.settings import ExportSettings
+    from attn_export.models.registry import create
 
     settings = ExportSettings(runtimes=())
     export(create("cbam_resnet8"), (1, 3, 32, 32), path.parent, name=path.stem, settings=settings)
@@ -205,7 +206,8 @@ def small_graph(path: Path) -> None:
 
 def small_engine(path: Path) -> None:
     """Its engine."""
-    from attn_export.exporter.building import EngineSettings, build_file
+    from attn_export.exporter.engine.job import build_file
+    from attn_export.exporter.engine.settings import EngineSettings
 
     small_graph(path.with_suffix(".onnx"))
     build_file(path.with_suffix(".onnx"), path, EngineSettings(gpus=("sm86",)))
@@ -215,12 +217,12 @@ def artifacts_of(checkpoint: Path, names: list[str]) -> None:
     """What ``validate`` is to compare with a checkpoint."""
     import numpy as np
 
-    from attn_export.exporter import ExportSettings
-    from attn_export.exporter.checkpoint import load
-    from attn_export.exporter.precision.kinds import MADE
-    from attn_export.exporter.progress import Silent
-    from attn_export.exporter.validation.inputs import ordinary_batches
-    from attn_export.exporter.workflow import export_loaded
+    from attn_export.exporter.artifacts import MADE
+    from attn_export.exporter.checkpoint.load import load
+    from attn_export.exporter.network.images import ordinary_batches
+    from attn_export.exporter.system.progress import Silent
+    from attn_export.exporter.workflows.export import export_loaded
+    from attn_export.exporter.workflows.settings import ExportSettings
     from tests.faults.quantization import quantized
 
     folder, model = checkpoint.parent, load(checkpoint)
@@ -243,7 +245,7 @@ def prepare(words: list[str], folder: Path) -> list[str]:
     """
     import torch
 
-    from attn_export.models import create
+    from attn_export.models.registry import create
 
     arch, weights = value_of("--arch", words), value_of("--weights", words)
     made = {weights, value_of("-o", words), value_of("--output", words), value_of("--out", words)}

@@ -139,7 +139,7 @@ WITHOUT_CHECKOUT = """
 import sys
 sys.path.insert(0, sys.argv[1])
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
-import attn_export.cli, attn_export.exporter.workflow, attn_export.exporter.checkpoint.create
+import attn_export.cli, attn_export.exporter.workflows.export, attn_export.exporter.checkpoint.create
 print({m.__file__.removeprefix(sys.argv[1]) for n, m in sys.modules.items() if n.startswith("attn_export.")})
 assert all(m.__file__.startswith(sys.argv[1]) for n, m in sys.modules.items() if n.startswith("attn_export."))
 sys.exit(attn_export.cli.run(["--help"]))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from attn_export.models import create
+from attn_export.models.registry import create
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from attn_export.exporter.latency import Schedule, measure
+from attn_export.exporter.latency.measure import measure
+from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.report.latency import latency_table
 from tests.latency.fakes import IMAGES, Scripted
 

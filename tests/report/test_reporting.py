@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from attn_export.exporter.errors import OutputError, RuntimeUnavailableError, UsageError
-from attn_export.exporter.reporting import check_reports, write_reports
+from attn_export.exporter.report.write import check_reports, write_reports
 from tests.report.sample import Record, sample
 
 
@@ -99,7 +99,7 @@ import sys
 from pathlib import Path
 sys.modules["{absent}"] = None
 from attn_export.exporter.errors import RuntimeUnavailableError
-from attn_export.exporter.reporting import check_reports, write_reports
+from attn_export.exporter.report.write import check_reports, write_reports
 check_reports([Path("report.md"), Path("report.json")])
 write_reports({{}}, [Path("report.md"), Path("report.json")])
 try:

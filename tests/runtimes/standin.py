@@ -19,10 +19,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from attn_export.exporter.artifacts import Axis, Signature
-from attn_export.exporter.engine.sidecar import SCHEMA_VERSION, beside, this_platform
+from attn_export.exporter.engine.sidecar import beside, this_platform
 from attn_export.exporter.errors import RuntimeUnavailableError
-from attn_export.exporter.files import sha256_of
+from attn_export.exporter.records.engine import SCHEMA_VERSION
 from attn_export.exporter.runtimes.device_memory import Block, DeviceMemory, Replay
+from attn_export.exporter.system.files import sha256_of
 
 VERSION = "99.1.2"
 STREAM = 4711

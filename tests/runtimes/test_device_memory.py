@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from attn_export.exporter.errors import RuntimeUnavailableError
-from attn_export.exporter.gpu import gpus
 from attn_export.exporter.runtimes.device_memory import CudaMemory, device_memory
+from attn_export.exporter.system.cuda import gpus
 
 STREAM = 4711
 

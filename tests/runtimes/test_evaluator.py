@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 
 from attn_export.exporter.artifacts import Axis, Signature
 from attn_export.exporter.errors import InputError, RuntimeUnavailableError
-from attn_export.exporter.runtimes import Settings
+from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.evaluator import Evaluator
 from attn_export.exporter.runtimes.evaluator_operators import OPERATORS
 from attn_export.exporter.runtimes.spelled_out import spelled_out

@@ -16,8 +16,9 @@ import pytest
 from onnx import TensorProto
 
 from attn_export.exporter.artifacts import Axis, Signature
-from attn_export.exporter.building import EngineSettings, build_file
 from attn_export.exporter.engine.backend import Backend
+from attn_export.exporter.engine.job import build_file
+from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.engine.sidecar import beside
 from attn_export.exporter.errors import (
     RuntimeUnavailableError,
@@ -25,12 +26,13 @@ from attn_export.exporter.errors import (
     UntrustedEngineError,
     UsageError,
 )
-from attn_export.exporter.gpu import Gpu as Described
-from attn_export.exporter.gpu import gpus
-from attn_export.exporter.latency import Schedule, measure
-from attn_export.exporter.runtimes import Settings
+from attn_export.exporter.latency.measure import measure
+from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.runtimes import tensorrt as room
+from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.tensorrt import TensorRT
+from attn_export.exporter.system.cuda import Gpu as Described
+from attn_export.exporter.system.cuda import gpus
 from tests.runtimes.standin import LARGEST_BATCH, SIGNATURE, VERSION, Gpu, StandInTensorRT, network, write_engine
 
 NAMES = ("tensorrt", "tensorrt-rtx")

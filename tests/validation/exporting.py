@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from attn_export.exporter import onnx_file
 from attn_export.exporter.artifacts import LoadedModel
-from attn_export.exporter.capture import capture
-from attn_export.exporter.cleanup import clean_graph
-from attn_export.exporter.runtimes import Settings
-from attn_export.exporter.validation.inputs import batches
+from attn_export.exporter.cleanup.pipeline import clean_graph
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.network.capture import capture
+from attn_export.exporter.network.images import batches
+from attn_export.exporter.records.verdict import LARGEST_RATIO, Verdict
+from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.validation.oracle import reference
 from attn_export.exporter.validation.validate import validate
-from attn_export.exporter.validation.verdict import LARGEST_RATIO, Verdict
 
 ALL_AXES = ("batch", "height", "width")
 FAMILIES = ("resnet18", "resnext50_32x4d", "mobilenet_v2", "mobilenet_v3_small")

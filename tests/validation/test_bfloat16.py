@@ -13,19 +13,19 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from attn_export.exporter.artifacts import OnnxFile
+from attn_export.exporter.artifacts import OnnxFile, Precision
 from attn_export.exporter.errors import UsageError
-from attn_export.exporter.gates import gates_of
-from attn_export.exporter.onnx_reader import read
-from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.graph.gates import gates_of
+from attn_export.exporter.graph.read import read
+from attn_export.exporter.network.images import batches
 from attn_export.exporter.precision.typed_file import typed_file
-from attn_export.exporter.validating import validate_artifacts
 from attn_export.exporter.validation.artifact import read_artifact
-from attn_export.exporter.validation.inputs import batches
-from attn_export.exporter.validation.oracle import Reference, reference
+from attn_export.exporter.validation.oracle import reference
+from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate
 from attn_export.exporter.validation.verdict import LIMITS
 from attn_export.exporter.validation.where import where_it_starts
+from attn_export.exporter.workflows.validate import validate_artifacts
 from tests.faults.catalogue import FAULTS, PLACES
 from tests.faults.editing import Edited
 from tests.faults.planting import ONE_THREAD, Subject

@@ -11,13 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from attn_export.exporter.artifacts import LoadedModel
-from attn_export.exporter.checkpoint import from_module
-from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.artifacts import LoadedModel, Precision
+from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.network.images import Batch, batches
 from attn_export.exporter.validation.cache import SUFFIX, Cache, cached_reference, default_cache
 from attn_export.exporter.validation.fingerprint import NotRepeatable, fingerprint, tape
-from attn_export.exporter.validation.inputs import Batch, batches
-from attn_export.exporter.validation.oracle import Reference
+from attn_export.exporter.validation.reference import Reference
 
 Fresh = Callable[[str], LoadedModel]
 

@@ -11,12 +11,13 @@ import pytest
 from onnx import TensorProto
 
 from attn_export.exporter.errors import DisagreementError
+from attn_export.exporter.network.images import ordinary_batches
+from attn_export.exporter.records.verdict import Promise
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
-from attn_export.exporter.validating import validate_artifacts
 from attn_export.exporter.validation.artifact import read_artifact
-from attn_export.exporter.validation.inputs import ordinary_batches
 from attn_export.exporter.validation.matching import RUNS_OF_QUANTIZED
-from attn_export.exporter.validation.quantized import Promise, faithful
+from attn_export.exporter.validation.quantized import faithful
+from attn_export.exporter.workflows.validate import validate_artifacts
 from tests.faults.editing import Edited
 from tests.faults.planting import ONE_THREAD, Subject
 from tests.validation.narrow_types import to_bfloat16, to_float8

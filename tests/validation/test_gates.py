@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from attn_export.exporter.artifacts import Gate
-from attn_export.exporter.checkpoint import from_module
+from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.validation.validate import paired
 from tests.validation.exporting import assert_good, exported
 

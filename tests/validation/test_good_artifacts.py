@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from attn_export.exporter import onnx_file
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
-from attn_export.exporter.cleanup import clean_graph
-from attn_export.exporter.runtimes import Settings
-from attn_export.exporter.validation.inputs import BATCHES, POOL
-from attn_export.exporter.validation.oracle import Reference
+from attn_export.exporter.cleanup.pipeline import clean_graph
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.network.images import BATCHES, POOL
+from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate
 from tests.validation.exporting import ALL_AXES, FAMILIES, assert_good, exported
 

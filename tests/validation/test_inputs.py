@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attn_export.exporter.validation.inputs import EXTREMES, KINDS, MOST_REAL, POOL, REAL, Batch, batches
+from attn_export.exporter.network.images import EXTREMES, KINDS, MOST_REAL, POOL, REAL, Batch, batches
 from tests.validation.exporting import ALL_AXES
 
 

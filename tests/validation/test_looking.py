@@ -17,28 +17,25 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from attn_export.exporter import onnx_file
-from attn_export.exporter.artifacts import Graph, LoadedModel, Normalization, OnnxFile
-from attn_export.exporter.capture import capture
-from attn_export.exporter.checkpoint import from_module
-from attn_export.exporter.cleanup import clean_graph
-from attn_export.exporter.precision.kinds import Precision
+from attn_export.exporter.artifacts import Graph, LoadedModel, Normalization, OnnxFile, Precision, Target
+from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.cleanup.pipeline import clean_graph
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.network.capture import capture
+from attn_export.exporter.network.images import batches, noise
 from attn_export.exporter.precision.typed_file import typed_file
-from attn_export.exporter.report.seen import seen_record
-from attn_export.exporter.runtimes import Settings
-from attn_export.exporter.target import Target
-from attn_export.exporter.validation.inputs import batches, noise
+from attn_export.exporter.records.gates import ENGINE_UNSEEN, Seen
+from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.validation.looking import (
-    ENGINE_UNSEEN,
     LARGEST_MAP,
     LARGEST_PICTURE,
     MOST_GATES,
     SampleImage,
-    Seen,
     look,
     picture,
     sample_image,
 )
+from attn_export.exporter.workflows.record import seen_record
 
 ONE = Settings(threads=1)
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from attn_export.exporter.engine.profile import Range
+from attn_export.exporter.artifacts import Dim, Precision
 from attn_export.exporter.errors import InputError
-from attn_export.exporter.facts import Dim
-from attn_export.exporter.precision.kinds import Precision
-from attn_export.exporter.validation.artifact import ENGINE, ONNX, Artifact, Tensor
+from attn_export.exporter.records.artifact import Artifact, Tensor
+from attn_export.exporter.records.engine import Range
+from attn_export.exporter.validation.artifact import ENGINE, ONNX
 from attn_export.exporter.validation.matching import Returned, batches_for, match
 
 OWN = (3, 32, 32)

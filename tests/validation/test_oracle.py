@@ -11,13 +11,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from attn_export.exporter.artifacts import LoadedModel
-from attn_export.exporter.checkpoint import from_module
+from attn_export.exporter.artifacts import LoadedModel, Precision
+from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.errors import CaptureError, InputError
-from attn_export.exporter.precision.kinds import Precision
-from attn_export.exporter.validation.diagnosis import constant_outputs
-from attn_export.exporter.validation.inputs import POOL, Batch, batches
-from attn_export.exporter.validation.oracle import Reference, reference
+from attn_export.exporter.network.images import POOL, Batch, batches
+from attn_export.exporter.validation.oracle import reference
+from attn_export.exporter.validation.reference import Reference, constant_outputs
 from attn_export.exporter.validation.verdict import compare
 from attn_export.exporter.validation.yardstick import DRAWS
 from tests.validation.exporting import ALL_AXES, assert_good, exported

@@ -15,10 +15,10 @@ from onnx.reference import ReferenceEvaluator
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from attn_export.exporter.errors import InputError
+from attn_export.exporter.network.images import ordinary_batches
 from attn_export.exporter.runtimes.evaluator_operators import operators_for
-from attn_export.exporter.validating import validate_artifacts
 from attn_export.exporter.validation.artifact import read_artifact
-from attn_export.exporter.validation.inputs import ordinary_batches
+from attn_export.exporter.workflows.validate import validate_artifacts
 from tests.faults.planting import Subject
 from tests.faults.quantization import Images
 

@@ -12,26 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from attn_export.exporter.artifacts import LoadedModel, OnnxFile
-from attn_export.exporter.checkpoint import from_module
-from attn_export.exporter.precision.kinds import Precision
-from attn_export.exporter.report.record import verdict_record
-from attn_export.exporter.runtimes.base import Array, Arrays, Settings
+from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Precision
+from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.network.images import ORDINARY, Batch, batches
+from attn_export.exporter.records.arrays import Array, Arrays
+from attn_export.exporter.records.verdict import LARGEST_RATIO, Classes, Comparison, Quality, Verdict
+from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
-from attn_export.exporter.validating import validate_artifacts
-from attn_export.exporter.validation.inputs import ORDINARY, Batch, batches
 from attn_export.exporter.validation.metrics import PooledError
-from attn_export.exporter.validation.oracle import Reference, reference
-from attn_export.exporter.validation.quantized import Quality, classes_of
+from attn_export.exporter.validation.oracle import reference
+from attn_export.exporter.validation.quantized import classes_of
+from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate, validate_outputs
-from attn_export.exporter.validation.verdict import (
-    LARGEST_RATIO,
-    Classes,
-    Comparison,
-    Verdict,
-    compare,
-    ratios_by_shape,
-)
+from attn_export.exporter.validation.verdict import compare, ratios_by_shape
+from attn_export.exporter.workflows.record import verdict_record
+from attn_export.exporter.workflows.validate import validate_artifacts
 from tests.faults.quantization import quantized
 from tests.validation.exporting import exported
 

@@ -5,16 +5,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from attn_export.exporter.precision.kinds import Precision
-from attn_export.exporter.validation.verdict import (
-    FLOOR,
-    LARGEST_RATIO,
-    LIMITS,
-    Comparison,
-    Verdict,
-    compare,
-    floored_yardsticks,
-)
+from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.records.verdict import FLOOR, LARGEST_RATIO, Comparison, Verdict
+from attn_export.exporter.validation.verdict import LIMITS, compare, floored_yardsticks
 
 
 def test_the_worst_kind_is_the_one_that_is_told() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
-from attn_export.exporter.facts import constant, dims, is_pooled, is_read_once, made_by, name_of
+from attn_export.exporter.graph.facts import constant, dims, is_pooled, is_read_once, made_by, name_of
 
 
 def at(node: ir.Node, context: Context) -> Proposal:

@@ -20,7 +20,7 @@ import onnx_ir as ir
 from attn_export.exporter.cleanup.gating import ends_in_gate
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
 from attn_export.exporter.cleanup.views import reshaped, source_of
-from attn_export.exporter.facts import attribute, constant, is_op, is_pooled, made_by, only_user, rank
+from attn_export.exporter.graph.facts import attribute, constant, is_op, is_pooled, made_by, only_user, rank
 
 Array = np.ndarray[Any, Any]
 

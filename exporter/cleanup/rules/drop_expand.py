@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
 from attn_export.exporter.cleanup.sizes import Sizes, shape_of, sizes_in
-from attn_export.exporter.facts import made_by, other_input
+from attn_export.exporter.graph.facts import made_by, other_input
 
 BINARY = ("Mul", "Add", "Sub", "Div")
 

@@ -15,7 +15,7 @@ Kept away from: parts that are read elsewhere, limits other than 0 and 1.
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
-from attn_export.exporter.facts import attribute, constant, is_op, is_read_once, made_by, rank, scalar
+from attn_export.exporter.graph.facts import attribute, constant, is_op, is_read_once, made_by, rank, scalar
 
 # Constants of a float16 graph are rounded to three digits: 1/6 is meant.
 CLOSE = 5e-4

@@ -14,7 +14,7 @@ Kept away from: older opsets, another slope, a hard sigmoid that is read elsewhe
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
-from attn_export.exporter.facts import attribute, is_read_once, made_by, other_input
+from attn_export.exporter.graph.facts import attribute, is_read_once, made_by, other_input
 
 FIRST_OPSET = 14
 CLOSE = 1e-6

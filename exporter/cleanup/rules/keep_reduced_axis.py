@@ -13,9 +13,10 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from attn_export.exporter.artifacts import Dim
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
 from attn_export.exporter.cleanup.views import VIEWS, is_view, same_sizes
-from attn_export.exporter.facts import Dim, attribute, axes_of, dims, is_op, is_read_once, made_by
+from attn_export.exporter.graph.facts import attribute, axes_of, dims, is_op, is_read_once, made_by
 
 REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceSum", "ReduceMin", "ReduceL2")
 

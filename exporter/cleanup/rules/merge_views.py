@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rewrite, Rule
 from attn_export.exporter.cleanup.views import VIEWS, is_view, reshaped, same_shape
-from attn_export.exporter.facts import made_by
+from attn_export.exporter.graph.facts import made_by
 
 
 def at(node: ir.Node, context: Context) -> Proposal:

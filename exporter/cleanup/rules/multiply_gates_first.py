@@ -15,7 +15,7 @@ Kept away from: gates of other shapes than (N, C, 1, 1) and (N, 1, H, W).
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule
-from attn_export.exporter.facts import dims, is_pooled, made_by, other_input
+from attn_export.exporter.graph.facts import dims, is_pooled, made_by, other_input
 
 
 def at(node: ir.Node, context: Context) -> Proposal:

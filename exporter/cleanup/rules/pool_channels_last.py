@@ -17,7 +17,7 @@ import onnx_ir as ir
 from attn_export.exporter.cleanup.pools import GLOBAL, REDUCED, pooled_kind
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule
 from attn_export.exporter.cleanup.views import reshaped
-from attn_export.exporter.facts import constant, dims, is_op, users
+from attn_export.exporter.graph.facts import constant, dims, is_op, users
 
 
 def at(node: ir.Node, context: Context) -> Proposal:

@@ -20,7 +20,7 @@ from attn_export.exporter.cleanup.gating import ends_in_gate
 from attn_export.exporter.cleanup.pools import GLOBAL, REDUCED, drawn, pooled_kind, preferred
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
 from attn_export.exporter.cleanup.views import is_view, reshaped
-from attn_export.exporter.facts import attribute, axes_of, dims, is_op, is_read_once, made_by
+from attn_export.exporter.graph.facts import attribute, axes_of, dims, is_op, is_read_once, made_by
 
 SIZED = {"AveragePool": "Mean", "MaxPool": "Max"}
 KINDS = {**REDUCED, **GLOBAL, **SIZED}

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
-from attn_export.exporter.facts import SQUASHERS, dims, made_by, other_input
+from attn_export.exporter.graph.facts import SQUASHERS, dims, made_by, other_input
 
 
 def at(node: ir.Node, context: Context) -> Proposal:

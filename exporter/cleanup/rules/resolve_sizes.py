@@ -16,9 +16,10 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from attn_export.exporter.artifacts import Dim
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
 from attn_export.exporter.cleanup.sizes import Size, shape_of, sizes_in
-from attn_export.exporter.facts import Dim, attribute, constant, dims
+from attn_export.exporter.graph.facts import attribute, constant, dims
 
 
 def at(node: ir.Node, context: Context) -> Proposal:

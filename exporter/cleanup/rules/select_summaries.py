@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule
-from attn_export.exporter.facts import attribute, axes_of, dims, is_read_once, made_by
+from attn_export.exporter.graph.facts import attribute, axes_of, dims, is_read_once, made_by
 
 
 def at(node: ir.Node, context: Context) -> Proposal:

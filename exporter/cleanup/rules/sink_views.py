@@ -17,7 +17,7 @@ import onnx_ir as ir
 from attn_export.exporter.cleanup.gating import ACTIVATIONS, ends_in_gate
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
 from attn_export.exporter.cleanup.views import is_view, reshaped, source_of
-from attn_export.exporter.facts import constant, dims, is_op, is_pooled, rank
+from attn_export.exporter.graph.facts import constant, dims, is_op, is_pooled, rank
 
 BINARY = frozenset({"Add", "Sub", "Mul", "Div", "Min", "Max"})
 

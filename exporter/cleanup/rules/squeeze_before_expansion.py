@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.pools import drawn, pooled_kind
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
-from attn_export.exporter.facts import attribute, constant, dims, made_by, name_of, only_user
-from attn_export.exporter.target import Target
+from attn_export.exporter.graph.facts import attribute, constant, dims, made_by, name_of, only_user
 
 Array = np.ndarray[Any, Any]
 

@@ -25,7 +25,7 @@ from attn_export.exporter.cleanup.pools import GLOBAL, REDUCED, pooled_kind
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
 from attn_export.exporter.cleanup.rules.pool_channels_last import channels_last
 from attn_export.exporter.cleanup.views import reshaped
-from attn_export.exporter.facts import constant, dims, is_read_once, made_by, name_of
+from attn_export.exporter.graph.facts import constant, dims, is_read_once, made_by, name_of
 
 FIRST_OPSET = 13
 Array = np.ndarray[Any, Any]

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
 from attn_export.exporter.cleanup.views import reshaped
-from attn_export.exporter.facts import attribute, dims
+from attn_export.exporter.graph.facts import attribute, dims
 
 
 def at(node: ir.Node, context: Context) -> Proposal:

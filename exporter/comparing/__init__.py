@@ -1,7 +1,0 @@
-"""Two reports of the same network -> what changed. Compares records, and measures nothing."""
-
-from attn_export.exporter.comparing.compare import Comparison, compare
-from attn_export.exporter.comparing.pair import Pair
-from attn_export.exporter.comparing.read import Report, read_report
-
-__all__ = ["Comparison", "Pair", "Report", "compare", "read_report"]

@@ -1,4 +1,0 @@
-"""Where runtimes run."""
-
-CPU, CUDA = "cpu", "cuda"
-DEVICES = (CPU, CUDA)

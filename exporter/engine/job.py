@@ -1,0 +1,184 @@
+"""One job: an ONNX file to a TensorRT engine, with the record of what it is made of."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.engine import targets as gpus
+from attn_export.exporter.engine.backend import Backend, choose
+from attn_export.exporter.engine.build import Built, build, check_options
+from attn_export.exporter.engine.profile import make_profile
+from attn_export.exporter.engine.settings import EngineSettings, Judge, Plan
+from attn_export.exporter.engine.sidecar import beside
+from attn_export.exporter.errors import EngineError, UsageError
+from attn_export.exporter.records.engine import EngineFile
+from attn_export.exporter.system.cuda import Gpu
+from attn_export.exporter.system.cuda import gpus as gpus_here
+from attn_export.exporter.system.files import publish, refuse_folders, scratch_folder, unwritable, write_text
+from attn_export.exporter.system.progress import Progress, Silent
+
+SHOWN_KERNELS = 5
+
+
+def choose_backend(settings: EngineSettings, here: tuple[Gpu, ...]) -> tuple[Backend, str, tuple[str, ...]]:
+    """Backend, reason and architectures, before anything that takes time.
+
+    Raises:
+        UsageError, RuntimeUnavailableError: something that was asked for isn't there or doesn't fit.
+    """
+    wanted = gpus.parse_targets(settings.gpus, here)
+    own = {gpu.architecture for gpu in here[:1]}
+    others = set(wanted.architectures) - own
+    backend, why = choose(settings.backend, named_gpus=bool(others), has_gpu=bool(here))
+    architectures = gpus.resolve(wanted, backend, here)
+    check_options(settings.options, backend)
+    return backend, why, architectures
+
+
+def build_file(
+    source: Path | str,
+    out: Path | str,
+    settings: EngineSettings | None = None,
+    *,
+    precision: Precision | None = None,
+    judge: Judge | None = None,
+    progress: Progress | None = None,
+) -> EngineFile:
+    """Build an engine: ``build_file("model.onnx", "model.engine", EngineSettings(gpus=("sm86",)))``.
+
+    Args:
+        source: any ONNX file; its types are those of the engine.
+        out: the engine; ``<out>.json`` is written beside it.
+        settings: see `EngineSettings`.
+        precision: what was asked for, for the record; what the graph says if None.
+        judge: runs the engine before it gets its name; called where this machine has a GPU that it is for.
+        progress: hears what is being done.
+
+    Raises:
+        UnreadableGraphError: the file isn't there, is damaged, or isn't valid ONNX.
+        UsageError: an option doesn't fit the file, the backend or another option.
+        RuntimeUnavailableError: no TensorRT that could build it.
+        EngineError: TensorRT can't build it.
+        MixedPrecisionError: kernels run in other types than the graph says.
+        DisagreementError: ``judge`` found that it computes something else.
+        OutputError: the result can't be written.
+    """
+    from attn_export.exporter.engine.graph import read_graph
+
+    source, out, progress = Path(source), Path(out), progress or Silent()
+    settings = settings or EngineSettings()
+    if out.resolve() == source.resolve():
+        raise UsageError(f"the engine would overwrite {source}", hint="Give it another name.")
+    backend, why, architectures = choose_backend(settings, gpus_here())
+    with progress.stage("Reading the graph"):
+        facts = read_graph(source)
+    profile = make_profile(facts.inputs, settings.sizes, settings.usual_batch)
+    plan = Plan(backend, why, architectures, facts, profile)
+    return write_engine(out, plan, settings, precision, progress, judge=judge)
+
+
+def write_engine(
+    out: Path,
+    plan: Plan,
+    settings: EngineSettings,
+    precision: Precision | None,
+    progress: Progress,
+    *,
+    kit: dict[str, str] | None = None,
+    judge: Judge | None = None,
+) -> EngineFile:
+    """Build, judge where there is a GPU for it, and let engine and record appear.
+
+    Args:
+        out: the engine.
+        plan: what is built.
+        settings: how.
+        precision: as asked.
+        progress: hears what is being done.
+        kit: name and sha256 of the one that it is built from.
+        judge: as in `build_file`.
+
+    Raises:
+        EngineError, MixedPrecisionError, DisagreementError, OutputError: as `build_file` says.
+    """
+    from attn_export.exporter.engine.record import engine_record
+
+    with scratch_folder(out.parent) as scratch:
+        built, plan, failed = _built(plan, settings, progress)
+        engine = scratch / out.name
+        try:
+            engine.write_bytes(built.plan)
+        except OSError as error:
+            raise unwritable(out, error) from error
+        built = replace(built, plan=memoryview(b""))  # a hundred megabytes that nothing needs any more
+        record = engine_record(
+            engine,
+            plan,
+            built,
+            settings,
+            precision=precision,
+            failed=failed,
+            kit=kit,
+            scratch=scratch,
+            progress=progress,
+        )
+        _write_record(engine, record)
+        if judge is not None and record["not_run"] is None:
+            record["validation"] = judge(EngineFile(engine, record))
+            _write_record(engine, record)
+        refuse_folders([out, beside(out)])
+        publish(beside(engine), beside(out))
+        publish(engine, out)
+    return EngineFile(out, record, failed)
+
+
+def _built(plan: Plan, settings: EngineSettings, progress: Progress) -> tuple[Built, Plan, dict[str, EngineError]]:
+    """The engine for all GPUs, or for those that it can be built for.
+
+    Raises:
+        EngineError: naming the GPUs that it can't be built for, where there are others.
+    """
+
+    def attempt(architectures: tuple[str, ...]) -> Built:
+        with progress.stage(f"Building the engine for {', '.join(architectures)}") as advance:
+            return build(
+                plan.backend,
+                plan.facts.path,
+                plan.profile,
+                architectures,
+                settings.options,
+                modules=plan.facts.modules,
+                advance=advance,
+            )
+
+    try:
+        return attempt(plan.architectures), plan, {}
+    except EngineError as error:
+        if len(plan.architectures) < 2:
+            raise
+        together = error
+    failed: dict[str, EngineError] = {}
+    for architecture in plan.architectures:
+        try:
+            attempt((architecture,))
+        except EngineError as error:
+            failed[architecture] = error
+    good = tuple(a for a in plan.architectures if a not in failed)
+    if not failed or not good:
+        raise together
+    names, first = ", ".join(failed), next(iter(failed.values()))
+    if not settings.keep_going:
+        raise EngineError(
+            f"no engine for {names}: {first.message}",
+            problems=first.problems,
+            hint=f"{first.hint} --keep-going builds for {', '.join(good)} alone.",
+        ) from first
+    progress.note(f"no engine for {names}: {first.message}")
+    plan = replace(plan, architectures=good)
+    return attempt(good), plan, failed
+
+
+def _write_record(engine: Path, record: dict[str, Any]) -> None:
+    write_text(beside(engine), json.dumps(record, indent=1, allow_nan=False) + "\n")

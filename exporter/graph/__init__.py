@@ -1,0 +1,1 @@
+"""ONNX graphs: reading, writing, and facts about nodes and values."""

@@ -1,6 +1,0 @@
-"""Which attention blocks a graph has, and where. Sees graphs only; changes nothing."""
-
-from attn_export.exporter.inventory.blocks import AttentionBlock
-from attn_export.exporter.inventory.recognize import find_blocks
-
-__all__ = ["AttentionBlock", "find_blocks"]

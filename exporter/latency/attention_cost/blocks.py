@@ -1,0 +1,74 @@
+"""The runtime's profile, block by block."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
+
+from attn_export.exporter.artifacts import OnnxFile
+from attn_export.exporter.graph.attention.members import members_of, owners_of
+from attn_export.exporter.graph.read import read_named
+from attn_export.exporter.latency.attention_cost.attribution import UNKNOWN, attributed
+from attn_export.exporter.latency.attention_cost.naming import Names
+from attn_export.exporter.latency.attention_cost.overhead import overhead_ms
+from attn_export.exporter.latency.attention_cost.profile import profile
+from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.system.files import unwritable
+
+
+@dataclass(frozen=True)
+class ProfiledBlocks:
+    """What the runtime's profiler tells of the attention blocks.
+
+    Attributes:
+        total_ms: of all kernels in one inference, without what the profiler adds to each.
+        blocks_ms: of each block's.
+        kernels: how many each block has.
+        unattributed_ms: of kernels whose time can't be told apart.
+        unattributed: how many these are.
+    """
+
+    total_ms: float
+    blocks_ms: tuple[float, ...]
+    kernels: tuple[int, ...]
+    unattributed_ms: float
+    unattributed: int
+
+
+def profiled_blocks(file: OnnxFile, images: Array, settings: Settings, inferences: int) -> ProfiledBlocks:
+    """Run the file under ONNX Runtime's profiler, on a CPU. The profile is read, and left nowhere.
+
+    Args:
+        file: with the shape of ``images`` in its signature.
+        images: one batch, (N, C, H, W) float32.
+        settings: as for timing.
+        inferences: that the times are of.
+
+    Raises:
+        RuntimeUnavailableError: ONNX Runtime can't run it, or its profile isn't of the form that is known.
+        OutputError: there is no room for the profile.
+        UnreadableGraphError: the file can't be read.
+    """
+    model = read_named(file.path)
+    owner = owners_of(members_of(model, file.blocks))
+    names = Names(model)
+    try:
+        with TemporaryDirectory() as folder:
+            kernels = profile(model, file.path, file.signature, settings, images, inferences, Path(folder))
+            idle = overhead_ms(settings, Path(folder))
+    except OSError as error:
+        raise unwritable(Path(gettempdir()), error) from error
+    times = [max(0.0, kernel.ms - idle) for kernel in kernels]
+    owners = attributed(kernels, names, owner)
+    places = range(len(file.blocks))
+
+    def time_of(whose: int) -> float:
+        return sum(ms for ms, own in zip(times, owners, strict=True) if own == whose)
+
+    return ProfiledBlocks(
+        total_ms=sum(times),
+        blocks_ms=tuple(time_of(index) for index in places),
+        kernels=tuple(owners.count(index) for index in places),
+        unattributed_ms=time_of(UNKNOWN),
+        unattributed=owners.count(UNKNOWN),
+    )

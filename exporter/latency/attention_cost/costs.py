@@ -1,0 +1,118 @@
+"""What attention costs, put together."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from attn_export.exporter.artifacts import CPU, AttentionBlock, OnnxFile
+from attn_export.exporter.errors import AttnExportError
+from attn_export.exporter.latency.attention_cost.blocks import ProfiledBlocks, profiled_blocks
+from attn_export.exporter.latency.attention_cost.macs import macs_of_blocks
+from attn_export.exporter.latency.attention_cost.pair import Pair, timed_pair
+from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.attention import AttentionCost, TimedBlock
+from attn_export.exporter.records.latency import Schedule
+from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+from attn_export.exporter.system.progress import Progress
+
+# Of the schedule's seconds: whoever asks how fast artifacts are doesn't wait twice as long for this.
+PAIR_SHARE, PROFILE_SHARE = 0.5, 0.125
+# Inferences under the profiler.
+FEWEST, MOST = 7, 50
+NO_MACS = "the MACs aren't counted: a shape can't be told from the graph"
+NOT_ON_A_GPU = "kernels on a GPU aren't timed one by one"
+
+
+def attention_costs(
+    files: Sequence[OnnxFile], batch: int, settings: Settings, schedule: Schedule, progress: Progress
+) -> tuple[AttentionCost, ...]:
+    """Time each file against its plain twin, and its blocks in ONNX Runtime's profile.
+
+    Args:
+        files: with their blocks; nothing is measured of one that has none.
+        batch: N that is timed.
+        settings: alike for all; on "cuda" the pair is timed there, and blocks aren't.
+        schedule: as of latencies. For each file half of its seconds are for the pair, and an eighth for the profile, or
+            seven inferences where these take longer.
+        progress: hears of it.
+
+    Returns:
+        One for each file that has attention. What can't be measured is missing in it, with the reason.
+    """
+    return tuple(_cost(_for_batch(file, batch), settings, schedule, progress) for file in files if file.blocks)
+
+
+def _for_batch(file: OnnxFile, batch: int) -> OnnxFile:
+    shape = (batch, *file.signature.input_shape[1:])
+    return replace(file, signature=replace(file.signature, input_shape=shape))
+
+
+def _cost(file: OnnxFile, settings: Settings, schedule: Schedule, progress: Progress) -> AttentionCost:
+    shape = file.signature.input_shape
+    images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    nothing = AttentionCost(file.name, OnnxRuntime.name, shape[0])
+    try:
+        with progress.stage("Timing the network without its attention") as advance:
+            seconds = PAIR_SHARE * schedule.seconds
+            pair = timed_pair(file, images, settings, replace(schedule, seconds=seconds), advance)
+    except AttnExportError as error:  # the file is there, whatever can't be measured of it
+        return replace(nothing, missed=error.message)
+    counted = macs_of_blocks(file)
+    profiled, missed = None, NOT_ON_A_GPU
+    if settings.device == CPU:
+        with progress.stage("Timing the attention blocks"):
+            profiled, missed = _profiled(file, images, settings, _inferences(schedule, pair))
+    reasons = (pair.missed, "" if counted else NO_MACS, missed)
+    return replace(
+        nothing,
+        with_ms=pair.with_ms,
+        without_ms=pair.without_ms,
+        ratio=pair.ratio,
+        ratio_interval=pair.ratio_interval,
+        verdict=pair.verdict,
+        macs=counted[0] if counted else None,
+        attention_macs=sum(counted[1]) if counted else None,
+        profiled_ms=profiled.total_ms if profiled else None,
+        attention_ms=sum(profiled.blocks_ms) if profiled else None,
+        unattributed_ms=profiled.unattributed_ms if profiled else None,
+        blocks=_timed(file.blocks, profiled, counted[1] if counted else None) if profiled else (),
+        missed="; ".join(reason for reason in reasons if reason),
+    )
+
+
+def _inferences(schedule: Schedule, pair: Pair) -> int:
+    return max(FEWEST, min(MOST, int(PROFILE_SHARE * schedule.seconds * 1e3 / pair.with_ms)))
+
+
+def _profiled(file: OnnxFile, images: Array, settings: Settings, inferences: int) -> tuple[ProfiledBlocks | None, str]:
+    """The profile, and what is missing of it, in words."""
+    try:
+        profiled = profiled_blocks(file, images, settings, inferences)
+    except AttnExportError as error:
+        return None, error.message
+    reasons = []
+    if lost := [b.place for b, kernels in zip(file.blocks, profiled.kernels, strict=True) if not kernels]:
+        reasons.append(f"no kernel was found of {', '.join(lost)}")
+    if profiled.unattributed:
+        several = f"{profiled.unattributed} kernels" if profiled.unattributed > 1 else "a kernel"
+        reasons.append(f"the time of {several} can't be told apart: parts of a block and other work together")
+    return profiled, "; ".join(reasons)
+
+
+def _timed(
+    blocks: Sequence[AttentionBlock], profiled: ProfiledBlocks, macs: Sequence[int] | None
+) -> tuple[TimedBlock, ...]:
+    return tuple(
+        TimedBlock(
+            module_path=block.place,
+            kind=block.kind,
+            channels=block.channels,
+            macs=macs[index] if macs is not None else None,
+            ms=profiled.blocks_ms[index],
+            share=profiled.blocks_ms[index] / profiled.total_ms if profiled.total_ms else 0.0,
+            kernels=profiled.kernels[index],
+        )
+        for index, block in enumerate(blocks)
+    )

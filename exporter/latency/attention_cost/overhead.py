@@ -1,0 +1,40 @@
+"""What ONNX Runtime's profiler adds to the time of every kernel."""
+
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import onnx_ir as ir
+from onnx import TensorProto, helper
+
+from attn_export.exporter.artifacts import Signature
+from attn_export.exporter.latency.attention_cost.profile import profile
+from attn_export.exporter.runtimes.base import Settings
+
+KERNELS, INFERENCES = 32, 50
+SHAPE = (1, 1, 1, 1)
+OPSET, IR_VERSION = 17, 9
+
+
+def overhead_ms(settings: Settings, folder: Path) -> float:
+    """The time that the profiler writes down for a kernel that does nothing.
+
+    While a kernel is timed, its shapes and the threads' work are written down too. That takes one to several
+    microseconds, by the number of threads; a block of attention has many kernels that take no longer themselves.
+
+    Args:
+        settings: as of what is profiled.
+        folder: for the profile; what is written there is the caller's to remove.
+
+    Raises:
+        RuntimeUnavailableError: see `profile`.
+    """
+    nodes = [helper.make_node("Flatten", [f"t{i}"], [f"t{i + 1}"], name=f"flatten{i}") for i in range(KERNELS)]
+    taken = helper.make_tensor_value_info("t0", TensorProto.FLOAT, SHAPE)
+    made = helper.make_tensor_value_info(f"t{KERNELS}", TensorProto.FLOAT, (1, 1))
+    graph = helper.make_graph(nodes, "idle", [taken], [made])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    signature = Signature("t0", SHAPE, (), (f"t{KERNELS}",))
+    images = np.zeros(SHAPE, np.float32)
+    kernels = profile(ir.from_proto(model), folder / "idle.onnx", signature, settings, images, INFERENCES, folder)
+    return median(kernel.ms for kernel in kernels)

@@ -1,0 +1,75 @@
+"""The network against its plain twin, in turns."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from attn_export.exporter.artifacts import CUDA, OnnxFile
+from attn_export.exporter.graph.plain_twin import without_attention
+from attn_export.exporter.graph.read import read
+from attn_export.exporter.latency.measure import measure
+from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.latency import Schedule
+from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+
+NO_TWIN = (
+    "there is no such network without attention: the graph returns a gated map or a gate, or reads a gate elsewhere"
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The fields of `AttentionCost` of the same names."""
+
+    with_ms: float
+    without_ms: float | None = None
+    ratio: float | None = None
+    ratio_interval: tuple[float, float] | None = None
+    verdict: str | None = None
+    missed: str = ""
+
+
+def timed_pair(
+    file: OnnxFile, images: Array, settings: Settings, schedule: Schedule, advance: Callable[[float], None]
+) -> Pair:
+    """Time the network in turns with the same graph without its attention blocks.
+
+    Both are handed to ONNX Runtime in the same way, with the same weights from the same file.
+
+    Args:
+        file: with the shape of ``images`` in its signature.
+        images: one batch, (N, C, H, W) float32.
+        settings: alike for both.
+        schedule: of the timing.
+        advance: hears of the share that is done.
+
+    Raises:
+        RuntimeUnavailableError: ONNX Runtime can't run one of them.
+        UnreadableGraphError: the file can't be read.
+    """
+    twin = without_attention(file.path, file.blocks)
+    graphs = [read(file.path)] if twin is None else [twin, read(file.path)]
+    with ExitStack() as stack:
+        opened = [stack.enter_context(_runtime(file, settings, graph)) for graph in graphs]
+        timings = measure(opened, images, schedule, advance).timings
+    if twin is None:
+        return Pair(timings[0].median_ms, missed=NO_TWIN)
+    without, network = timings
+    return Pair(
+        with_ms=network.median_ms,
+        without_ms=without.median_ms,
+        ratio=network.ratio,
+        ratio_interval=network.ratio_interval,
+        verdict=network.verdict,
+    )
+
+
+def _runtime(file: OnnxFile, settings: Settings, graph: ir.Model) -> OnnxRuntime:
+    if settings.device == CUDA:
+        from attn_export.exporter.runtimes.onnxruntime_cuda import OnnxRuntimeCuda
+
+        return OnnxRuntimeCuda(file.path, file.signature, settings, graph=graph)
+    return OnnxRuntime(file.path, file.signature, settings, graph=graph)

@@ -1,0 +1,109 @@
+"""Everything that was made, timed against each other."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+from attn_export.exporter.artifacts import CPU
+from attn_export.exporter.latency.affinity import pinned
+from attn_export.exporter.latency.conditions import Watch, troubles
+from attn_export.exporter.latency.elsewhere import Elsewhere, must_be_apart
+from attn_export.exporter.latency.measure import measure
+from attn_export.exporter.latency.turns import Timed
+from attn_export.exporter.records.latency import Latency, Run, Schedule, Timing
+from attn_export.exporter.runtimes.base import Runtime
+from attn_export.exporter.system.machine import usable_cpu_numbers
+from attn_export.exporter.system.progress import Progress
+
+SMALL = 0.001  # a share that one decimal of a percent would round away
+Contestant = tuple[str, Runtime]  # what people call it, and what runs; not open
+
+
+@dataclass(frozen=True)
+class Together:
+    """How runtimes are timed together.
+
+    Attributes:
+        schedule: how much.
+        threads: that each of them was told to use.
+        cpus: that all of them are to use; None: those that the process may.
+        own_process: whether each that runs a file gets a process of its own; those that have to do anyway.
+    """
+
+    schedule: Schedule
+    threads: int
+    cpus: tuple[int, ...] | None = None
+    own_process: bool = False
+
+    def kept_to_cpus(self) -> AbstractContextManager[Any]:
+        """Inside, all threads and processes are on these CPUs.
+
+        Raises:
+            UsageError: they can't be had.
+        """
+        return pinned(self.cpus) if self.cpus else nullcontext()
+
+
+def time_in_turns(
+    wanted: Sequence[Contestant], shape: tuple[int, ...], together: Together, progress: Progress
+) -> Latency:
+    """Time these against each other, at one shape.
+
+    Args:
+        wanted: the first is the baseline; none: nothing is timed.
+        shape: (N, C, H, W).
+        together: how.
+        progress: hears of it, and of what makes the figures doubtful.
+
+    Raises:
+        RuntimeUnavailableError: one can't be opened.
+        UsageError: one can't have a process of its own, or the CPUs can't be had.
+    """
+    import numpy as np
+
+    nothing = Latency(together.threads, together.cpus or usable_cpu_numbers(), together.schedule)
+    if not wanted:
+        return nothing
+    images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    watch = Watch(gpu=any(runtime.device != CPU for _, runtime in wanted))
+    with together.kept_to_cpus(), ExitStack() as stack:
+        opened: list[Runtime | Timed] = []
+        for name, runtime in _placed(wanted, together):
+            with progress.stage(f"Opening {name}"):
+                stack.enter_context(runtime)
+            opened.append(runtime)
+        with progress.stage("Timing, in turns") as advance:
+            watch.start()
+            found = measure(opened, images, together.schedule, advance, between_rounds=watch.sample)
+            run = replace(found.run, conditions=watch.stop())
+    for doubt in (*doubts(found.timings, run, together.schedule), *watch.notes):
+        progress.note(doubt)
+    return replace(nothing, runs=(run,), timings=found.timings)
+
+
+def _placed(wanted: Sequence[Contestant], together: Together) -> Iterator[tuple[str, Runtime | Elsewhere]]:
+    """Each as it will be opened: here, or in a process of its own where it has to or was asked to."""
+    apart = must_be_apart([runtime for _, runtime in wanted])
+    for name, runtime in wanted:
+        wants = together.own_process and runtime.blueprint() is not None
+        yield name, Elsewhere(runtime) if wants or runtime in apart else runtime
+
+
+def doubts(timings: Sequence[Timing], run: Run, schedule: Schedule) -> list[str]:
+    """What whoever reads the figures has to know, in words; nothing where all is well."""
+    told = []
+    if not run.reached:
+        known = f"known to ±{run.interval:.1%}" if run.interval < 1 else "not even known to ±100%"
+        what = "the median is" if len(timings) == 1 else "the ratios are"
+        asked = f"{schedule.interval:.1%}" if schedule.interval >= SMALL else f"{100 * schedule.interval:.2g}%"
+        told.append(
+            f"batch {run.batch}: after {run.seconds:.{0 if run.seconds >= 10 else 1}f} s {what} {known}, and "
+            f"±{asked} was asked for: this machine is too noisy for the time, so give it more, or quiet"
+        )
+    told += [
+        f"{timing.runtime} was still getting faster when its warm-up of {timing.warm_up.seconds:.1f} s was over"
+        for timing in timings
+        if not timing.warm_up.stable
+    ]
+    return told + (troubles(run.conditions) if run.conditions else [])

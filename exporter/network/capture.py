@@ -1,0 +1,235 @@
+"""A network to an ONNX graph, by PyTorch's exporter (``torch.export``, then ``torch.onnx``) and no other.
+
+What the exporter can't do is an error that names the module; nothing falls back to another exporter, another opset or
+a fixed size.
+"""
+
+import re
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from attn_export.exporter.artifacts import MODULE_KEY, Axis, Graph, LoadedModel, Signature
+from attn_export.exporter.errors import CaptureError, UsageError, first_line
+from attn_export.exporter.network.observation import evaluating, observed
+from attn_export.exporter.network.output_names import output_names
+from attn_export.exporter.system.quiet import quiet
+
+AXES = {"batch": 0, "height": 2, "width": 3}
+INPUT_NAME = "input"
+DEFAULT_OPSET = 20
+# A batch of one is special to the exporter: it would be baked in.
+EXAMPLE_BATCH = 2
+_TORCH_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def capture(
+    model: LoadedModel, *, dynamic: Sequence[str] = ("batch",), batch: int = 1, opset: int = DEFAULT_OPSET
+) -> Graph:
+    """Trace the network and translate it.
+
+    Args:
+        model: its input shape gives C, H and W.
+        dynamic: which of "batch", "height" and "width" stay open; the axes carry these names in the file.
+        batch: the N of the file where it isn't dynamic.
+        opset: of the default domain.
+
+    Returns:
+        The graph as PyTorch made it. Each node says in its metadata (`MODULE_KEY`) which submodule it came from.
+
+    Raises:
+        CaptureError: the module can't be traced, translated, kept open in the dynamic axes, or written in this opset.
+        UsageError: ``dynamic`` holds an unknown name.
+    """
+    if unknown := [name for name in dynamic if name not in AXES]:
+        raise UsageError(f"unknown dynamic axis {unknown[0]!r}", hint=f"Known are {', '.join(AXES)}.")
+    shape = (EXAMPLE_BATCH if "batch" in dynamic else batch, *model.input_shape)
+    if len(shape) != 4 and set(dynamic) - {"batch"}:
+        raise UsageError("height and width can stay open in a (C, H, W) input only", hint="Use --dynamic batch.")
+    example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    with evaluating(model.module), quiet():
+        if open_sizes := [name for name in dynamic if name != "batch"]:
+            _refuse_full_size_pools(model.module, example, open_sizes)
+        program = _trace(model.module, example, dynamic)
+        names = names_returned(program)
+        onnx_program = _translate(program, names, opset)
+    ir_model = onnx_program.model
+    got = ir_model.opset_imports.get("")
+    if got != opset:
+        raise CaptureError(
+            f"opset {opset} was asked, PyTorch's exporter wrote {got}",
+            hint="With torch 2.13, 18 to 23 come out as asked. docs/export.md says which runtime takes which.",
+        )
+    if [value.name for value in (*ir_model.graph.inputs, *ir_model.graph.outputs)] != [INPUT_NAME, *names]:
+        raise CaptureError(
+            "the network returns one tensor twice, or its input as it is, and an ONNX file can't give it two names",
+            hint="Return each tensor once.",
+        )
+    input_dims = ir_model.graph.inputs[0].shape or ()
+    symbols = {name: str(input_dims[AXES[name]]) for name in dynamic}
+    onnx_program.rename_axes({symbol: name for name, symbol in symbols.items()})
+    _keep_module_paths(ir_model)
+    signature = Signature(
+        input_name=INPUT_NAME,
+        input_shape=shape,
+        axes=tuple(_axis(program, name, symbols[name]) for name in AXES if name in dynamic),
+        output_names=names,
+    )
+    return Graph(model=ir_model, signature=signature, parent_sha256=model.sha256, opset=opset)
+
+
+def names_returned(program: torch.export.ExportedProgram) -> tuple[str, ...]:
+    """A name for each tensor that the network returns.
+
+    Raises:
+        CaptureError: the network returns nothing, or something besides tensors.
+    """
+    spec = program.call_spec.out_spec
+    outputs = program.graph_signature.output_specs
+    if spec is None or not outputs or any(type(o.arg).__name__ != "TensorArgument" for o in outputs):
+        raise CaptureError(
+            "the network returns something that isn't a tensor",
+            hint="Wrap it in a module whose forward returns tensors only.",
+        )
+    positions = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
+    leaves, _ = pytree.tree_flatten_with_path(positions)
+    return output_names([path for path, _ in leaves])
+
+
+def _trace(module: nn.Module, example: torch.Tensor, dynamic: Sequence[str]) -> torch.export.ExportedProgram:
+    open_axes: dict[int, Any] = {AXES[name]: torch.export.Dim.DYNAMIC for name in dynamic}
+    try:
+        return torch.export.export(module, (example,), dynamic_shapes=(open_axes or None,), strict=False)
+    except Exception as error:
+        raise _not_traceable(module, example, dynamic, error) from error
+
+
+def _translate(program: torch.export.ExportedProgram, names: tuple[str, ...], opset: int) -> torch.onnx.ONNXProgram:
+    try:
+        made = torch.onnx.export(
+            program,
+            (),
+            dynamo=True,
+            optimize=False,
+            verbose=False,
+            opset_version=opset,
+            input_names=[INPUT_NAME],
+            output_names=list(names),
+        )
+    except Exception as error:
+        path = _path_of_fx_node(program, str(error))
+        operator = re.search(r"target=torch\.ops\.([\w.]+)", str(error))
+        reason = f"{operator[1]} has no ONNX form" if operator else first_line(error)
+        raise CaptureError(
+            f"PyTorch's exporter can't translate {_where(path)}: {reason}",
+            module_path=path,
+            hint="Replace the operator that it names by one that ONNX has. --debug shows the exporter's report.",
+        ) from error
+    if made is None:
+        raise CaptureError("PyTorch's exporter returned nothing")
+    return made
+
+
+def _not_traceable(module: nn.Module, example: torch.Tensor, dynamic: Sequence[str], error: Exception) -> CaptureError:
+    """The error for a module that ``torch.export`` refused, naming the submodule where that can be found out."""
+    text = str(error)
+    fixed = [n for n in dynamic if re.search(rf"size\(\)\[{AXES[n]}\]", text)]
+    specialized = fixed and ("specialized" in text or "Specializations" in text or "specialized value" in text)
+    path = _path_in_traceback(module, error)
+    if specialized:
+        return CaptureError(
+            f"the network fixes {' and '.join(fixed)} to the example's size ({tuple(example.shape)})",
+            module_path=path,
+            hint="Something computes with the size as a constant, for example view(2, -1) where view(x.size(0), -1) is "
+            "meant. Change it, or leave the axis fixed: --static, or fewer names in --dynamic.",
+        )
+    code = re.search(r'File "([^"]+)", line (\d+), in forward', text)
+    at = f" ({code[1]}, line {code[2]})" if code else ""
+    return CaptureError(
+        f"PyTorch's exporter can't trace {_where(path)}{at}: {first_line(error)}",
+        module_path=path,
+        hint="Control flow that depends on values, and calls out of PyTorch, can't become a graph. --debug shows the "
+        "exporter's report.",
+    )
+
+
+def _refuse_full_size_pools(module: nn.Module, example: torch.Tensor, open_sizes: list[str]) -> None:
+    """A kernel is a constant in the file: one that fills its input at this size is another network at any other."""
+    if pools := full_size_pools(module, example):
+        raise CaptureError(
+            f"{_where(pools[0])} pools with a kernel of its input's own size, so {' and '.join(open_sizes)} can't stay "
+            "open",
+            module_path=pools[0],
+            hint="Either export for a fixed size (--dynamic batch), or replace the pool by nn.AdaptiveAvgPool2d(1) or "
+            "nn.AdaptiveMaxPool2d(1), which compute the same at every size.",
+        )
+
+
+def full_size_pools(module: nn.Module, example: torch.Tensor) -> list[str]:
+    """Paths of the submodules that pool with a kernel as large as their input's H and W."""
+    found: list[str] = []
+
+    def look(path: str, operator: Any, args: tuple[Any, ...]) -> None:
+        if "pool2d" not in str(operator) or "adaptive" in str(operator) or len(args) < 2:
+            return
+        size, kernel = list(args[0].shape[-2:]), list(args[1])
+        if (kernel * 2)[:2] == size and size != [1, 1]:
+            found.append(path)
+
+    with observed(module, look):
+        module(example)
+    return found
+
+
+def _where(path: str | None) -> str:
+    return f"module {path}" if path else "the network"
+
+
+def _path_in_traceback(module: nn.Module, error: BaseException) -> str | None:
+    """Path of the innermost submodule whose ``forward`` was running when ``error`` was raised."""
+    paths = {submodule: name for name, submodule in module.named_modules()}
+    innermost = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, nn.Module) and owner in paths:
+            innermost = paths[owner]
+    return innermost
+
+
+def _path_of_fx_node(program: torch.export.ExportedProgram, message: str) -> str | None:
+    """Path of the submodule that the node named in the exporter's message came from."""
+    named = re.search(r"node %(\w+)", message)
+    for node in program.graph.nodes:
+        # The exporter decomposes operators before it translates them: linalg_svd is then called _linalg_svd.
+        if named is not None and node.name.strip("_") == named[1].strip("_"):
+            stack = list((node.meta.get("nn_module_stack") or {}).values())
+            return str(stack[-1][0]) if stack else None
+    return None
+
+
+def _axis(program: torch.export.ExportedProgram, name: str, symbol: str) -> Axis:
+    """The axis with the smallest size that the trace holds for; a batch is always meant to start at one."""
+    minimum = 1
+    if name != "batch":
+        for known, bounds in program.range_constraints.items():
+            if str(known) == symbol:
+                minimum = int(bounds.lower)
+    return Axis(name, AXES[name], minimum=max(1, minimum))
+
+
+def _keep_module_paths(model: Any) -> None:
+    """Of what the exporter notes at each node keep the module's path; the rest names files of the user's machine."""
+    for node in model.graph.all_nodes():
+        scopes = re.findall(r"'([^']*)'", node.metadata_props.get(_TORCH_SCOPES, ""))
+        node.metadata_props.clear()
+        node.doc_string = None
+        if len(scopes) > 1:
+            node.metadata_props[MODULE_KEY] = scopes[-2]
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        value.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    model.metadata_props.clear()

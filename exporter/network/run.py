@@ -1,0 +1,109 @@
+"""A network on a batch of images: its outputs, and what goes into its gates."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from attn_export.exporter.errors import CaptureError, InputError
+from attn_export.exporter.network.observation import observed
+from attn_export.exporter.records.arrays import Array
+
+SQUASHERS = frozenset({"sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_"})
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one batch gave.
+
+    Attributes:
+        outputs: one array for each output, first axis N, or N times the number of runs; see `yardstick`.
+        gates: the inputs of the attention gates' sigmoids, (N, anything), in the order in which they were computed.
+        gate_paths: the submodule of each.
+    """
+
+    outputs: tuple[Array, ...]
+    gates: tuple[Array, ...]
+    gate_paths: tuple[str, ...]
+
+    def rows(self, first: int, last: int) -> "Result":
+        """Those of some of the images."""
+        return Result(
+            tuple(array[first:last] for array in self.outputs),
+            tuple(array[first:last] for array in self.gates),
+            self.gate_paths,
+        )
+
+    def without(self, left_out: Collection[int]) -> "Result":
+        """Without some of the gates."""
+        kept = [i for i in range(len(self.gates)) if i not in left_out]
+        return Result(self.outputs, tuple(self.gates[i] for i in kept), tuple(self.gate_paths[i] for i in kept))
+
+
+def joined(results: Sequence[Result]) -> Result:
+    """Results of several batches as that of one.
+
+    Raises:
+        InputError: they aren't of one number of gates and outputs, or of one shape for each image.
+    """
+    try:
+        return Result(
+            tuple(np.concatenate(arrays) for arrays in zip(*(r.outputs for r in results), strict=True)),
+            tuple(_stacked(arrays) for arrays in zip(*(r.gates for r in results), strict=True)),
+            results[0].gate_paths,
+        )
+    except ValueError as error:
+        raise InputError(
+            "the network returns or computes other things for other images of the same size",
+            hint="Does it decide by values what it computes? An exported graph is the same for all images.",
+        ) from error
+
+
+def _stacked(arrays: Sequence[Array]) -> Array:
+    """One gate of several batches; without columns where it isn't of one size for each image."""
+    if len({array.shape[1:] for array in arrays}) > 1:
+        return np.empty((sum(map(len, arrays)), 0), arrays[0].dtype)
+    return np.concatenate(arrays)
+
+
+def run(module: nn.Module, images: Array) -> Result:
+    """The network in the numbers that are set, see `arithmetic`.
+
+    Args:
+        module: evaluating.
+        images: (N, C, H, W).
+
+    Raises:
+        CaptureError: it can't take this shape, or returns something that isn't a batch.
+    """
+    gates: list[tuple[str, Array]] = []
+
+    def look(path: str, operator: Any, args: tuple[Any, ...]) -> None:
+        if operator.overloadpacket.__name__ in SQUASHERS:
+            tensor, count = args[0], len(images)
+            # Groups of channels may stand on the first axis as well. What doesn't grow with the batch has no rows.
+            rows = tensor.reshape(count, -1) if tensor.numel() % count == 0 else tensor.new_empty(count, 0)
+            gates.append((path, rows.numpy().copy()))
+
+    try:
+        with observed(module, look):
+            results = module(torch.from_numpy(images))
+    except RuntimeError as error:
+        raise CaptureError(
+            f"the network can't take a batch of shape {images.shape}: {str(error).splitlines()[0]}",
+            hint="Its height and width are fixed by a layer, for example a Linear after flatten. Leave them out of "
+            "--dynamic.",
+        ) from error
+    outputs = tuple(tensor.numpy() for tensor in pytree.tree_leaves(results) if isinstance(tensor, torch.Tensor))
+    for output in outputs:
+        if output.ndim == 0 or len(output) != len(images):
+            raise CaptureError(
+                f"the network returns a tensor of shape {output.shape} for a batch of {len(images)}; its first axis "
+                "must be the batch",
+                hint="Return one result for each image.",
+            )
+    return Result(outputs, tuple(values for _, values in gates), tuple(path for path, _ in gates))

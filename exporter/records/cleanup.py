@@ -1,0 +1,54 @@
+"""What a cleanup did: rewrites applied, skipped and reverted."""
+
+from dataclasses import dataclass
+
+from attn_export.exporter.artifacts import AttentionBlock, Step
+
+
+@dataclass(frozen=True)
+class Firing:
+    """A rewrite that took place. ``error`` is the largest relative difference that its proof found, in float64."""
+
+    rule: str
+    place: str
+    error: float
+
+
+@dataclass(frozen=True)
+class NearMiss:
+    """A rewrite that didn't take place, and why."""
+
+    rule: str
+    place: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Undone:
+    """A rewrite that would have changed the result: a defect of the rule. ``limit`` is what its proof allowed."""
+
+    rule: str
+    place: str
+    error: float
+    limit: float
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What was done to a graph.
+
+    Attributes:
+        steps: with the node count before and after each.
+        firings: rewrites that took place, proven.
+        near_misses: those that nearly did, and why not, in the state in which the graph is left.
+        undone: those that would have changed the result. They are not in the graph, and are defects of their rules.
+        blocks: the attention blocks, with their node counts before and after.
+        blocks_before: the same before the first rule, with the names that their nodes had then.
+    """
+
+    steps: tuple[Step, ...]
+    firings: tuple[Firing, ...]
+    near_misses: tuple[NearMiss, ...]
+    undone: tuple[Undone, ...]
+    blocks: tuple[AttentionBlock, ...]
+    blocks_before: tuple[AttentionBlock, ...] = ()

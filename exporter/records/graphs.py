@@ -1,0 +1,91 @@
+"""Outlines of graphs: their operators, with the attention blocks marked."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from attn_export.exporter.artifacts import AttentionBlock
+
+
+@dataclass(frozen=True)
+class Marked:
+    """An attention block as an outline names it; see `AttentionBlock`."""
+
+    kind: str
+    module_path: str
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The main graph without weights, shapes and attributes.
+
+    Attributes:
+        operators: their types, each after all that it reads.
+        names: of each.
+        inputs: for each the indices of the operators that it reads, in the order of its inputs, each once. What only
+            the body of an If or Loop reads counts too.
+        fixed: of each whether it computes from constants and shapes alone.
+        blocks: for each the index of the block in ``inventory`` that it is a part of, None outside of attention.
+        inventory: the blocks, in the order in which they are computed.
+    """
+
+    operators: tuple[str, ...]
+    names: tuple[str, ...]
+    inputs: tuple[tuple[int, ...], ...]
+    fixed: tuple[bool, ...]
+    blocks: tuple[int | None, ...]
+    inventory: tuple[Marked, ...] = ()
+
+    def marked(self, blocks: Sequence[AttentionBlock]) -> "Outline":
+        """The same with these blocks in it.
+
+        An inventory lists the nodes that are left once constants are folded, sizes known and identities dropped. Of
+        the others those belong to a block that compute nothing but its constants and sizes, and those that lie between
+        two of its nodes.
+
+        Args:
+            blocks: found in this graph, or in what became of it so far as its nodes kept their names.
+        """
+        owners: dict[str, int] = {}
+        for index, block in enumerate(blocks):
+            for name in block.nodes:
+                owners.setdefault(name, index)
+        marks = [owners.get(name) if name else None for name in self.names]
+        users: list[list[int]] = [[] for _ in self.operators]
+        for index, inputs in enumerate(self.inputs):
+            for source in inputs:
+                users[source].append(index)
+        behind, before = list(marks), list(marks)
+        for index, inputs in enumerate(self.inputs):
+            if marks[index] is None:
+                behind[index] = _only(behind[source] for source in inputs if not self.fixed[source])
+        for index in reversed(range(len(marks))):
+            if marks[index] is None:
+                before[index] = _only(before[user] for user in users[index])
+        for index in reversed(range(len(marks))):
+            if marks[index] is None and self.fixed[index]:
+                marks[index] = _only(marks[user] for user in users[index])
+            elif marks[index] is None and behind[index] == before[index]:
+                marks[index] = before[index]
+        inventory = tuple(Marked(block.kind, block.module_path) for block in blocks)
+        return replace(self, blocks=tuple(marks), inventory=inventory)
+
+
+@dataclass(frozen=True)
+class Outlined:
+    """What became of a graph.
+
+    Attributes:
+        artifact: name of the file.
+        before: as it was captured, None where only the file is there.
+        after: as it is in the file.
+    """
+
+    artifact: str
+    before: Outline | None
+    after: Outline
+
+
+def _only(found: Iterable[int | None]) -> int | None:
+    """The one number that all are; None where they differ, one of them is None, or there is none."""
+    different = set(found)
+    return different.pop() if len(different) == 1 else None

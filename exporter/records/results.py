@@ -1,0 +1,204 @@
+"""What each command returns to its caller."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attn_export.exporter.artifacts import Kept, LoadedModel, OnnxFile, Signature
+from attn_export.exporter.errors import AttnExportError
+from attn_export.exporter.records.artifact import Artifact
+from attn_export.exporter.records.cleanup import Cleaned
+from attn_export.exporter.records.engine import EngineFile
+from attn_export.exporter.records.graphs import Outline, Outlined
+from attn_export.exporter.records.latency import Latency, Timing
+from attn_export.exporter.records.verdict import Lineage, Verdict
+
+if TYPE_CHECKING:
+    from attn_export.exporter.records.attention import AttentionCost
+    from attn_export.exporter.records.budget import BudgetResult
+    from attn_export.exporter.records.cleanup import Undone
+    from attn_export.exporter.records.gates import Seen
+    from attn_export.exporter.records.verdict import Quality, Rounding, Start
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What there is to look at.
+
+    Attributes:
+        graphs: of every ONNX file.
+        seen: the gates, None without a network.
+        costs: what attention costs in each file, where that was measured.
+    """
+
+    graphs: tuple[Outlined, ...] = ()
+    seen: "Seen | None" = None
+    costs: tuple["AttentionCost", ...] = ()
+
+
+@dataclass(frozen=True)
+class Benched:
+    """What was found out.
+
+    Attributes:
+        model: the network, None where no checkpoint was given.
+        artifacts: the files, in their order, as they take the first batch.
+        names: what they are called.
+        files: those of ONNX among them, with their attention.
+        latency: of everything, for every batch.
+        shown: what attention costs in each ONNX file that has some, and what else there is to look at.
+    """
+
+    model: LoadedModel | None
+    artifacts: tuple[Artifact, ...]
+    names: tuple[str, ...]
+    files: tuple[OnnxFile, ...]
+    latency: Latency
+    shown: Shown
+
+
+@dataclass(frozen=True)
+class CleanResult:
+    """What was made of a file.
+
+    Attributes:
+        path: the cleaned file.
+        cleaned: what was done.
+        lineage: how it compares with its parent, in ONNX Runtime.
+        nodes_before, nodes_after: in the main graph.
+    """
+
+    path: Path
+    cleaned: Cleaned
+    lineage: Lineage
+    nodes_before: int
+    nodes_after: int
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What was made of one ONNX file.
+
+    Attributes:
+        engines: one, or none if only kits were asked for.
+        kits: one for each architecture that is built for on the device.
+    """
+
+    engines: tuple[EngineFile, ...]
+    kits: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Retyped:
+    """A file of another precision, made of the one that was given.
+
+    Attributes:
+        path: the file.
+        kept: nodes that stay in float32.
+        rounding: how its outputs stand to its parent's.
+    """
+
+    path: Path
+    kept: tuple[Kept, ...]
+    rounding: "Rounding"
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What `build_all` made, under the names that people see.
+
+    Attributes:
+        retyped: files of other precisions.
+        engines, kits: made of these, or of the file that was given.
+    """
+
+    retyped: tuple[Retyped, ...]
+    engines: tuple[EngineFile, ...]
+    kits: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Proven:
+    """An ONNX file, and that it computes what PyTorch computes."""
+
+    file: OnnxFile
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Validated:
+    """One artifact and what was found.
+
+    Attributes:
+        artifact: what it says of itself.
+        signature: what it was given, and what of the network its outputs are.
+        notes: what isn't alike, and how it was taken.
+        verdict: None where it couldn't be run.
+        quality: of an artifact that rounds to whole numbers, how it stands to the network.
+        start: where a disagreement begins, where that could be found.
+        error: why it isn't good; None for one that agrees.
+    """
+
+    artifact: Artifact
+    signature: Signature
+    notes: tuple[str, ...]
+    verdict: Verdict | None = None
+    quality: "Quality | None" = None
+    start: "Start | None" = None
+    error: AttnExportError | None = None
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was made.
+
+    Attributes:
+        files: the ONNX files, in the order of the precisions.
+        report: the record, as a file.
+        verdicts: of the files, agreeing; a disagreement is an error and no result.
+        latency: of everything that was timed.
+        record: the content of ``report``.
+        engines, kits: where engines were asked for.
+        undone: rewrites that the cleanup left undone because they would have changed the result: defects of rules.
+        budgets: how the figures stand to those that were asked for. It is the caller who fails.
+    """
+
+    files: tuple[Path, ...]
+    report: Path
+    verdicts: tuple[Verdict, ...]
+    latency: Latency
+    record: dict[str, Any]
+    engines: tuple[EngineFile, ...] = ()
+    kits: tuple[Path, ...] = ()
+    undone: tuple["Undone", ...] = ()
+    budgets: tuple["BudgetResult", ...] = ()
+
+    @property
+    def onnx(self) -> Path:
+        """The first ONNX file."""
+        return self.files[0]
+
+    @property
+    def timings(self) -> tuple[Timing, ...]:
+        """One for each runtime, in the order asked."""
+        return self.latency.timings
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of the first ONNX file."""
+        return self.verdicts[0]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A file, and what the way to it tells.
+
+    Attributes:
+        file: on disk.
+        undone: rewrites that were left undone.
+        before: the graph as it was captured, where somebody wants to see it.
+    """
+
+    file: OnnxFile
+    undone: tuple["Undone", ...]
+    before: Outline | None

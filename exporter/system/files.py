@@ -1,0 +1,119 @@
+"""Writing files so that each is there whole or not at all."""
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from attn_export.exporter.errors import OutputError
+
+HASHED_BYTES = 2**20
+SCRATCH = ".attn-export-"
+
+
+@contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when the block ends without an error.
+
+    Raises:
+        OutputError: the folder or the file can't be written, or the disk is full.
+    """
+    with scratch_folder(path.parent) as folder:
+        temporary = folder / path.name
+        try:
+            yield temporary
+            publish(temporary, path)
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """A hidden folder inside ``parent`` (made if it isn't there), removed at the end whatever happens.
+
+    Files are made in it and then renamed into ``parent``: on one file system a rename is all or nothing.
+
+    Raises:
+        OutputError: the folder can't be made or written.
+    """
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=SCRATCH, dir=parent, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise unwritable(parent, error) from error
+    with folder as name:
+        yield Path(name)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Let a finished file appear under its name, after its bytes have reached the disk.
+
+    Raises:
+        OutputError: it can't, or ``path`` is a device; it is as it was.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OutputError(
+            f"{path} is there and is no file, so it isn't replaced", hint="Choose another name for the result."
+        )
+    try:
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> OutputError:
+    """The sentence for a file or folder that can't be written; of a hidden folder on the way it doesn't speak."""
+    path = Path(*(part for part in path.parts if not part.startswith(SCRATCH)))
+    return OutputError(
+        f"{path} can't be written: {error.strerror or error}",
+        hint="Choose another folder for the result, or make room on the disk.",
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal digest of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(HASHED_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def names_apart(paths: Sequence[Path]) -> tuple[str, ...]:
+    """What each file is called: its name, with as many of its folders as tell it from the others of that name."""
+    parts = [path.resolve().parts for path in paths]
+
+    def name(own: tuple[str, ...]) -> str:
+        rivals = [other for other in parts if other is not own and other[-1] == own[-1]]
+        fewest = next((n for n in range(1, len(own)) if all(other[-n:] != own[-n:] for other in rivals)), len(own))
+        return "/".join(own[-fewest:])
+
+    return tuple(map(name, parts))
+
+
+def refuse_folders(paths: Iterable[Path]) -> None:
+    """Before the first of several results gets its name: whether a folder stands in the way of one.
+
+    Raises:
+        OutputError: it does.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise unwritable(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))

@@ -1,0 +1,84 @@
+"""Artifacts against the reference: what disagrees is an error, and gets no name."""
+
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from attn_export.exporter.artifacts import OnnxFile, Precision
+from attn_export.exporter.errors import DisagreementError
+from attn_export.exporter.records.engine import EngineFile
+from attn_export.exporter.records.verdict import SIZE, Comparison, Verdict
+from attn_export.exporter.report.tables import number
+from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.system.memory import large_blocks_returned
+from attn_export.exporter.system.progress import Progress, counted
+from attn_export.exporter.workflows.record import verdict_record
+
+if TYPE_CHECKING:
+    from attn_export.exporter.validation.reference import Reference
+
+
+def prove(file: OnnxFile, truth: "Reference", settings: Settings, progress: Progress) -> Verdict:
+    """Compare a file with PyTorch in float64.
+
+    Raises:
+        DisagreementError: it computes something else; the error names where that is first seen.
+    """
+    from attn_export.exporter.validation.validate import validate
+
+    title = "Comparing ONNX Runtime with the reference"
+    title += f" in {file.precision}" if file.precision is not Precision.FP32 else ""
+    with progress.stage(title) as advance, large_blocks_returned():
+        verdict = validate(file, truth, settings, counted(advance, 2 * len(truth.batches)))
+    if verdict.gates_missed:
+        progress.note(f"the gates were not compared: {verdict.gates_missed}; the verdict rests on the outputs")
+    if (first := verdict.first_disagreement) is not None:
+        raise disagreement("the ONNX file", file.precision, first, verdict)
+    return verdict
+
+
+def prove_engine(
+    engine: EngineFile, file: OnnxFile, truth: "Reference", settings: Settings, progress: Progress
+) -> dict[str, Any]:
+    """Run an engine on this machine's GPU on all images that it takes.
+
+    Its outputs are judged, not its gates: more outputs would change which kernels it has.
+
+    Returns:
+        The verdict, for its record.
+
+    Raises:
+        DisagreementError: it computes something else.
+        RuntimeUnavailableError, UnreadableEngineError: it doesn't run here.
+    """
+    from attn_export.exporter.runtimes.tensorrt import TensorRT
+    from attn_export.exporter.validation.validate import validate_outputs
+
+    with progress.stage("Comparing the engine with the reference") as advance:
+        judged = truth.limited_to(engine.taken(file.signature.input_name).covers)
+        runtime = TensorRT(engine.path, file.signature, settings)
+        verdict = validate_outputs(runtime, file.precision, judged, counted(advance, len(judged.batches)))
+    if (first := verdict.first_disagreement) is not None:
+        raise disagreement("the engine", file.precision, first, verdict)
+    return verdict_record(verdict)
+
+
+def disagreement(artifact: str, precision: Precision, first: Comparison, verdict: Verdict) -> DisagreementError:
+    """The error for an artifact that computes something else."""
+    place = f"in the gate of {first.tensor}" if first.role == "gate" else f"in {first.tensor}"
+    worst = verdict.worst
+    if first.kind == SIZE:
+        told = f"{place}, which has another size"
+    elif not isfinite(first.error):
+        told = f"{place}, which isn't a number on {first.kind} images"
+    else:
+        told = (
+            f"{place} on {first.kind} images, error {number(first.error)}, PyTorch's own {precision.onnx_name} "
+            f"{number(first.yardstick)}, {first.ratio:.0f} times as large (allowed: {first.limit:.0f}); "
+            f"worst in {worst.tensor}, "
+        ) + (f"{worst.ratio:.0f} times" if isfinite(worst.ratio) else "which isn't a number")
+    return DisagreementError(
+        f"{artifact} doesn't compute what PyTorch computes: first seen {told}",
+        first_seen=first.tensor,
+        hint="No file was written. Please report it with the network and the versions (attn-export --version): the "
+        "exporter, the cleanup or the runtime computes it wrong.",
+    )

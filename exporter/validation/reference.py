@@ -1,0 +1,81 @@
+"""The reference outputs: the network in float64, image by image."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.errors import InputError
+from attn_export.exporter.network.images import ORDINARY, Batch
+from attn_export.exporter.network.run import Result
+from attn_export.exporter.records.arrays import Array
+
+# Outputs that differ by less, relative, are the same to float32.
+SAME = 8 * float(np.finfo(np.float32).eps)
+
+
+def constant_outputs(reference: "Reference") -> list[int]:
+    """Which outputs are the same for all ordinary images, of one size each; what computes them can't be seen there."""
+    return [i for i in range(len(reference.exact[0].outputs)) if _is_constant(_by_size(reference, i))]
+
+
+def refuse_constant(name: str, reference: "Reference") -> None:
+    """A network that answers the same to everything agrees with every artifact that does.
+
+    Raises:
+        InputError: all outputs are constant.
+    """
+    if len(constant_outputs(reference)) == len(reference.exact[0].outputs):
+        raise InputError(
+            f"{name} returns the same for all images, so nothing can be proven of what computes it",
+            hint="Is it trained, and is this the right checkpoint? Its last layer's weights may all be zero.",
+        )
+
+
+def _by_size(reference: "Reference", output: int) -> list[list[Array]]:
+    sizes: dict[tuple[int, ...], list[Array]] = {}
+    for batch, exact in zip(reference.batches, reference.exact, strict=True):
+        rows = [row for row, kind in enumerate(batch.kinds) if kind in ORDINARY]
+        sizes.setdefault(batch.images.shape[1:], []).extend(exact.outputs[output][row] for row in rows)
+    return list(sizes.values())
+
+
+def _is_constant(groups: Sequence[Sequence[Array]]) -> bool:
+    for rows in groups:
+        for row in rows[1:]:
+            size = max(float(np.abs(rows[0]).max(initial=0.0)), float(np.abs(row).max(initial=0.0)))
+            if row.shape != rows[0].shape or not float(np.abs(row - rows[0]).max(initial=0.0)) <= SAME * size:
+                return False
+    return True
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The results of PyTorch for every batch that artifacts are judged on.
+
+    Attributes:
+        batches: the images.
+        exact: in double precision, one for each batch.
+        yardsticks: the same in each precision that was asked for, several times; see `yardstick`.
+    """
+
+    batches: tuple[Batch, ...]
+    exact: tuple[Result, ...]
+    yardsticks: Mapping[Precision, tuple[Result, ...]]
+
+    def limited_to(self, takes: Callable[[tuple[int, ...]], bool]) -> "Reference":
+        """Only the batches whose shape (N, C, H, W) an artifact takes."""
+        return self._only([i for i, batch in enumerate(self.batches) if takes(batch.images.shape)])
+
+    def for_batches(self, batches: Sequence[Batch]) -> "Reference":
+        """Only these batches, of images that have names."""
+        place = {batch.names: i for i, batch in enumerate(self.batches)}
+        return self._only([place[batch.names] for batch in batches])
+
+    def _only(self, kept: Sequence[int]) -> "Reference":
+        return Reference(
+            tuple(self.batches[i] for i in kept),
+            tuple(self.exact[i] for i in kept),
+            {precision: tuple(results[i] for i in kept) for precision, results in self.yardsticks.items()},
+        )

@@ -1,0 +1,341 @@
+"""Engines of an ONNX file, or of a build kit, where there is no checkpoint to go by."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.engine.backend import AUTO
+from attn_export.exporter.engine.job import choose_backend, write_engine
+from attn_export.exporter.engine.profile import Sizes, make_profile
+from attn_export.exporter.engine.settings import EngineSettings, Plan
+from attn_export.exporter.engine.sidecar import beside
+from attn_export.exporter.engine.targets import CURRENT, parse_targets
+from attn_export.exporter.errors import DisagreementError, InputError, RuntimeUnavailableError, UsageError
+from attn_export.exporter.graph.write import external_data_of, publish_with_weights
+from attn_export.exporter.kit.read import Kit, read_kit
+from attn_export.exporter.records.engine import EngineFile, Profile
+from attn_export.exporter.records.results import BuildResult, Deployed, Retyped
+from attn_export.exporter.system.cuda import Gpu, gpus
+from attn_export.exporter.system.files import refuse_folders, scratch_folder
+from attn_export.exporter.system.machine import usable_cpus
+from attn_export.exporter.system.progress import Progress, Silent
+from attn_export.exporter.workflows.deploy import check_settings, deploy, publish_engine, publish_kit
+from attn_export.exporter.workflows.validate_kit import judge_engine
+
+if TYPE_CHECKING:
+    from attn_export.exporter.kit.sample_file import Sample
+
+ENDING = ".onnx"
+
+
+def build_all(
+    source: Path | str,
+    out: Path | str | None = None,
+    *,
+    precisions: Sequence[Precision] | None = None,
+    settings: EngineSettings | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> BuildResult:
+    """Engines of an ONNX file: ``build_all("model.onnx", precisions=[Precision.FP16], settings=…)``.
+
+    Args:
+        source: any ONNX file.
+        out: name of the engine, where one precision is built; beside the file if None.
+        precisions: to be built, a file ``<stem>.<precision>.onnx`` is written for each that isn't the file's own;
+            the types that the file has if None.
+        settings: see `EngineSettings`.
+        threads: of ONNX Runtime, where files of other precisions are compared with this one.
+        progress: hears what is being done.
+
+    Raises:
+        UsageError: options that don't fit each other or the file.
+        DisagreementError: a file of another precision computes something else.
+        AttnExportError: as `building.build_file` says. Nothing is left behind then.
+    """
+    source, progress, settings = Path(source), progress or Silent(), settings or EngineSettings()
+    asked: Sequence[Precision | None] = precisions or (None,)
+    if out is not None and len(asked) > 1:
+        raise UsageError("-o names one engine, and several precisions were asked for", hint="Leave -o out.")
+    if out is not None and not parse_targets(settings.gpus, gpus()).wants_engine:
+        raise UsageError("-o names an engine, and for this GPU a build kit is written", hint="Leave -o out.")
+    folder = Path(out).parent if out is not None else source.parent
+    if out is not None:
+        made = [folder / f"{source.stem}{p.suffix}{ENDING}" for p in asked if p not in (None, Precision.FP32)]
+        _refuse_overwriting(Path(out), [source, external_data_of(source), *made])
+    check_settings(settings, progress)
+    if not _is_cleaned(source):
+        progress.note(f"{source.name} is built as it is; `attn-export clean --for tensorrt` before may save kernels")
+    retyped: list[Retyped] = []
+    deployed: list[Deployed] = []
+    with scratch_folder(folder) as scratch:
+        for precision in asked:
+            file, change = _of_precision(
+                source, precision, folder, scratch, settings, threads or usable_cpus(), progress
+            )
+            retyped += [change] if change else []
+            stem = Path(out).stem if out is not None else file.stem
+            deployed.append(
+                deploy(
+                    file,
+                    scratch,
+                    stem,
+                    settings,
+                    precision=precision,
+                    sample=_sample_maker(file, threads or usable_cpus()),
+                    judge=partial(_judge_by_file, source=file, threads=threads or usable_cpus(), progress=progress),
+                    progress=progress,
+                )
+            )
+        engines = [_named(engine, out, folder) for d in deployed for engine in d.engines]
+        others = [*(change.path for change in retyped), *(kit for d in deployed for kit in d.kits)]
+        refuse_folders([*engines, *map(beside, engines), *(folder / path.name for path in others)])
+        return BuildResult(
+            tuple(publish_retyped(change, folder) for change in retyped),
+            tuple(publish_engine(engine, _named(engine, out, folder)) for d in deployed for engine in d.engines),
+            tuple(publish_kit(kit, folder) for d in deployed for kit in d.kits),
+        )
+
+
+def _is_cleaned(source: Path) -> bool:
+    """Whether a file went through the cleanup: then it carries its inventory, or has nothing to list.
+
+    Raises:
+        UnreadableGraphError: it isn't there, is damaged, or isn't valid ONNX.
+    """
+    from attn_export.exporter.graph.attention.blocks import METADATA_KEY
+    from attn_export.exporter.graph.read import read
+    from attn_export.exporter.graph.write import PRODUCER
+
+    model = read(source)
+    return METADATA_KEY in model.metadata_props or model.producer_name == PRODUCER
+
+
+def is_kit(source: Path) -> bool:
+    """Whether a path names a build kit, or the folder of one."""
+    from attn_export.exporter.kit.read import is_kit as looks_like_one
+
+    return looks_like_one(source)
+
+
+def build_from_kit(
+    kit: Path,
+    out: Path | None,
+    *,
+    precisions: Sequence[Precision] | None,
+    settings: EngineSettings,
+    progress: Progress,
+) -> BuildResult:
+    """The same from a build kit, on the device.
+
+    Raises:
+        UsageError: another precision is asked for than the kit has.
+        AttnExportError: as `kit.building.build_kit` says.
+    """
+    from attn_export.exporter.kit.read import read_kit
+
+    with progress.stage("Reading the kit"):
+        read = read_kit(kit)
+    if precisions and tuple(precisions) != (read.precision,):
+        raise UsageError(
+            f"{kit} is typed {read.precision or 'as its graph is'}", hint="Leave --precision out, or write another kit."
+        )
+    if out is not None:
+        _refuse_overwriting(out, [kit])
+    folder = kit.parent if kit.is_file() else kit.resolve().parent
+    made = build_kit(read, out or folder / f"{read.name}.engine", settings, progress)
+    return BuildResult((), (made,), ())
+
+
+def _refuse_overwriting(out: Path, needed: Sequence[Path]) -> None:
+    """Whether an engine would take the place of what it is made of.
+
+    Raises:
+        UsageError: it would.
+    """
+    if out.resolve() in [path.resolve() for path in needed]:
+        raise UsageError(f"the engine would overwrite {out}", hint="Give it another name with -o.")
+
+
+def _named(engine: EngineFile, out: Path | str | None, folder: Path) -> Path:
+    return Path(out) if out is not None else folder / engine.path.name
+
+
+def _of_precision(
+    source: Path,
+    precision: Precision | None,
+    folder: Path,
+    scratch: Path,
+    settings: EngineSettings,
+    threads: int,
+    progress: Progress,
+) -> tuple[Path, Retyped | None]:
+    """The file in this precision: itself, one that was made of it before, or a new one in ``scratch``.
+
+    Raises:
+        UsageError: the file is of another one that can't be changed back.
+        DisagreementError: the new file computes something else.
+    """
+    from attn_export.exporter.engine.graph import read_graph
+    from attn_export.exporter.network.images import feeds_for
+    from attn_export.exporter.precision.typed_file import precision_of, typed
+    from attn_export.exporter.validation.rounding import compare_with_parent
+
+    own = precision_of(source)
+    if precision is None or precision is own:
+        return source, None
+    if precision is Precision.FP32:
+        raise UsageError(
+            f"{source} is {own}, and what was rounded away can't be brought back",
+            hint="Build from the float32 file, or leave --precision out.",
+        )
+    facts = read_graph(source)
+    profile = make_profile(facts.inputs, settings.sizes, settings.usual_batch)
+    feeds = feeds_for({name: sizes.usual for name, sizes in profile.items()})
+    path = scratch / f"{source.stem}{precision.suffix}{ENDING}"
+    if (earlier := folder / path.name).is_file():
+        with progress.stage(f"Comparing {earlier.name} with the float32 file"):
+            agrees = _is_child(source, earlier, precision, feeds, threads)
+        progress.note(
+            f"{earlier} is there and agrees with {source.name}: it is used as it is"
+            if agrees
+            else f"{earlier} is there and is no child of {source.name}: it is replaced"
+        )
+        if agrees:
+            return earlier, None
+    with progress.stage(f"Changing the graph to {precision}"):
+        _, kept = typed(source, precision, feeds, path, threads, facts.blocks)
+    with progress.stage("Comparing it with the float32 file"):
+        rounding = compare_with_parent(source, path, feeds, threads)
+    return path, Retyped(path, kept, rounding)
+
+
+def _is_child(parent: Path, child: Path, precision: Precision, feeds: Sequence[dict[str, Any]], threads: int) -> bool:
+    """Whether a file is of this precision and computes what its parent computes."""
+    from attn_export.exporter.precision.typed_file import precision_of
+    from attn_export.exporter.validation.rounding import compare_with_parent
+
+    try:
+        if precision_of(child) is not precision:
+            return False
+        compare_with_parent(parent, child, feeds, threads)
+    except (DisagreementError, InputError):
+        return False
+    return True
+
+
+def _sample_maker(source: Path, threads: int) -> "Callable[[Profile], Sample]":
+    def make(profile: Profile) -> "Sample":
+        from attn_export.exporter.validation.sample import sample_of_file
+
+        return sample_of_file(source, profile, threads)
+
+    return make
+
+
+def _judge_by_file(engine: EngineFile, source: Path, threads: int, progress: Progress) -> dict[str, Any]:
+    """An engine against what ONNX Runtime makes of the file that it was built from."""
+    from attn_export.exporter.validation.sample import sample_of_file
+    from attn_export.exporter.workflows.validate_kit import judge_engine
+
+    profile = {name: engine.taken(name) for name in engine.record["profile"]}
+    with progress.stage("Running the ONNX file"):
+        sample = sample_of_file(source, profile, threads)
+    return judge_engine(engine.path, sample, profile, progress)
+
+
+def publish_retyped(change: Retyped, folder: Path) -> Retyped:
+    """Let a file of another precision appear."""
+    path = folder / change.path.name
+    publish_with_weights(change.path, path)
+    return Retyped(path, change.kept, change.rounding)
+
+
+def build_kit(
+    kit: Kit | Path | str,
+    out: Path | str,
+    settings: EngineSettings | None = None,
+    progress: Progress | None = None,
+) -> EngineFile:
+    """Build an engine from a kit, on the device: ``build_kit("model.sm87.kit.zip", "model.engine")``.
+
+    Needs neither torch nor ONNX Runtime nor onnxscript.
+
+    Args:
+        kit: that `kit.read_kit` gave, or its path. Shapes, options and precision are the kit's.
+        out: the engine; ``<out>.json`` is written beside it.
+        settings: backend and GPUs, by default the classic TensorRT and this machine's own; the timing cache; a limit
+            for the workspace instead of the kit's; what becomes of mixed kernels.
+        progress: hears what is being done.
+
+    Raises:
+        UnreadableKitError: the kit is missing, incomplete or damaged.
+        UsageError: what is asked for isn't what the kit is for.
+        RuntimeUnavailableError: there is no GPU, or no TensorRT for it.
+        EngineError, MixedPrecisionError, DisagreementError, OutputError: as `build_file` says.
+    """
+    out, progress, settings = Path(out), progress or Silent(), settings or EngineSettings()
+    if not isinstance(kit, Kit):
+        with progress.stage("Reading the kit"):
+            kit = read_kit(kit)
+    settings = settings_for_kit(kit, settings, gpus())
+    backend, why, architectures = choose_backend(settings, gpus())
+    if architectures != (kit.architecture,):
+        progress.note(f"the kit is for {kit.architecture}, and the engine is for {', '.join(architectures)}, as asked")
+    with kit.unpacked(out.parent) as facts:
+        plan = Plan(backend, why, architectures, facts, kit.profile)
+        origin = {"path": kit.path.name, "sha256": kit.sha256}
+
+        def judged(engine: EngineFile) -> dict[str, Any]:
+            return judge_engine(engine.path, kit.sample, kit.profile, progress)
+
+        return write_engine(out, plan, settings, kit.precision, progress, kit=origin, judge=judged)
+
+
+def settings_for_kit(kit: Kit, asked: EngineSettings, here: tuple[Gpu, ...]) -> EngineSettings:
+    """The settings with what the kit says, and what was asked where that is the device's own affair.
+
+    Args:
+        kit: that is built.
+        asked: by the user.
+        here: this machine's GPUs.
+
+    Raises:
+        UsageError: what is asked for isn't what the kit is for.
+        RuntimeUnavailableError: there is no GPU.
+    """
+    if asked.sizes != Sizes():
+        raise UsageError(
+            f"{kit.path} says for which shapes its engine is",
+            hint="Leave --batch and --size out, or write another kit.",
+        )
+    for flag in ("tf32", "version_compatible", "hardware_compatible"):
+        if getattr(asked.options, flag) and not getattr(kit.options, flag):
+            option = f"--{flag.replace('_', '-')}"
+            raise UsageError(
+                f"{kit.path} was written without {option}", hint=f"Leave it out, or write the kit with {option}."
+            )
+    wanted = parse_targets(asked.gpus, here)
+    own = here[0].architecture if here else None
+    if own is None and not wanted.architectures:
+        raise RuntimeUnavailableError(
+            f"the engine of {kit.path} is built on the device ({kit.architecture}), and there is no GPU here",
+            runtime=asked.backend,
+            hint="Copy the kit to the device and run this command there.",
+        )
+    if not wanted.wants_engine or (not asked.gpus and own != kit.architecture):
+        raise UsageError(
+            f"{kit.path} is for {kit.architecture}, and this machine's {here[0].name} is {own}",
+            hint="Build it on the device; --gpu current builds it for this one nevertheless.",
+        )
+    options = replace(
+        kit.options,
+        timing_cache=asked.options.timing_cache,
+        workspace_mib=asked.options.workspace_mib or kit.options.workspace_mib,
+    )
+    # What is named is built by who builds by name; this machine's own is left to the one that tunes on it.
+    backend = "tensorrt" if asked.backend == AUTO and not wanted.architectures else asked.backend
+    return replace(asked, gpus=asked.gpus or (CURRENT,), backend=backend, options=options)

@@ -1,0 +1,135 @@
+"""One job: an ONNX file to a cleaned ONNX file, every rewrite proven and the whole compared with its parent."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from attn_export.exporter.artifacts import Target
+from attn_export.exporter.cleanup.pipeline import clean
+from attn_export.exporter.errors import CleanupError, OutputError, UnreadableGraphError
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.graph.read import files_of, read
+from attn_export.exporter.records.results import CleanResult
+from attn_export.exporter.records.verdict import Lineage
+from attn_export.exporter.system.files import scratch_folder
+from attn_export.exporter.system.machine import usable_cpus
+from attn_export.exporter.system.memory import forget_weights, trim
+from attn_export.exporter.system.progress import Progress, Silent
+from attn_export.exporter.validation.lineage import Answers, ask, compare, sensitivity
+
+if TYPE_CHECKING:
+    from attn_export.exporter.records.cleanup import Undone
+
+
+def clean_file(
+    source: Path | str,
+    out: Path | str,
+    *,
+    target: Target = Target.ANY,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> CleanResult:
+    """Clean an ONNX file: ``clean_file("model.onnx", "clean.onnx")``.
+
+    Args:
+        source: any ONNX file of opset 11 and up, from any exporter.
+        out: the result, which may be the same path; it appears when it is proven, or not at all.
+        target: whose preferences decide where two forms compute the same.
+        threads: for the comparison in ONNX Runtime; all usable CPUs if None.
+        progress: hears what is being done.
+
+    Returns:
+        The result. Rewrites that would have changed what is computed were left undone, see ``cleaned.undone``.
+
+    Raises:
+        UnreadableGraphError: the file isn't there, is damaged, or isn't valid ONNX.
+        CleanupError: a step failed, or the result doesn't compute what the file computes.
+        OutputError: the result can't be written.
+    """
+    source, out, progress = Path(source), Path(out), progress or Silent()
+    threads = threads or usable_cpus()
+    with progress.stage("Reading the graph"):
+        model = read(source)
+        before, sources = len(model.graph), files_of(model)
+    with progress.stage("Running it"):
+        answers = ask(model, source.parent, threads)
+    with scratch_folder(out.parent) as scratch:
+        with progress.stage("Cleaning the graph"):
+            cleaned = clean(model, target)
+            after = len(model.graph)
+            file = scratch / out.name
+            onnx_file.save(model, file)
+            forget_weights(model)
+            del model
+            trim()
+        with progress.stage("Comparing it with its parent"):
+            try:
+                child = read(file)
+            except UnreadableGraphError as error:
+                raise CleanupError(
+                    f"the cleaned graph is not valid ONNX: {error.message}",
+                    step="onnx.checker",
+                    hint="This is a defect of the cleanup. Please report it with the file.",
+                ) from error
+            if isinstance(answers, Answers):
+                lineage = _compared(answers, source, child, file, threads)
+            else:
+                lineage = Lineage(missed=answers)
+        if not lineage.agrees:
+            raise CleanupError(
+                f"the cleaned graph doesn't compute what {source} computes: "
+                + (
+                    lineage.missed or f"{lineage.output} differs by {lineage.error:.1e}, allowed is {lineage.limit:.1e}"
+                ),
+                step="comparison",
+                hint="No file was written. This is a defect of the cleanup: please report it with the file.",
+            )
+        weights = onnx_file.external_data_of(out)
+        if onnx_file.external_data_of(file).exists() and weights.resolve() in sources and not _is_same(source, out):
+            raise OutputError(
+                f"{out} would need {weights.name} for its weights, and {source} has its own there",
+                hint="Choose another name for the result.",
+            )
+        onnx_file.publish_with_weights(file, out, keep=set() if _is_same(source, out) else sources)
+    if lineage.missed:
+        progress.note(f"the whole graph was not compared with its parent: {lineage.missed}; every rewrite was proven")
+    return CleanResult(out, cleaned, lineage, before, after)
+
+
+def _is_same(first: Path, second: Path) -> bool:
+    return first.resolve() == second.resolve()
+
+
+def _compared(answers: Answers, source: Path, child: ir.Model, file: Path, threads: int) -> Lineage:
+    """The child's answers against its parent's."""
+
+    def parents_sensitivity() -> dict[str, float]:
+        return sensitivity(answers, read(source), source.parent, threads)
+
+    return compare(answers, child, file.parent, threads, parents_sensitivity)
+
+
+def refuse_undone(undone: "Sequence[Undone]") -> None:
+    """End with an error where rules were wrong, although the result, without them, is right.
+
+    Raises:
+        CleanupError: for the first rule.
+    """
+    error = error_of(undone)
+    if error is not None:
+        raise error
+
+
+def error_of(undone: "Sequence[Undone]") -> CleanupError | None:
+    """What is to be said of rules that were wrong, None if there were none."""
+    if undone:
+        first, count = undone[0], len(undone)
+        return CleanupError(
+            f"the rule {first.rule!r} would have changed the result at {first.place} by {first.error:.1e} "
+            f"({first.limit:.1e} is allowed); {count} rewrite{'s were' if count > 1 else ' was'} left undone",
+            step=first.rule,
+            hint="The file was written without it, and is right. The rule is not: please report it with the file.",
+        )
+    return None

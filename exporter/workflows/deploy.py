@@ -1,0 +1,128 @@
+"""What goes to the GPU: engines for those that can be built for here, build kits for the others."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.engine.backend import AUTO
+from attn_export.exporter.engine.job import build_file, choose_backend
+from attn_export.exporter.engine.profile import make_profile
+from attn_export.exporter.engine.settings import EngineSettings, Judge
+from attn_export.exporter.engine.sidecar import beside
+from attn_export.exporter.engine.targets import Targets, parse_targets
+from attn_export.exporter.records.engine import EngineFile, Profile
+from attn_export.exporter.records.results import Deployed
+from attn_export.exporter.system.cuda import gpus
+from attn_export.exporter.system.files import publish
+from attn_export.exporter.system.progress import Progress
+
+if TYPE_CHECKING:
+    from attn_export.exporter.kit.sample_file import Sample
+
+ENDING = ".onnx"
+
+
+def names_of(deployed: "Sequence[Deployed]") -> list[str]:
+    """Of all files that are going to appear."""
+    engines = [engine.path for made in deployed for engine in made.engines]
+    kits = [kit for made in deployed for kit in made.kits]
+    return [path.name for path in (*engines, *map(beside, engines), *kits)]
+
+
+def check_settings(settings: EngineSettings, progress: Progress) -> Targets:
+    """Find out before anything takes time whether what was asked for can be built at all, and say what will build it.
+
+    Raises:
+        UsageError, RuntimeUnavailableError: as `building.choose_backend` says.
+    """
+    wanted = parse_targets(settings.gpus, gpus())
+    if wanted.wants_engine:
+        backend, why, _ = choose_backend(_here(settings, wanted), gpus())
+        if settings.backend == AUTO:
+            progress.note(f"{backend} builds: {why}")
+    return wanted
+
+
+def _here(settings: EngineSettings, wanted: Targets) -> EngineSettings:
+    """The settings without the architectures that get a kit."""
+    names = (*wanted.architectures, *(["current"] if wanted.current else []))
+    return replace(settings, gpus=names)
+
+
+def deploy(
+    source: Path,
+    folder: Path,
+    stem: str,
+    settings: EngineSettings,
+    *,
+    precision: Precision | None,
+    sample: "Callable[[Profile], Sample]",
+    judge: Judge,
+    progress: Progress,
+) -> Deployed:
+    """Make an engine and kits of one ONNX file.
+
+    Args:
+        source: the file, typed as the engine shall be.
+        folder: where the results go.
+        stem: of their names: ``<stem>.engine``, ``<stem>.sm87.kit.zip``.
+        settings: of the build.
+        precision: for the records.
+        sample: gives the images and results that a kit carries, for a profile.
+        judge: runs an engine before it gets its name, where there is a GPU for it.
+        progress: hears what is being done.
+
+    Raises:
+        AttnExportError: as `building.build_file` and `kit.write_kit` say.
+    """
+    wanted = parse_targets(settings.gpus, gpus())
+    engines = []
+    if wanted.wants_engine:
+        out = folder / f"{stem}.engine"
+        here = _here(settings, wanted)
+        engines.append(build_file(source, out, here, precision=precision, judge=judge, progress=progress))
+    kits = [_kit(source, folder, stem, a, settings, precision, sample, progress) for a in wanted.kits]
+    return Deployed(tuple(engines), tuple(kits))
+
+
+def _kit(
+    source: Path,
+    folder: Path,
+    stem: str,
+    architecture: str,
+    settings: EngineSettings,
+    precision: Precision | None,
+    sample: "Callable[[Profile], Sample]",
+    progress: Progress,
+) -> Path:
+    from attn_export.exporter.engine.graph import read_graph
+    from attn_export.exporter.kit.write import write_kit
+
+    with progress.stage(f"Packing the build kit for {architecture}"):
+        facts = read_graph(source)
+        profile = make_profile(facts.inputs, settings.sizes, settings.usual_batch)
+        return write_kit(
+            folder / f"{stem}.{architecture}.kit.zip",
+            source,
+            facts=facts,
+            profile=profile,
+            architecture=architecture,
+            precision=precision,
+            options=settings.options,
+            sample=sample(profile),
+        )
+
+
+def publish_engine(engine: EngineFile, path: Path) -> EngineFile:
+    """Let an engine appear under its name, and its record with it."""
+    publish(engine.path, path)
+    publish(beside(engine.path), beside(path))
+    return EngineFile(path, engine.record, engine.failed)
+
+
+def publish_kit(file: Path, folder: Path) -> Path:
+    """Let a kit appear."""
+    publish(file, folder / file.name)
+    return folder / file.name

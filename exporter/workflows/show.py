@@ -1,0 +1,45 @@
+"""What a report shows besides results: the graphs, the gates on an image, and what attention costs."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from attn_export.exporter.artifacts import LoadedModel, OnnxFile
+from attn_export.exporter.cleanup.inspect import outline_of_file
+from attn_export.exporter.records.graphs import Outline, Outlined
+from attn_export.exporter.records.results import Shown
+from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.system.progress import Progress
+
+if TYPE_CHECKING:
+    from attn_export.exporter.network.images import Images
+
+
+def show(
+    model: LoadedModel | None,
+    files: Sequence[OnnxFile],
+    settings: Settings,
+    progress: Progress,
+    *,
+    before: Outline | None = None,
+    images: "Images | None" = None,
+    unseen: Mapping[str, str] | None = None,
+) -> Shown:
+    """Look at graphs and gates.
+
+    Args:
+        model: the network, None where only files are known.
+        files: ONNX files made of it, each of another name.
+        settings: of ONNX Runtime.
+        progress: hears of it.
+        before: the graph as it was captured.
+        images: of the user's, (N, C, H, W); the first is looked at.
+        unseen: other artifacts by name, and why they can't be looked into.
+    """
+    with progress.stage("Drawing the graphs and the gates"):
+        graphs = tuple(Outlined(file.name, before, outline_of_file(file.path, file.blocks)) for file in files)
+        if model is None:
+            return Shown(graphs)
+        from attn_export.exporter.validation.looking import look, sample_image
+
+        sample = sample_image(model.input_shape, images)
+        return Shown(graphs, look(model, files, sample, settings, unseen))

@@ -30,9 +30,9 @@ from attn_export.exporter.commands import (
 )
 from attn_export.exporter.commands.console import (
     SCHEMA_VERSION,
-    let_go_of_stdout,
     print_in_any_encoding,
     print_json,
+    redirect_stdout_to_devnull,
     stdout,
 )
 from attn_export.exporter.errors import AttnExportError, OutputError, UsageError
@@ -109,7 +109,7 @@ def route(arguments: Sequence[str]) -> list[str]:
     return ["export", *words]
 
 
-def complain(message: str, hint: str, code: int, arguments: Sequence[str]) -> None:
+def print_error(message: str, hint: str, code: int, arguments: Sequence[str]) -> None:
     """An error: in words on standard error, and as the result under ``--json``."""
     from rich.console import Console
     from rich.text import Text
@@ -139,37 +139,37 @@ def run(arguments: Sequence[str]) -> int:
         code = app(args=route(arguments), prog_name="attn-export", standalone_mode=False, obj=tuple(arguments))
         sys.stdout.flush()
     except AttnExportError as error:
-        complain(error.message, error.hint, error.exit_code, arguments)
+        print_error(error.message, error.hint, error.exit_code, arguments)
         if debug:
             import traceback
 
             traceback.print_exc()
         return error.exit_code
     except typer.TyperException as error:  # the parser's own: an unknown option, a missing value
-        complain(error.format_message(), hint_for_misuse(arguments), UsageError.exit_code, arguments)
+        print_error(error.format_message(), hint_for_misuse(arguments), UsageError.exit_code, arguments)
         return UsageError.exit_code
     except (BrokenPipeError, SystemExit):  # typer and rich exit where the reader of the result has gone away
-        let_go_of_stdout()
+        redirect_stdout_to_devnull()
         return 0
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except MemoryError:
-        complain(NO_MEMORY, TAKE_LESS, OutputError.exit_code, arguments)
+        print_error(NO_MEMORY, TAKE_LESS, OutputError.exit_code, arguments)
         return OutputError.exit_code
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:  # files say it themselves, so this is standard output
-            let_go_of_stdout()
+            redirect_stdout_to_devnull()
             message = f"the result can't be printed: {os.strerror(error.errno)}"
-            complain(message, "Make room where the output goes.", OutputError.exit_code, arguments)
+            print_error(message, "Make room where the output goes.", OutputError.exit_code, arguments)
             return OutputError.exit_code
         if "can't allocate memory" in str(error):
-            complain(NO_MEMORY, TAKE_LESS, OutputError.exit_code, arguments)
+            print_error(NO_MEMORY, TAKE_LESS, OutputError.exit_code, arguments)
             return OutputError.exit_code
         if debug:
             import traceback
 
             traceback.print_exc()
-        complain(
+        print_error(
             f"{type(error).__name__}: {error}",
             "This is a defect of attn-export, please report it with the output of --debug.",
             DEFECT,
@@ -177,7 +177,7 @@ def run(arguments: Sequence[str]) -> int:
         )
         return DEFECT
     if code == INTERRUPTED:
-        complain("interrupted; nothing was left half-written", "", INTERRUPTED, arguments)
+        print_error("interrupted; nothing was left half-written", "", INTERRUPTED, arguments)
     return int(code or 0)
 
 

@@ -30,7 +30,7 @@ from attn_export.exporter.report.findings.words import milliseconds, percent
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system import describe
 from attn_export.exporter.system.machine import usable_cpus
-from attn_export.exporter.system.progress import Silent
+from attn_export.exporter.system.progress import NullProgress
 from attn_export.models.registry import architecture, create
 
 RESULTS = Path(__file__).parent / "results" / "attention_cost.json"
@@ -83,7 +83,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             targets = [Target(name) for name in options.targets.split(",")]
             for file in files_of(network, targets, Path(folder)):
-                made = [asdict(cost) for cost in attention_costs([file], 1, settings, schedule, Silent())]
+                made = [asdict(cost) for cost in attention_costs([file], 1, settings, schedule, NullProgress())]
                 costs += made
                 console.print(file.path.name, *attention_cost_tables(made, named=True))
     environment = describe()

@@ -1,11 +1,11 @@
-"""How far good artifacts are from the oracle: the figures that the allowed multiple of the yardstick rests on.
+"""How far good artifacts are from the oracle: the figures that the allowed multiple of the baseline rests on.
 
     python -m benchmarks.calibration [--networks se_resnet50,...] [--size 64] [--seeds 2]
         [--precisions fp32,fp16,bf16] [--keep rows.jsonl] [--save]
 
 Every network of the zoo with random weights of several seeds, and the two trained digits networks, as captured and in
 all forms of the cleanup, in float32, float16 and bfloat16, is compared with its reference. Kept is the largest ratio of
-error to yardstick for every kind of image, among gates and among outputs. None may disagree. With `--keep` what was
+error to baseline for every kind of image, among gates and among outputs. None may disagree. With `--keep` what was
 found is kept network by network, and a run that was interrupted goes on.
 """
 
@@ -35,7 +35,7 @@ from attn_export.exporter.report.tables import table
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system import describe
 from attn_export.exporter.system.machine import usable_cpus
-from attn_export.exporter.validation.oracle import reference
+from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate
 from attn_export.exporter.validation.verdict import LIMITS
@@ -75,7 +75,7 @@ def kept(path: Path | None) -> list[Row]:
 
 
 def files(
-    model: LoadedModel, truth: Reference, folder: Path, threads: int, precisions: Sequence[Precision]
+    model: LoadedModel, reference: Reference, folder: Path, threads: int, precisions: Sequence[Precision]
 ) -> Iterator[tuple[str, OnnxFile]]:
     """Every form of the file, one at a time."""
     if Precision.FP32 in precisions:
@@ -86,7 +86,7 @@ def files(
         if Precision.FP32 in precisions:
             yield str(target.value), plain
         if {Precision.FP16, Precision.BF16} & {*precisions}:
-            half = typed_file(plain, Precision.FP16, truth.batches, folder / f"{target.value}.fp16.onnx", threads)
+            half = typed_file(plain, Precision.FP16, reference.batches, folder / f"{target.value}.fp16.onnx", threads)
             if Precision.FP16 in precisions:
                 yield str(target.value), half
             if Precision.BF16 in precisions:
@@ -106,10 +106,10 @@ def judged(name: str, model: LoadedModel, threads: int, precisions: Sequence[Pre
 
 def rows_of(name: str, model: LoadedModel, threads: int, precisions: Sequence[Precision]) -> Iterator[Row]:
     """One for each file, role and kind of image."""
-    truth = reference(model, batches(model.input_shape, ("batch",), 1), precisions=precisions)
+    reference = compute_reference(model, batches(model.input_shape, ("batch",), 1), precisions=precisions)
     with tempfile.TemporaryDirectory() as folder:
-        for form, file in files(model, truth, Path(folder), threads, precisions):
-            verdict = validate(file, truth, Settings(threads))
+        for form, file in files(model, reference, Path(folder), threads, precisions):
+            verdict = validate(file, reference, Settings(threads))
             worst: dict[tuple[str, str], float] = defaultdict(float)
             for comparison in verdict.comparisons:
                 for kind, ratio in comparison.ratios.items():
@@ -195,7 +195,7 @@ def main() -> None:
             progress.print(f"not judged: {row}")
     rows = [row for row in rows if "ratio" in row]
     shown = spread(rows)
-    made = table("Good artifacts: error over yardstick", "worst file", *COLUMNS)
+    made = table("Good artifacts: error over baseline", "worst file", *COLUMNS)
     for r in shown:
         figures = [f"{r[key]:.2f}" for key in ("median", "p99", "worst")]
         made.add_row(

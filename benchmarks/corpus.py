@@ -288,7 +288,7 @@ def compiled(path: str) -> Row:
     (dims,) = read_inputs(Path(path)).values()
     batch = None if isinstance(dims[0], int) else (1, 4, 8)
     images = ((64, 64), (224, 224), (224, 224)) if any(not isinstance(d, int) for d in dims[2:]) else None
-    settings = EngineSettings(gpus=("sm86",), sizes=Sizes(batch, images), compare_plain=False)
+    settings = EngineSettings(gpus=("sm86",), sizes=Sizes(batch, images), count_ablated=False)
     try:
         record = build_file(path, Path(path).with_suffix(".engine"), settings).record
     except RuntimeUnavailableError as error:

@@ -232,14 +232,14 @@ class Subject:
         return {"nodes": self.file.nodes, "blocks": len(self.file.blocks)}
 
     def compute(self) -> Json:
-        """The truth, and how far float32 is from it."""
+        """The reference, and how far float32 is from it."""
         import torch
 
         torch.set_num_threads(CPU_THREADS)
         with torch.no_grad():
             images = torch.from_numpy(self.images)
             double = copy.deepcopy(self.model.module).double()
-            self.truth = double(images.double()).numpy()
+            self.reference = double(images.double()).numpy()
             self.single = self.model.module(images).numpy()
         return {"float32_error": self.error(self.single), "images": len(self.images)}
 
@@ -247,8 +247,8 @@ class Subject:
         """Relative, in the Euclidean norm, of the first images."""
         import numpy as np
 
-        truth = self.truth[: len(outputs)]
-        return float(np.linalg.norm(outputs.astype(np.float64) - truth) / np.linalg.norm(truth))
+        reference = self.reference[: len(outputs)]
+        return float(np.linalg.norm(outputs.astype(np.float64) - reference) / np.linalg.norm(reference))
 
     def typed(self, precision: str) -> Any:
         """The file in a precision; its parent for float32."""
@@ -271,7 +271,7 @@ def build_engine(file: Any, backend: str, batches: Sequence[int], path: Path) ->
     from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 
     sizes = Sizes(batch=(min(batches), min(batches), max(batches)))
-    settings = EngineSettings(("current",), backend, sizes, allow_mixed=True, compare_plain=False)
+    settings = EngineSettings(("current",), backend, sizes, allow_mixed=True, count_ablated=False)
     note = ""
     try:
         made = build_file(file.path, path, settings)
@@ -311,11 +311,11 @@ def count_kernels(runtime: Any, images: Any) -> Json:
 
 
 def check(subject: Subject, runtime: Any, batch: int) -> Json:
-    """How far the outputs are from the truth."""
+    """How far the outputs are from the reference."""
     name = runtime.signature.input_name
     outputs = runtime.run({name: subject.images[:batch]})[runtime.signature.output_names[0]]
-    error, yardstick = subject.error(outputs), subject.error(subject.single[:batch])
-    return {"error": error, "yardstick": yardstick, "ratio": error / yardstick}
+    error, baseline = subject.error(outputs), subject.error(subject.single[:batch])
+    return {"error": error, "baseline": baseline, "ratio": error / baseline}
 
 
 def makers(subject: Subject, file: Any, engines: dict[str, Path]) -> dict[str, Callable[[Any], Any]]:
@@ -387,7 +387,7 @@ def run_model(report: Report, options: argparse.Namespace) -> None:
     subject = report.step(result, "network", Subject, options.part, options.batches, folder)
     if subject is None or report.step(result, "export", subject.export) is None:
         return
-    if report.step(result, "truth", subject.compute) is None:
+    if report.step(result, "reference", subject.compute) is None:
         return
     result["precisions"] = {}
     for precision in options.precision:
@@ -465,7 +465,7 @@ def run_architectures(report: Report, _: argparse.Namespace) -> None:
     subject = report.step(result, "network", Subject, SMALL, (2,), report.path.parent)
     if subject is None or report.step(result, "export", subject.export) is None:
         return
-    report.step(result, "truth", subject.compute)
+    report.step(result, "reference", subject.compute)
     shape = subject.images.shape
     profile = {subject.file.signature.input_name: Range((1, *shape[1:]), shape, shape)}
     result["engines"] = {}

@@ -66,7 +66,7 @@ def counted(network: str, gpu: str) -> dict[str, Any]:
     row: dict[str, Any] = {"network": network}
 
     def kernels(path: Path, *, compare: bool = False) -> dict[str, Any]:
-        settings = EngineSettings(gpus=(gpu,), compare_plain=compare)
+        settings = EngineSettings(gpus=(gpu,), count_ablated=compare)
         record = build_file(path, path.with_suffix(".engine"), settings).record
         return {"cost": record["cost"], "build": record["build"], "bytes": record["bytes"]}
 

@@ -3,7 +3,7 @@
     python benchmarks/zoo.py [--networks se_resnet50,...] [--save]
 
 Each export is the command itself, in a process of its own, on a checkpoint with random weights. The figures are the
-record's: nodes, the largest ratio of error to yardstick among gates and among outputs, latencies at batch 1.
+record's: nodes, the largest ratio of error to baseline among gates and among outputs, latencies at batch 1.
 """
 
 import argparse

@@ -7,7 +7,7 @@
     │   ├── UnreadableGraphError          the same of an ONNX file
     │   ├── UnreadableEngineError         an engine is missing, damaged, or was built for another version or GPU
     │   ├── UntrustedEngineError          nothing says where an engine came from, or it was changed since
-    │   ├── UnreadableKitError            a build kit is missing, incomplete or damaged
+    │   ├── UnreadableBundleError            a deployment bundle is missing, incomplete or damaged
     │   ├── UnreadableReportError         a report is missing, damaged, without latencies, or of another version
     │   ├── IncomparableReportsError      two reports are of different networks, or have nothing in common
     │   ├── UntrustedCheckpointError      reading it would mean running code from it
@@ -68,8 +68,8 @@ class UntrustedEngineError(InputError):
     """Loading an engine runs code from it, and nothing says where this one came from."""
 
 
-class UnreadableKitError(InputError):
-    """A build kit is missing, incomplete or damaged."""
+class UnreadableBundleError(InputError):
+    """A deployment bundle is missing, incomplete or damaged."""
 
 
 class UnreadableReportError(InputError):

@@ -150,7 +150,7 @@ def budget_records(results: Sequence["BudgetResult"]) -> list[dict[str, Any]]:
     ]
 
 
-def hold_to_budgets(document: dict[str, Any], budgets: "Sequence[Budget]") -> tuple["BudgetResult", ...]:
+def apply_budgets(document: dict[str, Any], budgets: "Sequence[Budget]") -> tuple["BudgetResult", ...]:
     """How the figures of a record stand to budgets; noted in it.
 
     Raises:

@@ -7,10 +7,10 @@ import onnx_ir as ir
 
 from attn_export.exporter.cleanup.proof import Prover, Unprovable, allowed
 from attn_export.exporter.cleanup.replace import Names, carry_out
-from attn_export.exporter.cleanup.rule import Context, Refusal, Rewrite, Rule
+from attn_export.exporter.cleanup.rule import Context, Rewrite, Rule, Skip
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.facts import DEFAULT_DOMAINS
-from attn_export.exporter.records.cleanup import Firing, NearMiss, Undone
+from attn_export.exporter.records.cleanup import AppliedRewrite, RevertedRewrite, SkippedRewrite
 
 MOST_ROUNDS = 100
 
@@ -19,22 +19,22 @@ MOST_ROUNDS = 100
 class Log:
     """What the rules did."""
 
-    firings: list[Firing] = field(default_factory=list)
-    near_misses: list[NearMiss] = field(default_factory=list)
-    undone: list[Undone] = field(default_factory=list)
+    applied: list[AppliedRewrite] = field(default_factory=list)
+    skipped: list[SkippedRewrite] = field(default_factory=list)
+    reverted: list[RevertedRewrite] = field(default_factory=list)
 
     @classmethod
     def joined(cls, logs: Sequence["Log"]) -> "Log":
         """Several, one after the other."""
         joined = cls()
         for log in logs:
-            joined.firings += log.firings
-            joined.near_misses = [*(m for m in joined.near_misses if m not in log.near_misses), *log.near_misses]
-            joined.undone += log.undone
+            joined.applied += log.applied
+            joined.skipped = [*(m for m in joined.skipped if m not in log.skipped), *log.skipped]
+            joined.reverted += log.reverted
         return joined
 
 
-def settle(model: ir.Model, rules: Sequence[Rule], context: Context) -> Log:
+def apply_to_fixpoint(model: ir.Model, rules: Sequence[Rule], context: Context) -> Log:
     """Apply the rules to the main graph, in the order of the list and over again, until none of them fires.
 
     Raises:
@@ -42,10 +42,10 @@ def settle(model: ir.Model, rules: Sequence[Rule], context: Context) -> Log:
     """
     bench = _Bench(model.graph, context)
     for _ in range(MOST_ROUNDS):
-        bench.log.near_misses.clear()
+        bench.log.skipped.clear()
         if not sum(bench.sweep(rule) for rule in rules):
             return bench.log
-    last = [firing.rule for firing in bench.log.firings[-2:]]
+    last = [firing.rule for firing in bench.log.applied[-2:]]
     raise CleanupError(
         f"the rules don't come to rest: {' and '.join(sorted(set(last)))} keep firing",
         step=last[-1],
@@ -69,14 +69,14 @@ class _Bench:
             proposal = rule.at(node, self.context)
             if isinstance(proposal, Rewrite):
                 fired += self._take_up(rule, node, proposal)
-            elif isinstance(proposal, Refusal):
-                self.log.near_misses.append(NearMiss(rule.name, _place(node), proposal.reason))
+            elif isinstance(proposal, Skip):
+                self.log.skipped.append(SkippedRewrite(rule.name, _place(node), proposal.reason))
         return fired
 
     def _take_up(self, rule: Rule, node: ir.Node, rewrite: Rewrite) -> bool:
         """Prove the rewrite and carry it out; whether that was done."""
         place = _place(node)
-        if any((entry.rule, entry.place) == (rule.name, place) for entry in self.log.undone):
+        if any((entry.rule, entry.place) == (rule.name, place) for entry in self.log.reverted):
             return False
         reason, error, limit = _obstacle(rewrite), 0.0, allowed(rewrite, rule.recomputes_constants)
         try:
@@ -84,12 +84,12 @@ class _Bench:
         except Unprovable as unprovable:
             reason = f"it can't be proved: {unprovable}"
         if reason:
-            self.log.near_misses.append(NearMiss(rule.name, place, reason))
+            self.log.skipped.append(SkippedRewrite(rule.name, place, reason))
         elif error > limit:
-            self.log.undone.append(Undone(rule.name, place, error, limit))
+            self.log.reverted.append(RevertedRewrite(rule.name, place, error, limit))
         else:
             carry_out(self.graph, rewrite, self.names)
-            self.log.firings.append(Firing(rule.name, place, error))
+            self.log.applied.append(AppliedRewrite(rule.name, place, error))
             return True
         return False
 

@@ -82,7 +82,7 @@ def blocks_carried(model: ir.Model) -> tuple[AttentionBlock, ...]:
         raise RuntimeUnavailableError(
             f"the attention blocks can't be looked for: {error.name or 'onnxscript'} is not installed",
             runtime="onnxscript",
-            hint="pip install onnxscript; or build from a kit, which says where they are.",
+            hint="pip install onnxscript; or build from a bundle, which says where they are.",
         ) from error
     prepare(model)
     return find_blocks(model)

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnxscript.rewriter.pattern import RewriteRule
 from onnxscript.rewriter.rules import common
 
-from attn_export.exporter.cleanup.rule import Context, Proposal, Refusal, Rewrite, Rule
+from attn_export.exporter.cleanup.rule import Context, Proposal, Rewrite, Rule, Skip
 
 RULES: tuple[tuple[str, str, RewriteRule], ...] = (
     ("Add", "drop an added 0", common.add_0_rule),
@@ -54,7 +54,7 @@ def _adapted(theirs: RewriteRule, model: ir.Model) -> Callable[[ir.Node, Context
         if made is None:
             return None
         if len(made.match.outputs) != 1:
-            return Refusal("it has several results")
+            return Skip("it has several results")
         (old,), (new,) = made.match.outputs, made.new_outputs
         inside = {output for matched in made.match.nodes for output in matched.outputs}
         read = [value for matched in made.match.nodes for value in matched.inputs if value is not None]

@@ -13,7 +13,7 @@ import onnx_ir.passes.common as common
 from onnxscript.optimizer import fold_constants_ir
 
 from attn_export.exporter.artifacts import AttentionBlock, Graph, Step, Target
-from attn_export.exporter.cleanup.apply import Log, settle
+from attn_export.exporter.cleanup.apply import Log, apply_to_fixpoint
 from attn_export.exporter.cleanup.onnxscript_rules import rules_of_onnxscript
 from attn_export.exporter.cleanup.rule import Context, Rule
 from attn_export.exporter.cleanup.rules import (
@@ -57,12 +57,12 @@ def infer_shapes(model: ir.Model) -> None:
     common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
 
 
-def settle_and_infer(model: ir.Model, rules: Sequence[Rule], context: Context) -> list[Log]:
+def apply_and_infer(model: ir.Model, rules: Sequence[Rule], context: Context) -> list[Log]:
     """Apply rules; a shape that became a constant tells those of all that comes after it, so infer, and apply again."""
     logs: list[Log] = []
     for _ in range(MOST_INFERENCES):
-        logs.append(settle(model, rules, context))
-        if not logs[-1].firings or _all_ranked(model):
+        logs.append(apply_to_fixpoint(model, rules, context))
+        if not logs[-1].applied or _all_ranked(model):
             break
         infer_shapes(model)
     return logs
@@ -70,7 +70,7 @@ def settle_and_infer(model: ir.Model, rules: Sequence[Rule], context: Context) -
 
 def resolve_all_sizes(model: ir.Model, context: Context) -> list[Log]:
     """Make computed shapes constants where shape inference can't see through them: the inventory needs ranks."""
-    return [] if _all_ranked(model) else settle_and_infer(model, (resolve_sizes.RULE,), context)
+    return [] if _all_ranked(model) else apply_and_infer(model, (resolve_sizes.RULE,), context)
 
 
 def _all_ranked(model: ir.Model) -> bool:
@@ -221,10 +221,10 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
         context = Context(opset, target)
         logs.extend(resolve_all_sizes(model, context))
         inventories.append(find_blocks(model))
-        logs.extend(settle_and_infer(model, (*rules, *rules_of_onnxscript(model)), context))
+        logs.extend(apply_and_infer(model, (*rules, *rules_of_onnxscript(model)), context))
         infer_what_is_open(model)  # the rules to come compare sizes by name
         inventories.append(find_blocks(model))
-        logs.append(settle(model, SHAPING[target], context))
+        logs.append(apply_to_fixpoint(model, SHAPING[target], context))
 
     steps = []
     declared = {value.name: value.shape for value in (*model.graph.inputs, *model.graph.outputs)}
@@ -251,7 +251,7 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
     if blocks:
         model.metadata_props[METADATA_KEY] = to_json(blocks)
     first = known_as(found, blocks)
-    return Cleaned(tuple(steps), tuple(log.firings), tuple(log.near_misses), tuple(log.undone), blocks, first)
+    return Cleaned(tuple(steps), tuple(log.applied), tuple(log.skipped), tuple(log.reverted), blocks, first)
 
 
 def clean_graph(graph: Graph, target: Target = Target.ANY) -> tuple[Graph, Cleaned]:

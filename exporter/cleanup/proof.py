@@ -42,7 +42,7 @@ SIZE_FREE = frozenset(
 )
 
 
-class Unprovable(Exception):  # noqa: N818 - not an error: the rewrite is left undone, and the reason told
+class Unprovable(Exception):  # noqa: N818 - not an error: the rewrite is reverted, and the reason told
     """The part can't be run outside of the graph; the message says why."""
 
 

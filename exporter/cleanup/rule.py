@@ -41,13 +41,13 @@ class Rewrite:
     nodes: tuple[ir.Node, ...] = ()
 
 
-class Refusal(NamedTuple):
+class Skip(NamedTuple):
     """Why a rule that nearly fits keeps away."""
 
     reason: str
 
 
-Proposal = Rewrite | Refusal | None
+Proposal = Rewrite | Skip | None
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from attn_export.exporter.artifacts import CPU
-from attn_export.exporter.commands.console import command_line, listener, print_with_error, stdout
+from attn_export.exporter.commands.console import command_line, make_progress, print_with_error, stdout
 from attn_export.exporter.commands.latency_options import (
     Cpus,
     Interval,
-    OwnProcess,
+    Isolate,
     Reports,
     Seconds,
     parse_batches,
@@ -66,7 +66,7 @@ def bench(
     seconds: Seconds = 20.0,
     threads: Threads = None,
     cpus: Cpus = None,
-    own_process: OwnProcess = False,
+    isolate: Isolate = False,
     device: Device = CPU,
     cost: Annotated[bool, typer.Option("--cost/--no-cost", help="Find out what attention costs in ONNX files.")] = True,
     reports: Reports = None,
@@ -98,8 +98,8 @@ def bench(
     written = report_paths(reports)
     if trust:  # a module's code is usually beside the place where it was trained
         sys.path.insert(0, str(Path.cwd()))
-    with listener(quiet) as progress:
-        from attn_export.exporter.budgets.check import failure, hold_to_budgets
+    with make_progress(quiet) as progress:
+        from attn_export.exporter.budgets.check import apply_budgets, failure
         from attn_export.exporter.records.latency import Schedule
         from attn_export.exporter.report.write import check_reports, write_reports
         from attn_export.exporter.workflows.bench import BenchSettings, refuse_budgets
@@ -114,7 +114,7 @@ def bench(
             cpus=parse_cpus(cpus),
             schedule=Schedule(interval=known, seconds=seconds),
             device=parse_device(device),
-            own_process=own_process,
+            isolate=isolate,
             cost=cost,
             show=bool(written),
         )
@@ -131,7 +131,7 @@ def bench(
             model, files, input_shape=shape[1:] if shape else None, settings=settings, trust=trust, progress=progress
         )
         document = bench_record(result, command_line(ctx))
-        error = failure(hold_to_budgets(document, limits))
+        error = failure(apply_budgets(document, limits))
         write_reports(document, written)
     if as_json:
         print_with_error(document, error)

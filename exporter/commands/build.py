@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.commands.console import SCHEMA_VERSION, listener, print_json, stdout
+from attn_export.exporter.commands.console import SCHEMA_VERSION, make_progress, print_json, stdout
 from attn_export.exporter.commands.engine_options import (
     AUTO,
     AllowMixed,
@@ -26,7 +26,7 @@ from attn_export.exporter.commands.options import AsJson, Debug, Quiet, Threads
 
 
 def build(
-    source: Annotated[Path, typer.Argument(help="An ONNX file, or a build kit.", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="An ONNX file, or a deployment bundle.", show_default=False)],
     out: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="The engine.", show_default="<stem>.engine beside the file"),
@@ -58,7 +58,7 @@ def build(
 ) -> None:
     """Build a TensorRT engine of an ONNX file.
 
-    With tensorrt-rtx this needs no GPU. For a Jetson a kit is written, which
+    With tensorrt-rtx this needs no GPU. For a Jetson a bundle is written, which
     this command builds on the device.
     """
     settings = engine_settings(
@@ -75,12 +75,12 @@ def build(
         hardware_compatible=hardware_compatible,
     )
     chosen = parse_precisions(precisions) if precisions else None
-    with listener(quiet) as progress:
-        from attn_export.exporter.workflows.build import build_all, build_from_kit, is_kit
+    with make_progress(quiet) as progress:
+        from attn_export.exporter.workflows.build import build_all, build_from_bundle, is_bundle
         from attn_export.exporter.workflows.record import build_summary
 
-        if is_kit(source):
-            result = build_from_kit(source, out, precisions=chosen, settings=settings, progress=progress)
+        if is_bundle(source):
+            result = build_from_bundle(source, out, precisions=chosen, settings=settings, progress=progress)
         else:
             result = build_all(source, out, precisions=chosen, settings=settings, threads=threads, progress=progress)
     if as_json:

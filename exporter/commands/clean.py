@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.commands.console import listener, print_with_error, stdout
+from attn_export.exporter.commands.console import make_progress, print_with_error, stdout
 from attn_export.exporter.commands.options import AsJson, Debug, For, Quiet, Threads, parse_target
-from attn_export.exporter.workflows.clean import error_of, refuse_undone
+from attn_export.exporter.workflows.clean import error_of, refuse_reverted
 
 
 def clean(
@@ -28,17 +28,17 @@ def clean(
     the result is compared with the file it was made of.
     """
     graph_for = parse_target(target)
-    with listener(quiet) as progress:
+    with make_progress(quiet) as progress:
         from attn_export.exporter.workflows.clean import clean_file
         from attn_export.exporter.workflows.record import clean_record
 
         result = clean_file(source, out, target=graph_for, threads=threads, progress=progress)
     if as_json:
-        print_with_error(clean_record(result), error_of(result.cleaned.undone))
+        print_with_error(clean_record(result), error_of(result.cleaned.reverted))
     else:
         from attn_export.exporter.report.graphs import clean_summary, explanation_tables, inventory_table
 
         parts = [*(explanation_tables(result.cleaned) if explain else ()), inventory_table(result.cleaned.blocks)]
         for part in [*parts, clean_summary(result)]:
             stdout().print(part)
-        refuse_undone(result.cleaned.undone)
+        refuse_reverted(result.cleaned.reverted)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.commands.console import listener, print_json, stdout
+from attn_export.exporter.commands.console import make_progress, print_json, stdout
 from attn_export.exporter.commands.latency_options import report_paths
 from attn_export.exporter.commands.options import AsJson, Budgets, Debug, Quiet, parse_budget_options
 from attn_export.exporter.errors import UsageError
@@ -45,7 +45,7 @@ def compare(
     allowed, limits = parse_slower(slower), parse_budget_options(budgets)
     written = report_paths(reports)
     refuse_reports(written, (old, new))
-    with listener(quiet) as progress, progress.stage("Comparing"):
+    with make_progress(quiet) as progress, progress.stage("Comparing"):
         from attn_export.exporter.budgets.check import check_budgets, failure
         from attn_export.exporter.compare.compare import compare as compared
         from attn_export.exporter.compare.compare import comparison_record

@@ -53,13 +53,13 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 
 
 @contextmanager
-def listener(quiet: bool) -> Iterator[Any]:
+def make_progress(quiet: bool) -> Iterator[Any]:
     """What hears of the library's progress: on standard error, a moving bar in a terminal and a line elsewhere."""
     from attn_export.exporter.report.live import Bars, Lines
-    from attn_export.exporter.system.progress import Silent
+    from attn_export.exporter.system.progress import NullProgress
 
     if quiet:
-        yield Silent()
+        yield NullProgress()
     elif sys.stderr.isatty():
         with Bars(sys.stderr) as bars:
             yield bars
@@ -72,7 +72,7 @@ def print_json(document: dict[str, Any]) -> None:
     try:
         print(json.dumps(document, indent=1, allow_nan=False), flush=True)
     except BrokenPipeError:
-        let_go_of_stdout()
+        redirect_stdout_to_devnull()
 
 
 def print_with_error(document: dict[str, Any], error: AttnExportError | None) -> None:
@@ -94,6 +94,6 @@ def command_line(ctx: typer.Context) -> tuple[str, ...]:
     return ("attn-export", *(ctx.obj or ()))
 
 
-def let_go_of_stdout() -> None:
+def redirect_stdout_to_devnull() -> None:
     """Whoever read the result has gone away; what is still buffered must go somewhere."""
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123

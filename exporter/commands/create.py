@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.commands.console import SCHEMA_VERSION, listener, print_json, stdout
+from attn_export.exporter.commands.console import SCHEMA_VERSION, make_progress, print_json, stdout
 from attn_export.exporter.commands.options import AsJson, Debug, Quiet
 from attn_export.exporter.errors import OutputError
 
@@ -29,7 +29,7 @@ def create(
     """Build a network and write its checkpoint."""
     if out.exists() and not force:
         raise OutputError(f"{out} is already there", hint="It may hold trained weights. --force replaces it.")
-    with listener(quiet) as progress, progress.stage(f"Building {name}"):
+    with make_progress(quiet) as progress, progress.stage(f"Building {name}"):
         from attn_export.exporter.checkpoint.create import create_checkpoint
 
         made = create_checkpoint(

@@ -1,12 +1,12 @@
 """The command `attn-export doctor`."""
 
-from attn_export.exporter.commands.console import SCHEMA_VERSION, listener, print_json, stdout
+from attn_export.exporter.commands.console import SCHEMA_VERSION, make_progress, print_json, stdout
 from attn_export.exporter.commands.options import AsJson, Debug, Quiet
 
 
 def doctor(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """Say what this machine has, which jobs it can do, and how to get what is missing."""
-    with listener(quiet) as progress, progress.stage("Looking at this machine") as advance:
+    with make_progress(quiet) as progress, progress.stage("Looking at this machine") as advance:
         from attn_export.exporter.system.survey import survey
 
         found = survey(advance).to_dict()

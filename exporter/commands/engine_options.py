@@ -32,7 +32,7 @@ Gpus = Annotated[
     list[str] | None,
     typer.Option(
         "--gpu",
-        help="sm86,sm89, a product such as 'RTX 4090', or current. For a Jetson a build kit is written.",
+        help="sm86,sm89, a product such as 'RTX 4090', or current. For a Jetson a deployment bundle is written.",
         show_default="all of TensorRT-RTX's, or this machine's",
         metavar="NAMES",
         rich_help_panel=PANEL,
@@ -45,7 +45,7 @@ Batch = Annotated[
     list[str] | None,
     typer.Option(
         "--batch",
-        help="Batches that the engine takes: 1,8,32 (smallest, usual, largest), or one number.",
+        help="Batches that the engine takes: 1,8,32 (min, opt, max), or one number.",
         show_default="1,1,8",
         metavar="N[,N,N]",
         rich_help_panel=PANEL,
@@ -127,8 +127,8 @@ def parse_sizes(batch: Iterable[str] | None, size: Iterable[str] | None) -> "Siz
         return Sizes(triple)
     heights = _triple("--size", [height for height, _ in images], "192x192,224x224,320x320")
     widths = _triple("--size", [width for _, width in images], "192x192,224x224,320x320")
-    smallest, usual, largest = zip(heights, widths, strict=True)
-    return Sizes(triple, (smallest, usual, largest))
+    low, usual, high = zip(heights, widths, strict=True)
+    return Sizes(triple, (low, usual, high))
 
 
 def _number(option: str, word: str) -> int:
@@ -166,7 +166,7 @@ def engine_settings(
     batch: list[str] | None,
     size: list[str] | None,
     *,
-    usual_batch: int = 1,
+    opt_batch: int = 1,
     tf32: bool = False,
     allow_mixed: bool = False,
     keep_going: bool = False,
@@ -194,7 +194,7 @@ def engine_settings(
         gpus=split(gpus),
         backend=backend,
         sizes=parse_sizes(batch, size),
-        usual_batch=usual_batch,
+        opt_batch=opt_batch,
         options=BuildOptions(
             tf32=tf32,
             workspace_mib=workspace,

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from attn_export.exporter.artifacts import CPU, Target
-from attn_export.exporter.commands.console import command_line, listener, print_with_error, stdout
+from attn_export.exporter.commands.console import command_line, make_progress, print_with_error, stdout
 from attn_export.exporter.commands.engine_options import (
     AUTO,
     AllowMixed,
@@ -140,7 +140,7 @@ def export(
         backend,
         batch,
         size,
-        usual_batch=shape[0] if shape else 1,
+        opt_batch=shape[0] if shape else 1,
         tf32=tf32,
         allow_mixed=allow_mixed,
         keep_going=keep_going,
@@ -148,7 +148,7 @@ def export(
     if trust:  # a module's code is usually beside the place where it was trained
         sys.path.insert(0, str(Path.cwd()))
     known, limits, written = parse_interval(interval), parse_budget_options(budgets), report_paths(reports)
-    with listener(quiet) as progress:
+    with make_progress(quiet) as progress:
         from attn_export.exporter.budgets.check import failure
         from attn_export.exporter.budgets.parse import refuse_untimed
         from attn_export.exporter.records.latency import Schedule
@@ -187,7 +187,7 @@ def export(
             settings = replace(settings, images=read_images(images, model.input_shape))
         result = export_loaded(model, out or checkpoint.parent, checkpoint.stem, settings, progress)
         write_reports(result.record, written)
-    error = error_of(result.undone) or failure(result.budgets)
+    error = error_of(result.reverted) or failure(result.budgets)
     if as_json:
         print_with_error(result.record, error)
         return

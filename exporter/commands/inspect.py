@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.commands.console import SCHEMA_VERSION, listener, print_json, stdout
+from attn_export.exporter.commands.console import SCHEMA_VERSION, make_progress, print_json, stdout
 from attn_export.exporter.commands.options import AsJson, Debug, Quiet
 from attn_export.exporter.errors import UnreadableEngineError, UntrustedEngineError, first_line
 
@@ -25,7 +25,7 @@ def inspect(
     if is_engine(source):
         inspect_engine(source, as_json)
         return
-    with listener(quiet) as progress, progress.stage("Reading the graph"):
+    with make_progress(quiet) as progress, progress.stage("Reading the graph"):
         from attn_export.exporter.cleanup.inspect import inspect_file
         from attn_export.exporter.workflows.record import blocks_record
 
@@ -40,9 +40,9 @@ def inspect(
 
 def is_engine(source: Path) -> bool:
     """Whether a file is named like an engine, or has an engine's record beside it."""
-    from attn_export.exporter.engine.sidecar import beside
+    from attn_export.exporter.engine.sidecar import sidecar_path
 
-    return source.suffix in (".engine", ".plan", ".trt") or beside(source).exists()
+    return source.suffix in (".engine", ".plan", ".trt") or sidecar_path(source).exists()
 
 
 def inspect_engine(source: Path, as_json: bool) -> None:
@@ -51,20 +51,21 @@ def inspect_engine(source: Path, as_json: bool) -> None:
     Raises:
         UnreadableEngineError, UntrustedEngineError: it isn't whole, has no record, or was changed since.
     """
-    from attn_export.exporter.engine.sidecar import beside, check_file
+    from attn_export.exporter.engine.sidecar import check_file, sidecar_path
     from attn_export.exporter.report.findings.engines import engine_tables
 
     try:
         record = check_file(source, trust=False)
     except UntrustedEngineError as error:  # its hint is for those who would load it
-        hint = f"What is shown stands in {beside(source).name}. Copy both files again, or build the engine again."
+        hint = f"What is shown stands in {sidecar_path(source).name}. Copy both files again, or build the engine again."
         raise UntrustedEngineError(error.message, hint=hint) from error
     assert record is not None  # only trusted engines have none
     try:
         parts = engine_tables(source, record)
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         raise UnreadableEngineError(
-            f"{beside(source)} is no whole record of an engine: {first_line(error)}", hint="Build the engine again."
+            f"{sidecar_path(source)} is no whole record of an engine: {first_line(error)}",
+            hint="Build the engine again.",
         ) from error
     if as_json:
         print_json({"path": str(source), **record})

@@ -37,9 +37,9 @@ Cpus = Annotated[
     str | None,
     typer.Option(help="Keep everything to these CPUs: 0-3 or 0,2.", show_default=False, rich_help_panel=PANEL),
 ]
-OwnProcess = Annotated[
+Isolate = Annotated[
     bool,
-    typer.Option("--own-process", help="Give each runtime of a file a process of its own.", rich_help_panel=PANEL),
+    typer.Option("--isolate", help="Give each runtime of a file a process of its own.", rich_help_panel=PANEL),
 ]
 Reports = Annotated[
     list[Path] | None,

@@ -1,12 +1,12 @@
 """The command `attn-export models`."""
 
-from attn_export.exporter.commands.console import SCHEMA_VERSION, listener, print_json, stdout
+from attn_export.exporter.commands.console import SCHEMA_VERSION, make_progress, print_json, stdout
 from attn_export.exporter.commands.options import AsJson, Debug, Quiet
 
 
 def models(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """List the networks that can be built, with their sizes and what attention adds."""
-    with listener(quiet) as progress, progress.stage("Counting") as advance:
+    with make_progress(quiet) as progress, progress.stage("Counting") as advance:
         from attn_export.models.complexity import survey
 
         rows = list(survey(advance))

@@ -1,4 +1,4 @@
-"""The commands `attn-export validate model.pt ARTIFACT…` and `attn-export validate KIT ARTIFACT…`."""
+"""The commands `attn-export validate model.pt ARTIFACT…` and `attn-export validate BUNDLE ARTIFACT…`."""
 
 import sys
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attn_export.exporter.commands.console import SCHEMA_VERSION, command_line, listener, print_with_error, stdout
+from attn_export.exporter.commands.console import SCHEMA_VERSION, command_line, make_progress, print_with_error, stdout
 from attn_export.exporter.commands.latency_options import Reports, report_paths
 from attn_export.exporter.commands.options import AsJson, Debug, Quiet, Threads, parse_shape, split
 from attn_export.exporter.errors import AttnExportError, UsageError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def validate(
     ctx: typer.Context,
     reference: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT|KIT", help="model.pt, or a build kit.", show_default=False)
+        Path, typer.Argument(metavar="CHECKPOINT|BUNDLE", help="model.pt, or a deployment bundle.", show_default=False)
     ],
     artifacts: Annotated[list[Path], typer.Argument(help="ONNX files and engines.", show_default=False)],
     arch: Annotated[
@@ -36,7 +36,7 @@ def validate(
             show_default=False,
         ),
     ] = None,
-    promise: Annotated[
+    requirement: Annotated[
         list[str] | None,
         typer.Option(
             help="What an int8 file has to keep: sqnr=20,agreement=0.99", show_default=False, metavar="NAME=VALUE"
@@ -61,30 +61,30 @@ def validate(
     counts is how many times PyTorch's own error an artifact's is. Exit code 1
     if one disagrees; the block where its error starts is named.
 
-    With a build kit its results are the reference, and no PyTorch is needed.
+    With a deployment bundle its results are the reference, and no PyTorch is needed.
     """
-    if names_kit(reference):
-        refuse_with_kit(
-            {"--arch": arch, "--input": input_shape, "--images": images, "--promise": promise, "--report": reports}
+    if names_bundle(reference):
+        refuse_with_bundle(
+            {"--arch": arch, "--input": input_shape, "--images": images, "--require": requirement, "--report": reports}
         )
-        outcome = against_kit(reference, artifacts, threads=threads, trust=trust, quiet=quiet)
+        outcome = against_bundle(reference, artifacts, threads=threads, trust=trust, quiet=quiet)
     else:
         refuse_swapped(reference, artifacts)
         shape, written = parse_shape(input_shape), report_paths(reports)
         if trust:  # a module's code is usually beside the place where it was trained
             sys.path.insert(0, str(Path.cwd()))
-        with listener(quiet) as progress:
+        with make_progress(quiet) as progress:
             from attn_export.exporter.checkpoint.load import load
             from attn_export.exporter.network.real_images import read_images
             from attn_export.exporter.report.verdicts import validated_parts
             from attn_export.exporter.report.write import check_reports, write_reports
             from attn_export.exporter.validation.cache import default_cache
-            from attn_export.exporter.validation.quantized import parse_promise
+            from attn_export.exporter.validation.quantized import parse_requirement
             from attn_export.exporter.workflows.record import validated_record
             from attn_export.exporter.workflows.validate import failure, validate_artifacts, validation_report
 
             check_reports(written)
-            promised = parse_promise(split(promise))
+            promised = parse_requirement(split(requirement))
             with progress.stage("Reading the checkpoint"):
                 model = load(reference, arch=arch, input_shape=shape[1:] if shape else None, trust=trust)
             for note in model.notes:
@@ -96,7 +96,7 @@ def validate(
                 threads=threads,
                 trust=trust,
                 images=real,
-                promise=promised,
+                requirement=promised,
                 cache=default_cache() if cache else None,
                 progress=progress,
             )
@@ -128,32 +128,32 @@ class Outcome:
     written: Sequence[Path] = ()
 
 
-def against_kit(kit: Path, artifacts: list[Path], *, threads: int | None, trust: bool, quiet: bool) -> Outcome:
-    """Compare one artifact with the sample of a kit.
+def against_bundle(bundle: Path, artifacts: list[Path], *, threads: int | None, trust: bool, quiet: bool) -> Outcome:
+    """Compare one artifact with the sample of a bundle.
 
     Raises:
         UsageError: there are several.
-        AttnExportError: as `validate_with_kit` says.
+        AttnExportError: as `validate_with_bundle` says.
     """
     if len(artifacts) > 1:
-        raise UsageError("a build kit is compared with one artifact", hint="Name one, and then the other.")
+        raise UsageError("a deployment bundle is compared with one artifact", hint="Name one, and then the other.")
     (artifact,) = artifacts
-    with listener(quiet) as progress:
+    with make_progress(quiet) as progress:
         from attn_export.exporter.report.judgements import judgement_caption, judgement_table
         from attn_export.exporter.workflows.record import judgement_record
-        from attn_export.exporter.workflows.validate_kit import disagreement, validate_with_kit
+        from attn_export.exporter.workflows.validate_bundle import disagreement, validate_with_bundle
 
-        read, judgement = validate_with_kit(kit, artifact, trust=trust, threads=threads, progress=progress)
+        read, judgement = validate_with_bundle(bundle, artifact, trust=trust, threads=threads, progress=progress)
     document = {"schema_version": SCHEMA_VERSION, **judgement_record(read, artifact, judgement)}
     error = disagreement(read.sample, artifact, judgement)
     return Outcome(document, [judgement_table(document), judgement_caption(document)], error)
 
 
-def names_kit(path: Path) -> bool:
-    """Whether what is compared with is a kit: torch's checkpoints are zip files too, and go by another name."""
-    from attn_export.exporter.kit.read import is_kit
+def names_bundle(path: Path) -> bool:
+    """Whether what is compared with is a bundle: torch's checkpoints are zip files too, and go by another name."""
+    from attn_export.exporter.bundle.read import is_bundle
 
-    return is_kit(path) or path.is_dir()
+    return is_bundle(path) or path.is_dir()
 
 
 def refuse_swapped(reference: Path, artifacts: list[Path]) -> None:
@@ -170,12 +170,12 @@ def refuse_swapped(reference: Path, artifacts: list[Path]) -> None:
         )
 
 
-def refuse_with_kit(options: dict[str, Any]) -> None:
-    """A kit holds what these would tell.
+def refuse_with_bundle(options: dict[str, Any]) -> None:
+    """A bundle holds what these would tell.
 
     Raises:
         UsageError: one of them was given.
     """
     for name, value in options.items():
         if value is not None:
-            raise UsageError(f"{name} is for a checkpoint, and a build kit was given", hint="Leave it out.")
+            raise UsageError(f"{name} is for a checkpoint, and a deployment bundle was given", hint="Leave it out.")

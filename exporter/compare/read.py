@@ -108,7 +108,7 @@ TIMING = fields(
     baseline_device=text,
     rounds_ms=each(each(positive, least=1), least=1),
 )
-# A kit has neither a precision nor a validation.
+# A bundle has neither a precision nor a validation.
 ARTIFACT = fields(path=text, format=text)
 
 

@@ -43,10 +43,10 @@ class Validation:
 
 def compare_validations(old: Report, new: Report) -> tuple[Validation, ...]:
     """Artifacts of the same format and precision, those of the same name first."""
-    left = [artifact for artifact in old.record["artifacts"] if artifact["format"] != "kit"]
+    left = [artifact for artifact in old.record["artifacts"] if artifact["format"] != "bundle"]
     made = []
     for artifact in new.record["artifacts"]:
-        if artifact["format"] == "kit":
+        if artifact["format"] == "bundle":
             continue
         alike = [other for other in left if _kind(other) == _kind(artifact)]
         alike.sort(key=lambda other: other["path"] != artifact["path"])

@@ -308,7 +308,7 @@ def _interrupts(cancelled: threading.Event) -> Iterator[threading.Event]:
 def _monitor(trt: Any, advance: Advance, cancelled: threading.Event, raised: list[BaseException]) -> Any:
     """A progress monitor that tells the share of the outermost phase with what is open inside of it.
 
-    What a listener raises cancels the build and is kept in ``raised``.
+    What a make_progress raises cancels the build and is kept in ``raised``.
     """
     phases: dict[str, tuple[str | None, int, int]] = {}
     last = 0.0

@@ -10,7 +10,7 @@ import onnx_ir.passes.common as common
 
 from attn_export.exporter.artifacts import AttentionBlock
 from attn_export.exporter.cleanup.inspect import blocks_carried
-from attn_export.exporter.engine.truth import NodeTypes
+from attn_export.exporter.engine.precision_audit import NodeTypes
 from attn_export.exporter.graph.attention.paths import module_path
 from attn_export.exporter.graph.facts import attribute, dims, is_op, made_by, users
 from attn_export.exporter.graph.read import files_of, read, read_named

@@ -11,13 +11,13 @@ from attn_export.exporter.engine.backend import Backend, choose
 from attn_export.exporter.engine.build import Built, build, check_options
 from attn_export.exporter.engine.profile import make_profile
 from attn_export.exporter.engine.settings import EngineSettings, Judge, Plan
-from attn_export.exporter.engine.sidecar import beside
+from attn_export.exporter.engine.sidecar import sidecar_path
 from attn_export.exporter.errors import EngineError, UsageError
 from attn_export.exporter.records.engine import EngineFile
 from attn_export.exporter.system.cuda import Gpu
 from attn_export.exporter.system.cuda import gpus as gpus_here
 from attn_export.exporter.system.files import publish, refuse_folders, scratch_folder, unwritable, write_text
-from attn_export.exporter.system.progress import Progress, Silent
+from attn_export.exporter.system.progress import NullProgress, Progress
 
 SHOWN_KERNELS = 5
 
@@ -54,7 +54,7 @@ def build_file(
         settings: see `EngineSettings`.
         precision: what was asked for, for the record; what the graph says if None.
         judge: runs the engine before it gets its name; called where this machine has a GPU that it is for.
-        progress: hears what is being done.
+        progress: receives stages and notes.
 
     Raises:
         UnreadableGraphError: the file isn't there, is damaged, or isn't valid ONNX.
@@ -67,14 +67,14 @@ def build_file(
     """
     from attn_export.exporter.engine.graph import read_graph
 
-    source, out, progress = Path(source), Path(out), progress or Silent()
+    source, out, progress = Path(source), Path(out), progress or NullProgress()
     settings = settings or EngineSettings()
     if out.resolve() == source.resolve():
         raise UsageError(f"the engine would overwrite {source}", hint="Give it another name.")
     backend, why, architectures = choose_backend(settings, gpus_here())
     with progress.stage("Reading the graph"):
         facts = read_graph(source)
-    profile = make_profile(facts.inputs, settings.sizes, settings.usual_batch)
+    profile = make_profile(facts.inputs, settings.sizes, settings.opt_batch)
     plan = Plan(backend, why, architectures, facts, profile)
     return write_engine(out, plan, settings, precision, progress, judge=judge)
 
@@ -86,7 +86,7 @@ def write_engine(
     precision: Precision | None,
     progress: Progress,
     *,
-    kit: dict[str, str] | None = None,
+    bundle: dict[str, str] | None = None,
     judge: Judge | None = None,
 ) -> EngineFile:
     """Build, judge where there is a GPU for it, and let engine and record appear.
@@ -96,8 +96,8 @@ def write_engine(
         plan: what is built.
         settings: how.
         precision: as asked.
-        progress: hears what is being done.
-        kit: name and sha256 of the one that it is built from.
+        progress: receives stages and notes.
+        bundle: name and sha256 of the one that it is built from.
         judge: as in `build_file`.
 
     Raises:
@@ -120,7 +120,7 @@ def write_engine(
             settings,
             precision=precision,
             failed=failed,
-            kit=kit,
+            bundle=bundle,
             scratch=scratch,
             progress=progress,
         )
@@ -128,8 +128,8 @@ def write_engine(
         if judge is not None and record["not_run"] is None:
             record["validation"] = judge(EngineFile(engine, record))
             _write_record(engine, record)
-        refuse_folders([out, beside(out)])
-        publish(beside(engine), beside(out))
+        refuse_folders([out, sidecar_path(out)])
+        publish(sidecar_path(engine), sidecar_path(out))
         publish(engine, out)
     return EngineFile(out, record, failed)
 
@@ -181,4 +181,4 @@ def _built(plan: Plan, settings: EngineSettings, progress: Progress) -> tuple[Bu
 
 
 def _write_record(engine: Path, record: dict[str, Any]) -> None:
-    write_text(beside(engine), json.dumps(record, indent=1, allow_nan=False) + "\n")
+    write_text(sidecar_path(engine), json.dumps(record, indent=1, allow_nan=False) + "\n")

@@ -25,18 +25,18 @@ class Sizes:
     images: tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None = None
 
 
-def make_profile(inputs: Mapping[str, tuple[Dim, ...]], sizes: Sizes, usual_batch: int = 1) -> Profile:
+def make_profile(inputs: Mapping[str, tuple[Dim, ...]], sizes: Sizes, opt_batch: int = 1) -> Profile:
     """The ranges for all inputs of a graph.
 
     Args:
         inputs: name -> dimensions; a name, or None, is an open one.
         sizes: what was asked.
-        usual_batch: where N is open and no batch was asked for.
+        opt_batch: where N is open and no batch was asked for.
 
     Raises:
         UsageError: an open axis isn't covered, sizes don't grow, or a fixed axis has another size than was asked.
     """
-    batch = sizes.batch or (1, usual_batch, max(usual_batch, DEFAULT_LARGEST_BATCH))
+    batch = sizes.batch or (1, opt_batch, max(opt_batch, DEFAULT_LARGEST_BATCH))
     profile = {name: _range(name, dims, batch, sizes) for name, dims in inputs.items()}
     if sizes.images and not any(len(dims) == NEEDED_RANK for dims in inputs.values()):
         raise UsageError("--size is for images (N, C, H, W), and the graph takes none", hint="Leave --size out.")
@@ -60,7 +60,7 @@ def _range(name: str, dims: tuple[Dim, ...], batch: tuple[int, int, int], sizes:
                 )
             columns.append((dim, dim, dim))
         elif asked is None:
-            option = "--size 224x224 or --size 192x192,224x224,320x320 (smallest, usual, largest)"
+            option = "--size 224x224 or --size 192x192,224x224,320x320 (min, opt, max)"
             covers = len(dims) == NEEDED_RANK and axis in (2, 3)
             raise UsageError(
                 f"axis {axis} of the input {name!r} is open ({dim or 'without a name'}), and no size is given for it",
@@ -73,8 +73,8 @@ def _range(name: str, dims: tuple[Dim, ...], batch: tuple[int, int, int], sizes:
                 f"{option} {','.join(map(str, asked))} is no range for axis {axis} of the input {name!r}",
                 hint="Give the smallest, the usual and the largest size, in this order, each at least 1.",
             )
-    smallest, usual, largest = (tuple(column[i] for column in columns) for i in range(3))
-    return Range(smallest, usual, largest)
+    low, usual, high = (tuple(column[i] for column in columns) for i in range(3))
+    return Range(low, usual, high)
 
 
 def _spelled(asked: tuple[int, int, int]) -> str:
@@ -90,13 +90,13 @@ def add_profile(builder: Any, config: Any, profile: Profile) -> None:
     made = builder.create_optimization_profile()
     try:
         for name, shapes in profile.items():
-            made.set_shape(name, shapes.smallest, shapes.usual, shapes.largest)
+            made.set_shape(name, shapes.min, shapes.opt, shapes.max)
         accepted = config.add_optimization_profile(made) >= 0
     except (RuntimeError, ValueError):  # the bindings' own words say less than the shapes do
         accepted = False
     if not accepted:
         raise UsageError(
             "TensorRT doesn't accept the profile "
-            + "; ".join(f"{name}: {r.smallest} to {r.largest}, usually {r.usual}" for name, r in profile.items()),
+            + "; ".join(f"{name}: {r.min} to {r.max}, usually {r.opt}" for name, r in profile.items()),
             hint="Each size has to be at least the smallest and at most the largest.",
         )

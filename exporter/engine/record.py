@@ -11,11 +11,11 @@ from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.engine.build import Built, build
 from attn_export.exporter.engine.cost import block_costs
 from attn_export.exporter.engine.kernels import read_inspector, read_log
+from attn_export.exporter.engine.precision_audit import mixed_kernels
 from attn_export.exporter.engine.sidecar import this_platform, why_not_here
-from attn_export.exporter.engine.truth import mixed_kernels
 from attn_export.exporter.errors import EngineError, MixedPrecisionError
 from attn_export.exporter.graph import write as onnx_file
-from attn_export.exporter.graph.plain_twin import without_attention
+from attn_export.exporter.graph.attention.ablation import without_attention
 from attn_export.exporter.records.engine import SCHEMA_VERSION, BlockCost, KernelReport, MixedKernel
 from attn_export.exporter.system import describe
 from attn_export.exporter.system.cuda import gpus
@@ -36,7 +36,7 @@ def engine_record(
     *,
     precision: Precision | None,
     failed: Mapping[str, EngineError],
-    kit: dict[str, str] | None,
+    bundle: dict[str, str] | None,
     scratch: Path,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -49,9 +49,9 @@ def engine_record(
         settings: as asked.
         precision: as asked.
         failed: GPUs that it couldn't be built for.
-        kit: name and sha256 of the one that it was built from.
+        bundle: name and sha256 of the one that it was built from.
         scratch: a folder for the network without attention.
-        progress: hears of it.
+        progress: receives stages and notes.
 
     Raises:
         MixedPrecisionError: kernels run in other types than the graph says.
@@ -89,7 +89,7 @@ def engine_record(
             "sha256": sha256_of(plan.facts.path),
             "weights_sha256": {file.name: sha256_of(file) for file in plan.facts.weight_files},
         },
-        "kit": kit,
+        "bundle": bundle,
         "attention": [asdict(block) for block in plan.facts.blocks],
         "cost": cost_record(report, block_costs(report, plan.facts), _plain_kernels(plan, settings, scratch, progress)),
         "kernels": {**asdict(report), "count": len(report.kernels) or None},
@@ -126,7 +126,7 @@ def mixed_error(mixed: Sequence[MixedKernel]) -> MixedPrecisionError:
 
 def _plain_kernels(plan: "Plan", settings: "EngineSettings", scratch: Path, progress: Progress) -> int | None:
     """How many kernels the same network has without its attention; None where that can't be told."""
-    if not plan.facts.blocks or not settings.compare_plain or not plan.backend.is_rtx:
+    if not plan.facts.blocks or not settings.count_ablated or not plan.backend.is_rtx:
         return None
     with progress.stage("Counting the kernels without attention") as advance, scratch_folder(scratch) as folder:
         model = without_attention(plan.facts.path, plan.facts.blocks)

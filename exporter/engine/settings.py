@@ -21,21 +21,21 @@ class EngineSettings:
         gpus: as typed: architectures, product names, "current"; none: the backend's default.
         backend: "auto", "tensorrt" or "tensorrt-rtx".
         sizes: for the axes that are open.
-        usual_batch: N that engines are tuned for where none is asked.
+        opt_batch: N that engines are tuned for where none is asked.
         options: passed through to TensorRT.
         allow_mixed: accept kernels in other types than the graph says; the record names them all the same.
         keep_going: where one of several GPUs can't be built for, build for the others.
-        compare_plain: count the kernels of the network without attention as well, which takes a second build.
+        count_ablated: count the kernels of the network without attention as well, which takes a second build.
     """
 
     gpus: tuple[str, ...] = ()
     backend: str = AUTO
     sizes: Sizes = field(default_factory=Sizes)
-    usual_batch: int = 1
+    opt_batch: int = 1
     options: BuildOptions = field(default_factory=BuildOptions)
     allow_mixed: bool = False
     keep_going: bool = False
-    compare_plain: bool = True
+    count_ablated: bool = True
 
 
 # Runs an engine on this machine's GPU and gives what its record says of that; raises where it computes something else.

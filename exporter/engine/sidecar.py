@@ -34,7 +34,7 @@ NEEDED: dict[str, type | tuple[type, ...]] = {
 SMALLEST_PORTABLE = 80
 
 
-def beside(engine: Path) -> Path:
+def sidecar_path(engine: Path) -> Path:
     """The sidecar of an engine."""
     return engine.with_name(f"{engine.name}.json")
 
@@ -50,7 +50,7 @@ def read_sidecar(engine: Path) -> dict[str, Any] | None:
     Raises:
         UnreadableEngineError: it isn't such a record.
     """
-    path = beside(engine)
+    path = sidecar_path(engine)
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -101,7 +101,7 @@ def check_file(engine: Path, *, trust: bool) -> dict[str, Any] | None:
         if trust:
             return None
         raise UntrustedEngineError(
-            f"{engine} has no record of where it came from ({beside(engine).name})",
+            f"{engine} has no record of where it came from ({sidecar_path(engine).name})",
             hint="An engine is a program. Copy its record along, build it again, or use --trust if you know its maker.",
         )
     if size < record["bytes"]:
@@ -110,7 +110,7 @@ def check_file(engine: Path, *, trust: bool) -> dict[str, Any] | None:
         )
     if sha256_of(engine) != record["sha256"] and not trust:
         raise UntrustedEngineError(
-            f"{engine} was changed after it was built: its hash isn't the one in {beside(engine).name}",
+            f"{engine} was changed after it was built: its hash isn't the one in {sidecar_path(engine).name}",
             hint="An engine is a program. Build it again, or use --trust if you know who changed it.",
         )
     return record

@@ -42,18 +42,18 @@ class Targets:
 
     Attributes:
         architectures: "sm86"; engines for them are built here. Empty: for every GPU that the backend's default serves.
-        kits: architectures whose engines are built on the device, from a kit.
+        bundles: architectures whose engines are built on the device, from a bundle.
         current: whether the engine is for the GPU of this machine.
     """
 
     architectures: tuple[str, ...] = ()
-    kits: tuple[str, ...] = ()
+    bundles: tuple[str, ...] = ()
     current: bool = False
 
     @property
     def wants_engine(self) -> bool:
         """Whether anything is built here at all."""
-        return bool(self.architectures) or self.current or not self.kits
+        return bool(self.architectures) or self.current or not self.bundles
 
 
 def parse_targets(names: Sequence[str], here: Sequence[Gpu] = ()) -> Targets:
@@ -70,7 +70,7 @@ def parse_targets(names: Sequence[str], here: Sequence[Gpu] = ()) -> Targets:
     found = [CURRENT if (word := _architecture(name)) in JETSON and word in own else word for name in names]
     return Targets(
         architectures=tuple(dict.fromkeys(a for a in found if a != CURRENT and a not in JETSON)),
-        kits=tuple(dict.fromkeys(a for a in found if a in JETSON)),
+        bundles=tuple(dict.fromkeys(a for a in found if a in JETSON)),
         current=CURRENT in found,
     )
 
@@ -105,7 +105,7 @@ def resolve(targets: Targets, backend: Backend, here: Sequence[Gpu]) -> tuple[st
     """The architectures for one build with this backend; (PORTABLE,) for RTX's default set.
 
     Args:
-        targets: as asked; its kits are somebody else's.
+        targets: as asked; its bundles are somebody else's.
         backend: that builds.
         here: this machine's GPUs.
 

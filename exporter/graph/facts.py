@@ -9,7 +9,7 @@ from attn_export.exporter.artifacts import Dim
 
 DEFAULT_DOMAINS = ("", "ai.onnx")
 # What turns a gate's logits into factors between 0 and 1.
-SQUASHERS = ("Sigmoid", "HardSigmoid")
+GATE_ACTIVATIONS = ("Sigmoid", "HardSigmoid")
 # Types of sizes, indices and conditions.
 WHOLE = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
 

@@ -1,19 +1,19 @@
 """How fast artifacts are. Times, and checks nothing."""
 
 from attn_export.exporter.latency.measure import Measured, measure
-from attn_export.exporter.latency.turns import Here, Timed, Turn
+from attn_export.exporter.latency.rounds import InProcess, RoundTimes, Timed
 from attn_export.exporter.records.latency import TIMED, Latency, Run, Schedule, Timing, WarmUp, joined
 
 __all__ = [
     "TIMED",
-    "Here",
+    "InProcess",
     "Latency",
     "Measured",
+    "RoundTimes",
     "Run",
     "Schedule",
     "Timed",
     "Timing",
-    "Turn",
     "WarmUp",
     "joined",
     "measure",

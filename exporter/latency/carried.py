@@ -10,7 +10,7 @@ from attn_export.exporter.errors import AttnExportError, RuntimeUnavailableError
 OUT_OF_MEMORY = "MemoryError"
 
 
-class ElsewhereError(Exception):
+class WorkerError(Exception):
     """The report of an error as it was in the other process; stands behind the one that is raised, for --debug."""
 
 
@@ -49,5 +49,5 @@ def unpacked(told: Mapping[str, Any], runtime: str) -> Exception:
     else:
         hint = "--debug shows the runtime's own report."
         error = RuntimeUnavailableError(f"{runtime} failed: {told['message']}", runtime=runtime, hint=hint)
-    error.__cause__ = ElsewhereError(told["report"])
+    error.__cause__ = WorkerError(told["report"])
     return error

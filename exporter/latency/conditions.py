@@ -15,7 +15,7 @@ from attn_export.exporter.system.quota import Quota, cpu_quota
 FEWEST_TICKS = 50
 # An idle desktop takes 1 to 3 % of its CPUs, and ticks are counted to about one percent.
 MANY_OTHERS = 0.05
-# On a quiet host nothing is stolen. What is comes in slices of milliseconds, which the slowest inferences show.
+# On a quiet host nothing is steal. What is comes in slices of milliseconds, which the slowest inferences show.
 MUCH_STOLEN = 0.01
 # Within its quota a process is never held back; each time is a wait of up to a tenth of a second.
 OFTEN_HELD_BACK = 0.01
@@ -60,7 +60,7 @@ class Watch:
         """How it was. What was timed is still open, so that its processes are known; ``notes`` tells what isn't."""
         after = processors.ticks(self._cpus, self._root)
         family = processors.family(self._root)
-        others, stolen = _shares(self._before, after, sum(family.values()) - self._own_before)
+        others, steal = _shares(self._before, after, sum(family.values()) - self._own_before)
         gpus: tuple[GpuConditions, ...] = ()
         if self._gpus is not None:
             gpus = self._gpus.close(family)
@@ -68,7 +68,7 @@ class Watch:
         mhz, governor = processors.clocks(self._cpus, self._root), processors.governor(self._cpus, self._root)
         quota = cpu_quota(self._root)
         granted = quota.cpus if quota else None
-        return Conditions(self._load, others, stolen, mhz, governor, gpus, granted, _held_back(self._quota, quota))
+        return Conditions(self._load, others, steal, mhz, governor, gpus, granted, _held_back(self._quota, quota))
 
 
 def _shares(before: Ticks | None, after: Ticks | None, own: int) -> tuple[float | None, float | None]:
@@ -76,29 +76,29 @@ def _shares(before: Ticks | None, after: Ticks | None, own: int) -> tuple[float 
     if before is None or after is None or own < 0:
         return None, None
     total = after.total - before.total
-    busy, stolen = after.busy - before.busy, after.stolen - before.stolen
-    if total < FEWEST_TICKS or busy < 0 or stolen < 0:
+    busy, steal = after.busy - before.busy, after.steal - before.steal
+    if total < FEWEST_TICKS or busy < 0 or steal < 0:
         return None, None
-    return round(max(0, busy - own) / total, 4), round(stolen / total, 4)
+    return round(max(0, busy - own) / total, 4), round(steal / total, 4)
 
 
 def _held_back(before: Quota | None, after: Quota | None) -> float | None:
     """The share of periods, 0..1; None where no quota ended a period meanwhile."""
     if before is None or after is None or before.cpus != after.cpus or after.periods <= before.periods:
         return None
-    return round(max(0, after.held_back - before.held_back) / (after.periods - before.periods), 4)
+    return round(max(0, after.throttled - before.throttled) / (after.periods - before.periods), 4)
 
 
-def troubles(conditions: Conditions) -> list[str]:
+def condition_warnings(conditions: Conditions) -> list[str]:
     """What makes latencies doubtful, a sentence each; nothing where all is well or nothing is known."""
     told = []
     if conditions.others is not None and conditions.others > MANY_OTHERS:
         told.append(f"other processes took {conditions.others:.0%} of the CPU time while latencies were taken")
-    if conditions.stolen is not None and conditions.stolen > MUCH_STOLEN:
-        told.append(f"the hypervisor took {conditions.stolen:.0%} of the CPU time while latencies were taken")
-    if conditions.held_back is not None and conditions.held_back > OFTEN_HELD_BACK:
+    if conditions.steal is not None and conditions.steal > MUCH_STOLEN:
+        told.append(f"the hypervisor took {conditions.steal:.0%} of the CPU time while latencies were taken")
+    if conditions.throttled is not None and conditions.throttled > OFTEN_HELD_BACK:
         told.append(
-            f"the quota of {conditions.quota:g} CPUs was used up in {conditions.held_back:.0%} of its periods, and "
+            f"the quota of {conditions.quota:g} CPUs was used up in {conditions.throttled:.0%} of its periods, and "
             "everything had to wait: fewer threads help"
         )
     for gpu in conditions.gpus:

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from attn_export.exporter.latency.bootstrap import fewest_rounds, half_width, median_interval, paired_interval
+from attn_export.exporter.latency.rounds import InProcess, RoundTimes, Timed
 from attn_export.exporter.latency.statistics import percentile_ms, rounds_of, timing
-from attn_export.exporter.latency.turns import Here, Timed, Turn
 from attn_export.exporter.latency.warm_up import warm_up
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.latency import Run, Schedule, Timing, WarmUp
@@ -59,7 +59,7 @@ def measure(
     with ExitStack() as stack:
         everyone: list[Timed] = []
         for runtime in runtimes:
-            timed = Here(runtime) if isinstance(runtime, Runtime) else runtime
+            timed = InProcess(runtime) if isinstance(runtime, Runtime) else runtime
             stack.callback(timed.close)
             timed.load(images)
             everyone.append(timed)
@@ -69,7 +69,7 @@ def measure(
             warm_ups.append(warmed)
             usual = max(usual, seconds)
         inferences = schedule.inferences or _inferences(usual)
-        turns: list[list[Turn]] = [[] for _ in everyone]
+        turns: list[list[RoundTimes]] = [[] for _ in everyone]
         run = _rounds(everyone, turns, inferences, schedule, draw, batch, advance, between_rounds)
         made = _timings(everyone, turns, batch, warm_ups, schedule.confidence)
     return Measured(made, run)
@@ -85,7 +85,7 @@ def _inferences(slowest: float) -> int:
 
 def _rounds(
     everyone: Sequence[Timed],
-    turns: list[list[Turn]],
+    turns: list[list[RoundTimes]],
     inferences: int,
     schedule: Schedule,
     draw: random.Random,
@@ -115,7 +115,7 @@ def _rounds(
     return Run(batch, done, inferences, time.perf_counter() - started, interval, reached)
 
 
-def _widest(turns: Sequence[Sequence[Turn]], confidence: float) -> float:
+def _widest(turns: Sequence[Sequence[RoundTimes]], confidence: float) -> float:
     """The widest half width of a ratio to the first; of the median where there is one runtime only."""
     first, *others = [rounds_of(own) for own in turns]
     if not others:
@@ -127,7 +127,7 @@ def _widest(turns: Sequence[Sequence[Turn]], confidence: float) -> float:
 
 def _timings(
     everyone: Sequence[Timed],
-    turns: Sequence[Sequence[Turn]],
+    turns: Sequence[Sequence[RoundTimes]],
     batch: int,
     warm_ups: Sequence[WarmUp],
     confidence: float,

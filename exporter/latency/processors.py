@@ -22,12 +22,12 @@ class Ticks:
 
     Attributes:
         busy: at work, for whomever.
-        stolen: ready to work, while the hypervisor let somebody else have the CPU.
+        steal: ready to work, while the hypervisor let somebody else have the CPU.
         total: these, and idle.
     """
 
     busy: int
-    stolen: int
+    steal: int
     total: int
 
 
@@ -59,8 +59,8 @@ def ticks_of(stat: str, cpus: Collection[int]) -> Ticks | None:
     if not cpus or not set(cpus) <= set(found) or any(len(found[cpu]) <= STEAL for cpu in cpus):
         return None
     busy = sum(found[cpu][i] for cpu in cpus for i in (USER, NICE, SYSTEM, IRQ, SOFTIRQ))
-    stolen = sum(found[cpu][STEAL] for cpu in cpus)
-    return Ticks(busy, stolen, busy + stolen + sum(found[cpu][i] for cpu in cpus for i in (IDLE, IOWAIT)))
+    steal = sum(found[cpu][STEAL] for cpu in cpus)
+    return Ticks(busy, steal, busy + steal + sum(found[cpu][i] for cpu in cpus for i in (IDLE, IOWAIT)))
 
 
 def process_of(stat: str) -> Process | None:

@@ -11,7 +11,7 @@ from attn_export.exporter.latency.bootstrap import (
     paired_interval,
     percentile_interval,
 )
-from attn_export.exporter.latency.turns import Timed, Turn
+from attn_export.exporter.latency.rounds import RoundTimes, Timed
 from attn_export.exporter.records.latency import BASELINE, CANT_TELL, Interval, Timing, WarmUp, verdict_of
 
 # Of what a figure is worth: a tenth of a microsecond.
@@ -23,16 +23,16 @@ def percentile_ms(seconds: Sequence[float], share: float) -> float:
     return float(np.percentile(seconds, share) * 1e3)
 
 
-def rounds_of(turns: Sequence[Turn]) -> Rounds:
+def rounds_of(turns: Sequence[RoundTimes]) -> Rounds:
     """The host's seconds of each turn."""
     return [turn.seconds for turn in turns]
 
 
 def timing(
     timed: Timed,
-    turns: Sequence[Turn],
+    turns: Sequence[RoundTimes],
     baseline: Timed,
-    baseline_turns: Sequence[Turn],
+    baseline_turns: Sequence[RoundTimes],
     batch: int,
     warm_up: WarmUp,
     confidence: float,

@@ -3,7 +3,7 @@
 import statistics
 import time
 
-from attn_export.exporter.latency.turns import Timed
+from attn_export.exporter.latency.rounds import Timed
 from attn_export.exporter.records.latency import WarmUp
 
 # A machine that goes from idle to work gets faster by tens of percent; noise of a busy one isn't waited for.

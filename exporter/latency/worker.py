@@ -17,7 +17,7 @@ import numpy as np
 
 from attn_export.exporter.latency.carried import packed
 from attn_export.exporter.latency.channel import Message, receive, send
-from attn_export.exporter.latency.turns import Here
+from attn_export.exporter.latency.rounds import InProcess
 from attn_export.exporter.runtimes.make import from_dict, make
 
 # Sent first, so that what start-up code prints before is told from an answer.
@@ -33,7 +33,7 @@ class Service:
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
-        self._timed: Here | None = None
+        self._timed: InProcess | None = None
 
     def answer(self, request: Message) -> Message | None:
         """Do what is asked; what goes wrong is the answer. None where none is expected."""
@@ -46,7 +46,7 @@ class Service:
     def _do(self, request: Message) -> dict[str, Any] | None:
         head = request.head
         if head["do"] == "open":
-            self._timed = Here(self._stack.enter_context(make(from_dict(head["blueprint"]))))
+            self._timed = InProcess(self._stack.enter_context(make(from_dict(head["blueprint"]))))
             return {}
         assert self._timed is not None
         if head["do"] == "load":

@@ -72,7 +72,7 @@ def _mapped(function: Callable[[torch.Tensor], torch.Tensor], tree: Any) -> Any:
     return tree
 
 
-class Movement:
+class Perturbation:
     """Numbers moved by at most one rounding each, up, down or not at all, so that all that follows is rounded anew.
 
     What a network's own error is, is told by one run as little as the width of a distribution by one number drawn from
@@ -110,7 +110,7 @@ class Movement:
 
 
 @contextmanager
-def rounded_to(dtype: torch.dtype, movement: Movement | None = None) -> Iterator[None]:
+def rounded_to(dtype: torch.dtype, perturbation: Perturbation | None = None) -> Iterator[None]:
     """Inside, every operator computes in float32 and has its arguments and its result rounded to a narrower type.
 
     That is what a runtime does which multiplies in float16, accumulates in float32 and stores float16; computing in
@@ -119,21 +119,21 @@ def rounded_to(dtype: torch.dtype, movement: Movement | None = None) -> Iterator
 
     Args:
         dtype: float16, bfloat16, or float32, which rounds nothing.
-        movement: of a module's weights; None leaves them in place.
+        perturbation: of a module's weights; None leaves them in place.
     """
-    if dtype == torch.float32 and movement is None:
+    if dtype == torch.float32 and perturbation is None:
         yield
         return
-    with _RoundingOperators(dtype, movement):
+    with _RoundingOperators(dtype, perturbation):
         yield
 
 
 class _RoundingOperators(TorchDispatchMode):
     """Views are handed on as they are: what is written to one has to reach the tensor behind it."""
 
-    def __init__(self, dtype: torch.dtype, movement: Movement | None) -> None:
+    def __init__(self, dtype: torch.dtype, perturbation: Perturbation | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.dtype, self.movement = dtype, movement
+        self.dtype, self.perturbation = dtype, perturbation
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         args, kwargs = self._moved((args, kwargs or {}))
@@ -148,7 +148,7 @@ class _RoundingOperators(TorchDispatchMode):
         return self._rounded(operator(*self._rounded(args), **self._rounded(kwargs)))
 
     def _moved(self, tree: Any) -> Any:
-        return tree if self.movement is None else _mapped(self.movement.of, tree)
+        return tree if self.perturbation is None else _mapped(self.perturbation.of, tree)
 
     def _rounded(self, tree: Any) -> Any:
         return tree if self.dtype == torch.float32 else _mapped(lambda tensor: _rounded(tensor, self.dtype), tree)

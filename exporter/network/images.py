@@ -94,12 +94,12 @@ def saturated(shape: tuple[int, int, int], draw: np.random.Generator) -> Image:
 # What networks are made for; errors are pooled over all images of a kind.
 KINDS: dict[str, Kind] = {"natural": natural, "noise": noise}
 REAL = "real"
-ORDINARY = frozenset({*KINDS, REAL})
+NOMINAL = frozenset({*KINDS, REAL})
 # What they meet now and then. There is one of each, whose own error may be small by luck; see `metrics` and `verdict`.
-EXTREMES: dict[str, Kind] = {"large": large, "tiny": tiny, "zeros": zeros, "hot": hot, "saturated": saturated}
+STRESS: dict[str, Kind] = {"large": large, "tiny": tiny, "zeros": zeros, "hot": hot, "saturated": saturated}
 # Where maps may be the same everywhere; see `verdict`. What the user's images show isn't known.
-FLAT = frozenset({*EXTREMES, REAL})
-POOL = ("natural", "natural", "noise", "noise", *EXTREMES)
+FLAT = frozenset({*STRESS, REAL})
+POOL = ("natural", "natural", "noise", "noise", *STRESS)
 # For the sizes besides the network's own.
 SMALL_POOL = ("natural", "noise")
 
@@ -137,7 +137,7 @@ def batches(
     return made
 
 
-def ordinary_batches(own_shape: tuple[int, ...], batch: int, count: int) -> list[Batch]:
+def nominal_batches(own_shape: tuple[int, ...], batch: int, count: int) -> list[Batch]:
     """At least ``count`` ordinary images in batches of one size, for what is judged image by image.
 
     Args:
@@ -203,7 +203,7 @@ def feeds_for(shapes: Mapping[str, tuple[int, ...]]) -> list[dict[str, Any]]:
 def _image(kind: str, shape: tuple[int, ...], draw: np.random.Generator) -> Any:
     if kind == "natural" and len(shape) != IMAGE_RANK:
         kind = "noise"
-    return {**KINDS, **EXTREMES}[kind](shape, draw)  # type: ignore[arg-type]
+    return {**KINDS, **STRESS}[kind](shape, draw)  # type: ignore[arg-type]
 
 
 def other_shapes(own_shape: tuple[int, ...], dynamic: Collection[str]) -> list[tuple[int, ...]]:

@@ -13,7 +13,7 @@ from attn_export.exporter.errors import CaptureError, InputError
 from attn_export.exporter.network.observation import observed
 from attn_export.exporter.records.arrays import Array
 
-SQUASHERS = frozenset({"sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_"})
+GATE_ACTIVATIONS = frozenset({"sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_"})
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Result:
     """What one batch gave.
 
     Attributes:
-        outputs: one array for each output, first axis N, or N times the number of runs; see `yardstick`.
+        outputs: one array for each output, first axis N, or N times the number of runs; see `baseline`.
         gates: the inputs of the attention gates' sigmoids, (N, anything), in the order in which they were computed.
         gate_paths: the submodule of each.
     """
@@ -83,7 +83,7 @@ def run(module: nn.Module, images: Array) -> Result:
     gates: list[tuple[str, Array]] = []
 
     def look(path: str, operator: Any, args: tuple[Any, ...]) -> None:
-        if operator.overloadpacket.__name__ in SQUASHERS:
+        if operator.overloadpacket.__name__ in GATE_ACTIVATIONS:
             tensor, count = args[0], len(images)
             # Groups of channels may stand on the first axis as well. What doesn't grow with the batch has no rows.
             rows = tensor.reshape(count, -1) if tensor.numel() % count == 0 else tensor.new_empty(count, 0)

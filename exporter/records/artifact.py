@@ -41,7 +41,7 @@ class Artifact:
         format: "onnx" or "engine".
         inputs, outputs: in its own order.
         precision: that most of it computes in; bfloat16 where anything does.
-        made_of: sha256 of the checkpoint, empty where the artifact doesn't say.
+        source_sha256: sha256 of the checkpoint, empty where the artifact doesn't say.
         range: the shapes that an engine takes; None for an ONNX file, and for an engine without a record.
         opset, nodes, gates: of an ONNX file.
         quantized: the ONNX file that says how it rounds to whole numbers, itself or the one it was built of; None where
@@ -54,7 +54,7 @@ class Artifact:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     precision: Precision
-    made_of: str = ""
+    source_sha256: str = ""
     range: Range | None = None
     opset: int = 0
     nodes: int = 0
@@ -73,7 +73,7 @@ class Artifact:
         return OnnxFile(
             path=self.path,
             signature=signature,
-            parent_sha256=self.made_of,
+            parent_sha256=self.source_sha256,
             opset=self.opset,
             nodes=self.nodes,
             gates=self.gates,

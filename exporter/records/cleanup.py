@@ -6,7 +6,7 @@ from attn_export.exporter.artifacts import AttentionBlock, Step
 
 
 @dataclass(frozen=True)
-class Firing:
+class AppliedRewrite:
     """A rewrite that took place. ``error`` is the largest relative difference that its proof found, in float64."""
 
     rule: str
@@ -15,7 +15,7 @@ class Firing:
 
 
 @dataclass(frozen=True)
-class NearMiss:
+class SkippedRewrite:
     """A rewrite that didn't take place, and why."""
 
     rule: str
@@ -24,7 +24,7 @@ class NearMiss:
 
 
 @dataclass(frozen=True)
-class Undone:
+class RevertedRewrite:
     """A rewrite that would have changed the result: a defect of the rule. ``limit`` is what its proof allowed."""
 
     rule: str
@@ -39,16 +39,16 @@ class Cleaned:
 
     Attributes:
         steps: with the node count before and after each.
-        firings: rewrites that took place, proven.
-        near_misses: those that nearly did, and why not, in the state in which the graph is left.
-        undone: those that would have changed the result. They are not in the graph, and are defects of their rules.
+        applied: rewrites that took place, proven.
+        skipped: those that nearly did, and why not, in the state in which the graph is left.
+        reverted: those that would have changed the result. They are not in the graph, and are defects of their rules.
         blocks: the attention blocks, with their node counts before and after.
         blocks_before: the same before the first rule, with the names that their nodes had then.
     """
 
     steps: tuple[Step, ...]
-    firings: tuple[Firing, ...]
-    near_misses: tuple[NearMiss, ...]
-    undone: tuple[Undone, ...]
+    applied: tuple[AppliedRewrite, ...]
+    skipped: tuple[SkippedRewrite, ...]
+    reverted: tuple[RevertedRewrite, ...]
     blocks: tuple[AttentionBlock, ...]
     blocks_before: tuple[AttentionBlock, ...] = ()

@@ -13,20 +13,20 @@ Shape = tuple[int, ...]
 class Range:
     """The shapes of one input, each (N, C, H, W) or of the input's own rank."""
 
-    smallest: Shape
-    usual: Shape
-    largest: Shape
+    min: Shape
+    opt: Shape
+    max: Shape
 
     def covers(self, shape: Shape) -> bool:
         """Whether the engine takes this shape."""
-        return len(shape) == len(self.smallest) and all(
-            low <= size <= high for low, size, high in zip(self.smallest, shape, self.largest, strict=True)
+        return len(shape) == len(self.min) and all(
+            low <= size <= high for low, size, high in zip(self.min, shape, self.max, strict=True)
         )
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
         """The different ones, from small to large."""
-        return tuple(dict.fromkeys((self.smallest, self.usual, self.largest)))
+        return tuple(dict.fromkeys((self.min, self.opt, self.max)))
 
 
 @dataclass(frozen=True)

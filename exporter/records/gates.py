@@ -7,11 +7,11 @@ from attn_export.exporter.records.arrays import Array
 
 PYTORCH = "PyTorch"
 
-ENGINE_UNSEEN = "more outputs would change which kernels it has"
+ENGINE_UNAVAILABLE = "more outputs would change which kernels it has"
 
 
 @dataclass(frozen=True)
-class SeenGate:
+class GateActivation:
     """One gate.
 
     Attributes:
@@ -30,7 +30,7 @@ class SeenGate:
 
 
 @dataclass(frozen=True)
-class NotDrawn:
+class OmittedGate:
     """A gate that is neither a list of channels nor a map.
 
     Attributes:
@@ -43,7 +43,7 @@ class NotDrawn:
 
 
 @dataclass(frozen=True)
-class Seen:
+class GateActivations:
     """The gates on one image.
 
     Attributes:
@@ -51,13 +51,13 @@ class Seen:
         picture: the image for people, (H, W, 1) or (H, W, 3), uint8; None where the input is no image.
         gates: in the order in which they are computed.
         left_out: how many more there are.
-        not_drawn: those that can't be shown.
-        unseen: why an artifact's gates couldn't be looked at, by its name.
+        omitted: those that can't be shown.
+        unavailable: why an artifact's gates couldn't be looked at, by its name.
     """
 
     kind: str
     picture: Array | None
-    gates: tuple[SeenGate, ...]
+    gates: tuple[GateActivation, ...]
     left_out: int = 0
-    not_drawn: tuple[NotDrawn, ...] = ()
-    unseen: Mapping[str, str] = field(default_factory=dict)
+    omitted: tuple[OmittedGate, ...] = ()
+    unavailable: Mapping[str, str] = field(default_factory=dict)

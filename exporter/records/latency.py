@@ -222,9 +222,9 @@ class Conditions:
         load: the system's run queue when it began, averaged over a minute.
         others: share of all CPU time, over the CPUs that this process may use, that processes other than this one and
             those that it started used.
-        stolen: share that the hypervisor took.
+        steal: share that the hypervisor took.
         quota: of CPU time that a control group grants, in CPUs: 1.5; None too where it grants all.
-        held_back: share of that quota's periods in which it was used up, and everything had to wait.
+        throttled: share of that quota's periods in which it was used up, and everything had to wait.
         mhz: of each CPU that this process may use, at the end.
         governor: what chooses these clocks.
         gpus: those in use.
@@ -232,12 +232,12 @@ class Conditions:
 
     load: float | None = None
     others: float | None = None
-    stolen: float | None = None
+    steal: float | None = None
     mhz: tuple[float, ...] | None = None
     governor: str | None = None
     gpus: tuple[GpuConditions, ...] = ()
     quota: float | None = None
-    held_back: float | None = None
+    throttled: float | None = None
 
 
 TIMED = (

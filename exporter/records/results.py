@@ -11,18 +11,18 @@ from attn_export.exporter.records.cleanup import Cleaned
 from attn_export.exporter.records.engine import EngineFile
 from attn_export.exporter.records.graphs import Outline, Outlined
 from attn_export.exporter.records.latency import Latency, Timing
-from attn_export.exporter.records.verdict import Lineage, Verdict
+from attn_export.exporter.records.verdict import SourceComparison, Verdict
 
 if TYPE_CHECKING:
     from attn_export.exporter.records.attention import AttentionCost
     from attn_export.exporter.records.budget import BudgetResult
-    from attn_export.exporter.records.cleanup import Undone
-    from attn_export.exporter.records.gates import Seen
+    from attn_export.exporter.records.cleanup import RevertedRewrite
+    from attn_export.exporter.records.gates import GateActivations
     from attn_export.exporter.records.verdict import Quality, Rounding, Start
 
 
 @dataclass(frozen=True)
-class Shown:
+class ReportAssets:
     """What there is to look at.
 
     Attributes:
@@ -32,7 +32,7 @@ class Shown:
     """
 
     graphs: tuple[Outlined, ...] = ()
-    seen: "Seen | None" = None
+    seen: "GateActivations | None" = None
     costs: tuple["AttentionCost", ...] = ()
 
 
@@ -54,7 +54,7 @@ class Benched:
     names: tuple[str, ...]
     files: tuple[OnnxFile, ...]
     latency: Latency
-    shown: Shown
+    shown: ReportAssets
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class CleanResult:
 
     path: Path
     cleaned: Cleaned
-    lineage: Lineage
+    lineage: SourceComparison
     nodes_before: int
     nodes_after: int
 
@@ -80,12 +80,12 @@ class Deployed:
     """What was made of one ONNX file.
 
     Attributes:
-        engines: one, or none if only kits were asked for.
-        kits: one for each architecture that is built for on the device.
+        engines: one, or none if only bundles were asked for.
+        bundles: one for each architecture that is built for on the device.
     """
 
     engines: tuple[EngineFile, ...]
-    kits: tuple[Path, ...]
+    bundles: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,12 @@ class BuildResult:
 
     Attributes:
         retyped: files of other precisions.
-        engines, kits: made of these, or of the file that was given.
+        engines, bundles: made of these, or of the file that was given.
     """
 
     retyped: tuple[Retyped, ...]
     engines: tuple[EngineFile, ...]
-    kits: tuple[Path, ...]
+    bundles: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,8 @@ class ExportResult:
         verdicts: of the files, agreeing; a disagreement is an error and no result.
         latency: of everything that was timed.
         record: the content of ``report``.
-        engines, kits: where engines were asked for.
-        undone: rewrites that the cleanup left undone because they would have changed the result: defects of rules.
+        engines, bundles: where engines were asked for.
+        reverted: rewrites that the cleanup reverted because they would have changed the result: defects of rules.
         budgets: how the figures stand to those that were asked for. It is the caller who fails.
     """
 
@@ -169,8 +169,8 @@ class ExportResult:
     latency: Latency
     record: dict[str, Any]
     engines: tuple[EngineFile, ...] = ()
-    kits: tuple[Path, ...] = ()
-    undone: tuple["Undone", ...] = ()
+    bundles: tuple[Path, ...] = ()
+    reverted: tuple["RevertedRewrite", ...] = ()
     budgets: tuple["BudgetResult", ...] = ()
 
     @property
@@ -195,10 +195,10 @@ class Made:
 
     Attributes:
         file: on disk.
-        undone: rewrites that were left undone.
+        reverted: rewrites that were reverted.
         before: the graph as it was captured, where somebody wants to see it.
     """
 
     file: OnnxFile
-    undone: tuple["Undone", ...]
+    reverted: tuple["RevertedRewrite", ...]
     before: Outline | None

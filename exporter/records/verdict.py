@@ -13,27 +13,27 @@ class Measured:
 
     Attributes:
         error: of an artifact, relative; infinite where something isn't a number.
-        yardstick: the error that is taken for unavoidable.
+        baseline: the error that is taken for unavoidable.
         limit: how many times that the error may be.
     """
 
     error: float
-    yardstick: float
+    baseline: float
     limit: float
 
     @property
     def ratio(self) -> float:
-        """How many times the yardstick the error is."""
-        return self.error / self.yardstick
+        """How many times the baseline the error is."""
+        return self.error / self.baseline
 
     @property
     def agrees(self) -> bool:
         """Whether that is few enough."""
-        return math.isfinite(self.yardstick) and self.ratio <= self.limit
+        return math.isfinite(self.baseline) and self.ratio <= self.limit
 
 
 @dataclass(frozen=True)
-class Lineage:
+class SourceComparison:
     """How a graph's outputs stand to its parent's.
 
     Attributes:
@@ -77,7 +77,7 @@ class Quality:
 
 
 @dataclass(frozen=True)
-class Promise:
+class QualityRequirement:
     """What a quantized graph has to keep; None isn't asked for."""
 
     sqnr: float | None = None
@@ -89,15 +89,15 @@ class Rounding(Measured):
     """How a float16 file's outputs stand to those of the float32 file that it was made of.
 
     Attributes:
-        output: the one that is off most, relative to its yardstick.
+        output: the one that is off most, relative to its baseline.
         error: relative, over all inputs together.
-        yardstick: by how much rounding the parent's weights and inputs changes it, at least `FLOOR`.
+        baseline: by how much rounding the parent's weights and inputs changes it, at least `FLOOR`.
         limit: how many times that the error may be.
     """
 
     output: str
     error: float
-    yardstick: float
+    baseline: float
     limit: float
 
 
@@ -105,7 +105,7 @@ class Rounding(Measured):
 # planted fault, lie well to either side.
 LARGEST_RATIO = 6.0
 
-# A yardstick can't be finer than a few roundings of float32: a network of two layers may hit the oracle by luck.
+# A baseline can't be finer than a few roundings of float32: a network of two layers may hit the oracle by luck.
 FLOOR = 4 * float(np.finfo(np.float32).eps)
 
 # Stands for a kind of input where a tensor is of another size.
@@ -121,9 +121,9 @@ class Comparison(Measured):
         role: "output", or "gate" for what goes into a gate's sigmoid.
         kind: of input.
         error: of the artifact, relative.
-        yardstick: error of PyTorch in the artifact's precision, relative, at least the precision's floor.
+        baseline: error of PyTorch in the artifact's precision, relative, at least the precision's floor.
         limit: how many times that the error may be.
-        ratios: of error to yardstick, for every kind of input.
+        ratios: of error to baseline, for every kind of input.
         shapes: the same for every shape of a batch, such as "4x3x224x224"; see `ratios_by_shape`. Shown, not judged.
     """
 
@@ -131,7 +131,7 @@ class Comparison(Measured):
     role: str
     kind: str
     error: float
-    yardstick: float
+    baseline: float
     limit: float = LARGEST_RATIO
     ratios: Mapping[str, float] = field(default_factory=dict)
     shapes: Mapping[str, float] = field(default_factory=dict)
@@ -195,7 +195,7 @@ class Start:
     """Where an error is first seen.
 
     Attributes:
-        module_path: of the block that leaves the yardstick.
+        module_path: of the block that leaves the baseline.
         is_input: it is already what goes into this block.
         comparison: there.
         before: the last place before it that agrees; empty where none was looked at.
@@ -213,7 +213,7 @@ class Start:
         found = self.comparison
         where = f"before {self.module_path}" if self.is_input else f"in {self.module_path}"
         size = f"{found.error:.1e}" if isfinite(found.error) else "no number"
-        told = f"the error starts {where}: {size} where PyTorch's own is {found.yardstick:.1e}"
+        told = f"the error starts {where}: {size} where PyTorch's own is {found.baseline:.1e}"
         return f"{told}, and {self.before} still agrees" if self.before else told
 
 
@@ -225,14 +225,14 @@ class Judged(Measured):
         output: its name.
         kind: of image; "shape" where the output isn't there, or is of another size.
         error: relative; infinite where something isn't a number.
-        yardstick: the error that is taken for unavoidable.
+        baseline: the error that is taken for unavoidable.
         limit: how many times that it may be.
     """
 
     output: str
     kind: str
     error: float
-    yardstick: float
+    baseline: float
     limit: float
 
 

@@ -36,23 +36,23 @@ def inventory_table(blocks: "Sequence[AttentionBlock]") -> RenderableType:
 def explanation_tables(cleaned: "Cleaned") -> list[Table | str]:
     """How often each rule fired, and why it didn't where it nearly did."""
     fired = table("Rules", "rule", "fired", "largest difference, float64")
-    for rule, count in Counter(firing.rule for firing in cleaned.firings).items():
-        fired.add_row(rule, str(count), number(max(f.error for f in cleaned.firings if f.rule == rule)))
-    parts: list[Table | str] = [fired if cleaned.firings else "No rule fired.", ""]
-    reasons = Counter((miss.rule, miss.reason) for miss in cleaned.near_misses)
+    for rule, count in Counter(firing.rule for firing in cleaned.applied).items():
+        fired.add_row(rule, str(count), number(max(f.error for f in cleaned.applied if f.rule == rule)))
+    parts: list[Table | str] = [fired if cleaned.applied else "No rule fired.", ""]
+    reasons = Counter((miss.rule, miss.reason) for miss in cleaned.skipped)
     if reasons:
         missed = table("Not fired", "rule", "times", "first at", "because")
         for column in missed.columns[2:]:
             column.justify, column.no_wrap, column.overflow = "left", False, "fold"
         for (rule, reason), count in reasons.items():
-            first = next(m.place for m in cleaned.near_misses if (m.rule, m.reason) == (rule, reason))
+            first = next(m.place for m in cleaned.skipped if (m.rule, m.reason) == (rule, reason))
             missed.add_row(rule, str(count), Text(first), Text(reason))
         parts += [missed, ""]
-    if cleaned.undone:
-        undone = table("Undone: it would have changed the result", "rule", "difference", "allowed", "at")
-        for entry in cleaned.undone:
-            undone.add_row(entry.rule, number(entry.error), number(entry.limit), Text(entry.place))
-        parts += [undone, ""]
+    if cleaned.reverted:
+        reverted = table("RevertedRewrite: it would have changed the result", "rule", "difference", "allowed", "at")
+        for entry in cleaned.reverted:
+            reverted.add_row(entry.rule, number(entry.error), number(entry.limit), Text(entry.place))
+        parts += [reverted, ""]
     return parts
 
 
@@ -67,6 +67,6 @@ def clean_summary(result: "CleanResult") -> Text:
     return Text.assemble(
         "\n",
         (str(result.path), "bold"),
-        f"  {result.nodes_before} → {result.nodes_after} nodes, {len(result.cleaned.firings)} rewrites, all proven; ",
+        f"  {result.nodes_before} → {result.nodes_after} nodes, {len(result.cleaned.applied)} rewrites, all proven; ",
         f"{verdict}\n",
     )

@@ -77,7 +77,7 @@ def _latency(record: dict[str, Any]) -> list[str]:
         return []
     confidence = latency.confidence_of(record)
     parts = ["### Latency"]
-    parts += ["\n".join(f"> - {escaped(caution)}" for caution in conditions.cautions(record))]
+    parts += ["\n".join(f"> - {escaped(caution)}" for caution in conditions.condition_cautions(record))]
     parts += [_batch(timings, confidence) for timings in latency.by_batch(record).values()]
     return parts
 

@@ -43,7 +43,7 @@ def bench_tables(record: dict[str, Any]) -> list[RenderableType]:
 
 
 def validation_table(files: Sequence[dict[str, Any]]) -> Table:
-    """For every file the worst gate and the worst output, with error and yardstick."""
+    """For every file the worst gate and the worst output, with error and baseline."""
     made = table("Against PyTorch in float64", "tensor", "error", "PyTorch's own", "ratio", "verdict")
     for file in files:
         comparisons = file["validation"]["comparisons"]
@@ -59,7 +59,7 @@ def validation_table(files: Sequence[dict[str, Any]]) -> Table:
             made.add_row(
                 f"{file['precision']}: {label}" if len(files) > 1 else label,
                 number(worst["error"]),
-                number(worst["yardstick"]),
+                number(worst["baseline"]),
                 "—" if worst["ratio"] is None else f"{worst['ratio']:.2f}",
                 Text("agrees", "green") if agrees else Text("DISAGREES", "bold red"),
             )
@@ -83,7 +83,7 @@ def artifact_words(artifact: dict[str, Any]) -> str:
     if artifact["format"] == "engine":
         backend = artifact["backend"]
         return f"{backend['name']} {backend['version']}, {artifact['bytes'] / 1e6:.1f} MB"
-    if artifact["format"] == "kit":
+    if artifact["format"] == "bundle":
         return f"to be built on the device: attn-export build {artifact['path']}"
     steps, kept = artifact["cleanup"], artifact["kept_in_float32"]
     nodes = f"{artifact['nodes']} nodes" + (f", {steps[0]['nodes_before']} as captured" if steps else "")

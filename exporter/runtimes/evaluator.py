@@ -13,8 +13,8 @@ from onnx.reference import ReferenceEvaluator
 from attn_export.exporter.artifacts import Signature
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.runtimes.base import Runtime, Settings
+from attn_export.exporter.runtimes.emulated_types import emulated
 from attn_export.exporter.runtimes.evaluator_operators import operators_for
-from attn_export.exporter.runtimes.spelled_out import spelled_out
 
 
 class Evaluator(Runtime):
@@ -58,7 +58,7 @@ class Evaluator(Runtime):
 
     def _open(self) -> None:
         torch.set_num_threads(self.settings.threads)
-        model = spelled_out(self.path)
+        model = emulated(self.path)
         self._evaluator = ReferenceEvaluator(model, new_ops=operators_for(model))
 
     def _close(self) -> None:

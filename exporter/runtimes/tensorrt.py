@@ -212,11 +212,11 @@ class TensorRT(Runtime):
         """
         name = self.signature.input_name
         if record is None:
-            smallest, usual, largest = (tuple(dims) for dims in self._engine.get_tensor_profile_shape(name, 0))
-            return Range(smallest, usual, largest)
+            low, usual, high = (tuple(dims) for dims in self._engine.get_tensor_profile_shape(name, 0))
+            return Range(low, usual, high)
         try:
             told = record["profile"][name]
-            return Range(*(tuple(int(size) for size in told[key]) for key in ("smallest", "usual", "largest")))
+            return Range(*(tuple(int(size) for size in told[key]) for key in ("min", "opt", "max")))
         except (KeyError, TypeError, ValueError) as error:
             raise UnreadableEngineError(
                 f"{self.path}'s record has no shapes for {name}", hint="Build the engine again."
@@ -267,7 +267,7 @@ class TensorRT(Runtime):
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         assert self._range is not None
         if not self._range.covers(shape):
-            smallest, largest = self._range.smallest, self._range.largest
+            smallest, largest = self._range.min, self._range.max
             takes = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
             raise UsageError(
                 f"{self.signature.input_name} has shape {shape}; this engine takes {takes}",
@@ -391,7 +391,7 @@ def _validity(backend: Backend, runtime: Any, plan: bytes) -> str:
 def _within(signature: Signature, shapes: Range) -> Signature:
     """The signature with a sample that the engine takes: its usual sizes in open axes if the traced one is outside."""
     shape = signature.input_shape
-    if shapes.covers(shape) or len(shape) != len(shapes.usual):
+    if shapes.covers(shape) or len(shape) != len(shapes.opt):
         return signature
-    usual = {axis.index: shapes.usual[axis.index] for axis in signature.axes}
+    usual = {axis.index: shapes.opt[axis.index] for axis in signature.axes}
     return replace(signature, input_shape=tuple(usual.get(index, size) for index, size in enumerate(shape)))

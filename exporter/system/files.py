@@ -96,7 +96,7 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def names_apart(paths: Sequence[Path]) -> tuple[str, ...]:
+def unique_names(paths: Sequence[Path]) -> tuple[str, ...]:
     """What each file is called: its name, with as many of its folders as tell it from the others of that name."""
     parts = [path.resolve().parts for path in paths]
 

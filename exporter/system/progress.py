@@ -9,7 +9,7 @@ Advance = Callable[[float], None]
 
 
 class Progress(Protocol):
-    """A listener."""
+    """A make_progress."""
 
     def stage(self, title: str) -> AbstractContextManager[Advance]:
         """Entered when a stage begins, left when it ends."""
@@ -18,7 +18,7 @@ class Progress(Protocol):
         """Something the user should know, though nothing is wrong."""
 
 
-class Silent:
+class NullProgress:
     """Nobody listens."""
 
     def stage(self, title: str) -> AbstractContextManager[Advance]:  # noqa: ARG002

@@ -19,12 +19,12 @@ class Quota:
     Attributes:
         cpus: seconds of CPU time for each second; 1.5 are one CPU and a half.
         periods: in which its processes wanted to run, so far.
-        held_back: of these, in how many they used up what they had and had to wait for the next.
+        throttled: of these, in how many they used up what they had and had to wait for the next.
     """
 
     cpus: float
     periods: int
-    held_back: int
+    throttled: int
 
 
 def cpu_quota(root: Path = Path("/")) -> Quota | None:

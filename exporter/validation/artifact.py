@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ONNX, ENGINE = "onnx", "engine"
 QUANTIZES, BACK = ("QuantizeLinear", "DynamicQuantizeLinear"), "DequantizeLinear"
 COMPUTES_WHOLE = ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm")
-WHOLE_NUMBERS = frozenset({"INT8", "UINT8", "INT4", "UINT4", "FLOAT8E4M3FN", "FLOAT8E5M2", "FLOAT4E2M1"})
+QUANTIZED_TYPES = frozenset({"INT8", "UINT8", "INT4", "UINT4", "FLOAT8E4M3FN", "FLOAT8E5M2", "FLOAT4E2M1"})
 SOURCE_KEY = "attn_export.source_sha256"
 # Where whoever gives us one of these most likely meant something else.
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
@@ -60,7 +60,7 @@ def _read_onnx(path: Path) -> Artifact:
         inputs=tuple(_tensor(value) for value in graph.inputs if value.const_value is None),
         outputs=tuple(_tensor(value) for value in graph.outputs),
         precision=_precision(graph),
-        made_of=model.metadata_props.get(SOURCE_KEY, ""),
+        source_sha256=model.metadata_props.get(SOURCE_KEY, ""),
         opset=opset,
         nodes=len(graph),
         gates=gates_of(model),
@@ -86,7 +86,7 @@ def _rounds_to(graph: "ir.Graph") -> str:
     rounding = [node for node in graph if node.op_type in (*QUANTIZES, BACK, *COMPUTES_WHOLE)]
     values = [node.outputs[0] if node.op_type in QUANTIZES else node.inputs[0] for node in rounding]
     names = [value.dtype.name for value in values if value is not None and value.dtype is not None]
-    counted = Counter(name for name in names if name in WHOLE_NUMBERS)
+    counted = Counter(name for name in names if name in QUANTIZED_TYPES)
     return counted.most_common(1)[0][0].lower() if counted else "int8" if rounding else ""
 
 
@@ -108,11 +108,11 @@ def numpy_name(dtype: str) -> str:
 
 
 def _read_engine(path: Path, *, trust: bool) -> Artifact:
-    from attn_export.exporter.engine.sidecar import beside, check_file
+    from attn_export.exporter.engine.sidecar import check_file, sidecar_path
 
     if not path.exists():
         raise InputError(f"{path} does not exist", hint="Expected is an ONNX file (*.onnx) or an engine.")
-    if path.suffix.lower() not in ENGINES and not beside(path).exists():
+    if path.suffix.lower() not in ENGINES and not sidecar_path(path).exists():
         raise InputError(
             f"{path} is neither an ONNX file (*{ONNX_ENDING}) nor an engine (*{', *'.join(ENGINES)})",
             hint="If it is one, give it such a name.",
@@ -127,14 +127,14 @@ def _read_engine(path: Path, *, trust: bool) -> Artifact:
         inputs = {str(name): tuple(sizes) for name, sizes in record["io"]["inputs"].items()}
         outputs = {str(name): tuple(sizes) for name, sizes in record["io"]["outputs"].items()}
         taken = {
-            name: Range(*(tuple(map(int, told[key])) for key in ("smallest", "usual", "largest")))
+            name: Range(*(tuple(map(int, told[key])) for key in ("min", "opt", "max")))
             for name, told in record["profile"].items()
         }
         graph = record["precision"].get("graph") or ()
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"the record of {path} is damaged", hint="Build the engine again.") from error
     asked = record["precision"].get("asked")
-    rounds_to = next((str(name).lower() for name in graph if name in WHOLE_NUMBERS), "")
+    rounds_to = next((str(name).lower() for name in graph if name in QUANTIZED_TYPES), "")
     half = asked == Precision.FP16.value if asked else "FLOAT16" in graph
     return Artifact(
         path=path,

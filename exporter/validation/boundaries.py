@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from attn_export.exporter.graph.attention.paths import common_path, module_path
-from attn_export.exporter.graph.facts import SQUASHERS, dims, is_op
+from attn_export.exporter.graph.facts import GATE_ACTIVATIONS, dims, is_op
 from attn_export.exporter.network.arithmetic import in_double
 from attn_export.exporter.network.observation import evaluating
 from attn_export.exporter.records.arrays import Array
@@ -70,7 +70,7 @@ def boundaries_of(model: ir.Model, module: nn.Module) -> list[Boundary]:
             assert producer is not None
             found.append((number[producer], Boundary(path, False, str(leaving[0].name))))
         entering = _entering(inside)
-        if any(is_op(node, *SQUASHERS) for node in inside) and len(entering) == 1:
+        if any(is_op(node, *GATE_ACTIVATIONS) for node in inside) and len(entering) == 1:
             producer = entering[0].producer()
             if producer is not None:
                 found.append((number[producer], Boundary(path, True, str(entering[0].name))))
@@ -153,9 +153,9 @@ def computed_by(
         precision: None for double.
 
     Returns:
-        N rows of each, or N for every draw of another precision, see `yardstick`.
+        N rows of each, or N for every draw of another precision, see `baseline`.
     """
-    from attn_export.exporter.validation.yardstick import drawn
+    from attn_export.exporter.validation.baseline import drawn
 
     with evaluating(module):
         if precision is not None:

@@ -17,8 +17,8 @@ import numpy as np
 from attn_export.exporter.artifacts import LoadedModel, Precision
 from attn_export.exporter.network.images import Batch
 from attn_export.exporter.network.run import Result
+from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.fingerprint import NotRepeatable, fingerprint
-from attn_export.exporter.validation.oracle import reference
 from attn_export.exporter.validation.reference import Reference
 
 FOLDER = "ATTN_EXPORT_CACHE"
@@ -128,17 +128,17 @@ def cached_reference(
             key = None
     if cache is not None and key is not None and (known := cache.load(key, batches)) is not None:
         return known, True
-    made = reference(model, batches, advance, precisions)
+    made = compute_reference(model, batches, advance, precisions)
     if cache is not None and key is not None:
         cache.store(key, made)
     return made, False
 
 
 def _arrays(key: str, made: Reference) -> Iterator[tuple[str, Any]]:
-    results = {"exact": made.exact, **{str(precision): own for precision, own in made.yardsticks.items()}}
+    results = {"exact": made.exact, **{str(precision): own for precision, own in made.baselines.items()}}
     about = {
         "key": key,
-        "precisions": [str(precision) for precision in made.yardsticks],
+        "precisions": [str(precision) for precision in made.baselines],
         "paths": {name: [result.gate_paths for result in several] for name, several in results.items()},
         "outputs": len(made.exact[0].outputs),
     }
@@ -167,5 +167,5 @@ def _reference(key: str, batches: Sequence[Batch], arrays: Any) -> Reference:
             for i, of_batch in enumerate(paths)
         )
 
-    yardsticks = {Precision(name): results(name) for name in about["precisions"]}
-    return Reference(tuple(batches), results("exact"), yardsticks)
+    baselines = {Precision(name): results(name) for name in about["precisions"]}
+    return Reference(tuple(batches), results("exact"), baselines)

@@ -1,4 +1,4 @@
-"""Why nothing can be proven about a network, and what is striking about an artifact that disagrees, in words."""
+"""Why nothing can be proven about a network, and what is diagnose about an artifact that disagrees, in words."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -7,7 +7,7 @@ import numpy as np
 
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.errors import AttnExportError, InputError
-from attn_export.exporter.network.images import ORDINARY, Batch
+from attn_export.exporter.network.images import NOMINAL, Batch
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.runtimes.base import Runtime
 from attn_export.exporter.validation.metrics import PooledError
@@ -27,7 +27,7 @@ ANOTHER_NETWORK = 0.1
 def refuse_unstable(
     name: str, run: Run, batches: Sequence[Batch], exact: Sequence["Result"], own: Sequence["Result"], kind: Precision
 ) -> None:
-    """Look at the yardstick of one precision: with a large one everything would agree.
+    """Look at the baseline of one precision: with a large one everything would agree.
 
     Ordinary images count. Extreme ones on which it is too large aren't judged.
 
@@ -46,15 +46,15 @@ def refuse_unstable(
     for role, tensors in (("gate", list(enumerate(exact[0].gate_paths))), ("output", _numbered(exact[0].outputs))):
         for i, tensor in tensors:
             error = PooledError()
-            for batch, truth, result in zip(batches, exact, own, strict=True):
-                picked = (result.gates, truth.gates) if role == "gate" else (result.outputs, truth.outputs)
+            for batch, reference, result in zip(batches, exact, own, strict=True):
+                picked = (result.gates, reference.gates) if role == "gate" else (result.outputs, reference.outputs)
                 if i >= len(picked[0]) or picked[0][i].size % max(picked[1][i].size, 1):
                     raise _unstable(name, f"the {role} {tensor} is of another size", run, batches, kind)
                 error.add(picked[0][i], picked[1][i], batch.kinds)
             relative = error.relative(limits.logits if role == "gate" else 0.0)
-            relative = {kind: size for kind, size in relative.items() if kind in ORDINARY} or relative
+            relative = {kind: size for kind, size in relative.items() if kind in NOMINAL} or relative
             worst = max(relative, key=relative.__getitem__)
-            if not relative[worst] <= limits.yardstick:
+            if not relative[worst] <= limits.baseline:
                 what = f"it differs from float64 by {relative[worst]:.1e} in the {role} {tensor} on {worst} images"
                 raise _unstable(name, what, run, batches, kind)
 
@@ -65,7 +65,7 @@ def _numbered(outputs: Sequence[Array]) -> list[tuple[int, str]]:
 
 def _unstable(name: str, what: str, run: Run, batches: Sequence[Batch], kind: Precision) -> InputError:
     return InputError(
-        f"{name}'s own {kind.onnx_name} result is no yardstick: {what}. With such a yardstick nothing can be proven",
+        f"{name}'s own {kind.onnx_name} result is no baseline: {what}. With such a baseline nothing can be proven",
         hint=_why(run, batches),
     )
 
@@ -95,7 +95,7 @@ def _alike(these: Sequence[Array], those: Sequence[Array], tolerance: float = 0.
     )
 
 
-def striking(runtime: Runtime, reference: "Reference") -> str:
+def diagnose(runtime: Runtime, reference: "Reference") -> str:
     """What is told of an artifact that disagrees: that it is random, constant, or mixes the images of a batch.
 
     Args:
@@ -103,7 +103,7 @@ def striking(runtime: Runtime, reference: "Reference") -> str:
         reference: that it disagrees with.
 
     Returns:
-        A sentence, empty where nothing is striking or it doesn't run any more.
+        A sentence, empty where nothing is diagnose or it doesn't run any more.
     """
     name = runtime.signature.input_name
     outputs = runtime.signature.output_names

@@ -25,7 +25,7 @@ from attn_export.exporter.network.observation import evaluating
 # their content, and with a larger one it isn't known where it comes from.
 LARGEST_CONSTANT = 64
 # The files beside this one that say how a reference is computed.
-COMPUTING = ("network.py", "oracle.py", "yardstick.py")
+COMPUTING = ("network.py", "oracle.py", "baseline.py")
 
 
 class NotRepeatable(Exception):  # noqa: N818 - no error: the results just aren't kept

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from attn_export.exporter.artifacts import Axis, Signature
 from attn_export.exporter.errors import InputError
-from attn_export.exporter.network.images import BATCHES, REAL, Batch, Images, batches, ordinary_batches
+from attn_export.exporter.network.images import BATCHES, REAL, Batch, Images, batches, nominal_batches
 from attn_export.exporter.records.artifact import Artifact, Tensor
 from attn_export.exporter.validation.artifact import numpy_name
 
@@ -61,7 +61,7 @@ def match(artifact: Artifact, input_shape: tuple[int, ...], returned: Sequence[R
     names, more = _outputs(artifact, returned)
     sizes = tuple(size if isinstance(size, int) else 0 for size in taken.dims or (0,) * (len(input_shape) + 1))
     own = (1, *input_shape)
-    usual = artifact.range.usual if artifact.range else tuple(s or own[i] for i, s in enumerate(sizes))
+    usual = artifact.range.opt if artifact.range else tuple(s or own[i] for i, s in enumerate(sizes))
     axes = tuple(
         Axis(AXES[i] if i < len(AXES) else f"axis_{i}", i) for i, size in enumerate(sizes) if not size and i != 1
     )
@@ -157,7 +157,7 @@ def batches_for(artifact: Artifact, signature: Signature, real: Images | None = 
     own, dynamic = signature.input_shape[1:], {axis.name for axis in signature.axes}
     if artifact.quantized:
         batch = BATCHES[-1] if "batch" in dynamic and artifact.range is None else signature.input_shape[0]
-        return [*ordinary_batches(own, batch, RUNS_OF_QUANTIZED), *_real(real, own, batch)]
+        return [*nominal_batches(own, batch, RUNS_OF_QUANTIZED), *_real(real, own, batch)]
     if real is not None and real.shape[1:] != own:
         real = None
     if artifact.range is None:

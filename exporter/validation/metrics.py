@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from attn_export.exporter.network.images import ORDINARY
+from attn_export.exporter.network.images import NOMINAL
 from attn_export.exporter.records.arrays import Array
 
 # Of the ordinary images' root mean square, what that of an extreme one is taken for at least.
@@ -63,11 +63,11 @@ class PooledError:
         """
         tiny = float(np.finfo(np.float64).tiny)
         usual = max(
-            (self.length[kind] / max(self.count[kind], 1) for kind in self.length if kind in ORDINARY), default=0.0
+            (self.length[kind] / max(self.count[kind], 1) for kind in self.length if kind in NOMINAL), default=0.0
         )
         lengths = {}
         for kind in self.length:
-            smallest = max(least**2, 0.0 if kind in ORDINARY else FAINTEST**2 * usual)
+            smallest = max(least**2, 0.0 if kind in NOMINAL else FAINTEST**2 * usual)
             lengths[kind] = max(self.length[kind], self.count[kind] * smallest, tiny)
         return {
             kind: float("inf") if kind in self.not_finite else float(np.sqrt(self.difference[kind] / length))

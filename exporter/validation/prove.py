@@ -1,23 +1,21 @@
 """Artifacts against the reference: what disagrees is an error, and gets no name."""
 
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import OnnxFile, Precision
 from attn_export.exporter.errors import DisagreementError
 from attn_export.exporter.records.engine import EngineFile
 from attn_export.exporter.records.verdict import SIZE, Comparison, Verdict
-from attn_export.exporter.report.tables import number
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.memory import large_blocks_returned
 from attn_export.exporter.system.progress import Progress, counted
-from attn_export.exporter.workflows.record import verdict_record
 
 if TYPE_CHECKING:
     from attn_export.exporter.validation.reference import Reference
 
 
-def prove(file: OnnxFile, truth: "Reference", settings: Settings, progress: Progress) -> Verdict:
+def prove(file: OnnxFile, reference: "Reference", settings: Settings, progress: Progress) -> Verdict:
     """Compare a file with PyTorch in float64.
 
     Raises:
@@ -28,7 +26,7 @@ def prove(file: OnnxFile, truth: "Reference", settings: Settings, progress: Prog
     title = "Comparing ONNX Runtime with the reference"
     title += f" in {file.precision}" if file.precision is not Precision.FP32 else ""
     with progress.stage(title) as advance, large_blocks_returned():
-        verdict = validate(file, truth, settings, counted(advance, 2 * len(truth.batches)))
+        verdict = validate(file, reference, settings, counted(advance, 2 * len(reference.batches)))
     if verdict.gates_missed:
         progress.note(f"the gates were not compared: {verdict.gates_missed}; the verdict rests on the outputs")
     if (first := verdict.first_disagreement) is not None:
@@ -37,14 +35,14 @@ def prove(file: OnnxFile, truth: "Reference", settings: Settings, progress: Prog
 
 
 def prove_engine(
-    engine: EngineFile, file: OnnxFile, truth: "Reference", settings: Settings, progress: Progress
-) -> dict[str, Any]:
+    engine: EngineFile, file: OnnxFile, reference: "Reference", settings: Settings, progress: Progress
+) -> Verdict:
     """Run an engine on this machine's GPU on all images that it takes.
 
     Its outputs are judged, not its gates: more outputs would change which kernels it has.
 
     Returns:
-        The verdict, for its record.
+        The verdict, which agrees.
 
     Raises:
         DisagreementError: it computes something else.
@@ -54,12 +52,12 @@ def prove_engine(
     from attn_export.exporter.validation.validate import validate_outputs
 
     with progress.stage("Comparing the engine with the reference") as advance:
-        judged = truth.limited_to(engine.taken(file.signature.input_name).covers)
+        judged = reference.limited_to(engine.taken(file.signature.input_name).covers)
         runtime = TensorRT(engine.path, file.signature, settings)
         verdict = validate_outputs(runtime, file.precision, judged, counted(advance, len(judged.batches)))
     if (first := verdict.first_disagreement) is not None:
         raise disagreement("the engine", file.precision, first, verdict)
-    return verdict_record(verdict)
+    return verdict
 
 
 def disagreement(artifact: str, precision: Precision, first: Comparison, verdict: Verdict) -> DisagreementError:
@@ -72,8 +70,8 @@ def disagreement(artifact: str, precision: Precision, first: Comparison, verdict
         told = f"{place}, which isn't a number on {first.kind} images"
     else:
         told = (
-            f"{place} on {first.kind} images, error {number(first.error)}, PyTorch's own {precision.onnx_name} "
-            f"{number(first.yardstick)}, {first.ratio:.0f} times as large (allowed: {first.limit:.0f}); "
+            f"{place} on {first.kind} images, error {first.error:.1e}, PyTorch's own {precision.onnx_name} "
+            f"{first.baseline:.1e}, {first.ratio:.0f} times as large (allowed: {first.limit:.0f}); "
             f"worst in {worst.tensor}, "
         ) + (f"{worst.ratio:.0f} times" if isfinite(worst.ratio) else "which isn't a number")
     return DisagreementError(

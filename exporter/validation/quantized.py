@@ -1,6 +1,6 @@
 """Artifacts that round to whole numbers on purpose. Two questions are asked of them.
 
-*Faithful?* Does the runtime compute what the graph says? The graph in double precision is the truth. Where a value lies
+*Conformance*: does the runtime compute what the graph says? The graph in float64 is the reference. Where a value lies
 on the edge between two whole numbers, any rounding before it decides which it becomes, and all that follows differs:
 most images are computed to the last bit, and a few are off by a step. So errors are looked at image by image. What a
 runtime computes wrong, it computes wrong for most images.
@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from attn_export.exporter.errors import DisagreementError, UsageError
-from attn_export.exporter.network.images import ORDINARY, Batch
+from attn_export.exporter.network.images import NOMINAL, Batch
 from attn_export.exporter.records.arrays import Array
-from attn_export.exporter.records.verdict import Classes, Comparison, Promise, Quality, Verdict
+from attn_export.exporter.records.verdict import Classes, Comparison, Quality, QualityRequirement, Verdict
 from attn_export.exporter.runtimes.base import Runtime
 from attn_export.exporter.validation.onnx_graph import ExactGraph
 from attn_export.exporter.validation.reference import Reference
@@ -34,7 +34,7 @@ LOGITS_RANK = 2
 SQNR, AGREEMENT = "sqnr", "agreement"
 
 
-def parse_promise(parts: Sequence[str]) -> Promise | None:
+def parse_requirement(parts: Sequence[str]) -> QualityRequirement | None:
     """``["sqnr=20", "agreement=0.99"]``.
 
     Raises:
@@ -49,15 +49,17 @@ def parse_promise(parts: Sequence[str]) -> Promise | None:
             number = math.nan
         if name not in (SQNR, AGREEMENT) or not equals or not math.isfinite(number) or name in told:
             raise UsageError(
-                f"--promise {part} can't be understood", hint="Expected is sqnr=DB or agreement=SHARE, each once."
+                f"--require {part} can't be understood", hint="Expected is sqnr=DB or agreement=SHARE, each once."
             )
         if name == AGREEMENT and not 0 <= number <= 1:
-            raise UsageError(f"--promise {part}: a share is between 0 and 1", hint="For example agreement=0.99.")
+            raise UsageError(f"--require {part}: a share is between 0 and 1", hint="For example agreement=0.99.")
         told[name] = number
-    return Promise(told.get(SQNR), told.get(AGREEMENT)) if told else None
+    return QualityRequirement(told.get(SQNR), told.get(AGREEMENT)) if told else None
 
 
-def faithful(runtime: Runtime, graph: Path, batches: Sequence[Batch]) -> tuple[Verdict, list[tuple[Array, ...]]]:
+def runtime_conformance(
+    runtime: Runtime, graph: Path, batches: Sequence[Batch]
+) -> tuple[Verdict, list[tuple[Array, ...]]]:
     """Whether a runtime computes what a graph says.
 
     Args:
@@ -92,13 +94,13 @@ def _compared(
     name: str, computed: Sequence[Array], own: Sequence[Array], exact: Sequence[Array], batches: Sequence[Batch]
 ) -> Comparison:
     error = _most(_errors(computed, exact))
-    yardstick = float(np.quantile(_errors(own, exact), OWN, method="higher"))
-    yardstick = max(yardstick, FLOOR)
+    baseline = float(np.quantile(_errors(own, exact), OWN, method="higher"))
+    baseline = max(baseline, FLOOR)
     by_shape: dict[str, list[float]] = {}
-    for batch, got, truth in zip(batches, computed, exact, strict=True):
-        by_shape.setdefault(shape_name(batch.images.shape), []).extend(_errors([got], [truth]))
-    shapes = {shape: _most(errors) / yardstick for shape, errors in by_shape.items()}
-    return Comparison(name, "output", KIND, error, yardstick, LARGEST_RATIO, {KIND: error / yardstick}, shapes)
+    for batch, got, reference in zip(batches, computed, exact, strict=True):
+        by_shape.setdefault(shape_name(batch.images.shape), []).extend(_errors([got], [reference]))
+    shapes = {shape: _most(errors) / baseline for shape, errors in by_shape.items()}
+    return Comparison(name, "output", KIND, error, baseline, LARGEST_RATIO, {KIND: error / baseline}, shapes)
 
 
 def _most(errors: Sequence[float]) -> float:
@@ -109,10 +111,10 @@ def _most(errors: Sequence[float]) -> float:
 def _errors(computed: Sequence[Array], exact: Sequence[Array]) -> list[float]:
     """Of each image, relative; infinite where something isn't a number or is of another size."""
     found = []
-    for got, truth in zip(computed, exact, strict=True):
-        if got.size != truth.size:
+    for got, reference in zip(computed, exact, strict=True):
+        if got.size != reference.size:
             return [math.inf]
-        for row, expected in zip(got, truth, strict=True):
+        for row, expected in zip(got, reference, strict=True):
             apart = float(np.linalg.norm(np.asarray(row, np.float64) - expected))
             size = max(float(np.linalg.norm(expected)), float(np.finfo(np.float64).tiny))
             found.append(apart / size if math.isfinite(apart) else math.inf)
@@ -127,7 +129,7 @@ def quality(said: Sequence[tuple[Array, ...]], reference: Reference, names: Sequ
         reference: of the network.
         names: of the outputs.
     """
-    rows = [[i for i, kind in enumerate(batch.kinds) if kind in ORDINARY] for batch in reference.batches]
+    rows = [[i for i, kind in enumerate(batch.kinds) if kind in NOMINAL] for batch in reference.batches]
     sqnr, agreement = {}, None
     for o, name in enumerate(names):
         got = [result[o][chosen] for result, chosen in zip(said, rows, strict=True) if chosen]
@@ -148,24 +150,24 @@ def classes_of(found: Quality) -> Classes | None:
     return Classes(found.images, round((1 - found.agreement) * found.images))
 
 
-def broken(promise: Promise, found: Quality, artifact: str) -> DisagreementError | None:
-    """The error for a promise that isn't kept; None for one that is.
+def broken(requirement: QualityRequirement, found: Quality, artifact: str) -> DisagreementError | None:
+    """The error for a requirement that isn't kept; None for one that is.
 
     Raises:
         UsageError: agreement was promised for a network without classes.
     """
     worst = min(found.sqnr_db, key=found.sqnr_db.__getitem__)
-    if promise.agreement is not None and found.agreement is None:
-        raise UsageError("--promise agreement: the network returns no scores of classes", hint="Promise sqnr instead.")
+    if requirement.agreement is not None and found.agreement is None:
+        raise UsageError("--require agreement: the network returns no scores of classes", hint="Require sqnr instead.")
     told = ""
-    if promise.sqnr is not None and found.sqnr_db[worst] < promise.sqnr:
-        told = f"{worst} has {found.sqnr_db[worst]:.1f} dB, and {promise.sqnr:g} were promised"
-    elif promise.agreement is not None and (found.agreement or 0.0) < promise.agreement:
-        told = f"{found.agreement:.1%} of the classes agree, and {promise.agreement:.1%} were promised"
+    if requirement.sqnr is not None and found.sqnr_db[worst] < requirement.sqnr:
+        told = f"{worst} has {found.sqnr_db[worst]:.1f} dB, and {requirement.sqnr:g} were promised"
+    elif requirement.agreement is not None and (found.agreement or 0.0) < requirement.agreement:
+        told = f"{found.agreement:.1%} of the classes agree, and {requirement.agreement:.1%} were promised"
     if not told:
         return None
     return DisagreementError(
-        f"{artifact} doesn't keep its promise: {told} (over {found.images} images)",
+        f"{artifact} doesn't keep its requirement: {told} (over {found.images} images)",
         first_seen=worst,
-        hint="Calibrate it on more images, keep its most sensitive layers in float, or promise less.",
+        hint="Calibrate it on more images, keep its most sensitive layers in float, or requirement less.",
     )

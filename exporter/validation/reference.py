@@ -7,7 +7,7 @@ import numpy as np
 
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.errors import InputError
-from attn_export.exporter.network.images import ORDINARY, Batch
+from attn_export.exporter.network.images import NOMINAL, Batch
 from attn_export.exporter.network.run import Result
 from attn_export.exporter.records.arrays import Array
 
@@ -36,7 +36,7 @@ def refuse_constant(name: str, reference: "Reference") -> None:
 def _by_size(reference: "Reference", output: int) -> list[list[Array]]:
     sizes: dict[tuple[int, ...], list[Array]] = {}
     for batch, exact in zip(reference.batches, reference.exact, strict=True):
-        rows = [row for row, kind in enumerate(batch.kinds) if kind in ORDINARY]
+        rows = [row for row, kind in enumerate(batch.kinds) if kind in NOMINAL]
         sizes.setdefault(batch.images.shape[1:], []).extend(exact.outputs[output][row] for row in rows)
     return list(sizes.values())
 
@@ -57,12 +57,12 @@ class Reference:
     Attributes:
         batches: the images.
         exact: in double precision, one for each batch.
-        yardsticks: the same in each precision that was asked for, several times; see `yardstick`.
+        baselines: the same in each precision that was asked for, several times; see `baseline`.
     """
 
     batches: tuple[Batch, ...]
     exact: tuple[Result, ...]
-    yardsticks: Mapping[Precision, tuple[Result, ...]]
+    baselines: Mapping[Precision, tuple[Result, ...]]
 
     def limited_to(self, takes: Callable[[tuple[int, ...]], bool]) -> "Reference":
         """Only the batches whose shape (N, C, H, W) an artifact takes."""
@@ -77,5 +77,5 @@ class Reference:
         return Reference(
             tuple(self.batches[i] for i in kept),
             tuple(self.exact[i] for i in kept),
-            {precision: tuple(results[i] for i in kept) for precision, results in self.yardsticks.items()},
+            {precision: tuple(results[i] for i in kept) for precision, results in self.baselines.items()},
         )

@@ -4,8 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from attn_export.exporter.artifacts import Gate, OnnxFile, Precision
-from attn_export.exporter.kit.sample_file import Sample
-from attn_export.exporter.network.images import ORDINARY
+from attn_export.exporter.bundle.golden import GoldenVectors
+from attn_export.exporter.network.images import NOMINAL
 from attn_export.exporter.network.run import Result
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.verdict import SIZE, Classes, Comparison, Judged, Judgement, Verdict
@@ -41,8 +41,8 @@ def validate(
         RuntimeUnavailableError: its runtime can't run the file.
         ValueError: the reference wasn't computed for the file's precision.
     """
-    if file.precision not in reference.yardsticks:
-        raise ValueError(f"the reference has no yardstick for {file.precision}")
+    if file.precision not in reference.baselines:
+        raise ValueError(f"the reference has no baseline for {file.precision}")
     names = file.signature.output_names
     runtime = runtime_of_file(file, settings)
     outputs = _run(runtime, names, reference, advance)
@@ -96,7 +96,7 @@ def classes_of(computed: Computed, reference: Reference) -> Classes | None:
         scores = exact.outputs[0]
         if scores.ndim != SCORES_RANK or scores.shape[1] < 2 or arrays[0].size != scores.size:
             return None
-        ordinary = [i for i, kind in enumerate(batch.kinds) if kind in ORDINARY]
+        ordinary = [i for i, kind in enumerate(batch.kinds) if kind in NOMINAL]
         got = arrays[0].reshape(scores.shape)
         images += len(ordinary)
         differ += int((got.argmax(1) != scores.argmax(1))[ordinary].sum())
@@ -148,22 +148,22 @@ def _compared(
     reference: Reference,
     precision: Precision,
 ) -> Comparison:
-    error, yardstick, limits = PooledError(), PooledError(), LIMITS[precision]
+    error, baseline, limits = PooledError(), PooledError(), LIMITS[precision]
     by_shape: dict[str, PooledError] = defaultdict(PooledError)
     for batch, arrays, exact, own in zip(
-        reference.batches, computed, reference.exact, reference.yardsticks[precision], strict=True
+        reference.batches, computed, reference.exact, reference.baselines[precision], strict=True
     ):
-        truth = pick(exact)[index]
-        if arrays[index].size != truth.size:
+        expected = pick(exact)[index]
+        if arrays[index].size != expected.size:
             return Comparison(tensor, role, SIZE, float("inf"), limits.floor, limits.ratio)
-        by_shape[shape_name(batch.images.shape)].add(arrays[index], truth, batch.kinds)
-        yardstick.add(pick(own)[index], truth, batch.kinds)
+        by_shape[shape_name(batch.images.shape)].add(arrays[index], expected, batch.kinds)
+        baseline.add(pick(own)[index], expected, batch.kinds)
     least = limits.logits if role == "gate" else 0.0
     pixels = pixels_of(batch.images.shape for batch in reference.batches)
     for part in by_shape.values():
         error.add_all(part)
     shapes = {shape: part.relative(least) for shape, part in by_shape.items()}
-    return compare(tensor, role, error.relative(least), yardstick.relative(least), limits, pixels, shapes)
+    return compare(tensor, role, error.relative(least), baseline.relative(least), limits, pixels, shapes)
 
 
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
@@ -172,11 +172,11 @@ INFINITE = float("inf")
 MISSHAPEN = "shape"
 
 
-def judge(sample: Sample, run: Run, runtime: str, advance: Callable[[], None] = lambda: None) -> Judgement:
+def judge(sample: GoldenVectors, run: Run, runtime: str, advance: Callable[[], None] = lambda: None) -> Judgement:
     """Run every batch and compare.
 
     Args:
-        sample: of the kit.
+        sample: of the bundle.
         run: arrays in, arrays out.
         runtime: what runs, in words.
         advance: called after every batch.
@@ -199,9 +199,9 @@ def judge(sample: Sample, run: Run, runtime: str, advance: Callable[[], None] = 
         relative = errors[output].relative()
         if output in misshapen:
             limit = next(iter(limits.values()))
-            judged.append(Judged(output, MISSHAPEN, INFINITE, limit.yardstick, limit.allowed))
+            judged.append(Judged(output, MISSHAPEN, INFINITE, limit.baseline, limit.allowed))
             continue
         judged += [
-            Judged(output, k, relative[k], lim.yardstick, lim.allowed) for k, lim in limits.items() if k in relative
+            Judged(output, k, relative[k], lim.baseline, lim.allowed) for k, lim in limits.items() if k in relative
         ]
     return Judgement(runtime, tuple(judged), sample.shapes)

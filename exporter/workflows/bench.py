@@ -9,20 +9,20 @@ from attn_export.exporter.artifacts import CPU, Axis, LoadedModel, OnnxFile, Sig
 from attn_export.exporter.budgets.parse import refuse_untimed
 from attn_export.exporter.cleanup.inspect import inspect_file
 from attn_export.exporter.errors import InputError, RuntimeUnavailableError, UsageError
-from attn_export.exporter.latency.together import Contestant, Together, time_in_turns
+from attn_export.exporter.latency.interleaved import Candidate, TimingSettings, time_interleaved
 from attn_export.exporter.records.artifact import Artifact
 from attn_export.exporter.records.budget import Budget
 from attn_export.exporter.records.latency import Schedule, joined
-from attn_export.exporter.records.results import Benched, Shown
+from attn_export.exporter.records.results import Benched, ReportAssets
 from attn_export.exporter.runtimes import RUNS_ENGINES, RUNS_FILES, RUNTIMES, check_devices, check_names
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.system.cuda import gpus
-from attn_export.exporter.system.files import names_apart
+from attn_export.exporter.system.files import unique_names
 from attn_export.exporter.system.machine import usable_cpus
-from attn_export.exporter.system.progress import Progress, Silent
+from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.validation.artifact import ENGINE, ONNX, ONNX_ENDING, numpy_name, read_artifact
 from attn_export.exporter.validation.matching import FLOATS
-from attn_export.exporter.workflows.show import show
+from attn_export.exporter.workflows.assets import show
 
 if TYPE_CHECKING:
     from attn_export.exporter.records.attention import AttentionCost
@@ -45,7 +45,7 @@ class BenchSettings:
         cpus: that all of them are to use; None: those that the process may.
         schedule: of each run.
         device: where PyTorch and ONNX Runtime run.
-        own_process: whether each runtime that runs a file gets a process of its own.
+        isolate: whether each runtime that runs a file gets a process of its own.
         cost: whether to find out what attention costs in ONNX files.
         show: whether the record is to hold what a report shows.
     """
@@ -56,7 +56,7 @@ class BenchSettings:
     cpus: tuple[int, ...] | None = None
     schedule: Schedule = field(default_factory=lambda: Schedule(seconds=20.0))
     device: str = CPU
-    own_process: bool = False
+    isolate: bool = False
     cost: bool = True
     show: bool = False
 
@@ -78,14 +78,14 @@ def bench(
         input_shape: (C, H, W), for files that leave them open; the network's own where there is one.
         settings: see `BenchSettings`.
         trust: take engines that were changed since their records were written.
-        progress: hears what is being done.
+        progress: receives stages and notes.
 
     Raises:
         UsageError: nothing is to be timed, or something twice, or the settings contradict each other.
         InputError: an artifact can't be read, or doesn't take what is timed.
         RuntimeUnavailableError: a runtime isn't there, or there is no GPU for an engine.
     """
-    settings, progress = settings or BenchSettings(), progress or Silent()
+    settings, progress = settings or BenchSettings(), progress or NullProgress()
     files = [Path(path) for path in paths]
     if len({path.resolve() for path in files}) < len(files):
         raise UsageError("an artifact was named twice", hint="Name each once.")
@@ -93,7 +93,7 @@ def bench(
     own = Settings(settings.threads or len(settings.cpus or ()) or usable_cpus(), settings.device)
     check_devices(names or (OF_THE_MODULE if model else ()) + OF_A_FILE, own)
     with progress.stage("Reading the artifacts"):
-        artifacts, called = tuple(read_artifact(path, trust=trust) for path in files), names_apart(files)
+        artifacts, called = tuple(read_artifact(path, trust=trust) for path in files), unique_names(files)
         refuse_engines_without_gpu(artifacts)
         settings = replace(settings, batches=settings.batches or (fixed_batch(artifacts),))
         shape = model.input_shape if model else input_shape
@@ -108,15 +108,15 @@ def bench(
     if model is None and not artifacts:
         raise UsageError("nothing was named that can be timed", hint="attn-export bench model.pt model.onnx")
     for artifact in artifacts:
-        if model is not None and artifact.made_of and artifact.made_of != model.sha256:
+        if model is not None and artifact.source_sha256 and artifact.source_sha256 != model.sha256:
             progress.note(f"{artifact.path} was made of another checkpoint than {model.path}")
-    together = Together(settings.schedule, own.threads, settings.cpus, settings.own_process)
+    together = TimingSettings(settings.schedule, own.threads, settings.cpus, settings.isolate)
     image = shape or signatures[0].input_shape[1:]
     latencies = []
     for batch in settings.batches:
         wanted = contestants(model, artifacts, signatures, called, (batch, *image), names, own, trust=trust)
-        latencies.append(time_in_turns(wanted, (batch, *image), together, progress))
-    shown = show(model, onnx, own, progress) if settings.show else Shown()
+        latencies.append(time_interleaved(wanted, (batch, *image), together, progress))
+    shown = show(model, onnx, own, progress) if settings.show else ReportAssets()
     if settings.cost:
         with together.kept_to_cpus():
             pairs = zip(onnx, of_onnx(artifacts), strict=True)
@@ -143,8 +143,8 @@ def cost_of(
 def fixed_batch(artifacts: Sequence[Artifact]) -> int:
     """N that the first takes which doesn't take 1: an ONNX file's own, an engine's usual one; 1 where all do."""
     for artifact in artifacts:
-        if artifact.range is not None and artifact.range.smallest[0] > 1:
-            return artifact.range.usual[0]
+        if artifact.range is not None and artifact.range.min[0] > 1:
+            return artifact.range.opt[0]
         dims = artifact.inputs[0].dims if artifact.inputs and artifact.range is None else None
         if dims and isinstance(dims[0], int) and dims[0] > 0:
             return dims[0]
@@ -228,7 +228,7 @@ def signature_of(artifact: Artifact, batches: Sequence[int], image: tuple[int, .
     if (dtype := numpy_name(taken.dtype)) not in ("", *FLOATS):
         raise InputError(f"{artifact.path} takes {taken} as {dtype}", hint="What can be timed takes floats.")
     dims = taken.dims or (None,) * (len(image or ()) + 1)
-    usual = artifact.range.usual if artifact.range else dims
+    usual = artifact.range.opt if artifact.range else dims
     sizes = tuple(image) if image else tuple(usual[1:])
     if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
         raise InputError(
@@ -248,7 +248,7 @@ def _fixed(size: object) -> bool:
 def _refuse_other_shape(artifact: Artifact, shape: tuple[int, ...]) -> None:
     (taken,) = artifact.inputs
     if artifact.range is not None:
-        fits, what = artifact.range.covers(shape), f"{artifact.range.smallest} to {artifact.range.largest}"
+        fits, what = artifact.range.covers(shape), f"{artifact.range.min} to {artifact.range.max}"
     else:
         dims = taken.dims if taken.dims is not None else (None,) * len(shape)
         fits = len(dims) == len(shape) and all(not _fixed(d) or d == n for d, n in zip(dims, shape, strict=True))
@@ -270,13 +270,13 @@ def contestants(
     settings: Settings,
     *,
     trust: bool,
-) -> list[Contestant]:
+) -> list[Candidate]:
     """Everything that is timed at one shape, the module's runtimes first.
 
     Raises:
         UsageError: a runtime was named that nothing here runs in, or something is left without any.
     """
-    wanted: list[Contestant] = []
+    wanted: list[Candidate] = []
     if model is not None:
         chosen = [name for name in names or OF_THE_MODULE if name in RUNTIMES and name not in RUNS_FILES]
         if chosen:
@@ -305,9 +305,9 @@ def contestants(
 
 def of_the_module(
     model: LoadedModel, names: Sequence[str], shape: tuple[int, ...], settings: Settings
-) -> list[Contestant]:
+) -> list[Candidate]:
     """The runtimes of the module itself."""
-    from attn_export.exporter.validation.oracle import returned
+    from attn_export.exporter.validation.compute_reference import returned
 
     signature = Signature("input", shape, (), tuple(output.name for output in returned(model)))
     file = OnnxFile(Path(), signature, model.sha256, 0, 0, ())

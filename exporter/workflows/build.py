@@ -1,4 +1,4 @@
-"""Engines of an ONNX file, or of a build kit, where there is no checkpoint to go by."""
+"""Engines of an ONNX file, or of a deployment bundle, where there is no checkpoint to go by."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -7,26 +7,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.bundle.read import Bundle, read_bundle
 from attn_export.exporter.engine.backend import AUTO
 from attn_export.exporter.engine.job import choose_backend, write_engine
 from attn_export.exporter.engine.profile import Sizes, make_profile
 from attn_export.exporter.engine.settings import EngineSettings, Plan
-from attn_export.exporter.engine.sidecar import beside
+from attn_export.exporter.engine.sidecar import sidecar_path
 from attn_export.exporter.engine.targets import CURRENT, parse_targets
 from attn_export.exporter.errors import DisagreementError, InputError, RuntimeUnavailableError, UsageError
 from attn_export.exporter.graph.write import external_data_of, publish_with_weights
-from attn_export.exporter.kit.read import Kit, read_kit
 from attn_export.exporter.records.engine import EngineFile, Profile
 from attn_export.exporter.records.results import BuildResult, Deployed, Retyped
 from attn_export.exporter.system.cuda import Gpu, gpus
 from attn_export.exporter.system.files import refuse_folders, scratch_folder
 from attn_export.exporter.system.machine import usable_cpus
-from attn_export.exporter.system.progress import Progress, Silent
-from attn_export.exporter.workflows.deploy import check_settings, deploy, publish_engine, publish_kit
-from attn_export.exporter.workflows.validate_kit import judge_engine
+from attn_export.exporter.system.progress import NullProgress, Progress
+from attn_export.exporter.workflows.deploy import check_settings, deploy, publish_bundle, publish_engine
+from attn_export.exporter.workflows.validate_bundle import judge_engine
 
 if TYPE_CHECKING:
-    from attn_export.exporter.kit.sample_file import Sample
+    from attn_export.exporter.bundle.golden import GoldenVectors
 
 ENDING = ".onnx"
 
@@ -49,19 +49,19 @@ def build_all(
             the types that the file has if None.
         settings: see `EngineSettings`.
         threads: of ONNX Runtime, where files of other precisions are compared with this one.
-        progress: hears what is being done.
+        progress: receives stages and notes.
 
     Raises:
         UsageError: options that don't fit each other or the file.
         DisagreementError: a file of another precision computes something else.
         AttnExportError: as `building.build_file` says. Nothing is left behind then.
     """
-    source, progress, settings = Path(source), progress or Silent(), settings or EngineSettings()
+    source, progress, settings = Path(source), progress or NullProgress(), settings or EngineSettings()
     asked: Sequence[Precision | None] = precisions or (None,)
     if out is not None and len(asked) > 1:
         raise UsageError("-o names one engine, and several precisions were asked for", hint="Leave -o out.")
     if out is not None and not parse_targets(settings.gpus, gpus()).wants_engine:
-        raise UsageError("-o names an engine, and for this GPU a build kit is written", hint="Leave -o out.")
+        raise UsageError("-o names an engine, and for this GPU a deployment bundle is written", hint="Leave -o out.")
     folder = Path(out).parent if out is not None else source.parent
     if out is not None:
         made = [folder / f"{source.stem}{p.suffix}{ENDING}" for p in asked if p not in (None, Precision.FP32)]
@@ -85,18 +85,18 @@ def build_all(
                     stem,
                     settings,
                     precision=precision,
-                    sample=_sample_maker(file, threads or usable_cpus()),
+                    sample=_golden_maker(file, threads or usable_cpus()),
                     judge=partial(_judge_by_file, source=file, threads=threads or usable_cpus(), progress=progress),
                     progress=progress,
                 )
             )
         engines = [_named(engine, out, folder) for d in deployed for engine in d.engines]
-        others = [*(change.path for change in retyped), *(kit for d in deployed for kit in d.kits)]
-        refuse_folders([*engines, *map(beside, engines), *(folder / path.name for path in others)])
+        others = [*(change.path for change in retyped), *(bundle for d in deployed for bundle in d.bundles)]
+        refuse_folders([*engines, *map(sidecar_path, engines), *(folder / path.name for path in others)])
         return BuildResult(
             tuple(publish_retyped(change, folder) for change in retyped),
             tuple(publish_engine(engine, _named(engine, out, folder)) for d in deployed for engine in d.engines),
-            tuple(publish_kit(kit, folder) for d in deployed for kit in d.kits),
+            tuple(publish_bundle(bundle, folder) for d in deployed for bundle in d.bundles),
         )
 
 
@@ -114,39 +114,40 @@ def _is_cleaned(source: Path) -> bool:
     return METADATA_KEY in model.metadata_props or model.producer_name == PRODUCER
 
 
-def is_kit(source: Path) -> bool:
-    """Whether a path names a build kit, or the folder of one."""
-    from attn_export.exporter.kit.read import is_kit as looks_like_one
+def is_bundle(source: Path) -> bool:
+    """Whether a path names a deployment bundle, or the folder of one."""
+    from attn_export.exporter.bundle.read import is_bundle as looks_like_one
 
     return looks_like_one(source)
 
 
-def build_from_kit(
-    kit: Path,
+def build_from_bundle(
+    bundle: Path,
     out: Path | None,
     *,
     precisions: Sequence[Precision] | None,
     settings: EngineSettings,
     progress: Progress,
 ) -> BuildResult:
-    """The same from a build kit, on the device.
+    """The same from a deployment bundle, on the device.
 
     Raises:
-        UsageError: another precision is asked for than the kit has.
-        AttnExportError: as `kit.building.build_kit` says.
+        UsageError: another precision is asked for than the bundle has.
+        AttnExportError: as `bundle.building.build_bundle` says.
     """
-    from attn_export.exporter.kit.read import read_kit
+    from attn_export.exporter.bundle.read import read_bundle
 
-    with progress.stage("Reading the kit"):
-        read = read_kit(kit)
+    with progress.stage("Reading the bundle"):
+        read = read_bundle(bundle)
     if precisions and tuple(precisions) != (read.precision,):
         raise UsageError(
-            f"{kit} is typed {read.precision or 'as its graph is'}", hint="Leave --precision out, or write another kit."
+            f"{bundle} is typed {read.precision or 'as its graph is'}",
+            hint="Leave --precision out, or write another bundle.",
         )
     if out is not None:
-        _refuse_overwriting(out, [kit])
-    folder = kit.parent if kit.is_file() else kit.resolve().parent
-    made = build_kit(read, out or folder / f"{read.name}.engine", settings, progress)
+        _refuse_overwriting(out, [bundle])
+    folder = bundle.parent if bundle.is_file() else bundle.resolve().parent
+    made = build_bundle(read, out or folder / f"{read.name}.engine", settings, progress)
     return BuildResult((), (made,), ())
 
 
@@ -182,7 +183,7 @@ def _of_precision(
     from attn_export.exporter.engine.graph import read_graph
     from attn_export.exporter.network.images import feeds_for
     from attn_export.exporter.precision.typed_file import precision_of, typed
-    from attn_export.exporter.validation.rounding import compare_with_parent
+    from attn_export.exporter.validation.float16_source import compare_with_parent
 
     own = precision_of(source)
     if precision is None or precision is own:
@@ -193,8 +194,8 @@ def _of_precision(
             hint="Build from the float32 file, or leave --precision out.",
         )
     facts = read_graph(source)
-    profile = make_profile(facts.inputs, settings.sizes, settings.usual_batch)
-    feeds = feeds_for({name: sizes.usual for name, sizes in profile.items()})
+    profile = make_profile(facts.inputs, settings.sizes, settings.opt_batch)
+    feeds = feeds_for({name: sizes.opt for name, sizes in profile.items()})
     path = scratch / f"{source.stem}{precision.suffix}{ENDING}"
     if (earlier := folder / path.name).is_file():
         with progress.stage(f"Comparing {earlier.name} with the float32 file"):
@@ -216,7 +217,7 @@ def _of_precision(
 def _is_child(parent: Path, child: Path, precision: Precision, feeds: Sequence[dict[str, Any]], threads: int) -> bool:
     """Whether a file is of this precision and computes what its parent computes."""
     from attn_export.exporter.precision.typed_file import precision_of
-    from attn_export.exporter.validation.rounding import compare_with_parent
+    from attn_export.exporter.validation.float16_source import compare_with_parent
 
     try:
         if precision_of(child) is not precision:
@@ -227,23 +228,23 @@ def _is_child(parent: Path, child: Path, precision: Precision, feeds: Sequence[d
     return True
 
 
-def _sample_maker(source: Path, threads: int) -> "Callable[[Profile], Sample]":
-    def make(profile: Profile) -> "Sample":
-        from attn_export.exporter.validation.sample import sample_of_file
+def _golden_maker(source: Path, threads: int) -> "Callable[[Profile], GoldenVectors]":
+    def make(profile: Profile) -> "GoldenVectors":
+        from attn_export.exporter.validation.golden import golden_of_file
 
-        return sample_of_file(source, profile, threads)
+        return golden_of_file(source, profile, threads)
 
     return make
 
 
 def _judge_by_file(engine: EngineFile, source: Path, threads: int, progress: Progress) -> dict[str, Any]:
     """An engine against what ONNX Runtime makes of the file that it was built from."""
-    from attn_export.exporter.validation.sample import sample_of_file
-    from attn_export.exporter.workflows.validate_kit import judge_engine
+    from attn_export.exporter.validation.golden import golden_of_file
+    from attn_export.exporter.workflows.validate_bundle import judge_engine
 
     profile = {name: engine.taken(name) for name in engine.record["profile"]}
     with progress.stage("Running the ONNX file"):
-        sample = sample_of_file(source, profile, threads)
+        sample = golden_of_file(source, profile, threads)
     return judge_engine(engine.path, sample, profile, progress)
 
 
@@ -254,87 +255,89 @@ def publish_retyped(change: Retyped, folder: Path) -> Retyped:
     return Retyped(path, change.kept, change.rounding)
 
 
-def build_kit(
-    kit: Kit | Path | str,
+def build_bundle(
+    bundle: Bundle | Path | str,
     out: Path | str,
     settings: EngineSettings | None = None,
     progress: Progress | None = None,
 ) -> EngineFile:
-    """Build an engine from a kit, on the device: ``build_kit("model.sm87.kit.zip", "model.engine")``.
+    """Build an engine from a bundle, on the device: ``build_bundle("model.sm87.bundle.zip", "model.engine")``.
 
     Needs neither torch nor ONNX Runtime nor onnxscript.
 
     Args:
-        kit: that `kit.read_kit` gave, or its path. Shapes, options and precision are the kit's.
+        bundle: that `bundle.read_bundle` gave, or its path. Shapes, options and precision are the bundle's.
         out: the engine; ``<out>.json`` is written beside it.
         settings: backend and GPUs, by default the classic TensorRT and this machine's own; the timing cache; a limit
-            for the workspace instead of the kit's; what becomes of mixed kernels.
-        progress: hears what is being done.
+            for the workspace instead of the bundle's; what becomes of mixed kernels.
+        progress: receives stages and notes.
 
     Raises:
-        UnreadableKitError: the kit is missing, incomplete or damaged.
-        UsageError: what is asked for isn't what the kit is for.
+        UnreadableBundleError: the bundle is missing, incomplete or damaged.
+        UsageError: what is asked for isn't what the bundle is for.
         RuntimeUnavailableError: there is no GPU, or no TensorRT for it.
         EngineError, MixedPrecisionError, DisagreementError, OutputError: as `build_file` says.
     """
-    out, progress, settings = Path(out), progress or Silent(), settings or EngineSettings()
-    if not isinstance(kit, Kit):
-        with progress.stage("Reading the kit"):
-            kit = read_kit(kit)
-    settings = settings_for_kit(kit, settings, gpus())
+    out, progress, settings = Path(out), progress or NullProgress(), settings or EngineSettings()
+    if not isinstance(bundle, Bundle):
+        with progress.stage("Reading the bundle"):
+            bundle = read_bundle(bundle)
+    settings = settings_for_bundle(bundle, settings, gpus())
     backend, why, architectures = choose_backend(settings, gpus())
-    if architectures != (kit.architecture,):
-        progress.note(f"the kit is for {kit.architecture}, and the engine is for {', '.join(architectures)}, as asked")
-    with kit.unpacked(out.parent) as facts:
-        plan = Plan(backend, why, architectures, facts, kit.profile)
-        origin = {"path": kit.path.name, "sha256": kit.sha256}
+    if architectures != (bundle.architecture,):
+        progress.note(
+            f"the bundle is for {bundle.architecture}, and the engine is for {', '.join(architectures)}, as asked"
+        )
+    with bundle.unpacked(out.parent) as facts:
+        plan = Plan(backend, why, architectures, facts, bundle.profile)
+        origin = {"path": bundle.path.name, "sha256": bundle.sha256}
 
         def judged(engine: EngineFile) -> dict[str, Any]:
-            return judge_engine(engine.path, kit.sample, kit.profile, progress)
+            return judge_engine(engine.path, bundle.sample, bundle.profile, progress)
 
-        return write_engine(out, plan, settings, kit.precision, progress, kit=origin, judge=judged)
+        return write_engine(out, plan, settings, bundle.precision, progress, bundle=origin, judge=judged)
 
 
-def settings_for_kit(kit: Kit, asked: EngineSettings, here: tuple[Gpu, ...]) -> EngineSettings:
-    """The settings with what the kit says, and what was asked where that is the device's own affair.
+def settings_for_bundle(bundle: Bundle, asked: EngineSettings, here: tuple[Gpu, ...]) -> EngineSettings:
+    """The settings with what the bundle says, and what was asked where that is the device's own affair.
 
     Args:
-        kit: that is built.
+        bundle: that is built.
         asked: by the user.
         here: this machine's GPUs.
 
     Raises:
-        UsageError: what is asked for isn't what the kit is for.
+        UsageError: what is asked for isn't what the bundle is for.
         RuntimeUnavailableError: there is no GPU.
     """
     if asked.sizes != Sizes():
         raise UsageError(
-            f"{kit.path} says for which shapes its engine is",
-            hint="Leave --batch and --size out, or write another kit.",
+            f"{bundle.path} says for which shapes its engine is",
+            hint="Leave --batch and --size out, or write another bundle.",
         )
     for flag in ("tf32", "version_compatible", "hardware_compatible"):
-        if getattr(asked.options, flag) and not getattr(kit.options, flag):
+        if getattr(asked.options, flag) and not getattr(bundle.options, flag):
             option = f"--{flag.replace('_', '-')}"
             raise UsageError(
-                f"{kit.path} was written without {option}", hint=f"Leave it out, or write the kit with {option}."
+                f"{bundle.path} was written without {option}", hint=f"Leave it out, or write the bundle with {option}."
             )
     wanted = parse_targets(asked.gpus, here)
     own = here[0].architecture if here else None
     if own is None and not wanted.architectures:
         raise RuntimeUnavailableError(
-            f"the engine of {kit.path} is built on the device ({kit.architecture}), and there is no GPU here",
+            f"the engine of {bundle.path} is built on the device ({bundle.architecture}), and there is no GPU here",
             runtime=asked.backend,
-            hint="Copy the kit to the device and run this command there.",
+            hint="Copy the bundle to the device and run this command there.",
         )
-    if not wanted.wants_engine or (not asked.gpus and own != kit.architecture):
+    if not wanted.wants_engine or (not asked.gpus and own != bundle.architecture):
         raise UsageError(
-            f"{kit.path} is for {kit.architecture}, and this machine's {here[0].name} is {own}",
+            f"{bundle.path} is for {bundle.architecture}, and this machine's {here[0].name} is {own}",
             hint="Build it on the device; --gpu current builds it for this one nevertheless.",
         )
     options = replace(
-        kit.options,
+        bundle.options,
         timing_cache=asked.options.timing_cache,
-        workspace_mib=asked.options.workspace_mib or kit.options.workspace_mib,
+        workspace_mib=asked.options.workspace_mib or bundle.options.workspace_mib,
     )
     # What is named is built by who builds by name; this machine's own is left to the one that tunes on it.
     backend = "tensorrt" if asked.backend == AUTO and not wanted.architectures else asked.backend

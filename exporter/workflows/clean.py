@@ -12,15 +12,15 @@ from attn_export.exporter.errors import CleanupError, OutputError, UnreadableGra
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.read import files_of, read
 from attn_export.exporter.records.results import CleanResult
-from attn_export.exporter.records.verdict import Lineage
+from attn_export.exporter.records.verdict import SourceComparison
 from attn_export.exporter.system.files import scratch_folder
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.memory import forget_weights, trim
-from attn_export.exporter.system.progress import Progress, Silent
-from attn_export.exporter.validation.lineage import Answers, ask, compare, sensitivity
+from attn_export.exporter.system.progress import NullProgress, Progress
+from attn_export.exporter.validation.source_graph import Answers, ask, compare, sensitivity
 
 if TYPE_CHECKING:
-    from attn_export.exporter.records.cleanup import Undone
+    from attn_export.exporter.records.cleanup import RevertedRewrite
 
 
 def clean_file(
@@ -38,17 +38,17 @@ def clean_file(
         out: the result, which may be the same path; it appears when it is proven, or not at all.
         target: whose preferences decide where two forms compute the same.
         threads: for the comparison in ONNX Runtime; all usable CPUs if None.
-        progress: hears what is being done.
+        progress: receives stages and notes.
 
     Returns:
-        The result. Rewrites that would have changed what is computed were left undone, see ``cleaned.undone``.
+        The result. Rewrites that would have changed what is computed were reverted, see ``cleaned.reverted``.
 
     Raises:
         UnreadableGraphError: the file isn't there, is damaged, or isn't valid ONNX.
         CleanupError: a step failed, or the result doesn't compute what the file computes.
         OutputError: the result can't be written.
     """
-    source, out, progress = Path(source), Path(out), progress or Silent()
+    source, out, progress = Path(source), Path(out), progress or NullProgress()
     threads = threads or usable_cpus()
     with progress.stage("Reading the graph"):
         model = read(source)
@@ -76,7 +76,7 @@ def clean_file(
             if isinstance(answers, Answers):
                 lineage = _compared(answers, source, child, file, threads)
             else:
-                lineage = Lineage(missed=answers)
+                lineage = SourceComparison(missed=answers)
         if not lineage.agrees:
             raise CleanupError(
                 f"the cleaned graph doesn't compute what {source} computes: "
@@ -102,7 +102,7 @@ def _is_same(first: Path, second: Path) -> bool:
     return first.resolve() == second.resolve()
 
 
-def _compared(answers: Answers, source: Path, child: ir.Model, file: Path, threads: int) -> Lineage:
+def _compared(answers: Answers, source: Path, child: ir.Model, file: Path, threads: int) -> SourceComparison:
     """The child's answers against its parent's."""
 
     def parents_sensitivity() -> dict[str, float]:
@@ -111,24 +111,24 @@ def _compared(answers: Answers, source: Path, child: ir.Model, file: Path, threa
     return compare(answers, child, file.parent, threads, parents_sensitivity)
 
 
-def refuse_undone(undone: "Sequence[Undone]") -> None:
+def refuse_reverted(reverted: "Sequence[RevertedRewrite]") -> None:
     """End with an error where rules were wrong, although the result, without them, is right.
 
     Raises:
         CleanupError: for the first rule.
     """
-    error = error_of(undone)
+    error = error_of(reverted)
     if error is not None:
         raise error
 
 
-def error_of(undone: "Sequence[Undone]") -> CleanupError | None:
+def error_of(reverted: "Sequence[RevertedRewrite]") -> CleanupError | None:
     """What is to be said of rules that were wrong, None if there were none."""
-    if undone:
-        first, count = undone[0], len(undone)
+    if reverted:
+        first, count = reverted[0], len(reverted)
         return CleanupError(
             f"the rule {first.rule!r} would have changed the result at {first.place} by {first.error:.1e} "
-            f"({first.limit:.1e} is allowed); {count} rewrite{'s were' if count > 1 else ' was'} left undone",
+            f"({first.limit:.1e} is allowed); {count} rewrite{'s were' if count > 1 else ' was'} reverted",
             step=first.rule,
             hint="The file was written without it, and is right. The rule is not: please report it with the file.",
         )

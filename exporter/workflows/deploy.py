@@ -1,4 +1,4 @@
-"""What goes to the GPU: engines for those that can be built for here, build kits for the others."""
+"""What goes to the GPU: engines for those that can be built for here, deployment bundles for the others."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,7 +10,7 @@ from attn_export.exporter.engine.backend import AUTO
 from attn_export.exporter.engine.job import build_file, choose_backend
 from attn_export.exporter.engine.profile import make_profile
 from attn_export.exporter.engine.settings import EngineSettings, Judge
-from attn_export.exporter.engine.sidecar import beside
+from attn_export.exporter.engine.sidecar import sidecar_path
 from attn_export.exporter.engine.targets import Targets, parse_targets
 from attn_export.exporter.records.engine import EngineFile, Profile
 from attn_export.exporter.records.results import Deployed
@@ -19,7 +19,7 @@ from attn_export.exporter.system.files import publish
 from attn_export.exporter.system.progress import Progress
 
 if TYPE_CHECKING:
-    from attn_export.exporter.kit.sample_file import Sample
+    from attn_export.exporter.bundle.golden import GoldenVectors
 
 ENDING = ".onnx"
 
@@ -27,8 +27,8 @@ ENDING = ".onnx"
 def names_of(deployed: "Sequence[Deployed]") -> list[str]:
     """Of all files that are going to appear."""
     engines = [engine.path for made in deployed for engine in made.engines]
-    kits = [kit for made in deployed for kit in made.kits]
-    return [path.name for path in (*engines, *map(beside, engines), *kits)]
+    bundles = [bundle for made in deployed for bundle in made.bundles]
+    return [path.name for path in (*engines, *map(sidecar_path, engines), *bundles)]
 
 
 def check_settings(settings: EngineSettings, progress: Progress) -> Targets:
@@ -46,7 +46,7 @@ def check_settings(settings: EngineSettings, progress: Progress) -> Targets:
 
 
 def _here(settings: EngineSettings, wanted: Targets) -> EngineSettings:
-    """The settings without the architectures that get a kit."""
+    """The settings without the architectures that get a bundle."""
     names = (*wanted.architectures, *(["current"] if wanted.current else []))
     return replace(settings, gpus=names)
 
@@ -58,24 +58,24 @@ def deploy(
     settings: EngineSettings,
     *,
     precision: Precision | None,
-    sample: "Callable[[Profile], Sample]",
+    sample: "Callable[[Profile], GoldenVectors]",
     judge: Judge,
     progress: Progress,
 ) -> Deployed:
-    """Make an engine and kits of one ONNX file.
+    """Make an engine and bundles of one ONNX file.
 
     Args:
         source: the file, typed as the engine shall be.
         folder: where the results go.
-        stem: of their names: ``<stem>.engine``, ``<stem>.sm87.kit.zip``.
+        stem: of their names: ``<stem>.engine``, ``<stem>.sm87.bundle.zip``.
         settings: of the build.
         precision: for the records.
-        sample: gives the images and results that a kit carries, for a profile.
+        sample: gives the images and results that a bundle carries, for a profile.
         judge: runs an engine before it gets its name, where there is a GPU for it.
-        progress: hears what is being done.
+        progress: receives stages and notes.
 
     Raises:
-        AttnExportError: as `building.build_file` and `kit.write_kit` say.
+        AttnExportError: as `building.build_file` and `bundle.write_bundle` say.
     """
     wanted = parse_targets(settings.gpus, gpus())
     engines = []
@@ -83,28 +83,28 @@ def deploy(
         out = folder / f"{stem}.engine"
         here = _here(settings, wanted)
         engines.append(build_file(source, out, here, precision=precision, judge=judge, progress=progress))
-    kits = [_kit(source, folder, stem, a, settings, precision, sample, progress) for a in wanted.kits]
-    return Deployed(tuple(engines), tuple(kits))
+    bundles = [_bundle(source, folder, stem, a, settings, precision, sample, progress) for a in wanted.bundles]
+    return Deployed(tuple(engines), tuple(bundles))
 
 
-def _kit(
+def _bundle(
     source: Path,
     folder: Path,
     stem: str,
     architecture: str,
     settings: EngineSettings,
     precision: Precision | None,
-    sample: "Callable[[Profile], Sample]",
+    sample: "Callable[[Profile], GoldenVectors]",
     progress: Progress,
 ) -> Path:
+    from attn_export.exporter.bundle.write import write_bundle
     from attn_export.exporter.engine.graph import read_graph
-    from attn_export.exporter.kit.write import write_kit
 
-    with progress.stage(f"Packing the build kit for {architecture}"):
+    with progress.stage(f"Packing the deployment bundle for {architecture}"):
         facts = read_graph(source)
-        profile = make_profile(facts.inputs, settings.sizes, settings.usual_batch)
-        return write_kit(
-            folder / f"{stem}.{architecture}.kit.zip",
+        profile = make_profile(facts.inputs, settings.sizes, settings.opt_batch)
+        return write_bundle(
+            folder / f"{stem}.{architecture}.bundle.zip",
             source,
             facts=facts,
             profile=profile,
@@ -118,11 +118,11 @@ def _kit(
 def publish_engine(engine: EngineFile, path: Path) -> EngineFile:
     """Let an engine appear under its name, and its record with it."""
     publish(engine.path, path)
-    publish(beside(engine.path), beside(path))
+    publish(sidecar_path(engine.path), sidecar_path(path))
     return EngineFile(path, engine.record, engine.failed)
 
 
-def publish_kit(file: Path, folder: Path) -> Path:
-    """Let a kit appear."""
+def publish_bundle(file: Path, folder: Path) -> Path:
+    """Let a bundle appear."""
     publish(file, folder / file.name)
     return folder / file.name

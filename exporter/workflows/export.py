@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Precision
-from attn_export.exporter.budgets.check import hold_to_budgets
+from attn_export.exporter.budgets.check import apply_budgets
 from attn_export.exporter.engine.profile import make_profile
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.outline import outline
-from attn_export.exporter.latency.together import Contestant, Together, time_in_turns
+from attn_export.exporter.latency.interleaved import Candidate, TimingSettings, time_interleaved
 from attn_export.exporter.network.images import batches
 from attn_export.exporter.records.engine import EngineFile, Profile
 from attn_export.exporter.records.latency import Latency
@@ -26,17 +26,17 @@ from attn_export.exporter.system.files import publish, refuse_folders, scratch_f
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.memory import forget_weights, give_back
 from attn_export.exporter.system.packages import versions
-from attn_export.exporter.system.progress import Progress, Silent, counted
+from attn_export.exporter.system.progress import NullProgress, Progress, counted
 from attn_export.exporter.validation.prove import prove, prove_engine
-from attn_export.exporter.workflows.deploy import check_settings, deploy, names_of, publish_engine, publish_kit
-from attn_export.exporter.workflows.record import record
+from attn_export.exporter.workflows.deploy import check_settings, deploy, names_of, publish_bundle, publish_engine
+from attn_export.exporter.workflows.record import record, verdict_record
 from attn_export.exporter.workflows.settings import ExportSettings
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from attn_export.exporter.kit.sample_file import Sample
-    from attn_export.exporter.records.results import Shown
+    from attn_export.exporter.bundle.golden import GoldenVectors
+    from attn_export.exporter.records.results import ReportAssets
     from attn_export.exporter.validation.reference import Reference
 
 AXES = ("batch", "channels", "height", "width")
@@ -59,7 +59,7 @@ def export(
         out: folder for ``<name>.onnx``, ``<name>.report.json`` and what else was asked for, made if it isn't there.
         name: stem of the files.
         settings: see `ExportSettings`; its batch is taken from ``input_shape``.
-        progress: hears what is being done.
+        progress: receives stages and notes.
 
     Raises:
         AttnExportError: see `attn_export.exporter.errors`; nothing is left behind then.
@@ -70,7 +70,7 @@ def export(
     if len(shape) < 2 or min(shape) < 1:
         raise UsageError(f"input_shape is {shape}; expected is (N, C, H, W)")
     settings = replace(settings or ExportSettings(), batch=shape[0])
-    return export_loaded(from_module(module, shape[1:]), Path(out), name, settings, progress or Silent())
+    return export_loaded(from_module(module, shape[1:]), Path(out), name, settings, progress or NullProgress())
 
 
 def export_loaded(
@@ -86,28 +86,28 @@ def export_loaded(
     check_devices(runtimes, runtime_settings)
     judged = check_engines(model, settings, progress)
     with scratch_folder(out) as scratch:
-        truth = compute_reference(model, settings, judged, progress)
+        reference = reference_outputs(model, settings, judged, progress)
         made = make_onnx(model, scratch / f"{stem}.onnx", settings, progress)
-        plain, undone = made.file, made.undone
-        proven = prove_all(plain, truth, settings.precisions, runtime_settings, progress)
+        plain, reverted = made.file, made.reverted
+        proven = prove_all(plain, reference, settings.precisions, runtime_settings, progress)
         for artifact in proven:
             onnx_file.add_metadata(artifact.file.path, metadata(model, artifact.verdict))
-        deployed = deploy_all(proven, stem, truth, settings, runtime_settings, progress)
+        deployed = deploy_all(proven, stem, reference, settings, runtime_settings, progress)
         latency = time_all(model, proven, deployed, runtime_settings, settings, progress)
         shown = look_closer(model, proven, deployed, made, runtime_settings, settings, progress)
         document = record(model, proven, deployed, latency, shown, settings.command)
-        checked = hold_to_budgets(document, settings.budgets)
+        checked = apply_budgets(document, settings.budgets)
         report = scratch / f"{stem}.report.json"
         write_text(report, json.dumps(document, indent=1, allow_nan=False) + "\n")
         refuse_folders(out / name for name in [*(a.file.path.name for a in proven), *names_of(deployed), report.name])
         for artifact in proven:
             onnx_file.publish_with_weights(artifact.file.path, out / artifact.file.path.name)
         engines = tuple(publish_engine(e, out / e.path.name) for made in deployed for e in made.engines)
-        kits = tuple(publish_kit(kit, out) for made in deployed for kit in made.kits)
+        bundles = tuple(publish_bundle(bundle, out) for made in deployed for bundle in made.bundles)
         publish(report, out / report.name)
     onnx = tuple(out / artifact.file.path.name for artifact in proven)
     verdicts = tuple(artifact.verdict for artifact in proven)
-    return ExportResult(onnx, out / report.name, verdicts, latency, document, engines, kits, undone, checked)
+    return ExportResult(onnx, out / report.name, verdicts, latency, document, engines, bundles, reverted, checked)
 
 
 def check_engines(model: LoadedModel, settings: ExportSettings, progress: Progress) -> tuple[tuple[int, ...], ...]:
@@ -137,7 +137,7 @@ def check_engines(model: LoadedModel, settings: ExportSettings, progress: Progre
     return profile["input"].shapes if gpus() and wanted.wants_engine else ()
 
 
-def compute_reference(
+def reference_outputs(
     model: LoadedModel, settings: ExportSettings, judged: Sequence[tuple[int, ...]], progress: Progress
 ) -> "Reference":
     """What the network computes on the images that every artifact is judged on.
@@ -148,19 +148,19 @@ def compute_reference(
         model: the network.
         settings: of the export.
         judged: shapes (N, C, H, W) that are judged besides the usual ones.
-        progress: hears of it.
+        progress: receives stages and notes.
 
     Raises:
         CaptureError, InputError: see `oracle.reference`.
     """
     with progress.stage("Computing the reference in float64") as advance:
-        from attn_export.exporter.validation.oracle import reference
+        from attn_export.exporter.validation.compute_reference import compute_reference
 
         images = batches(model.input_shape, settings.dynamic, settings.batch, judged, settings.images)
         precisions = tuple(dict.fromkeys((Precision.FP32, *settings.precisions)))
-        truth = reference(model, images, counted(advance, len(images)), precisions)
+        reference = compute_reference(model, images, counted(advance, len(images)), precisions)
         give_back()
-        return truth
+        return reference
 
 
 def make_onnx(model: LoadedModel, path: Path, settings: ExportSettings, progress: Progress) -> Made:
@@ -181,18 +181,18 @@ def make_onnx(model: LoadedModel, path: Path, settings: ExportSettings, progress
         file = onnx_file.write(graph, path)
     forget_weights(graph.model)
     give_back()
-    return Made(file, cleaned.undone, before.marked(cleaned.blocks_before) if before else None)
+    return Made(file, cleaned.reverted, before.marked(cleaned.blocks_before) if before else None)
 
 
 def deploy_all(
     proven: Sequence[Proven],
     stem: str,
-    truth: "Reference",
+    reference: "Reference",
     settings: ExportSettings,
     runtime_settings: Settings,
     progress: Progress,
 ) -> list[Deployed]:
-    """Engines and kits of every file; engines are judged too where there is a GPU for them.
+    """Engines and bundles of every file; engines are judged too where there is a GPU for them.
 
     Raises:
         AttnExportError: as `deploying.deploy` says; an engine that computes something else is a DisagreementError.
@@ -206,12 +206,25 @@ def deploy_all(
             f"{stem}{artifact.file.precision.suffix}",
             settings.engine,
             precision=artifact.file.precision,
-            sample=sample_maker(artifact.file, truth),
-            judge=partial(prove_engine, file=artifact.file, truth=truth, settings=runtime_settings, progress=progress),
+            sample=golden_maker(artifact.file, reference),
+            judge=partial(
+                judge_engine, file=artifact.file, reference=reference, settings=runtime_settings, progress=progress
+            ),
             progress=progress,
         )
         for artifact in proven
     ]
+
+
+def judge_engine(
+    engine: EngineFile, file: OnnxFile, reference: "Reference", settings: Settings, progress: Progress
+) -> dict[str, Any]:
+    """The verdict on an engine, for its record.
+
+    Raises:
+        DisagreementError, RuntimeUnavailableError, UnreadableEngineError: as `prove_engine` says.
+    """
+    return verdict_record(prove_engine(engine, file, reference, settings, progress))
 
 
 def look_closer(
@@ -222,33 +235,35 @@ def look_closer(
     runtime_settings: Settings,
     settings: ExportSettings,
     progress: Progress,
-) -> "Shown":
+) -> "ReportAssets":
     """What a report shows, if one was asked for."""
-    from attn_export.exporter.records.results import Shown
-    from attn_export.exporter.workflows.show import show
+    from attn_export.exporter.records.results import ReportAssets
+    from attn_export.exporter.workflows.assets import show
 
     if not settings.show:
-        return Shown()
+        return ReportAssets()
     from attn_export.exporter.latency.attention_cost.costs import attention_costs
-    from attn_export.exporter.records.gates import ENGINE_UNSEEN
+    from attn_export.exporter.records.gates import ENGINE_UNAVAILABLE
 
     files = [artifact.file for artifact in proven]
-    unseen = {engine.path.name: ENGINE_UNSEEN for one in deployed for engine in one.engines}
-    shown = show(model, files, runtime_settings, progress, before=made.before, images=settings.images, unseen=unseen)
+    unavailable = {engine.path.name: ENGINE_UNAVAILABLE for one in deployed for engine in one.engines}
+    shown = show(
+        model, files, runtime_settings, progress, before=made.before, images=settings.images, unavailable=unavailable
+    )
     if not settings.runtimes:
         return shown
     costs = attention_costs(files, settings.batch, runtime_settings, settings.schedule, progress)
     return replace(shown, costs=costs)
 
 
-def sample_maker(file: OnnxFile, truth: "Reference") -> "Callable[[Profile], Sample]":
-    """What a kit carries to be judged by: the reference's images that its profile covers, and their results."""
+def golden_maker(file: OnnxFile, reference: "Reference") -> "Callable[[Profile], GoldenVectors]":
+    """What a bundle carries to be judged by: the reference's images that its profile covers, and their results."""
 
-    def make(profile: Profile) -> "Sample":
-        from attn_export.exporter.validation.sample import sample_of_reference
+    def make(profile: Profile) -> "GoldenVectors":
+        from attn_export.exporter.validation.golden import golden_of_reference
 
         signature = file.signature
-        return sample_of_reference(truth, signature.output_names, signature.input_name, profile, file.precision)
+        return golden_of_reference(reference, signature.output_names, signature.input_name, profile, file.precision)
 
     return make
 
@@ -269,7 +284,7 @@ def metadata(model: LoadedModel, verdict: Verdict) -> dict[str, str]:
             "runtime": verdict.runtime,
             "worst_tensor": worst.tensor,
             "error": worst.error,
-            "yardstick": worst.yardstick,
+            "baseline": worst.baseline,
             "ratio": worst.ratio,
         },
     }
@@ -281,16 +296,16 @@ def metadata(model: LoadedModel, verdict: Verdict) -> dict[str, str]:
 
 
 def prove_all(
-    plain: OnnxFile, truth: "Reference", precisions: Sequence[Precision], settings: Settings, progress: Progress
+    plain: OnnxFile, reference: "Reference", precisions: Sequence[Precision], settings: Settings, progress: Progress
 ) -> list[Proven]:
     """The files of all precisions, made of the float32 file, each proven.
 
-    The float32 file is proven in any case: its yardstick is so fine that it finds what rounding to float16 would hide.
+    The float32 file is proven in any case: its baseline is so fine that it finds what rounding to float16 would hide.
 
     Raises:
         DisagreementError: one of them computes something else; the error names where that is first seen.
     """
-    verdict = prove(plain, truth, settings, progress)
+    verdict = prove(plain, reference, settings, progress)
     proven = []
     for precision in precisions:
         if precision is plain.precision:
@@ -300,8 +315,8 @@ def prove_all(
             from attn_export.exporter.precision.typed_file import typed_file
 
             path = plain.path.with_name(f"{plain.path.stem}{precision.suffix}.onnx")
-            file = typed_file(plain, precision, truth.batches, path, settings.threads)
-        proven.append(Proven(file, prove(file, truth, settings, progress)))
+            file = typed_file(plain, precision, reference.batches, path, settings.threads)
+        proven.append(Proven(file, prove(file, reference, settings, progress)))
     return proven
 
 
@@ -324,7 +339,7 @@ def time_all(
     shape = (settings.batch, *model.input_shape)
     # A runtime that compiles for a shape compiles for the one that is timed.
     timed = [replace(p.file, signature=replace(p.file.signature, input_shape=shape)) for p in proven]
-    wanted: list[Contestant] = []
+    wanted: list[Candidate] = []
     for name in names:
         files = timed if name in RUNS_FILES else timed[:1]
         wanted += [(name, RUNTIMES[name](model, file, runtime_settings)) for file in files]
@@ -336,7 +351,7 @@ def time_all(
             and engine.record["not_run"] is None
             and engine.taken(file.signature.input_name).covers(shape)
         ]
-    return time_in_turns(wanted, shape, Together(settings.schedule, runtime_settings.threads), progress)
+    return time_interleaved(wanted, shape, TimingSettings(settings.schedule, runtime_settings.threads), progress)
 
 
 def _engine(engine: EngineFile, file: OnnxFile, settings: Settings) -> Runtime:

@@ -23,12 +23,12 @@ from attn_export.exporter.system.machine import usable_cpu_numbers
 from attn_export.exporter.validation.artifact import ONNX
 
 if TYPE_CHECKING:
-    from attn_export.exporter.kit.read import Kit
-    from attn_export.exporter.kit.sample_file import Sample
+    from attn_export.exporter.bundle.golden import GoldenVectors
+    from attn_export.exporter.bundle.read import Bundle
     from attn_export.exporter.records.arrays import Array
-    from attn_export.exporter.records.gates import Seen
+    from attn_export.exporter.records.gates import GateActivations
     from attn_export.exporter.records.graphs import Outline, Outlined
-    from attn_export.exporter.records.results import Benched, CleanResult, Deployed, Proven, Shown, Validated
+    from attn_export.exporter.records.results import Benched, CleanResult, Deployed, Proven, ReportAssets, Validated
     from attn_export.exporter.records.verdict import Judgement, Rounding
 
 SCHEMA_VERSION = 1
@@ -54,7 +54,7 @@ def record(
     proven: "Sequence[Proven]",
     deployed: "Sequence[Deployed]",
     latency: Latency,
-    shown: "Shown",
+    shown: "ReportAssets",
     command: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """The record of one export.
@@ -71,7 +71,7 @@ def record(
     artifacts = [
         *(onnx_record(artifact.file, artifact.verdict) for artifact in proven),
         *(engine_record(engine.path, engine.record) for one in made for engine in one.engines),
-        *(kit_record(kit) for one in made for kit in one.kits),
+        *(bundle_record(bundle) for one in made for bundle in one.bundles),
     ]
     return assembled(model, artifacts, latency, shown, command)
 
@@ -80,7 +80,7 @@ def assembled(
     model: LoadedModel | None,
     artifacts: Sequence[Mapping[str, Any]],
     latency: Latency,
-    shown: "Shown",
+    shown: "ReportAssets",
     command: Sequence[str] | None,
     *,
     on_gpu: bool = False,
@@ -109,12 +109,12 @@ def assembled(
     }
 
 
-def shown_record(shown: "Shown") -> dict[str, Any]:
+def shown_record(shown: "ReportAssets") -> dict[str, Any]:
     """What there is to look at."""
     return {
         "attention_cost": [asdict(cost) for cost in shown.costs],
         "graphs": outlines_record(shown.graphs),
-        "gates_seen": seen_record(shown.seen),
+        "gate_activations": activations_record(shown.seen),
     }
 
 
@@ -173,9 +173,9 @@ def engine_record(path: Path, own: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def kit_record(kit: Path) -> dict[str, Any]:
-    """A build kit."""
-    return {"path": kit.name, "format": "kit", "sha256": sha256_of(kit), "bytes": kit.stat().st_size}
+def bundle_record(bundle: Path) -> dict[str, Any]:
+    """A deployment bundle."""
+    return {"path": bundle.name, "format": "bundle", "sha256": sha256_of(bundle), "bytes": bundle.stat().st_size}
 
 
 def verdict_record(verdict: Verdict) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "agrees": verdict.agrees,
         "runtime": verdict.runtime,
         "largest_ratio_allowed": LARGEST_RATIO,
-        "yardstick_floor": FLOOR,
+        "baseline_floor": FLOOR,
         "batches": [list(shape) for shape in verdict.batches],
         "images": verdict.images,
         "gates_missed": verdict.gates_missed,
@@ -220,9 +220,9 @@ def clean_record(result: "CleanResult") -> dict[str, Any]:
         "nodes_before": result.nodes_before,
         "nodes_after": result.nodes_after,
         "steps": [asdict(step) for step in result.cleaned.steps],
-        "firings": [asdict(firing) for firing in result.cleaned.firings],
-        "near_misses": [asdict(miss) for miss in result.cleaned.near_misses],
-        "undone": [asdict(entry) for entry in result.cleaned.undone],
+        "applied": [asdict(firing) for firing in result.cleaned.applied],
+        "skipped": [asdict(miss) for miss in result.cleaned.skipped],
+        "reverted": [asdict(entry) for entry in result.cleaned.reverted],
         "attention": blocks_record(result.cleaned.blocks),
         "parent": {"missed": lineage.missed} if lineage.missed else asdict(lineage),
     }
@@ -252,25 +252,25 @@ def build_summary(result: BuildResult) -> dict[str, Any]:
             }
             for engine in result.engines
         ],
-        "kits": [str(kit) for kit in result.kits],
+        "bundles": [str(bundle) for bundle in result.bundles],
     }
 
 
-def judgement_record(kit: "Kit", artifact: Path, judgement: "Judgement") -> dict[str, Any]:
+def judgement_record(bundle: "Bundle", artifact: Path, judgement: "Judgement") -> dict[str, Any]:
     """Plain values. An error that is no number is null, which JSON has."""
     return {
-        "kit": {"path": str(kit.path), "sha256": kit.sha256, "architecture": kit.architecture},
+        "bundle": {"path": str(bundle.path), "sha256": bundle.sha256, "architecture": bundle.architecture},
         "artifact": str(artifact),
-        **sample_record(kit.sample, judgement),
+        **sample_record(bundle.sample, judgement),
     }
 
 
-def sample_record(sample: "Sample", judgement: "Judgement") -> dict[str, Any]:
+def sample_record(sample: "GoldenVectors", judgement: "Judgement") -> dict[str, Any]:
     """The same without what was judged."""
     return {
         "runtime": judgement.runtime,
         "reference": sample.reference,
-        "yardstick": sample.yardstick,
+        "baseline": sample.baseline,
         "batches": [list(shape) for shape in judgement.batches],
         "agrees": judgement.agrees,
         "outputs": [
@@ -278,7 +278,7 @@ def sample_record(sample: "Sample", judgement: "Judgement") -> dict[str, Any]:
                 "output": entry.output,
                 "kind": entry.kind,
                 "error": _finite(entry.error),
-                "yardstick": entry.yardstick,
+                "baseline": entry.baseline,
                 "ratio": _finite(entry.ratio),
                 "allowed": entry.limit,
                 "agrees": entry.agrees,
@@ -315,7 +315,7 @@ def _artifact_record(result: "Validated") -> dict[str, Any]:
         "format": artifact.format,
         "sha256": sha256_of(artifact.path),
         "precision": artifact.rounds_to or artifact.precision.onnx_name,
-        "made_of": artifact.made_of or None,
+        "source_sha256": artifact.source_sha256 or None,
         "validation": verdict_record(result.verdict) if result.verdict else None,
         **finding_record(result),
     }
@@ -360,9 +360,9 @@ def _timed_engine(artifact: Artifact) -> dict[str, Any]:
     return engine_record(artifact.path, own)
 
 
-def seen_record(seen: "Seen | None") -> dict[str, Any] | None:
+def activations_record(seen: "GateActivations | None") -> dict[str, Any] | None:
     """The gates. Pictures and values are base64 of bytes, row by row: 0 to 255, of a gate for 0 to 1."""
-    if seen is None or not (seen.gates or seen.not_drawn or seen.unseen):
+    if seen is None or not (seen.gates or seen.omitted or seen.unavailable):
         return None
     image = None
     if seen.picture is not None:
@@ -389,8 +389,8 @@ def seen_record(seen: "Seen | None") -> dict[str, Any] | None:
             for gate in seen.gates
         ],
         "left_out": seen.left_out,
-        "not_drawn": [asdict(entry) for entry in seen.not_drawn],
-        "unseen": dict(seen.unseen),
+        "omitted": [asdict(entry) for entry in seen.omitted],
+        "unavailable": dict(seen.unavailable),
     }
 
 
@@ -425,7 +425,7 @@ def validation_record(
     results: "Sequence[Validated]",
     names: Sequence[str],
     files: Sequence[OnnxFile],
-    shown: "Shown",
+    shown: "ReportAssets",
     *,
     threads: int,
     command: Sequence[str] | None = None,

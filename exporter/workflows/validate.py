@@ -20,12 +20,12 @@ from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.runtimes import runtime_of_file
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.system.machine import usable_cpus
-from attn_export.exporter.system.progress import Progress, Silent, counted
+from attn_export.exporter.system.progress import NullProgress, Progress, counted
 from attn_export.exporter.validation.artifact import ENGINE, ONNX, read_artifact
 from attn_export.exporter.validation.matching import Match, batches_for, match
 
 if TYPE_CHECKING:
-    from attn_export.exporter.records.verdict import Promise
+    from attn_export.exporter.records.verdict import QualityRequirement
     from attn_export.exporter.validation.cache import Cache
     from attn_export.exporter.validation.reference import Reference
 
@@ -39,7 +39,7 @@ def validate_artifacts(
     threads: int | None = None,
     trust: bool = False,
     images: Images | None = None,
-    promise: "Promise | None" = None,
+    requirement: "QualityRequirement | None" = None,
     cache: "Cache | None" = None,
     progress: Progress | None = None,
 ) -> list[Validated]:
@@ -51,9 +51,9 @@ def validate_artifacts(
         threads: of every runtime; all usable CPUs if None.
         trust: take engines that were changed since their records were written.
         images: real ones besides those that are made, (N, C, H, W) float32 as the network takes them.
-        promise: what artifacts that round to whole numbers have to keep.
+        requirement: what artifacts that round to whole numbers have to keep.
         cache: of the network's results; None computes them anew.
-        progress: hears what is being done.
+        progress: receives stages and notes.
 
     Returns:
         One for each path, in their order. It is the caller who fails, with `failure`.
@@ -63,7 +63,7 @@ def validate_artifacts(
         InputError: an artifact can't be read, takes or returns something else than the network, or the network can't be
             a reference.
     """
-    progress = progress or Silent()
+    progress = progress or NullProgress()
     settings = Settings(threads or usable_cpus())
     files = [Path(path) for path in paths]
     if not files:
@@ -71,25 +71,25 @@ def validate_artifacts(
     if len(set(files)) < len(files):
         raise UsageError("an artifact was named twice", hint="Name each once.")
     with progress.stage("Reading the artifacts"):
-        from attn_export.exporter.validation.oracle import returned
+        from attn_export.exporter.validation.compute_reference import returned
 
         read = [read_artifact(path, trust=trust) for path in files]
-        if promise and not any(artifact.quantized for artifact in read):
+        if requirement and not any(artifact.quantized for artifact in read):
             raise UsageError(
-                "--promise is for artifacts that round to whole numbers, and none of these does",
+                "--require is for artifacts that round to whole numbers, and none of these does",
                 hint="Others are judged by PyTorch's own error.",
             )
         gives = returned(model)
         matches = [match(artifact, model.input_shape, gives) for artifact in read]
     judged = [batches_for(a, m.signature, images) for a, m in zip(read, matches, strict=True)]
-    truth = _reference(model, judged, [artifact.precision for artifact in read], cache, progress)
+    reference = _reference(model, judged, [artifact.precision for artifact in read], cache, progress)
     made = []
     for artifact, fit, batches in zip(read, matches, judged, strict=True):
-        own = truth.for_batches(batches)
+        own = reference.for_batches(batches)
         for note in fit.notes:
             progress.note(note)
         if artifact.quantized:
-            made.append(_quantized(artifact, fit, own, promise, settings, trust, progress))
+            made.append(_quantized(artifact, fit, own, requirement, settings, trust, progress))
         else:
             made.append(_validated(model, artifact, fit, own, settings, trust, progress))
     return made
@@ -109,7 +109,7 @@ def _reference(
     # Artifacts share most of their batches.
     batches = list({batch.names: batch for several in judged for batch in several}.values())
     with progress.stage("Computing the reference in float64") as advance:
-        truth, was_there = cached_reference(
+        reference, was_there = cached_reference(
             model, batches, counted(advance, len(batches)), tuple(dict.fromkeys(precisions)), cache
         )
         give_back()
@@ -117,16 +117,16 @@ def _reference(
         progress.note(
             "the reference was computed before, from the same weights by the same operators on the same images"
         )
-    for output in constant_outputs(truth):
+    for output in constant_outputs(reference):
         progress.note(f"output {output} of {model.name} is the same for all images: it proves nothing")
-    return truth
+    return reference
 
 
 def _validated(
     model: LoadedModel,
     artifact: Artifact,
     fit: Match,
-    truth: "Reference",
+    reference: "Reference",
     settings: Settings,
     trust: bool,
     progress: Progress,
@@ -139,58 +139,62 @@ def _validated(
         with progress.stage(f"Running {name}") as advance:
             if artifact.format == ENGINE:
                 runtime = _engine(artifact, fit, settings, trust)
-                verdict = validate_outputs(runtime, artifact.precision, truth, counted(advance, len(truth.batches)))
+                verdict = validate_outputs(
+                    runtime, artifact.precision, reference, counted(advance, len(reference.batches))
+                )
             else:
                 runtime = _onnx(artifact, fit, settings)
-                total = (2 if artifact.gates else 1) * len(truth.batches)
-                verdict = validate(artifact.as_file(fit.signature), truth, settings, counted(advance, total))
+                total = (2 if artifact.gates else 1) * len(reference.batches)
+                verdict = validate(artifact.as_file(fit.signature), reference, settings, counted(advance, total))
     except (RuntimeUnavailableError, InputError) as error:
         return Validated(artifact, fit.signature, fit.notes, error=error)
     if verdict.agrees:
         return _agreeing(model, artifact, fit, verdict, progress)
     with progress.stage(f"Looking for where {name}'s error starts"):
-        return _disagreeing(model, artifact, fit, verdict, truth, settings, runtime)
+        return _disagreeing(model, artifact, fit, verdict, reference, settings, runtime)
 
 
 def _quantized(
     artifact: Artifact,
     fit: Match,
-    truth: "Reference",
-    promise: "Promise | None",
+    reference: "Reference",
+    requirement: "QualityRequirement | None",
     settings: Settings,
     trust: bool,
     progress: Progress,
 ) -> Validated:
     """One artifact that rounds to whole numbers: the runtime against its graph, and the graph against the network."""
-    from attn_export.exporter.validation.quantized import broken, classes_of, faithful, quality
+    from attn_export.exporter.validation.quantized import broken, classes_of, quality, runtime_conformance
 
     assert artifact.quantized is not None
     runtime = _engine(artifact, fit, settings, trust) if artifact.format == ENGINE else _onnx(artifact, fit, settings)
     try:
         with progress.stage(f"Running {artifact.path.name}, and what its graph says"):
-            verdict, said = faithful(runtime, artifact.quantized, truth.batches)
+            verdict, said = runtime_conformance(runtime, artifact.quantized, reference.batches)
     except (RuntimeUnavailableError, InputError) as error:
         return Validated(artifact, fit.signature, fit.notes, error=error)
-    found = quality(said, truth, fit.signature.output_names)
+    found = quality(said, reference, fit.signature.output_names)
     verdict = replace(verdict, classes=classes_of(found))
     failed: AttnExportError | None = None
     if (first := verdict.first_disagreement) is not None:
         failed = DisagreementError(
             f"{runtime.name} doesn't compute what {artifact.quantized.name} says: most images are off by "
-            f"{first.error:.1e} in {first.tensor}, and by {first.yardstick:.1e} where only float32 rounds "
+            f"{first.error:.1e} in {first.tensor}, and by {first.baseline:.1e} where only float32 rounds "
             f"({first.limit:g} times are allowed)",
             first_seen=first.tensor,
             hint="A scale, a zero point or a rounding differs. Please report it with the file and the versions.",
         )
-    elif promise is not None:
-        failed = broken(promise, found, str(artifact.path))
+    elif requirement is not None:
+        failed = broken(requirement, found, str(artifact.path))
     return Validated(artifact, fit.signature, fit.notes, verdict, found, error=failed)
 
 
 def _agreeing(model: LoadedModel, artifact: Artifact, fit: Match, verdict: Verdict, progress: Progress) -> Validated:
     notes = list(fit.notes)
-    if artifact.made_of and artifact.made_of != model.sha256:
-        notes.append(f"{artifact.path} was made of another file ({artifact.made_of[:SHOWN]}…) with the same weights")
+    if artifact.source_sha256 and artifact.source_sha256 != model.sha256:
+        notes.append(
+            f"{artifact.path} was made of another file ({artifact.source_sha256[:SHOWN]}…) with the same weights"
+        )
         progress.note(notes[-1])
     if verdict.gates_missed:
         progress.note(f"{artifact.path}: the gates were not compared: {verdict.gates_missed}")
@@ -202,31 +206,31 @@ def _disagreeing(
     artifact: Artifact,
     fit: Match,
     verdict: Verdict,
-    truth: "Reference",
+    reference: "Reference",
     settings: Settings,
     runtime: Runtime,
 ) -> Validated:
     """Say why, as far as that can be found out."""
-    from attn_export.exporter.validation.diagnosis import ANOTHER_NETWORK, striking
+    from attn_export.exporter.validation.diagnosis import ANOTHER_NETWORK, diagnose
+    from attn_export.exporter.validation.first_divergence import find_first_divergence
     from attn_export.exporter.validation.prove import disagreement
-    from attn_export.exporter.validation.where import where_it_starts
 
     first = verdict.first_disagreement
     assert first is not None
-    if artifact.made_of and artifact.made_of != model.sha256:
+    if artifact.source_sha256 and artifact.source_sha256 != model.sha256:
         other: AttnExportError = InputError(
-            f"{artifact.path} was made of another checkpoint ({artifact.made_of[:SHOWN]}…) than {model.path} "
+            f"{artifact.path} was made of another checkpoint ({artifact.source_sha256[:SHOWN]}…) than {model.path} "
             f"({model.sha256[:SHOWN]}…), and computes something else: {first.tensor} is off by {first.error:.1e}",
             hint="Export this checkpoint, or name the one that the artifact was made of.",
         )
         return Validated(artifact, fit.signature, fit.notes, verdict, error=other)
     start = None
     if artifact.format == ONNX:
-        start = where_it_starts(artifact.as_file(fit.signature), model, truth, settings, kind=first.kind)
+        start = find_first_divergence(artifact.as_file(fit.signature), model, reference, settings, kind=first.kind)
     told = disagreement(str(artifact.path), artifact.precision, first, verdict)
-    parts = [told.message, start.said() if start else "", striking(runtime, truth)]
+    parts = [told.message, start.said() if start else "", diagnose(runtime, reference)]
     hint = "Please report it with the network and the versions (attn-export --version), if it was made of this network."
-    if not first.error <= ANOTHER_NETWORK and not artifact.made_of:
+    if not first.error <= ANOTHER_NETWORK and not artifact.source_sha256:
         hint = "Was it made of this checkpoint? It doesn't say."
     error = DisagreementError("; ".join(part for part in parts if part), first_seen=told.first_seen, hint=hint)
     return Validated(artifact, fit.signature, fit.notes, verdict, start=start, error=error)
@@ -282,22 +286,22 @@ def validation_report(
         threads: of every runtime; all usable CPUs if None.
         images: the user's, (N, C, H, W); the gates are looked at on the first.
         command: the command line, None for a call from Python.
-        progress: hears what is being done.
+        progress: receives stages and notes.
     """
     from attn_export.exporter.cleanup.inspect import inspect_file
-    from attn_export.exporter.records.gates import ENGINE_UNSEEN
-    from attn_export.exporter.system.files import names_apart
+    from attn_export.exporter.records.gates import ENGINE_UNAVAILABLE
+    from attn_export.exporter.system.files import unique_names
+    from attn_export.exporter.workflows.assets import show
     from attn_export.exporter.workflows.record import validation_record
-    from attn_export.exporter.workflows.show import show
 
     settings = Settings(threads or usable_cpus())
-    names = names_apart([result.artifact.path for result in results])
+    names = unique_names([result.artifact.path for result in results])
     named = list(zip(results, names, strict=True))
     files = [
         result.artifact.as_file(result.signature, blocks=inspect_file(result.artifact.path), label=name)
         for result, name in named
         if result.artifact.format == ONNX
     ]
-    unseen = {name: ENGINE_UNSEEN for result, name in named if result.artifact.format == ENGINE}
-    shown = show(model, files, settings, progress or Silent(), images=images, unseen=unseen)
+    unavailable = {name: ENGINE_UNAVAILABLE for result, name in named if result.artifact.format == ENGINE}
+    shown = show(model, files, settings, progress or NullProgress(), images=images, unavailable=unavailable)
     return validation_record(model, results, names, files, shown, threads=settings.threads, command=command)

@@ -23,7 +23,7 @@ from attn_export.exporter.latency.attention_cost.pair import Pair
 from attn_export.exporter.latency.measure import measure
 from attn_export.exporter.records.attention import AttentionCost
 from attn_export.exporter.runtimes.base import Settings
-from attn_export.exporter.system.progress import Silent
+from attn_export.exporter.system.progress import NullProgress
 from tests.attention_cost.conftest import FORMS, ONE_THREAD, SHORT, as_file
 from tests.engine.graphs import conv, gate, gate_weights, saved, stated, weight
 
@@ -49,7 +49,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def cost_of(file: OnnxFile, batch: int = 1, settings: Settings = ONE_THREAD) -> Any:
-    (cost,) = attention_costs([file], batch, settings, SHORT, Silent())
+    (cost,) = attention_costs([file], batch, settings, SHORT, NullProgress())
     return cost
 
 
@@ -129,14 +129,14 @@ def test_weights_may_stand_beside_the_file(network: Network, tmp_path: Path) -> 
 
 def test_nothing_is_measured_of_a_plain_network(network: Network) -> None:
     files = [network("resnet8"), network("se_resnet8"), network("resnet8", "tensorrt")]
-    made = attention_costs(files, 1, ONE_THREAD, SHORT, Silent())
+    made = attention_costs(files, 1, ONE_THREAD, SHORT, NullProgress())
     assert [cost.artifact for cost in made] == [files[1].path.name]
-    assert attention_costs([], 1, ONE_THREAD, SHORT, Silent()) == ()
+    assert attention_costs([], 1, ONE_THREAD, SHORT, NullProgress()) == ()
 
 
 def test_files_of_several_precisions_have_one_each(network: Network) -> None:
     files = [network("se_resnet8"), network("se_resnet8", "any.fp16")]
-    made = attention_costs(files, 1, ONE_THREAD, SHORT, Silent())
+    made = attention_costs(files, 1, ONE_THREAD, SHORT, NullProgress())
     assert [cost.artifact for cost in made] == [file.path.name for file in files]
     assert made[0].attention_macs == made[1].attention_macs
 

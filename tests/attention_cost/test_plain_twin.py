@@ -12,8 +12,8 @@ import pytest
 from attn_export.exporter.artifacts import OnnxFile
 from attn_export.exporter.cleanup.inspect import blocks_of_file
 from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.graph.attention.ablation import without_attention
 from attn_export.exporter.graph.gates import gates_of
-from attn_export.exporter.graph.plain_twin import without_attention
 from attn_export.exporter.graph.read import read
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from tests.attention_cost.conftest import LEGACY, ONE_THREAD, as_file, images_of, kernels_of, with_batch

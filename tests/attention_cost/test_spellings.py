@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from attn_export.exporter.artifacts import OnnxFile, Target
+from attn_export.exporter.graph.attention.ablation import without_attention
 from attn_export.exporter.graph.attention.members import members_of, owners_of
-from attn_export.exporter.graph.plain_twin import without_attention
 from attn_export.exporter.graph.read import read_named
 from attn_export.exporter.latency.attention_cost.attribution import NO_BLOCK, UNKNOWN, attributed
 from attn_export.exporter.latency.attention_cost.macs import macs_of_blocks

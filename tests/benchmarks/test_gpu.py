@@ -64,7 +64,7 @@ def test_nothing_is_left_out_and_every_reason_is_told(document: dict[str, Any]) 
 def test_what_works_without_a_gpu_is_there(document: dict[str, Any]) -> None:
     model = document["models"]["se_resnet8"]
     assert model["export"]["blocks"] == 3
-    assert 0 < model["truth"]["float32_error"] < 1e-5
+    assert 0 < model["reference"]["float32_error"] < 1e-5
     engine = model["precisions"]["fp32"]["engines"]["tensorrt-rtx"]
     assert engine["gpus"] == ["portable"]
     assert engine["kernels"] > 10

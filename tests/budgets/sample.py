@@ -14,7 +14,7 @@ ROUNDS, INFERENCES = 60, 3
 CONFIDENCE = 0.99
 FILE = "model.onnx"
 ENGINE: Record = {"path": "model.engine", "format": "engine", "precision": "fp32", "validation": None}
-KIT: Record = {"path": "model.kit.zip", "format": "kit", "sha256": "d" * 64, "bytes": 1000}
+BUNDLE: Record = {"path": "model.bundle.zip", "format": "bundle", "sha256": "d" * 64, "bytes": 1000}
 
 
 def sample_rounds(
@@ -91,7 +91,7 @@ def sample_timings(eager_ms: float = 10.0, file_ms: float = 3.0, *, batch: int =
 def sample_artifact(path: str = FILE, *, precision: str = "float32", differ: int | None = 0) -> Record:
     """An ONNX file that agrees; ``differ`` of its 50 images have another class, None where nothing has classes."""
     classes = None if differ is None else {"images": 50, "differ": differ}
-    compared = {"kind": "noise", "error": 4e-7, "yardstick": 5e-7, "limit": 8.0, "ratio": 0.8, "agrees": True}
+    compared = {"kind": "noise", "error": 4e-7, "baseline": 5e-7, "limit": 8.0, "ratio": 0.8, "agrees": True}
     more = {"ratios": {"noise": 0.8, "natural": 0.5}, "shapes": {"1x3x16x16": 0.8, "2x3x16x16": 0.7}}
     block = {"kind": "CBAM", "module_path": "layer1.0.attention", "channels": 16, "reduction": 16, "kernel": 7}
     names = {"gates": ["gate_1", "gate_2"], "maps": ["map_1", "map_2"], "nodes": ["mul_1", "mul_2"]}
@@ -116,7 +116,7 @@ def sample_artifact(path: str = FILE, *, precision: str = "float32", differ: int
             "agrees": True,
             "runtime": "onnxruntime",
             "largest_ratio_allowed": 8.0,
-            "yardstick_floor": 5e-7,
+            "baseline_floor": 5e-7,
             "batches": [[1, 3, 16, 16], [2, 3, 16, 16]],
             "images": 66,
             "gates_missed": "",
@@ -163,7 +163,7 @@ def sample_record(timings: Sequence[Record] | None = None, **changes: Any) -> Re
         },
         "attention_cost": [],
         "graphs": [],
-        "gates_seen": None,
+        "gate_activations": None,
         "budgets": [],
         "environment": {
             "platform": "Linux-6.1-x86_64",
@@ -178,7 +178,7 @@ def sample_record(timings: Sequence[Record] | None = None, **changes: Any) -> Re
 
 def _run(batch: int, timings: Sequence[Record]) -> Record:
     rounds = next(timing["rounds_ms"] for timing in timings if timing["batch"] == batch)
-    conditions: Record = {"load": 0.4, "others": 0.03, "stolen": 0.0, "mhz": None, "governor": None, "gpus": []}
+    conditions: Record = {"load": 0.4, "others": 0.03, "steal": 0.0, "mhz": None, "governor": None, "gpus": []}
     return {
         "batch": batch,
         "rounds": len(rounds),

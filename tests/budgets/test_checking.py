@@ -10,7 +10,7 @@ from attn_export.exporter.budgets.check import check_budgets, failure, state_of
 from attn_export.exporter.budgets.parse import parse_budgets
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.records.budget import BROKEN, CANT_TELL, KEPT, BudgetResult
-from tests.budgets.sample import ENGINE, FILE, KIT, sample_artifact, sample_record, sample_timing, sample_timings
+from tests.budgets.sample import BUNDLE, ENGINE, FILE, sample_artifact, sample_record, sample_timing, sample_timings
 
 RUNTIMES = ("eager", "onnxruntime", "tensorrt")
 RECORD = sample_record()
@@ -121,7 +121,7 @@ def test_values_come_with_their_unit_and_limit() -> None:
 
 
 def test_an_artifact_that_wasnt_timed_is_said_and_not_taken_for_kept() -> None:
-    record = sample_record(artifacts=[sample_artifact(), ENGINE, KIT])
+    record = sample_record(artifacts=[sample_artifact(), ENGINE, BUNDLE])
     timed, untimed = checked(record, "latency=3.5")
     assert timed.state == KEPT
     assert (untimed.artifact, untimed.value, untimed.state) == ("model.engine", None, CANT_TELL)
@@ -130,7 +130,7 @@ def test_an_artifact_that_wasnt_timed_is_said_and_not_taken_for_kept() -> None:
 
 
 def test_an_artifact_that_wasnt_compared_is_said_and_not_taken_for_kept() -> None:
-    record = sample_record(artifacts=[sample_artifact(), sample_artifact("b.onnx", differ=None), ENGINE, KIT])
+    record = sample_record(artifacts=[sample_artifact(), sample_artifact("b.onnx", differ=None), ENGINE, BUNDLE])
     results = checked(record, "drop=0")
     assert [(result.artifact, result.state) for result in results] == [
         (FILE, KEPT),

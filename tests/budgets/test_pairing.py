@@ -6,7 +6,7 @@ import pytest
 
 from attn_export.exporter.errors import IncomparableReportsError
 from tests.budgets.conftest import Compared
-from tests.budgets.sample import FILE, KIT, sample_artifact, sample_record, sample_timing, sample_timings
+from tests.budgets.sample import BUNDLE, FILE, sample_artifact, sample_record, sample_timing, sample_timings
 
 OLD = sample_record()
 
@@ -156,14 +156,14 @@ def worst(ratio: float | None) -> dict[str, Any]:
             "gives another class than float64 for 2 of 50 images, 0 of 50 before",
         ),
         (sample_record(artifacts=[]), "model.onnx was made before, and isn't now"),
-        (sample_record(artifacts=[KIT]), "model.onnx was made before, and isn't now"),
+        (sample_record(artifacts=[BUNDLE]), "model.onnx was made before, and isn't now"),
     ],
 )
 def test_a_verdict_that_got_worse_is_said(compared: Compared, new: dict[str, Any], says: str) -> None:
     assert [note for note in compared(OLD, new).notes if says in note]
 
 
-@pytest.mark.parametrize("old", [OLD, judged(agrees=False), judged(), worst(3.0), sample_record(artifacts=[KIT])])
+@pytest.mark.parametrize("old", [OLD, judged(agrees=False), judged(), worst(3.0), sample_record(artifacts=[BUNDLE])])
 def test_a_verdict_that_got_no_worse_is_not_mentioned(compared: Compared, old: dict[str, Any]) -> None:
     told = ("compared with PyTorch", "DISAGREES", "further from", "another class", "was made before")
     assert not [note for note in compared(old, OLD).notes if any(words in note for words in told)]

@@ -16,7 +16,7 @@ from attn_export.exporter.checkpoint.load import load
 from attn_export.exporter.compare.compare import compare, comparison_record
 from attn_export.exporter.compare.read import WrongShape, read_report
 from attn_export.exporter.records.latency import Schedule
-from attn_export.exporter.system.progress import Silent
+from attn_export.exporter.system.progress import NullProgress
 from attn_export.exporter.workflows.export import export_loaded
 from attn_export.exporter.workflows.settings import ExportSettings
 from tests.budgets.sample import sample_artifact, sample_record, sample_timings, scaled
@@ -42,19 +42,19 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     quick = Schedule(seconds=0.2, fewest_rounds=8, inferences=1, warm_up_seconds=0.1)
     settings = ExportSettings(threads=1, schedule=quick, command=("attn-export", "cbam_digits.pt", "--onnx"))
     model = load(DIGITS)
-    return export_loaded(model, tmp_path_factory.mktemp("out"), "cbam_digits", settings, Silent()).report
+    return export_loaded(model, tmp_path_factory.mktemp("out"), "cbam_digits", settings, NullProgress()).report
 
 
 def test_a_real_report_is_as_the_schema_says(exported: Path) -> None:
     REPORT.validate(json.loads(exported.read_text(encoding="utf-8")))
 
 
-def test_a_real_report_with_engines_and_kits_is_as_the_schema_says(tmp_path: Path) -> None:
+def test_a_real_report_with_engines_and_bundles_is_as_the_schema_says(tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX, which builds without a GPU, is not installed")
     options = ["--engine", "--gpu", "sm86,Jetson Orin Nano", "--precision", "fp16", "--no-bench", "--quiet"]
     assert run([str(DIGITS), *options, "--out", str(tmp_path)]) == 0
     record = json.loads((tmp_path / "cbam_digits.report.json").read_text(encoding="utf-8"))
-    assert {artifact["format"] for artifact in record["artifacts"]} == {"onnx", "engine", "kit"}
+    assert {artifact["format"] for artifact in record["artifacts"]} == {"onnx", "engine", "bundle"}
     REPORT.validate(record)
 
 

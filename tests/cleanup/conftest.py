@@ -17,7 +17,7 @@ import onnx_ir as ir
 import onnxruntime
 
 from attn_export.exporter.artifacts import Target
-from attn_export.exporter.cleanup.apply import Log, settle
+from attn_export.exporter.cleanup.apply import Log, apply_to_fixpoint
 from attn_export.exporter.cleanup.pipeline import clean, prepare
 from attn_export.exporter.cleanup.rule import Context, Rule
 
@@ -157,11 +157,11 @@ class Settled:
 
     @property
     def reasons(self) -> list[str]:
-        return [miss.reason for miss in self.log.near_misses]
+        return [miss.reason for miss in self.log.skipped]
 
     @property
     def fired(self) -> Counter[str]:
-        return Counter(firing.rule for firing in self.log.firings)
+        return Counter(firing.rule for firing in self.log.applied)
 
     @property
     def is_unchanged(self) -> bool:
@@ -177,7 +177,7 @@ def settled(text: str, *rules: Rule, target: Target = Target.ANY) -> Settled:
     model = model_of(text)
     prepare(model)
     before = serialized(model)
-    log = settle(model, rules, Context(model.graph.opset_imports[""], target))
+    log = apply_to_fixpoint(model, rules, Context(model.graph.opset_imports[""], target))
     return Settled(model_of(text), model, log, before)
 
 
@@ -185,7 +185,7 @@ def settled(text: str, *rules: Rule, target: Target = Target.ANY) -> Settled:
 def cleaned(text: str, target: Target) -> ir.Model:
     """Shared: nobody changes it."""
     model = model_of(text)
-    assert clean(model, target).undone == (), "no rule is wrong"
+    assert clean(model, target).reverted == (), "no rule is wrong"
     return model
 
 
@@ -204,26 +204,26 @@ class Fires:
     def __str__(self) -> str:
         return f"{self.rule.name.replace(' ', '_')}-{self.name}"
 
-    def settle(self) -> Settled:
+    def apply_to_fixpoint(self) -> Settled:
         return settled(self.text, self.rule, target=self.target)
 
     def assert_fires(self) -> None:
-        done = self.settle()
-        assert done.log.undone == []
+        done = self.apply_to_fixpoint()
+        assert done.log.reverted == []
         assert (operators(done.model), done.fired[self.rule.name]) == (self.left, self.times), done.reasons
         assert_valid(done.model)
 
     def assert_same(self) -> None:
-        done = self.settle()
-        assert done.log.firings
+        done = self.apply_to_fixpoint()
+        assert done.log.applied
         assert_shapes_hold(done.model, self.ranks)
         assert_same(done.raw, done.model, self.ranks)
 
     def assert_rests(self) -> None:
-        done = self.settle()
+        done = self.apply_to_fixpoint()
         once = serialized(done.model)
-        again = settle(done.model, [self.rule], Context(done.model.graph.opset_imports[""], self.target))
-        assert again.firings == []
+        again = apply_to_fixpoint(done.model, [self.rule], Context(done.model.graph.opset_imports[""], self.target))
+        assert again.applied == []
         assert serialized(done.model) == once
 
     def assert_cleaned(self, target: Target) -> None:
@@ -255,8 +255,8 @@ class Keeps:
 
     def assert_keeps(self) -> None:
         done = settled(self.text, self.rule, target=self.target)
-        assert done.log.firings == []
-        assert done.log.undone == [], "it has to keep away by itself, not by failing its proof"
+        assert done.log.applied == []
+        assert done.log.reverted == [], "it has to keep away by itself, not by failing its proof"
         assert done.is_unchanged
         if self.reason is not None:
             assert set(done.reasons) == ({self.reason} if self.reason else set())

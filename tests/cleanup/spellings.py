@@ -168,12 +168,12 @@ class SpatialGate(nn.Module):
         self, _: int = 0, *, kernel: int = 7, norm: bool = False, largest: str = "max", max_first: bool = False
     ) -> None:
         super().__init__()
-        self.largest, self.max_first = largest, max_first
+        self.max, self.max_first = largest, max_first
         self.conv = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
         self.bn: nn.Module = nn.BatchNorm2d(1, eps=1e-5, momentum=0.01) if norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.largest == "max":
+        if self.max == "max":
             mean, maximum = torch.mean(x, 1).unsqueeze(1), torch.max(x, 1)[0].unsqueeze(1)
         else:
             mean, maximum = x.mean(1, keepdim=True), x.amax(1, keepdim=True)

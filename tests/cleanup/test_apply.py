@@ -7,10 +7,10 @@ import onnx_ir as ir
 import pytest
 
 from attn_export.exporter.artifacts import Target
-from attn_export.exporter.cleanup.apply import settle
+from attn_export.exporter.cleanup.apply import apply_to_fixpoint
 from attn_export.exporter.cleanup.pipeline import RULES, SHAPING, clean, prepare
 from attn_export.exporter.cleanup.proof import EXACT, allowed
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rewrite, Rule
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rewrite, Rule, Skip
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.facts import constant
 from tests.cleanup.conftest import assert_same, graph, model_of, serialized, settled
@@ -68,19 +68,19 @@ WRONG = [
 @pytest.mark.parametrize(("text", "rule"), WRONG)
 def test_a_wrong_rule_is_not_applied(text: str, rule: Rule) -> None:
     done = settled(text, rule)
-    (undone,) = done.log.undone
+    (reverted,) = done.log.reverted
     assert done.is_unchanged
-    assert done.log.firings == []
-    assert undone.rule == rule.name
-    assert undone.error > undone.limit > 0
-    assert undone.place in {value.name for node in done.model.graph for value in node.outputs}
+    assert done.log.applied == []
+    assert reverted.rule == rule.name
+    assert reverted.error > reverted.limit > 0
+    assert reverted.place in {value.name for node in done.model.graph for value in node.outputs}
     assert_same(done.raw, done.model)
 
 
 def test_a_wrong_rule_is_told_with_its_error() -> None:
-    (undone,) = settled(CONV, redraw("Conv", nudged(1e-6))).log.undone
-    assert undone.limit == EXACT
-    assert 1e-8 < undone.error < 1e-5
+    (reverted,) = settled(CONV, redraw("Conv", nudged(1e-6))).log.reverted
+    assert reverted.limit == EXACT
+    assert 1e-8 < reverted.error < 1e-5
 
 
 def test_what_rounding_explains_is_let_pass() -> None:
@@ -95,9 +95,11 @@ def test_what_rounding_explains_is_let_pass() -> None:
         once.append(node)
         return redraw("Conv", nudged(2.0**-23)).at(node, context)
 
-    log = settle(model, [Rule("round", frozenset({"Conv"}), at, recomputes_constants=True)], Context(20, Target.ANY))
-    assert (len(log.firings), log.undone) == (1, [])
-    assert 0 < log.firings[0].error < 8 * np.finfo(np.float32).eps
+    log = apply_to_fixpoint(
+        model, [Rule("round", frozenset({"Conv"}), at, recomputes_constants=True)], Context(20, Target.ANY)
+    )
+    assert (len(log.applied), log.reverted) == (1, [])
+    assert 0 < log.applied[0].error < 8 * np.finfo(np.float32).eps
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,7 @@ def test_a_wrong_rule_does_not_stop_the_others() -> None:
     swap = redraw("Sub", lambda _, node: [node.inputs[1], node.inputs[0]])
     done = settled(double, swap, Rule("cancel", frozenset({"Neg"}), cancel))
     assert [node.op_type for node in done.model.graph] == ["Sub", "Identity"]
-    assert len(done.log.undone) == 1, "told once, however often the graph is swept"
+    assert len(done.log.reverted) == 1, "told once, however often the graph is swept"
     assert_same(done.raw, done.model)
 
 
@@ -148,7 +150,7 @@ def test_rules_that_undo_each_other_are_named() -> None:
     back = Rule("add", frozenset({"Sub"}), becomes("Add"))
     model = model_of(MINUS)
     with pytest.raises(CleanupError, match="add and subtract keep firing") as caught:
-        settle(model, [there, back], Context(20, Target.ANY))
+        apply_to_fixpoint(model, [there, back], Context(20, Target.ANY))
     assert caught.value.step in ("add", "subtract")
     assert "report" in caught.value.hint
 
@@ -164,9 +166,9 @@ def test_an_operator_of_another_domain_is_told_as_what_cannot_be_proved() -> Non
         inputs = tuple(model.graph.inputs)
         return drawing.rewrite(inputs, old, drawing.add("Sub", *inputs, shape=old.shape, like=old))
 
-    log = settle(model, [Rule("drop the odd", frozenset({"Sub"}), at)], Context(20, Target.ANY))
-    assert (log.firings, log.undone) == ([], [])
-    assert [miss.reason for miss in log.near_misses] == [
+    log = apply_to_fixpoint(model, [Rule("drop the odd", frozenset({"Sub"}), at)], Context(20, Target.ANY))
+    assert (log.applied, log.reverted) == ([], [])
+    assert [miss.reason for miss in log.skipped] == [
         "it can't be proved: Odd of the domain com.example can't be run here"
     ]
     assert [node.op_type for node in model.graph] == ["Odd", "Sub"]
@@ -178,13 +180,13 @@ def test_a_rule_never_sees_an_operator_of_another_domain() -> None:
     def at(node: ir.Node, _: Context) -> Proposal:
         raise AssertionError
 
-    settle(model_of(text), [Rule("look", frozenset({"Sub"}), at)], Context(20, Target.ANY))
+    apply_to_fixpoint(model_of(text), [Rule("look", frozenset({"Sub"}), at)], Context(20, Target.ANY))
 
 
 def test_a_refusal_is_told_once_in_the_end() -> None:
     """However many rounds there were: near misses are those of the graph as it is left."""
     texts = "a = Neg(x) b = Neg(a) c = Neg(b) y = Sub(c, e)"
-    refuse = Rule("refuse", frozenset({"Sub"}), lambda *_: Refusal("not today"))
+    refuse = Rule("refuse", frozenset({"Sub"}), lambda *_: Skip("not today"))
 
     def shorten(node: ir.Node, _: Context) -> Proposal:
         inner = node.inputs[0].producer() if node.inputs[0] is not None else None
@@ -195,7 +197,7 @@ def test_a_refusal_is_told_once_in_the_end() -> None:
     text = MINUS.replace("y = Sub(x, e)", texts)
     done = settled(text, refuse, Rule("shorten", frozenset({"Neg"}), shorten))
     assert [node.op_type for node in done.model.graph] == ["Neg", "Sub"]
-    assert [(miss.rule, miss.reason) for miss in done.log.near_misses] == [("refuse", "not today")]
+    assert [(miss.rule, miss.reason) for miss in done.log.skipped] == [("refuse", "not today")]
 
 
 def test_an_output_keeps_its_name_where_no_node_would_compute_it() -> None:
@@ -224,7 +226,7 @@ def test_nodes_in_bodies_are_left_alone() -> None:
 @pytest.mark.parametrize("target", Target)
 def test_an_empty_graph_has_nothing_to_clean(target: Target) -> None:
     model = model_of(graph("float[N] x", "float[N] y", "y = Relu(x)"))
-    assert clean(model, target).firings == ()
+    assert clean(model, target).applied == ()
 
 
 def test_rules_have_names_of_their_own() -> None:
@@ -246,5 +248,5 @@ def test_every_rule_file_is_in_the_list() -> None:
 def test_an_undone_rewrite_reaches_the_report_of_the_cleanup() -> None:
     model = model_of(CONV)
     cleaned = clean(model, Target.ANY, [redraw("Conv", nudged(1e-6))])
-    assert [undone.rule for undone in cleaned.undone] == ["spoil Conv"]
+    assert [reverted.rule for reverted in cleaned.reverted] == ["spoil Conv"]
     assert serialized(model)

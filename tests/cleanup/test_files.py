@@ -70,7 +70,7 @@ def cleaned_alike(source: Path, out: Path, tolerance: float = 1e-5, **feeds: np.
     """The file cleaned; it answers what its parent answers, and is left alone by a second cleanup."""
     expected = run(source, **feeds)
     result = clean_file(source, out, threads=1)
-    assert result.cleaned.undone == ()
+    assert result.cleaned.reverted == ()
     assert result.lineage.missed == ""
     got = run(out, **feeds)
     assert [array.dtype for array in got] == [array.dtype for array in expected]
@@ -257,7 +257,7 @@ def test_a_half_precision_graph_stays_one(tmp_path: Path, spelling: Any, target:
     export(network, tmp_path / "a.onnx", Way("legacy", 17), images)
     (expected,) = run(tmp_path / "a.onnx", input=images)
     result = clean_file(tmp_path / "a.onnx", tmp_path / "b.onnx", target=target, threads=1)
-    assert result.cleaned.undone == ()
+    assert result.cleaned.reverted == ()
     (got,) = run(result.path, input=images)
     assert got.dtype == np.float16
     assert difference(got, expected) < 1e-2

@@ -12,9 +12,9 @@ import pytest
 from attn_export.exporter.cleanup.pipeline import clean
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.read import read
-from attn_export.exporter.records.verdict import Lineage
-from attn_export.exporter.system.progress import Silent
-from attn_export.exporter.validation.lineage import Answers, ask, compare, difference, sensitivity
+from attn_export.exporter.records.verdict import SourceComparison
+from attn_export.exporter.system.progress import NullProgress
+from attn_export.exporter.validation.source_graph import Answers, ask, compare, difference, sensitivity
 from attn_export.exporter.workflows import clean as cleaning
 from attn_export.exporter.workflows.clean import clean_file
 from tests.cleanup.spellings import SE_NODES_OF, SPELLINGS, Network, Way, export, noise, parsed, se_weights
@@ -24,7 +24,7 @@ MAP = "float[N, 16, 12, 12]"
 SE_TEXT = f"{HEADER} g ({MAP} x) => ({MAP} y) {{ {SE_NODES_OF.format(source='x')} }}"
 OLDER = b"an older result"
 Asked = Callable[..., Answers | str]
-Compared = Callable[..., Lineage]
+Compared = Callable[..., SourceComparison]
 
 
 def never() -> Mapping[str, float]:
@@ -46,7 +46,7 @@ def asked(tmp_path: Path) -> Asked:
 def compared(tmp_path: Path, asked: Asked) -> Compared:
     """``compared(parent, child, weights, weights of the child)`` is how the two stand to each other."""
 
-    def comparison(parent: str, child: str, weights: Any = None, others: Any = None) -> Lineage:
+    def comparison(parent: str, child: str, weights: Any = None, others: Any = None) -> SourceComparison:
         answers = asked(parent, **(weights or {}))
         assert isinstance(answers, Answers), answers
         onnx.save(parsed(child, **(weights if others is None else others) or {}), tmp_path / "child.onnx")
@@ -358,7 +358,7 @@ def test_what_cant_be_run_is_missed_and_written(tmp_path: Path, text: str, reaso
 
 
 def test_what_is_missed_is_noted(tmp_path: Path) -> None:
-    class Ear(Silent):
+    class Ear(NullProgress):
         def __init__(self) -> None:
             self.heard: list[str] = []
 

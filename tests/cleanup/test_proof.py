@@ -10,7 +10,7 @@ from onnx.reference import ReferenceEvaluator
 
 from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup import proof
-from attn_export.exporter.cleanup.apply import settle
+from attn_export.exporter.cleanup.apply import apply_to_fixpoint
 from attn_export.exporter.cleanup.pipeline import prepare
 from attn_export.exporter.cleanup.proof import EXACT, Prover, Unprovable, cut
 from attn_export.exporter.cleanup.rule import Context, Drawing, Rewrite
@@ -60,7 +60,7 @@ def folds(channels: int, count: int = 2) -> str:
 
 
 def fired(model: ir.Model, rule: Any) -> int:
-    return len(settle(model, [rule], Context(20, Target.ANY)).firings)
+    return len(apply_to_fixpoint(model, [rule], Context(20, Target.ANY)).applied)
 
 
 def test_the_proof_is_run_at_two_shapes(runs: Runs) -> None:

@@ -51,7 +51,7 @@ def check(
     result = clean_file(source, source.with_suffix(".clean.onnx"), target=target, threads=1)
     (after,) = run(result.path, input=images)
     assert difference(after, before) < CLOSE
-    assert result.cleaned.undone == ()
+    assert result.cleaned.reverted == ()
     assert len(result.cleaned.blocks) == len(blocks)
     if target is Target.ANY:
         assert result.nodes_after <= result.nodes_before
@@ -99,7 +99,7 @@ def test_what_was_cleaned_for_one_can_be_cleaned_for_another(
     once = clean_file(source, source.with_suffix(".once.onnx"), target=first, threads=1)
     twice = clean_file(once.path, source.with_suffix(".twice.onnx"), target=target, threads=1)
     assert difference(run(twice.path, input=images)[0], before) < CLOSE
-    assert twice.cleaned.undone == ()
+    assert twice.cleaned.reverted == ()
     assert [(b.kind, b.module_path) for b in twice.cleaned.blocks] == [
         (b.kind, b.module_path) for b in once.cleaned.blocks
     ]

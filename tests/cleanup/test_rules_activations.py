@@ -234,7 +234,7 @@ def test_any_slope_and_middle_is_fused(
     done = settled(hard(body, ", ".join(names)), SIGMOID)
     if not 0.1 <= shift * slope <= 0.9:  # nearly always 0 or 1: what is left is too small for the attributes' rounding
         assert "HardSigmoid" not in operators(done.model)
-        assert done.log.undone == []
+        assert done.log.reverted == []
         return
     assert operators(done.model) == "HardSigmoid"
     assert_valid(done.model)

@@ -367,7 +367,7 @@ KEEPS = [
 
 
 def test_weights_keep_their_names_and_types() -> None:
-    done = next(case for case in FIRES if case.rule is CONVOLVE and case.name == "float16").settle()
+    done = next(case for case in FIRES if case.rule is CONVOLVE and case.name == "float16").apply_to_fixpoint()
     assert {name: (array.shape, array.dtype) for name, array in done.constants.items() if name in "wb"} == {
         "w": ((4, 8, 1, 1), np.dtype(np.float16)),
         "b": ((4,), np.dtype(np.float16)),
@@ -375,7 +375,7 @@ def test_weights_keep_their_names_and_types() -> None:
 
 
 def test_a_weight_that_is_shared_stays_for_its_other_reader() -> None:
-    done = next(case for case in FIRES if case.name == "weight-is-shared").settle()
+    done = next(case for case in FIRES if case.name == "weight-is-shared").apply_to_fixpoint()
     assert {name: array.shape for name, array in done.constants.items() if name.startswith("w")} == {
         "w": (8, 4),
         "w_1": (4, 8, 1, 1),
@@ -383,7 +383,7 @@ def test_a_weight_that_is_shared_stays_for_its_other_reader() -> None:
 
 
 def test_the_shared_bias_is_doubled_exactly() -> None:
-    done = next(case for case in FIRES if case.name == "bias-is-read-elsewhere").settle()
+    done = next(case for case in FIRES if case.name == "bias-is-read-elsewhere").apply_to_fixpoint()
     assert np.array_equal(done.constants["b_1"], 2 * done.constants["b"])
 
 

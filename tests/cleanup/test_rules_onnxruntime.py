@@ -121,7 +121,7 @@ KEEPS = [
 
 
 def test_the_ones_have_the_type_of_the_gate() -> None:
-    done = next(case for case in FIRES if case.rule is REPEAT and case.name == "float16").settle()
+    done = next(case for case in FIRES if case.rule is REPEAT and case.name == "float16").apply_to_fixpoint()
     ones = done.constants["ones_8"]
     assert (ones.dtype, ones.shape) == (np.float16, (8, 1, 1, 1))
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attn_export.exporter.artifacts import Target
-from attn_export.exporter.cleanup.apply import settle
+from attn_export.exporter.cleanup.apply import apply_to_fixpoint
 from attn_export.exporter.cleanup.pipeline import prepare
 from attn_export.exporter.cleanup.rule import Context
 from attn_export.exporter.cleanup.rules import fold_batch_norm, squeeze_before_expansion
@@ -282,7 +282,7 @@ KEEPS = [
 
 
 def test_weights_keep_their_names_and_types() -> None:
-    done = next(case for case in FIRES if case.rule is FOLD and case.name == "float16").settle()
+    done = next(case for case in FIRES if case.rule is FOLD and case.name == "float16").apply_to_fixpoint()
     kept = {name: array.dtype for name, array in done.constants.items()}
     assert kept == dict.fromkeys("wb", np.dtype(np.float16))
 
@@ -291,12 +291,12 @@ def test_a_bias_is_called_after_its_weight() -> None:
     model = model_of(next(case.text for case in FIRES if case.name == "without-bias"))
     model.graph.initializers["w"].name = "conv.weight"
     prepare(model)
-    assert len(settle(model, [FOLD], Context(20, Target.ANY)).firings) == 1
+    assert len(apply_to_fixpoint(model, [FOLD], Context(20, Target.ANY)).applied) == 1
     assert set(model.graph.initializers) == {"conv.weight", "conv.bias"}
 
 
 def test_shared_weights_stay_for_the_other_convolution() -> None:
-    done = next(case for case in FIRES if case.name == "weights-are-shared").settle()
+    done = next(case for case in FIRES if case.name == "weights-are-shared").apply_to_fixpoint()
     assert {"w", "b", "w_1", "b_1"} <= set(done.constants)
     plain = next(node for node in done.model.graph if node.outputs[0].name == "z")
     assert [value.name for value in plain.inputs if value is not None] == ["x", "w", "b"]
@@ -313,7 +313,7 @@ def test_weights_that_would_leave_their_type_stay_as_they_are() -> None:
     )
     done = settled(text, FOLD)
     assert done.is_unchanged
-    assert done.log.firings == []
+    assert done.log.applied == []
 
 
 @settings(max_examples=25, deadline=None)

@@ -110,14 +110,14 @@ def test_it_computes_what_the_module_computes(cleaned: Cleaned, case: Case, targ
     result = cleaned(case, target)
     assert difference(run(result.path, input=images)[0], expected) < 1e-4
     assert result.lineage.missed == ""
-    assert result.cleaned.undone == ()
+    assert result.cleaned.reverted == ()
 
 
 @pytest.mark.parametrize("target", Target)
 @pytest.mark.parametrize("case", OPEN_MAPS, ids=str)
 def test_it_computes_that_on_maps_of_other_sizes(cleaned: Cleaned, case: Case, target: Target) -> None:
     result = cleaned(case, target)
-    assert result.cleaned.undone == ()
+    assert result.cleaned.reverted == ()
     for height, width in ((9, 14), (16, 5)):
         images = example(3, height, width, seed=height)
         expected = network(case)(torch.from_numpy(images)).numpy()
@@ -164,7 +164,7 @@ def test_a_second_cleanup_changes_no_byte(cleaned: Cleaned, case: Case, target: 
     first = cleaned(case, target).path
     again = clean_file(first, tmp_path / "again.onnx", target=target, threads=1)
     assert again.path.read_bytes() == first.read_bytes()
-    assert again.cleaned.firings == ()
+    assert again.cleaned.applied == ()
 
 
 def test_several_blocks_of_one_network_are_told_apart(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ import pytest
 import torch
 
 from attn_export.exporter.cleanup import pipeline
-from attn_export.exporter.latency import together as timing
-from attn_export.exporter.system.progress import Silent
+from attn_export.exporter.latency import interleaved as timing
+from attn_export.exporter.system.progress import NullProgress
 from attn_export.exporter.workflows import export as workflow
 from attn_export.models.registry import create
 
@@ -505,8 +505,8 @@ STAGES = [
 ]
 
 
-class Interrupting(Silent):
-    """A listener during whose stage of a certain title Ctrl-C is pressed."""
+class Interrupting(NullProgress):
+    """A make_progress during whose stage of a certain title Ctrl-C is pressed."""
 
     def __init__(self, title: str, *, at_the_end: bool) -> None:
         self.title, self.at_the_end = title, at_the_end
@@ -531,10 +531,10 @@ def test_an_interrupt_leaves_nothing_behind_whenever_it_comes(
     listening = Interrupting(title, at_the_end=at_the_end)
 
     @contextmanager
-    def listener(quiet: bool) -> Iterator[Interrupting]:
+    def make_progress(quiet: bool) -> Iterator[Interrupting]:
         yield listening
 
-    monkeypatch.setattr("attn_export.exporter.commands.export.listener", listener)
+    monkeypatch.setattr("attn_export.exporter.commands.export.make_progress", make_progress)
     if title.startswith("Timing"):
         monkeypatch.setattr(timing, "measure", lambda *_: [])
     before, threads = contents(), torch.get_num_threads()
@@ -710,7 +710,7 @@ def test_a_file_that_computes_something_else_is_not_written(
     with_faulty_cleanup(monkeypatch)
     done = refused(1, "model.pt", "--onnx", says=["doesn't compute what PyTorch computes", "layer1.0"])
     numbers = re.findall(r"\d\.\de-\d\d", done.stderr)
-    assert len(numbers) == 2, "the error and the yardstick"
+    assert len(numbers) == 2, "the error and the baseline"
     assert float(numbers[0]) > 8 * float(numbers[1])
     assert not (folder / "model.onnx").exists()
 

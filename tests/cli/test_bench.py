@@ -14,9 +14,9 @@ import torch
 from attn_export.cli import run
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.checkpoint.load import load
-from attn_export.exporter.network.images import ordinary_batches
-from attn_export.exporter.system.files import names_apart
-from attn_export.exporter.system.progress import Silent
+from attn_export.exporter.network.images import nominal_batches
+from attn_export.exporter.system.files import unique_names
+from attn_export.exporter.system.progress import NullProgress
 from attn_export.exporter.workflows.export import export_loaded
 from attn_export.exporter.workflows.settings import ExportSettings
 from tests.cli.conftest import Finished
@@ -36,10 +36,10 @@ def made(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(checkpoint, folder / "model.pt")
     model = load(folder / "model.pt")
     export_loaded(
-        model, folder, "model", ExportSettings(runtimes=(), precisions=(Precision.FP32, Precision.FP16)), Silent()
+        model, folder, "model", ExportSettings(runtimes=(), precisions=(Precision.FP32, Precision.FP16)), NullProgress()
     )
-    export_loaded(model, folder, "fixed", ExportSettings(runtimes=(), dynamic=(), batch=2), Silent())
-    images = [batch.images for batch in ordinary_batches(model.input_shape, 4, 8)]
+    export_loaded(model, folder, "fixed", ExportSettings(runtimes=(), dynamic=(), batch=2), NullProgress())
+    images = [batch.images for batch in nominal_batches(model.input_shape, 4, 8)]
     quantized(folder / "model.onnx", folder / "model.int8.onnx", images, per_channel=True)
     return folder
 
@@ -96,9 +96,7 @@ def test_a_file_can_be_timed_against_another_of_the_same_name(attn_export: Comma
     (there / "other").mkdir()
     shutil.copy(there / "model.fp16.onnx", there / "other" / "model.onnx")
     files = ("model.pt", "model.onnx", "other/model.onnx")
-    done = attn_export(
-        "bench", *files, "--own-process", *BRIEF, "--budget", "latency=100s", "--report", "b.json,b.html"
-    )
+    done = attn_export("bench", *files, "--isolate", *BRIEF, "--budget", "latency=100s", "--report", "b.json,b.html")
     names = [f"{there.name}/model.onnx", "other/model.onnx"]
     for name in names:
         assert f"onnxruntime, {name} " in done.stdout
@@ -108,15 +106,15 @@ def test_a_file_can_be_timed_against_another_of_the_same_name(attn_export: Comma
     assert [t["artifact"] for t in record["latency"]["timings"]] == [None, *names]
     assert [g["artifact"] for g in record["graphs"]] == names
     assert [c["artifact"] for c in record["attention_cost"]] == names
-    for gate in record["gates_seen"]["gates"]:
+    for gate in record["gate_activations"]["gates"]:
         assert set(gate["differences"]) == set(names)
         assert gate["differences"][names[0]] < gate["differences"][names[1]], "float16 differs by more"
 
 
 def test_names_are_no_longer_than_they_have_to_be(tmp_path: Path) -> None:
     paths = [tmp_path / part for part in ("a/x/model.onnx", "b/x/model.onnx", "b/y/model.onnx", "b/y/other.onnx")]
-    assert names_apart(paths) == ("a/x/model.onnx", "b/x/model.onnx", "y/model.onnx", "other.onnx")
-    assert names_apart([Path("model.onnx")]) == ("model.onnx",)
+    assert unique_names(paths) == ("a/x/model.onnx", "b/x/model.onnx", "y/model.onnx", "other.onnx")
+    assert unique_names([Path("model.onnx")]) == ("model.onnx",)
 
 
 @pytest.mark.usefixtures("there")
@@ -142,7 +140,7 @@ def test_without_a_batch_a_file_is_timed_at_the_one_that_it_fixes(attn_export: C
 
 @pytest.mark.usefixtures("there")
 def test_a_process_of_its_own_is_told(attn_export: Command) -> None:
-    record = record_of(attn_export("bench", "model.pt", "model.onnx", "--own-process", *QUICK, "--json"))
+    record = record_of(attn_export("bench", "model.pt", "model.onnx", "--isolate", *QUICK, "--json"))
     assert [t["process"] for t in record["latency"]["timings"]] == ["shared", "own"]
 
 
@@ -246,7 +244,7 @@ def test_files_for_images_of_different_sizes_are_not_timed_against_each_other(fo
         (["model.onnx", "--arch", "cbam_resnet8"], 2, "--arch"),
         (["model.onnx", "--report", "b.pdf"], 2, "b.pdf"),
         (["model.onnx", "--input", "4x3x16x16", "--batch", "1"], 2, "contradict"),
-        (["model.pt", "--own-process", "--runtimes", "onnxruntime"], 2, "onnxruntime"),
+        (["model.pt", "--isolate", "--runtimes", "onnxruntime"], 2, "onnxruntime"),
         (["fixed.onnx", "--batch", "1"], 3, "fixed.onnx"),
         (["model.onnx", "--input", "1x4x16x16"], 3, "model.onnx"),
         (["missing.onnx"], 3, "missing.onnx"),
@@ -282,6 +280,6 @@ def test_an_engine_without_its_gpu_is_told_at_once(folder: Path, refused: Comman
     if gpus():
         pytest.skip("there is a GPU here")
     model = load(folder / "model.pt")
-    export_loaded(model, folder, "model", ExportSettings(runtimes=()), Silent())
-    build_file(folder / "model.onnx", folder / "model.engine", EngineSettings(gpus=("sm86",), compare_plain=False))
+    export_loaded(model, folder, "model", ExportSettings(runtimes=()), NullProgress())
+    build_file(folder / "model.onnx", folder / "model.engine", EngineSettings(gpus=("sm86",), count_ablated=False))
     refused(5, "bench", "model.onnx", "model.engine", "--quiet", says=["model.engine", "no GPU"])

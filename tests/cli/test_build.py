@@ -25,7 +25,7 @@ from attn_export.exporter.precision import typed_file
 from attn_export.exporter.precision.float16 import to_float16
 from attn_export.exporter.records.engine import MixedKernel
 from attn_export.exporter.system.files import sha256_of
-from attn_export.exporter.system.progress import Silent
+from attn_export.exporter.system.progress import NullProgress
 from attn_export.exporter.workflows import build as from_file
 from attn_export.exporter.workflows import deploy as deploying
 from attn_export.models.registry import create
@@ -114,7 +114,7 @@ def test_json_has_the_engines_and_no_tables(attn_export: Command, onnx_folder: P
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["schema_version"] == 1
-    assert document["kits"] == []
+    assert document["bundles"] == []
     assert [engine["path"] for engine in document["engines"]] == ["model.engine", "model.fp16.engine"]
     assert all(engine["cost"]["kernels"] > 0 for engine in document["engines"])
     (retyped,) = document["onnx"]
@@ -185,8 +185,8 @@ def test_blocks_keep_their_names_in_float16(attn_export: Command, onnx_folder: P
     assert places[0] == places[1] != []
 
 
-def test_a_name_for_an_engine_where_a_kit_is_written_is_a_mistake(refused: Command, onnx_folder: Path) -> None:
-    refused(2, "build", "model.onnx", "--gpu", "sm87", "-o", "model.engine", says=["a build kit is written"])
+def test_a_name_for_an_engine_where_a_bundle_is_written_is_a_mistake(refused: Command, onnx_folder: Path) -> None:
+    refused(2, "build", "model.onnx", "--gpu", "sm87", "-o", "model.engine", says=["a deployment bundle is written"])
 
 
 def test_a_float16_file_is_what_it_is(attn_export: Command, onnx_folder: Path) -> None:
@@ -218,12 +218,12 @@ def test_the_engine_may_have_another_place_and_name(attn_export: Command, onnx_f
     assert attn_export("inspect", "built on/monday ü.plan").returncode == 0
 
 
-def test_a_jetson_gets_a_kit_that_judges_by_the_file(attn_export: Command, onnx_folder: Path) -> None:
+def test_a_jetson_gets_a_bundle_that_judges_by_the_file(attn_export: Command, onnx_folder: Path) -> None:
     done = attn_export("build", "model.onnx", "--gpu", "sm87", "--batch", "2")
     assert done.returncode == 0, done.stderr
-    assert names(onnx_folder) == {"model.onnx", "model.sm87.kit.zip"}
-    assert "on the device: attn-export build model.sm87.kit.zip" in done.stdout
-    assert attn_export("validate", "model.sm87.kit.zip", "model.onnx").returncode == 0
+    assert names(onnx_folder) == {"model.onnx", "model.sm87.bundle.zip"}
+    assert "on the device: attn-export build model.sm87.bundle.zip" in done.stdout
+    assert attn_export("validate", "model.sm87.bundle.zip", "model.onnx").returncode == 0
 
 
 @pytest.mark.parametrize("name", ["legacy.onnx", "raw.onnx"])
@@ -273,7 +273,7 @@ def test_tf32_and_the_workspace_are_recorded(attn_export: Command, folder: Path)
         ("nope.onnx", None, "nope.onnx can't be read: No such file"),
         ("empty.onnx", b"", "empty.onnx"),
         ("text.onnx", b"# a text file\n" * 9, "text.onnx"),
-        ("nope.kit.zip", None, "nope.kit.zip"),
+        ("nope.bundle.zip", None, "nope.bundle.zip"),
         ("text.zip", b"no zip", "text.zip"),
         ("model.pt", b"PK\x03\x04" + bytes(50), "model.pt"),
     ],
@@ -325,15 +325,15 @@ def test_wrong_options_are_refused(refused: Command, onnx_folder: Path, argument
     refused(2, "build", "model.onnx", *arguments, says=[says])
 
 
-def test_weights_and_kits_are_not_overwritten(
+def test_weights_and_bundles_are_not_overwritten(
     attn_export: Command, refused: Command, onnx_folder: Path, files: Path
 ) -> None:
     for path in files.glob("raw.onnx*"):
         shutil.copy(path, onnx_folder)
     refused(2, "build", "raw.onnx", *SM86, "-o", "raw.onnx.data", says=["would overwrite raw.onnx.data"])
     assert attn_export("build", "model.onnx", "--gpu", "sm87").returncode == 0
-    kit = "model.sm87.kit.zip"
-    refused(2, "build", kit, *SM86, "--backend", "tensorrt-rtx", "-o", kit, says=[f"would overwrite {kit}"])
+    bundle = "model.sm87.bundle.zip"
+    refused(2, "build", bundle, *SM86, "--backend", "tensorrt-rtx", "-o", bundle, says=[f"would overwrite {bundle}"])
 
 
 def test_a_change_to_float16_that_goes_wrong_leaves_nothing(
@@ -379,7 +379,7 @@ def test_a_folder_in_a_results_place_leaves_what_was_there(refused: Command, onn
         "Reading the graph",
         "Building the engine for sm86",
         "Counting the kernels without attention",
-        "Packing the build kit for sm87",
+        "Packing the deployment bundle for sm87",
     ],
 )
 def test_an_interruption_leaves_what_was_there(
@@ -388,7 +388,7 @@ def test_an_interruption_leaves_what_was_there(
     (onnx_folder / "model.fp16.engine").write_bytes(b"older")
     before = contents()
 
-    class Interrupting(Silent):
+    class Interrupting(NullProgress):
         def stage(self, title_now: str) -> Any:
             if title_now == title:
                 raise KeyboardInterrupt
@@ -396,7 +396,7 @@ def test_an_interruption_leaves_what_was_there(
 
     from contextlib import nullcontext
 
-    monkeypatch.setattr(build_command, "listener", lambda _: nullcontext(Interrupting()))
+    monkeypatch.setattr(build_command, "make_progress", lambda _: nullcontext(Interrupting()))
     done = attn_export("build", "model.onnx", "--gpu", "sm86,sm87", "--precision", "fp16")
     assert done.returncode == 130, done.stderr
     assert contents() == before

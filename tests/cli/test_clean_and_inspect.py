@@ -98,14 +98,14 @@ def test_explain_says_how_often_each_rule_fired_and_why_others_did_not(attn_expo
     done = attn_export("clean", "raw.onnx", "-o", "clean.onnx", "--explain")
     assert done.returncode == 0
     result = clean_file(raw, "other.onnx")
-    for rule in {firing.rule for firing in result.cleaned.firings}:
-        count = sum(firing.rule == rule for firing in result.cleaned.firings)
+    for rule in {firing.rule for firing in result.cleaned.applied}:
+        count = sum(firing.rule == rule for firing in result.cleaned.applied)
         assert re.search(rf"{re.escape(rule)} +{count} ", done.stdout), rule
-    assert result.cleaned.near_misses
-    for miss in result.cleaned.near_misses:
+    assert result.cleaned.skipped
+    for miss in result.cleaned.skipped:
         assert miss.rule in done.stdout
         assert miss.reason.split()[0] in done.stdout
-    assert "Undone" not in done.stdout
+    assert "RevertedRewrite" not in done.stdout
 
 
 def test_explain_of_a_clean_file_has_nothing_to_tell(attn_export: Command, raw: Path) -> None:
@@ -130,15 +130,15 @@ def test_json_is_the_result(attn_export: Command, raw: Path, arguments: list[str
     assert (done.returncode, done.stderr) == (0, "")
     document = json.loads(done.stdout)
     assert set(document) == {
-        *("schema_version", "path", "nodes_before", "nodes_after", "steps", "firings", "near_misses"),
-        *("undone", "attention", "parent"),
+        *("schema_version", "path", "nodes_before", "nodes_after", "steps", "applied", "skipped"),
+        *("reverted", "attention", "parent"),
     }
-    assert (document["schema_version"], document["path"], document["undone"]) == (1, "clean.onnx", [])
+    assert (document["schema_version"], document["path"], document["reverted"]) == (1, "clean.onnx", [])
     assert document["nodes_after"] == len(onnx.load("clean.onnx").graph.node) < document["nodes_before"]
     assert [set(block) for block in document["attention"]] == [BLOCK] * 3
     assert [tuple(block["nodes"]) for block in document["attention"]] == [b.nodes for b in inspect_file("clean.onnx")]
-    assert all(set(firing) == {"rule", "place", "error"} and firing["error"] < 1e-5 for firing in document["firings"])
-    assert all(set(miss) == {"rule", "place", "reason"} for miss in document["near_misses"])
+    assert all(set(firing) == {"rule", "place", "error"} and firing["error"] < 1e-5 for firing in document["applied"])
+    assert all(set(miss) == {"rule", "place", "reason"} for miss in document["skipped"])
     assert all({"name", "nodes_before", "nodes_after"} <= set(step) for step in document["steps"])
     assert document["parent"]["error"] <= document["parent"]["limit"]
     assert document["parent"]["output"] == onnx.load("clean.onnx").graph.output[0].name
@@ -287,7 +287,7 @@ def test_a_wrong_rule_is_named_and_the_file_written_without_it(
     assert done.returncode == 4
     assert "forget an activation" in done.stderr
     assert "would have changed the result" in done.stderr
-    assert "rewrites were left undone" in done.stderr
+    assert "rewrites were reverted" in done.stderr
     assert "The file was written without it" in done.stderr
     relus = sum(node.op_type == "Relu" for node in onnx.load(raw).graph.node)
     assert sum(node.op_type == "Relu" for node in onnx.load(folder / "clean.onnx").graph.node) == relus
@@ -300,16 +300,16 @@ def test_a_wrong_rule_is_named_and_the_file_written_without_it(
 def test_a_wrong_rule_is_explained(attn_export: Command, raw: Path, wrong_rule: None) -> None:
     done = attn_export("clean", "raw.onnx", "-o", "clean.onnx", "--explain")
     assert done.returncode == 4
-    assert re.search(r"Undone.*\n(.*\n)*.*forget an activation", done.stdout)
+    assert re.search(r"RevertedRewrite.*\n(.*\n)*.*forget an activation", done.stdout)
 
 
 def test_a_wrong_rule_is_in_the_json(attn_export: Command, raw: Path, wrong_rule: None) -> None:
-    """One document: the result with what was undone in it."""
+    """One document: the result with what was reverted in it."""
     done = attn_export("clean", "raw.onnx", "-o", "clean.onnx", "--json")
     assert done.returncode == 4
     document, _ = json.JSONDecoder().raw_decode(done.stdout)
-    assert {entry["rule"] for entry in document["undone"]} == {"forget an activation"}
-    assert all(entry["error"] > entry["limit"] for entry in document["undone"])
+    assert {entry["rule"] for entry in document["reverted"]} == {"forget an activation"}
+    assert all(entry["error"] > entry["limit"] for entry in document["reverted"])
 
 
 def test_json_is_one_document_whatever_happens(attn_export: Command, raw: Path, wrong_rule: None) -> None:

@@ -23,19 +23,21 @@ import pytest
 
 from attn_export.cli import run
 from attn_export.exporter.artifacts import MADE, LoadedModel, OnnxFile, Precision, Target
+from attn_export.exporter.bundle.read import read_bundle
 from attn_export.exporter.commands import export as export_command
 from attn_export.exporter.engine import job as building
 from attn_export.exporter.engine import record as engine_records
-from attn_export.exporter.kit.read import read_kit
 from attn_export.exporter.precision import typed_file
 from attn_export.exporter.precision.float16 import to_float16
 from attn_export.exporter.records.engine import MixedKernel
+from attn_export.exporter.records.results import Made
 from attn_export.exporter.system.files import sha256_of
-from attn_export.exporter.system.progress import Advance, Silent
+from attn_export.exporter.system.progress import Advance, NullProgress
+from attn_export.exporter.workflows import build as bundle_building
 from attn_export.exporter.workflows import build as from_file
-from attn_export.exporter.workflows import build as kit_building
 from attn_export.exporter.workflows import deploy as deploying
 from attn_export.exporter.workflows import export as workflow
+from attn_export.exporter.workflows.settings import ExportSettings
 
 pytest.importorskip("tensorrt_rtx")
 
@@ -49,7 +51,7 @@ ENGINE = {"model.onnx", "model.engine", "model.engine.json", "model.report.json"
 
 def hide_gpus(patch: pytest.MonkeyPatch) -> None:
     """As if this machine had none."""
-    for module in (workflow, deploying, engine_records, from_file, kit_building):
+    for module in (workflow, deploying, engine_records, from_file, bundle_building):
         patch.setattr(module, "gpus", lambda: ())
     patch.setattr(building, "gpus_here", lambda: ())
     patch.setattr("attn_export.exporter.system.cuda.gpus", lambda: ())
@@ -88,7 +90,7 @@ class Done:
 class Computed:
     """What the expensive half of an export gives."""
 
-    truth: Any
+    reference: Any
     file: OnnxFile
 
 
@@ -97,25 +99,25 @@ def computed(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Comp
     from attn_export.exporter.checkpoint.load import load
 
     model = load(checkpoint)
-    settings = workflow.ExportSettings(precisions=MADE, target=Target.TENSORRT)
-    truth = workflow.compute_reference(model, settings, (), Silent())
+    settings = ExportSettings(precisions=MADE, target=Target.TENSORRT)
+    reference = workflow.reference_outputs(model, settings, (), NullProgress())
     path = tmp_path_factory.mktemp("computed") / "model.onnx"
-    return Computed(truth, workflow.make_onnx(model, path, settings, Silent()).file)
+    return Computed(reference, workflow.make_onnx(model, path, settings, NullProgress()).file)
 
 
 def start_from(computed: Computed, patch: pytest.MonkeyPatch) -> None:
     """The reference and the graph come from before; everything behind them is done."""
 
-    def same_truth(*arguments: Any) -> Any:
+    def same_reference(*arguments: Any) -> Any:
         with arguments[-1].stage("Computing the reference in float64"):
-            return computed.truth
+            return computed.reference
 
     def same_graph(model: LoadedModel, path: Path, settings: Any, progress: Any) -> Any:
         with progress.stage("Capturing with PyTorch's exporter"):
             shutil.copy(computed.file.path, path)
-        return workflow.Made(replace(computed.file, path=path), (), None)
+        return Made(replace(computed.file, path=path), (), None)
 
-    patch.setattr(workflow, "compute_reference", same_truth)
+    patch.setattr(workflow, "reference_outputs", same_reference)
     patch.setattr(workflow, "make_onnx", same_graph)
 
 
@@ -160,7 +162,7 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     def work(*_: Any) -> None:
         raise AssertionError("work was begun")
 
-    monkeypatch.setattr(workflow, "compute_reference", work)
+    monkeypatch.setattr(workflow, "reference_outputs", work)
     monkeypatch.setattr(workflow, "make_onnx", work)
 
 
@@ -214,7 +216,7 @@ def test_the_report_has_the_engine_and_the_engine_a_record_of_its_own(plain: Don
     assert (engine["gpus"], engine["not_run"], engine["validation"]) == (["sm86", "sm89"], "no GPU", None)
     assert engine["options"]["tf32"] is False
     assert len(engine["cost"]["blocks"]) == 3
-    shapes = {"smallest": [1, 3, 16, 16], "usual": [1, 3, 16, 16], "largest": [8, 3, 16, 16]}
+    shapes = {"min": [1, 3, 16, 16], "opt": [1, 3, 16, 16], "max": [8, 3, 16, 16]}
     assert engine["profile"] == {"input": shapes}
 
 
@@ -272,9 +274,9 @@ def test_the_float16_file_is_judged_by_what_float16_does_to_pytorch(both: Done) 
     assert whole["agrees"]
     assert half["agrees"]
     assert len(half["comparisons"]) == len(whole["comparisons"])
-    fine = {comparison["tensor"]: comparison["yardstick"] for comparison in whole["comparisons"]}
+    fine = {comparison["tensor"]: comparison["baseline"] for comparison in whole["comparisons"]}
     assert {comparison["tensor"] for comparison in half["comparisons"]} == fine.keys()
-    assert all(comparison["yardstick"] > 100 * fine[comparison["tensor"]] for comparison in half["comparisons"])
+    assert all(comparison["baseline"] > 100 * fine[comparison["tensor"]] for comparison in half["comparisons"])
     told = {p.key: p.value for p in onnx.load(both["model.fp16.onnx"]).metadata_props}
     assert told["attn_export.precision"] == "fp16"
     assert json.loads(told["attn_export.validation"])["agrees"] is True
@@ -432,30 +434,32 @@ def test_options_of_engines_need_an_engine(idle: None, refused: Command, argumen
     refused(2, "model.pt", "--onnx", *arguments, says=[arguments[0]], hint="Add --engine")
 
 
-def test_a_jetson_gets_a_kit(quick: None, attn_export: Command, folder: Path) -> None:
+def test_a_jetson_gets_a_bundle(quick: None, attn_export: Command, folder: Path) -> None:
     done = attn_export("model.pt", "--engine", "--gpu", "Jetson Orin Nano", "--batch", "1,2,4", "--no-bench")
     assert done.returncode == 0, done.stderr
-    assert names(folder) == {"model.onnx", "model.report.json", "model.sm87.kit.zip"}
-    assert "to be built on the device: attn-export build model.sm87.kit.zip" in done.stdout
-    kit = read_kit(folder / "model.sm87.kit.zip")
-    assert kit.onnx_sha256 == sha256_of(folder / "model.onnx")
-    assert kit.profile["input"].largest == (4, 3, 16, 16)
+    assert names(folder) == {"model.onnx", "model.report.json", "model.sm87.bundle.zip"}
+    assert "to be built on the device: attn-export build model.sm87.bundle.zip" in done.stdout
+    bundle = read_bundle(folder / "model.sm87.bundle.zip")
+    assert bundle.onnx_sha256 == sha256_of(folder / "model.onnx")
+    assert bundle.profile["input"].max == (4, 3, 16, 16)
     listed = json.loads((folder / "model.report.json").read_text())["artifacts"][1]
     assert listed == {
-        "path": "model.sm87.kit.zip",
-        "format": "kit",
-        "sha256": sha256_of(folder / "model.sm87.kit.zip"),
-        "bytes": (folder / "model.sm87.kit.zip").stat().st_size,
+        "path": "model.sm87.bundle.zip",
+        "format": "bundle",
+        "sha256": sha256_of(folder / "model.sm87.bundle.zip"),
+        "bytes": (folder / "model.sm87.bundle.zip").stat().st_size,
     }
 
 
-def test_a_jetson_among_others_gets_a_kit_and_they_an_engine(quick: None, attn_export: Command, folder: Path) -> None:
+def test_a_jetson_among_others_gets_a_bundle_and_they_an_engine(
+    quick: None, attn_export: Command, folder: Path
+) -> None:
     done = attn_export("model.pt", "--engine", "--gpu", "sm86,sm87", "--no-bench", "--precision", "fp32,fp16")
     assert done.returncode == 0, done.stderr
-    made = {f"model{s}{e}" for s in ("", ".fp16") for e in (".onnx", ".engine", ".engine.json", ".sm87.kit.zip")}
+    made = {f"model{s}{e}" for s in ("", ".fp16") for e in (".onnx", ".engine", ".engine.json", ".sm87.bundle.zip")}
     assert names(folder) == made | {"model.report.json"}
     assert engine_of(folder)["gpus"] == ["sm86"]
-    assert read_kit(folder / "model.fp16.sm87.kit.zip").precision is Precision.FP16
+    assert read_bundle(folder / "model.fp16.sm87.bundle.zip").precision is Precision.FP16
 
 
 def test_a_gpu_that_can_not_run_it_is_named(quick: None, refused: Command) -> None:
@@ -545,9 +549,9 @@ def test_open_images_get_the_sizes_that_were_asked(attn_export: Command, folder:
     done = attn_export("model.pt", *SM86, *sizes)
     assert done.returncode == 0, done.stderr
     assert engine_of(folder)["profile"]["input"] == {
-        "smallest": [1, 3, 16, 16],
-        "usual": [2, 3, 32, 24],
-        "largest": [2, 3, 48, 48],
+        "min": [1, 3, 16, 16],
+        "opt": [2, 3, 32, 24],
+        "max": [2, 3, 48, 48],
     }
 
 
@@ -607,7 +611,7 @@ def test_a_run_that_is_asked_for_by_name_needs_a_gpu(idle: None, refused: Comman
 
 # ---- what stays when it fails -------------------------------------------------------------------------------------
 
-TWO_WITH_KIT = ("--engine", "--gpu", "sm86,sm87", "--precision", "fp32,fp16", "--no-bench")
+TWO_WITH_BUNDLE = ("--engine", "--gpu", "sm86,sm87", "--precision", "fp32,fp16", "--no-bench")
 STAGES = (
     "Reading the checkpoint",
     "Computing the reference in float64",
@@ -619,7 +623,7 @@ STAGES = (
         "Reading the graph",
         "Building the engine for sm86",
         "Counting the kernels without attention",
-        "Packing the build kit for sm87",
+        "Packing the deployment bundle for sm87",
     )
     * 2,
 )
@@ -658,15 +662,15 @@ class Listener:
         pass
 
 
-def heard_by(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+def heard_by(make_progress: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
     def hear(_: bool) -> Iterator[Listener]:
-        yield listener
+        yield make_progress
 
-    monkeypatch.setattr(export_command, "listener", hear)
+    monkeypatch.setattr(export_command, "make_progress", hear)
 
 
-OLDER = ("model.onnx", "model.fp16.onnx", "model.engine", "model.engine.json", "model.sm87.kit.zip", "notes.txt")
+OLDER = ("model.onnx", "model.fp16.onnx", "model.engine", "model.engine.json", "model.sm87.bundle.zip", "notes.txt")
 
 
 @pytest.fixture
@@ -680,11 +684,11 @@ def older(folder: Path) -> dict[str, bytes]:
 def test_these_are_the_stages_and_older_results_are_replaced(
     quick: None, attn_export: Command, folder: Path, older: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listener = Listener()
-    heard_by(listener, monkeypatch)
-    done = attn_export("model.pt", *TWO_WITH_KIT)
+    make_progress = Listener()
+    heard_by(make_progress, monkeypatch)
+    done = attn_export("model.pt", *TWO_WITH_BUNDLE)
     assert done.returncode == 0, done.stderr
-    assert tuple(listener.titles) == STAGES, "a new stage belongs into STAGES, so that interrupting it is tested"
+    assert tuple(make_progress.titles) == STAGES, "a new stage belongs into STAGES, so that interrupting it is tested"
     assert (folder / "notes.txt").read_bytes() == older.pop("notes.txt")
     assert all((folder / name).read_bytes() != content for name, content in older.items())
     assert engine_of(folder)["sha256"] == sha256_of(folder / "model.engine")
@@ -707,13 +711,13 @@ def test_an_interruption_leaves_what_was_there(
 ) -> None:
     before = contents()
     heard_by(Listener(index, moment), monkeypatch)
-    done = attn_export("model.pt", *TWO_WITH_KIT)
+    done = attn_export("model.pt", *TWO_WITH_BUNDLE)
     assert done.returncode == 130, done.stderr
     assert "interrupted" in done.stderr
     assert contents() == before
 
 
-@pytest.mark.parametrize("taken", ["model.onnx", "model.engine.json", "model.sm87.kit.zip", "model.report.json"])
+@pytest.mark.parametrize("taken", ["model.onnx", "model.engine.json", "model.sm87.bundle.zip", "model.report.json"])
 def test_a_folder_in_a_results_place_leaves_what_was_there(
     quick: None, refused: Command, folder: Path, older: dict[str, bytes], taken: str
 ) -> None:
@@ -743,9 +747,9 @@ def test_stems_may_be_anything(quick: None, attn_export: Command, folder: Path, 
     done = attn_export(f"./{name}", "--engine", "--gpu", "sm86,sm87", "--no-bench", "--out", str(place))
     assert done.returncode == 0, done.stderr
     stem = name.removesuffix(".pt")
-    made = {f"{stem}{ending}" for ending in (".onnx", ".engine", ".engine.json", ".report.json", ".sm87.kit.zip")}
+    made = {f"{stem}{ending}" for ending in (".onnx", ".engine", ".engine.json", ".report.json", ".sm87.bundle.zip")}
     assert {path.name for path in place.iterdir()} == made
-    assert read_kit(place / f"{stem}.sm87.kit.zip").architecture == "sm87"
+    assert read_bundle(place / f"{stem}.sm87.bundle.zip").architecture == "sm87"
     assert attn_export("inspect", str(place / f"{stem}.engine")).returncode == 0
 
 
@@ -825,75 +829,83 @@ def test_a_damaged_record_is_no_defect_of_ours(refused: Command, copied: Path, c
     refused(3, "inspect", "model.engine", says=["model.engine.json"], hint="Build the engine again")
 
 
-# ---- kits ---------------------------------------------------------------------------------------------------------
+# ---- bundles ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def kit(done_once: Callable[..., Done], computed: Computed) -> Done:
+def bundle(done_once: Callable[..., Done], computed: Computed) -> Done:
     return done_once("--engine", "--gpu", "sm87", "--batch", "1,2,4", "--no-bench", shortcut=computed)
 
 
-def test_the_onnx_file_agrees_with_its_kit(kit: Done, attn_export: Command) -> None:
-    done = attn_export("validate", str(kit["model.sm87.kit.zip"]), str(kit["model.onnx"]))
+def test_the_onnx_file_agrees_with_its_bundle(bundle: Done, attn_export: Command) -> None:
+    done = attn_export("validate", str(bundle["model.sm87.bundle.zip"]), str(bundle["model.onnx"]))
     assert done.returncode == 0, done.stderr
     assert "agrees" in done.stdout
     assert "DISAGREES" not in done.stdout
     document = json.loads(
-        attn_export("validate", str(kit["model.sm87.kit.zip"]), str(kit["model.onnx"]), "--json").stdout
+        attn_export("validate", str(bundle["model.sm87.bundle.zip"]), str(bundle["model.onnx"]), "--json").stdout
     )
     assert document["agrees"] is True
-    assert document["kit"]["architecture"] == "sm87"
+    assert document["bundle"]["architecture"] == "sm87"
     assert [output["output"] for output in document["outputs"]]
 
 
-def test_a_graph_of_other_weights_does_not_agree_with_the_kit(kit: Done, attn_export: Command, folder: Path) -> None:
-    model = onnx.load(kit["model.onnx"])
+def test_a_graph_of_other_weights_does_not_agree_with_the_bundle(
+    bundle: Done, attn_export: Command, folder: Path
+) -> None:
+    model = onnx.load(bundle["model.onnx"])
     kernel = next(n for n in model.graph.node if n.op_type == "Conv").input[1]
     (tensor,) = [t for t in model.graph.initializer if t.name == kernel]
     tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) * np.float32(1.01), kernel))
     onnx.save(model, folder / "other.onnx")
-    done = attn_export("validate", str(kit["model.sm87.kit.zip"]), "other.onnx")
+    done = attn_export("validate", str(bundle["model.sm87.bundle.zip"]), "other.onnx")
     assert done.returncode == 1
     assert "DISAGREES" in done.stdout
     assert "doesn't compute what is expected" in done.stderr
-    done = attn_export("validate", str(kit["model.sm87.kit.zip"]), "other.onnx", "--json")
+    done = attn_export("validate", str(bundle["model.sm87.bundle.zip"]), "other.onnx", "--json")
     assert done.returncode == 1
     document = json.loads(done.stdout)
     assert (document["agrees"], document["error"]["exit_code"]) == (False, 1)
 
 
-def test_an_engine_is_not_validated_without_a_gpu(kit: Done, plain: Done, refused: Command) -> None:
+def test_an_engine_is_not_validated_without_a_gpu(bundle: Done, plain: Done, refused: Command) -> None:
     refused(
         5,
         "validate",
-        str(kit["model.sm87.kit.zip"]),
+        str(bundle["model.sm87.bundle.zip"]),
         str(plain["model.engine"]),
         says=["can't be run", "no GPU"],
         hint="on the device",
     )
 
 
-def test_what_is_no_kit_is_refused(kit: Done, refused: Command) -> None:
-    refused(3, "validate", "nope.kit.zip", str(kit["model.onnx"]), says=["nope.kit.zip"])
-    refused(3, "validate", str(kit["model.sm87.kit.zip"]), "nope.engine", says=["nope.engine"])
+def test_what_is_no_bundle_is_refused(bundle: Done, refused: Command) -> None:
+    refused(3, "validate", "nope.bundle.zip", str(bundle["model.onnx"]), says=["nope.bundle.zip"])
+    refused(3, "validate", str(bundle["model.sm87.bundle.zip"]), "nope.engine", says=["nope.engine"])
 
 
-def test_a_kit_is_built_on_the_device(kit: Done, refused: Command) -> None:
-    refused(5, "build", str(kit["model.sm87.kit.zip"]), says=["sm87", "no GPU here"], hint="Copy the kit to the device")
+def test_a_bundle_is_built_on_the_device(bundle: Done, refused: Command) -> None:
+    refused(
+        5,
+        "build",
+        str(bundle["model.sm87.bundle.zip"]),
+        says=["sm87", "no GPU here"],
+        hint="Copy the bundle to the device",
+    )
 
 
-def test_a_kit_is_built_here_where_that_is_asked(kit: Done, attn_export: Command, folder: Path) -> None:
-    path = str(kit["model.sm87.kit.zip"])
+def test_a_bundle_is_built_here_where_that_is_asked(bundle: Done, attn_export: Command, folder: Path) -> None:
+    path = str(bundle["model.sm87.bundle.zip"])
     done = attn_export("build", path, "--backend", "tensorrt-rtx", "--gpu", "sm86", "-o", "here.engine", "--json")
     assert done.returncode == 0, done.stderr
-    assert "the kit is for sm87, and the engine is for sm86" in done.stderr
+    assert "the bundle is for sm87, and the engine is for sm86" in done.stderr
     assert names(folder) == {"here.engine", "here.engine.json"}
     record = engine_of(folder, "here.engine")
-    assert record["kit"] == {
-        "path": "model.sm87.kit.zip",
+    assert record["bundle"] == {
+        "path": "model.sm87.bundle.zip",
         "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest(),
     }
-    assert record["onnx"]["sha256"] == sha256_of(kit["model.onnx"])
+    assert record["onnx"]["sha256"] == sha256_of(bundle["model.onnx"])
     (engine,) = json.loads(done.stdout)["engines"]
     assert (engine["path"], engine["gpus"]) == ("here.engine", ["sm86"])
 
@@ -907,5 +919,5 @@ def test_a_kit_is_built_here_where_that_is_asked(kit: Done, attn_export: Command
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_a_kit_says_is_not_said_again(kit: Done, refused: Command, arguments: list[str], says: str) -> None:
-    refused(2, "build", str(kit["model.sm87.kit.zip"]), *arguments, says=[says])
+def test_what_a_bundle_says_is_not_said_again(bundle: Done, refused: Command, arguments: list[str], says: str) -> None:
+    refused(2, "build", str(bundle["model.sm87.bundle.zip"]), *arguments, says=[says])

@@ -22,6 +22,7 @@ from attn_export.cli import run
 from attn_export.exporter.artifacts import LoadedModel
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.workflows import export as workflow
+from attn_export.exporter.workflows.settings import ExportSettings
 
 Finished = subprocess.CompletedProcess[str]
 Command = Callable[..., Finished]
@@ -43,14 +44,14 @@ class Asked:
     model: LoadedModel
     out: Path
     stem: str
-    settings: workflow.ExportSettings
+    settings: ExportSettings
 
 
 def asked_by(*arguments: str) -> Asked:
     """Parse and load, and stop there."""
     asked: list[Asked] = []
 
-    def stop(model: LoadedModel, out: Path, stem: str, settings: workflow.ExportSettings, progress: Any) -> Any:
+    def stop(model: LoadedModel, out: Path, stem: str, settings: ExportSettings, progress: Any) -> Any:
         asked.append(Asked(model, out, stem, settings))
         raise UsageError("far enough")
 
@@ -61,7 +62,7 @@ def asked_by(*arguments: str) -> Asked:
     return once
 
 
-def settings_of(*arguments: str) -> workflow.ExportSettings:
+def settings_of(*arguments: str) -> ExportSettings:
     return asked_by("model.pt", "--onnx", *arguments).settings
 
 
@@ -98,7 +99,7 @@ def test_the_main_command_needs_no_name_and_takes_options_on_either_side(
     asked = asked_by(*arguments, "--opset", "21")
     assert asked.model.path == Path("model.pt")
     assert (asked.out, asked.stem) == (Path(), "model")
-    assert replace(asked.settings, command=None) == workflow.ExportSettings(opset=21)
+    assert replace(asked.settings, command=None) == ExportSettings(opset=21)
     assert asked.settings.command == ("attn-export", *arguments, "--opset", "21")
 
 

@@ -34,7 +34,7 @@ def test_a_report_holds_all_that_there_is_to_show(attn_export: Command, folder: 
     assert [graph["artifact"] for graph in record["graphs"]] == ["model.onnx", "model.fp16.onnx"]
     assert all(len(g["after"]["operators"]) < len(g["before"]["operators"]) for g in record["graphs"])
     assert [cost["artifact"] for cost in record["attention_cost"]] == ["model.onnx", "model.fp16.onnx"]
-    seen = record["gates_seen"]
+    seen = record["gate_activations"]
     assert {gate["kind"] for gate in seen["gates"]} == {"channel", "spatial"}
     assert all(list(gate["values"]) == ["PyTorch", "model.onnx", "model.fp16.onnx"] for gate in seen["gates"])
     page = (folder / "made" / "r.html").read_text()
@@ -48,7 +48,7 @@ def test_a_report_holds_all_that_there_is_to_show(attn_export: Command, folder: 
 def test_without_a_report_nothing_is_drawn(attn_export: Command, folder: Path) -> None:
     assert attn_export("model.pt", "--onnx", "--no-bench").returncode == 0
     record = report(folder)
-    assert (record["graphs"], record["gates_seen"], record["attention_cost"]) == ([], None, [])
+    assert (record["graphs"], record["gate_activations"], record["attention_cost"]) == ([], None, [])
     assert record["latency"]["timings"] == []
 
 
@@ -57,7 +57,7 @@ def test_without_latencies_a_report_has_the_rest(attn_export: Command, folder: P
     assert done.returncode == 0, done.stderr
     record = report(folder)
     assert record["attention_cost"] == []
-    assert record["gates_seen"]["gates"]
+    assert record["gate_activations"]["gates"]
     assert "<svg" in (folder / "r.html").read_text()
 
 
@@ -88,7 +88,7 @@ def test_images_of_the_users_are_judged_and_looked_at(attn_export: Command, fold
     done = attn_export("model.pt", "--onnx", "--no-bench", "--images", "images.npy", "--report", "r.json")
     assert done.returncode == 0, done.stderr
     record = report(folder)
-    assert record["gates_seen"]["image"]["kind"] == "real"
+    assert record["gate_activations"]["image"]["kind"] == "real"
     assert all("real" in c["ratios"] for c in record["artifacts"][0]["validation"]["comparisons"])
 
 

@@ -382,7 +382,7 @@ def test_a_runtime_that_is_missing_is_told(files: Path, attn_export: Command, mo
     assert "onnxruntime is not installed" in done.stderr
 
 
-def test_options_of_a_checkpoint_are_refused_with_a_kit(files: Path, refused: Command) -> None:
-    (files / "a.kit.zip").write_bytes(b"")
-    refused(2, "validate", "a.kit.zip", "model.onnx", "--arch", "x", says=["--arch is for a checkpoint"])
-    refused(2, "validate", "a.kit.zip", "model.onnx", "model.fp16.onnx", says=["one artifact"])
+def test_options_of_a_checkpoint_are_refused_with_a_bundle(files: Path, refused: Command) -> None:
+    (files / "a.bundle.zip").write_bytes(b"")
+    refused(2, "validate", "a.bundle.zip", "model.onnx", "--arch", "x", says=["--arch is for a checkpoint"])
+    refused(2, "validate", "a.bundle.zip", "model.onnx", "model.fp16.onnx", says=["one artifact"])

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 from attn_export.cli import run
 from attn_export.exporter.checkpoint.load import load
-from attn_export.exporter.network.images import ordinary_batches
+from attn_export.exporter.network.images import nominal_batches
 from tests.cli.conftest import Finished
 from tests.faults.quantization import quantized
 
@@ -33,7 +33,7 @@ def made(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
     (out / "other").mkdir()
     onnx.save(model, out / "other" / "model.onnx")
-    images = [batch.images for batch in ordinary_batches(load(checkpoint).input_shape, 4, 8)]
+    images = [batch.images for batch in nominal_batches(load(checkpoint).input_shape, 4, 8)]
     quantized(out / "model.onnx", out / "model.int8.onnx", images, per_channel=True)
     return out
 
@@ -60,7 +60,7 @@ def test_every_form_is_written(attn_export: Command, there: Path) -> None:
     assert file["validation"]["agrees"]
     assert [block["kind"] for block in file["attention"]] == ["CBAM"] * 3
     assert record["graphs"][0]["after"]["operators"]
-    assert {"PyTorch", "model.onnx"} == set(record["gates_seen"]["gates"][0]["values"])
+    assert {"PyTorch", "model.onnx"} == set(record["gate_activations"]["gates"][0]["values"])
     assert record["latency"]["timings"] == []
     assert "Agrees" in (there / "r.md").read_text()
     page = (there / "r.html").read_text()
@@ -99,6 +99,6 @@ def test_a_report_that_can_not_be_written_is_told_before_the_work(refused: Comma
 
 
 @pytest.mark.usefixtures("there")
-def test_a_kit_has_no_page(refused: Command, there: Path) -> None:
-    (there / "a.kit.zip").write_bytes(b"")
-    refused(2, "validate", "a.kit.zip", "model.onnx", "--report", "r.md", says=["--report is for a checkpoint"])
+def test_a_bundle_has_no_page(refused: Command, there: Path) -> None:
+    (there / "a.bundle.zip").write_bytes(b"")
+    refused(2, "validate", "a.bundle.zip", "model.onnx", "--report", "r.md", says=["--report is for a checkpoint"])

@@ -23,7 +23,7 @@ from attn_export.exporter.engine.build import BuildOptions
 from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.profile import Sizes
 from attn_export.exporter.engine.settings import EngineSettings
-from attn_export.exporter.engine.sidecar import beside
+from attn_export.exporter.engine.sidecar import sidecar_path
 from attn_export.exporter.errors import (
     EngineError,
     OutputError,
@@ -61,7 +61,7 @@ class Listener:
 
 def record_of(engine: Path) -> dict[str, Any]:
     """What stands beside it, which is what the schema says and belongs to these bytes."""
-    document: dict[str, Any] = json.loads(beside(engine).read_text(encoding="utf-8"))
+    document: dict[str, Any] = json.loads(sidecar_path(engine).read_text(encoding="utf-8"))
     jsonschema.validate(document, json.loads(SCHEMA.read_text()))
     assert (document["sha256"], document["bytes"]) == (sha256_of(engine), engine.stat().st_size)
     return document
@@ -87,7 +87,7 @@ def test_networks_become_engines_for_several_gpus(
     assert record["cost"]["kernels"] > record["cost"]["kernels_without_attention"] == 12
     assert record["precision"]["kernels"] == ["FLOAT"]
     assert record["precision"]["mixed"] == []
-    assert record["profile"]["input"]["largest"] == [8, 3, 8, 8]
+    assert record["profile"]["input"]["max"] == [8, 3, 8, 8]
     assert record["build"]["seconds"] > 0
     assert made.failed == {}
 
@@ -148,7 +148,7 @@ def test_several_inputs_and_outputs_are_all_recorded(tmp_path: Path) -> None:
         "inputs": {"x": ["N", 8, 8, 8], "u": ["N", 8, 1, 1]},
         "outputs": {"y": ["N", 8, 8, 8], "v": ["N", 8, 1, 1]},
     }
-    assert record["profile"]["u"] == {"smallest": [1, 8, 1, 1], "usual": [2, 8, 1, 1], "largest": [4, 8, 1, 1]}
+    assert record["profile"]["u"] == {"min": [1, 8, 1, 1], "opt": [2, 8, 1, 1], "max": [4, 8, 1, 1]}
 
 
 OPEN = ("N", 8, "height", "width")
@@ -160,7 +160,7 @@ def test_open_sizes_take_what_was_asked(tmp_path: Path) -> None:
     )
     sizes = Sizes((1, 2, 4), ((8, 12), (16, 16), (32, 24)))
     record = record_of(build_file(path, tmp_path / "a.engine", replace(SM86, sizes=sizes)).path)
-    assert record["profile"]["x"] == {"smallest": [1, 8, 8, 12], "usual": [2, 8, 16, 16], "largest": [4, 8, 32, 24]}
+    assert record["profile"]["x"] == {"min": [1, 8, 8, 12], "opt": [2, 8, 16, 16], "max": [4, 8, 32, 24]}
 
 
 def test_open_sizes_without_an_answer_are_refused(tmp_path: Path, left: Left) -> None:
@@ -178,7 +178,7 @@ def test_a_fixed_batch_is_kept(tmp_path: Path) -> None:
     path = saved(
         tmp_path / "a.onnx", [conv("x", "y")], [weight("w", 8, 8, 3, 3)], [stated("x", shape)], [stated("y", shape)]
     )
-    assert record_of(build_file(path, tmp_path / "a.engine", SM86).path)["profile"]["x"]["largest"] == [2, 8, 8, 8]
+    assert record_of(build_file(path, tmp_path / "a.engine", SM86).path)["profile"]["x"]["max"] == [2, 8, 8, 8]
     with pytest.raises(UsageError, match="fixed to 2"):
         build_file(path, tmp_path / "b.engine", replace(SM86, sizes=Sizes((1, 1, 4))))
 
@@ -192,15 +192,15 @@ def test_weights_outside_of_the_file_are_read(tmp_path: Path, monkeypatch: pytes
 
 
 def test_progress_grows_to_its_end(tmp_path: Path) -> None:
-    listener = Listener()
-    build_file(gated(tmp_path / "a.onnx"), tmp_path / "a.engine", SM86, progress=listener)
-    assert listener.stages == [
+    make_progress = Listener()
+    build_file(gated(tmp_path / "a.onnx"), tmp_path / "a.engine", SM86, progress=make_progress)
+    assert make_progress.stages == [
         "Reading the graph",
         "Building the engine for sm86",
         "Counting the kernels without attention",
     ]
-    for title in listener.stages[1:]:
-        shares = listener.shares[title]
+    for title in make_progress.stages[1:]:
+        shares = make_progress.shares[title]
         assert shares == sorted(shares)
         assert shares[0] >= 0
         assert shares[-1] == 1
@@ -323,12 +323,12 @@ def test_the_gpu_that_stands_in_the_way_is_named(tmp_path: Path, left: Left) -> 
 
 
 def test_the_others_are_built_where_that_was_asked(tmp_path: Path) -> None:
-    listener = Listener()
+    make_progress = Listener()
     settings = EngineSettings(gpus=("sm86", "sm75", "sm89"), keep_going=True)
-    made = build_file(product(tmp_path / "a.onnx"), tmp_path / "a.engine", settings, progress=listener)
+    made = build_file(product(tmp_path / "a.onnx"), tmp_path / "a.engine", settings, progress=make_progress)
     assert record_of(made.path)["gpus"] == ["sm86", "sm89"]
     assert list(made.failed) == ["sm75"]
-    assert any("sm75" in note for note in listener.notes)
+    assert any("sm75" in note for note in make_progress.notes)
 
 
 def test_where_none_can_be_built_going_on_makes_nothing(tmp_path: Path, left: Left) -> None:

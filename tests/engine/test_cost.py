@@ -12,7 +12,7 @@ from attn_export.exporter.engine.graph import read_graph
 from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.graph import write as onnx_file
-from attn_export.exporter.graph.plain_twin import without_attention
+from attn_export.exporter.graph.attention.ablation import without_attention
 from attn_export.exporter.records.engine import BlockCost, KernelReport
 from tests.engine.conftest import Engine
 from tests.engine.graphs import conv, gate, gate_weights, gated, node, plain, saved, stated, weight
@@ -207,6 +207,6 @@ def test_both_numbers_are_for_the_same_gpus(
 
 
 def test_the_plain_count_can_be_left_out(rtx: Backend, tmp_path: Path) -> None:
-    settings = EngineSettings(gpus=("sm86",), compare_plain=False)
+    settings = EngineSettings(gpus=("sm86",), count_ablated=False)
     cost = build_file(gated(tmp_path / "a.onnx"), tmp_path / "a.engine", settings).record["cost"]
     assert (cost["kernels"], cost["kernels_without_attention"]) == (6, None)

@@ -31,9 +31,9 @@ def test_every_axis_is_covered_or_named(dims: tuple[Any, ...], batch: Any, image
         assert any(f"axis {axis} " in refused.message for axis in range(len(dims)))
         assert refused.hint.startswith(("Give", "Leave", "Export"))
         return
-    assert len(made.smallest) == len(made.usual) == len(made.largest) == len(dims)
+    assert len(made.min) == len(made.opt) == len(made.max) == len(dims)
     for axis, dim in enumerate(dims):
-        low, middle, high = made.smallest[axis], made.usual[axis], made.largest[axis]
+        low, middle, high = made.min[axis], made.opt[axis], made.max[axis]
         assert 1 <= low <= middle <= high
         if isinstance(dim, int):
             assert low == middle == high == dim
@@ -43,8 +43,8 @@ def test_every_axis_is_covered_or_named(dims: tuple[Any, ...], batch: Any, image
 @given(dims=st.tuples(st.just("N"), *[st.integers(1, 64)] * 3), usual=st.integers(1, 64))
 def test_an_open_batch_needs_no_option(dims: tuple[Any, ...], usual: int) -> None:
     made = make_profile({"x": dims}, Sizes(), usual)["x"]
-    assert (made.smallest[0], made.usual[0]) == (1, usual)
-    assert made.largest[0] == max(usual, DEFAULT_LARGEST_BATCH)
+    assert (made.min[0], made.opt[0]) == (1, usual)
+    assert made.max[0] == max(usual, DEFAULT_LARGEST_BATCH)
 
 
 def test_fixed_axes_need_nothing() -> None:
@@ -73,7 +73,7 @@ def test_open_height_and_width_ask_for_sizes(dims: tuple[Any, ...], sizes: Sizes
 def test_sizes_of_images_want_an_image() -> None:
     with pytest.raises(UsageError, match="takes none"):
         make_profile({"x": ("N", 12)}, Sizes(images=((8, 8),) * 3))
-    assert make_profile({"x": ("N", 12), "y": ("N", 3, 8, 8)}, Sizes(images=((8, 8),) * 3))["y"].usual == (1, 3, 8, 8)
+    assert make_profile({"x": ("N", 12), "y": ("N", 3, 8, 8)}, Sizes(images=((8, 8),) * 3))["y"].opt == (1, 3, 8, 8)
 
 
 @pytest.mark.parametrize("dims", [("N", "channels", 8, 8), ("N", "seq"), ("N", 3, "seq"), (1, 2, 3, 4, "depth")])
@@ -100,7 +100,7 @@ def test_a_fixed_axis_has_no_other_size(sizes: Sizes, option: str) -> None:
 def test_sizes_are_for_all_inputs_that_are_images() -> None:
     sizes = Sizes((1, 2, 4), ((8, 8), (16, 12), (32, 24)))
     made = make_profile({"x": ("N", 3, "h", "w"), "mask": ("N", 1, "h", "w"), "age": ("N", 1)}, sizes)
-    assert made["x"].usual == (2, 3, 16, 12)
+    assert made["x"].opt == (2, 3, 16, 12)
     assert made["mask"] == Range((1, 1, 8, 8), (2, 1, 16, 12), (4, 1, 32, 24))
     assert made["age"] == Range((1, 1), (2, 1), (4, 1))
 
@@ -120,7 +120,7 @@ def test_sizes_are_for_all_inputs_that_are_images() -> None:
 def test_sizes_have_to_grow(sizes: Sizes, axis: int) -> None:
     with pytest.raises(UsageError, match=f"axis {axis} of the input 'x'") as caught:
         make_profile({"x": ("N", 3, "h", "w")}, Sizes(sizes.batch, sizes.images or ((8, 8),) * 3))
-    assert "smallest" in caught.value.hint
+    assert "min" in caught.value.hint
 
 
 def test_a_usual_batch_of_nothing_is_refused() -> None:
@@ -160,7 +160,7 @@ def test_a_profile_that_tensorrt_refuses_is_refused_in_words_of_ours(rtx: Backen
     with pytest.raises(UsageError, match="profile") as caught:
         add_profile(builder, config, {"x": wrong})
     assert "x" in caught.value.message
-    assert "smallest" in caught.value.hint
+    assert "min" in caught.value.hint
 
 
 @settings(max_examples=20, deadline=None)

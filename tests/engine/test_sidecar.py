@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.settings import EngineSettings
-from attn_export.exporter.engine.sidecar import NEEDED, beside, check_file, check_fits, read_sidecar, this_platform
+from attn_export.exporter.engine.sidecar import (
+    NEEDED,
+    check_file,
+    check_fits,
+    read_sidecar,
+    sidecar_path,
+    this_platform,
+)
 from attn_export.exporter.errors import AttnExportError, UnreadableEngineError, UntrustedEngineError
 from attn_export.exporter.records.engine import SCHEMA_VERSION
 from attn_export.exporter.system.cuda import Gpu
@@ -38,15 +45,15 @@ def engine(built: tuple[bytes, dict[str, Any]], tmp_path: Path) -> Path:
     """A copy of one's own."""
     path = tmp_path / "a.engine"
     path.write_bytes(built[0])
-    beside(path).write_text(json.dumps(built[1]))
+    sidecar_path(path).write_text(json.dumps(built[1]))
     return path
 
 
 @pytest.fixture
 def edited(engine: Path) -> Edit:
     """``edited(gpus=["sm89"])`` changes the record."""
-    return lambda **changes: beside(engine).write_text(
-        json.dumps({**json.loads(beside(engine).read_text()), **changes})
+    return lambda **changes: sidecar_path(engine).write_text(
+        json.dumps({**json.loads(sidecar_path(engine).read_text()), **changes})
     )
 
 
@@ -100,7 +107,7 @@ def test_a_changed_hash_is_noticed(engine: Path, edited: Edit) -> None:
 
 
 def test_an_engine_without_a_record_is_loaded_only_on_trust(engine: Path) -> None:
-    beside(engine).unlink()
+    sidecar_path(engine).unlink()
     assert read_sidecar(engine) is None
     with pytest.raises(UntrustedEngineError, match=r"no record of where it came from \(a\.engine\.json\)") as caught:
         check_file(engine, trust=False)
@@ -112,7 +119,7 @@ def test_an_engine_without_a_record_is_loaded_only_on_trust(engine: Path) -> Non
 def test_the_record_of_another_engine_is_none_of_this_one(engine: Path, tmp_path: Path) -> None:
     other = tmp_path / "b.engine"
     other.write_bytes(b"another engine" * 10**6)
-    beside(other).write_bytes(beside(engine).read_bytes())
+    sidecar_path(other).write_bytes(sidecar_path(engine).read_bytes())
     with pytest.raises(UntrustedEngineError):
         check_file(other, trust=False)
 
@@ -141,14 +148,14 @@ def test_a_record_of_a_later_version_is_refused(engine: Path, edited: Edit) -> N
 )
 @pytest.mark.parametrize("trust", [False, True])
 def test_a_damaged_record_is_refused(engine: Path, content: bytes, trust: bool) -> None:
-    beside(engine).write_bytes(content)
+    sidecar_path(engine).write_bytes(content)
     with pytest.raises(UnreadableEngineError, match=r"a\.engine\.json"):
         check_file(engine, trust=trust)
 
 
 def test_a_folder_in_place_of_the_record_is_refused(engine: Path) -> None:
-    beside(engine).unlink()
-    beside(engine).mkdir()
+    sidecar_path(engine).unlink()
+    sidecar_path(engine).mkdir()
     with pytest.raises(UnreadableEngineError, match=r"a\.engine\.json can't be read"):
         check_file(engine, trust=False)
 
@@ -168,9 +175,9 @@ FUZZ = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], dea
 @example({"options": None, "backend": {}})
 @example({"options": [], "gpus": ["sm75"]})
 def test_any_record_is_taken_or_refused_in_words_of_ours(engine: Path, rtx: Backend, changes: dict[str, Any]) -> None:
-    before = beside(engine).read_bytes()
+    before = sidecar_path(engine).read_bytes()
     try:
-        beside(engine).write_text(json.dumps({**json.loads(before), **changes}))
+        sidecar_path(engine).write_text(json.dumps({**json.loads(before), **changes}))
         for backend in (rtx, CLASSIC):
             record = check_file(engine, trust=True)
             assert record is not None
@@ -179,19 +186,19 @@ def test_any_record_is_taken_or_refused_in_words_of_ours(engine: Path, rtx: Back
     except AttnExportError:
         pass
     finally:
-        beside(engine).write_bytes(before)
+        sidecar_path(engine).write_bytes(before)
 
 
 @FUZZ
 @given(content=st.binary(max_size=60))
 def test_any_bytes_of_a_record_are_refused_in_words_of_ours(engine: Path, content: bytes) -> None:
-    before = beside(engine).read_bytes()
-    beside(engine).write_bytes(content)
+    before = sidecar_path(engine).read_bytes()
+    sidecar_path(engine).write_bytes(content)
     try:
         with pytest.raises(UnreadableEngineError):
             check_file(engine, trust=True)
     finally:
-        beside(engine).write_bytes(before)
+        sidecar_path(engine).write_bytes(before)
 
 
 # The machine.

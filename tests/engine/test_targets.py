@@ -21,7 +21,7 @@ def test_every_product_of_the_table_has_its_architecture() -> None:
     for architecture, products in PRODUCTS.items():
         for product in products:
             targets = parse_targets([product])
-            assert (*targets.architectures, *targets.kits) == (architecture,), product
+            assert (*targets.architectures, *targets.bundles) == (architecture,), product
 
 
 def test_no_product_stands_in_the_table_twice() -> None:
@@ -80,9 +80,9 @@ def test_a_gpu_has_many_spellings(name: str, architecture: str) -> None:
         "Jetson Orin",
     ],
 )
-def test_a_jetson_gets_a_kit(name: str) -> None:
+def test_a_jetson_gets_a_bundle(name: str) -> None:
     targets = parse_targets([name])
-    assert targets == Targets(kits=("sm87",))
+    assert targets == Targets(bundles=("sm87",))
     assert not targets.wants_engine
 
 
@@ -92,12 +92,12 @@ def test_a_jetson_is_the_current_gpu_where_it_is_here() -> None:
     assert targets.wants_engine
 
 
-def test_another_jetson_than_the_one_that_is_here_gets_a_kit() -> None:
-    assert parse_targets(["Jetson Thor"], [ORIN]).kits == (parse_targets(["Jetson Thor"]).kits)
+def test_another_jetson_than_the_one_that_is_here_gets_a_bundle() -> None:
+    assert parse_targets(["Jetson Thor"], [ORIN]).bundles == (parse_targets(["Jetson Thor"]).bundles)
     assert not parse_targets(["Jetson Thor"], [ORIN]).current
 
 
-def test_engines_and_kits_are_asked_for_together() -> None:
+def test_engines_and_bundles_are_asked_for_together() -> None:
     targets = parse_targets(["sm86", "Jetson Orin NX", "RTX 4090", "current"], [AMPERE])
     assert targets == Targets(("sm86", "sm89"), ("sm87",), current=True)
     assert targets.wants_engine
@@ -105,7 +105,7 @@ def test_engines_and_kits_are_asked_for_together() -> None:
 
 def test_one_architecture_by_several_names_is_one() -> None:
     assert parse_targets(["RTX 3080", "sm86", "8.6", "RTX 3090"]).architectures == ("sm86",)
-    assert parse_targets(["Jetson Orin NX", "Jetson Orin Nano", "sm87"]).kits == ("sm87",)
+    assert parse_targets(["Jetson Orin NX", "Jetson Orin Nano", "sm87"]).bundles == ("sm87",)
 
 
 def test_nothing_asked_is_an_engine_for_the_backends_default() -> None:
@@ -145,7 +145,7 @@ def test_any_text_is_an_architecture_or_an_error_of_ours(name: str) -> None:
         targets = parse_targets([name])
     except UsageError:
         return
-    for architecture in (*targets.architectures, *targets.kits):
+    for architecture in (*targets.architectures, *targets.bundles):
         assert architecture.startswith("sm")
         assert architecture[2:].isascii()
         assert architecture[2:].isdigit()

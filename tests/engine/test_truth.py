@@ -13,8 +13,8 @@ from attn_export.exporter.engine import record
 from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.kernels import read_log
 from attn_export.exporter.engine.log import Log
+from attn_export.exporter.engine.precision_audit import NodeTypes, mixed_kernels
 from attn_export.exporter.engine.settings import EngineSettings
-from attn_export.exporter.engine.truth import NodeTypes, mixed_kernels
 from attn_export.exporter.errors import MixedPrecisionError
 from attn_export.exporter.records.engine import Kernel, KernelReport, MixedKernel
 from attn_export.exporter.system.quiet import quiet

@@ -21,7 +21,7 @@ from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.network.capture import capture
 from attn_export.exporter.network.images import batches
 from attn_export.exporter.runtimes.base import Settings
-from attn_export.exporter.validation.oracle import reference
+from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.reference import Reference
 from attn_export.models.attention.squeeze_excite import SEBlock
 from attn_export.models.initialization import initialize
@@ -78,12 +78,12 @@ def artifact(captured: Callable[[str], Graph], tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="session")
-def truth(loaded: Callable[[str], LoadedModel]) -> Callable[[str], Reference]:
-    """``truth(name)`` is what PyTorch computes on every batch that artifacts with an open batch are judged on."""
+def reference(loaded: Callable[[str], LoadedModel]) -> Callable[[str], Reference]:
+    """``reference(name)`` is what PyTorch computes on every batch that artifacts with an open batch are judged on."""
 
     def compute(name: str) -> Reference:
         model = loaded(name)
-        return reference(model, batches(model.input_shape, ("batch",), 1))
+        return compute_reference(model, batches(model.input_shape, ("batch",), 1))
 
     return cache(compute)
 

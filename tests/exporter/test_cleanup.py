@@ -89,7 +89,7 @@ def test_every_target_gets_all_gates(captured: Callable[[str], Graph], name: str
     ]
     assert graph.blocks == done.blocks
     assert len(done.blocks) == operators(captured(name))["Sigmoid"] // (2 if name.startswith("cbam") else 1)
-    assert done.undone == (), "no rule is wrong"
+    assert done.reverted == (), "no rule is wrong"
 
 
 @pytest.mark.parametrize("target", Target)

@@ -141,9 +141,13 @@ RELEASE = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI:
 @pytest.mark.parametrize(
     ("model", "release", "expected"),
     [
-        ("NVIDIA Jetson AGX Orin Developer Kit\0", RELEASE, Jetson("NVIDIA Jetson AGX Orin Developer Kit", "36.4.3")),
+        (
+            "NVIDIA Jetson AGX Orin Developer Bundle\0",
+            RELEASE,
+            Jetson("NVIDIA Jetson AGX Orin Developer Bundle", "36.4.3"),
+        ),
         ("NVIDIA Jetson Orin Nano\0", None, Jetson("NVIDIA Jetson Orin Nano", None)),
-        ("NVIDIA Orin NX Developer Kit\0", "nonsense", Jetson("NVIDIA Orin NX Developer Kit", None)),
+        ("NVIDIA Orin NX Developer Bundle\0", "nonsense", Jetson("NVIDIA Orin NX Developer Bundle", None)),
         (None, RELEASE, Jetson("unknown Jetson", "36.4.3")),
         ("Raspberry Pi 5 Model B Rev 1.0\0", None, None),
         (None, None, None),

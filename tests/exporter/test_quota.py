@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attn_export.exporter.latency.conditions import Watch, troubles
+from attn_export.exporter.latency.conditions import Watch, condition_warnings
 from attn_export.exporter.records.latency import Conditions
 from attn_export.exporter.system import quota as quotas
 from attn_export.exporter.system.machine import usable_cpu_numbers, usable_cpus
@@ -22,9 +22,9 @@ def machine(root: Path, groups: str, files: dict[str, str]) -> Path:
     return root
 
 
-def docker(root: Path, granted: str = "150000 100000", periods: int = 40, held_back: int = 10) -> Path:
+def docker(root: Path, granted: str = "150000 100000", periods: int = 40, throttled: int = 10) -> Path:
     """In a container of version 2 its own group is the outermost that is seen."""
-    stat = STAT.format(periods, held_back)
+    stat = STAT.format(periods, throttled)
     return machine(root, "0::/\n", {"sys/fs/cgroup/cpu.max": f"{granted}\n", "sys/fs/cgroup/cpu.stat": stat})
 
 
@@ -88,25 +88,25 @@ def test_here_it_is_what_the_system_says() -> None:
 
 
 def test_how_often_it_was_used_up_is_told_of_the_run_alone(tmp_path: Path) -> None:
-    watch = Watch(root=docker(tmp_path, periods=100, held_back=90))
+    watch = Watch(root=docker(tmp_path, periods=100, throttled=90))
     watch.start()
-    docker(tmp_path, periods=140, held_back=100)
+    docker(tmp_path, periods=140, throttled=100)
     conditions = watch.stop()
-    assert (conditions.quota, conditions.held_back) == (1.5, 0.25)
-    (said,) = [trouble for trouble in troubles(conditions) if "quota" in trouble]
+    assert (conditions.quota, conditions.throttled) == (1.5, 0.25)
+    (said,) = [trouble for trouble in condition_warnings(conditions) if "quota" in trouble]
     assert "1.5 CPUs was used up in 25% of its periods" in said
 
 
 def test_a_quota_that_was_never_used_up_is_no_trouble(tmp_path: Path) -> None:
-    watch = Watch(root=docker(tmp_path, periods=100, held_back=90))
+    watch = Watch(root=docker(tmp_path, periods=100, throttled=90))
     watch.start()
-    docker(tmp_path, periods=140, held_back=90)
-    assert not any("quota" in trouble for trouble in troubles(watch.stop()))
-    assert troubles(Conditions(quota=1.5)) == []
+    docker(tmp_path, periods=140, throttled=90)
+    assert not any("quota" in trouble for trouble in condition_warnings(watch.stop()))
+    assert condition_warnings(Conditions(quota=1.5)) == []
 
 
 def test_a_quota_that_was_changed_meanwhile_tells_nothing(tmp_path: Path) -> None:
     watch = Watch(root=docker(tmp_path))
     watch.start()
-    docker(tmp_path, "200000 100000", periods=99, held_back=50)
-    assert watch.stop().held_back is None
+    docker(tmp_path, "200000 100000", periods=99, throttled=50)
+    assert watch.stop().throttled is None

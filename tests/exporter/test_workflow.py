@@ -32,7 +32,7 @@ from attn_export.exporter.records.results import ExportResult
 from attn_export.exporter.records.verdict import LARGEST_RATIO
 from attn_export.exporter.system.files import sha256_of
 from attn_export.exporter.system.packages import versions
-from attn_export.exporter.system.progress import Advance, Silent
+from attn_export.exporter.system.progress import Advance, NullProgress
 from attn_export.exporter.workflows import export as workflow
 from attn_export.exporter.workflows.export import export
 from attn_export.exporter.workflows.record import SCHEMA_VERSION
@@ -105,10 +105,10 @@ def exported(
     loaded: Callable[[str], LoadedModel], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[ExportResult, Listener]:
     """One export of the toy with everything, shared by the tests that only look at it."""
-    listener = Listener()
+    make_progress = Listener()
     out = tmp_path_factory.mktemp("exported") / "made" / "deeper"
-    result = export(loaded("toy").module, SHAPE, out, name="toy", settings=TIMED, progress=listener)
-    return result, listener
+    result = export(loaded("toy").module, SHAPE, out, name="toy", settings=TIMED, progress=make_progress)
+    return result, make_progress
 
 
 # ---- what an export makes ----------------------------------------------------------------------------------------
@@ -122,11 +122,11 @@ def test_two_files_appear_and_nothing_else(exported: tuple[ExportResult, Listene
 
 
 def test_every_stage_is_told_and_there_is_nothing_to_note(exported: tuple[ExportResult, Listener]) -> None:
-    _, listener = exported
-    assert tuple(listener.titles) == STAGES, "a new stage belongs into STAGES, so that interrupting it is tested"
+    _, make_progress = exported
+    assert tuple(make_progress.titles) == STAGES, "a new stage belongs into STAGES, so that interrupting it is tested"
     unsteady = "latencies vary"  # may be noted on a busy machine
-    assert [note for note in listener.notes if unsteady not in note] == []
-    counted = {title: shares for title, shares in listener.shares.items() if shares}
+    assert [note for note in make_progress.notes if unsteady not in note] == []
+    counted = {title: shares for title, shares in make_progress.shares.items() if shares}
     assert list(counted) == [STAGES[0], STAGES[3], STAGES[6]]
     assert all(shares == sorted(shares) and shares[-1] == 1.0 for shares in counted.values())
 
@@ -156,7 +156,7 @@ def test_the_record_says_what_was_made_of_what(
     result, _ = exported
     record = result.record
     made = ["schema_version", "created", "command", "model", "artifacts", "latency"]
-    assert list(record) == [*made, "attention_cost", "graphs", "gates_seen", "budgets", "environment"]
+    assert list(record) == [*made, "attention_cost", "graphs", "gate_activations", "budgets", "environment"]
     assert record["schema_version"] == SCHEMA_VERSION
     assert record["model"] == {
         "name": "Sequential",
@@ -193,7 +193,7 @@ def test_the_record_holds_the_verdict_with_every_comparison(exported: tuple[Expo
     assert validation["batches"] == [[1, 3, 16, 16], [2, 3, 16, 16], [4, 3, 16, 16]]
     assert [(c["tensor"], c["role"]) for c in validation["comparisons"]] == [("3.fc.3", "gate"), ("output", "output")]
     for told, comparison in zip(validation["comparisons"], result.verdict.comparisons, strict=True):
-        assert told["ratio"] == comparison.ratio == told["error"] / told["yardstick"]
+        assert told["ratio"] == comparison.ratio == told["error"] / told["baseline"]
         assert told["agrees"] is True
 
 
@@ -241,7 +241,7 @@ def test_a_checkpoints_facts_stand_in_file_and_record(fresh: Callable[[str], Loa
         path=tmp_path / "model.pt",
         notes=("read with care",),
     )
-    result = workflow.export_loaded(model, tmp_path, "model", UNTIMED, Silent())
+    result = workflow.export_loaded(model, tmp_path, "model", UNTIMED, NullProgress())
     told = {p.key: p.value for p in onnx.load(result.onnx).metadata_props}
     assert json.loads(told["attn_export.architecture"]) == architecture("se_resnet8", num_classes=5).to_dict()
     assert json.loads(told["attn_export.normalization"]) == {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1]}
@@ -299,11 +299,11 @@ def test_a_fixed_batch_is_the_one_of_the_input_shape(toy: nn.Module, tmp_path: P
 
 
 def test_without_runtimes_nothing_is_timed(toy: nn.Module, tmp_path: Path) -> None:
-    listener = Listener()
-    result = export(toy, SHAPE, tmp_path, settings=UNTIMED, progress=listener)
+    make_progress = Listener()
+    result = export(toy, SHAPE, tmp_path, settings=UNTIMED, progress=make_progress)
     assert result.timings == ()
     assert result.record["latency"]["timings"] == []
-    assert tuple(listener.titles) == STAGES[:4]
+    assert tuple(make_progress.titles) == STAGES[:4]
 
 
 def test_settings_reach_the_file(toy: nn.Module, tmp_path: Path) -> None:
@@ -336,10 +336,10 @@ def test_gates_that_were_not_compared_are_noted(tmp_path: Path) -> None:
             mean = x.mean((2, 3), keepdim=True)
             return x * torch.sigmoid(mean) * torch.sigmoid(mean)
 
-    listener = Listener()
-    result = export(Twice(), SHAPE, tmp_path, settings=UNTIMED, progress=listener)
+    make_progress = Listener()
+    result = export(Twice(), SHAPE, tmp_path, settings=UNTIMED, progress=make_progress)
     reason = "PyTorch computes 2 gates, the file 1"
-    assert listener.notes == [f"the gates were not compared: {reason}; the verdict rests on the outputs"]
+    assert make_progress.notes == [f"the gates were not compared: {reason}; the verdict rests on the outputs"]
     assert result.record["artifacts"][0]["validation"]["gates_missed"] == reason
 
 
@@ -380,14 +380,14 @@ def test_a_disagreement_is_an_error_that_names_the_place_and_leaves_nothing(
     toy: nn.Module, folder_with_older: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline, "AFTER", (*pipeline.AFTER, ("scale", wrong_rewrite)))
-    listener = Listener()
+    make_progress = Listener()
     with pytest.raises(DisagreementError, match=r"first seen in the gate of 3\.fc\.3 on (noise|natural)") as caught:
-        export(toy, SHAPE, folder_with_older, settings=TIMED, progress=listener)
+        export(toy, SHAPE, folder_with_older, settings=TIMED, progress=make_progress)
     assert caught.value.first_seen == "3.fc.3"
     assert caught.value.exit_code == 1
     assert f"(allowed: {LARGEST_RATIO:.0f})" in caught.value.message
     assert "No file was written" in caught.value.hint
-    assert "Opening eager" not in listener.titles, "what is wrong is not timed"
+    assert "Opening eager" not in make_progress.titles, "what is wrong is not timed"
     assert_only_the_older(folder_with_older)
 
 
@@ -455,10 +455,10 @@ def test_a_shape_that_is_none_is_refused(shape: tuple[int, ...], toy: nn.Module,
 
 
 def test_an_unknown_runtime_is_refused_before_anything_is_done(toy: nn.Module, tmp_path: Path) -> None:
-    listener = Listener()
+    make_progress = Listener()
     with pytest.raises(UsageError, match="there is no runtime called 'tflite'"):
-        export(toy, SHAPE, tmp_path / "out", settings=replace(TIMED, runtimes=("tflite",)), progress=listener)
-    assert listener.titles == []
+        export(toy, SHAPE, tmp_path / "out", settings=replace(TIMED, runtimes=("tflite",)), progress=make_progress)
+    assert make_progress.titles == []
     assert list(tmp_path.iterdir()) == []
 
 

@@ -20,7 +20,7 @@ from attn_export.exporter.network.images import batches
 from attn_export.exporter.precision.typed_file import typed_file
 from attn_export.exporter.records.verdict import Comparison, Verdict
 from attn_export.exporter.runtimes.base import Settings
-from attn_export.exporter.validation.oracle import reference
+from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate
 from attn_export.models.registry import create
@@ -76,8 +76,8 @@ class Subject:
         return from_module(create(self.name), (3, SIZE, SIZE))
 
     @cached_property
-    def truth(self) -> Reference:
-        return reference(self.model, batches(self.model.input_shape, ("batch",), 1), precisions=BOTH)
+    def reference(self) -> Reference:
+        return compute_reference(self.model, batches(self.model.input_shape, ("batch",), 1), precisions=BOTH)
 
     @cached_property
     def file(self) -> OnnxFile:
@@ -86,7 +86,7 @@ class Subject:
     @cached_property
     def half(self) -> OnnxFile:
         path = self.folder / f"{self.name}.fp16.onnx"
-        return typed_file(self.file, Precision.FP16, self.truth.batches, path, ONE_THREAD.threads)
+        return typed_file(self.file, Precision.FP16, self.reference.batches, path, ONE_THREAD.threads)
 
     def faulty(self, plant: Callable[[Edited], None], file: OnnxFile | None = None) -> OnnxFile:
         """A file with a change. Its gates are read from it, as after a real export."""
@@ -108,7 +108,7 @@ def judge(fault: Fault, subject: Subject) -> Row:
     place = PLACES[subject.name]
     file = subject.faulty(lambda edited: fault.plant(edited, place))
     try:
-        verdict = validate(file, subject.truth, ONE_THREAD)
+        verdict = validate(file, subject.reference, ONE_THREAD)
     except RuntimeUnavailableError:
         return Row(fault.name, subject.name, True, FAILS, "", math.inf)
     return row(fault.name, subject.name, verdict, place)

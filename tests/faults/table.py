@@ -15,12 +15,12 @@ import onnx
 from rich.console import Console
 
 from attn_export.exporter.artifacts import Precision
-from attn_export.exporter.network.images import ordinary_batches
+from attn_export.exporter.network.images import nominal_batches
 from attn_export.exporter.report.tables import table
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.system import describe
 from attn_export.exporter.validation.matching import RUNS_OF_QUANTIZED
-from attn_export.exporter.validation.quantized import faithful
+from attn_export.exporter.validation.quantized import runtime_conformance
 from attn_export.exporter.validation.validate import validate, validate_outputs
 from tests.faults import quantization, running
 from tests.faults.catalogue import FAULTS, NETWORKS, PLACES
@@ -40,7 +40,7 @@ QUANTIZED = "the graph in float64"
 def good(subject: Subject) -> Iterator[Row]:
     """The files that nothing was planted in."""
     for file in (subject.file, subject.half):
-        verdict = validate(file, subject.truth, ONE_THREAD)
+        verdict = validate(file, subject.reference, ONE_THREAD)
         found = row("", subject.name, verdict, PLACES[subject.name])
         yield Row(f"none, {file.precision.onnx_name}", subject.name, found.caught, found.check, "", verdict.worst.ratio)
 
@@ -54,17 +54,17 @@ def planted(subject: Subject) -> Iterator[Row]:
     for fault in FAULTS:
         if subject.name in fault.networks and fault.name in HALF_FAULTS:
             file = subject.faulty(lambda edited, f=fault: f.plant(edited, place), subject.half)  # type: ignore[misc]
-            yield row(f"float16: {fault.name}", subject.name, validate(file, subject.truth, ONE_THREAD), place)
+            yield row(f"float16: {fault.name}", subject.name, validate(file, subject.reference, ONE_THREAD), place)
     if subject.name in TRAINED:
         for name, runtime in running.RUNTIMES.items():
             made = runtime(subject.file.path, subject.file.signature, ONE_THREAD)
-            yield row(name, subject.name, validate_outputs(made, Precision.FP32, subject.truth), place)
+            yield row(name, subject.name, validate_outputs(made, Precision.FP32, subject.reference), place)
         yield from whole_numbers(subject)
 
 
 def whole_numbers(subject: Subject) -> Iterator[Row]:
     """Faults of a runtime with an int8 graph; the good one first."""
-    images = ordinary_batches(subject.model.input_shape, 4, RUNS_OF_QUANTIZED)
+    images = nominal_batches(subject.model.input_shape, 4, RUNS_OF_QUANTIZED)
     path = subject.folder / "int8.onnx"
     graph = quantization.quantized(subject.file.path, path, [b.images for b in images[:3]], per_channel=False)
     for name, plant in {"none, int8": None, **quantization.FAULTS}.items():
@@ -74,7 +74,7 @@ def whole_numbers(subject: Subject) -> Iterator[Row]:
             plant(edited, LAYER)
             ran = subject.folder / "faulty.onnx"
             onnx.save(edited.model, ran)
-        verdict = faithful(OnnxRuntime(ran, subject.file.signature, ONE_THREAD), graph, images)[0]
+        verdict = runtime_conformance(OnnxRuntime(ran, subject.file.signature, ONE_THREAD), graph, images)[0]
         check = "" if verdict.agrees else QUANTIZED
         yield Row(name, subject.name, not verdict.agrees, check, "output", verdict.worst.ratio)
 

@@ -10,10 +10,10 @@ from torch import nn
 
 from attn_export.exporter.artifacts import OnnxFile
 from attn_export.exporter.runtimes.base import Runtime, Settings
-from attn_export.exporter.validation.oracle import reference
+from attn_export.exporter.validation.compute_reference import compute_reference
+from attn_export.exporter.validation.first_divergence import EXTRA_OUTPUTS, PREFIXES, find_first_divergence, open_onnx
 from attn_export.exporter.validation.validate import validate
 from attn_export.exporter.validation.verdict import LIMITS
-from attn_export.exporter.validation.where import EXTRA_OUTPUTS, PREFIXES, open_onnx, where_it_starts
 from tests.faults.catalogue import FAULTS, NETWORKS, PLACES, PUBLISHED, Fault
 from tests.faults.editing import Place
 from tests.faults.planting import ONE_THREAD, Subject, is_seen_where_expected, judge
@@ -36,11 +36,11 @@ def test_the_library_is_as_large_as_it_is_said_to_be() -> None:
 def test_the_good_files_agree(name: str, subject: Callable[[str], Subject]) -> None:
     made = subject(name)
     for file in (made.file, made.half):
-        verdict = validate(file, made.truth, ONE_THREAD)
+        verdict = validate(file, made.reference, ONE_THREAD)
         assert verdict.agrees
         assert verdict.gates_missed == ""
         assert verdict.worst.ratio < 0.6 * LIMITS[file.precision].ratio
-        assert where_it_starts(file, made.model, made.truth, ONE_THREAD) is None
+        assert find_first_divergence(file, made.model, made.reference, ONE_THREAD) is None
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_the_good_files_agree(name: str, subject: Callable[[str], Subject]) -> N
 )
 def test_a_fault_is_found_where_it_was_planted(fault: Fault, name: str, subject: Callable[[str], Subject]) -> None:
     found = judge(fault, subject(name))
-    assert found.caught, f"unseen: {found.ratio:.2f} times the yardstick"
+    assert found.caught, f"unavailable: {found.ratio:.2f} times the baseline"
     assert is_seen_where_expected(fault, found), f"seen in {found.tensor}: {found.check}"
 
 
@@ -67,16 +67,16 @@ def test_no_weight_of_a_trained_network_can_be_scaled_by_1_0001_unseen(
     for weight in weights_of(made):
         place = Place(weight, "", "", "")
         file = made.faulty(lambda edited, p=place: scale_weight(edited, p))  # type: ignore[misc]
-        verdict = validate(file, made.truth, ONE_THREAD)
+        verdict = validate(file, made.reference, ONE_THREAD)
         assert verdict.agrees == is_without_effect(module, weight, made), (weight, verdict.worst)
 
 
 def is_without_effect(module: nn.Module, weight: str, made: Subject) -> bool:
     """Whether the network computes the same with the weight doubled, on all images."""
-    before = [module(torch.from_numpy(batch.images)) for batch in made.truth.batches]
+    before = [module(torch.from_numpy(batch.images)) for batch in made.reference.batches]
     parameter = module.get_parameter(weight)
     parameter.data.mul_(2)
-    after = [module(torch.from_numpy(batch.images)) for batch in made.truth.batches]
+    after = [module(torch.from_numpy(batch.images)) for batch in made.reference.batches]
     parameter.data.div_(2)
     return all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
@@ -85,7 +85,7 @@ def test_a_network_is_not_taken_for_another_of_the_same_shape(subject: Callable[
     made = subject("se_digits")
     other = Subject("se_digits", made.folder).model
     other.module.get_parameter("conv1.weight").data.mul_(1.001)
-    assert not validate(made.file, reference(other, made.truth.batches), ONE_THREAD).agrees
+    assert not validate(made.file, compute_reference(other, made.reference.batches), ONE_THREAD).agrees
 
 
 # Where each is planted, as seen from the block.
@@ -114,9 +114,9 @@ def test_the_error_starts_in_the_block_in_which_it_was_planted(
 ) -> None:
     made, place = subject(name), PLACES[name]
     file = made.faulty(lambda edited: fault.plant(edited, place))
-    first = validate(file, made.truth, ONE_THREAD).first_disagreement
+    first = validate(file, made.reference, ONE_THREAD).first_disagreement
     assert first is not None
-    start = where_it_starts(file, made.model, made.truth, ONE_THREAD, kind=first.kind)
+    start = find_first_divergence(file, made.model, made.reference, ONE_THREAD, kind=first.kind)
     assert start is not None
     assert start.how == EXTRA_OUTPUTS
     assert start.before
@@ -128,7 +128,7 @@ def test_the_error_starts_in_the_block_in_which_it_was_planted(
     else:
         assert start.module_path.startswith(place.block)
         assert start.is_input or not start.module_path.startswith(attention)
-    halved = where_it_starts(file, made.model, made.truth, ONE_THREAD, kind=first.kind, may_tap=False)
+    halved = find_first_divergence(file, made.model, made.reference, ONE_THREAD, kind=first.kind, may_tap=False)
     assert halved is not None
     assert halved.how == PREFIXES
     assert (halved.module_path, halved.is_input) == (start.module_path, start.is_input)
@@ -137,7 +137,7 @@ def test_the_error_starts_in_the_block_in_which_it_was_planted(
 def test_a_fault_behind_the_last_block_starts_in_none(subject: Callable[[str], Subject]) -> None:
     made, fault = subject("se_digits"), next(f for f in FAULTS if f.name == "outputs permuted")
     file = made.faulty(lambda edited: fault.plant(edited, PLACES["se_digits"]))
-    assert where_it_starts(file, made.model, made.truth, ONE_THREAD) is None
+    assert find_first_divergence(file, made.model, made.reference, ONE_THREAD) is None
 
 
 def test_a_fault_that_more_outputs_would_hide_is_found_in_prefixes(subject: Callable[[str], Subject]) -> None:
@@ -151,7 +151,7 @@ def test_a_fault_that_more_outputs_would_hide_is_found_in_prefixes(subject: Call
         asked.append(instead)
         return open_onnx(faulty if instead else made.file, settings, tensors, instead)
 
-    start = where_it_starts(made.file, made.model, made.truth, ONE_THREAD, fusing)
+    start = find_first_divergence(made.file, made.model, made.reference, ONE_THREAD, fusing)
     assert start is not None
     assert (start.how, start.module_path) == (PREFIXES, f"{place.block}.attention.ChannelGate")
     assert asked[0] is False

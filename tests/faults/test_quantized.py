@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 import pytest
 
-from attn_export.exporter.network.images import Batch, ordinary_batches
+from attn_export.exporter.network.images import Batch, nominal_batches
 from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.validation.matching import RUNS_OF_QUANTIZED
 from attn_export.exporter.validation.onnx_graph import ExactGraph
-from attn_export.exporter.validation.quantized import faithful
+from attn_export.exporter.validation.quantized import runtime_conformance
 from tests.faults.editing import Edited
 from tests.faults.planting import ONE_THREAD, Subject
 from tests.faults.quantization import FAULTS, quantized
@@ -44,11 +44,11 @@ def whole(subject: Callable[[str], Subject]) -> Callable[[str, bool], Path]:
 
 
 def images_of(made: Subject) -> list[Batch]:
-    return ordinary_batches(made.model.input_shape, 4, RUNS_OF_QUANTIZED)
+    return nominal_batches(made.model.input_shape, 4, RUNS_OF_QUANTIZED)
 
 
 def judged(made: Subject, ran: Path, graph: Path) -> Verdict:
-    return faithful(OnnxRuntime(ran, made.file.signature, ONE_THREAD), graph, images_of(made))[0]
+    return runtime_conformance(OnnxRuntime(ran, made.file.signature, ONE_THREAD), graph, images_of(made))[0]
 
 
 def changed(graph: Path, path: Path, fault: str, weight: str) -> Path:
@@ -80,7 +80,7 @@ def test_an_unfaithful_runtime_is_caught(
     verdict = judged(made, ran, graph)
     affected = share_affected(ran, graph, made)
     if affected > 0.9:
-        assert not verdict.agrees, f"{verdict.worst.ratio:.2f} times the yardstick"
+        assert not verdict.agrees, f"{verdict.worst.ratio:.2f} times the baseline"
     if affected == 0:
         assert verdict.agrees
 

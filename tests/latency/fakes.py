@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from attn_export.exporter.artifacts import Signature
-from attn_export.exporter.latency.turns import Turn
+from attn_export.exporter.latency.rounds import RoundTimes
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.runtimes.base import Runtime, Settings
 
@@ -79,13 +79,13 @@ class Scripted:
     def load(self, images: Array) -> None:
         self.loaded.append(images.shape)
 
-    def turn(self, inferences: int, *, warmed: bool = True) -> Turn:
+    def turn(self, inferences: int, *, warmed: bool = True) -> RoundTimes:
         self.diary.append((self.name, "timed" if warmed else "warm", inferences))
         if self.pause:
             time.sleep(self.pause)
         seconds = self.seconds(self.round)
         self.round += warmed
-        return Turn((seconds,) * inferences)
+        return RoundTimes((seconds,) * inferences)
 
     def close(self) -> None:
         self.closed += 1

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from attn_export.exporter import errors
 from attn_export.exporter.errors import AttnExportError, RuntimeUnavailableError, StateDictMismatchError
-from attn_export.exporter.latency.carried import ElsewhereError, packed, unpacked
+from attn_export.exporter.latency.carried import WorkerError, packed, unpacked
 from attn_export.exporter.latency.channel import Message, receive, send, skip_to
 
 HEADS = st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.floats(allow_nan=False))
@@ -100,7 +100,7 @@ def test_an_error_of_ours_arrives_as_what_it_was(kind: type[AttnExportError]) ->
     got = unpacked(json.loads(json.dumps(packed(error))), "a runtime")
     assert type(got) is kind
     assert vars(got) == vars(error)
-    assert isinstance(got.__cause__, ElsewhereError)
+    assert isinstance(got.__cause__, WorkerError)
     assert "it went wrong" in str(got.__cause__)
 
 

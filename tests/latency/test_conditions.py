@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.latency import affinity, conditions, processors
 from attn_export.exporter.latency.affinity import check_cpus, pinned
-from attn_export.exporter.latency.conditions import Watch, troubles
+from attn_export.exporter.latency.conditions import Watch, condition_warnings
 from attn_export.exporter.latency.processors import Process, Ticks
 from attn_export.exporter.records.latency import Conditions, GpuConditions, GpuProcess
 from tests.latency.machines import ANCIENT_STAT, BARE, DESKTOP, EPYC, EPYC_CPUINFO, EPYC_STAT, JETSON, JETSON_CPUINFO
@@ -32,7 +32,7 @@ def test_ticks_are_summed_over_the_cpus_that_are_asked_for() -> None:
     assert processors.ticks_of(EPYC_STAT, {0}) == Ticks(2865 + 1148 + 13, 2, 2865 + 1148 + 13 + 2 + 64590 + 41)
     both = processors.ticks_of(EPYC_STAT, {0, 1})
     assert both is not None
-    assert (both.busy, both.stolen) == (2865 + 1148 + 13 + 21714 + 3457 + 51, 8)
+    assert (both.busy, both.steal) == (2865 + 1148 + 13 + 21714 + 3457 + 51, 8)
 
 
 def test_what_runs_in_guests_is_not_counted_twice() -> None:
@@ -126,7 +126,7 @@ def test_a_system_that_says_nothing_is_one_without_conditions(tmp_path: Path, mo
     watch.sample()
     found = watch.stop()
     assert found == Conditions()
-    assert troubles(found) == []
+    assert condition_warnings(found) == []
     assert watch.notes == ()
 
 
@@ -134,17 +134,17 @@ def test_the_record_has_plain_values(tmp_path: Path) -> None:
     watch = Watch(root=JETSON.at(tmp_path))
     watch.start()
     told = json.loads(json.dumps(asdict(watch.stop())))
-    assert list(told) == ["load", "others", "stolen", "mhz", "governor", "gpus", "quota", "held_back"]
+    assert list(told) == ["load", "others", "steal", "mhz", "governor", "gpus", "quota", "throttled"]
     assert (told["governor"], told["gpus"]) == ("schedutil", [])
 
 
 # Shares.
 
-BEFORE = Ticks(busy=1000, stolen=10, total=5000)
+BEFORE = Ticks(busy=1000, steal=10, total=5000)
 
 
-def later(busy: int, stolen: int, total: int) -> Ticks:
-    return Ticks(BEFORE.busy + busy, BEFORE.stolen + stolen, BEFORE.total + total)
+def later(busy: int, steal: int, total: int) -> Ticks:
+    return Ticks(BEFORE.busy + busy, BEFORE.steal + steal, BEFORE.total + total)
 
 
 def test_shares_are_of_all_cpu_time_and_ours_is_not_the_others() -> None:
@@ -211,7 +211,7 @@ def test_a_process_of_somebody_else_is_seen() -> None:
     assert found.others is not None
     assert found.others > 0.3
     assert found.load is not None
-    assert any("other processes took" in sentence for sentence in troubles(found))
+    assert any("other processes took" in sentence for sentence in condition_warnings(found))
 
 
 # In words.
@@ -221,15 +221,15 @@ QUIET = Conditions(0.1, 0.01, 0.0, (2400.0,), "performance", (GPU,))
 
 
 def test_a_quiet_machine_is_no_trouble() -> None:
-    assert troubles(QUIET) == []
-    assert troubles(replace(QUIET, load=64.0)) == []  # our own work of before is in it
+    assert condition_warnings(QUIET) == []
+    assert condition_warnings(replace(QUIET, load=64.0)) == []  # our own work of before is in it
 
 
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
         ({"others": 0.234}, "other processes took 23% of the CPU time while latencies were taken"),
-        ({"stolen": 0.05}, "the hypervisor took 5% of the CPU time while latencies were taken"),
+        ({"steal": 0.05}, "the hypervisor took 5% of the CPU time while latencies were taken"),
         (
             {"gpus": (replace(GPU, throttling=("power cap", "software thermal slowdown")),)},
             "the GPU was throttled: power cap, software thermal slowdown",
@@ -247,12 +247,12 @@ def test_a_quiet_machine_is_no_trouble() -> None:
     ],
 )
 def test_each_trouble_is_told_in_words(changed: dict[str, object], told: str) -> None:
-    assert troubles(replace(QUIET, **changed)) == [told]  # type: ignore[arg-type]
+    assert condition_warnings(replace(QUIET, **changed)) == [told]  # type: ignore[arg-type]
 
 
 def test_a_throttled_clock_is_told_once() -> None:
     slow = replace(GPU, clock_mhz=(700.0, 900.0, 1710.0), throttling=("power cap",))
-    assert troubles(replace(QUIET, gpus=(slow,))) == ["the GPU was throttled: power cap"]
+    assert condition_warnings(replace(QUIET, gpus=(slow,))) == ["the GPU was throttled: power cap"]
 
 
 # Which CPUs.

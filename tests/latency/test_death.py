@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 from attn_export.exporter.errors import RuntimeUnavailableError
-from attn_export.exporter.latency import elsewhere as room
-from attn_export.exporter.latency.elsewhere import Elsewhere
+from attn_export.exporter.latency import isolated as room
+from attn_export.exporter.latency.isolated import Isolated
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from tests.latency.elsewhere import ONE, SIGNATURE, images, is_there, wait_until_gone
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV"])
 def test_one_that_is_killed_between_turns_is_named_and_the_others_are_closed(name: str, model: Path) -> None:
-    made = [Elsewhere(OnnxRuntime(model, SIGNATURE, ONE)) for _ in range(2)]
+    made = [Isolated(OnnxRuntime(model, SIGNATURE, ONE)) for _ in range(2)]
     with ExitStack() as stack:
         for there in made:
             stack.enter_context(there)
@@ -39,7 +39,7 @@ def test_one_that_is_killed_between_turns_is_named_and_the_others_are_closed(nam
 
 
 def test_one_that_dies_in_the_middle_of_a_turn(runtime: OnnxRuntime) -> None:
-    with Elsewhere(runtime) as there:
+    with Isolated(runtime) as there:
         there.load(images())
         pid = there.pid
         assert pid is not None
@@ -56,7 +56,7 @@ def test_an_interruption_ends_it_and_goes_on(runtime: OnnxRuntime, monkeypatch: 
     def interrupt(_: Any) -> None:
         raise KeyboardInterrupt
 
-    with Elsewhere(runtime) as there:
+    with Isolated(runtime) as there:
         pid = there.pid
         monkeypatch.setattr(room, "receive", interrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -69,12 +69,12 @@ import sys
 from pathlib import Path
 import numpy as np
 from attn_export.exporter.artifacts import Axis, Signature
-from attn_export.exporter.latency.elsewhere import Elsewhere
+from attn_export.exporter.latency.isolated import Isolated
 from attn_export.exporter.runtimes import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 
 signature = Signature("input", (2, 3, 8, 8), (Axis("batch", 0),), ("output",))
-with Elsewhere(OnnxRuntime(Path(sys.argv[1]), signature, Settings(threads=1))) as there:
+with Isolated(OnnxRuntime(Path(sys.argv[1]), signature, Settings(threads=1))) as there:
     there.load(np.zeros((2, 3, 8, 8), np.float32))
     print(there.pid, flush=True)
     if sys.argv[2] == "in a turn":
@@ -120,7 +120,7 @@ def test_a_parent_that_is_killed_leaves_no_orphan(parent: tuple["subprocess.Pope
 
 # A library that misbehaves.
 
-Broken = Callable[[str], Elsewhere]
+Broken = Callable[[str], Isolated]
 
 
 @pytest.fixture
@@ -129,9 +129,9 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Broken:
     shutil.copy(Path(__file__).with_name("fake_onnxruntime.py"), tmp_path / "onnxruntime.py")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
 
-    def make_one(words: str) -> Elsewhere:
+    def make_one(words: str) -> Isolated:
         (tmp_path / "m.onnx").write_text(words)
-        return Elsewhere(OnnxRuntime(tmp_path / "m.onnx", SIGNATURE, ONE))
+        return Isolated(OnnxRuntime(tmp_path / "m.onnx", SIGNATURE, ONE))
 
     return make_one
 

@@ -7,12 +7,12 @@ import pytest
 
 from attn_export.exporter.artifacts import Axis, Signature
 from attn_export.exporter.errors import UsageError
+from attn_export.exporter.latency.interleaved import TimingSettings, time_interleaved, timing_warnings
 from attn_export.exporter.latency.measure import measure
-from attn_export.exporter.latency.together import Together, doubts, time_in_turns
 from attn_export.exporter.records.latency import Conditions, Run, Schedule, WarmUp
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
-from attn_export.exporter.system.progress import Silent
+from attn_export.exporter.system.progress import NullProgress
 from attn_export.exporter.workflows.export import export
 from attn_export.exporter.workflows.settings import ExportSettings
 from attn_export.models.registry import create
@@ -23,7 +23,7 @@ ASKED = Schedule(interval=0.02)
 SHAPE = (1, 3, 16, 16)
 
 
-class Notes(Silent):
+class Notes(NullProgress):
     """Keeps what is noted."""
 
     def __init__(self) -> None:
@@ -45,12 +45,12 @@ def session(file: Path) -> OnnxRuntime:
 
 def test_where_all_is_well_nothing_is_said() -> None:
     timings = measure([Scripted("a"), Scripted("b")], IMAGES, Schedule(fewest_rounds=8, most_rounds=8)).timings
-    assert doubts(timings, GOOD, ASKED) == []
-    assert doubts(timings, replace(GOOD, conditions=Conditions(load=0.1, others=0.01, stolen=0.0)), ASKED) == []
+    assert timing_warnings(timings, GOOD, ASKED) == []
+    assert timing_warnings(timings, replace(GOOD, conditions=Conditions(load=0.1, others=0.01, steal=0.0)), ASKED) == []
 
 
 def test_an_interval_that_was_not_reached_is_said_with_what_was_asked_for() -> None:
-    (said,) = doubts((), replace(GOOD, interval=0.071, reached=False), ASKED)
+    (said,) = timing_warnings((), replace(GOOD, interval=0.071, reached=False), ASKED)
     assert "batch 4" in said
     assert "±7.1%" in said
     assert "±2.0%" in said
@@ -58,56 +58,56 @@ def test_an_interval_that_was_not_reached_is_said_with_what_was_asked_for() -> N
 
 
 def test_an_interval_as_wide_as_the_ratio_itself_is_told_without_digits_that_mean_nothing() -> None:
-    (said,) = doubts((), replace(GOOD, interval=167.03, reached=False), ASKED)
+    (said,) = timing_warnings((), replace(GOOD, interval=167.03, reached=False), ASKED)
     assert "not even known to ±100%" in said
     assert "16703" not in said
 
 
 def test_of_a_runtime_alone_no_ratio_is_spoken_of() -> None:
     alone = measure([Scripted("a")], IMAGES, Schedule(fewest_rounds=8, most_rounds=8)).timings
-    (said,) = doubts(alone, replace(GOOD, interval=0.071, reached=False), ASKED)
+    (said,) = timing_warnings(alone, replace(GOOD, interval=0.071, reached=False), ASKED)
     assert "the median is known to ±7.1%" in said
     assert "ratio" not in said
 
 
 def test_a_small_share_that_was_asked_for_is_no_zero() -> None:
-    (said,) = doubts((), replace(GOOD, reached=False), Schedule(interval=0.0002))
+    (said,) = timing_warnings((), replace(GOOD, reached=False), Schedule(interval=0.0002))
     assert "±0.02% was asked for" in said
 
 
 def test_less_than_a_second_is_no_zero() -> None:
-    (said,) = doubts((), replace(GOOD, seconds=0.31, reached=False), ASKED)
+    (said,) = timing_warnings((), replace(GOOD, seconds=0.31, reached=False), ASKED)
     assert "after 0.3 s" in said
 
 
 def test_a_runtime_that_was_not_warm_is_named() -> None:
     (timing,) = measure([Scripted("slowly")], IMAGES, Schedule(fewest_rounds=8, most_rounds=8)).timings
-    (said,) = doubts([replace(timing, warm_up=WarmUp(7, 2.0, stable=False))], GOOD, ASKED)
+    (said,) = timing_warnings([replace(timing, warm_up=WarmUp(7, 2.0, stable=False))], GOOD, ASKED)
     assert said.startswith("slowly")
 
 
 def test_what_else_ran_is_said() -> None:
-    (said,) = doubts((), replace(GOOD, conditions=Conditions(others=0.3)), ASKED)
+    (said,) = timing_warnings((), replace(GOOD, conditions=Conditions(others=0.3)), ASKED)
     assert "30%" in said
 
 
 def test_a_machine_that_is_too_noisy_for_the_time_is_told(file: Path) -> None:
-    listener = Notes()
-    together = Together(Schedule(interval=1e-9, seconds=0.05, fewest_rounds=8), threads=1)
-    latency = time_in_turns([("one", session(file)), ("other", session(file))], SHAPE, together, listener)
+    make_progress = Notes()
+    together = TimingSettings(Schedule(interval=1e-9, seconds=0.05, fewest_rounds=8), threads=1)
+    latency = time_interleaved([("one", session(file)), ("other", session(file))], SHAPE, together, make_progress)
     assert not latency.runs[0].reached
-    assert any("was asked for" in note for note in listener.notes)
+    assert any("was asked for" in note for note in make_progress.notes)
     assert latency.timings[1].verdict in ("faster", "slower", "can't tell"), "what is known is still told"
 
 
 def test_nothing_to_time_is_no_latency() -> None:
-    latency = time_in_turns([], SHAPE, Together(ASKED, threads=3), Silent())
+    latency = time_interleaved([], SHAPE, TimingSettings(ASKED, threads=3), NullProgress())
     assert (latency.timings, latency.runs, latency.threads) == ((), (), 3)
 
 
 def test_a_process_of_its_own_is_for_what_runs_a_file(file: Path) -> None:
-    together = Together(Schedule(interval=9.0, fewest_rounds=8, most_rounds=8), threads=1, own_process=True)
-    latency = time_in_turns([("one", session(file)), ("other", session(file))], SHAPE, together, Silent())
+    together = TimingSettings(Schedule(interval=9.0, fewest_rounds=8, most_rounds=8), threads=1, isolate=True)
+    latency = time_interleaved([("one", session(file)), ("other", session(file))], SHAPE, together, NullProgress())
     assert [timing.process for timing in latency.timings] == ["own", "own"]
     assert [timing.artifact for timing in latency.timings] == ["model.onnx"] * 2
 
@@ -115,5 +115,5 @@ def test_a_process_of_its_own_is_for_what_runs_a_file(file: Path) -> None:
 def test_a_cpu_that_is_not_there_is_refused_before_anything_is_opened(file: Path) -> None:
     runtime = session(file)
     with pytest.raises(UsageError, match="4095"):
-        time_in_turns([("one", runtime)], SHAPE, Together(ASKED, threads=1, cpus=(4095,)), Silent())
+        time_interleaved([("one", runtime)], SHAPE, TimingSettings(ASKED, threads=1, cpus=(4095,)), NullProgress())
     assert runtime.open_seconds == 0.0

@@ -21,9 +21,9 @@ from attn_export.exporter.errors import (
 )
 from attn_export.exporter.latency import processors
 from attn_export.exporter.latency.affinity import pinned
-from attn_export.exporter.latency.elsewhere import Elsewhere, must_be_apart
+from attn_export.exporter.latency.isolated import Isolated, requires_isolation
 from attn_export.exporter.latency.measure import measure
-from attn_export.exporter.latency.turns import Here
+from attn_export.exporter.latency.rounds import InProcess
 from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.runtimes.base import Blueprint, Runtime, Settings
 from attn_export.exporter.runtimes.eager import Eager
@@ -41,8 +41,8 @@ ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"
 
 
 def test_it_is_the_same_runtime_and_leaves_nothing_behind(runtime: OnnxRuntime, model: Path) -> None:
-    with OnnxRuntime(model, SIGNATURE, ONE) as other, Elsewhere(runtime) as there:
-        here = Here(other)
+    with OnnxRuntime(model, SIGNATURE, ONE) as other, Isolated(runtime) as there:
+        here = InProcess(other)
         for name in ("name", "artifact", "provenance", "device", "precision", "clock"):
             assert getattr(there, name) == getattr(here, name), name
         assert (there.process, here.process) == ("own", "shared")
@@ -61,7 +61,7 @@ def test_it_is_the_same_runtime_and_leaves_nothing_behind(runtime: OnnxRuntime, 
 
 
 def test_batches_follow_each_other_and_one_is_let_go_of_in_between(runtime: OnnxRuntime) -> None:
-    with Elsewhere(runtime) as there:
+    with Isolated(runtime) as there:
         for batch, size in ((1, 8), (5, 16), (2, 9)):
             there.load(images(batch, size))
             assert len(there.turn(2).seconds) == 2
@@ -69,7 +69,7 @@ def test_batches_follow_each_other_and_one_is_let_go_of_in_between(runtime: Onnx
 
 
 def test_images_may_be_larger_than_a_pipe_and_in_any_layout(runtime: OnnxRuntime) -> None:
-    with Elsewhere(runtime) as there:
+    with Isolated(runtime) as there:
         there.load(images(4, 512).transpose(0, 1, 3, 2))
         assert len(there.turn(1).seconds) == 1
 
@@ -79,7 +79,7 @@ def test_two_of_them_take_turns_with_one_of_this_process(model: Path) -> None:
     asked: list[str] = []
     with ExitStack() as stack:
         here = stack.enter_context(made[0])
-        there = [stack.enter_context(Elsewhere(runtime)) for runtime in made[1:]]
+        there = [stack.enter_context(Isolated(runtime)) for runtime in made[1:]]
         assert there[0].pid != there[1].pid
         for title, one in zip("ab", there, strict=True):
             watch(one, title, asked)
@@ -94,7 +94,7 @@ def test_two_of_them_take_turns_with_one_of_this_process(model: Path) -> None:
     assert not any(map(is_there, pids))
 
 
-def watch(timed: Elsewhere, title: str, asked: list[str]) -> None:
+def watch(timed: Isolated, title: str, asked: list[str]) -> None:
     """Let a list have the order of turns."""
     turn = timed.turn
 
@@ -107,7 +107,7 @@ def watch(timed: Elsewhere, title: str, asked: list[str]) -> None:
 
 @ON_LINUX
 def test_between_turns_it_uses_no_cpu(runtime: OnnxRuntime) -> None:
-    with Elsewhere(runtime) as there:
+    with Isolated(runtime) as there:
         there.load(images())
         there.turn(3)
         assert there.pid is not None
@@ -119,7 +119,7 @@ def test_between_turns_it_uses_no_cpu(runtime: OnnxRuntime) -> None:
 @ON_LINUX
 def test_it_may_use_the_same_cpus_and_its_time_is_ours(runtime: OnnxRuntime) -> None:
     cpu = max(os.sched_getaffinity(0))
-    with pinned([cpu]), Elsewhere(runtime) as there:
+    with pinned([cpu]), Isolated(runtime) as there:
         assert there.pid is not None
         threads = [int(place.name) for place in Path(f"/proc/{there.pid}/task").iterdir()]
         assert [os.sched_getaffinity(thread) for thread in threads] == [{cpu}] * len(threads)
@@ -132,13 +132,13 @@ def test_what_lies_in_the_user_s_folder_is_not_run(
     for name in ("numpy", "onnxruntime", "json", "attn_export"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('run')")
     monkeypatch.chdir(tmp_path)
-    with Elsewhere(runtime) as there:
+    with Isolated(runtime) as there:
         assert there.provenance.startswith("onnxruntime 1.")
 
 
 def test_a_relative_path_is_this_process_s(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(model.parent)
-    with Elsewhere(OnnxRuntime(Path(model.name), SIGNATURE, ONE)) as there:
+    with Isolated(OnnxRuntime(Path(model.name), SIGNATURE, ONE)) as there:
         assert there.artifact == model.name
 
 
@@ -153,7 +153,7 @@ def test_what_can_t_be_opened_is_told_as_it_would_be_here(
 ) -> None:
     made = TensorRT if name.endswith("engine") else OnnxRuntime
     told = []
-    for where in (lambda runtime: runtime, Elsewhere):
+    for where in (lambda runtime: runtime, Isolated):
         with pytest.raises(kind) as caught:
             where(made(tmp_path / name, SIGNATURE, ONE)).open()
         told.append((caught.value.message, caught.value.hint))
@@ -161,7 +161,7 @@ def test_what_can_t_be_opened_is_told_as_it_would_be_here(
 
 
 def test_a_batch_that_does_not_fit_is_an_error_and_the_next_one_runs(runtime: OnnxRuntime) -> None:
-    with Elsewhere(runtime) as there:
+    with Isolated(runtime) as there:
         there.load(np.zeros((2, 5, 8, 8), np.float32))
         with pytest.raises(RuntimeUnavailableError, match=r"onnxruntime failed: .*INVALID_ARGUMENT") as caught:
             there.turn(1)
@@ -175,11 +175,11 @@ def test_what_only_this_process_has_stays_here(model: Path) -> None:
     tapped = OnnxRuntime(model, SIGNATURE, ONE, extra_outputs=["input"])
     for runtime in (Eager(net, SIGNATURE, ONE), tapped):
         with pytest.raises(UsageError, match=f"{runtime.name} can't be timed in a process of its own"):
-            Elsewhere(runtime)
+            Isolated(runtime)
 
 
 def test_one_that_was_ended_says_so(runtime: OnnxRuntime) -> None:
-    there = Elsewhere(runtime)
+    there = Isolated(runtime)
     with there:
         pass
     with pytest.raises(RuntimeUnavailableError, match="has no process of its own any more"):
@@ -190,7 +190,7 @@ def test_one_that_was_ended_says_so(runtime: OnnxRuntime) -> None:
 def test_without_a_python_to_start_it_is_not_available(runtime: OnnxRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(RuntimeUnavailableError, match="can't be given a process of its own: No such file"):
-        Elsewhere(runtime).open()
+        Isolated(runtime).open()
 
 
 # Which have to be apart.
@@ -209,18 +209,18 @@ def engines(folder: Path, *names: str) -> list[Runtime]:
 @pytest.mark.usefixtures("nothing_imported")
 def test_engines_of_both_tensorrts_are_apart_and_nothing_else_is(tmp_path: Path, runtime: OnnxRuntime) -> None:
     both = engines(tmp_path, "tensorrt", "tensorrt-rtx", "tensorrt")
-    assert must_be_apart([runtime, *both]) == tuple(both)
-    assert must_be_apart([runtime, both[0], both[2]]) == ()
-    assert must_be_apart([both[1]]) == ()
-    assert must_be_apart([runtime]) == must_be_apart([]) == ()
+    assert requires_isolation([runtime, *both]) == tuple(both)
+    assert requires_isolation([runtime, both[0], both[2]]) == ()
+    assert requires_isolation([both[1]]) == ()
+    assert requires_isolation([runtime]) == requires_isolation([]) == ()
 
 
 @pytest.mark.usefixtures("nothing_imported")
 def test_a_library_that_was_built_with_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     classic, rtx = engines(tmp_path, "tensorrt", "tensorrt-rtx")
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", sys)
-    assert must_be_apart([classic]) == (classic,)
-    assert must_be_apart([rtx]) == ()
+    assert requires_isolation([classic]) == (classic,)
+    assert requires_isolation([rtx]) == ()
 
 
 # Blueprints.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from attn_export.exporter.latency.turns import EVENTS, HOST, Here
+from attn_export.exporter.latency.rounds import EVENTS, HOST, InProcess
 from tests.latency.fakes import IMAGES, Diary, Fake
 
 
@@ -25,7 +25,7 @@ class Watched(Fake):
 
 def test_every_inference_is_waited_for_and_copies_stay_outside() -> None:
     diary: Diary = []
-    here = Here(Fake("a", diary))
+    here = InProcess(Fake("a", diary))
     here.load(IMAGES)
     turn = here.turn(2)
     assert diary == [("a", "upload"), *[("a", "infer"), ("a", "synchronize")] * 3]
@@ -36,7 +36,7 @@ def test_every_inference_is_waited_for_and_copies_stay_outside() -> None:
 
 def test_a_turn_that_warms_up_times_all() -> None:
     diary: Diary = []
-    here = Here(Fake("a", diary))
+    here = InProcess(Fake("a", diary))
     here.load(IMAGES)
     assert len(here.turn(2, warmed=False).seconds) == 2
     assert diary.count(("a", "infer")) == 2
@@ -44,7 +44,7 @@ def test_a_turn_that_warms_up_times_all() -> None:
 
 def test_a_device_with_a_clock_is_read_after_it_has_finished() -> None:
     diary: Diary = []
-    here = Here(Watched("a", diary))
+    here = InProcess(Watched("a", diary))
     here.load(IMAGES)
     diary.clear()
     turn = here.turn(1)
@@ -54,7 +54,7 @@ def test_a_device_with_a_clock_is_read_after_it_has_finished() -> None:
 
 
 def test_another_batch_takes_the_place_of_the_first() -> None:
-    here = Here(Fake("a"))
+    here = InProcess(Fake("a"))
     here.load(IMAGES)
     here.load(IMAGES[:1])
     assert here._inputs["input"].shape == IMAGES[:1].shape
@@ -64,6 +64,6 @@ def test_another_batch_takes_the_place_of_the_first() -> None:
 
 @pytest.mark.parametrize("inferences", [1, 7])
 def test_a_turn_has_as_many_as_were_asked_for(inferences: int) -> None:
-    here = Here(Fake("a"))
+    here = InProcess(Fake("a"))
     here.load(IMAGES)
     assert len(here.turn(inferences).seconds) == inferences

@@ -25,9 +25,9 @@ from attn_export.exporter.precision.ranges import largest_values
 from attn_export.exporter.precision.rounding import LARGEST
 from attn_export.exporter.precision.typed_file import PRECISION_KEY, precision_of, typed, typed_file
 from attn_export.exporter.runtimes.base import Settings
-from attn_export.exporter.validation.oracle import reference
+from attn_export.exporter.validation.compute_reference import compute_reference
+from attn_export.exporter.validation.float16_source import compare_with_parent
 from attn_export.exporter.validation.reference import Reference
-from attn_export.exporter.validation.rounding import compare_with_parent
 from attn_export.exporter.validation.validate import validate
 from attn_export.exporter.validation.verdict import LIMITS
 from attn_export.models.registry import create
@@ -52,9 +52,11 @@ def loaded() -> Callable[[str], LoadedModel]:
 
 
 @pytest.fixture(scope="module")
-def truth(loaded: Callable[[str], LoadedModel]) -> Callable[[str], Reference]:
+def reference(loaded: Callable[[str], LoadedModel]) -> Callable[[str], Reference]:
     return cache(
-        lambda name: reference(loaded(name), batches(loaded(name).input_shape, ("batch",), 1), precisions=PRECISIONS)
+        lambda name: compute_reference(
+            loaded(name), batches(loaded(name).input_shape, ("batch",), 1), precisions=PRECISIONS
+        )
     )
 
 
@@ -72,13 +74,13 @@ def plain(
 
 @pytest.fixture(scope="module")
 def half(
-    plain: Callable[..., OnnxFile], truth: Callable[[str], Reference], tmp_path_factory: pytest.TempPathFactory
+    plain: Callable[..., OnnxFile], reference: Callable[[str], Reference], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., OnnxFile]:
     folder = tmp_path_factory.mktemp("half")
 
     def write(name: str, target: Target = Target.ANY) -> OnnxFile:
         path = folder / f"{name}.{target}.fp16.onnx"
-        return typed_file(plain(name, target), Precision.FP16, truth(name).batches, path, 1)
+        return typed_file(plain(name, target), Precision.FP16, reference(name).batches, path, 1)
 
     return cache(write)
 
@@ -122,9 +124,9 @@ def test_every_matrix_product_but_the_first_of_a_gate_is_float16(name: str, half
 @pytest.mark.parametrize("target", [Target.ANY, Target.TENSORRT])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_typed_file_agrees(
-    name: str, target: Target, half: Callable[..., OnnxFile], truth: Callable[[str], Reference]
+    name: str, target: Target, half: Callable[..., OnnxFile], reference: Callable[[str], Reference]
 ) -> None:
-    verdict = validate(half(name, target), truth(name), ONE_THREAD)
+    verdict = validate(half(name, target), reference(name), ONE_THREAD)
     assert verdict.agrees
     assert verdict.gates_missed == ""
     assert len([c for c in verdict.comparisons if c.role == "gate"]) == len(half(name, target).gates) > 0
@@ -132,19 +134,21 @@ def test_a_typed_file_agrees(
     assert {c.limit for c in verdict.comparisons} == {LIMITS[Precision.FP16].ratio}
 
 
-def test_a_float16_file_is_no_float32_file(half: Callable[..., OnnxFile], truth: Callable[[str], Reference]) -> None:
+def test_a_float16_file_is_no_float32_file(
+    half: Callable[..., OnnxFile], reference: Callable[[str], Reference]
+) -> None:
     file = replace(half("cbam_resnet8"), precision=Precision.FP32)
-    assert not validate(file, truth("cbam_resnet8"), ONE_THREAD).agrees
+    assert not validate(file, reference("cbam_resnet8"), ONE_THREAD).agrees
 
 
 def test_a_reference_without_the_yardstick_is_a_wrong_call(
-    half: Callable[..., OnnxFile], truth: Callable[[str], Reference]
+    half: Callable[..., OnnxFile], reference: Callable[[str], Reference]
 ) -> None:
-    whole = truth("se_resnet8")
-    with pytest.raises(ValueError, match="no yardstick for fp16"):
+    whole = reference("se_resnet8")
+    with pytest.raises(ValueError, match="no baseline for fp16"):
         validate(
             half("se_resnet8"),
-            replace(whole, yardsticks={Precision.FP32: whole.yardsticks[Precision.FP32]}),
+            replace(whole, baselines={Precision.FP32: whole.baselines[Precision.FP32]}),
             ONE_THREAD,
         )
 
@@ -179,13 +183,13 @@ def test_a_fault_is_found(
     name: str,
     fault: Callable[[onnx.ModelProto], None],
     half: Callable[..., OnnxFile],
-    truth: Callable[[str], Reference],
+    reference: Callable[[str], Reference],
     tmp_path: Path,
 ) -> None:
     proto = onnx.load(half(name).path)
     fault(proto)
     onnx.save(proto, tmp_path / "fault.onnx")
-    assert not validate(replace(half(name), path=tmp_path / "fault.onnx"), truth(name), ONE_THREAD).agrees
+    assert not validate(replace(half(name), path=tmp_path / "fault.onnx"), reference(name), ONE_THREAD).agrees
 
 
 # ---- planted overflow --------------------------------------------------------------------------------------------
@@ -200,13 +204,13 @@ def test_a_network_whose_activations_overflow_float16_stays_finite_and_agrees(tm
     block.bn1.bias.data *= 1e5
     block.conv2.weight.data *= 1e-5
     images = batches(model.input_shape, ("batch",), 1)
-    truth = reference(model, images, precisions=PRECISIONS)
+    reference = compute_reference(model, images, precisions=PRECISIONS)
     file = onnx_file.write(clean_graph(capture(model))[0], tmp_path / "a.onnx")
     made = typed_file(file, Precision.FP16, images, tmp_path / "b.onnx", 1)
     large = [kept for kept in made.kept if "too near to float16's largest" in kept.reason]
     assert {kept.module_path.removeprefix("layer1.0.") for kept in large} & {"bn1", "conv1"}
     assert any(kept.op_type == "Relu" for kept in large)
-    verdict = validate(made, truth, ONE_THREAD)
+    verdict = validate(made, reference, ONE_THREAD)
     assert verdict.agrees
     feeds = [{"input": batch.images} for batch in images]
     assert max(largest_values(made.path, feeds, 1, ir.DataType.FLOAT16).values()) <= LARGEST

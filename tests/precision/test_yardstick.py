@@ -11,10 +11,10 @@ from torch import nn
 
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.checkpoint.load import from_module
-from attn_export.exporter.network.arithmetic import Movement, rounded_to
+from attn_export.exporter.network.arithmetic import Perturbation, rounded_to
 from attn_export.exporter.network.images import batches
+from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.metrics import PooledError
-from attn_export.exporter.validation.oracle import reference
 from attn_export.exporter.validation.verdict import LIMITS, compare
 
 X = torch.linspace(-3, 3, 24).reshape(2, 3, 4)
@@ -83,11 +83,11 @@ def test_only_the_yardsticks_that_were_asked_for_are_computed() -> None:
     torch.manual_seed(0)
     model = from_module(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sigmoid()).eval(), (3, 8, 8))
     images = batches(model.input_shape, ("batch",), 1)
-    both = reference(model, images, precisions=(Precision.FP32, Precision.FP16))
-    assert set(reference(model, images).yardsticks) == {Precision.FP32}
-    assert set(both.yardsticks) == {Precision.FP32, Precision.FP16}
+    both = compute_reference(model, images, precisions=(Precision.FP32, Precision.FP16))
+    assert set(compute_reference(model, images).baselines) == {Precision.FP32}
+    assert set(both.baselines) == {Precision.FP32, Precision.FP16}
     for exact, single, half in zip(
-        both.exact, both.yardsticks[Precision.FP32], both.yardsticks[Precision.FP16], strict=True
+        both.exact, both.baselines[Precision.FP32], both.baselines[Precision.FP16], strict=True
     ):
         assert half.outputs[0].dtype == np.float32
         assert half.gate_paths == exact.gate_paths == ("1",)
@@ -112,7 +112,7 @@ def test_small_logits_are_judged_by_what_they_move() -> None:
 def test_float16_has_limits_of_its_own() -> None:
     limits = LIMITS[Precision.FP16]
     found = compare("output", "output", {"noise": 2 * limits.floor}, {"noise": 0.0}, limits)
-    assert (found.ratio, found.yardstick, found.limit) == (2.0, limits.floor, limits.ratio)
+    assert (found.ratio, found.baseline, found.limit) == (2.0, limits.floor, limits.ratio)
     assert found.agrees
     assert not compare("output", "output", {"noise": 2 * limits.floor}, {"noise": 0.0}).agrees
 
@@ -127,9 +127,9 @@ def test_weights_move_by_a_rounding_at_most_and_many_of_them_do(dtype: torch.dty
     weight.data[0, 0] = 0
     mask = nn.Parameter(torch.tensor([0.0, -torch.inf]))
     module = nn.ParameterList([weight, mask])
-    moved = [Movement(module, dtype, draw).of(weight).detach() for draw in (1, 2)]
+    moved = [Perturbation(module, dtype, draw).of(weight).detach() for draw in (1, 2)]
     assert not torch.equal(moved[0], moved[1])
-    assert Movement(module, dtype, 1).of(mask) is mask
+    assert Perturbation(module, dtype, 1).of(mask) is mask
     for tensor in moved:
         assert not tensor[0, 0].any(), "zeros stay what they are"
         off = ((tensor - weight) / weight)[1:].abs() / torch.finfo(dtype).eps
@@ -142,10 +142,10 @@ def test_only_weights_move_and_they_move_where_they_are_used() -> None:
     torch.manual_seed(0)
     layer, other = nn.Linear(300, 20), torch.randn(20, 300)
     images = torch.randn(4, 300)
-    movement = Movement(layer, torch.float32, 1)
+    perturbation = Perturbation(layer, torch.float32, 1)
     with torch.no_grad():
         before = layer(images), images @ other.T
-        with rounded_to(torch.float32, movement):
+        with rounded_to(torch.float32, perturbation):
             after = layer(images), images @ other.T
     assert torch.equal(before[1], after[1])
     apart = (before[0] - after[0]).norm() / before[0].norm()
@@ -165,15 +165,15 @@ def test_what_is_written_to_a_buffer_is_kept_while_weights_move() -> None:
             return self.seen[0] * 2
 
     module = Counts()
-    with torch.no_grad(), rounded_to(torch.float16, Movement(module, torch.float16, 1)):
+    with torch.no_grad(), rounded_to(torch.float16, Perturbation(module, torch.float16, 1)):
         got = module(torch.full((1, 3), 3.0))
     torch.testing.assert_close(got, torch.full((3,), 6.0), rtol=2e-3, atol=0)
 
 
 def test_pixels_move_each_for_itself() -> None:
-    movement = Movement(nn.Identity(), torch.float32, 1)
+    perturbation = Perturbation(nn.Identity(), torch.float32, 1)
     images = np.full((2, 3, 8, 8), 1.5, np.float32)
-    moved = movement.images(images)
+    moved = perturbation.images(images)
     assert moved.dtype == np.float32
     assert set(np.unique(moved - 1.5)) == {-(2.0**-23), 0.0, 2.0**-23}
     assert not np.array_equal(moved[0], moved[1])

@@ -129,7 +129,7 @@ def test_every_fence_is_closed_and_says_its_language(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_files_that_are_named_in_code_are_there(page: Path) -> None:
-    """`exporter/capture.py` in a sentence is a promise too."""
+    """`exporter/capture.py` in a sentence is a requirement too."""
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
     for path in re.findall(r"`((?:exporter|models|tests|docs|benchmarks|examples)/[\w./-]*)`", text):
         assert (ROOT / path).exists(), f"{name_of(page)} names {path}"
@@ -219,15 +219,15 @@ def artifacts_of(checkpoint: Path, names: list[str]) -> None:
 
     from attn_export.exporter.artifacts import MADE
     from attn_export.exporter.checkpoint.load import load
-    from attn_export.exporter.network.images import ordinary_batches
-    from attn_export.exporter.system.progress import Silent
+    from attn_export.exporter.network.images import nominal_batches
+    from attn_export.exporter.system.progress import NullProgress
     from attn_export.exporter.workflows.export import export_loaded
     from attn_export.exporter.workflows.settings import ExportSettings
     from tests.faults.quantization import quantized
 
     folder, model = checkpoint.parent, load(checkpoint)
-    export_loaded(model, folder, checkpoint.stem, ExportSettings(runtimes=(), precisions=MADE), Silent())
-    images = [batch.images for batch in ordinary_batches(model.input_shape, 4, 12)]
+    export_loaded(model, folder, checkpoint.stem, ExportSettings(runtimes=(), precisions=MADE), NullProgress())
+    images = [batch.images for batch in nominal_batches(model.input_shape, 4, 12)]
     np.save(folder / "images.npy", np.concatenate(images))
     for name in names:
         if name.endswith(".int8.onnx"):

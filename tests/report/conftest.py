@@ -20,7 +20,7 @@ def everything() -> Record:
         rounds=12,
     )
     record["artifacts"].append(engine("model", [b["module_path"] for b in record["artifacts"][0]["attention"]], "CBAM"))
-    record["artifacts"].append({"path": "model.kit.zip", "format": "kit", "sha256": "ab" * 32, "bytes": 1000})
+    record["artifacts"].append({"path": "model.bundle.zip", "format": "bundle", "sha256": "ab" * 32, "bytes": 1000})
     record["latency"]["runs"][0]["conditions"]["gpus"] = [gpu_conditions()]
     record["latency"]["runs"][1].update(reached=False, interval=0.08)
     record["model"]["notes"] = ["the weights are those of an exponential moving average"]

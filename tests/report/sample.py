@@ -62,7 +62,7 @@ def sample(
         "latency": latency(runtimes, batches, names[0], rounds, draw),
         "attention_cost": [attention_cost(names[0], places, kind, channels, draw)],
         "graphs": [{"artifact": n, **{w: outline(places, kind, w) for w in ("before", "after")}} for n in names],
-        "gates_seen": gates_seen(gates, names, channels, side, draw),
+        "gate_activations": gate_activations(gates, names, channels, side, draw),
         "budgets": budgets(names[0]),
         "environment": {
             "platform": "Linux-6.1-x86_64",
@@ -145,7 +145,7 @@ def artifact(
 def validation(
     gates: Sequence[tuple[str, str]], precision: str, shapes: Sequence[Sequence[int]], draw: np.random.Generator
 ) -> Record:
-    limit, yardstick = (8.0, 4.8e-7) if precision == "float32" else (5.0, 9.8e-4)
+    limit, baseline = (8.0, 4.8e-7) if precision == "float32" else (5.0, 9.8e-4)
     comparisons = []
     for tensor, role in [*((path, "gate") for path, _ in gates), ("output", "output")]:
         of_shape = {"x".join(map(str, shape)): float(draw.lognormal(-0.6, 0.6)) for shape in shapes}
@@ -156,8 +156,8 @@ def validation(
                 "tensor": tensor,
                 "role": role,
                 "kind": "noise",
-                "error": worst * yardstick,
-                "yardstick": yardstick,
+                "error": worst * baseline,
+                "baseline": baseline,
                 "limit": limit,
                 "ratios": ratios,
                 "ratio": worst,
@@ -169,7 +169,7 @@ def validation(
         "agrees": all(c["agrees"] for c in comparisons),
         "runtime": "onnxruntime",
         "largest_ratio_allowed": 8.0,
-        "yardstick_floor": 4.76837158203125e-07,
+        "baseline_floor": 4.76837158203125e-07,
         "batches": [list(shape) for shape in shapes],
         "images": 11,
         "gates_missed": "",
@@ -212,7 +212,7 @@ def run(batch: int, rounds: int) -> Record:
         "conditions": {
             "load": 0.4,
             "others": 0.03,
-            "stolen": 0.0,
+            "steal": 0.0,
             "mhz": [2445.4, 2445.4],
             "governor": "performance",
             "gpus": [],
@@ -303,7 +303,7 @@ def attention_cost(artifact: str, places: Sequence[str], kind: str, channels: in
     }
 
 
-def gates_seen(
+def gate_activations(
     gates: Sequence[tuple[str, str]], names: Sequence[str], channels: int, side: int, draw: np.random.Generator
 ) -> Record:
     image = draw.integers(0, 255, (32, 32, 3))
@@ -323,7 +323,7 @@ def gates_seen(
     return {
         "image": {"kind": "natural", "shape": [3, 32, 32], "pixels": encoded(image), "channels": 3},
         "gates": seen,
-        "unseen": {"model.engine": "more outputs would change which kernels it has"},
+        "unavailable": {"model.engine": "more outputs would change which kernels it has"},
     }
 
 
@@ -352,7 +352,7 @@ def engine(stem: str, places: Sequence[str], kind: str) -> Record:
         "failed": {},
         "platform": "linux-x86_64",
         "options": {"tf32": False},
-        "profile": {"input": {"smallest": [1, 3, 32, 32], "usual": [1, 3, 32, 32], "largest": [8, 3, 32, 32]}},
+        "profile": {"input": {"min": [1, 3, 32, 32], "opt": [1, 3, 32, 32], "max": [8, 3, 32, 32]}},
         "onnx": {"path": f"{stem}.onnx", "sha256": "1c1e" * 16, "weights_sha256": {}},
         "cost": {
             "kernels": 28,
@@ -383,7 +383,7 @@ def bench_sample(**options: Any) -> Record:
     made["model"] = None
     for entry in made["artifacts"]:
         entry.update(validation=None, cleanup=[])
-    return made | {"gates_seen": None, "budgets": [], "graphs": [], "attention_cost": []}
+    return made | {"gate_activations": None, "budgets": [], "graphs": [], "attention_cost": []}
 
 
 def bare_sample() -> Record:

@@ -13,7 +13,7 @@ SECTION_OF = {
     "latency": "latency",
     "error": "artifacts",
     "graph": "graphs",
-    "gates": "gates_seen",
+    "gates": "gate_activations",
     "budgets": "budgets",
 }
 ALL = {"latency", "error", "graph", "attention", "gates", "precision", "budgets", "environment"}
@@ -134,7 +134,7 @@ def test_gates_that_can_not_be_seen_are_named_with_the_reason(full_document: Ele
 
 def test_damaged_pictures_are_left_out(small: Record) -> None:
     record = copy.deepcopy(small)
-    record["gates_seen"]["gates"][0]["values"]["PyTorch"] = "no base64"
-    record["gates_seen"]["gates"][1]["values"] = {"PyTorch": "AAAA"}
-    record["gates_seen"]["image"]["pixels"] = "AAAA"
+    record["gate_activations"]["gates"][0]["values"]["PyTorch"] = "no base64"
+    record["gate_activations"]["gates"][1]["values"] = {"PyTorch": "AAAA"}
+    record["gate_activations"]["image"]["pixels"] = "AAAA"
     assert page.read(render(record)).find("section", id="gates")

@@ -15,7 +15,7 @@ OVERFLOW = """
 const wide = document.documentElement.scrollWidth - innerWidth;
 const scrolled = e => e && (getComputedStyle(e).overflowX === 'auto' || scrolled(e.parentElement));
 const culprits = [...document.querySelectorAll('body *')].filter(
-  e => e.getBoundingClientRect().right > innerWidth + 1 && !scrolled(e) && !e.closest('.skip, .unseen'));
+  e => e.getBoundingClientRect().right > innerWidth + 1 && !scrolled(e) && !e.closest('.skip, .unavailable'));
 return {wide, culprits: culprits.map(e => e.outerHTML.slice(0, 200))};
 """
 CHARTS = """
@@ -54,7 +54,7 @@ const behind = e => {
 };
 document.querySelectorAll('details').forEach(e => { e.open = true; });
 const texts = [...document.querySelectorAll('body *')].filter(
-  e => !e.closest('svg, .unseen, .skip') && [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()));
+  e => !e.closest('svg, .unavailable, .skip') && [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()));
 const drawn = [...document.querySelectorAll('svg text')];
 const style = getComputedStyle(document.documentElement);
 const series = [1, 2, 3, 4, 5, 6, 7, 8].map(i => style.getPropertyValue(`--series-${i}`));

@@ -59,9 +59,11 @@ def test_keys_are_text_as_well() -> None:
     record = copy.deepcopy(plain())
     comparison = record["artifacts"][0]["validation"]["comparisons"][0]
     comparison["shapes"] = {HOSTILE: 1.0}
-    record["gates_seen"]["gates"][0]["values"] = {HOSTILE: record["gates_seen"]["gates"][0]["values"]["PyTorch"]}
-    record["gates_seen"]["gates"][0]["differences"] = {HOSTILE: 1.0}
-    record["gates_seen"]["unseen"] = {HOSTILE: HOSTILE}
+    record["gate_activations"]["gates"][0]["values"] = {
+        HOSTILE: record["gate_activations"]["gates"][0]["values"]["PyTorch"]
+    }
+    record["gate_activations"]["gates"][0]["differences"] = {HOSTILE: 1.0}
+    record["gate_activations"]["unavailable"] = {HOSTILE: HOSTILE}
     record["environment"]["packages"] = {HOSTILE: HOSTILE}
     record["command"] = [HOSTILE]
     check(render(record))

@@ -153,16 +153,16 @@ def test_names_are_no_longer_than_it_takes_to_tell_runtimes_apart(record: Record
 
 
 def test_a_quiet_machine_gives_no_reason_for_caution(record: Record) -> None:
-    assert conditions.cautions(record) == []
+    assert conditions.condition_cautions(record) == []
 
 
 def test_every_reason_for_caution_is_said(record: Record) -> None:
     run = record["latency"]["runs"][0]
     run.update(reached=False, interval=0.05)
-    run["conditions"].update(others=0.4, stolen=0.2, gpus=[gpu_conditions()])
+    run["conditions"].update(others=0.4, steal=0.2, gpus=[gpu_conditions()])
     record["latency"]["timings"][0]["warm_up"]["stable"] = False
     record["latency"]["timings"][1]["p90_ms"] *= 3
-    said = " ".join(conditions.cautions(record)).replace("\N{NO-BREAK SPACE}", " ")
+    said = " ".join(conditions.condition_cautions(record)).replace("\N{NO-BREAK SPACE}", " ")
     for words in (
         "±2.0 %, was not reached in 14.2 s; it is ±5.0 %",
         "slowed down by software thermal slowdown",

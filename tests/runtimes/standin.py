@@ -19,7 +19,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from attn_export.exporter.artifacts import Axis, Signature
-from attn_export.exporter.engine.sidecar import beside, this_platform
+from attn_export.exporter.engine.sidecar import sidecar_path, this_platform
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.records.engine import SCHEMA_VERSION
 from attn_export.exporter.runtimes.device_memory import Block, DeviceMemory, Replay
@@ -380,11 +380,11 @@ def write_engine(path: Path, name: str, model: onnx.ModelProto | None = None, **
         "backend": {"name": name, "version": VERSION},
         "gpus": ["sm86"],
         "platform": this_platform(),
-        "profile": {"input": dict(zip(("smallest", "usual", "largest"), sizes, strict=True))},
+        "profile": {"input": dict(zip(("min", "opt", "max"), sizes, strict=True))},
         "io": {},
         "precision": {"asked": "fp32", "graph": ["FLOAT"], "kernels": ["FLOAT"], "mixed": []},
         "options": {},
         **changes,
     }
-    beside(path).write_text(json.dumps(record))
+    sidecar_path(path).write_text(json.dumps(record))
     return path

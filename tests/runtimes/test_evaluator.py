@@ -17,9 +17,9 @@ from onnx.reference import ReferenceEvaluator
 from attn_export.exporter.artifacts import Axis, Signature
 from attn_export.exporter.errors import InputError, RuntimeUnavailableError
 from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.runtimes.emulated_types import emulated
 from attn_export.exporter.runtimes.evaluator import Evaluator
 from attn_export.exporter.runtimes.evaluator_operators import OPERATORS
-from attn_export.exporter.runtimes.spelled_out import spelled_out
 
 ONE_THREAD = Settings(threads=1)
 FLOAT, BFLOAT16, FLOAT16 = TensorProto.FLOAT, TensorProto.BFLOAT16, TensorProto.FLOAT16
@@ -179,7 +179,7 @@ def test_an_input_in_bfloat16_is_rounded_and_an_output_widened(tmp_path: Path) -
 
 def test_a_float32_graph_is_left_alone(tmp_path: Path) -> None:
     nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Cast", ["r"], ["y"], to=TensorProto.INT32)]
-    made = spelled_out(saved(model_of(nodes, out=TensorProto.INT32), tmp_path))
+    made = emulated(saved(model_of(nodes, out=TensorProto.INT32), tmp_path))
     assert [node.op_type for node in made.graph.node] == ["Relu", "Cast"]
     assert made.graph.node[1].attribute[0].i == TensorProto.INT32
 

@@ -19,7 +19,7 @@ from attn_export.exporter.artifacts import Axis, Signature
 from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.settings import EngineSettings
-from attn_export.exporter.engine.sidecar import beside
+from attn_export.exporter.engine.sidecar import sidecar_path
 from attn_export.exporter.errors import (
     RuntimeUnavailableError,
     UnreadableEngineError,
@@ -198,7 +198,7 @@ def test_an_input_that_does_not_fit_the_network_is_refused_as_everywhere(runtime
 
 def test_the_sample_is_one_that_the_engine_takes(trt: Any, tmp_path: Path) -> None:
     one = [1, 3, 12, 12]
-    profile = {"input": {"smallest": one, "usual": one, "largest": one}}
+    profile = {"input": {"min": one, "opt": one, "max": one}}
     path = write_engine(tmp_path / "m.engine", trt.name, profile=profile)
     with TensorRT(path, SIGNATURE, ONE) as runtime:  # traced with a batch of two
         runtime.run(images(1))
@@ -215,7 +215,7 @@ def test_an_engine_for_other_sizes_says_so(trt: Any, tmp_path: Path) -> None:
 
 def test_without_a_record_the_engine_itself_tells_what_it_takes(trt: Any, tmp_path: Path) -> None:
     path = write_engine(tmp_path / "m.engine", trt.name)
-    beside(path).unlink()
+    sidecar_path(path).unlink()
     runtime = TensorRT(path, SIGNATURE, ONE, trust=True)
     assert (runtime.name, runtime.precision) == (trt.name, "unknown")
     with runtime:
@@ -224,7 +224,7 @@ def test_without_a_record_the_engine_itself_tells_what_it_takes(trt: Any, tmp_pa
             runtime.run(images(LARGEST_BATCH + 1))
 
 
-@pytest.mark.parametrize("profile", [{}, {"input": {}}, {"input": {"smallest": 1, "usual": 1, "largest": 1}}])
+@pytest.mark.parametrize("profile", [{}, {"input": {}}, {"input": {"min": 1, "opt": 1, "max": 1}}])
 def test_a_record_without_shapes_is_unreadable(trt: Any, tmp_path: Path, profile: dict[str, Any]) -> None:
     path = write_engine(tmp_path / "m.engine", trt.name, profile=profile)
     with pytest.raises(UnreadableEngineError, match="has no shapes for input"):
@@ -427,7 +427,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
     folder = tmp_path_factory.mktemp("engines")
     onnx.save(network(), folder / "m.onnx")
-    settings = EngineSettings(gpus=("sm86",), backend="tensorrt-rtx", compare_plain=False)
+    settings = EngineSettings(gpus=("sm86",), backend="tensorrt-rtx", count_ablated=False)
     return build_file(folder / "m.onnx", folder / "m.engine", settings).path
 
 
@@ -436,14 +436,14 @@ def engine(built: Path, tmp_path: Path) -> Path:
     """A copy, to be damaged."""
     path = tmp_path / "m.engine"
     path.write_bytes(built.read_bytes())
-    beside(path).write_bytes(beside(built).read_bytes())
+    sidecar_path(path).write_bytes(sidecar_path(built).read_bytes())
     return path
 
 
 def changed(**changes: Any) -> Callable[[Path], None]:
     def change(engine: Path) -> None:
-        record = json.loads(beside(engine).read_text())
-        beside(engine).write_text(json.dumps({**record, **changes}))
+        record = json.loads(sidecar_path(engine).read_text())
+        sidecar_path(engine).write_text(json.dumps({**record, **changes}))
 
     return change
 
@@ -463,9 +463,9 @@ WRONG: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
     "empty": (lambda e: e.write_bytes(b""), UnreadableEngineError, "is empty"),
     "truncated": (lambda e: e.write_bytes(e.read_bytes()[:-100]), UnreadableEngineError, "is truncated"),
     "changed byte": (flip, UntrustedEngineError, "was changed after it was built"),
-    "no record": (lambda e: beside(e).unlink(), UntrustedEngineError, "no record of where it came from"),
-    "garbage record": (lambda e: beside(e).write_bytes(b"\xff{"), UnreadableEngineError, "can't be read"),
-    "list as record": (lambda e: beside(e).write_text("[]"), UnreadableEngineError, "is no record of an engine"),
+    "no record": (lambda e: sidecar_path(e).unlink(), UntrustedEngineError, "no record of where it came from"),
+    "garbage record": (lambda e: sidecar_path(e).write_bytes(b"\xff{"), UnreadableEngineError, "can't be read"),
+    "list as record": (lambda e: sidecar_path(e).write_text("[]"), UnreadableEngineError, "is no record of an engine"),
     "newer record": (changed(schema_version=99), UnreadableEngineError, "written by a newer attn-export"),
     "other version": (version("1.0.0.1"), UnreadableEngineError, "was built by tensorrt-rtx 1.0.0.1, and here is"),
     "other platform": (changed(platform="linux-vax"), UnreadableEngineError, "was built for linux-vax"),

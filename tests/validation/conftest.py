@@ -1,5 +1,5 @@
 """The networks, graphs and files of the exporter's tests."""
 
-from tests.exporter.conftest import artifact, captured, fresh, loaded, one_thread, truth
+from tests.exporter.conftest import artifact, captured, fresh, loaded, one_thread, reference
 
-__all__ = ["artifact", "captured", "fresh", "loaded", "one_thread", "truth"]
+__all__ = ["artifact", "captured", "fresh", "loaded", "one_thread", "reference"]

@@ -9,7 +9,7 @@ from attn_export.exporter.network.capture import capture
 from attn_export.exporter.network.images import batches
 from attn_export.exporter.records.verdict import LARGEST_RATIO, Verdict
 from attn_export.exporter.runtimes.base import Settings
-from attn_export.exporter.validation.oracle import reference
+from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.validate import validate
 
 ALL_AXES = ("batch", "height", "width")
@@ -22,9 +22,9 @@ def exported(
     model: LoadedModel, folder: Path, *, dynamic: tuple[str, ...] = ("batch",), opset: int = 20, batch: int = 1
 ) -> Verdict:
     """What an export does up to the verdict."""
-    truth = reference(model, batches(model.input_shape, dynamic, batch))
+    reference = compute_reference(model, batches(model.input_shape, dynamic, batch))
     graph = clean_graph(capture(model, dynamic=dynamic, opset=opset, batch=batch))[0]
-    return validate(onnx_file.write(graph, folder / "model.onnx"), truth, Settings(threads=1))
+    return validate(onnx_file.write(graph, folder / "model.onnx"), reference, Settings(threads=1))
 
 
 def assert_good(verdict: Verdict, gates: int) -> None:

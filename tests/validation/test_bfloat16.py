@@ -20,11 +20,11 @@ from attn_export.exporter.graph.read import read
 from attn_export.exporter.network.images import batches
 from attn_export.exporter.precision.typed_file import typed_file
 from attn_export.exporter.validation.artifact import read_artifact
-from attn_export.exporter.validation.oracle import reference
+from attn_export.exporter.validation.compute_reference import compute_reference
+from attn_export.exporter.validation.first_divergence import find_first_divergence
 from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate
 from attn_export.exporter.validation.verdict import LIMITS
-from attn_export.exporter.validation.where import where_it_starts
 from attn_export.exporter.workflows.validate import validate_artifacts
 from tests.faults.catalogue import FAULTS, PLACES
 from tests.faults.editing import Edited
@@ -50,12 +50,12 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Subject
 
 
 @pytest.fixture(scope="module")
-def truth(subject: Callable[[str], Subject]) -> Callable[[str], Reference]:
-    """What a network computes, with a yardstick of bfloat16."""
+def reference(subject: Callable[[str], Subject]) -> Callable[[str], Reference]:
+    """What a network computes, with a baseline of bfloat16."""
 
     def make(name: str) -> Reference:
         model = subject(name).model
-        return reference(model, batches(model.input_shape, ("batch",), 1), precisions=(Precision.BF16,))
+        return compute_reference(model, batches(model.input_shape, ("batch",), 1), precisions=(Precision.BF16,))
 
     return cache(make)
 
@@ -66,18 +66,20 @@ def bfloat16(made: Subject, opset: int = 22) -> OnnxFile:
 
 
 @pytest.mark.parametrize("name", [*TRAINED, "se_mobilenet_v3_small"])
-def test_a_good_file_agrees(name: str, subject: Callable[[str], Subject], truth: Callable[[str], Reference]) -> None:
+def test_a_good_file_agrees(
+    name: str, subject: Callable[[str], Subject], reference: Callable[[str], Reference]
+) -> None:
     made = subject(name)
     file = bfloat16(made)
     with pytest.raises(Exception, match="Conv"):
         onnxruntime.InferenceSession(str(file.path), providers=["CPUExecutionProvider"])
-    verdict = validate(file, truth(name), ONE_THREAD)
+    verdict = validate(file, reference(name), ONE_THREAD)
     assert verdict.agrees
     assert verdict.runtime == "onnx reference evaluator"
     assert verdict.gates_missed == ""
     assert verdict.worst.ratio < 0.5 * LIMITS[Precision.BF16].ratio
     assert verdict.worst.error > 1e-3, "it is judged in bfloat16, and not in float32"
-    assert where_it_starts(file, made.model, truth(name), ONE_THREAD) is None
+    assert find_first_divergence(file, made.model, reference(name), ONE_THREAD) is None
 
 
 @pytest.mark.parametrize(
@@ -90,20 +92,20 @@ def test_a_good_file_agrees(name: str, subject: Callable[[str], Subject], truth:
     ],
 )
 def test_a_fault_of_wiring_is_caught(
-    fault: object, name: str, subject: Callable[[str], Subject], truth: Callable[[str], Reference]
+    fault: object, name: str, subject: Callable[[str], Subject], reference: Callable[[str], Reference]
 ) -> None:
     made, place = subject(name), PLACES[name]
     half = made.faulty(lambda edited: fault.plant(edited, place), made.half)  # type: ignore[attr-defined]
     path = to_bfloat16(half.path, made.folder / "faulty.bf16.onnx")
     file = replace(half, path=path, precision=Precision.BF16, gates=gates_of(read(path)))
-    assert not validate(file, truth(name), ONE_THREAD).agrees
+    assert not validate(file, reference(name), ONE_THREAD).agrees
 
 
 def test_an_opset_without_such_convolutions_is_judged_as_tensorrt_reads_it(
-    subject: Callable[[str], Subject], truth: Callable[[str], Reference]
+    subject: Callable[[str], Subject], reference: Callable[[str], Reference]
 ) -> None:
     made = subject("cbam_digits")
-    new, old = (validate(bfloat16(made, opset), truth(made.name), ONE_THREAD) for opset in (22, 20))
+    new, old = (validate(bfloat16(made, opset), reference(made.name), ONE_THREAD) for opset in (22, 20))
     assert old.agrees
     assert [c.error for c in old.comparisons] == [c.error for c in new.comparisons]
 

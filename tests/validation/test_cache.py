@@ -37,7 +37,7 @@ def get(model: LoadedModel, cache: Cache | None, made: list[Batch] | None = None
 def same(first: Reference, second: Reference) -> bool:
     sides = [
         (first.exact, second.exact),
-        *((first.yardsticks[p], second.yardsticks[p]) for p in first.yardsticks),
+        *((first.baselines[p], second.baselines[p]) for p in first.baselines),
     ]
     return all(
         a.gate_paths == b.gate_paths
@@ -57,7 +57,7 @@ def test_what_is_found_again_is_what_was_computed_to_the_last_bit(name: str, fre
     second, was_there = get(fresh(name), cache)
     assert was_there
     assert same(first, second)
-    assert set(second.yardsticks) == set(Precision)
+    assert set(second.baselines) == set(Precision)
 
 
 def one_weight(model: LoadedModel) -> None:
@@ -188,14 +188,14 @@ def test_the_oldest_go_first(fresh: Fresh, cache: Cache) -> None:
 
 
 def test_several_at_once_do_not_disturb_each_other(fresh: Fresh, cache: Cache) -> None:
-    truth, _ = get(fresh("toy"), None)
-    key = fingerprint(fresh("toy").module, truth.batches, tuple(Precision))
+    reference, _ = get(fresh("toy"), None)
+    key = fingerprint(fresh("toy").module, reference.batches, tuple(Precision))
     seen: list[Reference | None] = []
 
     def both() -> None:
         for _ in range(10):
-            cache.store(key, truth)
-            seen.append(cache.load(key, truth.batches))
+            cache.store(key, reference)
+            seen.append(cache.load(key, reference.batches))
 
     threads = [threading.Thread(target=both) for _ in range(4)]
     for thread in threads:
@@ -203,7 +203,7 @@ def test_several_at_once_do_not_disturb_each_other(fresh: Fresh, cache: Cache) -
     for thread in threads:
         thread.join()
     assert len(seen) == 40
-    assert all(found is not None and same(found, truth) for found in seen)
+    assert all(found is not None and same(found, reference) for found in seen)
     assert [path.name.endswith(SUFFIX) for path in cache.folder.iterdir()] == [True]
 
 

@@ -11,12 +11,12 @@ import pytest
 from onnx import TensorProto
 
 from attn_export.exporter.errors import DisagreementError
-from attn_export.exporter.network.images import ordinary_batches
-from attn_export.exporter.records.verdict import Promise
+from attn_export.exporter.network.images import nominal_batches
+from attn_export.exporter.records.verdict import QualityRequirement
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.validation.artifact import read_artifact
 from attn_export.exporter.validation.matching import RUNS_OF_QUANTIZED
-from attn_export.exporter.validation.quantized import faithful
+from attn_export.exporter.validation.quantized import runtime_conformance
 from attn_export.exporter.workflows.validate import validate_artifacts
 from tests.faults.editing import Edited
 from tests.faults.planting import ONE_THREAD, Subject
@@ -31,7 +31,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Subject
 
 
 def images_of(made: Subject) -> list[np.ndarray]:
-    return [batch.images for batch in ordinary_batches(made.model.input_shape, 4, RUNS_OF_QUANTIZED)]
+    return [batch.images for batch in nominal_batches(made.model.input_shape, 4, RUNS_OF_QUANTIZED)]
 
 
 def float8(made: Subject) -> Path:
@@ -41,7 +41,9 @@ def float8(made: Subject) -> Path:
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_good_file_agrees_and_the_record_says_what_computed_it(name: str, subject: Callable[[str], Subject]) -> None:
     made = subject(name)
-    (found,) = validate_artifacts(made.model, [float8(made)], threads=1, promise=Promise(sqnr=15.0, agreement=0.7))
+    (found,) = validate_artifacts(
+        made.model, [float8(made)], threads=1, requirement=QualityRequirement(sqnr=15.0, agreement=0.7)
+    )
     assert found.error is None
     assert found.artifact.rounds_to == "float8e4m3fn"
     assert found.verdict is not None
@@ -54,8 +56,8 @@ def test_a_good_file_agrees_and_the_record_says_what_computed_it(name: str, subj
 def test_onnx_runtime_is_no_judge_of_it(name: str, subject: Callable[[str], Subject]) -> None:
     """Its optimizer takes zero for float8's smallest and drops the ReLU; without it, what is said is computed."""
     made = subject(name)
-    path, batches = float8(made), ordinary_batches(made.model.input_shape, 4, RUNS_OF_QUANTIZED)
-    assert not faithful(OnnxRuntime(path, made.file.signature, ONE_THREAD), path, batches)[0].agrees
+    path, batches = float8(made), nominal_batches(made.model.input_shape, 4, RUNS_OF_QUANTIZED)
+    assert not runtime_conformance(OnnxRuntime(path, made.file.signature, ONE_THREAD), path, batches)[0].agrees
 
     class Unoptimized(OnnxRuntime):
         def _options(self) -> onnxruntime.SessionOptions:
@@ -63,7 +65,7 @@ def test_onnx_runtime_is_no_judge_of_it(name: str, subject: Callable[[str], Subj
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             return options
 
-    assert faithful(Unoptimized(path, made.file.signature, ONE_THREAD), path, batches)[0].agrees
+    assert runtime_conformance(Unoptimized(path, made.file.signature, ONE_THREAD), path, batches)[0].agrees
 
 
 def test_a_bad_file_breaks_its_promise(subject: Callable[[str], Subject], tmp_path: Path) -> None:
@@ -72,13 +74,15 @@ def test_a_bad_file_breaks_its_promise(subject: Callable[[str], Subject], tmp_pa
     scale = next(t.name for t in edited.graph.initializer if t.name == "layer2.0.conv2.weight/scale")
     edited.replace_tensor(scale, edited.tensor(scale) * np.float32(2))
     onnx.save(edited.model, tmp_path / "bad.onnx")
-    (found,) = validate_artifacts(made.model, [tmp_path / "bad.onnx"], threads=1, promise=Promise(sqnr=15.0))
+    (found,) = validate_artifacts(
+        made.model, [tmp_path / "bad.onnx"], threads=1, requirement=QualityRequirement(sqnr=15.0)
+    )
     assert isinstance(found.error, DisagreementError)
-    assert "doesn't keep its promise" in found.error.message
+    assert "doesn't keep its requirement" in found.error.message
 
 
 def test_float8_beside_bfloat16_is_computed_too(subject: Callable[[str], Subject]) -> None:
-    """The layers that aren't in float8 round to bfloat16, and the truth in float64 doesn't."""
+    """The layers that aren't in float8 round to bfloat16, and the reference in float64 doesn't."""
     made = subject("cbam_digits")
     edited = Edited(float8(made))
     last = next(node for node in edited.graph.node if "output" in node.output)

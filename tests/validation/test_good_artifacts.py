@@ -24,10 +24,10 @@ def test_a_clean_file_agrees(
     name: str,
     gates: int,
     artifact: Callable[[str], OnnxFile],
-    truth: Callable[[str], Reference],
+    reference: Callable[[str], Reference],
     one_thread: Settings,
 ) -> None:
-    verdict = validate(artifact(name), truth(name), one_thread)
+    verdict = validate(artifact(name), reference(name), one_thread)
     assert_good(verdict, gates)
     assert verdict.first_disagreement is None
     assert verdict.runtime == "onnxruntime"
@@ -76,19 +76,19 @@ def test_a_fixed_batch_agrees(batch: int, loaded: Callable[[str], LoadedModel], 
 
 
 def test_weights_outside_the_file_are_found_by_the_tapped_copy(
-    captured: Callable[[str], Any], truth: Callable[[str], Reference], one_thread: Settings, tmp_path: Path
+    captured: Callable[[str], Any], reference: Callable[[str], Reference], one_thread: Settings, tmp_path: Path
 ) -> None:
     file = onnx_file.write(clean_graph(captured("toy"))[0], tmp_path / "a.onnx", largest_inside=0)
-    assert_good(validate(file, truth("toy"), one_thread), gates=1)
+    assert_good(validate(file, reference("toy"), one_thread), gates=1)
 
 
 def test_nothing_stays_beside_the_file_and_every_batch_is_told(
-    captured: Callable[[str], Any], truth: Callable[[str], Reference], one_thread: Settings, tmp_path: Path
+    captured: Callable[[str], Any], reference: Callable[[str], Reference], one_thread: Settings, tmp_path: Path
 ) -> None:
     file = onnx_file.write(clean_graph(captured("toy"))[0], tmp_path / "a.onnx")
     before = file.path.read_bytes()
     heard: list[None] = []
-    validate(file, truth("toy"), one_thread, lambda: heard.append(None))
+    validate(file, reference("toy"), one_thread, lambda: heard.append(None))
     assert [p.name for p in tmp_path.iterdir()] == ["a.onnx"]
     assert file.path.read_bytes() == before
-    assert len(heard) == 2 * len(truth("toy").batches)
+    assert len(heard) == 2 * len(reference("toy").batches)

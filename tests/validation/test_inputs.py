@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attn_export.exporter.network.images import EXTREMES, KINDS, MOST_REAL, POOL, REAL, Batch, batches
+from attn_export.exporter.network.images import KINDS, MOST_REAL, POOL, REAL, STRESS, Batch, batches
 from tests.validation.exporting import ALL_AXES
 
 
@@ -114,17 +114,17 @@ def test_natural_images_are_smoother_than_noise() -> None:
     assert np.abs(np.diff(natural)).mean() < 0.6 * np.abs(np.diff(noise)).mean()
 
 
-@pytest.mark.parametrize("kind", EXTREMES)
+@pytest.mark.parametrize("kind", STRESS)
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 7, 20), (2, 1, 1), (5,)])
 def test_extreme_images_are_numbers_of_the_asked_shape(kind: str, shape: tuple[int, int, int]) -> None:
-    image = EXTREMES[kind](shape, np.random.default_rng(0))
+    image = STRESS[kind](shape, np.random.default_rng(0))
     assert image.shape == shape
     assert image.dtype == np.float32
     assert np.isfinite(image).all()
 
 
 def test_extreme_images_are_extreme() -> None:
-    made = {kind: draw((3, 64, 64), np.random.default_rng(0)) for kind, draw in EXTREMES.items()}
+    made = {kind: draw((3, 64, 64), np.random.default_rng(0)) for kind, draw in STRESS.items()}
     assert made["large"].std() > 5
     assert 0 < made["tiny"].std() < 0.01
     assert not made["zeros"].any()

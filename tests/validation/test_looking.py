@@ -24,18 +24,18 @@ from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.network.capture import capture
 from attn_export.exporter.network.images import batches, noise
 from attn_export.exporter.precision.typed_file import typed_file
-from attn_export.exporter.records.gates import ENGINE_UNSEEN, Seen
+from attn_export.exporter.records.gates import ENGINE_UNAVAILABLE, GateActivations
 from attn_export.exporter.runtimes.base import Settings
-from attn_export.exporter.validation.looking import (
+from attn_export.exporter.validation.gate_activations import (
     LARGEST_MAP,
     LARGEST_PICTURE,
     MOST_GATES,
-    SampleImage,
+    ShownImage,
     look,
     picture,
     sample_image,
 )
-from attn_export.exporter.workflows.record import seen_record
+from attn_export.exporter.workflows.record import activations_record
 
 ONE = Settings(threads=1)
 
@@ -72,7 +72,7 @@ def test_every_gate_is_seen_beside_pytorch_s(
     seen = look(model, [file], sample_image(model.input_shape), ONE)
     expected = squashed(model.module, sample_image(model.input_shape).image)
     assert len(seen.gates) == len(expected) > 0
-    assert (seen.unseen, seen.not_drawn, seen.left_out) == ({}, (), 0)
+    assert (seen.unavailable, seen.omitted, seen.left_out) == ({}, (), 0)
     for gate, values in zip(seen.gates, expected, strict=True):
         assert list(gate.values) == ["PyTorch", f"{name}.onnx"]
         assert gate.kind == ("spatial" if values.shape[0] == 1 and values.ndim == 3 else "channel")
@@ -111,7 +111,7 @@ def test_a_hard_sigmoid_is_squashed_as_one(tmp_path: Path) -> None:
 
     torch.manual_seed(0)
     model = from_module(Hard().eval(), (3, 8, 8))
-    sample = SampleImage("noise", noise((3, 8, 8), np.random.default_rng(0)))
+    sample = ShownImage("noise", noise((3, 8, 8), np.random.default_rng(0)))
     seen = look(model, [written(model, tmp_path / "model.onnx")], sample, ONE)
     (expected,) = squashed(model.module, sample.image, nn.Hardsigmoid)
     assert expected.min() == 0 or expected.max() == 1, "one is clipped"
@@ -147,7 +147,7 @@ def test_a_fixed_batch_is_filled(loaded: Callable[[str], LoadedModel], tmp_path:
     model = loaded("toy")
     file = written(model, tmp_path / "model.onnx", dynamic=(), batch=3)
     seen = look(model, [file], sample_image(model.input_shape), ONE)
-    assert seen.unseen == {}
+    assert seen.unavailable == {}
     assert seen.gates[0].differences["model.onnx"] < 1e-5
 
 
@@ -209,16 +209,16 @@ def test_what_is_neither_channels_nor_a_map_is_not_drawn_and_the_reason_told(
 ) -> None:
     seen = look(from_module(nn.Sequential(Form(*shape)), (3, 8, 8)), [], sample_image((3, 8, 8)), ONE)
     assert seen.gates == ()
-    assert [entry.module_path for entry in seen.not_drawn] == ["0"]
-    assert reason in seen.not_drawn[0].reason
+    assert [entry.module_path for entry in seen.omitted] == ["0"]
+    assert reason in seen.omitted[0].reason
 
 
 def test_scores_that_are_squashed_are_no_gate(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = from_module(nn.Sequential(nn.Conv2d(3, 4, 8), nn.Flatten(), nn.Sigmoid()).eval(), (3, 8, 8))
     seen = look(model, [written(model, tmp_path / "model.onnx")], sample_image((3, 8, 8)), ONE)
-    assert (seen.gates, seen.unseen) == ((), {})
-    assert [entry.reason for entry in seen.not_drawn] == ["it is what the network returns"]
+    assert (seen.gates, seen.unavailable) == ((), {})
+    assert [entry.reason for entry in seen.omitted] == ["it is what the network returns"]
 
 
 def test_of_many_gates_some_are_shown_the_first_and_the_last_among_them() -> None:
@@ -258,14 +258,14 @@ def test_a_file_that_does_not_pair_is_unseen_and_the_others_are_seen(
 ) -> None:
     model = loaded("cbam_resnet8")
     seen = look(model, [artifact("toy"), artifact("cbam_resnet8")], sample_image(model.input_shape), ONE)
-    assert seen.unseen == {"toy.onnx": "PyTorch computes 6 gates, the file 1"}
+    assert seen.unavailable == {"toy.onnx": "PyTorch computes 6 gates, the file 1"}
     assert all(list(gate.values) == ["PyTorch", "cbam_resnet8.onnx"] for gate in seen.gates)
 
 
 def test_an_artifact_that_can_not_be_looked_into_keeps_its_reason(loaded: Callable[[str], LoadedModel]) -> None:
     model = loaded("toy")
-    seen = look(model, [], sample_image(model.input_shape), ONE, {"toy.engine": ENGINE_UNSEEN})
-    assert seen.unseen == {"toy.engine": ENGINE_UNSEEN}
+    seen = look(model, [], sample_image(model.input_shape), ONE, {"toy.engine": ENGINE_UNAVAILABLE})
+    assert seen.unavailable == {"toy.engine": ENGINE_UNAVAILABLE}
     assert list(seen.gates[0].values) == ["PyTorch"]
 
 
@@ -277,7 +277,7 @@ def test_a_file_that_does_not_run_is_unseen(
     other = replace(file.signature, input_shape=(1, 3, 20, 20))
     files = [replace(file, path=tmp_path / "broken.onnx"), replace(file, signature=other)]
     seen = look(model, files, sample_image(model.input_shape), ONE)
-    assert set(seen.unseen) == {"broken.onnx", "toy.onnx"}
+    assert set(seen.unavailable) == {"broken.onnx", "toy.onnx"}
     assert list(seen.gates[0].values) == ["PyTorch"]
 
 
@@ -289,7 +289,7 @@ def test_a_gate_of_another_size_is_unseen(
     seen = look(
         model, [replace(file, gates=(replace(file.gates[0], module_path="3"),))], sample_image((3, 16, 16)), ONE
     )
-    assert seen.unseen == {"toy.onnx": "the gate of 3 has 8 values, PyTorch's 3"}
+    assert seen.unavailable == {"toy.onnx": "the gate of 3 has 8 values, PyTorch's 3"}
 
 
 class Squeeze(nn.Module):
@@ -303,7 +303,7 @@ def test_nan_is_told_and_not_drawn() -> None:
             return x * torch.sigmoid(float("nan") * x.mean((2, 3), keepdim=True))
 
     seen = look(from_module(nn.Sequential(Broken()), (3, 8, 8)), [], sample_image((3, 8, 8)), ONE)
-    assert [entry.reason for entry in seen.not_drawn] == ["it holds NaN"]
+    assert [entry.reason for entry in seen.omitted] == ["it holds NaN"]
 
 
 # The image.
@@ -354,10 +354,12 @@ def test_any_image_becomes_a_small_picture(channels: int, height: int, width: in
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text(encoding="utf-8"))
 
 
-def recorded(seen: Seen) -> Any:
+def recorded(seen: GateActivations) -> Any:
     """As it is read from a report."""
-    record = json.loads(json.dumps(seen_record(seen), allow_nan=False))
-    jsonschema.validate(record, {"$defs": SCHEMA["$defs"], "anyOf": [{"type": "null"}, {"$ref": "#/$defs/gates_seen"}]})
+    record = json.loads(json.dumps(activations_record(seen), allow_nan=False))
+    jsonschema.validate(
+        record, {"$defs": SCHEMA["$defs"], "anyOf": [{"type": "null"}, {"$ref": "#/$defs/gate_activations"}]}
+    )
     return record
 
 
@@ -365,12 +367,14 @@ def test_a_record_holds_the_values_as_bytes(
     loaded: Callable[[str], LoadedModel], artifact: Callable[[str], OnnxFile]
 ) -> None:
     model = loaded("cbam_resnet8")
-    seen = look(model, [artifact("cbam_resnet8")], sample_image(model.input_shape), ONE, {"m.engine": ENGINE_UNSEEN})
+    seen = look(
+        model, [artifact("cbam_resnet8")], sample_image(model.input_shape), ONE, {"m.engine": ENGINE_UNAVAILABLE}
+    )
     record = recorded(seen)
     image = record["image"]
     assert (image["kind"], image["shape"], image["channels"]) == ("natural", [3, 32, 32], 3)
     assert base64.b64decode(image["pixels"]) == seen.picture.tobytes()  # type: ignore[union-attr]
-    assert record["unseen"] == {"m.engine": ENGINE_UNSEEN}
+    assert record["unavailable"] == {"m.engine": ENGINE_UNAVAILABLE}
     assert len(record["gates"]) == 6
     for entry, gate in zip(record["gates"], seen.gates, strict=True):
         assert (entry["module_path"], entry["kind"]) == (gate.module_path, gate.kind)
@@ -384,8 +388,8 @@ def test_what_is_not_drawn_is_recorded_and_so_is_an_input_that_is_no_image() -> 
     seen = look(from_module(nn.Sequential(Form(1, 2, 3)), (6,)), [], sample_image((6,)), ONE)
     record = recorded(seen)
     assert (record["image"], record["gates"], record["left_out"]) == (None, [], 0)
-    assert [entry["module_path"] for entry in record["not_drawn"]] == ["0"]
-    assert "2x3" in record["not_drawn"][0]["reason"]
+    assert [entry["module_path"] for entry in record["omitted"]] == ["0"]
+    assert "2x3" in record["omitted"][0]["reason"]
 
 
 def test_a_network_without_gates_has_no_record(
@@ -393,6 +397,6 @@ def test_a_network_without_gates_has_no_record(
 ) -> None:
     model = loaded("resnet8")
     seen = look(model, [artifact("resnet8")], sample_image(model.input_shape), ONE)
-    assert (seen.gates, seen.unseen) == ((), {})
+    assert (seen.gates, seen.unavailable) == ((), {})
     assert recorded(seen) is None
-    assert seen_record(None) is None
+    assert activations_record(None) is None

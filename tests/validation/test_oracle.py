@@ -15,19 +15,19 @@ from attn_export.exporter.artifacts import LoadedModel, Precision
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.errors import CaptureError, InputError
 from attn_export.exporter.network.images import POOL, Batch, batches
-from attn_export.exporter.validation.oracle import reference
+from attn_export.exporter.validation.baseline import PERTURBED_RUNS
+from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.reference import Reference, constant_outputs
 from attn_export.exporter.validation.verdict import compare
-from attn_export.exporter.validation.yardstick import DRAWS
 from tests.validation.exporting import ALL_AXES, assert_good, exported
 
 
 @pytest.mark.parametrize("name", ["cbam_resnet8", "se_mobilenet_v3_small"])
 def test_the_oracle_is_the_module_in_double_precision(
-    name: str, loaded: Callable[[str], LoadedModel], truth: Callable[[str], Reference]
+    name: str, loaded: Callable[[str], LoadedModel], reference: Callable[[str], Reference]
 ) -> None:
     double = copy.deepcopy(loaded(name).module).double()
-    for batch, exact in zip(truth(name).batches, truth(name).exact, strict=True):
+    for batch, exact in zip(reference(name).batches, reference(name).exact, strict=True):
         with torch.no_grad():
             expected = torch.cat([double(torch.from_numpy(image)[None].double()) for image in batch.images])
         assert exact.outputs[0].dtype == np.float64
@@ -35,9 +35,9 @@ def test_the_oracle_is_the_module_in_double_precision(
 
 
 def test_the_yardstick_is_the_module_as_it_is(
-    loaded: Callable[[str], LoadedModel], truth: Callable[[str], Reference]
+    loaded: Callable[[str], LoadedModel], reference: Callable[[str], Reference]
 ) -> None:
-    for batch, single in zip(truth("toy").batches, truth("toy").yardsticks[Precision.FP32], strict=True):
+    for batch, single in zip(reference("toy").batches, reference("toy").baselines[Precision.FP32], strict=True):
         with torch.no_grad():
             expected = loaded("toy").module(torch.from_numpy(batch.images))
         assert single.outputs[0].dtype == np.float32
@@ -45,23 +45,23 @@ def test_the_yardstick_is_the_module_as_it_is(
         np.testing.assert_allclose(as_it_is, expected.numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_the_yardstick_is_drawn_several_times_a_rounding_apart(truth: Callable[[str], Reference]) -> None:
-    whole = truth("cbam_resnet8")
-    for batch, own, exact in zip(whole.batches, whole.yardsticks[Precision.FP32], whole.exact, strict=True):
-        draws = own.outputs[0].reshape(DRAWS, *exact.outputs[0].shape)
+def test_the_yardstick_is_drawn_several_times_a_rounding_apart(reference: Callable[[str], Reference]) -> None:
+    whole = reference("cbam_resnet8")
+    for batch, own, exact in zip(whole.batches, whole.baselines[Precision.FP32], whole.exact, strict=True):
+        draws = own.outputs[0].reshape(PERTURBED_RUNS, *exact.outputs[0].shape)
         assert all(not np.array_equal(a, b) for i, a in enumerate(draws) for b in draws[:i])
         assert all(np.linalg.norm(d - exact.outputs[0]) < 1e-4 * np.linalg.norm(exact.outputs[0]) for d in draws)
-        assert [len(gate) for gate in own.gates] == [DRAWS * len(batch.images)] * len(exact.gates)
+        assert [len(gate) for gate in own.gates] == [PERTURBED_RUNS * len(batch.images)] * len(exact.gates)
 
 
 def test_an_image_is_moved_alike_in_whatever_batches_it_is(fresh: Callable[[str], LoadedModel]) -> None:
     model = fresh("toy")
     made = batches(model.input_shape, ("batch",), 1)
-    whole, last = reference(model, made), reference(model, made[2:])
+    whole, last = compute_reference(model, made), compute_reference(model, made[2:])
     for name in {*made[0].names, *made[1].names}:
         rows = [
-            own.outputs[0].reshape(DRAWS, len(batch.names), -1)[1:, batch.names.index(name)]
-            for batch, own in zip(whole.batches, whole.yardsticks[Precision.FP32], strict=True)
+            own.outputs[0].reshape(PERTURBED_RUNS, len(batch.names), -1)[1:, batch.names.index(name)]
+            for batch, own in zip(whole.batches, whole.baselines[Precision.FP32], strict=True)
             if name in batch.names
         ]
         assert len(rows) > 1
@@ -73,15 +73,15 @@ def test_the_module_is_not_changed(fresh: Callable[[str], LoadedModel]) -> None:
     model = fresh("cbam_resnet8")
     model.module.train()
     before = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
-    reference(model, batches(model.input_shape, ("batch",), 1))
+    compute_reference(model, batches(model.input_shape, ("batch",), 1))
     after = model.module.state_dict()
     assert all(after[name].dtype == before[name].dtype and torch.equal(after[name], before[name]) for name in before)
     assert all(module.training for module in model.module.modules())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.module.modules())
 
 
-def test_gates_are_seen_in_the_order_of_computation(truth: Callable[[str], Reference]) -> None:
-    result = truth("cbam_resnet8").exact[0]
+def test_gates_are_seen_in_the_order_of_computation(reference: Callable[[str], Reference]) -> None:
+    result = reference("cbam_resnet8").exact[0]
     assert list(result.gate_paths) == [
         f"layer{i}.0.attention.{gate}.sigmoid" for i in (1, 2, 3) for gate in ("ChannelGate", "SpatialGate")
     ]
@@ -121,7 +121,7 @@ class Function(nn.Module):
 def test_a_network_that_computes_no_numbers_is_refused(function: Callable[[torch.Tensor], Any]) -> None:
     model = from_module(Function(function), (3, 16, 16))
     with pytest.raises(InputError, match="computes NaN or infinity for ordinary images"):
-        reference(model, batches(model.input_shape, ("batch",), 1))
+        compute_reference(model, batches(model.input_shape, ("batch",), 1))
 
 
 def test_what_forward_writes_into_a_buffer_of_its_own_is_in_the_oracle() -> None:
@@ -131,8 +131,8 @@ def test_what_forward_writes_into_a_buffer_of_its_own_is_in_the_oracle() -> None
         return result
 
     model = from_module(Function(into_a_buffer), (3, 16, 16))
-    truth = reference(model, batches(model.input_shape, ("batch",), 1))
-    assert np.abs(truth.exact[0].outputs[0]).max() > 0
+    reference = compute_reference(model, batches(model.input_shape, ("batch",), 1))
+    assert np.abs(reference.exact[0].outputs[0]).max() > 0
 
 
 def test_a_network_whose_own_float32_is_far_from_float64_does_not_agree_with_everything(tmp_path: Path) -> None:
@@ -163,10 +163,10 @@ def test_each_image_is_computed_once_in_double_precision(fresh: Callable[[str], 
     model = fresh("toy")
     seen = runs(model.module)
     made = batches(model.input_shape, ("batch",), 1)
-    truth = reference(model, made)
+    reference = compute_reference(model, made)
     assert seen.count(torch.float64) == len(POOL) < sum(len(batch.images) for batch in made)
     by_name: dict[str, Any] = {}
-    for batch, exact in zip(made, truth.exact, strict=True):
+    for batch, exact in zip(made, reference.exact, strict=True):
         for name, row in zip(batch.names, exact.outputs[0], strict=True):
             assert np.array_equal(by_name.setdefault(name, row), row)
 
@@ -175,12 +175,12 @@ def test_images_without_names_are_all_computed(fresh: Callable[[str], LoadedMode
     model = fresh("toy")
     seen = runs(model.module)
     images = np.ones((3, *model.input_shape), np.float32) * np.arange(1, 4, dtype=np.float32).reshape(3, 1, 1, 1)
-    reference(model, [Batch(images, ("noise",) * 3)])
+    compute_reference(model, [Batch(images, ("noise",) * 3)])
     assert seen.count(torch.float64) == 3
 
 
-def test_batches_can_be_chosen_by_their_names(truth: Callable[[str], Reference]) -> None:
-    whole = truth("toy")
+def test_batches_can_be_chosen_by_their_names(reference: Callable[[str], Reference]) -> None:
+    whole = reference("toy")
     part = whole.for_batches([whole.batches[2], whole.batches[0]])
     assert part.batches == (whole.batches[2], whole.batches[0])
     assert np.array_equal(part.exact[0].outputs[0], whole.exact[2].outputs[0])
@@ -211,20 +211,20 @@ class Cancelling(nn.Module):
 )
 def test_a_network_that_is_no_yardstick_is_refused_and_the_reason_told(module: nn.Module, why: str) -> None:
     model = from_module(module.eval(), (3, 8, 8))
-    with pytest.raises(InputError, match="With such a yardstick nothing can be proven") as caught:
-        reference(model, batches(model.input_shape, ("batch",), 1))
+    with pytest.raises(InputError, match="With such a baseline nothing can be proven") as caught:
+        compute_reference(model, batches(model.input_shape, ("batch",), 1))
     assert why in caught.value.hint
 
 
 def test_a_network_that_returns_the_same_for_all_images_is_refused() -> None:
     model = from_module(Function(lambda x: x.mean((2, 3)) * 0 + 3), (3, 8, 8))
     with pytest.raises(InputError, match="returns the same for all images"):
-        reference(model, batches(model.input_shape, ("batch",), 1))
+        compute_reference(model, batches(model.input_shape, ("batch",), 1))
 
 
 def test_one_constant_output_of_several_is_known() -> None:
     model = from_module(Function(lambda x: (x.mean((2, 3)) * 0 + 3, x.mean((2, 3)))), (3, 8, 8))
-    assert constant_outputs(reference(model, batches(model.input_shape, ("batch",), 1))) == [0]
+    assert constant_outputs(compute_reference(model, batches(model.input_shape, ("batch",), 1))) == [0]
 
 
 class Standardizing(nn.Module):
@@ -282,7 +282,7 @@ def test_a_gate_whose_first_axis_is_more_than_the_batch_is_compared(tmp_path: Pa
 
 def test_a_gate_that_no_image_reaches_is_left_out(tmp_path: Path) -> None:
     model = from_module(Gated(lambda module, _: torch.sigmoid(torch.as_tensor(module.alpha))), (3, 16, 16))
-    assert reference(model, batches(model.input_shape, ("batch",), 1)).exact[0].gates == ()
+    assert compute_reference(model, batches(model.input_shape, ("batch",), 1)).exact[0].gates == ()
     assert_good(exported(model, tmp_path), gates=0)
 
 
@@ -292,4 +292,4 @@ def test_a_network_that_decides_by_values_how_much_it_computes_is_refused_in_wor
 
     model = from_module(Gated(decides), (3, 16, 16))
     with pytest.raises(InputError, match="other things for other images"):
-        reference(model, batches(model.input_shape, ("batch",), 1))
+        compute_reference(model, batches(model.input_shape, ("batch",), 1))

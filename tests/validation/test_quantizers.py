@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from attn_export.exporter.errors import InputError
-from attn_export.exporter.network.images import ordinary_batches
+from attn_export.exporter.network.images import nominal_batches
 from attn_export.exporter.runtimes.evaluator_operators import operators_for
 from attn_export.exporter.validation.artifact import read_artifact
 from attn_export.exporter.workflows.validate import validate_artifacts
@@ -45,7 +45,7 @@ def quantize(subject: Subject) -> Callable[..., Path]:
         if dynamic:
             quantize_dynamic(str(source), str(path), **options)
         else:
-            images = [batch.images for batch in ordinary_batches(subject.model.input_shape, 4, 12)]
+            images = [batch.images for batch in nominal_batches(subject.model.input_shape, 4, 12)]
             quantize_static(str(source), str(path), Images(images), **options)
         return path
 
@@ -76,7 +76,7 @@ def test_scales_that_are_found_while_it_runs_are_computed_too(subject: Subject, 
 
 
 def test_sixteen_bits_in_onnx_runtimes_own_domain_are_judged(subject: Subject, quantize: Callable[..., Path]) -> None:
-    """ONNX Runtime isn't faithful there: its optimizer makes MatMulNBits of a layer, which rounds to int8 once more."""
+    """ONNX Runtime isn't exact there: its optimizer makes MatMulNBits of a layer, which rounds to int8 once more."""
     options = {"quant_format": QuantFormat.QDQ, "activation_type": QuantType.QUInt16}
     path = quantize("wide", extra_options={"UseQDQContribOps": True}, **options)
     assert any(node.domain == "com.microsoft" for node in onnx.load(path).graph.node)

@@ -14,13 +14,13 @@ from torch import nn
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Precision
 from attn_export.exporter.checkpoint.load import from_module
-from attn_export.exporter.network.images import ORDINARY, Batch, batches
+from attn_export.exporter.network.images import NOMINAL, Batch, batches
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.verdict import LARGEST_RATIO, Classes, Comparison, Quality, Verdict
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.metrics import PooledError
-from attn_export.exporter.validation.oracle import reference
 from attn_export.exporter.validation.quantized import classes_of
 from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate, validate_outputs
@@ -48,9 +48,9 @@ class Changed(OnnxRuntime):
 
 
 @pytest.fixture(scope="session")
-def verdict(artifact: Callable[[str], OnnxFile], truth: Callable[[str], Reference]) -> Verdict:
+def verdict(artifact: Callable[[str], OnnxFile], reference: Callable[[str], Reference]) -> Verdict:
     """Of a good file."""
-    return validate(artifact("toy"), truth("toy"), Settings(threads=1))
+    return validate(artifact("toy"), reference("toy"), Settings(threads=1))
 
 
 # By shape.
@@ -61,15 +61,15 @@ def test_every_shape_has_a_ratio_in_every_comparison(verdict: Verdict) -> None:
     for comparison in verdict.comparisons:
         assert list(comparison.shapes) == SHAPES
         assert all(0 <= ratio < LARGEST_RATIO for ratio in comparison.shapes.values())
-        ordinary = max(ratio for kind, ratio in comparison.ratios.items() if kind in ORDINARY)
+        ordinary = max(ratio for kind, ratio in comparison.ratios.items() if kind in NOMINAL)
         assert max(comparison.shapes.values()) >= ordinary * (1 - 1e-9), "what is pooled is between its parts"
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_a_fault_at_one_batch_size_stands_out_in_its_shape(
-    size: int, artifact: Callable[[str], OnnxFile], truth: Callable[[str], Reference]
+    size: int, artifact: Callable[[str], OnnxFile], reference: Callable[[str], Reference]
 ) -> None:
-    found = validate_outputs(Changed(artifact("toy"), size, lambda a: a * 1.001), Precision.FP32, truth("toy"))
+    found = validate_outputs(Changed(artifact("toy"), size, lambda a: a * 1.001), Precision.FP32, reference("toy"))
     (output,) = found.comparisons
     assert {shape: ratio > LARGEST_RATIO for shape, ratio in output.shapes.items()} == {
         shape: shape.startswith(f"{size}x") for shape in SHAPES
@@ -134,29 +134,29 @@ def test_parts_pool_to_what_all_pools_to(counts: list[int], seed: int, broken: b
 
 
 def ordinary(made: Reference) -> int:
-    return sum(kind in ORDINARY for batch in made.batches for kind in batch.kinds)
+    return sum(kind in NOMINAL for batch in made.batches for kind in batch.kinds)
 
 
-def test_a_good_file_takes_every_image_for_the_same(verdict: Verdict, truth: Callable[[str], Reference]) -> None:
-    assert verdict.classes == Classes(ordinary(truth("toy")), 0)
-    assert 0 < ordinary(truth("toy")) < verdict.images
+def test_a_good_file_takes_every_image_for_the_same(verdict: Verdict, reference: Callable[[str], Reference]) -> None:
+    assert verdict.classes == Classes(ordinary(reference("toy")), 0)
+    assert 0 < ordinary(reference("toy")) < verdict.images
 
 
 def test_another_class_is_counted_and_alone_is_no_fault(
-    artifact: Callable[[str], OnnxFile], truth: Callable[[str], Reference]
+    artifact: Callable[[str], OnnxFile], reference: Callable[[str], Reference]
 ) -> None:
     runtime = Changed(artifact("toy"), 0, lambda a: -a)
-    found = validate_outputs(runtime, Precision.FP32, truth("toy"))
-    assert found.classes == Classes(ordinary(truth("toy")), ordinary(truth("toy")))
+    found = validate_outputs(runtime, Precision.FP32, reference("toy"))
+    assert found.classes == Classes(ordinary(reference("toy")), ordinary(reference("toy")))
     good = Verdict("onnxruntime", (Comparison("y", "output", "noise", 1e-6, 1e-6),), (), classes=Classes(10, 3))
     assert good.agrees
 
 
 def test_only_images_of_the_batches_that_differ_are_counted(
-    artifact: Callable[[str], OnnxFile], truth: Callable[[str], Reference]
+    artifact: Callable[[str], OnnxFile], reference: Callable[[str], Reference]
 ) -> None:
-    found = validate_outputs(Changed(artifact("toy"), 1, lambda a: -a), Precision.FP32, truth("toy"))
-    assert found.classes == Classes(ordinary(truth("toy")), 1)
+    found = validate_outputs(Changed(artifact("toy"), 1, lambda a: -a), Precision.FP32, reference("toy"))
+    assert found.classes == Classes(ordinary(reference("toy")), 1)
 
 
 def test_extreme_images_are_not_counted_and_real_ones_are(
@@ -164,7 +164,7 @@ def test_extreme_images_are_not_counted_and_real_ones_are(
 ) -> None:
     model = loaded("toy")
     real = np.random.default_rng(0).standard_normal((4, 3, 16, 16)).astype(np.float32)
-    made = reference(model, [Batch(real, ("real", "hot", "large", "noise"))])
+    made = compute_reference(model, [Batch(real, ("real", "hot", "large", "noise"))])
     found = validate_outputs(Changed(artifact("toy"), 0, lambda a: -a), Precision.FP32, made)
     assert found.classes == Classes(2, 2)
 
@@ -243,9 +243,9 @@ def test_a_ratio_that_is_no_number_is_null() -> None:
 
 
 def test_nan_at_one_shape_is_that_shapes(
-    artifact: Callable[[str], OnnxFile], truth: Callable[[str], Reference]
+    artifact: Callable[[str], OnnxFile], reference: Callable[[str], Reference]
 ) -> None:
-    found = validate_outputs(Changed(artifact("toy"), 2, lambda a: a * np.nan), Precision.FP32, truth("toy"))
+    found = validate_outputs(Changed(artifact("toy"), 2, lambda a: a * np.nan), Precision.FP32, reference("toy"))
     assert not found.agrees
     assert [shape for shape, ratio in found.comparisons[0].shapes.items() if not np.isfinite(ratio)] == SHAPES[1:2]
 
@@ -254,4 +254,4 @@ def test_every_shape_that_is_judged_has_an_ordinary_image() -> None:
     for dynamic in (("batch",), ("batch", "height", "width")):
         made = batches((3, 16, 16), dynamic, 1)
         for shape in {batch.images.shape for batch in made}:
-            assert any(kind in ORDINARY for b in made if b.images.shape == shape for kind in b.kinds)
+            assert any(kind in NOMINAL for b in made if b.images.shape == shape for kind in b.kinds)

@@ -7,19 +7,19 @@ from onnx import TensorProto, helper
 
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.records.verdict import FLOOR, LARGEST_RATIO, Comparison, Verdict
-from attn_export.exporter.validation.verdict import LIMITS, compare, floored_yardsticks
+from attn_export.exporter.validation.verdict import LIMITS, compare, floored_baselines
 
 
 def test_the_worst_kind_is_the_one_that_is_told() -> None:
     comparison = compare("output", "output", {"noise": 1e-5, "natural": 2e-5}, {"noise": 1e-6, "natural": 1e-5})
-    assert (comparison.kind, comparison.error, comparison.yardstick) == ("noise", 1e-5, 1e-6)
+    assert (comparison.kind, comparison.error, comparison.baseline) == ("noise", 1e-5, 1e-6)
     assert comparison.ratio == pytest.approx(10)
     assert not comparison.agrees
 
 
 def test_a_yardstick_that_is_zero_by_luck_is_held_at_the_floor() -> None:
     comparison = compare("output", "output", {"noise": FLOOR}, {"noise": 0.0})
-    assert comparison.yardstick == FLOOR
+    assert comparison.baseline == FLOOR
     assert comparison.ratio == 1.0
     assert float(4 * np.finfo(np.float32).eps) == FLOOR
 
@@ -45,14 +45,14 @@ def test_a_verdict_fails_with_one_tensor_and_names_the_first() -> None:
 
 
 def test_an_extreme_kind_has_at_least_the_yardstick_of_the_ordinary_ones() -> None:
-    found = floored_yardsticks({"noise": 1e-5, "natural": 2e-6, "large": 1e-7}, LIMITS[Precision.FP32])
+    found = floored_baselines({"noise": 1e-5, "natural": 2e-6, "large": 1e-7}, LIMITS[Precision.FP32])
     assert found == {"noise": 1e-5, "natural": 2e-6, "large": 1e-5}
 
 
 def test_flat_maps_may_be_off_by_roundings_that_all_go_one_way() -> None:
     """As ONNX Runtime's GlobalAveragePool is, by one rounding for every 65 pixels."""
     pixels = 224 * 224
-    found = floored_yardsticks({"noise": 1e-7, "zeros": 1e-7}, LIMITS[Precision.FP32], pixels)
+    found = floored_baselines({"noise": 1e-7, "zeros": 1e-7}, LIMITS[Precision.FP32], pixels)
     assert found["noise"] == pytest.approx(224 / 16 * np.finfo(np.float32).eps)
     assert found["zeros"] == pytest.approx(pixels / 16 * np.finfo(np.float32).eps)
     measured = 772 * np.finfo(np.float32).eps

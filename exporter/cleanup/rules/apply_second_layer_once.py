@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
 from attn_export.exporter.graph.facts import constant, dims, is_pooled, is_read_once, made_by, name_of
 
 
@@ -35,11 +35,11 @@ def at(node: ir.Node, context: Context) -> Proposal:
         return None
     weight, bias = constant(first.inputs[1]), constant(_bias(first))
     if weight is None or not _equal(first.inputs[1], second.inputs[1]) or not _equal(_bias(first), _bias(second)):
-        return Refusal("the two layers don't share their weights")
+        return Skip("the two layers don't share their weights")
     if {k: v.value for k, v in first.attributes.items()} != {k: v.value for k, v in second.attributes.items()}:
-        return Refusal("the two layers differ in their attributes")
+        return Skip("the two layers differ in their attributes")
     if not all(value is not None and is_read_once(value) for value in node.inputs):
-        return Refusal("a layer's result is read elsewhere too")
+        return Skip("a layer's result is read elsewhere too")
     drawing, old = Drawing(), node.outputs[0]
     inputs: list[ir.Value | None] = [drawing.add("Add", a, m, shape=a.shape, like=a), first.inputs[1]]
     if bias is not None:

@@ -18,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.gating import ends_in_gate
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
 from attn_export.exporter.cleanup.views import reshaped, source_of
 from attn_export.exporter.graph.facts import attribute, constant, is_op, is_pooled, made_by, only_user, rank
 
@@ -36,16 +36,16 @@ def at(node: ir.Node, context: Context) -> Proposal:
         return None
     weight, bias = constant(layer.inputs[1]), constant(bias_value)
     if weight is None or layer.inputs[1] is None or (bias_value is not None and bias is None):
-        return Refusal("the weights aren't constant")
+        return Skip("the weights aren't constant")
     if attribute(layer, "transA", 0):
-        return Refusal("its input is transposed")
+        return Skip("its input is transposed")
     if not ends_in_gate(old):
-        return Refusal("what it computes doesn't become a gate")
+        return Skip("what it computes doesn't become a gate")
     matrix = weight if attribute(layer, "transB", 0) else weight.T  # (hidden, C)
     if weight.ndim != 2 or (
         bias is not None and bias.shape not in ((), (1,), (1, 1), (len(matrix),), (1, len(matrix)))
     ):
-        return Refusal("the weights are no matrix, or the bias is no vector")
+        return Skip("the weights are no matrix, or the bias is no vector")
     if (alpha := attribute(layer, "alpha", 1.0)) != 1.0:
         matrix = (matrix.astype(np.float64) * alpha).astype(weight.dtype)
     drawing = Drawing()
@@ -62,7 +62,7 @@ def at(node: ir.Node, context: Context) -> Proposal:
     )
     new = reshaped(drawing, made, old)
     if new is None:
-        return Refusal("the shape of the result isn't known")
+        return Skip("the shape of the result isn't known")
     return drawing.rewrite((pooled,), old, new)
 
 

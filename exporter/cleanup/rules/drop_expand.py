@@ -11,7 +11,7 @@ Kept away from: an Expand that makes the result larger than x is; operators that
 
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
 from attn_export.exporter.cleanup.sizes import Sizes, shape_of, sizes_in
 from attn_export.exporter.graph.facts import made_by, other_input
 
@@ -35,7 +35,7 @@ def at(node: ir.Node, context: Context) -> Proposal:
         inputs = [small if value is expanded else value for value in node.inputs]
         new = drawing.add(node.op_type, *inputs, shape=old.shape, like=old)
         return drawing.rewrite((small, other), old, new)
-    return Refusal(reason) if reason else None
+    return Skip(reason) if reason else None
 
 
 def _obstacle(small: Sizes | None, other: Sizes | None, target: Sizes | None) -> str:

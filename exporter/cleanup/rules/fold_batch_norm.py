@@ -15,7 +15,7 @@ that other convolutions share stay as they are: this one gets its own.
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
 from attn_export.exporter.graph.facts import attribute, constant, is_read_once, made_by
 
 
@@ -25,24 +25,24 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if convolution is None or node.inputs[0] is None:
         return None
     if attribute(node, "training_mode", 0) or len(node.outputs) > 1:
-        return Refusal("it computes statistics: training mode")
+        return Skip("it computes statistics: training mode")
     if not is_read_once(node.inputs[0]):
-        return Refusal("the convolution's result is read elsewhere too")
+        return Skip("the convolution's result is read elsewhere too")
     source, weight_value, *rest = convolution.inputs
     bias_value = rest[0] if rest else None
     weight, parameters = constant(weight_value), [constant(value) for value in node.inputs[1:5]]
     bias = constant(bias_value) if bias_value is not None else np.zeros(1)
     if source is None or weight_value is None or weight is None or bias is None:
-        return Refusal("the convolution's weights aren't constant")
+        return Skip("the convolution's weights aren't constant")
     if any(array is None for array in parameters):
-        return Refusal("its parameters aren't constant")
+        return Skip("its parameters aren't constant")
     scale, shift, mean, variance = (np.asarray(array, dtype=np.float64) for array in parameters)
     largest = float(np.finfo(weight.dtype).max)
     factor = scale / np.sqrt(variance + attribute(node, "epsilon", 1e-5))
     folded = weight.astype(np.float64) * factor.reshape(-1, *(1,) * (weight.ndim - 1))
     shifted = (bias.astype(np.float64) - mean) * factor + shift
     if not max(float(np.abs(folded).max(initial=0)), float(np.abs(shifted).max(initial=0))) <= largest:
-        return Refusal(f"the folded weights are too large for {weight.dtype}")
+        return Skip(f"the folded weights are too large for {weight.dtype}")
     drawing, old = Drawing(), node.outputs[0]
     name = weight_value.name or "weight"
     shift_name = bias_value.name if bias_value is not None and bias_value.name else _bias_name(name)

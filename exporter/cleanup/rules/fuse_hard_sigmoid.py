@@ -14,7 +14,7 @@ Kept away from: parts that are read elsewhere, limits other than 0 and 1.
 
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
 from attn_export.exporter.graph.facts import attribute, constant, is_op, is_read_once, made_by, rank, scalar
 
 # Constants of a float16 graph are rounded to three digits: 1/6 is meant.
@@ -59,9 +59,9 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if abs(low) > rounding or abs(high - 1) > rounding:
         return None
     if not LOWEST_MIDDLE <= beta <= 1 - LOWEST_MIDDLE:
-        return Refusal(f"its middle is {beta:.3g}, so that it is nearly always 0 or 1")
+        return Skip(f"its middle is {beta:.3g}, so that it is nearly always 0 or 1")
     if not all(part is not None and is_read_once(part) for part in parts):
-        return Refusal("a part of it is read elsewhere too")
+        return Skip("a part of it is read elsewhere too")
     drawing, old = Drawing(), node.outputs[0]
     slope = SIXTH if abs(alpha - SIXTH) < rounding else alpha
     new = drawing.add("HardSigmoid", inner, shape=old.shape, like=old, alpha=slope, beta=beta)

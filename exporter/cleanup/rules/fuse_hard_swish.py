@@ -13,7 +13,7 @@ Kept away from: older opsets, another slope, a hard sigmoid that is read elsewhe
 
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
 from attn_export.exporter.graph.facts import attribute, is_read_once, made_by, other_input
 
 FIRST_OPSET = 14
@@ -29,11 +29,11 @@ def at(node: ir.Node, context: Context) -> Proposal:
         source = squash.inputs[0]
         slope, middle = attribute(squash, "alpha", 0.2), attribute(squash, "beta", 0.5)
         if abs(slope - 1 / 6) > CLOSE or abs(middle - 0.5) > CLOSE:
-            return Refusal(f"its slope is {slope:.4g} and its middle {middle:.4g}, not 1/6 and 0.5")
+            return Skip(f"its slope is {slope:.4g} and its middle {middle:.4g}, not 1/6 and 0.5")
         if context.opset < FIRST_OPSET:
-            return Refusal(f"opset {context.opset} has no HardSwish")
+            return Skip(f"opset {context.opset} has no HardSwish")
         if not is_read_once(squashed) or source is None:
-            return Refusal("the hard sigmoid is read elsewhere too")
+            return Skip("the hard sigmoid is read elsewhere too")
         drawing, old = Drawing(), node.outputs[0]
         return drawing.rewrite((source,), old, drawing.add("HardSwish", source, shape=old.shape, like=old))
     return None

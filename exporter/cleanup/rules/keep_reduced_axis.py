@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from attn_export.exporter.artifacts import Dim
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
 from attn_export.exporter.cleanup.views import VIEWS, is_view, same_sizes
 from attn_export.exporter.graph.facts import attribute, axes_of, dims, is_op, is_read_once, made_by
 
@@ -29,11 +29,11 @@ def at(node: ir.Node, context: Context) -> Proposal:
         return None
     source, axes = reduction.inputs[0], axes_of(reduction)
     if source is None or axes is None:
-        return Refusal("the reduced axes aren't known")
+        return Skip("the reduced axes aren't known")
     if not _puts_back(node, axes, dims(source), dims(old)):
         return None
     if not is_read_once(reduced):
-        return Refusal("the reduction is also read without the axis")
+        return Skip("the reduction is also read without the axis")
     attributes = {name: value.value for name, value in reduction.attributes.items()}
     drawing = Drawing()
     new = drawing.add(reduction.op_type, *reduction.inputs, shape=old.shape, like=old, **{**attributes, "keepdims": 1})

@@ -11,7 +11,7 @@ Kept away from: shapes that no constant can say.
 
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rewrite, Rule
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rewrite, Rule, Skip
 from attn_export.exporter.cleanup.views import VIEWS, is_view, reshaped, same_shape
 from attn_export.exporter.graph.facts import made_by
 
@@ -32,7 +32,7 @@ def at(node: ir.Node, context: Context) -> Proposal:
     drawing = Drawing()
     new = reshaped(drawing, origin, old)
     if new is None:
-        return Refusal("the shape in the end can't be written as a constant")
+        return Skip("the shape in the end can't be written as a constant")
     return drawing.rewrite((origin,), old, new)
 
 

@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from attn_export.exporter.cleanup.gating import ends_in_gate
 from attn_export.exporter.cleanup.pools import GLOBAL, REDUCED, drawn, pooled_kind, preferred
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
 from attn_export.exporter.cleanup.views import is_view, reshaped
 from attn_export.exporter.graph.facts import attribute, axes_of, dims, is_op, is_read_once, made_by
 
@@ -34,7 +34,7 @@ def at(node: ir.Node, context: Context) -> Proposal:
     elif is_op(node, *SIZED):
         source = source if _fills_its_map(node) else None
         if source is None:
-            return Refusal("the kernel isn't known to cover the whole map") if _is_large(node) else None
+            return Skip("the kernel isn't known to cover the whole map") if _is_large(node) else None
     shape = dims(source)
     if source is None or shape is None or len(shape) != 4 or len(node.outputs) > 1:
         return None
@@ -44,10 +44,10 @@ def at(node: ir.Node, context: Context) -> Proposal:
     new = drawn(drawing, kind, source, context)
     if len(dims(old) or ()) != 4 or (dims(old) or ())[2:] != (1, 1):
         if not ends_in_gate(old):
-            return Refusal("its axes aren't wanted back, so that a view would be added")
+            return Skip("its axes aren't wanted back, so that a view would be added")
         view = reshaped(drawing, new, old)
         if view is None:
-            return Refusal("the shape of the result isn't known")
+            return Skip("the shape of the result isn't known")
         new = view
     return drawing.rewrite((source,), old, new)
 

@@ -17,8 +17,8 @@ more than it gains.
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
-from attn_export.exporter.graph.facts import SQUASHERS, dims, is_op, is_pooled, made_by, other_input
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
+from attn_export.exporter.graph.facts import GATE_ACTIVATIONS, dims, is_op, is_pooled, made_by, other_input
 
 
 def at(node: ir.Node, context: Context) -> Proposal:
@@ -26,20 +26,20 @@ def at(node: ir.Node, context: Context) -> Proposal:
     gate = next((value for value in node.inputs if is_pooled(value)), None)
     source = other_input(node, gate) if gate is not None else None
     shape = dims(source)
-    if gate is None or source is None or shape is None or len(shape) != 4 or made_by(gate, *SQUASHERS) is None:
+    if gate is None or source is None or shape is None or len(shape) != 4 or made_by(gate, *GATE_ACTIVATIONS) is None:
         return None
     _, channels, height, width = shape
     batch = (dims(gate) or (None,))[0]
     if channels != (dims(gate) or (None, None))[1]:
         return None
     if not isinstance(height, int) or not isinstance(width, int):
-        return Refusal("height and width aren't fixed")
+        return Skip("height and width aren't fixed")
     if (height, width) == (1, 1):
         return None
     if not is_op(source.producer(), *BLOCKED):
-        return Refusal("its map isn't in the blocked layout")
+        return Skip("its map isn't in the blocked layout")
     if context.opset < FIRST_OPSET:
-        return Refusal(f"opset {context.opset} has no Resize without a region")
+        return Skip(f"opset {context.opset} has no Resize without a region")
     drawing, old = Drawing(), node.outputs[0]
     scales = drawing.constant(np.array([1, 1, height, width], dtype=np.float32), f"to_{height}x{width}")
     whole = drawing.add(

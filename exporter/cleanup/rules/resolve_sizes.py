@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.artifacts import Dim
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
 from attn_export.exporter.cleanup.sizes import Size, shape_of, sizes_in
 from attn_export.exporter.graph.facts import attribute, constant, dims
 
@@ -29,18 +29,18 @@ def at(node: ir.Node, context: Context) -> Proposal:
         return None
     sizes = sizes_in(node.inputs[1])
     if sizes is None:
-        return Refusal("the shape is computed from more than shapes")
+        return Skip("the shape is computed from more than shapes")
     zero_is_a_size = bool(attribute(node, "allowzero", 0))
     if zero_is_a_size and 0 in sizes:
-        return Refusal("a size is 0")
+        return Skip("a size is 0")
     target = _target(sizes, () if zero_is_a_size else shape_of(source) or ())
     if target is None:
-        return Refusal("more than one axis of the shape isn't known")
+        return Skip("more than one axis of the shape isn't known")
     drawing = Drawing()
     shape = _shape(target, dims(source), dims(old))
     constants = drawing.constant(np.array(target, dtype=np.int64), "shape_" + "x".join(map(str, target)))
     if dims(source) is None and 0 in target:
-        return Refusal("the input's rank isn't known")
+        return Skip("the input's rank isn't known")
     new = drawing.add("Reshape", source, constants, shape=tuple(shape), like=old)
     return drawing.rewrite((source,), old, new)
 

@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.gating import ACTIVATIONS, ends_in_gate
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
 from attn_export.exporter.cleanup.views import is_view, reshaped, source_of
 from attn_export.exporter.graph.facts import constant, dims, is_op, is_pooled, rank
 
@@ -44,12 +44,12 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if not sources or len({dims(source) for source in sources}) != 1:
         return None
     if not ends_in_gate(old):
-        return Refusal("what it computes doesn't become a gate")
+        return Skip("what it computes doesn't become a gate")
     attributes = {name: value.value for name, value in node.attributes.items()}
     made = drawing.add(node.op_type, *inputs, shape=sources[0].shape, like=old, **attributes)
     new = reshaped(drawing, made, old)
     if new is None:
-        return Refusal("the shape of the result isn't known")
+        return Skip("the shape of the result isn't known")
     return drawing.rewrite(tuple(dict.fromkeys(sources)), old, new)
 
 

@@ -21,7 +21,7 @@ import onnx_ir as ir
 
 from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.pools import drawn, pooled_kind
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
 from attn_export.exporter.graph.facts import attribute, constant, dims, made_by, name_of, only_user
 
 Array = np.ndarray[Any, Any]
@@ -39,15 +39,15 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if w1 is None or w3 is None or source is None or narrow is None or w1.ndim != 4 or w3.ndim != 4:
         return None
     if not all(_is_pointwise(conv, weight) for conv, weight in ((node, w1), (expansion, w3))):
-        return Refusal("a kernel, stride, padding or group isn't 1x1, 1, 0, 1")
+        return Skip("a kernel, stride, padding or group isn't 1x1, 1, 0, 1")
     if w3.shape[1] >= w3.shape[0]:
         return None
     if context.target is Target.TENSORRT and narrow[0] != 1:
-        return Refusal("the batch isn't fixed to 1, and only then is there less to do")
+        return Skip("the batch isn't fixed to 1, and only then is there less to do")
     squeeze, expand = (w[:, :, 0, 0].astype(np.float64) for w in (w1, w3))
     b1, b3 = (_bias(conv, w.shape[0]) for conv, w in ((node, w1), (expansion, w3)))
     if b1 is None or b3 is None:
-        return Refusal("a bias isn't constant")
+        return Skip("a bias isn't constant")
     drawing, old = Drawing(), node.outputs[0]
     name = name_of(node.inputs[1])
     mean = drawn(drawing, "Mean", source, context)

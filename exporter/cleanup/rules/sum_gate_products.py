@@ -22,7 +22,7 @@ import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.pools import GLOBAL, REDUCED, pooled_kind
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
 from attn_export.exporter.cleanup.rules.pool_channels_last import channels_last
 from attn_export.exporter.cleanup.views import reshaped
 from attn_export.exporter.graph.facts import constant, dims, is_read_once, made_by, name_of
@@ -46,18 +46,18 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if (pooled_kind(average), pooled_kind(maximum[0])) != ("Mean", "Max") or source is None:
         return None
     if maximum[0].inputs[0] is not source or list(first.inputs[1:]) != list(second.inputs[1:]):
-        return Refusal("the two branches don't share their map and weights")
+        return Skip("the two branches don't share their map and weights")
     if context.opset < FIRST_OPSET:
-        return Refusal(f"opset {context.opset} is too old for it")
+        return Skip(f"opset {context.opset} is too old for it")
     if not is_read_once(added.outputs[0]):
-        return Refusal("the hidden layer is read elsewhere too")
+        return Skip("the hidden layer is read elsewhere too")
     w1, w2 = constant(first.inputs[1]), constant(node.inputs[1])
     if w1 is None or w2 is None or any(w.ndim != 4 or w.shape[2:] != (1, 1) for w in (w1, w2)):
         return None
     if any(len(layer.inputs) > 2 and constant(layer.inputs[2]) is None for layer in (first, node)):
-        return Refusal("a bias isn't constant")
+        return Skip("a bias isn't constant")
     if w1.shape[1] != w2.shape[0] or w1.shape[0] != w2.shape[1]:
-        return Refusal("the layers are grouped")
+        return Skip("the layers are grouped")
     return _draw(node, source, first, context)
 
 

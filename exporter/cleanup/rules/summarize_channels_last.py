@@ -16,7 +16,7 @@ Kept away from: maps whose H and W aren't known.
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
 from attn_export.exporter.graph.facts import attribute, axes_of, dims, is_read_once, made_by
 
 
@@ -34,10 +34,10 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if source is None or shape is None or len(shape) != 4 or source is not second.inputs[0]:
         return None
     if not all(value is not None and is_read_once(value) for value in node.inputs):
-        return Refusal("a summary is read elsewhere too")
+        return Skip("a summary is read elsewhere too")
     batch, channels, height, width = shape
     if not isinstance(channels, int) or not isinstance(height, int) or not isinstance(width, int):
-        return Refusal("height and width aren't fixed")
+        return Skip("height and width aren't fixed")
     places = height * width
     drawing, old = Drawing(), node.outputs[0]
     turned = drawing.add("Transpose", source, shape=(batch, height, width, channels), like=source, perm=[0, 2, 3, 1])

@@ -11,7 +11,7 @@ The numbers stay in their order, because axes of size 1 have no order.
 
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Refusal, Rule
+from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
 from attn_export.exporter.cleanup.views import reshaped
 from attn_export.exporter.graph.facts import attribute, dims
 
@@ -29,7 +29,7 @@ def at(node: ir.Node, context: Context) -> Proposal:
     drawing = Drawing()
     new = reshaped(drawing, source, old)
     if new is None:
-        return Refusal("the shape in the end can't be written as a constant")
+        return Skip("the shape in the end can't be written as a constant")
     return drawing.rewrite((source,), old, new)
 
 

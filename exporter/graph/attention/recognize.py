@@ -13,7 +13,16 @@ import onnx_ir as ir
 
 from attn_export.exporter.artifacts import UNKNOWN, AttentionBlock, Dim
 from attn_export.exporter.graph.attention.paths import common_path
-from attn_export.exporter.graph.facts import SQUASHERS, attribute, axes_of, constant, dims, is_op, made_by, scalar
+from attn_export.exporter.graph.facts import (
+    GATE_ACTIVATIONS,
+    attribute,
+    axes_of,
+    constant,
+    dims,
+    is_op,
+    made_by,
+    scalar,
+)
 
 # What may stand between the sigmoid and the multiplication.
 CARRIERS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Transpose", "Cast", "Identity", "Resize", "Tile")
@@ -93,7 +102,7 @@ def _squash_behind(gate: ir.Value | None) -> tuple[ir.Value | None, list[ir.Node
         if is_op(carrier, "Expand", "Reshape"):
             nodes += _between((), carrier.inputs[1])
         value = carrier.inputs[0]
-    squash = made_by(value, *SQUASHERS)
+    squash = made_by(value, *GATE_ACTIVATIONS)
     if squash is not None:
         return squash.inputs[0], [*nodes, squash]
     logits, parts = _hard_sigmoid_in_parts(value)

@@ -18,7 +18,7 @@ from attn_export.exporter.latency.attention_cost.naming import Names
 from attn_export.exporter.latency.attention_cost.profile import Kernel
 
 # They hand numbers on as they are.
-MOVERS = (
+LAYOUT_OPERATORS = (
     *("Cast", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Identity"),
     *("ReorderInput", "ReorderOutput"),
 )
@@ -59,7 +59,7 @@ def _computed(kernels: Sequence[Kernel], names: Names, flow: _Flow) -> list[set[
     """The nodes of the graph that each kernel computes, as far as they can be told."""
     told = [_told(kernel, names) for kernel in kernels]
     taken = set[ir.Node]().union(*told)
-    moves = [kernel.op_type in MOVERS for kernel in kernels]
+    moves = [kernel.op_type in LAYOUT_OPERATORS for kernel in kernels]
     silent = [not nodes for nodes in told]
     read = _read(kernels, names, flow, [a and b for a, b in zip(moves, silent, strict=True)])
     for index, nodes in enumerate(told):
@@ -77,8 +77,8 @@ def _computed(kernels: Sequence[Kernel], names: Names, flow: _Flow) -> list[set[
 def _told(kernel: Kernel, names: Names) -> set[ir.Node]:
     """The nodes that names speak of. What a mover writes was computed by another kernel."""
     nodes = {names.node(name) for name in (kernel.name, *kernel.writes)}
-    moves = kernel.op_type in MOVERS
-    return {node for node in nodes if node is not None and (not moves or node.op_type in MOVERS)}
+    moves = kernel.op_type in LAYOUT_OPERATORS
+    return {node for node in nodes if node is not None and (not moves or node.op_type in LAYOUT_OPERATORS)}
 
 
 def _read(kernels: Sequence[Kernel], names: Names, flow: _Flow, passing: Sequence[bool]) -> list[set[ir.Value]]:
@@ -115,11 +115,11 @@ def _before(node: ir.Node) -> set[ir.Node | None]:
 
 def _owner(kernel: Kernel, nodes: set[ir.Node], owner: Mapping[ir.Node, int]) -> int | None:
     """By what it computes; None for one that only moves maps."""
-    owners = {owner.get(node, NO_BLOCK) for node in nodes if node.op_type not in MOVERS}
+    owners = {owner.get(node, NO_BLOCK) for node in nodes if node.op_type not in LAYOUT_OPERATORS}
     if not owners:
         owners = {owner[node] for node in nodes if node in owner}
     if not owners:
-        return None if kernel.op_type in MOVERS else UNKNOWN
+        return None if kernel.op_type in LAYOUT_OPERATORS else UNKNOWN
     return owners.pop() if len(owners) == 1 else UNKNOWN
 
 

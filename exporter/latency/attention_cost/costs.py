@@ -36,7 +36,7 @@ def attention_costs(
         settings: alike for all; on "cuda" the pair is timed there, and blocks aren't.
         schedule: as of latencies. For each file half of its seconds are for the pair, and an eighth for the profile, or
             seven inferences where these take longer.
-        progress: hears of it.
+        progress: receives stages and notes.
 
     Returns:
         One for each file that has attention. What can't be measured is missing in it, with the reason.

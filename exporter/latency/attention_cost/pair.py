@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from attn_export.exporter.artifacts import CUDA, OnnxFile
-from attn_export.exporter.graph.plain_twin import without_attention
+from attn_export.exporter.graph.attention.ablation import without_attention
 from attn_export.exporter.graph.read import read
 from attn_export.exporter.latency.measure import measure
 from attn_export.exporter.records.arrays import Array

@@ -21,7 +21,7 @@ BESIDE = 11.0  # pixels from mark to mark
 
 
 def errors(name: str, artifact: dict[str, Any]) -> Chart:
-    """Ratios to the yardstick on a logarithmic axis, a mark for each shape, with the limit as a line.
+    """Ratios to the baseline on a logarithmic axis, a mark for each shape, with the limit as a line.
 
     Args:
         name: of the chart, the same for no other.

@@ -58,7 +58,7 @@ def gate_spread(name: str, gates: Sequence[Gate]) -> Chart | None:
         svg = inline(figure, name, title, finding, hints)
     data = table(
         title,
-        ["gate", "smallest", "p10", "median", "p90", "largest"],
+        ["gate", "min", "p10", "median", "p90", "max"],
         [[gate.path, *(f"{value:.2f}" for value in share)] for gate, share in zip(gates, shares, strict=True)],
     )
     note = "On the sample image, in PyTorch. Line: all values; bar: the middle eight tenths; mark: the median."

@@ -24,10 +24,8 @@ def growth(name: str, record: dict[str, Any]) -> Chart | None:
     if len(found) < 2 or not tensors:
         return None
     values = {path: [of[tensor]["error"] for tensor in tensors] for path, of in found.items()}
-    yardsticks = {path: [of[tensor]["yardstick"] for tensor in tensors] for path, of in found.items()}
-    finite = [
-        max(v, SMALLEST) for both in (values, yardsticks) for each in both.values() for v in each if v is not None
-    ]
+    baselines = {path: [of[tensor]["baseline"] for tensor in tensors] for path, of in found.items()}
+    finite = [max(v, SMALLEST) for both in (values, baselines) for each in both.values() for v in each if v is not None]
     scale = scale_for(finite, 0.08, logarithmic=True)
     order = [next(iter(found.values()))[tensor] for tensor in tensors]
     hints = {}
@@ -35,7 +33,7 @@ def growth(name: str, record: dict[str, Any]) -> Chart | None:
         axes = panel_in_order(figure, order, scale, list(found))
         for index, (path, each) in enumerate(values.items()):
             tone, steps = colour(index), range(len(tensors))
-            axes.step(steps, yardsticks[path], where="mid", color=tone, linewidth=1, alpha=0.55)
+            axes.step(steps, baselines[path], where="mid", color=tone, linewidth=1, alpha=0.55)
             shown = [scale.high / 1.05 if v is None else max(v, scale.low * 1.02) for v in each]
             gid = f"dots-{index}"
             hints[gid] = [f"{tensor} in {path}: {error(v)}" for tensor, v in zip(tensors, each, strict=True)]

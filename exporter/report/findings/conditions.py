@@ -14,7 +14,7 @@ RESTLESS = 1.5
 MOST_CPUS = 16  # that are named one by one
 
 
-def cautions(record: dict[str, Any]) -> list[str]:
+def condition_cautions(record: dict[str, Any]) -> list[str]:
     """What speaks against relying on the figures, most serious first; none is best."""
     latency, found = record["latency"], []
     for run in latency.get("runs", ()):
@@ -33,12 +33,12 @@ def cautions(record: dict[str, Any]) -> list[str]:
                 found.append(f"Batch {batch}: {_others_on(gpu)}.")
         if (conditions.get("others") or 0) > BUSY:
             found.append(f"Batch {batch}: other processes took {percent(conditions['others'])} of the CPU time.")
-        if (conditions.get("stolen") or 0) > BUSY:
-            found.append(f"Batch {batch}: the hypervisor took {percent(conditions['stolen'])} of the CPU time.")
-        if (conditions.get("held_back") or 0) > BUSY:
+        if (conditions.get("steal") or 0) > BUSY:
+            found.append(f"Batch {batch}: the hypervisor took {percent(conditions['steal'])} of the CPU time.")
+        if (conditions.get("throttled") or 0) > BUSY:
             found.append(
                 f"Batch {batch}: the quota of {conditions['quota']:g} CPUs was used up in "
-                f"{percent(conditions['held_back'])} of its periods."
+                f"{percent(conditions['throttled'])} of its periods."
             )
     for batch, timings in by_batch(record).items():
         labels = labels_of(timings)
@@ -106,8 +106,8 @@ def _machine(conditions: dict[str, Any]) -> str:
         parts.append(f"the load was {conditions['load']:.1f} when it began")
     if conditions.get("others") is not None:
         parts.append(f"other processes took {percent(conditions['others'])} of the CPU time")
-    if conditions.get("stolen") is not None:
-        parts.append(f"the hypervisor took {percent(conditions['stolen'])}")
+    if conditions.get("steal") is not None:
+        parts.append(f"the hypervisor took {percent(conditions['steal'])}")
     if conditions.get("quota") is not None:
         parts.append(f"a quota grants {conditions['quota']:g} CPUs")
     if clocks := _clocks(conditions.get("mhz")):
@@ -123,7 +123,7 @@ def run_table(record: dict[str, Any]) -> Table | None:
     runs = record["latency"].get("runs") or []
     if len(runs) < 2:
         return None
-    heads = "batch,rounds,inferences in each,took,interval,load,others' CPU,stolen,CPU MHz,<governor".split(",")
+    heads = "batch,rounds,inferences in each,took,interval,load,others' CPU,steal,CPU MHz,<governor".split(",")
     rows: list[list[str | Cell]] = []
     for run in runs:
         conditions = run.get("conditions") or {}
@@ -136,7 +136,7 @@ def run_table(record: dict[str, Any]) -> Table | None:
                 seconds(run["seconds"]),
                 Cell(width, PLAIN if run["reached"] else UNSURE),
                 "" if conditions.get("load") is None else f"{conditions['load']:.1f}",
-                *("" if conditions.get(key) is None else percent(conditions[key]) for key in ("others", "stolen")),
+                *("" if conditions.get(key) is None else percent(conditions[key]) for key in ("others", "steal")),
                 _clocks(conditions.get("mhz")),
                 conditions.get("governor") or "",
             ]

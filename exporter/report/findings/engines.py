@@ -63,7 +63,7 @@ def precision_words(types: dict[str, Any]) -> str:
 
 
 def _shapes(shapes: dict[str, Any]) -> str:
-    spelled = ["×".join(map(str, shapes[key])) for key in ("smallest", "usual", "largest")]
+    spelled = ["×".join(map(str, shapes[key])) for key in ("min", "opt", "max")]
     different = list(dict.fromkeys(spelled))
     return different[0] if len(different) == 1 else f"{spelled[0]} to {spelled[2]}, tuned for {spelled[1]}"
 
@@ -160,8 +160,8 @@ def build_report(result: "BuildResult") -> list[RenderableType]:
             parts += ["", kept_table(change.kept)]
     for engine in result.engines:
         parts += ["", *engine_tables(engine.path, engine.record)]
-    for kit in result.kits:
-        parts += [Text.assemble("\n", (str(kit), "bold"), f"  on the device: attn-export build {kit.name}")]
+    for bundle in result.bundles:
+        parts += [Text.assemble("\n", (str(bundle), "bold"), f"  on the device: attn-export build {bundle.name}")]
     return [*parts, ""]
 
 

@@ -96,8 +96,8 @@ def _architecture(model: dict[str, Any]) -> str:
 
 
 def _made(artifact: dict[str, Any]) -> str:
-    if artifact["format"] == "kit":
-        return "build kit"
+    if artifact["format"] == "bundle":
+        return "deployment bundle"
     if artifact["format"] == "engine":
         backend = artifact.get("backend") or {}
         gpus = f" for {listed([str(gpu) for gpu in artifact.get('gpus') or []])}" if artifact.get("gpus") else ""

@@ -13,7 +13,7 @@ NOT_ASKED = "it was not asked for"
 
 
 def artifacts_of(record: dict[str, Any]) -> list[Artifact]:
-    """All artifacts, kits included."""
+    """All artifacts, bundles included."""
     return list(record.get("artifacts") or [])
 
 
@@ -23,11 +23,11 @@ def judged(record: dict[str, Any]) -> list[Artifact]:
 
 
 def not_judged(record: dict[str, Any]) -> list[tuple[str, str]]:
-    """Names of the others, with the reason as far as it is known; kits can't be run."""
+    """Names of the others, with the reason as far as it is known; bundles can't be run."""
     return [
         (artifact["path"], _why_not(artifact))
         for artifact in artifacts_of(record)
-        if not artifact.get("validation") and artifact["format"] != "kit"
+        if not artifact.get("validation") and artifact["format"] != "bundle"
     ]
 
 
@@ -59,7 +59,7 @@ def artifact_table(record: dict[str, Any]) -> Table:
         validation = artifact.get("validation")
         precision = artifact.get("precision") or ""
         if validation is None:
-            if artifact["format"] != "kit":
+            if artifact["format"] != "bundle":
                 reason = Cell(f"not compared: {_why_not(artifact)}", UNSURE)
                 rows.append([artifact["path"], reason, precision, *[""] * 7])
             continue
@@ -96,7 +96,7 @@ def comparison_table(comparisons: Sequence[Comparison], caption: str) -> Table:
                 Cell(c["role"], QUIET),
                 c["kind"],
                 error(c["error"]),
-                error(c["yardstick"]),
+                error(c["baseline"]),
                 times(c["ratio"]),
                 f"{c['limit']:g}×",
                 Cell("agrees", GOOD) if c["agrees"] else Cell("DISAGREES", BAD),

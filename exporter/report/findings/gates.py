@@ -74,7 +74,7 @@ class Image:
 
 def image_of(record: dict[str, Any]) -> Image | None:
     """The sample image; None where no gate was looked at, or the image isn't whole."""
-    seen = record.get("gates_seen")
+    seen = record.get("gate_activations")
     if not seen or not seen.get("image"):
         return None
     image = seen["image"]
@@ -88,7 +88,7 @@ def image_of(record: dict[str, Any]) -> Image | None:
 def gates_of(record: dict[str, Any]) -> list[Gate]:
     """All gates whose values are whole, in the order of computation."""
     found = []
-    for entry in (record.get("gates_seen") or {}).get("gates") or []:
+    for entry in (record.get("gate_activations") or {}).get("gates") or []:
         size = 1
         for dim in entry["shape"]:
             size *= dim
@@ -137,9 +137,9 @@ def shown_at_once(blocks: Sequence[SeenBlock]) -> tuple[list[SeenBlock], list[Se
     return first, [block for block in blocks if block not in first]
 
 
-def unseen(record: dict[str, Any]) -> dict[str, str]:
+def unavailable(record: dict[str, Any]) -> dict[str, str]:
     """Artifacts whose gates can't be seen, with the reason."""
-    return dict((record.get("gates_seen") or {}).get("unseen") or {})
+    return dict((record.get("gate_activations") or {}).get("unavailable") or {})
 
 
 def difference_sentences(record: dict[str, Any]) -> list[str]:

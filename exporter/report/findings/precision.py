@@ -11,10 +11,10 @@ MOST_GROWN = 5
 
 
 def precision_table(record: dict[str, Any]) -> Table:
-    """One row for each artifact but kits."""
+    """One row for each artifact but bundles."""
     rows: list[list[str | Cell]] = []
     for artifact in artifacts_of(record):
-        if artifact["format"] == "kit":
+        if artifact["format"] == "bundle":
             continue
         kept = artifact.get("kept_in_float32") or []
         found, mark = kernel_types(artifact)
@@ -76,7 +76,7 @@ def growth_table(record: dict[str, Any]) -> Table:
     ordered = sorted(tensors, key=lambda tensor: -growth(found, tensor))
     return table(
         "Error of each tensor in each artifact",
-        ["tensor", *(head for name in names for head in (f"{name}: error", "× yardstick"))],
+        ["tensor", *(head for name in names for head in (f"{name}: error", "× baseline"))],
         [
             [
                 tensor,

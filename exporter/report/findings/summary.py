@@ -48,7 +48,7 @@ def _fastest(record: dict[str, Any]) -> Badge:
     others = len(latency.by_batch(record)) - 1
     more = f" Batch {batch}; {others} more below." if others else f" Batch {batch}."
     best = latency.fastest(timings)
-    careful = " Mind the cautions." if conditions.cautions(record) else ""
+    careful = " Mind the condition_cautions." if conditions.condition_cautions(record) else ""
     if len(timings) == 1:
         words = f"{milliseconds(timings[0]['median_ms'])} ms"
         return Badge("Latency", words, f"{labels[0]}, timed alone.{more}{careful}", PLAIN, "latency")

@@ -47,8 +47,8 @@ class Block:
 def section(record: dict[str, Any]) -> Section:
     """The sample image, how open every gate is, and each gate in PyTorch beside each artifact."""
     title = "The gates looked at"
-    blocks, unseen = findings.blocks_seen(record), findings.unseen(record)
-    if not blocks and not unseen:
+    blocks, unavailable = findings.blocks_seen(record), findings.unavailable(record)
+    if not blocks and not unavailable:
         return Section("gates", title, "Gates", absent="No gate was looked at.")
     first, others = findings.shown_at_once(blocks)
     image = findings.image_of(record)
@@ -64,7 +64,7 @@ def section(record: dict[str, Any]) -> Section:
             "spread": gate_spread("gate-spread", [gate for block in blocks for gate in block.gates]),
             "first": _drawn(first),
             "others": _drawn(others),
-            "unseen": unseen,
+            "unavailable": unavailable,
         },
     )
 

@@ -39,7 +39,7 @@ def section(record: dict[str, Any]) -> Section:
             "first": batches[0],
             "others": batches[1:],
             "throughput": rates,
-            "cautions": conditions.cautions(record),
+            "condition_cautions": conditions.condition_cautions(record),
             "conditions": conditions.conditions_sentences(record),
             "runs": conditions.run_table(record),
             "gpus": conditions.gpu_table(record),

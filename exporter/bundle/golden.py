@@ -15,7 +15,7 @@ from attn_export.exporter.artifacts import Axis, Signature
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.engine import Profile, Range
 
-# What an array of a kit may have; images and results of a sample have a few megabytes.
+# What an array of a bundle may have; images and results of a sample have a few megabytes.
 LARGEST_ARRAYS = 2**30
 
 
@@ -24,11 +24,11 @@ class Limit:
     """How far an output may be off on one kind of image.
 
     Attributes:
-        yardstick: the relative error that is taken for unavoidable.
+        baseline: the relative error that is taken for unavoidable.
         allowed: how many times that it may be.
     """
 
-    yardstick: float
+    baseline: float
     allowed: float
 
 
@@ -50,20 +50,20 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Sample:
+class GoldenVectors:
     """What a device judges its engine by.
 
     Attributes:
         input_name: of the one input, float32.
         reference: who computed what is expected, in words.
-        yardstick: what the yardsticks are, in words.
+        baseline: what the baselines are, in words.
         groups: one for each size of image.
         limits: output -> kind of image -> limit.
     """
 
     input_name: str
     reference: str
-    yardstick: str
+    baseline: str
     groups: tuple[Group, ...]
     limits: Mapping[str, Mapping[str, Limit]]
 
@@ -74,28 +74,28 @@ class Sample:
         return tuple(dict.fromkeys(found))
 
 
-def signature_of(sample: Sample, profile: Profile) -> Signature:
+def signature_of(sample: GoldenVectors, profile: Profile) -> Signature:
     """What artifacts of a sample's network take and return."""
     taken = profile[sample.input_name]
     axes = tuple(
         Axis(name, i, low)
-        for i, (name, low, high) in enumerate(zip(_axis_names(taken), taken.smallest, taken.largest, strict=True))
+        for i, (name, low, high) in enumerate(zip(_axis_names(taken), taken.min, taken.max, strict=True))
         if low != high
     )
-    return Signature(sample.input_name, taken.usual, axes, tuple(sample.limits))
+    return Signature(sample.input_name, taken.opt, axes, tuple(sample.limits))
 
 
 def _axis_names(taken: Range) -> tuple[str, ...]:
-    named = ("batch", "channels", "height", "width") if len(taken.usual) == 4 else ("batch",)
-    return tuple(named[i] if i < len(named) else f"axis {i}" for i in range(len(taken.usual)))
+    named = ("batch", "channels", "height", "width") if len(taken.opt) == 4 else ("batch",)
+    return tuple(named[i] if i < len(named) else f"axis {i}" for i in range(len(taken.opt)))
 
 
-def to_document(sample: Sample) -> dict[str, Any]:
-    """What ``kit.json`` says of a sample; the arrays themselves are `save`'s."""
+def to_document(sample: GoldenVectors) -> dict[str, Any]:
+    """What ``bundle.json`` says of a sample; the arrays themselves are `save`'s."""
     return {
         "input": sample.input_name,
         "reference": sample.reference,
-        "yardstick": sample.yardstick,
+        "baseline": sample.baseline,
         "groups": [
             {
                 "images": f"images_{g}",
@@ -110,7 +110,7 @@ def to_document(sample: Sample) -> dict[str, Any]:
     }
 
 
-def save(sample: Sample, path: Path) -> None:
+def save(sample: GoldenVectors, path: Path) -> None:
     """Write the arrays, compressed.
 
     Raises:
@@ -123,8 +123,8 @@ def save(sample: Sample, path: Path) -> None:
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # numpy 1 has no `allow_pickle` here
 
 
-def from_document(document: Mapping[str, Any], arrays: bytes, taken: Range) -> Sample:
-    """The sample that ``kit.json`` and the file of arrays describe.
+def from_document(document: Mapping[str, Any], arrays: bytes, taken: Range) -> GoldenVectors:
+    """The sample that ``bundle.json`` and the file of arrays describe.
 
     Args:
         document: as `to_document` made it.
@@ -137,15 +137,14 @@ def from_document(document: Mapping[str, Any], arrays: bytes, taken: Range) -> S
     loaded = _arrays(arrays)
     limits = {
         str(output): {
-            str(kind): Limit(_positive(limit["yardstick"]), _positive(limit["allowed"]))
-            for kind, limit in kinds.items()
+            str(kind): Limit(_positive(limit["baseline"]), _positive(limit["allowed"])) for kind, limit in kinds.items()
         }
         for output, kinds in document["limits"].items()
     }
     groups = tuple(_group(entry, loaded, limits, taken) for entry in document["groups"])
     if not groups or not limits:
         raise ValueError("the sample is empty")
-    return Sample(str(document["input"]), str(document["reference"]), str(document["yardstick"]), groups, limits)
+    return GoldenVectors(str(document["input"]), str(document["reference"]), str(document["baseline"]), groups, limits)
 
 
 def _group(

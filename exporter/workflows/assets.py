@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.cleanup.inspect import outline_of_file
 from attn_export.exporter.records.graphs import Outline, Outlined
-from attn_export.exporter.records.results import Shown
+from attn_export.exporter.records.results import ReportAssets
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.progress import Progress
 
@@ -22,24 +22,24 @@ def show(
     *,
     before: Outline | None = None,
     images: "Images | None" = None,
-    unseen: Mapping[str, str] | None = None,
-) -> Shown:
+    unavailable: Mapping[str, str] | None = None,
+) -> ReportAssets:
     """Look at graphs and gates.
 
     Args:
         model: the network, None where only files are known.
         files: ONNX files made of it, each of another name.
         settings: of ONNX Runtime.
-        progress: hears of it.
+        progress: receives stages and notes.
         before: the graph as it was captured.
         images: of the user's, (N, C, H, W); the first is looked at.
-        unseen: other artifacts by name, and why they can't be looked into.
+        unavailable: other artifacts by name, and why they can't be looked into.
     """
     with progress.stage("Drawing the graphs and the gates"):
         graphs = tuple(Outlined(file.name, before, outline_of_file(file.path, file.blocks)) for file in files)
         if model is None:
-            return Shown(graphs)
-        from attn_export.exporter.validation.looking import look, sample_image
+            return ReportAssets(graphs)
+        from attn_export.exporter.validation.gate_activations import look, sample_image
 
         sample = sample_image(model.input_shape, images)
-        return Shown(graphs, look(model, files, sample, settings, unseen))
+        return ReportAssets(graphs, look(model, files, sample, settings, unavailable))

@@ -14,19 +14,19 @@ import pytest
 
 from attn_export.cli import run
 from attn_export.exporter.artifacts import Signature
+from attn_export.exporter.bundle.read import read_bundle
 from attn_export.exporter.engine.build import BuildOptions
 from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.profile import Sizes
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.engine.sidecar import read_sidecar
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
-from attn_export.exporter.kit.read import read_kit
 from attn_export.exporter.network.images import POOL
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.system.cuda import Gpu, gpus
-from attn_export.exporter.workflows.build import settings_for_kit
-from attn_export.exporter.workflows.validate_kit import validate_with_kit
+from attn_export.exporter.workflows.build import settings_for_bundle
+from attn_export.exporter.workflows.validate_bundle import validate_with_bundle
 
 # Put first into a process: what a device lacks can't be imported there.
 LACKING = """
@@ -51,8 +51,8 @@ def on_the_device(script: str, *words: str) -> "subprocess.CompletedProcess[str]
 
 BUILD = """
 from attn_export.exporter.engine.job import EngineSettings
-from attn_export.exporter.workflows.build import build_kit
-made = build_kit(sys.argv[1], sys.argv[2], EngineSettings(gpus=("sm86",), backend="tensorrt-rtx"))
+from attn_export.exporter.workflows.build import build_bundle
+made = build_bundle(sys.argv[1], sys.argv[2], EngineSettings(gpus=("sm86",), backend="tensorrt-rtx"))
 assert made.path.exists()
 assert not {"torch", "onnxruntime", "onnxscript"} & set(sys.modules)
 """
@@ -60,10 +60,10 @@ assert not {"torch", "onnxruntime", "onnxscript"} & set(sys.modules)
 
 @pytest.fixture(scope="session")
 def engine(made: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from the kit, as a device would."""
+    """Built from the bundle, as a device would."""
     pytest.importorskip("tensorrt_rtx")
     path = tmp_path_factory.mktemp("device") / "cbam.engine"
-    done = on_the_device(BUILD, str(made("cbam_resnet8").kit), str(path))
+    done = on_the_device(BUILD, str(made("cbam_resnet8").bundle), str(path))
     assert done.returncode == 0, done.stderr
     return path
 
@@ -76,16 +76,16 @@ assert run(words) == 0
 assert run(["inspect", sys.argv[2]]) == 0
 assert run(["doctor", "--json"]) == 0
 """
-    done = on_the_device(script, str(cbam.kit), str(tmp_path / "m.engine"))
+    done = on_the_device(script, str(cbam.bundle), str(tmp_path / "m.engine"))
     assert done.returncode == 0, done.stderr
     assert "layer1.0.attention" in done.stdout
 
 
-def test_the_engine_of_a_kit_is_built_with_what_a_device_has(engine: Path, cbam: Any) -> None:
-    record, kit = read_sidecar(engine), read_kit(cbam.kit)
+def test_the_engine_of_a_bundle_is_built_with_what_a_device_has(engine: Path, cbam: Any) -> None:
+    record, bundle = read_sidecar(engine), read_bundle(cbam.bundle)
     assert record is not None
-    assert record["kit"] == {"path": cbam.kit.name, "sha256": kit.sha256}
-    assert record["onnx"] == {"path": kit.onnx, "sha256": kit.onnx_sha256, "weights_sha256": {}}
+    assert record["bundle"] == {"path": cbam.bundle.name, "sha256": bundle.sha256}
+    assert record["onnx"] == {"path": bundle.onnx, "sha256": bundle.onnx_sha256, "weights_sha256": {}}
     assert record["gpus"] == ["sm86"]
     assert record["precision"]["asked"] == "fp32"
     assert record["precision"]["kernels"] == ["FLOAT"]
@@ -103,17 +103,17 @@ def test_it_is_the_engine_that_the_file_itself_gives(engine: Path, cbam: Any, tm
     record, other = read_sidecar(engine), read_sidecar(tmp_path / "m.engine")
     assert record is not None
     assert other is not None
-    assert other["kit"] is None
+    assert other["bundle"] is None
     for key in ("onnx", "profile", "io", "attention", "gpus", "backend", "platform", "cost", "kernels"):
         assert record[key] == other[key], key
 
 
-def test_an_extracted_kit_and_se_build_as_well(made: Callable[[str], Any], tmp_path: Path) -> None:
+def test_an_extracted_bundle_and_se_build_as_well(made: Callable[[str], Any], tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
     import shutil
 
-    shutil.unpack_archive(made("se_resnet8").kit, tmp_path / "kit", "zip")
-    done = on_the_device(BUILD, str(tmp_path / "kit"), str(tmp_path / "out" / "se.engine"))
+    shutil.unpack_archive(made("se_resnet8").bundle, tmp_path / "bundle", "zip")
+    done = on_the_device(BUILD, str(tmp_path / "bundle"), str(tmp_path / "out" / "se.engine"))
     assert done.returncode == 0, done.stderr
     record = read_sidecar(tmp_path / "out" / "se.engine")
     assert record is not None
@@ -143,22 +143,22 @@ else:
 def test_the_command_line_starts_with_what_a_device_has() -> None:
     done = on_the_device("from attn_export.cli import run\nraise SystemExit(run(['validate', '--help']))")
     assert done.returncode == 0, done.stderr
-    assert "build kit" in done.stdout
+    assert "deployment bundle" in done.stdout
 
 
 @without_gpu
 def test_without_a_gpu_nothing_is_built_and_nothing_run(engine: Path, cbam: Any, tmp_path: Path) -> None:
     script = f"""
 from attn_export.cli import run
-from attn_export.exporter.workflows.build import build_kit
+from attn_export.exporter.workflows.build import build_bundle
 from attn_export.exporter.errors import RuntimeUnavailableError
 try:
-    build_kit({str(cbam.kit)!r}, {str(tmp_path / "m.engine")!r})
+    build_bundle({str(cbam.bundle)!r}, {str(tmp_path / "m.engine")!r})
 except RuntimeUnavailableError as error:
     assert "no GPU" in error.message
 else:
     raise SystemExit("it was built")
-raise SystemExit(run(["validate", {str(cbam.kit)!r}, {str(engine)!r}, "--quiet"]))
+raise SystemExit(run(["validate", {str(cbam.bundle)!r}, {str(engine)!r}, "--quiet"]))
 """
     done = on_the_device(script)
     assert done.returncode == 5, done.stderr
@@ -166,20 +166,20 @@ raise SystemExit(run(["validate", {str(cbam.kit)!r}, {str(engine)!r}, "--quiet"]
     assert list(tmp_path.iterdir()) == []
 
 
-def settings(kit: Path, here: Gpu | None, **asked: Any) -> EngineSettings:
-    return settings_for_kit(read_kit(kit), EngineSettings(**asked), (here,) if here else ())
+def settings(bundle: Path, here: Gpu | None, **asked: Any) -> EngineSettings:
+    return settings_for_bundle(read_bundle(bundle), EngineSettings(**asked), (here,) if here else ())
 
 
 def test_on_its_device_the_classic_tensorrt_builds(cbam: Any) -> None:
-    made = settings(cbam.kit, ORIN)
+    made = settings(cbam.bundle, ORIN)
     assert (made.backend, made.gpus) == ("tensorrt", ("current",))
     assert made.options == BuildOptions(workspace_mib=256)
-    assert settings(cbam.kit, ORIN, gpus=("sm87",)).gpus == ("sm87",)
+    assert settings(cbam.bundle, ORIN, gpus=("sm87",)).gpus == ("sm87",)
 
 
 def test_the_device_has_a_say_in_what_is_its_own(cbam: Any, tmp_path: Path) -> None:
     own = BuildOptions(workspace_mib=64, timing_cache=tmp_path / "cache")
-    made = settings(cbam.kit, ORIN, options=own, allow_mixed=True)
+    made = settings(cbam.bundle, ORIN, options=own, allow_mixed=True)
     assert made.options == own
     assert made.allow_mixed
 
@@ -193,34 +193,36 @@ def test_the_device_has_a_say_in_what_is_its_own(cbam: Any, tmp_path: Path) -> N
         {"options": BuildOptions(hardware_compatible=True)},
     ],
 )
-def test_what_the_kit_says_is_not_said_again(asked: dict[str, Any], cbam: Any) -> None:
-    with pytest.raises(UsageError, match=r"kit\.zip"):
-        settings(cbam.kit, ORIN, **asked)
+def test_what_the_bundle_says_is_not_said_again(asked: dict[str, Any], cbam: Any) -> None:
+    with pytest.raises(UsageError, match=r"bundle\.zip"):
+        settings(cbam.bundle, ORIN, **asked)
 
 
 def test_another_gpu_has_to_be_asked_for(cbam: Any) -> None:
     with pytest.raises(UsageError, match="is for sm87") as caught:
-        settings(cbam.kit, RTX)
+        settings(cbam.bundle, RTX)
     assert "--gpu current" in caught.value.hint
-    assert settings(cbam.kit, RTX, gpus=("current",)).backend == "tensorrt"
-    assert settings(cbam.kit, RTX, gpus=("sm89",)).backend == "auto"
+    assert settings(cbam.bundle, RTX, gpus=("current",)).backend == "tensorrt"
+    assert settings(cbam.bundle, RTX, gpus=("sm89",)).backend == "auto"
     with pytest.raises(UsageError, match="is for sm87"):
-        settings(cbam.kit, RTX, gpus=("sm87",))
+        settings(cbam.bundle, RTX, gpus=("sm87",))
     with pytest.raises(RuntimeUnavailableError, match="no GPU"):
-        settings(cbam.kit, None, gpus=("sm87",))
+        settings(cbam.bundle, None, gpus=("sm87",))
 
 
 # Validating.
 
 
 @pytest.mark.parametrize("name", ["se_resnet8", "cbam_resnet8"])
-def test_the_kits_own_graph_agrees(name: str, made: Callable[[str], Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bundles_own_graph_agrees(
+    name: str, made: Callable[[str], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     whole = made(name)
-    assert run(["validate", str(whole.kit), str(whole.file.path), "--threads", "1", "--quiet"]) == 0
+    assert run(["validate", str(whole.bundle), str(whole.file.path), "--threads", "1", "--quiet"]) == 0
     printed = capsys.readouterr().out
     assert "agrees" in printed
     assert "DISAGREES" not in printed
-    assert run(["validate", str(whole.kit), str(whole.file.path), "--threads", "1", "--json", "--quiet"]) == 0
+    assert run(["validate", str(whole.bundle), str(whole.file.path), "--threads", "1", "--json", "--quiet"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["agrees"]
     assert document["batches"] == [[1, 3, 32, 32], [2, 3, 32, 32], [4, 3, 32, 32]]  # every shape once
@@ -244,11 +246,11 @@ def scale_last_weight(model: onnx.ModelProto, factor: float) -> None:
 @pytest.mark.parametrize("factor", [1.0001, -1, 0, float("nan"), float("inf")])
 def test_a_faulty_graph_disagrees(factor: float, cbam: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     faulty = changed(cbam.file.path, tmp_path / "faulty.onnx", lambda model: scale_last_weight(model, factor))
-    assert run(["validate", str(cbam.kit), str(faulty), "--quiet"]) == 1
+    assert run(["validate", str(cbam.bundle), str(faulty), "--quiet"]) == 1
     printed = capsys.readouterr()
     assert "DISAGREES" in printed.out
     assert f"{faulty.name} doesn't compute" in printed.err
-    assert run(["validate", str(cbam.kit), str(faulty), "--quiet", "--json"]) == 1
+    assert run(["validate", str(cbam.bundle), str(faulty), "--quiet", "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
     assert not document["agrees"]
     assert document["error"]["exit_code"] == 1
@@ -256,23 +258,23 @@ def test_a_faulty_graph_disagrees(factor: float, cbam: Any, tmp_path: Path, caps
         assert document["outputs"][0]["error"] is None
 
 
-def test_a_kit_of_a_file_without_checkpoint_judges_as_well(cbam: Any, tmp_path: Path) -> None:
-    from attn_export.exporter.kit.write import write_kit
-    from attn_export.exporter.validation.sample import sample_of_file
+def test_a_bundle_of_a_file_without_checkpoint_judges_as_well(cbam: Any, tmp_path: Path) -> None:
+    from attn_export.exporter.bundle.write import write_bundle
+    from attn_export.exporter.validation.golden import golden_of_file
 
-    kit = write_kit(
-        tmp_path / "x.kit.zip",
+    bundle = write_bundle(
+        tmp_path / "x.bundle.zip",
         cbam.file.path,
         facts=cbam.facts,
         profile=cbam.profile,
         architecture="sm87",
         precision=None,
         options=BuildOptions(),
-        sample=sample_of_file(cbam.file.path, cbam.profile, 1),
+        sample=golden_of_file(cbam.file.path, cbam.profile, 1),
     )
-    assert run(["validate", str(kit), str(cbam.file.path), "--quiet"]) == 0
+    assert run(["validate", str(bundle), str(cbam.file.path), "--quiet"]) == 0
     faulty = changed(cbam.file.path, tmp_path / "faulty.onnx", lambda model: scale_last_weight(model, 1.0001))
-    assert run(["validate", str(kit), str(faulty), "--quiet"]) == 1
+    assert run(["validate", str(bundle), str(faulty), "--quiet"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -286,15 +288,15 @@ def test_a_graph_that_takes_something_else_is_refused(
     change: Callable[[Any], object], words: str, cbam: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = changed(cbam.file.path, tmp_path / "other.onnx", change)
-    assert run(["validate", str(cbam.kit), str(other), "--quiet"]) == 3
+    assert run(["validate", str(cbam.bundle), str(other), "--quiet"]) == 3
     assert words in capsys.readouterr().err
 
 
 def test_a_graph_with_another_input_is_refused(cbam: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = '<ir_version: 10, opset_import: ["" : 20]> g (float[N, 5] x) => (float[N, 5] z) { z = Relu(x) }'
     onnx.save(onnx.parser.parse_model(text), tmp_path / "other.onnx")
-    assert run(["validate", str(cbam.kit), str(tmp_path / "other.onnx"), "--quiet"]) == 3
-    assert "takes x, and the kit's input is input" in capsys.readouterr().err
+    assert run(["validate", str(cbam.bundle), str(tmp_path / "other.onnx"), "--quiet"]) == 3
+    assert "takes x, and the bundle's input is input" in capsys.readouterr().err
 
 
 # Engines. What would run them is replaced: there is no GPU where the tests run.
@@ -355,21 +357,21 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], bool]] = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_an_engine_is_judged_by_what_it_computes(name: str, engine: Path, cbam: Any) -> None:
     change, agrees = CHANGES[name]
-    _, judgement = validate_with_kit(cbam.kit, engine, threads=1, opener=pretend(cbam, change))
+    _, judgement = validate_with_bundle(cbam.bundle, engine, threads=1, opener=pretend(cbam, change))
     assert judgement.agrees is agrees
     assert judgement.runtime == "pretended 1.0"
     assert judgement.batches == ((1, 3, 32, 32), (2, 3, 32, 32), (4, 3, 32, 32))
 
 
 def test_the_limits_are_those_of_the_whole_validation(cbam: Any) -> None:
-    """The same file, judged where the network is and where only the kit is: the same error, the same ratio."""
+    """The same file, judged where the network is and where only the bundle is: the same error, the same ratio."""
     from attn_export.exporter.validation.validate import validate
 
-    verdict = validate(cbam.file, cbam.truth, Settings(threads=1))
-    _, judgement = validate_with_kit(cbam.kit, cbam.file.path, threads=1)
+    verdict = validate(cbam.file, cbam.reference, Settings(threads=1))
+    _, judgement = validate_with_bundle(cbam.bundle, cbam.file.path, threads=1)
     worst = verdict.worst_of("output")
     assert worst is not None
-    assert judgement.worst.yardstick == pytest.approx(worst.yardstick)
+    assert judgement.worst.baseline == pytest.approx(worst.baseline)
     assert judgement.worst.ratio == pytest.approx(worst.ratio, rel=0.5)
 
 
@@ -399,7 +401,7 @@ def test_an_engine_that_may_not_be_loaded_is_refused_before_it_is(
     for name in (engine.name, f"{engine.name}.json"):
         (tmp_path / name).write_bytes((engine.parent / name).read_bytes())
     change(copy)
-    assert run(["validate", str(cbam.kit), str(copy), "--quiet"]) == code
+    assert run(["validate", str(cbam.bundle), str(copy), "--quiet"]) == code
     assert words in capsys.readouterr().err
 
 
@@ -411,12 +413,12 @@ def test_an_engine_for_other_shapes_is_refused(
     assert record is not None
     record["profile"]["input"]["largest"] = [2, 3, 32, 32]
     (tmp_path / "m.engine.json").write_text(json.dumps(record))
-    assert run(["validate", str(cbam.kit), str(tmp_path / "m.engine"), "--quiet"]) == 3
-    assert "doesn't take the kit's images of 4×3×32×32" in capsys.readouterr().err
+    assert run(["validate", str(cbam.bundle), str(tmp_path / "m.engine"), "--quiet"]) == 3
+    assert "doesn't take the bundle's images of 4×3×32×32" in capsys.readouterr().err
 
 
-def test_the_kit_may_be_read_already(cbam: Any) -> None:
-    kit = read_kit(cbam.kit)
-    again, judgement = validate_with_kit(replace(kit), cbam.file.path, threads=1)
-    assert again == kit
+def test_the_bundle_may_be_read_already(cbam: Any) -> None:
+    bundle = read_bundle(cbam.bundle)
+    again, judgement = validate_with_bundle(replace(bundle), cbam.file.path, threads=1)
+    assert again == bundle
     assert judgement.agrees

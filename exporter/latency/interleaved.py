@@ -7,34 +7,34 @@ from typing import Any
 
 from attn_export.exporter.artifacts import CPU
 from attn_export.exporter.latency.affinity import pinned
-from attn_export.exporter.latency.conditions import Watch, troubles
-from attn_export.exporter.latency.elsewhere import Elsewhere, must_be_apart
+from attn_export.exporter.latency.conditions import Watch, condition_warnings
+from attn_export.exporter.latency.isolated import Isolated, requires_isolation
 from attn_export.exporter.latency.measure import measure
-from attn_export.exporter.latency.turns import Timed
+from attn_export.exporter.latency.rounds import Timed
 from attn_export.exporter.records.latency import Latency, Run, Schedule, Timing
 from attn_export.exporter.runtimes.base import Runtime
 from attn_export.exporter.system.machine import usable_cpu_numbers
 from attn_export.exporter.system.progress import Progress
 
 SMALL = 0.001  # a share that one decimal of a percent would round away
-Contestant = tuple[str, Runtime]  # what people call it, and what runs; not open
+Candidate = tuple[str, Runtime]  # what people call it, and what runs; not open
 
 
 @dataclass(frozen=True)
-class Together:
+class TimingSettings:
     """How runtimes are timed together.
 
     Attributes:
         schedule: how much.
         threads: that each of them was told to use.
         cpus: that all of them are to use; None: those that the process may.
-        own_process: whether each that runs a file gets a process of its own; those that have to do anyway.
+        isolate: whether each that runs a file gets a process of its own; those that have to do anyway.
     """
 
     schedule: Schedule
     threads: int
     cpus: tuple[int, ...] | None = None
-    own_process: bool = False
+    isolate: bool = False
 
     def kept_to_cpus(self) -> AbstractContextManager[Any]:
         """Inside, all threads and processes are on these CPUs.
@@ -45,8 +45,8 @@ class Together:
         return pinned(self.cpus) if self.cpus else nullcontext()
 
 
-def time_in_turns(
-    wanted: Sequence[Contestant], shape: tuple[int, ...], together: Together, progress: Progress
+def time_interleaved(
+    wanted: Sequence[Candidate], shape: tuple[int, ...], together: TimingSettings, progress: Progress
 ) -> Latency:
     """Time these against each other, at one shape.
 
@@ -54,7 +54,7 @@ def time_in_turns(
         wanted: the first is the baseline; none: nothing is timed.
         shape: (N, C, H, W).
         together: how.
-        progress: hears of it, and of what makes the figures doubtful.
+        progress: receives stages and notes, and of what makes the figures doubtful.
 
     Raises:
         RuntimeUnavailableError: one can't be opened.
@@ -77,20 +77,20 @@ def time_in_turns(
             watch.start()
             found = measure(opened, images, together.schedule, advance, between_rounds=watch.sample)
             run = replace(found.run, conditions=watch.stop())
-    for doubt in (*doubts(found.timings, run, together.schedule), *watch.notes):
+    for doubt in (*timing_warnings(found.timings, run, together.schedule), *watch.notes):
         progress.note(doubt)
     return replace(nothing, runs=(run,), timings=found.timings)
 
 
-def _placed(wanted: Sequence[Contestant], together: Together) -> Iterator[tuple[str, Runtime | Elsewhere]]:
+def _placed(wanted: Sequence[Candidate], together: TimingSettings) -> Iterator[tuple[str, Runtime | Isolated]]:
     """Each as it will be opened: here, or in a process of its own where it has to or was asked to."""
-    apart = must_be_apart([runtime for _, runtime in wanted])
+    apart = requires_isolation([runtime for _, runtime in wanted])
     for name, runtime in wanted:
-        wants = together.own_process and runtime.blueprint() is not None
-        yield name, Elsewhere(runtime) if wants or runtime in apart else runtime
+        wants = together.isolate and runtime.blueprint() is not None
+        yield name, Isolated(runtime) if wants or runtime in apart else runtime
 
 
-def doubts(timings: Sequence[Timing], run: Run, schedule: Schedule) -> list[str]:
+def timing_warnings(timings: Sequence[Timing], run: Run, schedule: Schedule) -> list[str]:
     """What whoever reads the figures has to know, in words; nothing where all is well."""
     told = []
     if not run.reached:
@@ -106,4 +106,4 @@ def doubts(timings: Sequence[Timing], run: Run, schedule: Schedule) -> list[str]
         for timing in timings
         if not timing.warm_up.stable
     ]
-    return told + (troubles(run.conditions) if run.conditions else [])
+    return told + (condition_warnings(run.conditions) if run.conditions else [])

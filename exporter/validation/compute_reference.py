@@ -1,4 +1,4 @@
-"""What the network computes: in double precision, which is the truth here, and in an artifact's own, the yardstick."""
+"""What the network computes in float64, the reference outputs, and in an artifact's own precision, the baseline."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,17 +10,17 @@ from torch.utils import _pytree as pytree
 from attn_export.exporter.artifacts import LoadedModel, Precision
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.network.arithmetic import in_double
-from attn_export.exporter.network.images import ORDINARY, Batch
+from attn_export.exporter.network.images import NOMINAL, Batch
 from attn_export.exporter.network.observation import evaluating
 from attn_export.exporter.network.output_names import output_names
 from attn_export.exporter.network.run import Result, joined, run
+from attn_export.exporter.validation.baseline import PERTURBED_RUNS, BaselineError
 from attn_export.exporter.validation.diagnosis import refuse_unstable
 from attn_export.exporter.validation.matching import Returned
 from attn_export.exporter.validation.reference import Reference, refuse_constant
-from attn_export.exporter.validation.yardstick import DRAWS, Yardstick
 
 
-def reference(
+def compute_reference(
     model: LoadedModel,
     batches: Sequence[Batch],
     advance: Callable[[], None] = lambda: None,
@@ -44,9 +44,9 @@ def reference(
     """
     exact: list[Result] = []
     known: dict[str, Result] = {}  # by the name of the image: it is in several batches
-    yardsticks: dict[Precision, list[Result]] = {precision: [] for precision in precisions}
+    baselines: dict[Precision, list[Result]] = {precision: [] for precision in precisions}
     with evaluating(model.module) as module:
-        own = {precision: Yardstick(module, precision, batches) for precision in precisions}
+        own = {precision: BaselineError(module, precision, batches) for precision in precisions}
         for batch in batches:
             alone = []
             with in_double():
@@ -56,18 +56,18 @@ def reference(
                         known[name] = result
                     alone.append(result)
             exact.append(joined(alone))
-            for precision, results in yardsticks.items():
+            for precision, results in baselines.items():
                 results.append(own[precision].of(batch))
             advance()
-        idle = {i for results in yardsticks.values() for i in _idle_gates(exact, results)}
+        idle = {i for results in baselines.values() for i in _idle_gates(exact, results)}
         exact = [result.without(idle) for result in exact]
-        yardsticks = {kind: [result.without(idle) for result in results] for kind, results in yardsticks.items()}
-        for results in (exact, *yardsticks.values()):
+        baselines = {kind: [result.without(idle) for result in results] for kind, results in baselines.items()}
+        for results in (exact, *baselines.values()):
             for batch, result in zip(batches, results, strict=True):
                 _refuse_no_numbers(model.name, batch, result)
-        for precision, results in yardsticks.items():
+        for precision, results in baselines.items():
             refuse_unstable(model.name, partial(run, module), batches, exact, results, precision)
-    made = Reference(tuple(batches), tuple(exact), {p: tuple(results) for p, results in yardsticks.items()})
+    made = Reference(tuple(batches), tuple(exact), {p: tuple(results) for p, results in baselines.items()})
     refuse_constant(model.name, made)
     return made
 
@@ -78,7 +78,7 @@ def _idle_gates(exact: Sequence[Result], own: Sequence[Result]) -> set[int]:
         i
         for alone, together in zip(exact, own, strict=True)
         for i in range(min(len(alone.gates), len(together.gates)))
-        if together.gates[i].size != DRAWS * alone.gates[i].size
+        if together.gates[i].size != PERTURBED_RUNS * alone.gates[i].size
     }
 
 
@@ -92,7 +92,7 @@ def _refuse_no_numbers(name: str, batch: Batch, result: Result) -> None:
         count = len(batch.kinds)
         rows = np.isfinite(array).reshape(-1, count, array.size // len(array)).all((0, 2)) if array.size else []
         wrong = [kind for kind, finite in zip(batch.kinds, rows, strict=False) if not finite]
-        if any(kind in ORDINARY for kind in wrong):
+        if any(kind in NOMINAL for kind in wrong):
             raise InputError(
                 f"{name} computes NaN or infinity for ordinary images",
                 hint="Nothing can be proven about such a network. Was the right checkpoint exported?",

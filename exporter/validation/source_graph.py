@@ -16,7 +16,7 @@ import onnx_ir as ir
 from attn_export.exporter.errors import first_line
 from attn_export.exporter.graph.facts import dims
 from attn_export.exporter.graph.read import skeleton
-from attn_export.exporter.records.verdict import Lineage
+from attn_export.exporter.records.verdict import SourceComparison
 
 Array = np.ndarray[Any, Any]
 
@@ -94,7 +94,7 @@ def sensitivity(answers: Answers, model: ir.Model, folder: Path, threads: int) -
 
 def compare(
     parent: Answers, child: ir.Model, folder: Path, threads: int, sensitive: Callable[[], Mapping[str, float]]
-) -> Lineage:
+) -> SourceComparison:
     """Run a graph on its parent's inputs and compare what both answer.
 
     Args:
@@ -107,8 +107,8 @@ def compare(
     try:
         outputs = _run(_session(child, folder, threads), parent.feeds)
     except Exception as failure:  # noqa: BLE001
-        return Lineage("all", float("inf"), 0.0, f"the cleaned graph doesn't run: {first_line(failure)}")
-    worst, moved = Lineage(), None
+        return SourceComparison("all", float("inf"), 0.0, f"the cleaned graph doesn't run: {first_line(failure)}")
+    worst, moved = SourceComparison(), None
     for name, expected in parent.outputs.items():
         error = difference(outputs[name], expected) if name in outputs else float("inf")
         rounding = float(np.finfo(expected.dtype).eps) if expected.dtype.kind == "f" else 0.0
@@ -116,7 +116,7 @@ def compare(
         if limit < error < float("inf"):
             moved = sensitive() if moved is None else moved
             limit = max(limit, LARGEST_RATIO * moved[name]) if np.isfinite(moved[name]) else limit
-        found = Lineage(name, error, limit)
+        found = SourceComparison(name, error, limit)
         if not worst.output or found.excess > worst.excess:
             worst = found
     return worst

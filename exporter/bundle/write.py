@@ -1,4 +1,4 @@
-"""Kits, written: whole or not at all."""
+"""Bundles, written: whole or not at all."""
 
 import json
 import shutil
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.bundle.golden import GoldenVectors, save, to_document
+from attn_export.exporter.bundle.members import ARRAYS, LARGEST, MANIFEST, README, is_plain
+from attn_export.exporter.bundle.read import SCHEMA_VERSION
+from attn_export.exporter.bundle.readme import readme
 from attn_export.exporter.engine.build import BuildOptions
+from attn_export.exporter.engine.precision_audit import SIDES
 from attn_export.exporter.engine.targets import JETSON
-from attn_export.exporter.engine.truth import SIDES
 from attn_export.exporter.errors import UnreadableGraphError, UsageError
-from attn_export.exporter.kit.members import ARRAYS, LARGEST, MANIFEST, README, is_plain
-from attn_export.exporter.kit.read import SCHEMA_VERSION
-from attn_export.exporter.kit.readme import readme
-from attn_export.exporter.kit.sample_file import Sample, save, to_document
 from attn_export.exporter.records.engine import Profile
 from attn_export.exporter.system import describe
 from attn_export.exporter.system.files import publish, scratch_folder, sha256_of, unwritable, write_text
@@ -25,19 +25,19 @@ from attn_export.exporter.system.files import publish, scratch_folder, sha256_of
 if TYPE_CHECKING:
     from attn_export.exporter.engine.graph import GraphFacts
 
-ENDING = ".kit.zip"
+ENDING = ".bundle.zip"
 # What the device needs: networks that are strongly typed, built through one interface.
 TENSORRT = {"module": "tensorrt", "from": "10.3"}
 # JetPack 5 is the last one for it and has TensorRT 8.5.
 TOO_OLD = ("sm72",)
 
 
-def kit_name(stem: str, precision: Precision | None, architecture: str) -> str:
-    """``model.fp16.sm87.kit.zip``."""
+def bundle_name(stem: str, precision: Precision | None, architecture: str) -> str:
+    """``model.fp16.sm87.bundle.zip``."""
     return f"{stem}{precision.suffix if precision else ''}.{architecture}{ENDING}"
 
 
-def write_kit(
+def write_bundle(
     out: Path,
     source: Path,
     *,
@@ -46,9 +46,9 @@ def write_kit(
     architecture: str,
     precision: Precision | None,
     options: BuildOptions,
-    sample: Sample,
+    sample: GoldenVectors,
 ) -> Path:
-    """Write a kit.
+    """Write a bundle.
 
     Args:
         out: the zip.
@@ -66,11 +66,11 @@ def write_kit(
     Raises:
         UsageError: no TensorRT 10 exists for the device.
         UnreadableGraphError: the ONNX file is damaged.
-        OutputError: the kit can't be written; nothing is left behind.
+        OutputError: the bundle can't be written; nothing is left behind.
     """
     if architecture in TOO_OLD:
         raise UsageError(
-            f"no kit for {architecture} ({JETSON[architecture]}): its last TensorRT is 8.5, and kits need "
+            f"no bundle for {architecture} ({JETSON[architecture]}): its last TensorRT is 8.5, and bundles need "
             f"{TENSORRT['from']}",
             hint="Run the ONNX file there in ONNX Runtime.",
         )
@@ -160,7 +160,7 @@ def _lists(shapes: Mapping[str, tuple[Any, ...]]) -> dict[str, list[Any]]:
 
 
 def _pack(folder: Path, path: Path, out: Path) -> None:
-    """Zip a folder, ``kit.json`` and the page first."""
+    """Zip a folder, ``bundle.json`` and the page first."""
     first = [MANIFEST, README]
     rest = sorted(file.name for file in folder.iterdir() if file.name not in first)
     try:

@@ -1,4 +1,4 @@
-"""A kit's files, in a zip or in a folder that it was extracted to. Nothing is believed of either that isn't checked."""
+"""A bundle's files, in a zip or in the folder that it was extracted to; every file is checked before it is used."""
 
 import hashlib
 import json
@@ -12,24 +12,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from attn_export.exporter.errors import UnreadableKitError
+from attn_export.exporter.errors import UnreadableBundleError
 from attn_export.exporter.system.files import HASHED_BYTES, unwritable
 
-MANIFEST, README, ARRAYS = "kit.json", "README.md", "sample.npz"
+MANIFEST, README, ARRAYS = "bundle.json", "README.md", "sample.npz"
 MIB = 2**20
-# Larger ones aren't what `write_kit` writes. Of the graph and its weights nothing is known beforehand.
+# Larger ones aren't what `write_bundle` writes. Of the graph and its weights nothing is known beforehand.
 LARGEST = {MANIFEST: 64 * MIB, README: MIB, ARRAYS: 256 * MIB}
 LARGEST_GRAPH = 64 * 1024 * MIB
 # Deflate makes a thousandth of zeros; weights of this size that shrink like that are none.
 SUSPICIOUS_BYTES, SUSPICIOUS_RATIO = 1024 * MIB, 200
 # What Python's zipfile raises for one that is damaged, or packed in a way that it doesn't know.
 DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
-COPY_AGAIN = "Was it copied completely? Copy the kit again, or write it again."
+COPY_AGAIN = "Was it copied completely? Copy the bundle again, or write it again."
 
 
-def unreadable(path: Path, reason: str, hint: str = COPY_AGAIN) -> UnreadableKitError:
-    """The sentence for a kit that can't be used."""
-    return UnreadableKitError(f"{path} is not a whole build kit: {reason}", hint=hint)
+def unreadable(path: Path, reason: str, hint: str = COPY_AGAIN) -> UnreadableBundleError:
+    """The sentence for a bundle that can't be used."""
+    return UnreadableBundleError(f"{path} is not a whole deployment bundle: {reason}", hint=hint)
 
 
 def is_plain(name: str) -> bool:
@@ -39,7 +39,7 @@ def is_plain(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Members:
-    """The files of one kit.
+    """The files of one bundle.
 
     Attributes:
         path: the zip or the folder.
@@ -59,7 +59,7 @@ class Members:
         """One file's bytes.
 
         Raises:
-            UnreadableKitError: it isn't there, or can't be read.
+            UnreadableBundleError: it isn't there, or can't be read.
         """
         if name not in self.sizes:
             raise unreadable(self.path, f"{name} is missing")
@@ -77,7 +77,7 @@ class Members:
         """A small file.
 
         Raises:
-            UnreadableKitError: it isn't there, can't be read or is larger than it may be.
+            UnreadableBundleError: it isn't there, can't be read or is larger than it may be.
         """
         with self.open(name) as stream:
             content = stream.read(LARGEST[name] + 1)
@@ -86,7 +86,7 @@ class Members:
         return content
 
     def check(self, listed: Mapping[str, tuple[int, str]], *, to: Path | None = None, only: str = "") -> None:
-        """Compare every file with what ``kit.json`` lists, and extract them on the way if asked.
+        """Compare every file with what ``bundle.json`` lists, and extract them on the way if asked.
 
         Args:
             listed: name -> bytes and sha256.
@@ -94,7 +94,7 @@ class Members:
             only: the start of the names that are looked at.
 
         Raises:
-            UnreadableKitError: one is missing, or isn't the one that is listed.
+            UnreadableBundleError: one is missing, or isn't the one that is listed.
             OutputError: it can't be extracted.
         """
         for name, (size, sha256) in listed.items():
@@ -103,7 +103,7 @@ class Members:
 
     def _check(self, name: str, size: int, sha256: str, to: Path | None) -> None:
         if name in self.sizes and self.sizes[name] != size:
-            raise unreadable(self.path, f"{name} has {self.sizes[name]} bytes, and kit.json lists {size}")
+            raise unreadable(self.path, f"{name} has {self.sizes[name]} bytes, and bundle.json lists {size}")
         digest, left = hashlib.sha256(), size
         with self.open(name) as stream:
             target = _opened(to / name) if to is not None else None
@@ -117,7 +117,7 @@ class Members:
                 if target is not None:
                     target.close()
         if left or digest.hexdigest() != sha256:
-            raise unreadable(self.path, f"the checksum of {name} isn't the one in kit.json")
+            raise unreadable(self.path, f"the checksum of {name} isn't the one in bundle.json")
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -139,20 +139,20 @@ def find_members(path: Path) -> Members:
     """What there is, before any of it is read.
 
     Raises:
-        UnreadableKitError: there is nothing, it is no zip, or it holds what no kit holds.
+        UnreadableBundleError: there is nothing, it is no zip, or it holds what no bundle holds.
     """
     if path.is_dir():
         return Members(path, {file.name: file.stat().st_size for file in path.iterdir() if _is_own(file)})
     try:
         if path.stat().st_size == 0:
-            raise UnreadableKitError(f"{path} is empty", hint=COPY_AGAIN)
+            raise UnreadableBundleError(f"{path} is empty", hint=COPY_AGAIN)
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except DAMAGED as error:
         raise unreadable(path, "it is no zip file, or a damaged one") from error
     except OSError as error:
-        raise UnreadableKitError(
-            f"{path} can't be read: {error.strerror or error}", hint="Expected is the path of a build kit."
+        raise UnreadableBundleError(
+            f"{path} can't be read: {error.strerror or error}", hint="Expected is the path of a deployment bundle."
         ) from error
     for entry in entries:
         _refuse_odd(entry, path)
@@ -168,7 +168,7 @@ def _is_own(file: Path) -> bool:
 
 
 def _refuse_odd(entry: zipfile.ZipInfo, path: Path) -> None:
-    """Raises UnreadableKitError for what no kit holds, and what would harm who extracts it."""
+    """Raises UnreadableBundleError for what no bundle holds, and what would harm who extracts it."""
     name, kind = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
     hint = "attn-export never writes such a file. Where does this one come from?"
     if entry.orig_filename != name or not is_plain(name):
@@ -183,10 +183,10 @@ def _refuse_odd(entry: zipfile.ZipInfo, path: Path) -> None:
 
 
 def read_manifest(members: Members) -> dict[str, Any]:
-    """The content of ``kit.json``.
+    """The content of ``bundle.json``.
 
     Raises:
-        UnreadableKitError: it isn't there, or isn't JSON.
+        UnreadableBundleError: it isn't there, or isn't JSON.
     """
     try:
         document = json.loads(members.read(MANIFEST))

@@ -1,4 +1,4 @@
-"""Kits, written and read again: what is in them, and that they appear whole or not at all."""
+"""Bundles, written and read again: what is in them, and that they appear whole or not at all."""
 
 import os
 import re
@@ -13,16 +13,16 @@ import onnx
 import pytest
 
 from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.bundle.read import read_bundle
+from attn_export.exporter.bundle.readme import trtexec
+from attn_export.exporter.bundle.write import bundle_name, write_bundle
 from attn_export.exporter.engine.build import BuildOptions
 from attn_export.exporter.engine.graph import read_graph
 from attn_export.exporter.engine.profile import Sizes, make_profile
 from attn_export.exporter.errors import OutputError, UnreadableGraphError, UsageError
-from attn_export.exporter.kit.read import read_kit
-from attn_export.exporter.kit.readme import trtexec
-from attn_export.exporter.kit.write import kit_name, write_kit
 from attn_export.exporter.network.images import POOL
 from attn_export.exporter.system.files import sha256_of
-from attn_export.exporter.validation.sample import sample_of_file, sample_of_reference
+from attn_export.exporter.validation.golden import golden_of_file, golden_of_reference
 
 
 def write(cbam: Any, out: Path, source: Path | None = None, **changes: Any) -> Path:
@@ -34,11 +34,11 @@ def write(cbam: Any, out: Path, source: Path | None = None, **changes: Any) -> P
         "options": BuildOptions(),
         "sample": cbam.sample,
     }
-    return write_kit(out, source or cbam.file.path, **{**words, **changes})
+    return write_bundle(out, source or cbam.file.path, **{**words, **changes})
 
 
-def page(kit: Path) -> str:
-    with zipfile.ZipFile(kit) as archive:
+def page(bundle: Path) -> str:
+    with zipfile.ZipFile(bundle) as archive:
         return archive.read("README.md").decode()
 
 
@@ -54,33 +54,33 @@ def command_in(text: str) -> list[str]:
 @pytest.mark.parametrize("name", ["se_resnet8", "cbam_resnet8"])
 def test_what_was_written_is_read(name: str, made: Callable[[str], Any], tmp_path: Path) -> None:
     whole = made(name)
-    kit = read_kit(whole.kit)
-    assert (kit.name, kit.architecture, kit.precision) == (f"{name}.sm87", "sm87", Precision.FP32)
-    assert kit.options == BuildOptions(workspace_mib=256)
-    assert kit.profile == whole.profile
-    assert kit.onnx_sha256 == sha256_of(whole.file.path)
-    assert kit.sha256 == sha256_of(whole.kit)
-    assert kit.signature.output_names == whole.file.signature.output_names
-    assert kit.sample.limits == whole.sample.limits
-    for got, meant in zip(kit.sample.groups, whole.sample.groups, strict=True):
+    bundle = read_bundle(whole.bundle)
+    assert (bundle.name, bundle.architecture, bundle.precision) == (f"{name}.sm87", "sm87", Precision.FP32)
+    assert bundle.options == BuildOptions(workspace_mib=256)
+    assert bundle.profile == whole.profile
+    assert bundle.onnx_sha256 == sha256_of(whole.file.path)
+    assert bundle.sha256 == sha256_of(whole.bundle)
+    assert bundle.signature.output_names == whole.file.signature.output_names
+    assert bundle.sample.limits == whole.sample.limits
+    for got, meant in zip(bundle.sample.groups, whole.sample.groups, strict=True):
         assert np.array_equal(got.images, meant.images)
         assert all(np.array_equal(got.expected[output], meant.expected[output]) for output in meant.expected)
-    with kit.unpacked(tmp_path) as facts:
+    with bundle.unpacked(tmp_path) as facts:
         assert facts.path.read_bytes() == whole.file.path.read_bytes()
-        assert read_graph(facts.path) == facts, "what the kit knows of the graph is what is found in it"
+        assert read_graph(facts.path) == facts, "what the bundle knows of the graph is what is found in it"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_a_kit_was_extracted_to_is_the_same_kit(cbam: Any, extracted: Path, tmp_path: Path) -> None:
+def test_a_folder_that_a_bundle_was_extracted_to_is_the_same_bundle(cbam: Any, extracted: Path, tmp_path: Path) -> None:
     (extracted / "built-later.engine").write_bytes(b"engine")
-    kit, zipped = read_kit(extracted), read_kit(cbam.kit)
-    assert kit.document == zipped.document
-    with kit.unpacked(tmp_path) as facts:
-        assert facts.path == extracted / kit.onnx
+    bundle, zipped = read_bundle(extracted), read_bundle(cbam.bundle)
+    assert bundle.document == zipped.document
+    with bundle.unpacked(tmp_path) as facts:
+        assert facts.path == extracted / bundle.onnx
 
 
-def test_the_kit_knows_what_it_was_made_with(cbam: Any) -> None:
-    document = read_kit(cbam.kit).document
+def test_the_bundle_knows_what_it_was_made_with(cbam: Any) -> None:
+    document = read_bundle(cbam.bundle).document
     assert document["tensorrt"] == {"module": "tensorrt", "from": "10.3"}
     assert {"attn-export", "torch", "onnx"} <= document["made_with"]["packages"].keys()
     assert document["sample"]["reference"] == "PyTorch in float64, each image alone"
@@ -89,21 +89,21 @@ def test_the_kit_knows_what_it_was_made_with(cbam: Any) -> None:
 
 
 def test_the_timing_cache_stays_where_it_is(cbam: Any, tmp_path: Path) -> None:
-    kit = write(cbam, tmp_path / "x.sm87.kit.zip", options=BuildOptions(timing_cache=Path("/secret/cache")))
-    assert read_kit(kit).options.timing_cache is None
-    with zipfile.ZipFile(kit) as archive:
+    bundle = write(cbam, tmp_path / "x.sm87.bundle.zip", options=BuildOptions(timing_cache=Path("/secret/cache")))
+    assert read_bundle(bundle).options.timing_cache is None
+    with zipfile.ZipFile(bundle) as archive:
         assert not any(b"/secret" in archive.read(name) for name in archive.namelist())
 
 
 def test_names_say_the_precision_and_the_architecture() -> None:
-    assert kit_name("m", Precision.FP16, "sm87") == "m.fp16.sm87.kit.zip"
-    assert kit_name("m", Precision.FP32, "sm110") == "m.sm110.kit.zip"
-    assert kit_name("m", None, "sm110") == "m.sm110.kit.zip"
+    assert bundle_name("m", Precision.FP16, "sm87") == "m.fp16.sm87.bundle.zip"
+    assert bundle_name("m", Precision.FP32, "sm110") == "m.sm110.bundle.zip"
+    assert bundle_name("m", None, "sm110") == "m.sm110.bundle.zip"
 
 
-def test_a_xavier_gets_no_kit(cbam: Any, tmp_path: Path) -> None:
+def test_a_xavier_gets_no_bundle(cbam: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Xavier"):
-        write(cbam, tmp_path / "x.kit.zip", architecture="sm72")
+        write(cbam, tmp_path / "x.bundle.zip", architecture="sm72")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -122,26 +122,26 @@ def with_weights_outside(source: Path, path: Path, location: str) -> Path:
 def test_weights_outside_of_the_file_go_along(location: str, cbam: Any, tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     source = with_weights_outside(cbam.file.path, tmp_path / "big.onnx", location)
-    kit = write(cbam, tmp_path / "x.kit.zip", source)
-    with read_kit(kit).unpacked(tmp_path) as facts:
+    bundle = write(cbam, tmp_path / "x.bundle.zip", source)
+    with read_bundle(bundle).unpacked(tmp_path) as facts:
         again = onnx.load(facts.path)
         meant = onnx.load(source)
     arrays = {t.name: onnx.numpy_helper.to_array(t) for t in again.graph.initializer}
     assert all(np.array_equal(arrays[t.name], onnx.numpy_helper.to_array(t)) for t in meant.graph.initializer)
 
 
-@pytest.mark.parametrize("name", ["kit.json", "README.md", "sample.npz", "a\\b.onnx", "a:b.onnx"])
+@pytest.mark.parametrize("name", ["bundle.json", "README.md", "sample.npz", "a\\b.onnx", "a:b.onnx"])
 def test_a_graph_of_an_impossible_name_gets_another(name: str, cbam: Any, tmp_path: Path) -> None:
     source = tmp_path / name
     source.write_bytes(cbam.file.path.read_bytes())
-    assert read_kit(write(cbam, tmp_path / "x.kit.zip", source)).onnx == "model.onnx"
+    assert read_bundle(write(cbam, tmp_path / "x.bundle.zip", source)).onnx == "model.onnx"
 
 
-def test_a_damaged_graph_gets_no_kit(cbam: Any, tmp_path: Path) -> None:
+def test_a_damaged_graph_gets_no_bundle(cbam: Any, tmp_path: Path) -> None:
     source = tmp_path / "m.onnx"
     source.write_bytes(cbam.file.path.read_bytes()[:-1000])
     with pytest.raises(UnreadableGraphError):
-        write(cbam, tmp_path / "x.kit.zip", source)
+        write(cbam, tmp_path / "x.bundle.zip", source)
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 
@@ -150,23 +150,23 @@ def test_a_damaged_graph_gets_no_kit(cbam: Any, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("small_files_only")
 def test_a_full_disk_leaves_nothing_behind(cbam: Any, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"x\.kit\.zip can't be written") as caught:
-        write(cbam, tmp_path / "x.kit.zip")
+    with pytest.raises(OutputError, match=r"x\.bundle\.zip can't be written") as caught:
+        write(cbam, tmp_path / "x.bundle.zip")
     assert caught.value.exit_code == 6
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("small_files_only")
-def test_a_full_disk_leaves_an_older_kit_as_it_is(cbam: Any, tmp_path: Path) -> None:
-    (tmp_path / "x.kit.zip").write_bytes(b"older")
+def test_a_full_disk_leaves_an_older_bundle_as_it_is(cbam: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.bundle.zip").write_bytes(b"older")
     with pytest.raises(OutputError):
-        write(cbam, tmp_path / "x.kit.zip")
-    assert (tmp_path / "x.kit.zip").read_bytes() == b"older"
+        write(cbam, tmp_path / "x.bundle.zip")
+    assert (tmp_path / "x.bundle.zip").read_bytes() == b"older"
 
 
 @pytest.mark.usefixtures("small_files_only")
 def test_a_full_device_says_so(cbam: Any, tmp_path: Path) -> None:
-    with pytest.raises(OutputError), read_kit(cbam.kit).unpacked(tmp_path):
+    with pytest.raises(OutputError), read_bundle(cbam.bundle).unpacked(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -174,9 +174,9 @@ def test_a_full_device_says_so(cbam: Any, tmp_path: Path) -> None:
 def test_a_place_that_is_no_folder_is_refused(cbam: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError):
-        write(cbam, tmp_path / "file" / "x.kit.zip")
+        write(cbam, tmp_path / "file" / "x.bundle.zip")
     with pytest.raises(OutputError):
-        write(cbam, Path("/proc/x.kit.zip"))
+        write(cbam, Path("/proc/x.bundle.zip"))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -186,16 +186,16 @@ def test_a_read_only_folder_is_refused(cbam: Any, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir(mode=0o555)
     with pytest.raises(OutputError):
-        write(cbam, folder / "x.kit.zip")
+        write(cbam, folder / "x.bundle.zip")
 
 
 # The page.
 
 
 def test_trtexec_gets_the_profile(cbam: Any) -> None:
-    words = command_in(page(cbam.kit))
+    words = command_in(page(cbam.bundle))
     (taken,) = cbam.profile.values()
-    for option, shape in (("min", taken.smallest), ("opt", taken.usual), ("max", taken.largest)):
+    for option, shape in (("min", taken.min), ("opt", taken.opt), ("max", taken.max)):
         assert f"--{option}Shapes=input:{'x'.join(map(str, shape))}" in words
     assert {"--stronglyTyped", "--noTF32", "--onnx=cbam_resnet8.onnx", "--memPoolSize=workspace:256M"} <= set(words)
 
@@ -210,7 +210,7 @@ def test_trtexec_gets_the_profile(cbam: Any) -> None:
     ],
 )
 def test_trtexec_gets_the_options(options: BuildOptions, there: str, missing: str, cbam: Any, tmp_path: Path) -> None:
-    words = command_in(page(write(cbam, tmp_path / "x.kit.zip", options=options)))
+    words = command_in(page(write(cbam, tmp_path / "x.bundle.zip", options=options)))
     assert there in words
     assert missing not in " ".join(words)
 
@@ -224,14 +224,14 @@ def test_trtexec_gets_no_shapes_for_a_fixed_input(cbam: Any) -> None:
     }
     assert not any("Shapes" in word for word in trtexec(document, "m.engine"))
     document["graph"] = {"inputs": {"x:0": ["N", 3]}}
-    document["profile"] = {"x:0": {"smallest": [1, 3], "usual": [2, 3], "largest": [4, 3]}}
+    document["profile"] = {"x:0": {"min": [1, 3], "opt": [2, 3], "max": [4, 3]}}
     assert "--optShapes='x:0':2x3" in trtexec(document, "m.engine")
 
 
 def test_names_with_spaces_are_quoted(cbam: Any, tmp_path: Path) -> None:
     source = tmp_path / "my model.onnx"
     source.write_bytes(cbam.file.path.read_bytes())
-    words = command_in(page(write(cbam, tmp_path / "my model.sm87.kit.zip", source)))
+    words = command_in(page(write(cbam, tmp_path / "my model.sm87.bundle.zip", source)))
     assert "--onnx=my model.onnx" in words
     assert "--saveEngine=my model.sm87.engine" in words
 
@@ -240,19 +240,19 @@ def test_the_page_checks_the_checksums(cbam: Any, tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    script = re.search(r"<<'EOF'\n(.*?)EOF", page(cbam.kit), re.DOTALL)
+    script = re.search(r"<<'EOF'\n(.*?)EOF", page(cbam.bundle), re.DOTALL)
     assert script
-    done = subprocess.run([sys.executable, "-c", script[1]], cwd=cbam.kit.parent, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", script[1]], cwd=cbam.bundle.parent, capture_output=True, text=True)
     assert sorted(done.stdout.split()) == sorted(["ok"] * 3 + ["cbam_resnet8.onnx", "README.md", "sample.npz"])
 
 
 def test_a_late_opset_is_mentioned(cbam: Any, tmp_path: Path) -> None:
-    assert "opset" not in page(cbam.kit)
+    assert "opset" not in page(cbam.bundle)
     model = onnx.load(cbam.file.path)
     model.opset_import[0].version = 21
     source = tmp_path / "m.onnx"
     onnx.save(model, source)
-    assert "ONNX opset 21" in page(write(cbam, tmp_path / "x.kit.zip", source))
+    assert "ONNX opset 21" in page(write(cbam, tmp_path / "x.bundle.zip", source))
 
 
 # Samples.
@@ -264,14 +264,14 @@ def test_the_images_are_the_oracles_and_run_in_the_profiles_batches(cbam: Any) -
     assert {row for batch in group.batches[2:] for row in batch} == set(range(len(POOL)))
     assert sorted(group.kinds) == sorted(POOL)
     assert group.kinds[:2] == ("natural", "noise")
-    every = {image.tobytes() for batch in cbam.truth.batches for image in batch.images}
+    every = {image.tobytes() for batch in cbam.reference.batches for image in batch.images}
     assert {image.tobytes() for image in group.images} == every
     assert set(cbam.sample.limits) == {"output"}
 
 
 def test_a_large_batch_holds_every_image_before_any_again(cbam: Any) -> None:
     profile = make_profile(cbam.facts.inputs, Sizes(batch=(1, 8, 32)))
-    sample = sample_of_reference(cbam.truth, ("output",), "input", profile, Precision.FP32)
+    sample = golden_of_reference(cbam.reference, ("output",), "input", profile, Precision.FP32)
     one, eight, many = sample.groups[0].batches
     assert (len(one), len(eight), len(many)) == (1, 8, 32)
     assert set(eight) == set(range(8))
@@ -279,7 +279,7 @@ def test_a_large_batch_holds_every_image_before_any_again(cbam: Any) -> None:
 
 
 def test_images_of_224_take_a_few_megabytes(cbam: Any) -> None:
-    from attn_export.exporter.kit.packing import MOST_BYTES, Loose, packed
+    from attn_export.exporter.bundle.packing import MOST_BYTES, Loose, packed
     from attn_export.exporter.records.engine import Range
 
     images = np.zeros((32, 3, 224, 224), np.float32)
@@ -295,10 +295,10 @@ def test_images_of_224_take_a_few_megabytes(cbam: Any) -> None:
 
 
 def test_precisions_have_their_own_limits(cbam: Any) -> None:
-    half = sample_of_reference(cbam.truth, ("output",), "input", cbam.profile, Precision.FP16)
+    half = golden_of_reference(cbam.reference, ("output",), "input", cbam.profile, Precision.FP16)
     for kind, limit in half.limits["output"].items():
-        assert limit.yardstick > 10 * cbam.sample.limits["output"][kind].yardstick
-    assert "float16" in half.yardstick
+        assert limit.baseline > 10 * cbam.sample.limits["output"][kind].baseline
+    assert "float16" in half.baseline
 
 
 def test_a_profile_without_any_of_the_images_is_refused(cbam: Any) -> None:
@@ -306,20 +306,20 @@ def test_a_profile_without_any_of_the_images_is_refused(cbam: Any) -> None:
 
     shape = (1, 3, 64, 64)
     with pytest.raises(UsageError, match="64×64") as caught:
-        sample_of_reference(cbam.truth, ("output",), "input", {"input": Range(shape, shape, shape)}, Precision.FP32)
+        golden_of_reference(cbam.reference, ("output",), "input", {"input": Range(shape, shape, shape)}, Precision.FP32)
     assert "32×32" in caught.value.hint
 
 
 def test_a_file_without_a_checkpoint_is_judged_by_what_onnx_runtime_computes(cbam: Any, tmp_path: Path) -> None:
-    sample = sample_of_file(cbam.file.path, cbam.profile, threads=1)
+    sample = golden_of_file(cbam.file.path, cbam.profile, threads=1)
     assert "ONNX Runtime" in sample.reference
     assert [len(batch) for batch in sample.groups[0].batches] == [1, 2, 4]
     limit = sample.limits["output"]["noise"]
-    assert limit.yardstick >= 8 * np.finfo(np.float32).eps
-    assert limit.yardstick < 1e-5
-    kit = read_kit(write(cbam, tmp_path / "x.kit.zip", sample=sample, precision=None))
-    assert kit.precision is None
-    assert "ONNX Runtime" in kit.document["sample"]["reference"]
+    assert limit.baseline >= 8 * np.finfo(np.float32).eps
+    assert limit.baseline < 1e-5
+    bundle = read_bundle(write(cbam, tmp_path / "x.bundle.zip", sample=sample, precision=None))
+    assert bundle.precision is None
+    assert "ONNX Runtime" in bundle.document["sample"]["reference"]
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ def test_what_takes_no_image_gets_no_sample(inputs: str, words: str, tmp_path: P
     onnx.save(onnx.parser.parse_model(text), path)
     profile = make_profile(read_graph(path).inputs, Sizes())
     with pytest.raises(UsageError, match=words):
-        sample_of_file(path, profile, 1)
+        golden_of_file(path, profile, 1)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -344,7 +344,7 @@ def test_a_fixed_batch_runs_as_it_is(batch: int, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     onnx.save(onnx.parser.parse_model(text), path)
     profile = make_profile(read_graph(path).inputs, Sizes())
-    (group,) = sample_of_file(path, profile, 1).groups
+    (group,) = golden_of_file(path, profile, 1).groups
     assert {len(b) for b in group.batches} == {batch}
     assert {row for b in group.batches for row in b} == set(range(len(group.images)))
     assert np.array_equal(group.expected["z"], np.maximum(group.images, 0))
@@ -355,4 +355,4 @@ def test_a_network_that_computes_nan_gets_no_sample(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     onnx.save(onnx.parser.parse_model(text), path)
     with pytest.raises(UnreadableGraphError, match="NaN"):
-        sample_of_file(path, make_profile(read_graph(path).inputs, Sizes()), 1)
+        golden_of_file(path, make_profile(read_graph(path).inputs, Sizes()), 1)

@@ -1,11 +1,11 @@
-"""Which images a kit carries, and in which batches they run."""
+"""Which images a bundle carries, and in which batches they run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from attn_export.exporter.kit.sample_file import Group
+from attn_export.exporter.bundle.golden import Group
 from attn_export.exporter.network.images import SEED
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.engine import Range
@@ -29,7 +29,7 @@ def packed(loose: Loose, taken: Range, most_bytes: int) -> Group:
     each = (loose.images.nbytes + sum(array.nbytes for array in loose.expected.values())) // len(loose.images)
     count = min(len(loose.images), max(FEWEST_IMAGES, most_bytes // max(each, 1)))
     chosen = _in_turns(loose.kinds)[:count]
-    *smaller, most = sorted({size[0] for size in (taken.smallest, taken.usual, taken.largest)})
+    *smaller, most = sorted({size[0] for size in (taken.min, taken.opt, taken.max)})
     return Group(
         images=np.ascontiguousarray(loose.images[chosen], np.float32),
         kinds=tuple(loose.kinds[i] for i in chosen),

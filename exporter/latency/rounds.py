@@ -12,7 +12,7 @@ SHARED, OWN = "shared", "own"
 
 
 @dataclass(frozen=True)
-class Turn:
+class RoundTimes:
     """What was timed in one turn.
 
     Attributes:
@@ -55,7 +55,7 @@ class Timed(Protocol):
     def load(self, images: Array) -> None:
         """Bring a batch, (N, C, H, W) float32, to the device; turns run on it until another is loaded."""
 
-    def turn(self, inferences: int, *, warmed: bool = True) -> Turn:
+    def turn(self, inferences: int, *, warmed: bool = True) -> RoundTimes:
         """Time so many inferences.
 
         A turn begins with one that isn't timed: it brings the weights back into the caches and lets the threads of the
@@ -66,7 +66,7 @@ class Timed(Protocol):
         """Let go of what `load` made."""
 
 
-class Here:
+class InProcess:
     """A runtime of this process."""
 
     process = SHARED
@@ -92,7 +92,7 @@ class Here:
         """Bring a batch to the device."""
         self._inputs = self._runtime.upload({self._runtime.signature.input_name: images})
 
-    def turn(self, inferences: int, *, warmed: bool = True) -> Turn:
+    def turn(self, inferences: int, *, warmed: bool = True) -> RoundTimes:
         """Time so many inferences, see `Timed.turn`."""
         runtime, inputs, stopwatch = self._runtime, self._inputs, self._stopwatch
         if warmed:
@@ -111,7 +111,7 @@ class Here:
             seconds.append(time.perf_counter() - started)
             if stopwatch is not None:
                 on_device.append(stopwatch.seconds())
-        return Turn(tuple(seconds), tuple(on_device) if stopwatch is not None else None)
+        return RoundTimes(tuple(seconds), tuple(on_device) if stopwatch is not None else None)
 
     def close(self) -> None:
         """Let go of the batch; the runtime is closed by who opened it."""

@@ -1,4 +1,4 @@
-"""What PyTorch itself makes of images in an artifact's precision, several times. Its error is the yardstick.
+"""What PyTorch itself makes of images in an artifact's precision, several times. Its error is the baseline.
 
 One run is one draw, and may be right by luck: where a network magnifies one number above all others, as a gate with a
 single hidden unit does, two runs' errors stand to each other as two normal numbers do, one time in twelve above 8. So
@@ -14,13 +14,13 @@ import torch
 from torch import nn
 
 from attn_export.exporter.artifacts import Precision
-from attn_export.exporter.network.arithmetic import Movement, rounded_to
+from attn_export.exporter.network.arithmetic import Perturbation, rounded_to
 from attn_export.exporter.network.images import Batch
 from attn_export.exporter.network.run import Result, joined, run
 from attn_export.exporter.records.arrays import Array
 
 # How often: once as it is, then moved. Calibrated, see docs/validation.md: more change little.
-DRAWS = 4
+PERTURBED_RUNS = 4
 TYPES: Mapping[Precision, torch.dtype] = {
     Precision.FP32: torch.float32,
     Precision.FP16: torch.float16,
@@ -29,7 +29,7 @@ TYPES: Mapping[Precision, torch.dtype] = {
 Made = TypeVar("Made")
 
 
-class Yardstick:
+class BaselineError:
     """The results of a network in one precision.
 
     Args:
@@ -40,11 +40,11 @@ class Yardstick:
 
     def __init__(self, module: nn.Module, precision: Precision, batches: Sequence[Batch]) -> None:
         self._module, self._precision, self._batches = module, precision, batches
-        self._movements = _movements(module, precision)
+        self._perturbations = _perturbations(module, precision)
         self._moved: dict[str, tuple[Result, ...]] = {}
 
     def of(self, batch: Batch) -> Result:
-        """Of a batch of N images `DRAWS` times N rows: as it is, then moved, always in the order of the images.
+        """Of a batch of N images `PERTURBED_RUNS` times N rows: as it is, then perturbed, in the order of the images.
 
         Moved, an image runs once, and serves every batch that it is in.
 
@@ -53,10 +53,10 @@ class Yardstick:
         """
         results = self._run(batch.images, [None])
         if not batch.names:
-            return joined([*results, *self._run(batch.images, self._movements)])
+            return joined([*results, *self._run(batch.images, self._perturbations)])
         if batch.names[0] not in self._moved:
             self._move_all(batch.images.shape[1:])
-        for draw in range(len(self._movements)):
+        for draw in range(len(self._perturbations)):
             results += [self._moved[name][draw] for name in batch.names]
         return joined(results)
 
@@ -67,16 +67,16 @@ class Yardstick:
         names, count = list(named), max(len(batch.images) for batch in batches)
         for start in range(0, len(names), count):
             taken = names[start : start + count]
-            moved = self._run(np.stack([named[name] for name in taken]), self._movements)
+            moved = self._run(np.stack([named[name] for name in taken]), self._perturbations)
             for row, name in enumerate(taken):
                 self._moved[name] = tuple(result.rows(row, row + 1) for result in moved)
 
-    def _run(self, images: Array, movements: Sequence[Movement | None]) -> list[Result]:
-        return _drawn(TYPES[self._precision], images, partial(run, self._module), movements)
+    def _run(self, images: Array, perturbations: Sequence[Perturbation | None]) -> list[Result]:
+        return _drawn(TYPES[self._precision], images, partial(run, self._module), perturbations)
 
 
 def drawn(module: nn.Module, precision: Precision, images: Array, job: Callable[[Array], Made]) -> list[Made]:
-    """What a job makes of images as they are, and with everything moved; `DRAWS` results.
+    """What a job makes of images as they are, and with everything moved; `PERTURBED_RUNS` results.
 
     Args:
         module: that the job runs, evaluating.
@@ -84,18 +84,18 @@ def drawn(module: nn.Module, precision: Precision, images: Array, job: Callable[
         images: (N, C, H, W) float32.
         job: is given them, moved.
     """
-    return _drawn(TYPES[precision], images, job, [None, *_movements(module, precision)])
+    return _drawn(TYPES[precision], images, job, [None, *_perturbations(module, precision)])
 
 
-def _movements(module: nn.Module, precision: Precision) -> list[Movement]:
-    return [Movement(module, TYPES[precision], draw) for draw in range(1, DRAWS)]
+def _perturbations(module: nn.Module, precision: Precision) -> list[Perturbation]:
+    return [Perturbation(module, TYPES[precision], draw) for draw in range(1, PERTURBED_RUNS)]
 
 
 def _drawn(
-    dtype: torch.dtype, images: Array, job: Callable[[Array], Made], movements: Sequence[Movement | None]
+    dtype: torch.dtype, images: Array, job: Callable[[Array], Made], perturbations: Sequence[Perturbation | None]
 ) -> list[Made]:
     found = []
-    for movement in movements:
-        with rounded_to(dtype, movement):
-            found.append(job(movement.images(images) if movement else images))
+    for perturbation in perturbations:
+        with rounded_to(dtype, perturbation):
+            found.append(job(perturbation.images(images) if perturbation else images))
     return found

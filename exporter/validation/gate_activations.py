@@ -16,9 +16,9 @@ from attn_export.exporter.artifacts import LoadedModel, Normalization, OnnxFile
 from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.network.images import IMAGE_RANK, REAL, SEED, Image, Images, natural, noise
 from attn_export.exporter.network.observation import evaluating, observed
-from attn_export.exporter.network.run import SQUASHERS
+from attn_export.exporter.network.run import GATE_ACTIVATIONS
 from attn_export.exporter.records.arrays import Array
-from attn_export.exporter.records.gates import PYTORCH, NotDrawn, Seen, SeenGate
+from attn_export.exporter.records.gates import PYTORCH, GateActivation, GateActivations, OmittedGate
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.system.memory import give_back
@@ -34,7 +34,7 @@ RGB = 3
 
 
 @dataclass(frozen=True)
-class SampleImage:
+class ShownImage:
     """What the gates are looked at on.
 
     Attributes:
@@ -47,7 +47,7 @@ class SampleImage:
 
 
 @dataclass(frozen=True)
-class _Squashed:
+class _Gate:
     """What goes into a sigmoid in PyTorch.
 
     Attributes:
@@ -71,7 +71,7 @@ class _Squashed:
         return np.clip(x / 6 + 0.5, 0, 1) if self.operator == "hardsigmoid" else 0.5 + 0.5 * np.tanh(x / 2)
 
 
-def sample_image(input_shape: tuple[int, ...], real: Images | None = None) -> SampleImage:
+def sample_image(input_shape: tuple[int, ...], real: Images | None = None) -> ShownImage:
     """The first of the user's images, or else the first of those that artifacts are judged on.
 
     Args:
@@ -79,35 +79,35 @@ def sample_image(input_shape: tuple[int, ...], real: Images | None = None) -> Sa
         real: (N, C, H, W) of that size, as the network takes them.
     """
     if real is not None and len(real) and real.shape[1:] == tuple(input_shape):
-        return SampleImage(REAL, np.asarray(real[0], np.float32))
+        return ShownImage(REAL, np.asarray(real[0], np.float32))
     draw = np.random.default_rng([SEED, *input_shape])
     if len(input_shape) != IMAGE_RANK:
-        return SampleImage("noise", noise(input_shape, draw))
+        return ShownImage("noise", noise(input_shape, draw))
     channels, height, width = input_shape
-    return SampleImage("natural", natural((channels, height, width), draw))
+    return ShownImage("natural", natural((channels, height, width), draw))
 
 
 def look(
     model: LoadedModel,
     files: Sequence[OnnxFile],
-    sample: SampleImage,
+    sample: ShownImage,
     settings: Settings,
-    unseen: Mapping[str, str] | None = None,
-) -> Seen:
+    unavailable: Mapping[str, str] | None = None,
+) -> GateActivations:
     """Run PyTorch in float32 and each file with its gates as outputs, on one image.
 
     Args:
         model: its module is not changed.
-        files: ONNX files made of it. One that can't be run or paired is told in `Seen.unseen`.
+        files: ONNX files made of it. One that can't be run or paired is told in `GateActivations.unavailable`.
         sample: see `sample_image`.
         settings: of ONNX Runtime.
-        unseen: other artifacts by name, and why they can't be looked into, such as `ENGINE_UNSEEN`.
+        unavailable: other artifacts by name, and why they can't be looked into, such as `ENGINE_UNAVAILABLE`.
     """
     squashed, outputs = _in_pytorch(model, sample.image)
     forms = [_form(gate, outputs) for gate in squashed]
     drawable = [i for i, form in enumerate(forms) if form in (CHANNEL, SPATIAL)]
     chosen = _evenly(drawable)
-    told = dict(unseen or {})
+    told = dict(unavailable or {})
     logits: dict[str, list[Array]] = {}
     for file in files:
         found = _in_file(file, squashed, chosen, sample.image, settings)
@@ -116,7 +116,7 @@ def look(
         else:
             logits[file.name] = found
     give_back()
-    return Seen(
+    return GateActivations(
         kind=sample.kind,
         picture=picture(sample.image, model.normalization),
         gates=tuple(
@@ -124,23 +124,23 @@ def look(
             for place, i in enumerate(chosen)
         ),
         left_out=len(drawable) - len(chosen),
-        not_drawn=tuple(
-            NotDrawn(gate.module_path, form)
+        omitted=tuple(
+            OmittedGate(gate.module_path, form)
             for gate, form in zip(squashed, forms, strict=True)
             if form not in (CHANNEL, SPATIAL)
         ),
-        unseen=told,
+        unavailable=told,
     )
 
 
-def _in_pytorch(model: LoadedModel, image: Image) -> tuple[list[_Squashed], list[Array]]:
+def _in_pytorch(model: LoadedModel, image: Image) -> tuple[list[_Gate], list[Array]]:
     """Everything that is squashed, in the order in which it is computed, and what the network returns."""
-    found: list[_Squashed] = []
+    found: list[_Gate] = []
 
     def note(path: str, operator: Any, args: tuple[Any, ...]) -> None:
         name = operator.overloadpacket.__name__
-        if name in SQUASHERS:
-            found.append(_Squashed(path, name.removesuffix("_"), args[0].detach().numpy().copy()))
+        if name in GATE_ACTIVATIONS:
+            found.append(_Gate(path, name.removesuffix("_"), args[0].detach().numpy().copy()))
 
     with evaluating(model.module) as module, observed(module, note):
         results = module(torch.from_numpy(np.ascontiguousarray(image[None])))
@@ -148,7 +148,7 @@ def _in_pytorch(model: LoadedModel, image: Image) -> tuple[list[_Squashed], list
 
 
 def _in_file(
-    file: OnnxFile, squashed: Sequence[_Squashed], chosen: Sequence[int], image: Image, settings: Settings
+    file: OnnxFile, squashed: Sequence[_Gate], chosen: Sequence[int], image: Image, settings: Settings
 ) -> list[Array] | str:
     """What goes into the chosen gates, flat, or why that can't be seen."""
     gates, missed = paired([gate.module_path for gate in squashed], file.gates)
@@ -174,7 +174,7 @@ def _in_file(
     return found
 
 
-def _form(gate: _Squashed, outputs: Sequence[Array]) -> str:
+def _form(gate: _Gate, outputs: Sequence[Array]) -> str:
     """Whether it is a "channel" or a "spatial" gate, or why it is neither."""
     shape = gate.logits.shape
     if not shape or shape[0] != 1:
@@ -199,21 +199,21 @@ def _evenly(indices: Sequence[int]) -> list[int]:
     return [indices[place] for place in places]
 
 
-def _seen(squashed: _Squashed, kind: str, logits: Mapping[str, Array]) -> SeenGate:
+def _seen(squashed: _Gate, kind: str, logits: Mapping[str, Array]) -> GateActivation:
     whole = {PYTORCH: squashed.gate(squashed.logits), **{name: squashed.gate(array) for name, array in logits.items()}}
     own = whole[PYTORCH]
     differences = {name: float(np.abs(whole[name] - own).max()) for name in logits}
     if kind == CHANNEL:
-        return SeenGate(
+        return GateActivation(
             squashed.module_path, kind, {name: gate.reshape(-1) for name, gate in whole.items()}, differences
         )
     window = -(-max(own.shape[1:]) // LARGEST_MAP)
     maps = {name: _pooled(gate[0], window) for name, gate in whole.items()}
-    return SeenGate(squashed.module_path, kind, maps, differences, window)
+    return GateActivation(squashed.module_path, kind, maps, differences, window)
 
 
 def picture(image: Image, normalization: Normalization | None) -> Array | None:
-    """An input for people: the normalization undone, or stretched from its smallest to its largest value.
+    """An input for people: the normalization reverted, or stretched from its smallest to its largest value.
 
     Args:
         image: (C, H, W), as the network takes it.

@@ -1,4 +1,4 @@
-"""Kits, read: every byte is compared with its checksum before anything is made of it."""
+"""Bundles, read: every byte is compared with its checksum before anything is made of it."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,12 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from attn_export.exporter.artifacts import Precision, Signature
-from attn_export.exporter.engine.build import BuildOptions
-from attn_export.exporter.engine.graph import GraphFacts
-from attn_export.exporter.engine.truth import SIDES, NodeTypes
-from attn_export.exporter.errors import UnreadableKitError
-from attn_export.exporter.graph.attention.blocks import from_json
-from attn_export.exporter.kit.members import (
+from attn_export.exporter.bundle.golden import GoldenVectors, from_document, signature_of
+from attn_export.exporter.bundle.members import (
     ARRAYS,
     MANIFEST,
     Members,
@@ -22,7 +18,11 @@ from attn_export.exporter.kit.members import (
     read_manifest,
     unreadable,
 )
-from attn_export.exporter.kit.sample_file import Sample, from_document, signature_of
+from attn_export.exporter.engine.build import BuildOptions
+from attn_export.exporter.engine.graph import GraphFacts
+from attn_export.exporter.engine.precision_audit import SIDES, NodeTypes
+from attn_export.exporter.errors import UnreadableBundleError
+from attn_export.exporter.graph.attention.blocks import from_json
 from attn_export.exporter.records.engine import Profile, Range, Shape
 from attn_export.exporter.system.files import scratch_folder, sha256_of
 
@@ -31,20 +31,20 @@ Listed = Mapping[str, tuple[int, str]]
 
 
 @dataclass(frozen=True)
-class Kit:
-    """A kit that is whole.
+class Bundle:
+    """A bundle that is whole.
 
     Attributes:
         path: the zip, or the folder that it was extracted to.
-        sha256: of the zip; of ``kit.json``, which has the checksums of all the others, for a folder.
+        sha256: of the zip; of ``bundle.json``, which has the checksums of all the others, for a folder.
         name: what its files are called, without endings.
         architecture: that the engine is for.
         precision: that the graph is typed in, None where nobody said.
-        onnx: name of the ONNX file in the kit.
+        onnx: name of the ONNX file in the bundle.
         facts: of the graph; ``path`` is that name.
         profile, options: of the engine.
         sample: what the engine is judged by.
-        document: the content of ``kit.json``.
+        document: the content of ``bundle.json``.
         members: its files.
         listed: name -> bytes and sha256.
     """
@@ -58,7 +58,7 @@ class Kit:
     facts: GraphFacts
     profile: Profile
     options: BuildOptions
-    sample: Sample
+    sample: GoldenVectors
     document: Mapping[str, Any]
     members: Members
     listed: Listed
@@ -81,7 +81,7 @@ class Kit:
             beside: a folder in which files may be made.
 
         Raises:
-            UnreadableKitError: the kit was changed meanwhile.
+            UnreadableBundleError: the bundle was changed meanwhile.
             OutputError: there is no room.
         """
         if not self.members.is_zip:
@@ -92,32 +92,32 @@ class Kit:
             yield replace(self.facts, path=scratch / self.onnx)
 
 
-def is_kit(path: Path) -> bool:
-    """Whether a path looks like a kit: a zip, or a folder with a ``kit.json``."""
+def is_bundle(path: Path) -> bool:
+    """Whether a path looks like a bundle: a zip, or a folder with a ``bundle.json``."""
     return path.name.endswith(".zip") or (path / MANIFEST).is_file()
 
 
-def read_kit(path: Path | str) -> Kit:
-    """Read a kit and compare every file in it with its checksum.
+def read_bundle(path: Path | str) -> Bundle:
+    """Read a bundle and compare every file in it with its checksum.
 
     Args:
         path: the zip, or the folder that it was extracted to.
 
     Raises:
-        UnreadableKitError: it is missing, incomplete, damaged, or was written by a newer attn-export.
+        UnreadableBundleError: it is missing, incomplete, damaged, or was written by a newer attn-export.
     """
     path = Path(path)
     members = find_members(path)
     if MANIFEST not in members.sizes:
-        raise unreadable(path, f"it holds no {MANIFEST}", "Expected is a file that attn-export wrote: *.kit.zip")
+        raise unreadable(path, f"it holds no {MANIFEST}", "Expected is a file that attn-export wrote: *.bundle.zip")
     document = read_manifest(members)
     version = document.get("schema_version")
     if not isinstance(version, int):
         raise unreadable(path, f"{MANIFEST} doesn't say which version it is of")
     if version > SCHEMA_VERSION:
-        raise UnreadableKitError(
+        raise UnreadableBundleError(
             f"{path} was written by a newer attn-export (schema {version}, known is {SCHEMA_VERSION})",
-            hint="Update attn-export here, or write the kit again with this version.",
+            hint="Update attn-export here, or write the bundle again with this version.",
         )
     try:
         listed = _listed(document)
@@ -127,8 +127,8 @@ def read_kit(path: Path | str) -> Kit:
         raise unreadable(path, f"it holds {sorted(extra)[0]}, which {MANIFEST} doesn't list")
     members.check(listed)
     try:
-        return _kit(path, document, members, listed)
-    except UnreadableKitError:
+        return _bundle(path, document, members, listed)
+    except UnreadableBundleError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise unreadable(path, f"{MANIFEST} is damaged ({error})") from error
@@ -143,16 +143,16 @@ def _listed(document: Mapping[str, Any]) -> Listed:
     return listed
 
 
-def _kit(path: Path, document: Mapping[str, Any], members: Members, listed: Listed) -> Kit:
+def _bundle(path: Path, document: Mapping[str, Any], members: Members, listed: Listed) -> Bundle:
     profile = {
-        str(name): Range(*(_shape(entry[key]) for key in ("smallest", "usual", "largest")))
+        str(name): Range(*(_shape(entry[key]) for key in ("min", "opt", "max")))
         for name, entry in document["profile"].items()
     }
     for taken in profile.values():
         if not all(taken.covers(shape) for shape in taken.shapes):
             raise ValueError("its profile")
     sample = from_document(document["sample"], members.read(ARRAYS), profile[document["sample"]["input"]])
-    return Kit(
+    return Bundle(
         path=path,
         sha256=sha256_of(path if members.is_zip else path / MANIFEST),
         name=str(document["name"]),

@@ -1,4 +1,4 @@
-"""The page in a kit: what to install on the device, and the commands, ours and trtexec's."""
+"""The page in a bundle: what to install on the device, and the commands, ours and trtexec's."""
 
 import shlex
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ LIGHT = "typer rich numpy onnx onnx-ir typing-extensions"
 PAGE = """\
 # {name}: an engine for {device} ({architecture})
 
-TensorRT builds engines for this GPU on the device alone. This kit holds what it needs for that, and what the engine has
-to compute: {images} images of {sizes}, in batches of {batches}, with the results of {reference}.
+TensorRT builds engines for this GPU on the device alone. This bundle holds what it needs for that, and what the engine
+has to compute: {images} images of {sizes}, in batches of {batches}, with the results of {reference}.
 
 ## Once, on the device
 
@@ -34,17 +34,17 @@ Neither PyTorch nor ONNX Runtime nor onnxscript is needed here.
 ## Build, and compare
 
 ```sh
-attn-export build {kit} -o {engine}
-attn-export validate {kit} {engine}
+attn-export build {bundle} -o {engine}
+attn-export validate {bundle} {engine}
 ```
 
 The first command tunes the engine on this device's GPU. The second runs the images and judges every output; it ends
-with 0 where all outputs agree and with 1 where one doesn't. The yardstick is {yardstick}.
+with 0 where all outputs agree and with 1 where one doesn't. The baseline is {baseline}.
 
 ## The same with trtexec
 
 ```sh
-python3 -m zipfile -e {kit} {folder} && cd {folder}
+python3 -m zipfile -e {bundle} {folder} && cd {folder}
 {trtexec}
 ```
 
@@ -53,14 +53,14 @@ program, and this one is your own.{opset_note}
 
 ## Is it whole?
 
-The commands above compare every file with its checksum in `kit.json`. By hand:
+The commands above compare every file with its checksum in `bundle.json`. By hand:
 
 ```sh
 python3 - <<'EOF'
 import hashlib, json, zipfile
-with zipfile.ZipFile({kit_literal}) as kit:
-    for name, entry in json.loads(kit.read("kit.json"))["files"].items():
-        same = hashlib.sha256(kit.read(name)).hexdigest() == entry["sha256"]
+with zipfile.ZipFile({bundle_literal}) as bundle:
+    for name, entry in json.loads(bundle.read("bundle.json"))["files"].items():
+        same = hashlib.sha256(bundle.read(name)).hexdigest() == entry["sha256"]
         print("ok     " if same else "DAMAGED", name)
 EOF
 ```
@@ -70,17 +70,17 @@ EOF
 | file | what it is |
 |---|---|
 | `{onnx}` | the network, cleaned and typed ({precision}); weights of 2 GiB and more stand in `{onnx}.data` |
-| `kit.json` | profile, options, attention blocks, limits, versions, checksums |
+| `bundle.json` | profile, options, attention blocks, limits, versions, checksums |
 | `sample.npz` | the images and what is expected of them |
 """
 
 
-def readme(document: Mapping[str, Any], kit: str) -> str:
+def readme(document: Mapping[str, Any], bundle: str) -> str:
     """The page.
 
     Args:
-        document: what ``kit.json`` will say, but for the checksums.
-        kit: the file's name.
+        document: what ``bundle.json`` will say, but for the checksums.
+        bundle: the file's name.
     """
     sample, stem = document["sample"], document["name"]
     engine = f"{stem}.engine"
@@ -95,11 +95,11 @@ def readme(document: Mapping[str, Any], kit: str) -> str:
         sizes=" and ".join("×".join(map(str, shape[1:])) for shape in images),
         batches=", ".join(map(str, batches)),
         reference=sample["reference"],
-        yardstick=sample["yardstick"],
+        baseline=sample["baseline"],
         tensorrt=document["tensorrt"]["from"],
         light=LIGHT,
-        kit=shlex.quote(kit),
-        kit_literal=repr(kit),
+        bundle=shlex.quote(bundle),
+        bundle_literal=repr(bundle),
         folder=shlex.quote(stem),
         engine=shlex.quote(engine),
         trtexec=" \\\n  ".join(shlex.quote(word) for word in trtexec(document, engine)),
@@ -113,7 +113,7 @@ def readme(document: Mapping[str, Any], kit: str) -> str:
 
 
 def trtexec(document: Mapping[str, Any], engine: str) -> list[str]:
-    """The command that builds what `building.build_kit` builds, in TensorRT 10's words. It was never run.
+    """The command that builds what `building.build_bundle` builds, in TensorRT 10's words. It was never run.
 
     Shapes are named for inputs with an open axis only: for a graph without any trtexec refuses them.
     """
@@ -121,7 +121,7 @@ def trtexec(document: Mapping[str, Any], engine: str) -> list[str]:
     opened = [name for name, dims in inputs.items() if not all(isinstance(dim, int) for dim in dims)]
     words = [TRTEXEC, f"--onnx={document['onnx']}", f"--saveEngine={engine}", "--stronglyTyped"]
     if opened:
-        for option, key in (("min", "smallest"), ("opt", "usual"), ("max", "largest")):
+        for option, key in (("min", "min"), ("opt", "opt"), ("max", "max")):
             shapes = (f"{_named(name)}:{'x'.join(map(str, document['profile'][name][key]))}" for name in opened)
             words.append(f"--{option}Shapes={','.join(shapes)}")
     words += [] if options["tf32"] else ["--noTF32"]

@@ -1,4 +1,4 @@
-"""Samples for kits: of PyTorch's reference, or, for an ONNX file of unknown origin, of what ONNX Runtime computes."""
+"""Golden inputs and outputs of a bundle: PyTorch's reference, or, without a checkpoint, what ONNX Runtime computes."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.bundle.golden import GoldenVectors, Limit
+from attn_export.exporter.bundle.packing import MOST_BYTES, Loose, packed
 from attn_export.exporter.errors import UnreadableGraphError, UsageError, first_line
-from attn_export.exporter.kit.packing import MOST_BYTES, Loose, packed
-from attn_export.exporter.kit.sample_file import Limit, Sample
 from attn_export.exporter.network.images import KINDS, SEED
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.engine import Profile, Range
 from attn_export.exporter.validation.metrics import PooledError
-from attn_export.exporter.validation.verdict import LIMITS, floored_yardsticks, pixels_of
+from attn_export.exporter.validation.verdict import LIMITS, floored_baselines, pixels_of
 
 if TYPE_CHECKING:
     from attn_export.exporter.validation.reference import Reference
 
-__all__ = ["Sample", "sample_of_file", "sample_of_reference"]
+__all__ = ["GoldenVectors", "golden_of_file", "golden_of_reference"]
 
 # Of each size for a file without a checkpoint.
 IMAGES = 4
@@ -30,17 +30,17 @@ OWN_ERROR = "the error of PyTorch in {precision} on these kinds of images"
 OWN_MOVEMENT = "how far the outputs move when every pixel is moved by one rounding"
 
 
-def sample_of_reference(
+def golden_of_reference(
     reference: "Reference",
     output_names: Sequence[str],
     input_name: str,
     profile: Profile,
     precision: Precision,
-) -> Sample:
+) -> GoldenVectors:
     """The images of the oracle that fit into a profile, in batches of its smallest, usual and largest N.
 
     Args:
-        reference: with a yardstick for ``precision``.
+        reference: with a baseline for ``precision``.
         output_names: in the order in which the network returns them.
         input_name: of the one input.
         profile: of the engine.
@@ -50,11 +50,9 @@ def sample_of_reference(
         UsageError: the oracle has no image of a size that the profile takes.
     """
     limits = LIMITS[precision]
-    own = reference.yardsticks[precision]
+    own = reference.baselines[precision]
     taken = profile[input_name]
-    fitting = [
-        i for i, batch in enumerate(reference.batches) if taken.covers((taken.usual[0], *batch.images.shape[1:]))
-    ]
+    fitting = [i for i, batch in enumerate(reference.batches) if taken.covers((taken.opt[0], *batch.images.shape[1:]))]
     if not fitting:
         sizes = ", ".join(dict.fromkeys("×".join(map(str, b.images.shape[2:])) for b in reference.batches))
         raise UsageError(
@@ -67,15 +65,15 @@ def sample_of_reference(
             error.add(own[i].outputs[o], reference.exact[i].outputs[o], reference.batches[i].kinds)
     pixels = pixels_of(reference.batches[i].images.shape for i in fitting)
     groups = [_loose(reference, same, output_names) for same in _by_size(reference, fitting)]
-    return Sample(
+    return GoldenVectors(
         input_name=input_name,
         reference=PYTORCH,
-        yardstick=OWN_ERROR.format(precision=precision.onnx_name),
+        baseline=OWN_ERROR.format(precision=precision.onnx_name),
         groups=tuple(packed(loose, taken, MOST_BYTES // len(groups)) for loose in groups),
         limits={
             name: {
                 kind: Limit(size, limits.ratio)
-                for kind, size in floored_yardsticks(error.relative(), limits, pixels).items()
+                for kind, size in floored_baselines(error.relative(), limits, pixels).items()
             }
             for name, error in zip(output_names, errors, strict=True)
         },
@@ -106,7 +104,7 @@ def _loose(reference: "Reference", places: Sequence[tuple[int, int]], output_nam
     )
 
 
-def sample_of_file(onnx: Path, profile: Profile, threads: int) -> Sample:
+def golden_of_file(onnx: Path, profile: Profile, threads: int) -> GoldenVectors:
     """What ONNX Runtime computes of an ONNX file, for a file whose checkpoint isn't at hand.
 
     The device's engine is then compared with the file, and the file with nothing.
@@ -120,13 +118,13 @@ def sample_of_file(onnx: Path, profile: Profile, threads: int) -> Sample:
         UnreadableGraphError: the file isn't there, is damaged, isn't valid ONNX, or ONNX Runtime can't run it.
         UsageError: it doesn't take one float32 tensor.
     """
-    from attn_export.exporter.validation.lineage import LARGEST_RATIO
+    from attn_export.exporter.validation.source_graph import LARGEST_RATIO
 
     run, input_name, output_names, rounding = _session(onnx, threads)
     taken = profile[input_name]
     moved = [PooledError() for _ in output_names]
     groups = []
-    for shape in dict.fromkeys(size[1:] for size in (taken.usual, taken.smallest, taken.largest)):
+    for shape in dict.fromkeys(size[1:] for size in (taken.opt, taken.min, taken.max)):
         images, kinds = _draw(shape)
         expected = run(images, taken)
         for o, results in enumerate(run(_moved(images, rounding), taken)):
@@ -137,10 +135,10 @@ def sample_of_file(onnx: Path, profile: Profile, threads: int) -> Sample:
             f"{onnx} computes NaN or infinity for ordinary images",
             hint="Nothing can be compared with that. Was the right file given?",
         )
-    return Sample(
+    return GoldenVectors(
         input_name=input_name,
         reference=ONNX_RUNTIME,
-        yardstick=OWN_MOVEMENT,
+        baseline=OWN_MOVEMENT,
         groups=tuple(packed(loose, taken, MOST_BYTES // len(groups)) for loose in groups),
         limits={
             name: {kind: Limit(max(size, _least(rounding)), LARGEST_RATIO) for kind, size in error.relative().items()}
@@ -156,7 +154,7 @@ def _session(onnx: Path, threads: int) -> tuple[Run, str, tuple[str, ...], float
     """How to run a file on images one by one; its input, its outputs, and the rounding of its coarsest float type.
 
     Raises:
-        UnreadableGraphError, UsageError: as `sample_of_file` says.
+        UnreadableGraphError, UsageError: as `golden_of_file` says.
     """
     import onnxruntime
 
@@ -169,12 +167,12 @@ def _session(onnx: Path, threads: int) -> tuple[Run, str, tuple[str, ...], float
     except Exception as error:  # ONNX Runtime raises RuntimeError and a dozen classes of its own
         raise UnreadableGraphError(
             f"ONNX Runtime doesn't take {onnx}: {first_line(error)}",
-            hint="A kit carries what the file computes, so that the device can compare its engine with that.",
+            hint="A bundle carries what the file computes, so that the device can compare its engine with that.",
         ) from error
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or inputs[0].type != "tensor(float)":
         raise UsageError(
-            f"a kit's images are for one float32 input, and {onnx} takes "
+            f"a bundle's images are for one float32 input, and {onnx} takes "
             + ", ".join(f"{i.name}: {i.type}" for i in inputs),
             hint="Copy the ONNX file to the device and build it there; it can't be validated there.",
         )
@@ -182,7 +180,7 @@ def _session(onnx: Path, threads: int) -> tuple[Run, str, tuple[str, ...], float
 
     def run(images: Array, taken: Range) -> tuple[Array, ...]:
         # Alone where the engine takes one image, so that an engine that mixes the images of a batch disagrees.
-        together = taken.smallest[0]
+        together = taken.min[0]
         results = []
         for start in range(0, len(images), together):
             rows = [i % len(images) for i in range(start, start + together)]
@@ -210,11 +208,11 @@ def _rounding(onnx: Path) -> float:
 
 
 def _least(rounding: float) -> float:
-    """What is taken for a yardstick at least: of float32 as in `lineage`, of float16 a single rounding.
+    """What is taken for a baseline at least: of float32 as in `lineage`, of float16 a single rounding.
 
     With 8 of float16 an engine that is wrong by 6 % would agree.
     """
-    from attn_export.exporter.validation.lineage import FLOOR_ROUNDINGS
+    from attn_export.exporter.validation.source_graph import FLOOR_ROUNDINGS
 
     return rounding if rounding > float(np.finfo(np.float32).eps) else FLOOR_ROUNDINGS * rounding
 
@@ -234,4 +232,4 @@ def _moved(images: Array, rounding: float) -> Array:
 
 
 def _spelled(taken: Range) -> str:
-    return " to ".join(dict.fromkeys("×".join(map(str, size)) for size in (taken.smallest, taken.largest)))
+    return " to ".join(dict.fromkeys("×".join(map(str, size)) for size in (taken.min, taken.max)))

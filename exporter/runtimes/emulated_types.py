@@ -21,7 +21,7 @@ TYPES = ("to", "dtype", "output_dtype")
 TYPED_OPSET = 22
 
 
-def spelled_out(path: Path) -> ModelProto:
+def emulated(path: Path) -> ModelProto:
     """Read a file, and let every operator compute in float32; behind it two Casts round to its type and back.
 
     Names stay: what was called ``x`` is now ``x`` rounded. Inputs and outputs are float32.

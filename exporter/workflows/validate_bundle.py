@@ -1,4 +1,4 @@
-"""One job: an engine, or an ONNX file, against the sample of a kit, where there is no PyTorch."""
+"""One job: an engine, or an ONNX file, against the sample of a bundle, where there is no PyTorch."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from attn_export.exporter.artifacts import Signature
+from attn_export.exporter.bundle.golden import GoldenVectors, signature_of
+from attn_export.exporter.bundle.read import Bundle, read_bundle
 from attn_export.exporter.errors import DisagreementError, InputError, RuntimeUnavailableError
 from attn_export.exporter.graph.facts import dims
-from attn_export.exporter.kit.read import Kit, read_kit
-from attn_export.exporter.kit.sample_file import Sample, signature_of
 from attn_export.exporter.records.engine import Profile
 from attn_export.exporter.records.verdict import Judgement
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.system.machine import usable_cpus
-from attn_export.exporter.system.progress import Progress, Silent, counted
+from attn_export.exporter.system.progress import NullProgress, Progress, counted
 from attn_export.exporter.validation.validate import MISSHAPEN, judge
 from attn_export.exporter.workflows.record import sample_record
 
@@ -24,64 +24,64 @@ ONNX = ".onnx"
 Opener = Callable[[Path, Signature, Settings, bool], Runtime]
 
 
-def validate_with_kit(
-    kit: Kit | Path | str,
+def validate_with_bundle(
+    bundle: Bundle | Path | str,
     artifact: Path | str,
     *,
     trust: bool = False,
     threads: int | None = None,
     progress: Progress | None = None,
     opener: Opener | None = None,
-) -> tuple[Kit, Judgement]:
-    """Run the sample of a kit through an artifact and judge what comes out.
+) -> tuple[Bundle, Judgement]:
+    """Run the sample of a bundle through an artifact and judge what comes out.
 
     Args:
-        kit: that `read_kit` gave, or its path.
+        bundle: that `read_bundle` gave, or its path.
         artifact: an engine, or an ONNX file, whose name ends in ``.onnx``.
         trust: load an engine that has no record, or was changed.
         threads: of ONNX Runtime; all usable CPUs if None.
-        progress: hears what is being done.
+        progress: receives stages and notes.
         opener: makes the runtime; TensorRT's for an engine and ONNX Runtime's for an ONNX file if None.
 
     Returns:
-        The kit and the judgement. It is the caller who fails, with `disagreement`.
+        The bundle and the judgement. It is the caller who fails, with `disagreement`.
 
     Raises:
-        UnreadableKitError: the kit is missing, incomplete or damaged.
+        UnreadableBundleError: the bundle is missing, incomplete or damaged.
         UnreadableEngineError, UntrustedEngineError: the engine is, was built for something else, or isn't trusted.
         UnreadableGraphError: the ONNX file is.
-        InputError: the artifact takes another input, or doesn't take the kit's images.
+        InputError: the artifact takes another input, or doesn't take the bundle's images.
         RuntimeUnavailableError: there is no GPU, or no runtime for the artifact.
     """
-    artifact, progress = Path(artifact), progress or Silent()
-    if not isinstance(kit, Kit):
-        with progress.stage("Reading the kit"):
-            kit = read_kit(kit)
+    artifact, progress = Path(artifact), progress or NullProgress()
+    if not isinstance(bundle, Bundle):
+        with progress.stage("Reading the bundle"):
+            bundle = read_bundle(bundle)
     is_onnx = artifact.suffix.lower() == ONNX
     if is_onnx:
-        check_onnx(kit, artifact)
+        check_onnx(bundle, artifact)
     else:
-        check_engine(kit, artifact, trust=trust, needs_gpu=opener is None)
+        check_engine(bundle, artifact, trust=trust, needs_gpu=opener is None)
     opener = opener or (open_onnx if is_onnx else open_engine)
     settings = Settings(threads=threads or usable_cpus())
     with progress.stage("Opening it"):
-        runtime = opener(artifact, kit.signature, settings, trust).open()
-    batches = sum(len(group.batches) for group in kit.sample.groups)
-    with progress.stage("Running the kit's images") as advance:
+        runtime = opener(artifact, bundle.signature, settings, trust).open()
+    batches = sum(len(group.batches) for group in bundle.sample.groups)
+    with progress.stage("Running the bundle's images") as advance:
         try:
-            return kit, judge(kit.sample, runtime.run, runtime.provenance, counted(advance, batches))
+            return bundle, judge(bundle.sample, runtime.run, runtime.provenance, counted(advance, batches))
         finally:
             runtime.close()
 
 
-def judge_engine(engine: Path, sample: Sample, profile: Profile, progress: Progress) -> dict[str, Any]:
+def judge_engine(engine: Path, sample: GoldenVectors, profile: Profile, progress: Progress) -> dict[str, Any]:
     """Run a new engine on this machine's GPU on the images of a sample.
 
     Args:
         engine: with its record beside it.
         sample: images that its profile takes.
         profile: of the engine.
-        progress: hears of it.
+        progress: receives stages and notes.
 
     Returns:
         The judgement, for its record.
@@ -99,11 +99,12 @@ def judge_engine(engine: Path, sample: Sample, profile: Profile, progress: Progr
     return sample_record(sample, judgement)
 
 
-def check_engine(kit: Kit, engine: Path, *, trust: bool, needs_gpu: bool = True) -> None:
-    """Whether an engine may be loaded, can be, and is one for the kit's images, as far as its record tells.
+def check_engine(bundle: Bundle, engine: Path, *, trust: bool, needs_gpu: bool = True) -> None:
+    """Whether an engine may be loaded, can be, and is one for the bundle's images, as far as its record tells.
 
     Raises:
-        UnreadableEngineError, UntrustedEngineError, InputError, RuntimeUnavailableError: as `validate_with_kit` says.
+        UnreadableEngineError, UntrustedEngineError, InputError: see `validate_with_bundle`.
+        RuntimeUnavailableError: likewise.
     """
     from attn_export.exporter.engine.backend import load
     from attn_export.exporter.engine.sidecar import check_file, check_fits
@@ -111,7 +112,7 @@ def check_engine(kit: Kit, engine: Path, *, trust: bool, needs_gpu: bool = True)
 
     record = check_file(engine, trust=trust)
     if record is not None:
-        check_shapes(kit, engine, {name: _taken(shapes) for name, shapes in record["profile"].items()})
+        check_shapes(bundle, engine, {name: _taken(shapes) for name, shapes in record["profile"].items()})
     here = gpus()
     if not needs_gpu:
         return
@@ -125,8 +126,8 @@ def check_engine(kit: Kit, engine: Path, *, trust: bool, needs_gpu: bool = True)
         check_fits(record, engine, load(record["backend"]["name"]), here)
 
 
-def check_onnx(kit: Kit, path: Path) -> None:
-    """Whether an ONNX file is one for the kit's images.
+def check_onnx(bundle: Bundle, path: Path) -> None:
+    """Whether an ONNX file is one for the bundle's images.
 
     Raises:
         UnreadableGraphError: it is missing, damaged or not valid.
@@ -136,36 +137,37 @@ def check_onnx(kit: Kit, path: Path) -> None:
 
     model = read(path)
     inputs = {str(v.name): dims(v) for v in model.graph.inputs if v.const_value is None}
-    check_shapes(kit, path, {name: partial(_fits, known) for name, known in inputs.items()})
+    check_shapes(bundle, path, {name: partial(_fits, known) for name, known in inputs.items()})
 
 
 Takes = Callable[[tuple[int, ...]], bool]
 
 
-def check_shapes(kit: Kit, artifact: Path, inputs: Mapping[str, Takes]) -> None:
-    """Compare the inputs of an artifact with the kit's images.
+def check_shapes(bundle: Bundle, artifact: Path, inputs: Mapping[str, Takes]) -> None:
+    """Compare the inputs of an artifact with the bundle's images.
 
     Args:
-        kit: whose images are to run.
+        bundle: whose images are to run.
         artifact: for the message.
         inputs: by name, whether a shape is taken.
 
     Raises:
         InputError: they don't fit.
     """
-    sample = kit.sample
-    hint = f"Is it made of the same network as {kit.path.name}?"
+    sample = bundle.sample
+    hint = f"Is it made of the same network as {bundle.path.name}?"
     if set(inputs) != {sample.input_name}:
         raise InputError(
-            f"{artifact} takes {', '.join(inputs) or 'nothing'}, and the kit's input is {sample.input_name}", hint=hint
+            f"{artifact} takes {', '.join(inputs) or 'nothing'}, and the bundle's input is {sample.input_name}",
+            hint=hint,
         )
     for shape in sample.shapes:
         if not inputs[sample.input_name](shape):
-            raise InputError(f"{artifact} doesn't take the kit's images of {'×'.join(map(str, shape))}", hint=hint)
+            raise InputError(f"{artifact} doesn't take the bundle's images of {'×'.join(map(str, shape))}", hint=hint)
 
 
 def _taken(shapes: Mapping[str, Any]) -> Takes:
-    low, high = tuple(shapes["smallest"]), tuple(shapes["largest"])
+    low, high = tuple(shapes["min"]), tuple(shapes["max"])
     return lambda shape: (
         len(shape) == len(low) and all(a <= size <= b for a, size, b in zip(low, shape, high, strict=True))
     )
@@ -193,7 +195,7 @@ def open_engine(path: Path, signature: Signature, settings: Settings, trust: boo
     return TensorRT(path, signature, settings, trust=trust)
 
 
-def disagreement(sample: Sample, artifact: Path, judgement: Judgement) -> DisagreementError | None:
+def disagreement(sample: GoldenVectors, artifact: Path, judgement: Judgement) -> DisagreementError | None:
     """The error for an artifact that computes something else; None for one that doesn't."""
     if judgement.agrees:
         return None
@@ -205,7 +207,7 @@ def disagreement(sample: Sample, artifact: Path, judgement: Judgement) -> Disagr
     else:
         what = (
             f"{worst.output} on {worst.kind} images is off by {worst.error:.1e}, {worst.ratio:.0f} times "
-            f"{sample.yardstick} ({worst.limit:g} times are allowed)"
+            f"{sample.baseline} ({worst.limit:g} times are allowed)"
         )
     return DisagreementError(
         f"{artifact} doesn't compute what is expected ({sample.reference}): {what}",

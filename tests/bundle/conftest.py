@@ -1,4 +1,4 @@
-"""Kits of networks from the zoo, each made once for all tests of a worker."""
+"""Bundles of networks from the zoo, each made once for all tests of a worker."""
 
 import resource
 import shutil
@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from attn_export.exporter.artifacts import OnnxFile, Precision, Target
+from attn_export.exporter.bundle.golden import GoldenVectors
+from attn_export.exporter.bundle.write import write_bundle
 from attn_export.exporter.checkpoint.create import create_checkpoint
 from attn_export.exporter.checkpoint.load import load
 from attn_export.exporter.cleanup.pipeline import clean_graph
@@ -18,48 +20,46 @@ from attn_export.exporter.engine.build import BuildOptions
 from attn_export.exporter.engine.graph import GraphFacts, read_graph
 from attn_export.exporter.engine.profile import Sizes, make_profile
 from attn_export.exporter.graph import write as onnx_file
-from attn_export.exporter.kit.sample_file import Sample
-from attn_export.exporter.kit.write import write_kit
 from attn_export.exporter.network.capture import capture
 from attn_export.exporter.network.images import batches
 from attn_export.exporter.records.engine import Profile
-from attn_export.exporter.validation.oracle import reference
+from attn_export.exporter.validation.compute_reference import compute_reference
+from attn_export.exporter.validation.golden import golden_of_reference
 from attn_export.exporter.validation.reference import Reference
-from attn_export.exporter.validation.sample import sample_of_reference
 
 SIZES = Sizes(batch=(1, 2, 4))
 
 
 @dataclass(frozen=True)
 class Made:
-    """A network, its ONNX file, what PyTorch computes, and the kit of them."""
+    """A network, its ONNX file, what PyTorch computes, and the bundle of them."""
 
     file: OnnxFile
-    truth: Reference
+    reference: Reference
     facts: GraphFacts
     profile: Profile
-    sample: Sample
-    kit: Path
+    sample: GoldenVectors
+    bundle: Path
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
     """``made(name)`` is shared: nobody writes to its files."""
-    folder = tmp_path_factory.mktemp("kits")
+    folder = tmp_path_factory.mktemp("bundles")
 
     def make(name: str) -> Made:
         checkpoint = folder / f"{name}.pt"
         create_checkpoint(checkpoint, name)
         model = load(checkpoint)
-        truth = reference(model, batches(model.input_shape, ("batch",), 1), precisions=tuple(Precision))
+        reference = compute_reference(model, batches(model.input_shape, ("batch",), 1), precisions=tuple(Precision))
         graph, _ = clean_graph(capture(model), Target.TENSORRT)
         file = onnx_file.write(graph, folder / f"{name}.onnx")
         facts = read_graph(file.path)
         profile = make_profile(facts.inputs, SIZES)
         names = file.signature.output_names
-        sample = sample_of_reference(truth, names, file.signature.input_name, profile, Precision.FP32)
-        kit = write_kit(
-            folder / f"{name}.sm87.kit.zip",
+        sample = golden_of_reference(reference, names, file.signature.input_name, profile, Precision.FP32)
+        bundle = write_bundle(
+            folder / f"{name}.sm87.bundle.zip",
             file.path,
             facts=facts,
             profile=profile,
@@ -68,7 +68,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
             options=BuildOptions(workspace_mib=256),
             sample=sample,
         )
-        return Made(file, truth, facts, profile, sample, kit)
+        return Made(file, reference, facts, profile, sample, bundle)
 
     return cache(make)
 
@@ -80,9 +80,9 @@ def cbam(made: Callable[[str], Made]) -> Made:
 
 @pytest.fixture
 def extracted(cbam: Made, tmp_path: Path) -> Path:
-    """The kit as a folder, to be changed at will."""
-    folder = tmp_path / "kit"
-    shutil.unpack_archive(cbam.kit, folder, "zip")
+    """The bundle as a folder, to be changed at will."""
+    folder = tmp_path / "bundle"
+    shutil.unpack_archive(cbam.bundle, folder, "zip")
     return folder
 
 

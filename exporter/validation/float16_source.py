@@ -1,9 +1,9 @@
 """Whether a float16 file computes what its float32 parent computes, where there is no checkpoint to go by.
 
 Both run in ONNX Runtime on the same inputs. How far float16 may be off is asked of the parent: it runs once more with
-its inputs and weights rounded to float16, and what that changes is the yardstick. It lacks the roundings of what lies
+its inputs and weights rounded to float16, and what that changes is the baseline. It lacks the roundings of what lies
 between, and so does the file in ONNX Runtime on a CPU, which leaves out the conversions between operators: good files
-stand at one time the yardstick.
+stand at one time the baseline.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ from attn_export.exporter.errors import DisagreementError, InputError
 from attn_export.exporter.graph.read import read
 from attn_export.exporter.precision.rounding import overflows, rounded
 from attn_export.exporter.records.verdict import Rounding
-from attn_export.exporter.validation.lineage import Array, difference, run
+from attn_export.exporter.validation.source_graph import Array, difference, run
 
 # Measured, see docs/validation.md: good files are at 0.9 to 1.1, the faintest fault of wiring at 9.
 LARGEST_RATIO = 4.0
-# The yardstick is no finer than half a rounding of float16, and nothing is judged by one that is larger than the other.
+# The baseline is no finer than half a rounding of float16, and nothing is judged by one that is larger than the other.
 FLOOR = float(np.finfo(np.float16).eps) / 2
-LARGEST_YARDSTICK = 0.05
+LARGEST_BASELINE = 0.05
 
 
 def compare_with_parent(parent: Path, child: Path, feeds: Sequence[Mapping[str, Array]], threads: int) -> Rounding:
@@ -52,20 +52,20 @@ def compare_with_parent(parent: Path, child: Path, feeds: Sequence[Mapping[str, 
         raise DisagreementError(f"the float16 file of {parent} doesn't run: {got}", first_seen="all", hint=HINT)
     found = []
     for name, expected in exact.items():
-        yardstick = _apart(coarse[name], expected) if not isinstance(coarse, str) else float("inf")
-        if not yardstick <= LARGEST_YARDSTICK:
+        baseline = _apart(coarse[name], expected) if not isinstance(coarse, str) else float("inf")
+        if not baseline <= LARGEST_BASELINE:
             raise InputError(
-                f"rounding the weights of {parent} to float16 changes {name} by {yardstick:.1e}: with such a yardstick "
+                f"rounding the weights of {parent} to float16 changes {name} by {baseline:.1e}: with such a baseline "
                 "nothing can be proven",
                 hint="Export the checkpoint in float16 instead: there the network itself is the judge.",
             )
         error = _apart(got[name], expected) if name in got else float("inf")
-        found.append(Rounding(name, error, max(FLOOR, yardstick), LARGEST_RATIO))
+        found.append(Rounding(name, error, max(FLOOR, baseline), LARGEST_RATIO))
     worst = max(found, key=lambda rounding: rounding.ratio)
     if not worst.agrees:
         raise DisagreementError(
             f"the float16 file doesn't compute what {parent} computes: {worst.output} is off by {worst.error:.1e}, "
-            f"{worst.ratio:.0f} times what rounding its weights does, {worst.yardstick:.1e} (allowed: "
+            f"{worst.ratio:.0f} times what rounding its weights does, {worst.baseline:.1e} (allowed: "
             f"{worst.limit:.0f} times)",
             first_seen=worst.output,
             hint=HINT,

@@ -21,7 +21,7 @@ from attn_export.exporter.engine.backend import MODULES
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.latency.carried import unpacked
 from attn_export.exporter.latency.channel import Message, receive, send, skip_to
-from attn_export.exporter.latency.turns import OWN, Turn
+from attn_export.exporter.latency.rounds import OWN, RoundTimes
 from attn_export.exporter.latency.worker import GREETING, SECONDS_TO_END
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.runtimes.base import Runtime
@@ -45,7 +45,7 @@ TIMES_AS_LONG = 20
 LAST_WORDS = 4096
 
 
-def must_be_apart(runtimes: Sequence[Runtime]) -> tuple[Runtime, ...]:
+def requires_isolation(runtimes: Sequence[Runtime]) -> tuple[Runtime, ...]:
     """Those that need a process of their own: engines of the two TensorRTs, which can't be in one.
 
     Their libraries define the same C functions (createInferRuntime_INTERNAL, getPluginRegistry and others), so the one
@@ -62,7 +62,7 @@ def must_be_apart(runtimes: Sequence[Runtime]) -> tuple[Runtime, ...]:
     return tuple(runtime for runtime in runtimes if runtime.name in MODULES)
 
 
-class Elsewhere:
+class Isolated:
     """A runtime that is opened, loaded and timed in another process, by the code that times those of this one.
 
     Use as a context manager, or call `open` and `end`. The other process inherits this one's environment and the CPUs
@@ -142,7 +142,7 @@ class Elsewhere:
         request = {"do": "load", "shape": images.shape}
         self._ask(request, "a batch was loaded", ANSWER_SECONDS, images.reshape(-1).view(np.uint8).data)
 
-    def turn(self, inferences: int, *, warmed: bool = True) -> Turn:
+    def turn(self, inferences: int, *, warmed: bool = True) -> RoundTimes:
         """Time so many inferences there, see `Timed.turn`.
 
         Raises:
@@ -152,7 +152,7 @@ class Elsewhere:
         limit = ANSWER_SECONDS + TIMES_AS_LONG * (inferences + 1) * self._usual
         told = self._ask({"do": "turn", "inferences": inferences, "warmed": warmed}, "it was timed", limit)
         on_device = told["device_seconds"]
-        return Turn(tuple(told["seconds"]), None if on_device is None else tuple(on_device))
+        return RoundTimes(tuple(told["seconds"]), None if on_device is None else tuple(on_device))
 
     def close(self) -> None:
         """Let go of the batch; the process stays."""

@@ -29,7 +29,7 @@ def open_onnx(file: OnnxFile, settings: Settings, tensors: Sequence[str], instea
     return runtime_of_file(file, settings, tensors, only_extra=instead)
 
 
-def where_it_starts(
+def find_first_divergence(
     file: OnnxFile,
     model: LoadedModel,
     reference: Reference,
@@ -90,7 +90,7 @@ class _Search:
             for name, exact, own in zip(
                 names,
                 self.reference.exact[self.place].outputs,
-                self.reference.yardsticks[self.file.precision][self.place].outputs,
+                self.reference.baselines[self.file.precision][self.place].outputs,
                 strict=True,
             )
         ]
@@ -181,7 +181,7 @@ def _compared(name: str, computed: Array, exact: Array, own: Array, batch: Batch
     limits = LIMITS[file.precision]
     if computed.size != exact.size:
         return Comparison(name, "output", SIZE, float("inf"), limits.floor, limits.ratio)
-    error, yardstick = PooledError(), PooledError()
+    error, baseline = PooledError(), PooledError()
     error.add(computed, exact, batch.kinds)
-    yardstick.add(own, exact, batch.kinds)
-    return compare(name, "output", error.relative(), yardstick.relative(), limits, pixels_of([batch.images.shape]))
+    baseline.add(own, exact, batch.kinds)
+    return compare(name, "output", error.relative(), baseline.relative(), limits, pixels_of([batch.images.shape]))

@@ -7,7 +7,6 @@ import typer
 
 from attn_export.exporter.commands.console import make_progress, print_with_error, stdout
 from attn_export.exporter.commands.options import AsJson, Debug, For, Quiet, Threads, parse_target
-from attn_export.exporter.workflows.clean import error_of, refuse_reverted
 
 
 def clean(
@@ -29,7 +28,7 @@ def clean(
     """
     graph_for = parse_target(target)
     with make_progress(quiet) as progress:
-        from attn_export.exporter.workflows.clean import clean_file
+        from attn_export.exporter.workflows.clean import clean_file, error_of, refuse_reverted
         from attn_export.exporter.workflows.record import clean_record
 
         result = clean_file(source, out, target=graph_for, threads=threads, progress=progress)

@@ -49,7 +49,6 @@ from attn_export.exporter.commands.options import (
     split,
 )
 from attn_export.exporter.errors import UnreadableCheckpointError, UsageError
-from attn_export.exporter.workflows.clean import error_of
 
 
 def export(
@@ -187,7 +186,9 @@ def export(
             settings = replace(settings, images=read_images(images, model.input_shape))
         result = export_loaded(model, out or checkpoint.parent, checkpoint.stem, settings, progress)
         write_reports(result.record, written)
-    error = error_of(result.reverted) or failure(result.budgets)
+        from attn_export.exporter.workflows.clean import error_of
+
+        error = error_of(result.reverted) or failure(result.budgets)
     if as_json:
         print_with_error(result.record, error)
         return

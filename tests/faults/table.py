@@ -23,7 +23,7 @@ from attn_export.exporter.validation.matching import RUNS_OF_QUANTIZED
 from attn_export.exporter.validation.quantized import runtime_conformance
 from attn_export.exporter.validation.validate import validate, validate_outputs
 from tests.faults import quantization, running
-from tests.faults.catalogue import FAULTS, NETWORKS, PLACES
+from tests.faults.catalogue import FAULTS, NETWORKS, PLACES, TRAINED
 from tests.faults.editing import Edited
 from tests.faults.planting import ONE_THREAD, Row, Subject, judge, row
 
@@ -31,7 +31,6 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "validation.md"
 RESULTS = ROOT / "benchmarks" / "results" / "faults.json"
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
-TRAINED = ("se_digits", "cbam_digits")
 LAYER = "layer2.0.conv2.weight"
 HALF_FAULTS = ("gate always open", "average and maximum swapped", "its pool takes the maximum", "batch reversed")
 QUANTIZED = "the graph in float64"

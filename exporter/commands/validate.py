@@ -39,7 +39,10 @@ def validate(
     requirement: Annotated[
         list[str] | None,
         typer.Option(
-            help="What an int8 file has to keep: sqnr=20,agreement=0.99", show_default=False, metavar="NAME=VALUE"
+            "--require",
+            help="What an int8 file has to keep: sqnr=20,agreement=0.99",
+            show_default=False,
+            metavar="NAME=VALUE",
         ),
     ] = None,
     cache: Annotated[

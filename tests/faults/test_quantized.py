@@ -91,7 +91,7 @@ def share_affected(subject: Callable[[str], Subject], whole: Callable[[str, bool
     return cache(affected)
 
 
-def exact(graph: Path, made: Subject) -> list[Array]:
+def exact(graph: Path, made: Subject) -> tuple[Array, ...]:
     """The output in float64, (N, classes)."""
     return ExactGraph(graph, np.float64)(np.concatenate([batch.images for batch in images_of(made)]), ["output"])
 

@@ -23,6 +23,8 @@ from attn_export.exporter.system import describe
 from attn_export.exporter.system.files import publish, scratch_folder, sha256_of, unwritable, write_text
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from attn_export.exporter.engine.graph import GraphFacts
 
 ENDING = ".bundle.zip"
@@ -124,24 +126,28 @@ def _graph_files(source: Path, folder: Path) -> tuple[Path, int]:
     from attn_export.exporter.graph import write as onnx_file
     from attn_export.exporter.graph.read import files_of, read
 
-    model = read(source)
-    opset = int(model.graph.opset_imports.get("", model.graph.opset_imports.get("ai.onnx", 0)))
     plain = is_plain(source.name) and source.name not in LARGEST
     path = folder / (source.name if plain else "model.onnx")
     if plain:
         weights = onnx_file.external_data_of(source)
-        wanted = [source, *([weights] if weights.resolve() in files_of(model) else [])]
-        for file in wanted:
+        for file in filter(Path.is_file, (source, weights)):
             shutil.copyfile(file, folder / file.name)  # onnx-ir reads no weights through a hard link
         try:
-            read(path)
-        except UnreadableGraphError:  # some of its weights are elsewhere
+            model = read(path)
+        except UnreadableGraphError:  # damaged, or some of its weights are elsewhere
             for file in folder.iterdir():
                 file.unlink()
         else:
-            return path, opset
+            if (copied := folder / weights.name).resolve() not in files_of(model):
+                copied.unlink(missing_ok=True)
+            return path, _opset(model)
+    model = read(source)
     onnx_file.save(model, path)
-    return path, opset
+    return path, _opset(model)
+
+
+def _opset(model: "ir.Model") -> int:
+    return int(model.graph.opset_imports.get("", model.graph.opset_imports.get("ai.onnx", 0)))
 
 
 def _facts_document(facts: "GraphFacts") -> dict[str, Any]:

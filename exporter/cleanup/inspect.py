@@ -1,4 +1,4 @@
-"""Outlines of files: what stands in them, with the attention marked."""
+"""The attention blocks of ONNX files, and outlines with the attention marked."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,6 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from attn_export.exporter.artifacts import AttentionBlock
-from attn_export.exporter.cleanup.pipeline import prepare
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.graph.attention.blocks import METADATA_KEY, from_json, known_as
 from attn_export.exporter.graph.attention.recognize import find_blocks
@@ -17,60 +16,14 @@ from attn_export.exporter.records.graphs import Outline
 from attn_export.exporter.system.quiet import quiet
 
 
-def outline_of_file(path: Path, blocks: Sequence[AttentionBlock] | None = None) -> Outline:
-    """The outline of an ONNX file of anybody's. Local functions are drawn as what they call.
+def attention_of(model: ir.Model) -> tuple[AttentionBlock, ...]:
+    """The attention blocks of a graph, in the order in which they are computed.
 
-    Args:
-        path: the file.
-        blocks: its attention, where that is known; looked for if None.
-
-    Raises:
-        UnreadableGraphError: the file isn't there, is damaged, or isn't valid ONNX.
-    """
-    model = read(path)
-    with quiet():
-        if model.functions:
-            common.InlinePass()(model)
-        common.NameFixPass()(model)  # an inventory names nodes, and others' need have no names, nor different ones
-    drawn = outline(model)
-    if blocks is not None:
-        return drawn.marked(blocks)
-
-    from attn_export.exporter.cleanup.pipeline import prepare
-
-    known = from_json(model.metadata_props.get(METADATA_KEY, ""))
-    prepare(model)
-    return drawn.marked(known_as(find_blocks(model), known))
-
-
-def inspect_file(path: Path | str) -> tuple[AttentionBlock, ...]:
-    """The attention blocks of an ONNX file, in the order in which they are computed.
+    The inventory in the file's metadata counts if all of its nodes exist. Otherwise the blocks are recognized in the
+    prepared graph, which changes it; an inventory of an earlier state of the graph still tells their kinds.
 
     Raises:
-        UnreadableGraphError: the file isn't there, is damaged, or isn't valid ONNX.
-    """
-    model = read(Path(path))
-    known = from_json(model.metadata_props.get(METADATA_KEY, ""))
-    prepare(model)
-    found = find_blocks(model)
-    return known_as(found, known, known or found)
-
-
-def blocks_of_file(path: Path) -> tuple[AttentionBlock, ...]:
-    """The blocks, with the names that `read_named` gives to nodes.
-
-    Raises:
-        UnreadableGraphError: the file isn't there, is damaged, or isn't valid ONNX.
-        RuntimeUnavailableError: see `blocks_carried`.
-    """
-    return blocks_carried(read_named(path))
-
-
-def blocks_carried(model: ir.Model) -> tuple[AttentionBlock, ...]:
-    """The inventory that a graph carries, or what is found in one that was never cleaned. Changes the graph.
-
-    Raises:
-        RuntimeUnavailableError: it carries none, and onnxscript, which helps to find one, isn't installed.
+        RuntimeUnavailableError: there is no valid inventory, and onnxscript, which `prepare` needs, isn't installed.
     """
     known = from_json(model.metadata_props.get(METADATA_KEY, ""))
     names = {node.name for node in model.graph}
@@ -85,4 +38,34 @@ def blocks_carried(model: ir.Model) -> tuple[AttentionBlock, ...]:
             hint="pip install onnxscript; or build from a bundle, which says where they are.",
         ) from error
     prepare(model)
-    return find_blocks(model)
+    found = find_blocks(model)
+    return known_as(found, known, known or found)
+
+
+def inspect_file(path: Path | str) -> tuple[AttentionBlock, ...]:
+    """The attention blocks of an ONNX file, with nodes named as `read_named` names them.
+
+    Raises:
+        UnreadableGraphError: the file is missing, damaged, or not valid ONNX.
+        RuntimeUnavailableError: see `attention_of`.
+    """
+    return attention_of(read_named(Path(path)))
+
+
+def outline_of_file(path: Path, blocks: Sequence[AttentionBlock] | None = None) -> Outline:
+    """The outline of an ONNX file of any exporter, local functions inlined.
+
+    Args:
+        path: the file.
+        blocks: its attention blocks, if known; None finds them.
+
+    Raises:
+        UnreadableGraphError: the file is missing, damaged, or not valid ONNX.
+    """
+    model = read(path)
+    with quiet():
+        if model.functions:
+            common.InlinePass()(model)
+        common.NameFixPass()(model)  # blocks list nodes by name, and foreign nodes may lack names or share them
+    graph = outline(model)
+    return graph.marked(attention_of(model) if blocks is None else blocks)

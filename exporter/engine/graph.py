@@ -1,4 +1,4 @@
-"""What an engine's graph says, which the engine itself doesn't: modules, types, attention blocks."""
+"""Facts about the ONNX file that an engine is built from: inputs, types, modules, attention blocks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,15 @@ from typing import Any
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from attn_export.exporter.artifacts import AttentionBlock
-from attn_export.exporter.cleanup.inspect import blocks_carried
+from attn_export.exporter.artifacts import AttentionBlock, Precision
+from attn_export.exporter.cleanup.inspect import attention_of
 from attn_export.exporter.engine.precision_audit import NodeTypes
+from attn_export.exporter.graph.attention.blocks import METADATA_KEY
 from attn_export.exporter.graph.attention.paths import module_path
 from attn_export.exporter.graph.facts import attribute, dims, is_op, made_by, users
-from attn_export.exporter.graph.read import files_of, read, read_named
+from attn_export.exporter.graph.read import files_of, read_named
+from attn_export.exporter.graph.write import PRODUCER
+from attn_export.exporter.precision.float16 import is_float16
 from attn_export.exporter.records.engine import Dim
 from attn_export.exporter.system.quiet import quiet
 
@@ -50,16 +53,47 @@ class GraphFacts:
         return frozenset().union(*(types.all for types in self.types.values()))
 
 
-def read_graph(path: Path) -> GraphFacts:
-    """Read a file, whoever wrote it.
+@dataclass(frozen=True)
+class OnnxSource:
+    """An ONNX file that engines are built from, read once.
+
+    Attributes:
+        facts: about its graph.
+        precision: that it computes in.
+        cleaned: whether the cleanup wrote it.
+    """
+
+    facts: GraphFacts
+    precision: Precision
+    cleaned: bool
+
+
+def read_source(path: Path) -> OnnxSource:
+    """Read an ONNX file of any exporter.
 
     Raises:
-        UnreadableGraphError: it isn't there, is damaged, or isn't valid ONNX.
+        UnreadableGraphError: the file is missing, damaged, or not valid ONNX.
         RuntimeUnavailableError: it carries no inventory, and onnxscript, which helps to find one, isn't installed.
     """
     model = read_named(path)
     with quiet():
         common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
+    precision = Precision.FP16 if is_float16(model.graph) else Precision.FP32
+    cleaned = METADATA_KEY in model.metadata_props or model.producer_name == PRODUCER
+    return OnnxSource(_facts(model, path), precision, cleaned)
+
+
+def read_graph(path: Path) -> GraphFacts:
+    """The facts alone.
+
+    Raises:
+        UnreadableGraphError, RuntimeUnavailableError: as `read_source`.
+    """
+    return read_source(path).facts
+
+
+def _facts(model: ir.Model, path: Path) -> GraphFacts:
+    """The facts; finding the attention blocks changes the graph, so they come last."""
     outside = sorted(files_of(model) - {path.resolve()})
     facts: dict[str, Any] = {
         "path": path,
@@ -69,7 +103,7 @@ def read_graph(path: Path) -> GraphFacts:
         "modules": {str(node.name): module for node in model.graph if (module := module_path(node))},
         "weights": _by_name(model, _weights, 0),
     }
-    return GraphFacts(**facts, blocks=blocks_carried(model), weight_files=tuple(outside))
+    return GraphFacts(**facts, blocks=attention_of(model), weight_files=tuple(outside))
 
 
 def _by_name(model: ir.Model, look: Callable[[ir.Node], Any], nothing: Any) -> dict[str, Any]:
@@ -96,12 +130,3 @@ def _names(values: Sequence[ir.Value | None]) -> frozenset[str]:
 def _weights(node: ir.Node) -> int:
     tensors = [value.const_value for value in node.inputs if value is not None and value.const_value is not None]
     return sum(tensor.nbytes for tensor in tensors)
-
-
-def read_inputs(path: Path) -> dict[str, tuple[Dim, ...]]:
-    """The inputs of a file: name -> dimensions.
-
-    Raises:
-        UnreadableGraphError: it isn't there, is damaged, or isn't valid ONNX.
-    """
-    return {str(v.name): dims(v) or () for v in read(path).graph.inputs if v.const_value is None}

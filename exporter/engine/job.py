@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.engine import targets as gpus
@@ -18,6 +18,9 @@ from attn_export.exporter.system.cuda import Gpu
 from attn_export.exporter.system.cuda import gpus as gpus_here
 from attn_export.exporter.system.files import publish, refuse_folders, scratch_folder, unwritable, write_text
 from attn_export.exporter.system.progress import NullProgress, Progress
+
+if TYPE_CHECKING:
+    from attn_export.exporter.engine.graph import GraphFacts
 
 SHOWN_KERNELS = 5
 
@@ -71,9 +74,23 @@ def build_file(
     settings = settings or EngineSettings()
     if out.resolve() == source.resolve():
         raise UsageError(f"the engine would overwrite {source}", hint="Give it another name.")
-    backend, why, architectures = choose_backend(settings, gpus_here())
+    choose_backend(settings, gpus_here())
     with progress.stage("Reading the graph"):
         facts = read_graph(source)
+    return build_graph(facts, out, settings, precision=precision, judge=judge, progress=progress)
+
+
+def build_graph(
+    facts: "GraphFacts",
+    out: Path,
+    settings: EngineSettings,
+    *,
+    precision: Precision | None,
+    judge: Judge | None,
+    progress: Progress,
+) -> EngineFile:
+    """Build an engine of a file that was read: arguments and errors as for `build_file`."""
+    backend, why, architectures = choose_backend(settings, gpus_here())
     profile = make_profile(facts.inputs, settings.sizes, settings.opt_batch)
     plan = Plan(backend, why, architectures, facts, profile)
     return write_engine(out, plan, settings, precision, progress, judge=judge)

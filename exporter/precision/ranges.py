@@ -35,9 +35,24 @@ def largest_values(
         UnreadableGraphError: the file can't be read.
         InputError: ONNX Runtime can't run it on these inputs.
     """
+    return largest_values_of(read(path), path, feeds, threads, of)
+
+
+def largest_values_of(
+    model: ir.Model,
+    path: Path,
+    feeds: Sequence[Mapping[str, Array]],
+    threads: int,
+    of: ir.DataType = ir.DataType.FLOAT,
+) -> dict[str, float]:
+    """As `largest_values`, for a file that was read; the graph stays as it is.
+
+    Raises:
+        InputError: ONNX Runtime can't run it on these inputs.
+    """
     import onnxruntime
 
-    model = read(path)
+    model = model.clone()
     for value in model.graph.inputs:
         fed = feeds[0].get(str(value.name))
         if fed is not None and fed.dtype == np.float32 and value.dtype not in (None, ir.DataType.FLOAT):

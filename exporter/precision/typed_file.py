@@ -13,8 +13,8 @@ from attn_export.exporter.graph.attention.blocks import METADATA_KEY, to_json
 from attn_export.exporter.graph.gates import gates_of
 from attn_export.exporter.graph.read import read
 from attn_export.exporter.network.images import Batch
-from attn_export.exporter.precision.float16 import infer_types, is_float16, to_float16
-from attn_export.exporter.precision.ranges import Array, largest_values
+from attn_export.exporter.precision.float16 import to_float16
+from attn_export.exporter.precision.ranges import Array, largest_values, largest_values_of
 from attn_export.exporter.precision.rounding import LARGEST
 
 PRECISION_KEY = "attn_export.precision"
@@ -80,7 +80,7 @@ def typed(
         model.metadata_props.setdefault(METADATA_KEY, to_json(blocks))
     kept: tuple[Kept, ...] = ()
     if precision is Precision.FP16:
-        kept = to_float16(model, largest_values(source, feeds, threads))
+        kept = to_float16(model, largest_values_of(model, source, feeds, threads))
     for key in STALE:
         model.metadata_props.pop(key, None)
     model.metadata_props[PRECISION_KEY] = str(precision)
@@ -105,14 +105,3 @@ def _refuse_overflow(path: Path, feeds: Sequence[Mapping[str, Array]], threads: 
                 step="float16",
                 hint="This is a defect of the change to float16, or the network computes infinity on purpose.",
             )
-
-
-def precision_of(source: Path) -> Precision:
-    """What an ONNX file computes in, whoever made it: the type of what has weights in it.
-
-    Raises:
-        UnreadableGraphError: the file can't be read.
-    """
-    model = read(source)
-    infer_types(model)
-    return Precision.FP16 if is_float16(model.graph) else Precision.FP32

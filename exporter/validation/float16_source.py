@@ -43,10 +43,11 @@ def compare_with_parent(parent: Path, child: Path, feeds: Sequence[Mapping[str, 
             from them.
         DisagreementError: the child computes something else, or doesn't run.
     """
-    exact = _answers(read(parent), parent, feeds, threads)
+    model = read(parent)
+    exact = _answers(model, parent, feeds, threads)
     if isinstance(exact, str):
         raise InputError(f"ONNX Runtime can't run {parent}: {exact}", hint="Nothing can be compared then.")
-    coarse = _answers(_rounded(read(parent)), parent, [_rounded_feed(feed) for feed in feeds], threads)
+    coarse = _answers(_rounded(model), parent, [_rounded_feed(feed) for feed in feeds], threads)
     got = _answers(read(child), child, feeds, threads)
     if isinstance(got, str):
         raise DisagreementError(f"the float16 file of {parent} doesn't run: {got}", first_seen="all", hint=HINT)

@@ -17,6 +17,7 @@ from attn_export.exporter.validation.metrics import PooledError
 from attn_export.exporter.validation.verdict import LIMITS, floored_baselines, pixels_of
 
 if TYPE_CHECKING:
+    from attn_export.exporter.engine.graph import GraphFacts
     from attn_export.exporter.validation.reference import Reference
 
 __all__ = ["GoldenVectors", "golden_of_file", "golden_of_reference"]
@@ -104,13 +105,13 @@ def _loose(reference: "Reference", places: Sequence[tuple[int, int]], output_nam
     )
 
 
-def golden_of_file(onnx: Path, profile: Profile, threads: int) -> GoldenVectors:
+def golden_of_file(facts: "GraphFacts", profile: Profile, threads: int) -> GoldenVectors:
     """What ONNX Runtime computes of an ONNX file, for a file whose checkpoint isn't at hand.
 
     The device's engine is then compared with the file, and the file with nothing.
 
     Args:
-        onnx: the file.
+        facts: about the file.
         profile: of the engine.
         threads: of ONNX Runtime.
 
@@ -120,7 +121,8 @@ def golden_of_file(onnx: Path, profile: Profile, threads: int) -> GoldenVectors:
     """
     from attn_export.exporter.validation.source_graph import LARGEST_RATIO
 
-    run, input_name, output_names, rounding = _session(onnx, threads)
+    onnx, rounding = facts.path, _rounding(facts)
+    run, input_name, output_names = _session(onnx, threads)
     taken = profile[input_name]
     moved = [PooledError() for _ in output_names]
     groups = []
@@ -150,8 +152,8 @@ def golden_of_file(onnx: Path, profile: Profile, threads: int) -> GoldenVectors:
 Run = Callable[[Array, Range], tuple[Array, ...]]
 
 
-def _session(onnx: Path, threads: int) -> tuple[Run, str, tuple[str, ...], float]:
-    """How to run a file on images one by one; its input, its outputs, and the rounding of its coarsest float type.
+def _session(onnx: Path, threads: int) -> tuple[Run, str, tuple[str, ...]]:
+    """How to run a file on images one by one; the names of its input and outputs.
 
     Raises:
         UnreadableGraphError, UsageError: as `golden_of_file` says.
@@ -194,16 +196,14 @@ def _session(onnx: Path, threads: int) -> tuple[Run, str, tuple[str, ...], float
         joined = (np.concatenate(arrays)[: len(images)] for arrays in zip(*results, strict=True))
         return tuple(np.asarray(array, np.float64) for array in joined)
 
-    return run, str(inputs[0].name), tuple(names), _rounding(onnx)
+    return run, str(inputs[0].name), tuple(names)
 
 
-def _rounding(onnx: Path) -> float:
+def _rounding(facts: "GraphFacts") -> float:
     """Of float16 where the file has any, or else of float32."""
     import onnx_ir as ir
 
-    from attn_export.exporter.engine.graph import read_graph
-
-    half = ir.DataType.FLOAT16.name in read_graph(onnx).all_types
+    half = ir.DataType.FLOAT16.name in facts.all_types
     return float(np.finfo(np.float16 if half else np.float32).eps)
 
 

@@ -27,6 +27,7 @@ from attn_export.exporter.workflows.validate_bundle import judge_engine
 
 if TYPE_CHECKING:
     from attn_export.exporter.bundle.golden import GoldenVectors
+    from attn_export.exporter.engine.graph import GraphFacts, OnnxSource
 
 ENDING = ".onnx"
 
@@ -67,26 +68,29 @@ def build_all(
         made = [folder / f"{source.stem}{p.suffix}{ENDING}" for p in asked if p not in (None, Precision.FP32)]
         _refuse_overwriting(Path(out), [source, external_data_of(source), *made])
     check_settings(settings, progress)
-    if not _is_cleaned(source):
+    from attn_export.exporter.engine.graph import read_graph, read_source
+
+    with progress.stage("Reading the graph"):
+        read = read_source(source)
+    if not read.cleaned:
         progress.note(f"{source.name} is built as it is; `attn-export clean --for tensorrt` before may save kernels")
     retyped: list[Retyped] = []
     deployed: list[Deployed] = []
     with scratch_folder(folder) as scratch:
         for precision in asked:
-            file, change = _of_precision(
-                source, precision, folder, scratch, settings, threads or usable_cpus(), progress
-            )
+            file, change = _of_precision(read, precision, folder, scratch, settings, threads or usable_cpus(), progress)
             retyped += [change] if change else []
             stem = Path(out).stem if out is not None else file.stem
+            facts = read.facts if file == source else read_graph(file)
             deployed.append(
                 deploy(
-                    file,
+                    facts,
                     scratch,
                     stem,
                     settings,
                     precision=precision,
-                    sample=_golden_maker(file, threads or usable_cpus()),
-                    judge=partial(_judge_by_file, source=file, threads=threads or usable_cpus(), progress=progress),
+                    sample=_golden_maker(facts, threads or usable_cpus()),
+                    judge=partial(_judge_by_file, source=facts, threads=threads or usable_cpus(), progress=progress),
                     progress=progress,
                 )
             )
@@ -98,20 +102,6 @@ def build_all(
             tuple(publish_engine(engine, _named(engine, out, folder)) for d in deployed for engine in d.engines),
             tuple(publish_bundle(bundle, folder) for d in deployed for bundle in d.bundles),
         )
-
-
-def _is_cleaned(source: Path) -> bool:
-    """Whether a file went through the cleanup: then it carries its inventory, or has nothing to list.
-
-    Raises:
-        UnreadableGraphError: it isn't there, is damaged, or isn't valid ONNX.
-    """
-    from attn_export.exporter.graph.attention.blocks import METADATA_KEY
-    from attn_export.exporter.graph.read import read
-    from attn_export.exporter.graph.write import PRODUCER
-
-    model = read(source)
-    return METADATA_KEY in model.metadata_props or model.producer_name == PRODUCER
 
 
 def is_bundle(source: Path) -> bool:
@@ -166,7 +156,7 @@ def _named(engine: EngineFile, out: Path | str | None, folder: Path) -> Path:
 
 
 def _of_precision(
-    source: Path,
+    read: "OnnxSource",
     precision: Precision | None,
     folder: Path,
     scratch: Path,
@@ -180,20 +170,18 @@ def _of_precision(
         UsageError: the file is of another one that can't be changed back.
         DisagreementError: the new file computes something else.
     """
-    from attn_export.exporter.engine.graph import read_graph
     from attn_export.exporter.network.images import feeds_for
-    from attn_export.exporter.precision.typed_file import precision_of, typed
+    from attn_export.exporter.precision.typed_file import typed
     from attn_export.exporter.validation.float16_source import compare_with_parent
 
-    own = precision_of(source)
-    if precision is None or precision is own:
+    facts, source = read.facts, read.facts.path
+    if precision is None or precision is read.precision:
         return source, None
     if precision is Precision.FP32:
         raise UsageError(
-            f"{source} is {own}, and what was rounded away can't be brought back",
+            f"{source} is {read.precision}, and what was rounded away can't be brought back",
             hint="Build from the float32 file, or leave --precision out.",
         )
-    facts = read_graph(source)
     profile = make_profile(facts.inputs, settings.sizes, settings.opt_batch)
     feeds = feeds_for({name: sizes.opt for name, sizes in profile.items()})
     path = scratch / f"{source.stem}{precision.suffix}{ENDING}"
@@ -216,11 +204,11 @@ def _of_precision(
 
 def _is_child(parent: Path, child: Path, precision: Precision, feeds: Sequence[dict[str, Any]], threads: int) -> bool:
     """Whether a file is of this precision and computes what its parent computes."""
-    from attn_export.exporter.precision.typed_file import precision_of
+    from attn_export.exporter.engine.graph import read_source
     from attn_export.exporter.validation.float16_source import compare_with_parent
 
     try:
-        if precision_of(child) is not precision:
+        if read_source(child).precision is not precision:
             return False
         compare_with_parent(parent, child, feeds, threads)
     except (DisagreementError, InputError):
@@ -228,7 +216,7 @@ def _is_child(parent: Path, child: Path, precision: Precision, feeds: Sequence[d
     return True
 
 
-def _golden_maker(source: Path, threads: int) -> "Callable[[Profile], GoldenVectors]":
+def _golden_maker(source: "GraphFacts", threads: int) -> "Callable[[Profile], GoldenVectors]":
     def make(profile: Profile) -> "GoldenVectors":
         from attn_export.exporter.validation.golden import golden_of_file
 
@@ -237,7 +225,7 @@ def _golden_maker(source: Path, threads: int) -> "Callable[[Profile], GoldenVect
     return make
 
 
-def _judge_by_file(engine: EngineFile, source: Path, threads: int, progress: Progress) -> dict[str, Any]:
+def _judge_by_file(engine: EngineFile, source: "GraphFacts", threads: int, progress: Progress) -> dict[str, Any]:
     """An engine against what ONNX Runtime makes of the file that it was built from."""
     from attn_export.exporter.validation.golden import golden_of_file
     from attn_export.exporter.workflows.validate_bundle import judge_engine

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.engine.backend import AUTO
-from attn_export.exporter.engine.job import build_file, choose_backend
+from attn_export.exporter.engine.job import build_graph, choose_backend
 from attn_export.exporter.engine.profile import make_profile
 from attn_export.exporter.engine.settings import EngineSettings, Judge
 from attn_export.exporter.engine.sidecar import sidecar_path
@@ -20,6 +20,7 @@ from attn_export.exporter.system.progress import Progress
 
 if TYPE_CHECKING:
     from attn_export.exporter.bundle.golden import GoldenVectors
+    from attn_export.exporter.engine.graph import GraphFacts
 
 ENDING = ".onnx"
 
@@ -52,7 +53,7 @@ def _here(settings: EngineSettings, wanted: Targets) -> EngineSettings:
 
 
 def deploy(
-    source: Path,
+    facts: "GraphFacts",
     folder: Path,
     stem: str,
     settings: EngineSettings,
@@ -65,7 +66,7 @@ def deploy(
     """Make an engine and bundles of one ONNX file.
 
     Args:
-        source: the file, typed as the engine shall be.
+        facts: about the file, in the precision of the engine.
         folder: where the results go.
         stem: of their names: ``<stem>.engine``, ``<stem>.sm87.bundle.zip``.
         settings: of the build.
@@ -75,20 +76,20 @@ def deploy(
         progress: receives stages and notes.
 
     Raises:
-        AttnExportError: as `building.build_file` and `bundle.write_bundle` say.
+        AttnExportError: as `engine.job.build_file` and `bundle.write_bundle` say.
     """
     wanted = parse_targets(settings.gpus, gpus())
     engines = []
     if wanted.wants_engine:
         out = folder / f"{stem}.engine"
         here = _here(settings, wanted)
-        engines.append(build_file(source, out, here, precision=precision, judge=judge, progress=progress))
-    bundles = [_bundle(source, folder, stem, a, settings, precision, sample, progress) for a in wanted.bundles]
+        engines.append(build_graph(facts, out, here, precision=precision, judge=judge, progress=progress))
+    bundles = [_bundle(facts, folder, stem, a, settings, precision, sample, progress) for a in wanted.bundles]
     return Deployed(tuple(engines), tuple(bundles))
 
 
 def _bundle(
-    source: Path,
+    facts: "GraphFacts",
     folder: Path,
     stem: str,
     architecture: str,
@@ -98,14 +99,12 @@ def _bundle(
     progress: Progress,
 ) -> Path:
     from attn_export.exporter.bundle.write import write_bundle
-    from attn_export.exporter.engine.graph import read_graph
 
     with progress.stage(f"Packing the deployment bundle for {architecture}"):
-        facts = read_graph(source)
         profile = make_profile(facts.inputs, settings.sizes, settings.opt_batch)
         return write_bundle(
             folder / f"{stem}.{architecture}.bundle.zip",
-            source,
+            facts.path,
             facts=facts,
             profile=profile,
             architecture=architecture,

@@ -199,9 +199,13 @@ def deploy_all(
     """
     if settings.engine is None:
         return []
+    from attn_export.exporter.engine.graph import read_graph
+
+    with progress.stage("Reading the graphs"):
+        facts = [read_graph(artifact.file.path) for artifact in proven]
     return [
         deploy(
-            artifact.file.path,
+            graph,
             artifact.file.path.parent,
             f"{stem}{artifact.file.precision.suffix}",
             settings.engine,
@@ -212,7 +216,7 @@ def deploy_all(
             ),
             progress=progress,
         )
-        for artifact in proven
+        for artifact, graph in zip(proven, facts, strict=True)
     ]
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from attn_export.exporter.artifacts import OnnxFile, Precision, Signature, Target
-from attn_export.exporter.cleanup.inspect import blocks_of_file
+from attn_export.exporter.cleanup.inspect import inspect_file
 from attn_export.exporter.graph.facts import dims
 from attn_export.exporter.graph.read import read, read_named
 from attn_export.exporter.latency.attention_cost.naming import Names
@@ -37,7 +37,7 @@ def as_file(path: Path, batch: int = 1) -> OnnxFile:
     (taken,) = (value for value in model.graph.inputs if value.const_value is None)
     shape = tuple(size if isinstance(size, int) else batch for size in dims(taken) or ())
     signature = Signature(str(taken.name), shape, (), tuple(str(value.name) for value in model.graph.outputs))
-    return OnnxFile(path, signature, "", 0, len(model.graph), (), blocks=blocks_of_file(path))
+    return OnnxFile(path, signature, "", 0, len(model.graph), (), blocks=inspect_file(path))
 
 
 def images_of(file: OnnxFile) -> np.ndarray:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 
 from attn_export.exporter.artifacts import OnnxFile
-from attn_export.exporter.cleanup.inspect import blocks_of_file
+from attn_export.exporter.cleanup.inspect import inspect_file
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.attention.ablation import without_attention
 from attn_export.exporter.graph.gates import gates_of
@@ -89,7 +89,7 @@ def test_nodes_that_share_a_name_are_told_apart_by_what_they_compute(tmp_path: P
     for one in nodes[1:7] + nodes[8:14]:
         one.name = one.op_type.lower()
     path = saved(tmp_path / "same.onnx", nodes, [*WEIGHTS, weight("v", 8, 8, 3, 3)])
-    blocks = blocks_of_file(path)
+    blocks = inspect_file(path)
     assert len(blocks) == 2
     twin = without_attention(path, blocks)
     assert twin is not None
@@ -112,7 +112,7 @@ def test_a_weighted_sum_on_the_way_is_not_taken_for_the_map(tmp_path: Path) -> N
     ]
     axes = onnx.numpy_helper.from_array(np.array([2, 3]), "axes")
     path = saved(tmp_path / "cast.onnx", nodes, [weight("w", 8, 8, 3, 3), weight("scale", 1, 8, 1, 1), axes])
-    (block,) = blocks_of_file(path)
+    (block,) = inspect_file(path)
     without_casts = tuple(name for name in block.nodes if not name.startswith("cast"))
     twin = without_attention(path, [type(block)(**{**vars(block), "nodes": without_casts})])
     assert twin is not None
@@ -122,4 +122,4 @@ def test_a_weighted_sum_on_the_way_is_not_taken_for_the_map(tmp_path: Path) -> N
 def test_what_a_graph_returns_has_no_twin(tmp_path: Path) -> None:
     nodes = [conv("x", "a"), *gate("a", "y", "se")]
     path = saved(tmp_path / "end.onnx", nodes, WEIGHTS, outputs=[stated("y", ("N", 8, None, None))])
-    assert without_attention(path, blocks_of_file(path)) is None
+    assert without_attention(path, inspect_file(path)) is None

@@ -311,7 +311,7 @@ def test_a_profile_without_any_of_the_images_is_refused(cbam: Any) -> None:
 
 
 def test_a_file_without_a_checkpoint_is_judged_by_what_onnx_runtime_computes(cbam: Any, tmp_path: Path) -> None:
-    sample = golden_of_file(cbam.file.path, cbam.profile, threads=1)
+    sample = golden_of_file(cbam.facts, cbam.profile, threads=1)
     assert "ONNX Runtime" in sample.reference
     assert [len(batch) for batch in sample.groups[0].batches] == [1, 2, 4]
     limit = sample.limits["output"]["noise"]
@@ -331,9 +331,10 @@ def test_what_takes_no_image_gets_no_sample(inputs: str, words: str, tmp_path: P
     text = f'<ir_version: 10, opset_import: ["" : 20]> g ({inputs}) => ({kind}[N, 3] z) {{ z = Relu(x) }}'
     path = tmp_path / "m.onnx"
     onnx.save(onnx.parser.parse_model(text), path)
-    profile = make_profile(read_graph(path).inputs, Sizes())
+    facts = read_graph(path)
+    profile = make_profile(facts.inputs, Sizes())
     with pytest.raises(UsageError, match=words):
-        golden_of_file(path, profile, 1)
+        golden_of_file(facts, profile, 1)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -343,8 +344,9 @@ def test_a_fixed_batch_runs_as_it_is(batch: int, tmp_path: Path) -> None:
     )
     path = tmp_path / "m.onnx"
     onnx.save(onnx.parser.parse_model(text), path)
-    profile = make_profile(read_graph(path).inputs, Sizes())
-    (group,) = golden_of_file(path, profile, 1).groups
+    facts = read_graph(path)
+    profile = make_profile(facts.inputs, Sizes())
+    (group,) = golden_of_file(facts, profile, 1).groups
     assert {len(b) for b in group.batches} == {batch}
     assert {row for b in group.batches for row in b} == set(range(len(group.images)))
     assert np.array_equal(group.expected["z"], np.maximum(group.images, 0))
@@ -354,5 +356,6 @@ def test_a_network_that_computes_nan_gets_no_sample(tmp_path: Path) -> None:
     text = '<ir_version: 10, opset_import: ["" : 20]> g (float[N, 5] x) => (float[N, 5] z) { z = Log(x) }'
     path = tmp_path / "m.onnx"
     onnx.save(onnx.parser.parse_model(text), path)
+    facts = read_graph(path)
     with pytest.raises(UnreadableGraphError, match="NaN"):
-        golden_of_file(path, make_profile(read_graph(path).inputs, Sizes()), 1)
+        golden_of_file(facts, make_profile(facts.inputs, Sizes()), 1)

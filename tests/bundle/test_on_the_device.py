@@ -270,7 +270,7 @@ def test_a_bundle_of_a_file_without_checkpoint_judges_as_well(cbam: Any, tmp_pat
         architecture="sm87",
         precision=None,
         options=BuildOptions(),
-        sample=golden_of_file(cbam.file.path, cbam.profile, 1),
+        sample=golden_of_file(cbam.facts, cbam.profile, 1),
     )
     assert run(["validate", str(bundle), str(cbam.file.path), "--quiet"]) == 0
     faulty = changed(cbam.file.path, tmp_path / "faulty.onnx", lambda model: scale_last_weight(model, 1.0001))

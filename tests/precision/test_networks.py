@@ -15,6 +15,7 @@ from onnx import helper, numpy_helper
 from attn_export.exporter.artifacts import MODULE_KEY, Kept, LoadedModel, OnnxFile, Precision, Target
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
+from attn_export.exporter.engine.graph import read_source
 from attn_export.exporter.errors import CleanupError, DisagreementError, InputError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.gates import gates_of
@@ -23,7 +24,7 @@ from attn_export.exporter.network.capture import capture
 from attn_export.exporter.network.images import batches
 from attn_export.exporter.precision.ranges import largest_values
 from attn_export.exporter.precision.rounding import LARGEST
-from attn_export.exporter.precision.typed_file import PRECISION_KEY, precision_of, typed, typed_file
+from attn_export.exporter.precision.typed_file import PRECISION_KEY, typed, typed_file
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.float16_source import compare_with_parent
@@ -222,10 +223,10 @@ def test_an_overflow_that_was_not_foreseen_is_refused(
 ) -> None:
     images = [{"input": batches((3, 32, 32), ("batch",), 1)[0].images * 1e6}]
 
-    def none_seen(path: Path, feeds: Any, threads: int, of: ir.DataType = ir.DataType.FLOAT) -> dict[str, float]:
-        return {} if of == ir.DataType.FLOAT else largest_values(path, feeds, threads, of)
+    def none_seen(*_: object) -> dict[str, float]:
+        return {}
 
-    monkeypatch.setattr("attn_export.exporter.precision.typed_file.largest_values", none_seen)
+    monkeypatch.setattr("attn_export.exporter.precision.typed_file.largest_values_of", none_seen)
     with pytest.raises(CleanupError, match="which float16 doesn't hold"):
         typed(plain("se_resnet8").path, Precision.FP16, images, tmp_path / "b.onnx", 1)
 
@@ -319,8 +320,8 @@ def test_a_file_knows_its_precision_whoever_made_it(
     proto = onnx.load(half("se_resnet8").path)
     del proto.metadata_props[:]
     del proto.graph.value_info[:]
-    assert precision_of(saved(proto)) is Precision.FP16
-    assert precision_of(plain("se_resnet8").path) is Precision.FP32
+    assert read_source(saved(proto)).precision is Precision.FP16
+    assert read_source(plain("se_resnet8").path).precision is Precision.FP32
 
 
 def test_the_verdict_of_the_parent_is_not_handed_on(plain: Callable[..., OnnxFile], tmp_path: Path) -> None:

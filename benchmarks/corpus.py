@@ -279,7 +279,7 @@ def worker(tool: str, source: str, out: str) -> None:
 
 def compiled(path: str) -> Row:
     """The kernels that TensorRT-RTX makes of a file, as the product itself reports them of an engine."""
-    from attn_export.exporter.engine.graph import read_inputs
+    from attn_export.exporter.engine.graph import read_graph
     from attn_export.exporter.engine.job import build_file
     from attn_export.exporter.engine.profile import Sizes
     from attn_export.exporter.engine.settings import EngineSettings

@@ -285,7 +285,7 @@ def compiled(path: str) -> Row:
     from attn_export.exporter.engine.settings import EngineSettings
     from attn_export.exporter.errors import EngineError, RuntimeUnavailableError
 
-    (dims,) = read_inputs(Path(path)).values()
+    (dims,) = read_graph(Path(path)).inputs.values()
     batch = None if isinstance(dims[0], int) else (1, 4, 8)
     images = ((64, 64), (224, 224), (224, 224)) if any(not isinstance(d, int) for d in dims[2:]) else None
     settings = EngineSettings(gpus=("sm86",), sizes=Sizes(batch, images), count_ablated=False)

@@ -8,9 +8,10 @@ import pytest
 
 from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.apply import apply_to_fixpoint
-from attn_export.exporter.cleanup.pipeline import RULES, SHAPING, clean, prepare
+from attn_export.exporter.cleanup.pipeline import clean, prepare
 from attn_export.exporter.cleanup.proof import EXACT, allowed
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rewrite, Rule, Skip
+from attn_export.exporter.cleanup.rules import RULES, SHAPING
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.facts import constant
 from tests.cleanup.conftest import assert_same, graph, model_of, serialized, settled

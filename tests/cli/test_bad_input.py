@@ -26,6 +26,7 @@ import pytest
 import torch
 
 from attn_export.exporter.cleanup import pipeline
+from attn_export.exporter.cleanup.steps import AFTER
 from attn_export.exporter.latency import interleaved as timing
 from attn_export.exporter.system.progress import NullProgress
 from attn_export.exporter.workflows import export as workflow
@@ -701,7 +702,7 @@ def scaling(wanted: Callable[[str, Any], bool], factor: float) -> Callable[[ir.M
 
 def with_faulty_cleanup(monkeypatch: pytest.MonkeyPatch) -> None:
     fault = ("scale a weight", scaling(lambda _, array: array.ndim == 4 and array.shape[-1] == 3, 1.01))
-    monkeypatch.setattr(pipeline, "AFTER", (*pipeline.AFTER, fault))
+    monkeypatch.setattr(pipeline, "AFTER", (*AFTER, fault))
 
 
 def test_a_file_that_computes_something_else_is_not_written(
@@ -725,7 +726,7 @@ def test_a_file_that_computes_something_else_does_not_replace_a_good_one(
 
 
 def test_a_cleanup_step_that_fails_is_named(refused: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "AFTER", (*pipeline.AFTER, ("turn it inside out", broken)))
+    monkeypatch.setattr(pipeline, "AFTER", (*AFTER, ("turn it inside out", broken)))
     refused(4, "model.pt", *QUICK, says=["turn it inside out"], hint="report")
 
 

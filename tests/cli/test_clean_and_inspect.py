@@ -16,6 +16,7 @@ from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup import pipeline
 from attn_export.exporter.cleanup.inspect import inspect_file
 from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule
+from attn_export.exporter.cleanup.rules import RULES
 from attn_export.exporter.errors import OutputError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.workflows import clean as cleaning
@@ -275,9 +276,7 @@ WRONG = Rule("forget an activation", frozenset({"Relu"}), _forget)
 def wrong_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     """`clean` has the rules as a default, so they are changed where a graph is cleaned."""
     right = pipeline.clean
-    monkeypatch.setattr(
-        cleaning, "clean", lambda model, target=Target.ANY: right(model, target, (*pipeline.RULES, WRONG))
-    )
+    monkeypatch.setattr(cleaning, "clean", lambda model, target=Target.ANY: right(model, target, (*RULES, WRONG)))
 
 
 def test_a_wrong_rule_is_named_and_the_file_written_without_it(

@@ -15,6 +15,8 @@ from attn_export.exporter.artifacts import MODULE_KEY, Graph, Target
 from attn_export.exporter.cleanup import pipeline
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.cleanup.rule import Proposal, Rule
+from attn_export.exporter.cleanup.rules import RULES, SHAPING
+from attn_export.exporter.cleanup.steps import AFTER, BEFORE
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.gates import gates_of
 
@@ -30,7 +32,7 @@ def cleaned(graph: Graph, target: Target = Target.ANY) -> Graph:
 
 
 def step_names() -> list[str]:
-    return [*(name for name, _ in pipeline.BEFORE), "apply rules", *(name for name, _ in pipeline.AFTER)]
+    return [*(name for name, _ in BEFORE), "apply rules", *(name for name, _ in AFTER)]
 
 
 def layers(graph: Graph) -> list[str]:
@@ -171,15 +173,15 @@ def test_steps_are_added_to_those_before(captured: Callable[[str], Graph], monke
 
 def test_step_names_are_unique() -> None:
     """But for those that are done again once the rules are through: an error names the step."""
-    for steps in (pipeline.BEFORE, pipeline.AFTER):
+    for steps in (BEFORE, AFTER):
         names = [name for name, _ in steps]
         assert len(names) == len(set(names))
         assert "apply rules" not in names
 
 
 def test_rule_names_are_unique() -> None:
-    for shaping in pipeline.SHAPING.values():
-        names = [rule.name for rule in (*pipeline.RULES, *shaping)]
+    for shaping in SHAPING.values():
+        names = [rule.name for rule in (*RULES, *shaping)]
         assert len(names) == len(set(names))
 
 
@@ -215,7 +217,7 @@ def test_a_failing_rule_is_a_failure_of_the_rules_step(
     def at(*_: Any) -> Proposal:
         raise error
 
-    monkeypatch.setitem(pipeline.SHAPING, Target.ANY, (Rule("trip", frozenset({"Conv"}), at),))
+    monkeypatch.setitem(SHAPING, Target.ANY, (Rule("trip", frozenset({"Conv"}), at),))
     with pytest.raises(CleanupError, match="the cleanup step 'apply rules' failed: odd node") as caught:
         clean_graph(captured("toy"))
     assert caught.value.step == "apply rules"

@@ -17,6 +17,7 @@ from torch import nn
 
 from attn_export.exporter.artifacts import LoadedModel
 from attn_export.exporter.cleanup import pipeline
+from attn_export.exporter.cleanup.steps import AFTER, BEFORE
 from attn_export.exporter.errors import (
     CaptureError,
     CleanupError,
@@ -178,9 +179,9 @@ def test_the_record_says_what_was_made_of_what(
     assert artifact["input"]["open_axes"] == [{"name": "batch", "index": 0, "minimum": 1}]
     assert [gate["module_path"] for gate in artifact["gates"]] == ["3.fc.3"]
     assert [step["name"] for step in artifact["cleanup"]] == [
-        *(name for name, _ in pipeline.BEFORE),
+        *(name for name, _ in BEFORE),
         "apply rules",
-        *(name for name, _ in pipeline.AFTER),
+        *(name for name, _ in AFTER),
     ]
     assert record["environment"]["packages"] == versions()
 
@@ -379,7 +380,7 @@ def wrong_rewrite(model: ir.Model) -> None:
 def test_a_disagreement_is_an_error_that_names_the_place_and_leaves_nothing(
     toy: nn.Module, folder_with_older: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "AFTER", (*pipeline.AFTER, ("scale", wrong_rewrite)))
+    monkeypatch.setattr(pipeline, "AFTER", (*AFTER, ("scale", wrong_rewrite)))
     make_progress = Listener()
     with pytest.raises(DisagreementError, match=r"first seen in the gate of 3\.fc\.3 on (noise|natural)") as caught:
         export(toy, SHAPE, folder_with_older, settings=TIMED, progress=make_progress)
@@ -397,7 +398,7 @@ def test_a_failing_cleanup_leaves_nothing(
     def fail(_: ir.Model) -> None:
         raise ValueError("odd graph")
 
-    monkeypatch.setattr(pipeline, "AFTER", (*pipeline.AFTER, ("odd step", fail)))
+    monkeypatch.setattr(pipeline, "AFTER", (*AFTER, ("odd step", fail)))
     with pytest.raises(CleanupError, match="odd step"):
         export(toy, SHAPE, folder_with_older, settings=UNTIMED)
     assert_only_the_older(folder_with_older)

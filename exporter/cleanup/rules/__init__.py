@@ -1,1 +1,62 @@
-"""One file for each kind of rewrite; `attn_export.exporter.cleanup.pipeline` has them in their order."""
+"""The rules in the order in which they are tried; each file here holds one."""
+
+from attn_export.exporter.artifacts import Target
+from attn_export.exporter.cleanup.rule import Rule
+from attn_export.exporter.cleanup.rules import (
+    apply_second_layer_once,
+    convolve_squeezed,
+    drop_expand,
+    fold_batch_norm,
+    fuse_hard_sigmoid,
+    fuse_hard_swish,
+    keep_reduced_axis,
+    merge_views,
+    multiply_gates_first,
+    pool_channels_last,
+    pool_in_one_form,
+    repeat_spatial_gate,
+    resize_gate,
+    resolve_sizes,
+    select_summaries,
+    sink_views,
+    squeeze_before_expansion,
+    sum_gate_products,
+    summarize_channels_last,
+    view_unit_transpose,
+)
+
+RULES: tuple[Rule, ...] = (
+    # Shape computations first: all later rules see constants.
+    resolve_sizes.RULE,
+    drop_expand.RULE,
+    view_unit_transpose.RULE,
+    merge_views.RULE,
+    keep_reduced_axis.RULE,
+    # Weights.
+    fold_batch_norm.RULE,
+    fuse_hard_sigmoid.RULE,
+    fuse_hard_swish.RULE,
+    # The channel gate: its pools, its layers, then the views between them.
+    pool_in_one_form.RULE,
+    convolve_squeezed.RULE,
+    sink_views.RULE,
+    apply_second_layer_once.RULE,
+)
+
+# A target's own rules run on the canonical form, once no rule of RULES fires any more.
+SHAPING: dict[Target, tuple[Rule, ...]] = {
+    Target.ANY: (),
+    Target.TENSORRT: (
+        sum_gate_products.RULE,
+        squeeze_before_expansion.RULE,
+        pool_channels_last.RULE,
+        select_summaries.RULE,
+        multiply_gates_first.RULE,
+    ),
+    Target.ONNXRUNTIME: (
+        squeeze_before_expansion.RULE,
+        resize_gate.RULE,
+        summarize_channels_last.RULE,
+        repeat_spatial_gate.RULE,
+    ),
+}

@@ -1,0 +1,125 @@
+"""The generic steps before and after the rules, from onnx-ir, onnxscript and here."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+from onnxscript.optimizer import fold_constants_ir
+
+from attn_export.exporter.cleanup.apply import Log, apply_to_fixpoint
+from attn_export.exporter.cleanup.rule import Context, Rule
+from attn_export.exporter.cleanup.rules import resolve_sizes
+from attn_export.exporter.graph.facts import is_op
+
+Apply = Callable[[ir.Model], Any]
+
+# Constants up to this many elements are folded; larger ones would bloat the file.
+FOLDED_ELEMENTS = 8192
+MOST_INFERENCES = 4
+
+
+def infer_shapes(model: ir.Model) -> None:
+    """Infer shapes as far as ONNX can; rules skip what stays unknown."""
+    common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
+
+
+def apply_and_infer(model: ir.Model, rules: Sequence[Rule], context: Context) -> list[Log]:
+    """Apply rules to a fixpoint; a shape that became a constant lets later ones be inferred, so infer and repeat."""
+    logs: list[Log] = []
+    for _ in range(MOST_INFERENCES):
+        logs.append(apply_to_fixpoint(model, rules, context))
+        if not logs[-1].applied or _all_ranked(model):
+            break
+        infer_shapes(model)
+    return logs
+
+
+def resolve_all_sizes(model: ir.Model, context: Context) -> list[Log]:
+    """Fold computed shapes that shape inference can't follow: the inventory needs ranks."""
+    return [] if _all_ranked(model) else apply_and_infer(model, (resolve_sizes.RULE,), context)
+
+
+def _all_ranked(model: ir.Model) -> bool:
+    return all(output.shape is not None for node in model.graph for output in node.outputs)
+
+
+def infer_open_shapes(model: ir.Model) -> None:
+    """Infer again if a shape is unknown: rules may have made it inferable."""
+    shapes = [value.shape for node in model.graph for value in node.outputs]
+    if any(shape is None or any(_is_unknown(size) for size in shape) for shape in shapes):
+        drop_generated_names(model)  # a generated name would keep the right one out
+        infer_shapes(model)
+
+
+def _is_unknown(size: int | ir.SymbolicDim) -> bool:
+    return not isinstance(size, int) and (size.value is None or _is_generated(size))
+
+
+def drop_identities(model: ir.Model) -> None:
+    """Drop Identity nodes of the main graph; in the body of an If one may return an outer value."""
+    for node in list(model.graph):
+        source, output = (node.inputs[0], node.outputs[0]) if is_op(node, "Identity") else (None, None)
+        if source is None or output is None or output.is_graph_output():
+            continue
+        if source.shape is None:
+            source.shape, source.type = output.shape, output.type
+        ir.convenience.replace_all_uses_with(output, source)
+        model.graph.remove(node, safe=True)
+
+
+def name_identities(model: ir.Model) -> None:
+    """Name an Identity that returns an input or a constant after its output, so that repeated cleanups agree."""
+    for node in model.graph:
+        if is_op(node, "Identity") and node.outputs[0].is_graph_output():
+            node.name = f"{node.outputs[0].name}/Identity"
+
+
+def order_initializers(model: ir.Model) -> None:
+    """Order initializers by their first reader: passes leave an order that depends on how often they ran."""
+    used = [value for node in model.graph.all_nodes() for value in node.inputs if value is not None]
+    initializers = dict(model.graph.initializers)
+    ordered = dict.fromkeys(value.name for value in used if initializers.get(str(value.name)) is value)
+    model.graph.initializers.clear()
+    model.graph.initializers.update({str(n): initializers[str(n)] for n in (*ordered, *initializers)})
+
+
+def drop_generated_names(model: ir.Model) -> None:
+    """Drop the names unk__0, unk__1, ... that shape inference gives unknown axes: every cleanup would count on."""
+    for graph in model.graphs():
+        values = [output for node in graph for output in node.outputs]
+        for value in (*graph.inputs, *values):
+            if value.shape is not None and any(_is_generated(d) for d in value.shape):
+                value.shape = ir.Shape([None if _is_generated(d) else d for d in value.shape])
+
+
+def _is_generated(size: int | ir.SymbolicDim) -> bool:
+    return not isinstance(size, int) and str(size.value).startswith("unk__")
+
+
+BEFORE: tuple[tuple[str, Apply], ...] = (
+    ("inline functions", common.InlinePass()),
+    ("infer shapes", infer_shapes),
+    ("fold constants", lambda model: fold_constants_ir(model, output_size_limit=FOLDED_ELEMENTS)),
+    ("drop identities", drop_identities),
+    ("lift constants to initializers", common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)),
+    ("drop unused nodes", common.RemoveUnusedNodesPass()),
+    # From here on equal branches and weights are the same values.
+    ("share equal initializers", common.DeduplicateInitializersPass()),
+    ("share equal nodes", common.CommonSubexpressionEliminationPass()),
+)
+
+AFTER: tuple[tuple[str, Apply], ...] = (
+    ("fold again", lambda model: fold_constants_ir(model, output_size_limit=FOLDED_ELEMENTS)),
+    ("drop unused nodes", common.RemoveUnusedNodesPass()),
+    ("share equal initializers", common.DeduplicateInitializersPass()),
+    ("share equal nodes", common.CommonSubexpressionEliminationPass()),
+    ("drop unused operator sets", common.RemoveUnusedOpsetsPass()),
+    ("mend outputs", common.OutputFixPass()),
+    ("name identities", name_identities),
+    ("mend names", common.NameFixPass()),
+    ("sort", common.TopologicalSortPass()),
+    ("infer shapes again", infer_open_shapes),
+    ("order initializers", order_initializers),
+    ("drop generated names", drop_generated_names),
+)

@@ -26,7 +26,9 @@
 Anything else that leaves the library is a defect of ours, and the command line exits with 70.
 """
 
+import copyreg
 from collections.abc import Sequence
+from typing import Any
 
 
 class AttnExportError(Exception):
@@ -38,6 +40,10 @@ class AttnExportError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without a call of ``__init__``, whose keywords differ from class to class."""
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 class UsageError(AttnExportError):

@@ -39,7 +39,7 @@ Cpus = Annotated[
 ]
 Isolate = Annotated[
     bool,
-    typer.Option("--isolate", help="Give each runtime of a file a process of its own.", rich_help_panel=PANEL),
+    typer.Option("--isolate", help="Time each runtime of a file in a separate process.", rich_help_panel=PANEL),
 ]
 Reports = Annotated[
     list[Path] | None,

@@ -28,7 +28,7 @@ class TimingSettings:
         schedule: how much.
         threads: that each of them was told to use.
         cpus: that all of them are to use; None: those that the process may.
-        isolate: whether each that runs a file gets a process of its own; those that have to do anyway.
+        isolate: time each runtime of a file in an isolated worker; those that must be are isolated anyway.
     """
 
     schedule: Schedule
@@ -58,7 +58,7 @@ def time_interleaved(
 
     Raises:
         RuntimeUnavailableError: one can't be opened.
-        UsageError: one can't have a process of its own, or the CPUs can't be had.
+        UsageError: one can't be isolated, or the CPUs can't be had.
     """
     import numpy as np
 
@@ -83,10 +83,10 @@ def time_interleaved(
 
 
 def _placed(wanted: Sequence[Candidate], together: TimingSettings) -> Iterator[tuple[str, Runtime | Isolated]]:
-    """Each as it will be opened: here, or in a process of its own where it has to or was asked to."""
+    """Each as it is opened: here, or in an isolated worker where it must be or `isolate` says so."""
     apart = requires_isolation([runtime for _, runtime in wanted])
     for name, runtime in wanted:
-        wants = together.isolate and runtime.blueprint() is not None
+        wants = together.isolate and runtime.can_be_isolated
         yield name, Isolated(runtime) if wants or runtime in apart else runtime
 
 

@@ -1,15 +1,18 @@
-"""Runtimes in processes of their own, that take turns with all others.
+"""Runtimes in isolated workers: two libraries that clash in one process, or one that crashes, do no harm there.
 
-Two libraries may not get on in one process; and one that crashes there takes nothing along.
+The worker is started with ``python -I`` and not by multiprocessing's own spawn, which would import the user's
+``__main__`` again and, before it is given this process's search path, whatever modules lie in the current folder.
+What passes between the two is multiprocessing's `Connection`.
 """
 
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -19,42 +22,43 @@ from typing_extensions import Self
 
 from attn_export.exporter.engine.backend import MODULES
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
-from attn_export.exporter.latency.carried import unpacked
-from attn_export.exporter.latency.channel import Message, receive, send, skip_to
 from attn_export.exporter.latency.rounds import OWN, RoundTimes
-from attn_export.exporter.latency.worker import GREETING, SECONDS_TO_END
+from attn_export.exporter.latency.worker import SECONDS_TO_END
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.runtimes.base import Runtime
 
-# Where the package lies, so that the worker is of this very code, installed or not.
+# The package's folder: the worker runs this very code, installed or not, with this process's search path.
 PACKAGE = Path(__file__).resolve().parents[2]
-# Isolated from the folder it is started in, and with the search path of this process: what is found is what this one
-# would find. Run with -m, a `numpy.py` in the user's folder would be found first.
 START = """\
 import sys, types
-place, sys.path[:] = sys.argv[1], sys.argv[2:]
+place, descriptor, sys.path[:] = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
 package = sys.modules["attn_export"] = types.ModuleType("attn_export")
 package.__path__ = [place]
 from attn_export.exporter.latency.worker import main
-main()
+main(descriptor)
 """
-# How long a worker may be silent before it is ended. Opening has compiled for minutes on a Jetson; an inference takes
-# no longer than opening, which runs one, unless the machine swaps.
+# A worker that is silent for longer is killed. Opening has compiled for minutes on a Jetson; an inference takes no
+# longer than opening, which runs one, unless the machine swaps.
 OPEN_SECONDS, ANSWER_SECONDS = 1800.0, 600.0
 TIMES_AS_LONG = 20
-LAST_WORDS = 4096
+LONGEST_POLL = 2e6  # poll(2) counts milliseconds in 31 bits
+STDERR_TAIL = 4096
+
+
+class WorkerError(Exception):
+    """The worker's traceback: the cause of the error that is raised here, for --debug."""
 
 
 def requires_isolation(runtimes: Sequence[Runtime]) -> tuple[Runtime, ...]:
-    """Those that need a process of their own: engines of the two TensorRTs, which can't be in one.
+    """The runtimes that must be isolated: engines of the two TensorRTs, which can't share a process.
 
     Their libraries define the same C functions (createInferRuntime_INTERNAL, getPluginRegistry and others), so the one
     that is loaded first may answer for both; and their Python modules register the same C++ classes, which pybind11
-    refuses. Where both are wanted each engine gets a process, so that neither kind has an advantage. A library that was
-    imported here before, to build with, counts as well.
+    refuses. With both, each engine gets a worker, so that neither kind has an advantage. A library that this process
+    has imported before, to build with, counts as well.
 
     Args:
-        runtimes: all that are to be timed together.
+        runtimes: all that are timed together.
     """
     imported = {name for name, module in MODULES.items() if module in sys.modules}
     if not set(MODULES) <= imported | {runtime.name for runtime in runtimes}:
@@ -63,32 +67,31 @@ def requires_isolation(runtimes: Sequence[Runtime]) -> tuple[Runtime, ...]:
 
 
 class Isolated:
-    """A runtime that is opened, loaded and timed in another process, by the code that times those of this one.
+    """A runtime that a worker opens, loads and times, with the same code as those of this process.
 
-    Use as a context manager, or call `open` and `end`. The other process inherits this one's environment and the CPUs
-    that it may use, and its runtime the number of threads. It sleeps while others have their turns.
+    Use as a context manager, or call `open` and `end`. The worker inherits this process's environment, its current
+    folder and the CPUs it may use. It sleeps while others are timed.
 
     Args:
-        runtime: not open; it stays so, and another is made after it.
+        runtime: not open; it stays so, and the worker gets a copy.
 
     Raises:
-        UsageError: it runs something that only this process has.
+        UsageError: the runtime runs something that only this process has.
     """
 
     process = OWN
 
     def __init__(self, runtime: Runtime) -> None:
-        blueprint = runtime.blueprint()
-        if blueprint is None:
+        if not runtime.can_be_isolated:
             raise UsageError(
-                f"{runtime.name} can't be timed in a process of its own: it doesn't run a file as it is",
+                f"{runtime.name} can't be timed in an isolated worker: it doesn't run a file as it is",
                 hint="Runtimes that can are onnxruntime, onnxruntime-cuda and engines.",
             )
-        self._blueprint = blueprint
+        self._runtime = runtime
         self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
         self._stderr: IO[bytes] | None = None
-        self._too_late = False
-        self._usual = 0.0
+        self._inference_seconds = 0.0
         self.name = runtime.name
         self.artifact = runtime.artifact
         self.provenance = runtime.name
@@ -99,146 +102,137 @@ class Isolated:
 
     @property
     def pid(self) -> int | None:
-        """The other process's number, None where there is none."""
+        """The worker's process number, None without a worker."""
         return None if self._process is None else self._process.pid
 
     def open(self) -> Self:
-        """Start the process, and open the runtime there.
+        """Start the worker, and open the runtime there.
 
         Raises:
-            RuntimeUnavailableError: it can't be started, or ended.
-            AttnExportError: what opening it here would raise.
+            RuntimeUnavailableError: the worker can't be started, ended, or doesn't answer.
+            AttnExportError: opening the runtime failed there.
         """
         try:
-            self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (`end` closes it)
-            self._process = subprocess.Popen(  # noqa: S603 (our own words)
-                [sys.executable, "-I", "-c", START, str(PACKAGE), *sys.path],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-            )
+            self._start()
+            self._ask("it was opened", OPEN_SECONDS, "open", self._runtime)
         except OSError as error:
             self.end()
             raise RuntimeUnavailableError(
-                f"{self.name} can't be given a process of its own: {error.strerror or error}", runtime=self.name
+                f"{self.name} can't be given an isolated worker: {error.strerror or error}", runtime=self.name
             ) from error
-        try:
-            self._ask({"do": "open", "blueprint": self._blueprint.to_dict()}, "it was opened", OPEN_SECONDS, greet=True)
         except BaseException:
             self.end()
             raise
-        self._usual = self.open_seconds
+        self._inference_seconds = self.open_seconds
         return self
 
+    def _start(self) -> None:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (`end` closes it)
+        self._connection, there = Pipe()
+        with there:
+            self._process = subprocess.Popen(  # noqa: S603 (our own words)
+                [sys.executable, "-I", "-c", START, str(PACKAGE), str(there.fileno()), *sys.path],
+                stdin=subprocess.DEVNULL,
+                stdout=self._stderr,
+                stderr=self._stderr,
+                pass_fds=[there.fileno()],
+            )
+
     def load(self, images: Array) -> None:
-        """Bring a batch, (N, C, H, W) float32, to the device.
+        """Copy a batch, (N, C, H, W) float32, to the device.
 
         Raises:
-            RuntimeUnavailableError: the process ended.
-            AttnExportError: what loading it here would raise.
+            RuntimeUnavailableError: the worker ended, or doesn't answer.
+            AttnExportError: loading failed there.
         """
+        opened_batch = self._runtime.signature.input_shape[0]
+        self._inference_seconds = self.open_seconds * max(1.0, len(images) / opened_batch)
         images = np.ascontiguousarray(images, np.float32)
-        self._usual = self.open_seconds * max(1.0, len(images) / self._blueprint.signature.input_shape[0])
-        request = {"do": "load", "shape": images.shape}
-        self._ask(request, "a batch was loaded", ANSWER_SECONDS, images.reshape(-1).view(np.uint8).data)
+        self._ask("a batch was loaded", ANSWER_SECONDS, "load", images)
 
     def turn(self, inferences: int, *, warmed: bool = True) -> RoundTimes:
         """Time so many inferences there, see `Timed.turn`.
 
         Raises:
-            RuntimeUnavailableError: the process ended.
-            AttnExportError: what timing it here would raise.
+            RuntimeUnavailableError: the worker ended, or doesn't answer.
+            AttnExportError: an inference failed there.
         """
-        limit = ANSWER_SECONDS + TIMES_AS_LONG * (inferences + 1) * self._usual
-        told = self._ask({"do": "turn", "inferences": inferences, "warmed": warmed}, "it was timed", limit)
-        on_device = told["device_seconds"]
-        return RoundTimes(tuple(told["seconds"]), None if on_device is None else tuple(on_device))
+        seconds = ANSWER_SECONDS + TIMES_AS_LONG * (inferences + 1) * self._inference_seconds
+        times: RoundTimes = self._ask("it was timed", seconds, "turn", inferences, warmed=warmed)
+        return times
 
     def close(self) -> None:
-        """Let go of the batch; the process stays."""
-        if self._process is not None and self._process.stdin is not None:
-            with suppress(OSError):  # it has ended, which the next request tells
-                send(self._process.stdin, Message({"do": "unload"}))
+        """Free the batch; the worker stays."""
+        if self._process is not None:
+            with suppress(RuntimeUnavailableError):  # the next request reports it
+                self._ask("a batch was freed", ANSWER_SECONDS, "close")
 
-    def _ask(
-        self, request: dict[str, Any], doing: str, seconds: float, body: Any = b"", *, greet: bool = False
-    ) -> dict[str, Any]:
-        """One request and its answer. A process that isn't through with it when this is left in any other way is ended.
+    def _ask(self, doing: str, seconds: float, method: str, *args: Any, **options: Any) -> Any:
+        """A method's result in the worker. Kills a worker that is not done when this is left in any other way.
 
         Args:
-            request: what is asked.
             doing: what the error says if there is no answer.
-            seconds: that it may take.
-            body: bytes that belong to the request.
-            greet: whether the greeting comes first.
+            seconds: until the answer.
+            method: of `InProcess`, or "open".
+            args: its arguments.
+            options: its keyword arguments.
         """
-        process = self._process
-        if process is None or process.stdin is None or process.stdout is None:
-            raise RuntimeUnavailableError(f"{self.name} has no process of its own any more", runtime=self.name)
-        alarm = threading.Timer(seconds, self._give_up, [process])
-        alarm.daemon = True
-        alarm.start()
+        process, connection = self._process, self._connection
+        if process is None or connection is None:
+            raise RuntimeUnavailableError(f"{self.name} has no isolated worker any more", runtime=self.name)
+        late = ""
         try:
-            with suppress(OSError):  # it has ended; the answer that is missing tells
-                send(process.stdin, Message(request, body))
-            heard = not greet or skip_to(process.stdout, GREETING)
-            answer = receive(process.stdout) if heard else None
+            connection.send((method, args, options))
+            if not connection.poll(min(seconds, LONGEST_POLL)):
+                late = f"had not answered after {seconds:.0f} s, and was killed"
+                process.kill()
+            answer, facts = connection.recv()
+        except (EOFError, ConnectionError):
+            raise self._gone(doing, late) from None
         except BaseException:
             process.kill()
             raise
-        finally:
-            alarm.cancel()
-        if answer is None:
-            raise self._gone(process, doing, seconds)
-        if "error" in answer.head:
-            raise unpacked(answer.head["error"], self.name)
-        for name, value in answer.head["about"].items():
-            setattr(self, name, value)
-        return answer.head
+        if isinstance(answer, Exception):
+            raise answer from WorkerError(facts)
+        vars(self).update(facts)
+        return answer
 
-    def _give_up(self, process: "subprocess.Popen[bytes]") -> None:
-        self._too_late = True
-        process.kill()
-
-    def _gone(self, process: "subprocess.Popen[bytes]", doing: str, seconds: float) -> RuntimeUnavailableError:
-        """The error for a process that is no more."""
-        code, last = _ended(process), self._last_words()
-        hint = f"The last it said: {last}" if last else ""
-        if self._too_late:
-            why = f"had not answered after {seconds:.0f} s, and was ended"
-        elif code < 0:
+    def _gone(self, doing: str, why: str = "") -> RuntimeUnavailableError:
+        """The error for a worker that is no more: how it ended, and the last line it wrote."""
+        assert self._process is not None
+        code, last = _exit_code(self._process), self._last_line()
+        hint = f"Its last line was: {last}" if last else ""
+        if not why and code < 0:
             why = f"was ended by {_signal_name(-code)}"
             if -code == getattr(signal, "SIGKILL", 0):
-                hint = "Linux does so where memory runs out: dmesg tells. A smaller batch needs less."
-        else:
-            why = f"ended with exit code {code}"
+                hint = "Linux does so where memory runs out, see dmesg. A smaller batch needs less."
         self.end()
-        return RuntimeUnavailableError(f"{self.name}'s own process {why} while {doing}", runtime=self.name, hint=hint)
+        why = why or f"ended with exit code {code}"
+        return RuntimeUnavailableError(
+            f"{self.name}'s isolated worker {why} while {doing}", runtime=self.name, hint=hint
+        )
 
-    def _last_words(self) -> str:
-        if self._stderr is None:
-            return ""
-        self._stderr.seek(0, 2)
-        self._stderr.seek(max(0, self._stderr.tell() - LAST_WORDS))
+    def _last_line(self) -> str:
+        assert self._stderr is not None
+        self._stderr.seek(max(0, self._stderr.seek(0, 2) - STDERR_TAIL))
         lines = self._stderr.read().decode(errors="replace").splitlines()
         return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
 
     def end(self) -> None:
-        """Close the runtime and end the process, by force if it takes too long; a second call does nothing."""
-        process, self._process = self._process, None
-        stderr, self._stderr = self._stderr, None
-        if process is not None:
-            try:
-                for pipe in (process.stdin, process.stdout):
-                    if pipe is not None:
-                        with suppress(OSError):  # what was still to be written has no reader
-                            pipe.close()
-                _ended(process)
-            finally:
+        """Close the runtime and end the worker, by force if it takes too long; a second call does nothing."""
+        process, connection, stderr = self._process, self._connection, self._stderr
+        self._process = self._connection = self._stderr = None
+        if connection is not None:
+            connection.close()
+        try:
+            if process is not None:
+                _exit_code(process)
+        finally:
+            if process is not None:
                 process.kill()  # does nothing where it has ended
                 process.wait()
-        if stderr is not None:
-            stderr.close()
+            if stderr is not None:
+                stderr.close()
 
     def __enter__(self) -> Self:
         return self.open()
@@ -249,8 +243,8 @@ class Isolated:
         self.end()
 
 
-def _ended(process: "subprocess.Popen[bytes]") -> int:
-    """The code with which it ends by itself soon, or by force."""
+def _exit_code(process: "subprocess.Popen[bytes]") -> int:
+    """The code of a process that ends by itself soon, or by force."""
     try:
         return process.wait(SECONDS_TO_END)
     except subprocess.TimeoutExpired:

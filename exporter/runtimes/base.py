@@ -7,8 +7,7 @@ compiles or fails late does it there and not inside a measurement.
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -99,9 +98,10 @@ class Runtime(ABC):
         """Of an open runtime, what reads its device's own clock; None where that can't be read."""
         return None
 
-    def blueprint(self) -> "Blueprint | None":
-        """What makes another of this runtime, in another process too; None where it runs what only this one has."""
-        return None
+    @property
+    def can_be_isolated(self) -> bool:
+        """Whether another process can open a pickled copy: it runs a file, and nothing that only this process has."""
+        return False
 
     def _close(self) -> None:
         """Give back what `_open` took."""
@@ -202,32 +202,3 @@ class Runtime(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-# Of either TensorRT: the engine tells which.
-ENGINE = "engine"
-
-
-@dataclass(frozen=True)
-class Blueprint:
-    """What a runtime is made of.
-
-    Attributes:
-        kind: a key of `MAKERS`.
-        path: the file.
-        signature: of the network.
-        settings: alike for all that are compared.
-        precision: that the file computes in.
-        trust: for an engine, see `TensorRT`.
-    """
-
-    kind: str
-    path: Path
-    signature: Signature
-    settings: Settings
-    precision: str
-    trust: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """Values that JSON has. The path is absolute: the other process may be somewhere else."""
-        return asdict(self) | {"path": str(self.path.absolute())}

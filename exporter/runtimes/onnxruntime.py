@@ -9,7 +9,7 @@ import numpy as np
 from attn_export.exporter.artifacts import Signature
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.records.arrays import Array, Arrays
-from attn_export.exporter.runtimes.base import Blueprint, Runtime, Settings
+from attn_export.exporter.runtimes.base import Runtime, Settings
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -63,11 +63,10 @@ class OnnxRuntime(Runtime):
 
         return f"onnxruntime {onnxruntime.__version__}, {PROVIDER}"
 
-    def blueprint(self) -> Blueprint | None:
-        """The file by its path; None where it isn't run as it is."""
-        if self._graph is not None or self._fetched != list(self.signature.output_names):
-            return None
-        return Blueprint(self.name, self.path, self.signature, self.settings, self.precision)
+    @property
+    def can_be_isolated(self) -> bool:
+        """Whether it runs the file as it is."""
+        return self._graph is None and self._fetched == list(self.signature.output_names)
 
     def _options(self) -> Any:
         import onnxruntime

@@ -18,7 +18,7 @@ from attn_export.exporter.engine.sidecar import check_file, check_fits, read_sid
 from attn_export.exporter.errors import RuntimeUnavailableError, UnreadableEngineError, UsageError, first_line
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.engine import Range
-from attn_export.exporter.runtimes.base import ENGINE, Blueprint, Runtime, Settings, Stopwatch
+from attn_export.exporter.runtimes.base import Runtime, Settings, Stopwatch
 from attn_export.exporter.runtimes.device_memory import Block, DeviceMemory, Replay, device_memory
 from attn_export.exporter.system.cuda import Gpu, gpus
 
@@ -107,9 +107,10 @@ class TensorRT(Runtime):
         parts = (f"{self.name} {self._version}".strip(), self._gpu.name if self._gpu else "", self._how)
         return ", ".join(part for part in parts if part)
 
-    def blueprint(self) -> Blueprint:
-        """The engine by its path; who builds it elsewhere reads its record again."""
-        return Blueprint(ENGINE, self.path, self.signature, self.settings, self.precision, trust=self.trust)
+    @property
+    def can_be_isolated(self) -> bool:
+        """Always: it runs a file."""
+        return True
 
     def _open(self) -> None:
         record = check_file(self.path, trust=self.trust)

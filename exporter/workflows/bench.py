@@ -45,7 +45,7 @@ class BenchSettings:
         cpus: that all of them are to use; None: those that the process may.
         schedule: of each run.
         device: where PyTorch and ONNX Runtime run.
-        isolate: whether each runtime that runs a file gets a process of its own.
+        isolate: whether each runtime that runs a file is timed in an isolated worker.
         cost: whether to find out what attention costs in ONNX files.
         show: whether the record is to hold what a report shows.
     """

@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
-from tests.latency.elsewhere import ONE, SIGNATURE
+from tests.latency.samples import ONE, SIGNATURE
 
 
 @pytest.fixture(scope="module")

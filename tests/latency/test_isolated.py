@@ -1,7 +1,8 @@
-"""Runtimes in processes of their own, with real ONNX Runtime: their turns and errors, and which have to be there."""
+"""Runtimes in isolated workers, with real ONNX Runtime: their rounds and errors, and which must be isolated."""
 
-import json
 import os
+import pickle
+import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from torch import nn
 
+from attn_export.exporter import errors
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.errors import (
     AttnExportError,
@@ -25,13 +27,12 @@ from attn_export.exporter.latency.isolated import Isolated, requires_isolation
 from attn_export.exporter.latency.measure import measure
 from attn_export.exporter.latency.rounds import InProcess
 from attn_export.exporter.records.latency import Schedule
-from attn_export.exporter.runtimes.base import Blueprint, Runtime, Settings
+from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.runtimes.eager import Eager
-from attn_export.exporter.runtimes.make import from_dict, make
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.runtimes.onnxruntime_cuda import OnnxRuntimeCuda
 from attn_export.exporter.runtimes.tensorrt import TensorRT
-from tests.latency.elsewhere import ONE, SIGNATURE, images, is_there
+from tests.latency.samples import ONE, SIGNATURE, images, is_there
 from tests.runtimes.standin import write_engine
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -129,7 +130,7 @@ def test_it_may_use_the_same_cpus_and_its_time_is_ours(runtime: OnnxRuntime) -> 
 def test_what_lies_in_the_user_s_folder_is_not_run(
     runtime: OnnxRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("numpy", "onnxruntime", "json", "attn_export"):
+    for name in ("numpy", "onnxruntime", "json", "pickle", "socket", "multiprocessing", "attn_export"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('run')")
     monkeypatch.chdir(tmp_path)
     with Isolated(runtime) as there:
@@ -174,7 +175,7 @@ def test_what_only_this_process_has_stays_here(model: Path) -> None:
     net = from_module(nn.Conv2d(3, 4, 3).eval(), (3, 8, 8))
     tapped = OnnxRuntime(model, SIGNATURE, ONE, extra_outputs=["input"])
     for runtime in (Eager(net, SIGNATURE, ONE), tapped):
-        with pytest.raises(UsageError, match=f"{runtime.name} can't be timed in a process of its own"):
+        with pytest.raises(UsageError, match=f"{runtime.name} can't be timed in an isolated worker"):
             Isolated(runtime)
 
 
@@ -182,14 +183,14 @@ def test_one_that_was_ended_says_so(runtime: OnnxRuntime) -> None:
     there = Isolated(runtime)
     with there:
         pass
-    with pytest.raises(RuntimeUnavailableError, match="has no process of its own any more"):
+    with pytest.raises(RuntimeUnavailableError, match="has no isolated worker any more"):
         there.turn(1)
     there.close()
 
 
 def test_without_a_python_to_start_it_is_not_available(runtime: OnnxRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.raises(RuntimeUnavailableError, match="can't be given a process of its own: No such file"):
+    with pytest.raises(RuntimeUnavailableError, match="can't be given an isolated worker: No such file"):
         Isolated(runtime).open()
 
 
@@ -223,25 +224,73 @@ def test_a_library_that_was_built_with_counts(tmp_path: Path, monkeypatch: pytes
     assert requires_isolation([rtx]) == ()
 
 
-# Blueprints.
+# Copies.
 
 
-def test_a_blueprint_goes_through_json_and_makes_the_same_runtime(tmp_path: Path) -> None:
+def test_a_pickled_copy_is_the_same_runtime(tmp_path: Path) -> None:
     (engine,) = engines(tmp_path, "tensorrt")
-    trusted = TensorRT(engine.blueprint().path, SIGNATURE, ONE, trust=True)  # type: ignore[union-attr]
-    cuda = OnnxRuntimeCuda(tmp_path / "m.onnx", SIGNATURE, Settings(threads=3, device="cuda"))
     half = OnnxRuntime(tmp_path / "m.onnx", SIGNATURE, ONE)
     half.precision = "float16"
+    trusted = TensorRT(tmp_path / "0.engine", SIGNATURE, ONE, trust=True)
+    cuda = OnnxRuntimeCuda(tmp_path / "m.onnx", SIGNATURE, Settings(threads=3, device="cuda"))
     for runtime in (engine, trusted, cuda, half):
-        blueprint = runtime.blueprint()
-        assert blueprint is not None
-        again = from_dict(json.loads(json.dumps(blueprint.to_dict())))
-        assert again == blueprint
-        other = make(again)
-        assert type(other) is type(runtime)
-        assert other.blueprint() == blueprint
+        assert runtime.can_be_isolated
+        copy = pickle.loads(pickle.dumps(runtime))
+        assert type(copy) is type(runtime)
+        for name in ("name", "path", "signature", "settings", "precision", "artifact"):
+            assert getattr(copy, name) == getattr(runtime, name), name
+        assert getattr(copy, "trust", None) == getattr(runtime, "trust", None)
 
 
-def test_a_kind_that_is_not_known_is_not_looked_for() -> None:
-    with pytest.raises(KeyError):
-        make(Blueprint("os.system", Path("x"), SIGNATURE, ONE, "float32"))
+FIELDS = {
+    "names": ("os.system",),
+    "nearest": "se_resnet18",
+    "missing": ("a",),
+    "unexpected": (),
+    "misshapen": ("b",),
+    "tensors": ("c",),
+    "module_path": "layer1",
+    "step": "merge views",
+    "runtime": "onnxruntime",
+    "problems": ("x", "y"),
+    "first_seen": "layer2",
+    "kernels": ("k",),
+    "broken": ("z",),
+}
+KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, AttnExportError)]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_an_error_of_ours_arrives_as_it_was(kind: type[AttnExportError]) -> None:
+    code = kind.__init__.__code__
+    keywords = code.co_varnames[2 : 2 + code.co_kwonlyargcount]
+    error = kind("it went wrong", hint="Do this.", **{name: FIELDS[name] for name in keywords if name != "hint"})
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is kind
+    assert vars(copy) == vars(error)
+    assert str(copy) == "it went wrong"
+
+
+MAIN = """
+from pathlib import Path
+import numpy as np
+print("imported", flush=True)
+from attn_export.exporter.artifacts import Signature
+from attn_export.exporter.latency.isolated import Isolated
+from attn_export.exporter.runtimes import Settings
+from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+
+runtime = OnnxRuntime(Path({path!r}), Signature("input", (2, 3, 8, 8), (), ("output",)), Settings(threads=1))
+with Isolated(runtime) as isolated:
+    isolated.load(np.zeros((2, 3, 8, 8), np.float32))
+    print(len(isolated.turn(2).seconds))
+"""
+
+
+@pytest.mark.parametrize("way", [["script.py"], ["-m", "script"], ["-c", "import script"]], ids=lambda way: way[0])
+def test_a_script_without_a_main_guard_runs_once(way: list[str], model: Path, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(MAIN.format(path=str(model)))
+    done = subprocess.run(
+        [sys.executable, *way], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert (done.returncode, done.stdout) == (0, "imported\n2\n"), done.stderr

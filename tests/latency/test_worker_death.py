@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.latency import isolated as room
 from attn_export.exporter.latency.isolated import Isolated
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
-from tests.latency.elsewhere import ONE, SIGNATURE, images, is_there, wait_until_gone
+from tests.latency.samples import ONE, SIGNATURE, images, is_there, wait_until_gone
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV"])
@@ -31,7 +32,7 @@ def test_one_that_is_killed_between_turns_is_named_and_the_others_are_closed(nam
         pids = [there.pid for there in made]
         assert pids[0] is not None
         os.kill(pids[0], getattr(signal, name))
-        with pytest.raises(RuntimeUnavailableError, match=f"own process was ended by {name} while it was timed"):
+        with pytest.raises(RuntimeUnavailableError, match=f"isolated worker was ended by {name} while it was timed"):
             made[0].turn(10**9)  # the signal may come in the middle of it
         assert len(made[1].turn(1).seconds) == 1
         made[0].close()
@@ -53,12 +54,12 @@ def test_one_that_dies_in_the_middle_of_a_turn(runtime: OnnxRuntime) -> None:
 
 
 def test_an_interruption_ends_it_and_goes_on(runtime: OnnxRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_: Any) -> None:
+    def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with Isolated(runtime) as there:
         pid = there.pid
-        monkeypatch.setattr(room, "receive", interrupt)
+        monkeypatch.setattr(Connection, "poll", interrupt)
         with pytest.raises(KeyboardInterrupt):
             there.turn(10**9)
     assert not is_there(pid)
@@ -149,16 +150,16 @@ def test_what_a_library_prints_is_no_answer(when: str, broken: Broken, capfd: py
 def test_one_that_ends_by_itself_is_named_with_its_code_and_last_words(broken: Broken) -> None:
     there = broken("exit:open")
     with pytest.raises(
-        RuntimeUnavailableError, match="own process ended with exit code 7 while it was opened"
+        RuntimeUnavailableError, match="isolated worker ended with exit code 7 while it was opened"
     ) as caught:
         there.open()
-    assert caught.value.hint == "The last it said: libfoo: bad state"
+    assert caught.value.hint == "Its last line was: libfoo: bad state"
     assert caught.value.runtime == "onnxruntime"
     assert there.pid is None
 
 
 def test_one_that_crashes_is_named_with_its_signal(broken: Broken) -> None:
-    with pytest.raises(RuntimeUnavailableError, match="own process was ended by SIGSEGV while it was opened"):
+    with pytest.raises(RuntimeUnavailableError, match="isolated worker was ended by SIGSEGV while it was opened"):
         broken("crash").open()
 
 
@@ -170,7 +171,7 @@ def test_one_whose_memory_runs_out_says_so(broken: Broken) -> None:
 def test_one_that_hangs_is_ended(broken: Broken, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "OPEN_SECONDS", 1.5)
     there = broken("hang")
-    with pytest.raises(RuntimeUnavailableError, match="had not answered after 2 s, and was ended while it was opened"):
+    with pytest.raises(RuntimeUnavailableError, match="had not answered after 2 s, and was killed while it was opened"):
         there.open()
     assert there.pid is None
 

@@ -54,7 +54,7 @@ class Service:
         if isinstance(error, MemoryError):
             return MemoryError(first_line(error))
         hint = "--debug shows the runtime's own report."
-        return RuntimeUnavailableError(f"{self._name} failed: {first_line(error)}", runtime=self.name, hint=hint)
+        return RuntimeUnavailableError(f"{self._name} failed: {first_line(error)}", runtime=self._name, hint=hint)
 
 
 def _listen(connection: Connection, requests: "SimpleQueue[Request | None]") -> None:

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from attn_export.exporter.artifacts import Precision
-from attn_export.exporter.network import arithmetic, observation
+from attn_export.exporter.network import arithmetic, observation, run
 from attn_export.exporter.network.images import Batch
 from attn_export.exporter.network.observation import evaluating
 
@@ -25,7 +25,7 @@ from attn_export.exporter.network.observation import evaluating
 # their content, and with a larger one it isn't known where it comes from.
 LARGEST_CONSTANT = 64
 # The files beside this one that say how a reference is computed.
-COMPUTING = ("network.py", "oracle.py", "baseline.py")
+COMPUTING = ("compute_reference.py", "reference.py", "baseline.py")
 
 
 class NotRepeatable(Exception):  # noqa: N818 - no error: the results just aren't kept
@@ -45,7 +45,7 @@ def fingerprint(module: nn.Module, batches: Sequence[Batch], precisions: Sequenc
     """
     digest = hashlib.sha256()
     digest.update(f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {sorted(precisions)}".encode())
-    sources = [Path(str(module.__file__)) for module in (arithmetic, observation)]
+    sources = [Path(str(module.__file__)) for module in (arithmetic, observation, run)]
     for source in (*sources, *(Path(__file__).with_name(name) for name in COMPUTING)):
         digest.update(source.read_bytes())  # another way of computing the reference gives other results
     for name, tensor in _tensors(module).items():

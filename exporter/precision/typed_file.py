@@ -14,7 +14,7 @@ from attn_export.exporter.graph.gates import gates_of
 from attn_export.exporter.graph.read import read
 from attn_export.exporter.network.images import Batch
 from attn_export.exporter.precision.float16 import to_float16
-from attn_export.exporter.precision.ranges import Array, largest_values, largest_values_of
+from attn_export.exporter.precision.ranges import Array, largest_values_of
 from attn_export.exporter.precision.rounding import LARGEST
 
 PRECISION_KEY = "attn_export.precision"
@@ -64,7 +64,7 @@ def typed(
     threads: int,
     blocks: Sequence[AttentionBlock] = (),
 ) -> tuple[ir.Model, tuple[Kept, ...]]:
-    """The same for any ONNX file, with inputs by name; the graph that was written, and what stays in float32 in it.
+    """The same for any ONNX file, with inputs by name; the new file's graph, and what stays in float32 in it.
 
     ``blocks`` are noted as its inventory where the file carries none.
 
@@ -86,11 +86,12 @@ def typed(
     model.metadata_props[PRECISION_KEY] = str(precision)
     onnx_file.save(model, path)
     onnx_file.check(path)
-    _refuse_overflow(path, feeds, threads)
-    return model, kept
+    written = read(path)
+    _refuse_overflow(written, path, feeds, threads)
+    return written, kept
 
 
-def _refuse_overflow(path: Path, feeds: Sequence[Mapping[str, Array]], threads: int) -> None:
+def _refuse_overflow(model: ir.Model, path: Path, feeds: Sequence[Mapping[str, Array]], threads: int) -> None:
     """Look at every float16 tensor of a file: ONNX Runtime on a CPU computes them in float32 and tells no overflow.
 
     It leaves out the conversions between operators, so its outputs are right where a GPU's are infinite.
@@ -98,7 +99,7 @@ def _refuse_overflow(path: Path, feeds: Sequence[Mapping[str, Array]], threads: 
     Raises:
         CleanupError: one is beyond float16's largest.
     """
-    for name, value in largest_values(path, feeds, threads, ir.DataType.FLOAT16).items():
+    for name, value in largest_values_of(model, path, feeds, threads, ir.DataType.FLOAT16).items():
         if not value <= LARGEST:
             raise CleanupError(
                 f"{name} goes up to {value:.3g}, which float16 doesn't hold",

@@ -25,7 +25,9 @@ FLOOR = float(np.finfo(np.float16).eps) / 2
 LARGEST_BASELINE = 0.05
 
 
-def compare_with_parent(parent: Path, child: Path, feeds: Sequence[Mapping[str, Array]], threads: int) -> Rounding:
+def compare_with_parent(
+    parent: Path, child: Path, feeds: Sequence[Mapping[str, Array]], threads: int, graph: ir.Model | None = None
+) -> Rounding:
     """Run both on the same inputs.
 
     Args:
@@ -33,6 +35,7 @@ def compare_with_parent(parent: Path, child: Path, feeds: Sequence[Mapping[str, 
         child: made of it, with the same inputs and outputs.
         feeds: inputs by name, one mapping for each run; at least one.
         threads: of ONNX Runtime.
+        graph: the child's, if it was read already.
 
     Returns:
         How the output stands that is off most; it agrees.
@@ -48,7 +51,7 @@ def compare_with_parent(parent: Path, child: Path, feeds: Sequence[Mapping[str, 
     if isinstance(exact, str):
         raise InputError(f"ONNX Runtime can't run {parent}: {exact}", hint="Nothing can be compared then.")
     coarse = _answers(_rounded(model), parent, [_rounded_feed(feed) for feed in feeds], threads)
-    got = _answers(read(child), child, feeds, threads)
+    got = _answers(graph or read(child), child, feeds, threads)
     if isinstance(got, str):
         raise DisagreementError(f"the float16 file of {parent} doesn't run: {got}", first_seen="all", hint=HINT)
     found = []

@@ -68,7 +68,7 @@ def build_all(
         made = [folder / f"{source.stem}{p.suffix}{ENDING}" for p in asked if p not in (None, Precision.FP32)]
         _refuse_overwriting(Path(out), [source, external_data_of(source), *made])
     check_settings(settings, progress)
-    from attn_export.exporter.engine.graph import read_graph, read_source
+    from attn_export.exporter.engine.graph import read_source
 
     with progress.stage("Reading the graph"):
         read = read_source(source)
@@ -78,10 +78,11 @@ def build_all(
     deployed: list[Deployed] = []
     with scratch_folder(folder) as scratch:
         for precision in asked:
-            file, change = _of_precision(read, precision, folder, scratch, settings, threads or usable_cpus(), progress)
+            facts, change = _of_precision(
+                read, precision, folder, scratch, settings, threads or usable_cpus(), progress
+            )
             retyped += [change] if change else []
-            stem = Path(out).stem if out is not None else file.stem
-            facts = read.facts if file == source else read_graph(file)
+            stem = Path(out).stem if out is not None else facts.path.stem
             deployed.append(
                 deploy(
                     facts,
@@ -163,20 +164,21 @@ def _of_precision(
     settings: EngineSettings,
     threads: int,
     progress: Progress,
-) -> tuple[Path, Retyped | None]:
-    """The file in this precision: itself, one that was made of it before, or a new one in ``scratch``.
+) -> tuple["GraphFacts", Retyped | None]:
+    """Facts about the file in this precision: itself, one that was made of it before, or a new one in ``scratch``.
 
     Raises:
         UsageError: the file is of another one that can't be changed back.
         DisagreementError: the new file computes something else.
     """
+    from attn_export.exporter.engine.graph import read_graph
     from attn_export.exporter.network.images import feeds_for
     from attn_export.exporter.precision.typed_file import typed
     from attn_export.exporter.validation.float16_source import compare_with_parent
 
     facts, source = read.facts, read.facts.path
     if precision is None or precision is read.precision:
-        return source, None
+        return facts, None
     if precision is Precision.FP32:
         raise UsageError(
             f"{source} is {read.precision}, and what was rounded away can't be brought back",
@@ -187,33 +189,36 @@ def _of_precision(
     path = scratch / f"{source.stem}{precision.suffix}{ENDING}"
     if (earlier := folder / path.name).is_file():
         with progress.stage(f"Comparing {earlier.name} with the float32 file"):
-            agrees = _is_child(source, earlier, precision, feeds, threads)
+            child = _read_child(source, earlier, precision, feeds, threads)
         progress.note(
             f"{earlier} is there and agrees with {source.name}: it is used as it is"
-            if agrees
+            if child
             else f"{earlier} is there and is no child of {source.name}: it is replaced"
         )
-        if agrees:
-            return earlier, None
+        if child:
+            return child, None
     with progress.stage(f"Changing the graph to {precision}"):
-        _, kept = typed(source, precision, feeds, path, threads, facts.blocks)
+        graph, kept = typed(source, precision, feeds, path, threads, facts.blocks)
     with progress.stage("Comparing it with the float32 file"):
-        rounding = compare_with_parent(source, path, feeds, threads)
-    return path, Retyped(path, kept, rounding)
+        rounding = compare_with_parent(source, path, feeds, threads, graph)
+    return read_graph(path), Retyped(path, kept, rounding)
 
 
-def _is_child(parent: Path, child: Path, precision: Precision, feeds: Sequence[dict[str, Any]], threads: int) -> bool:
-    """Whether a file is of this precision and computes what its parent computes."""
+def _read_child(
+    parent: Path, child: Path, precision: Precision, feeds: Sequence[dict[str, Any]], threads: int
+) -> "GraphFacts | None":
+    """Facts about a file that is of this precision and computes what its parent computes; None if it doesn't."""
     from attn_export.exporter.engine.graph import read_source
     from attn_export.exporter.validation.float16_source import compare_with_parent
 
     try:
-        if read_source(child).precision is not precision:
-            return False
+        read = read_source(child)
+        if read.precision is not precision:
+            return None
         compare_with_parent(parent, child, feeds, threads)
     except (DisagreementError, InputError):
-        return False
-    return True
+        return None
+    return read.facts
 
 
 def _golden_maker(source: "GraphFacts", threads: int) -> "Callable[[Profile], GoldenVectors]":

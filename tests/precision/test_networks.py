@@ -22,7 +22,7 @@ from attn_export.exporter.graph.gates import gates_of
 from attn_export.exporter.graph.read import read
 from attn_export.exporter.network.capture import capture
 from attn_export.exporter.network.images import batches
-from attn_export.exporter.precision.ranges import largest_values
+from attn_export.exporter.precision.ranges import largest_values, largest_values_of
 from attn_export.exporter.precision.rounding import LARGEST
 from attn_export.exporter.precision.typed_file import PRECISION_KEY, typed, typed_file
 from attn_export.exporter.runtimes.base import Settings
@@ -223,8 +223,10 @@ def test_an_overflow_that_was_not_foreseen_is_refused(
 ) -> None:
     images = [{"input": batches((3, 32, 32), ("batch",), 1)[0].images * 1e6}]
 
-    def none_seen(*_: object) -> dict[str, float]:
-        return {}
+    def none_seen(
+        model: ir.Model, path: Path, feeds: Any, threads: int, of: ir.DataType = ir.DataType.FLOAT
+    ) -> dict[str, float]:
+        return {} if of == ir.DataType.FLOAT else largest_values_of(model, path, feeds, threads, of)
 
     monkeypatch.setattr("attn_export.exporter.precision.typed_file.largest_values_of", none_seen)
     with pytest.raises(CleanupError, match="which float16 doesn't hold"):

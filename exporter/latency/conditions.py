@@ -1,7 +1,6 @@
 """Under what conditions latencies were taken: who else used the machine, and how fast it ran."""
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from attn_export.exporter.latency import processors
@@ -13,14 +12,6 @@ from attn_export.exporter.system.quota import Quota, cpu_quota
 
 # A run of fewer ticks (a hundredth of a second each, for each CPU) is too short to tell shares of it.
 FEWEST_TICKS = 50
-# An idle desktop takes 1 to 3 % of its CPUs, and ticks are counted to about one percent.
-MANY_OTHERS = 0.05
-# On a quiet host nothing is steal. What is comes in slices of milliseconds, which the slowest inferences show.
-MUCH_STOLEN = 0.01
-# Within its quota a process is never held back; each time is a wait of up to a tenth of a second.
-OFTEN_HELD_BACK = 0.01
-# A GPU that was warmed up keeps its clock within a few percent; latencies follow it one to one.
-STEADY_CLOCK = 0.9
 
 
 class Watch:
@@ -87,33 +78,3 @@ def _held_back(before: Quota | None, after: Quota | None) -> float | None:
     if before is None or after is None or before.cpus != after.cpus or after.periods <= before.periods:
         return None
     return round(max(0, after.throttled - before.throttled) / (after.periods - before.periods), 4)
-
-
-def condition_warnings(conditions: Conditions) -> list[str]:
-    """What makes latencies doubtful, a sentence each; nothing where all is well or nothing is known."""
-    told = []
-    if conditions.others is not None and conditions.others > MANY_OTHERS:
-        told.append(f"other processes took {conditions.others:.0%} of the CPU time while latencies were taken")
-    if conditions.steal is not None and conditions.steal > MUCH_STOLEN:
-        told.append(f"the hypervisor took {conditions.steal:.0%} of the CPU time while latencies were taken")
-    if conditions.throttled is not None and conditions.throttled > OFTEN_HELD_BACK:
-        told.append(
-            f"the quota of {conditions.quota:g} CPUs was used up in {conditions.throttled:.0%} of its periods, and "
-            "everything had to wait: fewer threads help"
-        )
-    for gpu in conditions.gpus:
-        told += _of_gpu(gpu, f"GPU {gpu.index}" if len(conditions.gpus) > 1 else "the GPU")
-    return told
-
-
-def _of_gpu(gpu: GpuConditions, name: str) -> Sequence[str]:
-    told = []
-    if gpu.throttling:
-        told.append(f"{name} was throttled: {', '.join(gpu.throttling)}")
-    elif gpu.clock_mhz is not None and gpu.clock_mhz[0] < STEADY_CLOCK * gpu.clock_mhz[2]:
-        low, _, high = gpu.clock_mhz
-        told.append(f"{name}'s clock moved between {low:.0f} and {high:.0f} MHz while latencies were taken")
-    if gpu.others:
-        one = len(gpu.others) == 1
-        told.append(f"{len(gpu.others)} other {'process uses' if one else 'processes use'} {name}")
-    return told

@@ -7,16 +7,16 @@ from typing import Any
 
 from attn_export.exporter.artifacts import CPU
 from attn_export.exporter.latency.affinity import pinned
-from attn_export.exporter.latency.conditions import Watch, condition_warnings
+from attn_export.exporter.latency.conditions import Watch
 from attn_export.exporter.latency.isolated import Isolated, requires_isolation
 from attn_export.exporter.latency.measure import measure
 from attn_export.exporter.latency.rounds import Timed
-from attn_export.exporter.records.latency import Latency, Run, Schedule, Timing
+from attn_export.exporter.records.latency import Latency, Schedule
+from attn_export.exporter.records.timing_warnings import timing_warnings
 from attn_export.exporter.runtimes.base import Runtime
 from attn_export.exporter.system.machine import usable_cpu_numbers
 from attn_export.exporter.system.progress import Progress
 
-SMALL = 0.001  # a share that one decimal of a percent would round away
 Candidate = tuple[str, Runtime]  # what people call it, and what runs; not open
 
 
@@ -88,22 +88,3 @@ def _placed(wanted: Sequence[Candidate], together: TimingSettings) -> Iterator[t
     for name, runtime in wanted:
         wants = together.isolate and runtime.can_be_isolated
         yield name, Isolated(runtime) if wants or runtime in apart else runtime
-
-
-def timing_warnings(timings: Sequence[Timing], run: Run, schedule: Schedule) -> list[str]:
-    """What whoever reads the figures has to know, in words; nothing where all is well."""
-    told = []
-    if not run.reached:
-        known = f"known to ±{run.interval:.1%}" if run.interval < 1 else "not even known to ±100%"
-        what = "the median is" if len(timings) == 1 else "the ratios are"
-        asked = f"{schedule.interval:.1%}" if schedule.interval >= SMALL else f"{100 * schedule.interval:.2g}%"
-        told.append(
-            f"batch {run.batch}: after {run.seconds:.{0 if run.seconds >= 10 else 1}f} s {what} {known}, and "
-            f"±{asked} was asked for: this machine is too noisy for the time, so give it more, or quiet"
-        )
-    told += [
-        f"{timing.runtime} was still getting faster when its warm-up of {timing.warm_up.seconds:.1f} s was over"
-        for timing in timings
-        if not timing.warm_up.stable
-    ]
-    return told + (condition_warnings(run.conditions) if run.conditions else [])

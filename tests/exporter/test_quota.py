@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attn_export.exporter.latency.conditions import Watch, condition_warnings
+from attn_export.exporter.latency.conditions import Watch
 from attn_export.exporter.records.latency import Conditions
+from attn_export.exporter.records.timing_warnings import condition_warnings
 from attn_export.exporter.system import quota as quotas
 from attn_export.exporter.system.machine import usable_cpu_numbers, usable_cpus
 from attn_export.exporter.system.quota import Quota, cpu_quota

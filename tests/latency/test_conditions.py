@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.latency import affinity, conditions, processors
 from attn_export.exporter.latency.affinity import check_cpus, pinned
-from attn_export.exporter.latency.conditions import Watch, condition_warnings
+from attn_export.exporter.latency.conditions import Watch
 from attn_export.exporter.latency.processors import Process, Ticks
 from attn_export.exporter.records.latency import Conditions, GpuConditions, GpuProcess
+from attn_export.exporter.records.timing_warnings import condition_warnings
 from tests.latency.machines import ANCIENT_STAT, BARE, DESKTOP, EPYC, EPYC_CPUINFO, EPYC_STAT, JETSON, JETSON_CPUINFO
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="affinity and /proc are Linux's")

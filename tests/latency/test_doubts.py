@@ -1,15 +1,17 @@
 """What is said of figures that nobody should rely on."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from attn_export.exporter.artifacts import Axis, Signature
 from attn_export.exporter.errors import UsageError
-from attn_export.exporter.latency.interleaved import TimingSettings, time_interleaved, timing_warnings
+from attn_export.exporter.latency.interleaved import TimingSettings, time_interleaved
 from attn_export.exporter.latency.measure import measure
 from attn_export.exporter.records.latency import Conditions, Run, Schedule, WarmUp
+from attn_export.exporter.records.timing_warnings import timing_warnings
+from attn_export.exporter.report.findings.conditions import condition_cautions
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.system.progress import NullProgress
@@ -117,3 +119,14 @@ def test_a_cpu_that_is_not_there_is_refused_before_anything_is_opened(file: Path
     with pytest.raises(UsageError, match="4095"):
         time_interleaved([("one", runtime)], SHAPE, TimingSettings(ASKED, threads=1, cpus=(4095,)), NullProgress())
     assert runtime.open_seconds == 0.0
+
+
+def test_what_standard_error_warns_of_the_report_warns_of_too() -> None:
+    conditions = Conditions(others=0.07, steal=0.05, quota=1.5, throttled=0.08)
+    warnings = timing_warnings((), replace(GOOD, conditions=conditions), ASKED)
+    run = {"batch": 1, "reached": True, "interval": 0.01, "seconds": 1.0, "conditions": asdict(conditions)}
+    record = {"latency": {"runs": [run], "timings": [], "asked": {"interval": 0.02}}}
+    cautions = condition_cautions(record)
+    assert len(warnings) == len(cautions) == 3
+    for words in ("other processes took 7", "the hypervisor took 5", "the quota of 1.5 CPUs was used up in 8"):
+        assert sum(words in sentence for sentence in warnings) == sum(words in sentence for sentence in cautions) == 1

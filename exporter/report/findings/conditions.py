@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from attn_export.exporter.records.timing_warnings import BACKGROUND_LOAD, STEAL, THROTTLED
 from attn_export.exporter.report.findings.latency import by_batch, labels_of
 from attn_export.exporter.report.findings.table import BAD, PLAIN, UNSURE, Cell, Table, table
 from attn_export.exporter.report.findings.words import SPACE, counted, listed, percent, plus_minus, seconds, size
 
-# On an idle machine, others take less than a few hundredths.
-BUSY = 0.1
 # The 90th percentile of an idle machine lies within a few percent of the median.
 RESTLESS = 1.5
 MOST_CPUS = 16  # that are named one by one
@@ -31,11 +30,11 @@ def condition_cautions(record: dict[str, Any]) -> list[str]:
                 found.append(f"Batch {batch}: {gpu['name']} was slowed down by {listed(gpu['throttling'])}.")
             if gpu["others"]:
                 found.append(f"Batch {batch}: {_others_on(gpu)}.")
-        if (conditions.get("others") or 0) > BUSY:
+        if (conditions.get("others") or 0) > BACKGROUND_LOAD:
             found.append(f"Batch {batch}: other processes took {percent(conditions['others'])} of the CPU time.")
-        if (conditions.get("steal") or 0) > BUSY:
+        if (conditions.get("steal") or 0) > STEAL:
             found.append(f"Batch {batch}: the hypervisor took {percent(conditions['steal'])} of the CPU time.")
-        if (conditions.get("throttled") or 0) > BUSY:
+        if (conditions.get("throttled") or 0) > THROTTLED:
             found.append(
                 f"Batch {batch}: the quota of {conditions['quota']:g} CPUs was used up in "
                 f"{percent(conditions['throttled'])} of its periods."

@@ -1,5 +1,6 @@
-"""How the library tells what it is doing, without knowing who listens. It never prints."""
+"""Progress of the library's work, for whoever shows it: the command line does. The library itself never prints."""
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
@@ -8,8 +9,12 @@ Advance = Callable[[float], None]
 """Takes the share of the stage that is done, 0..1."""
 
 
+LOGGER = logging.getLogger("attn_export")
+LOGGER.addHandler(logging.NullHandler())  # or Python would print warnings where nobody configured logging
+
+
 class Progress(Protocol):
-    """A make_progress."""
+    """Receives stages and notes."""
 
     def stage(self, title: str) -> AbstractContextManager[Advance]:
         """Entered when a stage begins, left when it ends."""
@@ -19,14 +24,16 @@ class Progress(Protocol):
 
 
 class NullProgress:
-    """Nobody listens."""
+    """Shows nothing. Stages and notes go to the logger, which is silent unless the application configures logging."""
 
-    def stage(self, title: str) -> AbstractContextManager[Advance]:  # noqa: ARG002
-        """Ignore the stage."""
+    def stage(self, title: str) -> AbstractContextManager[Advance]:
+        """Log the stage at INFO."""
+        LOGGER.info(title)
         return nullcontext(lambda _: None)
 
     def note(self, message: str) -> None:
-        """Ignore the note."""
+        """Log the note at WARNING."""
+        LOGGER.warning(message)
 
 
 def counted(advance: Advance, total: int) -> Callable[[], None]:

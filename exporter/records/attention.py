@@ -1,10 +1,9 @@
 """What attention costs, as it stands in the record."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True)
-class TimedBlock:
+class TimedBlock(Struct, frozen=True):
     """One attention block.
 
     Attributes:
@@ -26,8 +25,7 @@ class TimedBlock:
     kernels: int
 
 
-@dataclass(frozen=True)
-class AttentionCost:
+class AttentionCost(Struct, frozen=True):
     """Of one file in one runtime.
 
     Attributes:

@@ -1,8 +1,10 @@
 """One limit."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
+
+from msgspec import Struct
 
 
 class Metric(str, Enum):
@@ -30,8 +32,7 @@ class Metric(str, Enum):
 UNITS: Mapping[Metric, str] = {Metric.LATENCY: "ms", Metric.P99: "ms", Metric.RATIO: "×", Metric.DROP: "%"}
 
 
-@dataclass(frozen=True)
-class Budget:
+class Budget(Struct, frozen=True):
     """A limit on one figure.
 
     Attributes:
@@ -57,8 +58,7 @@ FIGURES = {
 }
 
 
-@dataclass(frozen=True)
-class BudgetResult:
+class BudgetResult(Struct, frozen=True):
     """How one figure stands to a budget.
 
     Attributes:
@@ -79,7 +79,7 @@ class BudgetResult:
     unit: str
     value: float | None
     interval: tuple[float, float] | None
-    state: str
+    state: Literal["kept", "broken", "can't tell"]
     runtime: str | None
     artifact: str | None
     batch: int | None = None

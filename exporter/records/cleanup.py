@@ -1,12 +1,11 @@
 """What a cleanup did: rewrites applied, skipped and reverted."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from attn_export.exporter.artifacts import AttentionBlock, Step
 
 
-@dataclass(frozen=True)
-class AppliedRewrite:
+class AppliedRewrite(Struct, frozen=True):
     """A rewrite that took place. ``error`` is the largest relative difference that its proof found, in float64."""
 
     rule: str
@@ -14,8 +13,7 @@ class AppliedRewrite:
     error: float
 
 
-@dataclass(frozen=True)
-class SkippedRewrite:
+class SkippedRewrite(Struct, frozen=True):
     """A rewrite that didn't take place, and why."""
 
     rule: str
@@ -23,8 +21,7 @@ class SkippedRewrite:
     reason: str
 
 
-@dataclass(frozen=True)
-class RevertedRewrite:
+class RevertedRewrite(Struct, frozen=True):
     """A rewrite that would have changed the result: a defect of the rule. ``limit`` is what its proof allowed."""
 
     rule: str
@@ -33,8 +30,7 @@ class RevertedRewrite:
     limit: float
 
 
-@dataclass(frozen=True)
-class Cleaned:
+class Cleaned(Struct, frozen=True):
     """What was done to a graph.
 
     Attributes:

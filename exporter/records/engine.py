@@ -1,16 +1,18 @@
 """What is known of a TensorRT engine: shapes, kernels, precision and cost."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from attn_export.exporter.errors import EngineError
+from msgspec import Struct
+
+from attn_export.exporter.artifacts import AttentionBlock
+from attn_export.exporter.records.document import SCHEMA_VERSION
+from attn_export.exporter.records.environment import Environment
+from attn_export.exporter.records.verdict import Verdict
 
 Shape = tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Range:
+class Range(Struct, frozen=True):
     """The shapes of one input, each (N, C, H, W) or of the input's own rank."""
 
     min: Shape
@@ -29,27 +31,7 @@ class Range:
         return tuple(dict.fromkeys((self.min, self.opt, self.max)))
 
 
-@dataclass(frozen=True)
-class EngineFile:
-    """An engine on disk.
-
-    Attributes:
-        path: the file; ``<path>.json`` beside it is its record.
-        record: the record's content.
-        failed: GPUs that it couldn't be built for, with the reasons.
-    """
-
-    path: Path
-    record: dict[str, Any]
-    failed: dict[str, EngineError] = field(default_factory=dict)
-
-    def taken(self, name: str) -> Range:
-        """The shapes that it takes of an input."""
-        return Range(*(tuple(shape) for shape in self.record["profile"][name].values()))
-
-
-@dataclass(frozen=True)
-class BlockCost:
+class BlockCost(Struct, frozen=True):
     """One attention block in an engine.
 
     Attributes:
@@ -70,8 +52,7 @@ class BlockCost:
     activation_bytes: int | None
 
 
-@dataclass(frozen=True)
-class Kernel:
+class Kernel(Struct, frozen=True):
     """One entry of an engine's plan.
 
     Attributes:
@@ -92,8 +73,7 @@ class Kernel:
     bytes_written: int | None
 
 
-@dataclass(frozen=True)
-class KernelReport:
+class KernelReport(Struct, frozen=True):
     """All kernels.
 
     Attributes:
@@ -122,13 +102,10 @@ Dim = int | str | None
 
 Profile = dict[str, Range]
 
-SCHEMA_VERSION = 1
-
 PORTABLE = "portable"
 
 
-@dataclass(frozen=True)
-class MixedKernel:
+class MixedKernel(Struct, frozen=True):
     """A kernel that reads or writes a type which its nodes don't have in the graph."""
 
     kernel: str
@@ -139,3 +116,120 @@ class MixedKernel:
     def __str__(self) -> str:
         place = ", ".join(self.nodes[:3]) + (", …" if len(self.nodes) > 3 else "")
         return f"{place or self.kernel} runs in {'/'.join(self.found)}, the graph says {'/'.join(self.expected)}"
+
+
+class BuildOptions(Struct, frozen=True):
+    """Options passed through to TensorRT; one that a TensorRT doesn't have is refused.
+
+    Attributes:
+        tf32: round float32 products to 10 bits of mantissa on tensor cores; otherwise float32 means float32.
+        workspace_mib: most memory that a kernel may use besides its inputs and outputs.
+        timing_cache: a file with the timings of earlier builds, read and written.
+        version_compatible: the engine runs with later versions of TensorRT.
+        hardware_compatible: the engine runs on GPUs of other architectures, from sm80 on.
+    """
+
+    tf32: bool = False
+    workspace_mib: int | None = None
+    timing_cache: str | None = None
+    version_compatible: bool = False
+    hardware_compatible: bool = False
+
+
+class BackendRecord(Struct, frozen=True):
+    """The TensorRT that built an engine, and why it was chosen."""
+
+    name: str
+    version: str
+    why: str = ""
+
+
+class PrecisionAudit(Struct, frozen=True):
+    """The precision asked for, the types in the graph, the types that kernels compute in, and kernels that differ."""
+
+    asked: str | None
+    graph: tuple[str, ...]
+    kernels: tuple[str, ...]
+    mixed: tuple[MixedKernel, ...]
+
+
+class EngineIo(Struct, frozen=True):
+    """Inputs and outputs with their dimensions; a dynamic one is a name or None."""
+
+    inputs: dict[str, tuple[Dim, ...]]
+    outputs: dict[str, tuple[Dim, ...]]
+
+
+class SourceFile(Struct, frozen=True):
+    """The ONNX file that an engine was built from, and its weight files."""
+
+    path: str
+    sha256: str
+    weights_sha256: dict[str, str]
+
+
+class BundleSource(Struct, frozen=True):
+    """The deployment bundle that an engine was built from."""
+
+    path: str
+    sha256: str
+
+
+class EngineCost(Struct, frozen=True):
+    """Kernels of an engine and of the ablated model, and the cost of each attention block; None where unknown."""
+
+    kernels: int | None
+    kernels_without_attention: int | None
+    blocks: tuple[BlockCost, ...]
+
+
+class BuildRecord(Struct, frozen=True):
+    """Seconds of parsing and building, and the peak memory of the process in bytes; None where unknown."""
+
+    seconds: float
+    peak_bytes: int | None
+
+
+class EngineRecord(Struct, frozen=True, kw_only=True):
+    """The sidecar of an engine: what it was built from, with and for, and which kernels it has.
+
+    Attributes:
+        created: UTC, ISO 8601, to the second.
+        sha256, bytes: of the engine file.
+        gpus: architectures that it was built for.
+        failed: architectures that it couldn't be built for, with the reasons.
+        platform: operating system and processor.
+        profile: min, opt and max shapes of each input.
+        bundle: None for an engine that was built from an ONNX file.
+        validation: the verdict; None where the engine didn't run.
+        not_run: why it didn't run; None where it did.
+    """
+
+    created: str
+    sha256: str
+    bytes: int
+    backend: BackendRecord
+    gpus: tuple[str, ...]
+    failed: dict[str, str]
+    platform: str
+    precision: PrecisionAudit
+    options: BuildOptions
+    profile: dict[str, Range]
+    io: EngineIo
+    onnx: SourceFile
+    bundle: BundleSource | None
+    attention: tuple[AttentionBlock, ...]
+    cost: EngineCost
+    kernels: KernelReport
+    build: BuildRecord
+    environment: Environment
+    validation: Verdict | None = None
+    not_run: str | None = None
+    schema_version: int = SCHEMA_VERSION
+
+
+class EngineFile(Struct, frozen=True):
+    """An engine on disk, and the content of the sidecar beside it."""
+
+    path: Path
+    record: EngineRecord

@@ -1,7 +1,11 @@
 """Gate activations of an image, from PyTorch and from each artifact."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+from msgspec import Struct
 
 from attn_export.exporter.records.arrays import Array
 
@@ -23,14 +27,13 @@ class GateActivation:
     """
 
     module_path: str
-    kind: str
+    kind: Literal["channel", "spatial"]
     values: Mapping[str, Array]
     differences: Mapping[str, float]
     window: int = 1
 
 
-@dataclass(frozen=True)
-class OmittedGate:
+class OmittedGate(Struct, frozen=True):
     """A gate that is neither a list of channels nor a map.
 
     Attributes:
@@ -61,3 +64,56 @@ class GateActivations:
     left_out: int = 0
     omitted: tuple[OmittedGate, ...] = ()
     unavailable: Mapping[str, str] = field(default_factory=dict)
+
+
+class GateImage(Struct, frozen=True):
+    """The image whose gates were captured: base64 of uint8 values, (H, W, C) row by row."""
+
+    kind: str
+    shape: tuple[int, ...]
+    pixels: str
+
+
+class GateRecord(Struct, frozen=True):
+    """A `GateActivation` in a document: base64 of uint8 values, 0 to 255 for 0 to 1."""
+
+    module_path: str
+    kind: Literal["channel", "spatial"]
+    shape: tuple[int, ...]
+    values: dict[str, str]
+    differences: dict[str, float]
+    window: int
+
+
+class GateActivationsRecord(Struct, frozen=True):
+    """`GateActivations` in a document."""
+
+    image: GateImage | None
+    gates: tuple[GateRecord, ...]
+    left_out: int
+    omitted: tuple[OmittedGate, ...]
+    unavailable: dict[str, str]
+
+
+def activations_record(captured: GateActivations) -> GateActivationsRecord:
+    """Gate activations as they stand in a report."""
+    image = None
+    if captured.picture is not None:
+        height, width, channels = captured.picture.shape
+        image = GateImage(captured.kind, (channels, height, width), _base64(captured.picture))
+    gates = tuple(
+        GateRecord(
+            gate.module_path,
+            gate.kind,
+            next(iter(gate.values.values())).shape,
+            {name: _base64((values * 255).round().astype("uint8")) for name, values in gate.values.items()},
+            dict(gate.differences),
+            gate.window,
+        )
+        for gate in captured.gates
+    )
+    return GateActivationsRecord(image, gates, captured.left_out, captured.omitted, dict(captured.unavailable))
+
+
+def _base64(array: Array) -> str:
+    return b64encode(array.tobytes()).decode("ascii")

@@ -1,21 +1,20 @@
 """Outlines of graphs: their operators, with the attention blocks marked."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct, structs
 
 from attn_export.exporter.artifacts import AttentionBlock
 
 
-@dataclass(frozen=True)
-class Marked:
+class Marked(Struct, frozen=True):
     """An attention block as an outline names it; see `AttentionBlock`."""
 
     kind: str
     module_path: str
 
 
-@dataclass(frozen=True)
-class Outline:
+class Outline(Struct, frozen=True):
     """The main graph without weights, shapes and attributes.
 
     Attributes:
@@ -67,11 +66,10 @@ class Outline:
             elif marks[index] is None and behind[index] == before[index]:
                 marks[index] = before[index]
         inventory = tuple(Marked(block.kind, block.module_path) for block in blocks)
-        return replace(self, blocks=tuple(marks), inventory=inventory)
+        return structs.replace(self, blocks=tuple(marks), inventory=inventory)
 
 
-@dataclass(frozen=True)
-class Outlined:
+class Outlined(Struct, frozen=True):
     """What became of a graph.
 
     Attributes:
@@ -89,3 +87,30 @@ def _only(found: Iterable[int | None]) -> int | None:
     """The one number that all are; None where they differ, one of them is None, or there is none."""
     different = set(found)
     return different.pop() if len(different) == 1 else None
+
+
+class OutlineRecord(Struct, frozen=True):
+    """An `Outline` in a document."""
+
+    operators: tuple[str, ...]
+    blocks: tuple[int | None, ...]
+    inputs: tuple[tuple[int, ...], ...]
+    inventory: tuple[Marked, ...]
+
+
+class GraphOutlines(Struct, frozen=True):
+    """The graph of an artifact, as it was captured and as it is in the file; ``before`` is None without a capture."""
+
+    artifact: str
+    before: OutlineRecord | None
+    after: OutlineRecord
+
+
+def outlines_record(outlined: Outlined) -> GraphOutlines:
+    """Both outlines of a file as they stand in a report."""
+    before = _outline_record(outlined.before) if outlined.before is not None else None
+    return GraphOutlines(outlined.artifact, before, _outline_record(outlined.after))
+
+
+def _outline_record(outline: Outline) -> OutlineRecord:
+    return OutlineRecord(outline.operators, outline.blocks, outline.inputs, outline.inventory)

@@ -1,12 +1,17 @@
 """What one run of timing gives: the latencies, and how and under what conditions they were taken."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+TIMED = (
+    "one inference, its input already on the device: the call and waiting for the device; copies to and from it are "
+    "outside"
+)
 
 
-@dataclass(frozen=True)
-class WarmUp:
+class WarmUp(Struct, frozen=True):
     """How a runtime was warmed up.
 
     Attributes:
@@ -21,10 +26,13 @@ class WarmUp:
 
 
 Interval = tuple[float, float]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(gt=0, lt=1)]
+LatencyVerdict = Literal["baseline", "faster", "slower", "can't tell"]
 
 
-@dataclass(frozen=True)
-class Timing:
+class Timing(Struct, frozen=True):
     """How long one runtime took for one batch.
 
     Attributes:
@@ -73,15 +81,14 @@ class Timing:
     images_per_second: float
     ratio: float
     ratio_interval: Interval
-    verdict: str
+    verdict: LatencyVerdict
     baseline: str
     baseline_device: str
     device_median_ms: float | None
     rounds_ms: tuple[tuple[float, ...], ...]
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(Struct, frozen=True):
     """How one batch was measured.
 
     Attributes:
@@ -106,8 +113,7 @@ class Run:
 CONFIDENCE = 0.99
 
 
-@dataclass(frozen=True)
-class Schedule:
+class Schedule(Struct, frozen=True):
     """How much is measured.
 
     Attributes:
@@ -134,8 +140,7 @@ class Schedule:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Latency:
+class Latency(Struct, frozen=True):
     """Everything that was timed together.
 
     Attributes:
@@ -144,6 +149,7 @@ class Latency:
         schedule: what was asked for.
         runs: one for each batch.
         timings: of the first batch in the order of the runtimes, then of the next.
+        timed: what one latency covers.
     """
 
     threads: int
@@ -151,18 +157,7 @@ class Latency:
     schedule: Schedule
     runs: tuple[Run, ...] = ()
     timings: tuple[Timing, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, see docs/report.md."""
-        asked = self.schedule
-        return {
-            "threads": self.threads,
-            "cpus": list(self.cpus),
-            "timed": TIMED,
-            "asked": {"interval": asked.interval, "confidence": asked.confidence, "seconds": asked.seconds},
-            "runs": [asdict(run) for run in self.runs],
-            "timings": [asdict(timing) for timing in self.timings],
-        }
+    timed: str = TIMED
 
 
 def joined(parts: Sequence[Latency]) -> Latency:
@@ -176,8 +171,7 @@ def joined(parts: Sequence[Latency]) -> Latency:
 Range = tuple[float, float, float]
 
 
-@dataclass(frozen=True)
-class GpuProcess:
+class GpuProcess(Struct, frozen=True):
     """A process that isn't ours and computes on the GPU.
 
     Attributes:
@@ -189,8 +183,7 @@ class GpuProcess:
     memory_mib: int | None
 
 
-@dataclass(frozen=True)
-class GpuConditions:
+class GpuConditions(Struct, frozen=True):
     """How one GPU was, sampled once a second. Ranges are least, median, most.
 
     Attributes:
@@ -214,8 +207,7 @@ class GpuConditions:
     others: tuple[GpuProcess, ...] = ()
 
 
-@dataclass(frozen=True)
-class Conditions:
+class Conditions(Struct, frozen=True):
     """How the machine was while latencies were taken; None is what the system doesn't say.
 
     Attributes:
@@ -239,11 +231,6 @@ class Conditions:
     quota: float | None = None
     throttled: float | None = None
 
-
-TIMED = (
-    "one inference, its input already on the device: the call and waiting for the device; copies to and from it are "
-    "outside"
-)
 
 BASELINE, FASTER, SLOWER, CANT_TELL = "baseline", "faster", "slower", "can't tell"
 # Two copies of one network in one process may differ by this much for good, by where their memory happens to lie: a

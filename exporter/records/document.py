@@ -1,0 +1,51 @@
+"""JSON documents: one way to write a record, and one to read it again with the path in each error."""
+
+import json
+from typing import Any, TypeVar
+
+import msgspec
+
+# Version 1 was written by attn-export 0.1: dictionaries put together by hand, with other names.
+SCHEMA_VERSION = 2
+INDENT = 1
+
+Record = TypeVar("Record")
+
+
+class DocumentError(ValueError):
+    """A document that isn't what was expected; the message names the path, such as ``$.latency.timings[2].batch``."""
+
+
+class Header(msgspec.Struct):
+    """What every document begins with."""
+
+    schema_version: int
+
+
+def encode(record: Any) -> str:
+    """The record as JSON text that ends with a newline. Numbers that aren't finite become null."""
+    return msgspec.json.format(msgspec.json.encode(record), indent=INDENT).decode() + "\n"
+
+
+def plain(record: Any) -> Any:
+    """The record as JSON values: dictionaries, lists, strings, numbers, None."""
+    return json.loads(msgspec.json.encode(record))
+
+
+def decode(content: bytes | str, kind: type[Record]) -> Record:
+    """Read a document of this version.
+
+    Args:
+        content: JSON.
+        kind: a Struct with a ``schema_version``.
+
+    Raises:
+        DocumentError: the content isn't JSON, has another version, or a value is missing or of another type.
+    """
+    try:
+        version = msgspec.json.decode(content, type=Header).schema_version
+        if version != SCHEMA_VERSION:
+            raise DocumentError(f"it has schema version {version}, and this attn-export reads version {SCHEMA_VERSION}")
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DocumentError(str(error)) from error

@@ -1,0 +1,177 @@
+"""The report of a run: everything that was found out, as one type. docs/report.md describes the fields."""
+
+from msgspec import Struct
+
+from attn_export.exporter.artifacts import AttentionBlock, Axis, Gate, Kept, Normalization, Step
+from attn_export.exporter.records.attention import AttentionCost
+from attn_export.exporter.records.budget import BudgetResult
+from attn_export.exporter.records.document import SCHEMA_VERSION
+from attn_export.exporter.records.engine import (
+    BackendRecord,
+    BuildOptions,
+    BuildRecord,
+    EngineCost,
+    PrecisionAudit,
+    Range,
+    SourceFile,
+)
+from attn_export.exporter.records.environment import Environment
+from attn_export.exporter.records.gates import GateActivationsRecord
+from attn_export.exporter.records.graphs import GraphOutlines
+from attn_export.exporter.records.latency import Latency
+from attn_export.exporter.records.verdict import Quality, Start, Verdict
+
+
+class ErrorRecord(Struct, frozen=True):
+    """An error, as a command prints it."""
+
+    message: str
+    hint: str
+    exit_code: int
+
+
+class ModelRecord(Struct, frozen=True):
+    """The network, and how its checkpoint was read.
+
+    Attributes:
+        name: the architecture's, or the class of the module.
+        checkpoint: path of the file, None for a live module.
+        sha256: of the checkpoint, or of the weights where there is no file.
+        architecture: the zoo's description, None for another network.
+        input_shape: (C, H, W).
+        normalization: mean and standard deviation of each channel.
+        class_names: of the outputs.
+        notes: about how the file was read.
+    """
+
+    name: str
+    checkpoint: str | None
+    sha256: str | None
+    architecture: dict[str, str | int] | None
+    input_shape: tuple[int, ...]
+    normalization: Normalization | None = None
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Findings(Struct, frozen=True, kw_only=True):
+    """What a validation finds out about an artifact besides its verdict.
+
+    Attributes:
+        notes: differences between the artifact and the network, and how they were handled.
+        quantized: the quality of a quantized artifact.
+        first_divergence: the first layer whose outputs disagree.
+        error: why the artifact isn't good.
+    """
+
+    notes: tuple[str, ...] = ()
+    quantized: Quality | None = None
+    first_divergence: Start | None = None
+    error: ErrorRecord | None = None
+
+
+class InputRecord(Struct, frozen=True):
+    """The input of an ONNX file: its name, (N, C, H, W) as traced, and the dynamic axes."""
+
+    name: str
+    shape: tuple[int | str | None, ...]
+    dynamic_axes: tuple[Axis, ...]
+
+
+class OnnxRecord(Findings, frozen=True, kw_only=True, tag_field="format", tag="onnx"):
+    """An ONNX file; see `OnnxFile`.
+
+    Attributes:
+        validation: the verdict; None where the file wasn't validated.
+    """
+
+    path: str
+    precision: str
+    kept_in_float32: tuple[Kept, ...]
+    sha256: str
+    opset: int
+    nodes: int
+    input: InputRecord
+    outputs: tuple[str, ...]
+    gates: tuple[Gate, ...]
+    cleanup: tuple[Step, ...]
+    attention: tuple[AttentionBlock, ...]
+    validation: Verdict | None = None
+
+
+class EngineSummary(Findings, frozen=True, kw_only=True, tag_field="format", tag="engine"):
+    """An engine, without the kernels and the inventory that its own sidecar lists; see `EngineRecord`.
+
+    Attributes:
+        kernels: how many; None where TensorRT didn't list them.
+    """
+
+    path: str
+    precision: str | None
+    types: PrecisionAudit
+    sha256: str
+    bytes: int
+    backend: BackendRecord
+    gpus: tuple[str, ...]
+    platform: str
+    options: BuildOptions
+    profile: dict[str, Range]
+    onnx: SourceFile
+    cost: EngineCost
+    build: BuildRecord
+    kernels: int | None
+    failed: dict[str, str]
+    not_run: str | None
+    validation: Verdict | None = None
+
+
+class BundleRecord(Struct, frozen=True, tag_field="format", tag="bundle"):
+    """A deployment bundle."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+ArtifactRecord = OnnxRecord | EngineSummary | BundleRecord
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """What an export, a bench or a validation found out.
+
+    Attributes:
+        created: UTC, ISO 8601, to the second.
+        command: the command line, None for a call from Python.
+        model: the network, None where no checkpoint was given.
+        artifacts: in the order in which they were made or named.
+        latency: everything that was timed.
+        attention_cost: one for each ONNX file with attention, where that was measured.
+        graphs: outlines of the ONNX files.
+        gate_activations: of one image; None where nobody looked.
+        budgets: limits that were checked.
+        environment: the machine and the software.
+        error: why the run failed; None for one that succeeded.
+    """
+
+    created: str
+    command: tuple[str, ...] | None
+    model: ModelRecord | None
+    artifacts: tuple[ArtifactRecord, ...]
+    latency: Latency
+    environment: Environment
+    attention_cost: tuple[AttentionCost, ...] = ()
+    graphs: tuple[GraphOutlines, ...] = ()
+    gate_activations: GateActivationsRecord | None = None
+    budgets: tuple[BudgetResult, ...] = ()
+    error: ErrorRecord | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def onnx_files(self) -> tuple[OnnxRecord, ...]:
+        """The ONNX files among the artifacts."""
+        return tuple(artifact for artifact in self.artifacts if isinstance(artifact, OnnxRecord))
+
+    @property
+    def engines(self) -> tuple[EngineSummary, ...]:
+        """The engines among the artifacts."""
+        return tuple(artifact for artifact in self.artifacts if isinstance(artifact, EngineSummary))

@@ -29,7 +29,6 @@ from attn_export.exporter.commands import (
     validate,
 )
 from attn_export.exporter.commands.console import (
-    SCHEMA_VERSION,
     print_in_any_encoding,
     print_json,
     redirect_stdout_to_devnull,
@@ -120,6 +119,8 @@ def print_error(message: str, hint: str, code: int, arguments: Sequence[str]) ->
         console.print(Text.assemble(("  → ", "bold cyan"), hint))
     if "--json" in arguments:
         error = {"message": message, "hint": hint, "exit_code": code}
+        from attn_export.exporter.records.document import SCHEMA_VERSION
+
         print_json({"schema_version": SCHEMA_VERSION, "error": error})
 
 

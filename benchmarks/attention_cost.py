@@ -24,11 +24,12 @@ from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.latency.attention_cost.costs import attention_costs
 from attn_export.exporter.network.capture import capture
+from attn_export.exporter.records.document import plain
+from attn_export.exporter.records.environment import describe
 from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.report.attention_cost import attention_cost_tables
 from attn_export.exporter.report.findings.words import milliseconds, percent
 from attn_export.exporter.runtimes.base import Settings
-from attn_export.exporter.system import describe
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.progress import NullProgress
 from attn_export.models.registry import architecture, create
@@ -86,7 +87,7 @@ def main() -> None:
                 made = [asdict(cost) for cost in attention_costs([file], 1, settings, schedule, NullProgress())]
                 costs += made
                 console.print(file.path.name, *attention_cost_tables(made, named=True))
-    environment = describe()
+    environment = plain(describe())
     figures = table_of(costs, options.threads, load, environment)
     console.print(figures, markup=False)
     if options.save:

@@ -31,9 +31,10 @@ from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.network.capture import capture
 from attn_export.exporter.network.images import batches
 from attn_export.exporter.precision.typed_file import typed_file
+from attn_export.exporter.records.document import plain
+from attn_export.exporter.records.environment import describe
 from attn_export.exporter.report.tables import table
 from attn_export.exporter.runtimes.base import Settings
-from attn_export.exporter.system import describe
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.reference import Reference
@@ -206,7 +207,7 @@ def main() -> None:
     for row in flagged:
         progress.print(f"flagged: {row}")
     if options.save:
-        RESULTS.write_text(json.dumps({"environment": describe(), "spread": shown}, indent=1) + "\n")
+        RESULTS.write_text(json.dumps({"environment": plain(describe()), "spread": shown}, indent=1) + "\n")
         text = PAGE.read_text(encoding="utf-8")
         before, after = text.split(BEGIN)[0], text.split(END)[1]
         PAGE.write_text(f"{before}{BEGIN}\n{page(shown)}\n{END}{after}", encoding="utf-8")

@@ -270,7 +270,8 @@ def main() -> None:
     parser.add_argument("--peers-python", default=sys.executable, help="the interpreter that has the other tools")
     parser.add_argument("--out", type=Path, default=RESULT, help="sections that were not measured stay in this file")
     options = parser.parse_args()
-    from attn_export.exporter.system import describe
+    from attn_export.exporter.records.document import plain
+    from attn_export.exporter.records.environment import describe
 
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -280,7 +281,7 @@ def main() -> None:
             print(shown(section, rows), flush=True)
             out: Path = options.out
             document = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
-            document[section] = {"rows": rows, "environment": describe() | {"tools": corpus.versions()}}
+            document[section] = {"rows": rows, "environment": plain(describe()) | {"tools": corpus.versions()}}
             out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

@@ -24,8 +24,9 @@ from rich.console import Console
 from attn_export.exporter.compare.compare import compare
 from attn_export.exporter.compare.pair import MARGINS, Pair
 from attn_export.exporter.compare.read import Report, read_report
+from attn_export.exporter.records.document import plain
+from attn_export.exporter.records.environment import describe
 from attn_export.exporter.report.tables import table
-from attn_export.exporter.system import describe
 
 RESULTS = Path(__file__).parent / "results"
 PROGRAM = [sys.executable, "-m", "attn_export.cli"]
@@ -129,7 +130,12 @@ def main() -> None:
     Console(width=140, highlight=False).print(shown)
     if options.save:
         RESULTS.mkdir(exist_ok=True)
-        document = {"seconds": options.seconds, "threads": options.threads, "rows": rows, "environment": describe()}
+        document = {
+            "seconds": options.seconds,
+            "threads": options.threads,
+            "rows": rows,
+            "environment": plain(describe()),
+        }
         (RESULTS / "compare_runs.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

@@ -20,8 +20,9 @@ from typing import Any
 
 from rich.console import Console
 
+from attn_export.exporter.records.document import plain
+from attn_export.exporter.records.environment import describe
 from attn_export.exporter.report.tables import table
-from attn_export.exporter.system import describe
 
 RESULTS = Path(__file__).parent / "results"
 BARE = """
@@ -98,7 +99,7 @@ def main() -> None:
     console.print(shown)
     if options.save:
         RESULTS.mkdir(exist_ok=True)
-        document = {"rows": rows, "environment": describe()}
+        document = {"rows": rows, "environment": plain(describe())}
         (RESULTS / "export_cost.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

@@ -453,8 +453,8 @@ def run_engine(subject: Subject, path: Path, batch: int) -> Json:
 def run_architectures(report: Report, _: argparse.Namespace) -> None:
     """Which engines of TensorRT-RTX this GPU takes."""
     from attn_export.exporter.engine.backend import load
-    from attn_export.exporter.engine.build import BuildOptions, build
-    from attn_export.exporter.records.engine import PORTABLE, Range
+    from attn_export.exporter.engine.build import build
+    from attn_export.exporter.records.engine import PORTABLE, BuildOptions, Range
 
     result = report.result
     try:

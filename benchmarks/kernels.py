@@ -18,8 +18,9 @@ from typing import Any
 
 from rich.console import Console
 
+from attn_export.exporter.records.document import plain
+from attn_export.exporter.records.environment import describe
 from attn_export.exporter.report.tables import table
-from attn_export.exporter.system import describe
 from attn_export.models.registry import names
 
 RESULTS = Path(__file__).parent / "results" / "kernels.json"
@@ -131,7 +132,9 @@ def main() -> int:
     if worse:
         console.print(f"more kernels than as exported: {', '.join(worse)}", style="bold red")
     if options.save:
-        RESULTS.write_text(json.dumps({"environment": describe(), "gpu": options.gpu, "rows": rows}, indent=1) + "\n")
+        RESULTS.write_text(
+            json.dumps({"environment": plain(describe()), "gpu": options.gpu, "rows": rows}, indent=1) + "\n"
+        )
         text = PAGE.read_text(encoding="utf-8")
         head, rest = text.split(BEGIN)
         _, tail = rest.split(END)

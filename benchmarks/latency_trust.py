@@ -33,12 +33,13 @@ from attn_export.exporter.artifacts import LoadedModel, Signature
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.latency.measure import Measured, measure
 from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.document import plain
+from attn_export.exporter.records.environment import describe
 from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.report.tables import table
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.runtimes.eager import Eager
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
-from attn_export.exporter.system import describe
 from attn_export.exporter.workflows.export import export
 from attn_export.exporter.workflows.settings import ExportSettings
 from attn_export.models.registry import create
@@ -189,7 +190,9 @@ def main() -> None:
     Console().print(made)
     if options.save:
         settings = {key: value for key, value in vars(options).items() if key != "save"}
-        RESULTS.write_text(json.dumps({"environment": describe(), "settings": settings, "rows": rows}, indent=1) + "\n")
+        RESULTS.write_text(
+            json.dumps({"environment": plain(describe()), "settings": settings, "rows": rows}, indent=1) + "\n"
+        )
         text = PAGE.read_text(encoding="utf-8")
         before, after = text.split(BEGIN)[0], text.split(END)[1]
         PAGE.write_text(f"{before}{BEGIN}\n{page(rows)}\n{END}{after}", encoding="utf-8")

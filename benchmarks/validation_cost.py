@@ -24,9 +24,10 @@ from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.network.capture import capture
 from attn_export.exporter.network.images import batches
+from attn_export.exporter.records.document import plain
+from attn_export.exporter.records.environment import describe
 from attn_export.exporter.report.tables import table
 from attn_export.exporter.runtimes.base import Settings
-from attn_export.exporter.system import describe
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.validation.cache import Cache, cached_reference
 from attn_export.exporter.validation.validate import validate
@@ -99,7 +100,7 @@ def main() -> None:
     Console().print(made)
     if options.save:
         about = {"network": options.network, "size": options.size, "images": images, "threads": options.threads}
-        document = {"environment": describe(), **about, "median": middle, "rows": rows}
+        document = {"environment": plain(describe()), **about, "median": middle, "rows": rows}
         RESULTS.write_text(json.dumps(document, indent=1) + "\n")
     if middle["whole"] > LIMIT or middle["second_artifact"] > LIMIT_OF_SECOND:
         raise SystemExit("costs more than is allowed")

@@ -16,8 +16,9 @@ from typing import Any
 
 from rich.console import Console
 
+from attn_export.exporter.records.document import plain
+from attn_export.exporter.records.environment import describe
 from attn_export.exporter.report.tables import table
-from attn_export.exporter.system import describe
 from attn_export.models.registry import names
 
 RESULTS = Path(__file__).parent / "results"
@@ -111,7 +112,7 @@ def main() -> None:
     Console(width=140, highlight=False).print(shown)
     if options.save:
         RESULTS.mkdir(exist_ok=True)
-        environment = describe()
+        environment = plain(describe())
         document = {"rows": rows, "environment": environment}
         (RESULTS / "zoo.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         PAGE.write_text(page(rows, environment), encoding="utf-8")

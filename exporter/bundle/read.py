@@ -18,12 +18,11 @@ from attn_export.exporter.bundle.members import (
     read_manifest,
     unreadable,
 )
-from attn_export.exporter.engine.build import BuildOptions
 from attn_export.exporter.engine.graph import GraphFacts
 from attn_export.exporter.engine.precision_audit import SIDES, NodeTypes
 from attn_export.exporter.errors import UnreadableBundleError
 from attn_export.exporter.graph.attention.blocks import from_json
-from attn_export.exporter.records.engine import Profile, Range, Shape
+from attn_export.exporter.records.engine import BuildOptions, Profile, Range, Shape
 from attn_export.exporter.system.files import scratch_folder, sha256_of
 
 SCHEMA_VERSION = 1

@@ -14,12 +14,11 @@ from attn_export.exporter.bundle.golden import GoldenVectors, save, to_document
 from attn_export.exporter.bundle.members import ARRAYS, LARGEST, MANIFEST, README, is_plain
 from attn_export.exporter.bundle.read import SCHEMA_VERSION
 from attn_export.exporter.bundle.readme import readme
-from attn_export.exporter.engine.build import BuildOptions
 from attn_export.exporter.engine.precision_audit import SIDES
 from attn_export.exporter.engine.targets import JETSON
 from attn_export.exporter.errors import UnreadableGraphError, UsageError
-from attn_export.exporter.records.engine import Profile
-from attn_export.exporter.system import describe
+from attn_export.exporter.records.engine import BuildOptions, Profile
+from attn_export.exporter.records.environment import describe
 from attn_export.exporter.system.files import publish, scratch_folder, sha256_of, unwritable, write_text
 
 if TYPE_CHECKING:

@@ -99,12 +99,14 @@ def bench(
     if trust:  # a module's code is usually beside the place where it was trained
         sys.path.insert(0, str(Path.cwd()))
     with make_progress(quiet) as progress:
-        from attn_export.exporter.budgets.check import apply_budgets, failure
+        from msgspec import structs
+
+        from attn_export.exporter.budgets.check import check_budgets, failure
         from attn_export.exporter.records.latency import Schedule
         from attn_export.exporter.report.write import check_reports, write_reports
         from attn_export.exporter.workflows.bench import BenchSettings, refuse_budgets
         from attn_export.exporter.workflows.bench import bench as benched
-        from attn_export.exporter.workflows.record import bench_record
+        from attn_export.exporter.workflows.record import bench_report
 
         check_reports(written)
         settings = BenchSettings(
@@ -130,8 +132,9 @@ def bench(
         result = benched(
             model, files, input_shape=shape[1:] if shape else None, settings=settings, trust=trust, progress=progress
         )
-        document = bench_record(result, command_line(ctx))
-        error = failure(apply_budgets(document, limits))
+        document = bench_report(result, command_line(ctx))
+        document = structs.replace(document, budgets=check_budgets(document, limits))
+        error = failure(document.budgets)
         write_reports(document, written)
     if as_json:
         print_with_error(document, error)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.commands.console import SCHEMA_VERSION, make_progress, print_json, stdout
+from attn_export.exporter.commands.console import make_progress, print_json, stdout
 from attn_export.exporter.commands.engine_options import (
     AUTO,
     AllowMixed,
@@ -84,7 +84,7 @@ def build(
         else:
             result = build_all(source, out, precisions=chosen, settings=settings, threads=threads, progress=progress)
     if as_json:
-        print_json({"schema_version": SCHEMA_VERSION, **build_summary(result)})
+        print_json(build_summary(result))
         return
     from attn_export.exporter.report.findings.engines import build_report
 

@@ -29,11 +29,11 @@ def clean(
     graph_for = parse_target(target)
     with make_progress(quiet) as progress:
         from attn_export.exporter.workflows.clean import clean_file, error_of, refuse_reverted
-        from attn_export.exporter.workflows.record import clean_record
+        from attn_export.exporter.workflows.record import clean_summary as summary_of
 
         result = clean_file(source, out, target=graph_for, threads=threads, progress=progress)
     if as_json:
-        print_with_error(clean_record(result), error_of(result.cleaned.reverted))
+        print_with_error(summary_of(result), error_of(result.cleaned.reverted))
     else:
         from attn_export.exporter.report.graphs import clean_summary, explanation_tables, inventory_table
 

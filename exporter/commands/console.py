@@ -1,7 +1,6 @@
 """What every command prints with: results on standard output, progress on standard error."""
 
 import codecs
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ import typer
 
 from attn_export.exporter.errors import AttnExportError
 
-SCHEMA_VERSION = 1
 REDIRECTED_WIDTH = 140
 WIDEST_TABLE = 10_000
 # What stands in our own tables, where a stream can't hold it; of anything else the number of the character is printed.
@@ -67,25 +65,30 @@ def make_progress(quiet: bool) -> Iterator[Any]:
         yield Lines(sys.stderr)
 
 
-def print_json(document: dict[str, Any]) -> None:
+def print_json(record: Any) -> None:
     """The result for machines."""
+    from attn_export.exporter.records.document import encode
+
     try:
-        print(json.dumps(document, indent=1, allow_nan=False), flush=True)
+        print(encode(record), end="", flush=True)
     except BrokenPipeError:
         redirect_stdout_to_devnull()
 
 
-def print_with_error(document: dict[str, Any], error: AttnExportError | None) -> None:
-    """One document for machines: the result, and what is wrong although it is there.
+def print_with_error(record: Any, error: AttnExportError | None) -> None:
+    """Print a result for machines, whose ``error`` says what is wrong although the result is there.
 
     Raises:
-        typer.Exit: something is.
+        typer.Exit: there is an error.
     """
+    from msgspec import structs
+
+    from attn_export.exporter.records.report import ErrorRecord
+
     if error is None:
-        print_json(document)
+        print_json(record)
         return
-    said = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
-    print_json({**document, "error": said})
+    print_json(structs.replace(record, error=ErrorRecord(error.message, error.hint, error.exit_code)))
     raise typer.Exit(error.exit_code)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.commands.console import SCHEMA_VERSION, make_progress, print_json, stdout
+from attn_export.exporter.commands.console import make_progress, print_json, stdout
 from attn_export.exporter.commands.options import AsJson, Debug, Quiet
 from attn_export.exporter.errors import OutputError
 
@@ -45,6 +45,8 @@ def create(
         for note in made["notes"]:
             progress.note(note)
     if as_json:
+        from attn_export.exporter.records.document import SCHEMA_VERSION
+
         print_json({"schema_version": SCHEMA_VERSION, **made})
         return
     from attn_export.exporter.report.terminal import creation_summary

@@ -1,6 +1,6 @@
 """The command `attn-export doctor`."""
 
-from attn_export.exporter.commands.console import SCHEMA_VERSION, make_progress, print_json, stdout
+from attn_export.exporter.commands.console import make_progress, print_json, stdout
 from attn_export.exporter.commands.options import AsJson, Debug, Quiet
 
 
@@ -11,6 +11,8 @@ def doctor(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) 
 
         found = survey(advance).to_dict()
     if as_json:
+        from attn_export.exporter.records.document import SCHEMA_VERSION
+
         print_json({"schema_version": SCHEMA_VERSION, **found})
         return
     from attn_export.exporter.report.findings.machine import doctor_tables

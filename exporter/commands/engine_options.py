@@ -181,9 +181,9 @@ def engine_settings(
         UsageError: a word can't be understood.
     """
     from attn_export.exporter.engine.backend import MODULES
-    from attn_export.exporter.engine.build import BuildOptions
     from attn_export.exporter.engine.settings import EngineSettings
     from attn_export.exporter.engine.targets import parse_targets
+    from attn_export.exporter.records.engine import BuildOptions
 
     parse_targets(split(gpus))  # before anything takes time
     if backend not in (AUTO, *MODULES):

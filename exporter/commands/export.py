@@ -185,18 +185,18 @@ def export(
 
             settings = replace(settings, images=read_images(images, model.input_shape))
         result = export_loaded(model, out or checkpoint.parent, checkpoint.stem, settings, progress)
-        write_reports(result.record, written)
+        write_reports(result.report, written)
         from attn_export.exporter.workflows.clean import error_of
 
-        error = error_of(result.reverted) or failure(result.budgets)
+        error = error_of(result.reverted) or failure(result.report.budgets)
     if as_json:
-        print_with_error(result.record, error)
+        print_with_error(result.report, error)
         return
     from attn_export.exporter.report.terminal import export_summary, export_tables
 
     for part in [
-        *export_tables(result.record),
-        export_summary(result.record, result.onnx.parent, (result.report, *written)),
+        *export_tables(result.report),
+        export_summary(result.report, result.onnx.parent, (result.report_path, *written)),
     ]:
         stdout().print(part)
     if error is not None:

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.commands.console import SCHEMA_VERSION, make_progress, print_json, stdout
+from attn_export.exporter.commands.console import make_progress, print_json, stdout
 from attn_export.exporter.commands.options import AsJson, Debug, Quiet
-from attn_export.exporter.errors import UnreadableEngineError, UntrustedEngineError, first_line
+from attn_export.exporter.errors import UntrustedEngineError
 
 
 def inspect(
@@ -27,11 +27,12 @@ def inspect(
         return
     with make_progress(quiet) as progress, progress.stage("Reading the graph"):
         from attn_export.exporter.cleanup.inspect import inspect_file
-        from attn_export.exporter.workflows.record import blocks_record
 
         blocks = inspect_file(source)
     if as_json:
-        print_json({"schema_version": SCHEMA_VERSION, "path": str(source), "attention": blocks_record(blocks)})
+        from attn_export.exporter.records.summaries import Inventory
+
+        print_json(Inventory(path=str(source), attention=blocks))
         return
     from attn_export.exporter.report.graphs import inventory_table
 
@@ -60,15 +61,10 @@ def inspect_engine(source: Path, as_json: bool) -> None:
         hint = f"What is shown stands in {sidecar_path(source).name}. Copy both files again, or build the engine again."
         raise UntrustedEngineError(error.message, hint=hint) from error
     assert record is not None  # only trusted engines have none
-    try:
-        parts = engine_tables(source, record)
-    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
-        raise UnreadableEngineError(
-            f"{sidecar_path(source)} is no whole record of an engine: {first_line(error)}",
-            hint="Build the engine again.",
-        ) from error
     if as_json:
-        print_json({"path": str(source), **record})
+        from attn_export.exporter.records.summaries import EngineInspection
+
+        print_json(EngineInspection(path=str(source), engine=record))
         return
-    for part in parts:
+    for part in engine_tables(source, record):
         stdout().print(part)

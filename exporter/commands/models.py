@@ -1,6 +1,6 @@
 """The command `attn-export models`."""
 
-from attn_export.exporter.commands.console import SCHEMA_VERSION, make_progress, print_json, stdout
+from attn_export.exporter.commands.console import make_progress, print_json, stdout
 from attn_export.exporter.commands.options import AsJson, Debug, Quiet
 
 
@@ -11,6 +11,8 @@ def models(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) 
 
         rows = list(survey(advance))
     if as_json:
+        from attn_export.exporter.records.document import SCHEMA_VERSION
+
         print_json({"schema_version": SCHEMA_VERSION, "models": rows})
         return
     from attn_export.exporter.report.terminal import models_table

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attn_export.exporter.commands.console import SCHEMA_VERSION, command_line, make_progress, print_with_error, stdout
+from attn_export.exporter.commands.console import command_line, make_progress, print_with_error, stdout
 from attn_export.exporter.commands.latency_options import Reports, report_paths
 from attn_export.exporter.commands.options import AsJson, Debug, Quiet, Threads, parse_shape, split
 from attn_export.exporter.errors import AttnExportError, UsageError
@@ -83,8 +83,8 @@ def validate(
             from attn_export.exporter.report.write import check_reports, write_reports
             from attn_export.exporter.validation.cache import default_cache
             from attn_export.exporter.validation.quantized import parse_requirement
-            from attn_export.exporter.workflows.record import validated_record
-            from attn_export.exporter.workflows.validate import failure, validate_artifacts, validation_report
+            from attn_export.exporter.workflows.record import validation_summary
+            from attn_export.exporter.workflows.validate import failure, report_of_validation, validate_artifacts
 
             check_reports(written)
             promised = parse_requirement(split(requirement))
@@ -104,11 +104,11 @@ def validate(
                 progress=progress,
             )
             if written:
-                report = validation_report(
+                report = report_of_validation(
                     model, results, threads=threads, images=real, command=command_line(ctx), progress=progress
                 )
                 write_reports(report, written)
-        document = validated_record(model, results)
+        document = validation_summary(model, results)
         outcome = Outcome(document, validated_parts(document), failure(results), written)
     if as_json:
         print_with_error(outcome.document, outcome.error)
@@ -125,7 +125,7 @@ def validate(
 class Outcome:
     """What is to be printed: a document for machines, or parts for people; what it fails with, and its reports."""
 
-    document: dict[str, Any]
+    document: Any
     parts: "Sequence[RenderableType]"
     error: AttnExportError | None
     written: Sequence[Path] = ()
@@ -143,11 +143,11 @@ def against_bundle(bundle: Path, artifacts: list[Path], *, threads: int | None, 
     (artifact,) = artifacts
     with make_progress(quiet) as progress:
         from attn_export.exporter.report.judgements import judgement_caption, judgement_table
-        from attn_export.exporter.workflows.record import judgement_record
+        from attn_export.exporter.workflows.record import bundle_validation
         from attn_export.exporter.workflows.validate_bundle import disagreement, validate_with_bundle
 
         read, judgement = validate_with_bundle(bundle, artifact, trust=trust, threads=threads, progress=progress)
-    document = {"schema_version": SCHEMA_VERSION, **judgement_record(read, artifact, judgement)}
+    document = bundle_validation(read, artifact, judgement.as_verdict())
     error = disagreement(read.sample, artifact, judgement)
     return Outcome(document, [judgement_table(document), judgement_caption(document)], error)
 

@@ -18,7 +18,7 @@ from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.engine.log import Log
 from attn_export.exporter.engine.profile import add_profile
 from attn_export.exporter.errors import EngineError, RuntimeUnavailableError, UsageError
-from attn_export.exporter.records.engine import PORTABLE, Profile
+from attn_export.exporter.records.engine import PORTABLE, BuildOptions, Profile
 from attn_export.exporter.system.memory import PeakMemory
 from attn_export.exporter.system.progress import Advance
 
@@ -26,25 +26,6 @@ MIB = 2**20
 # How often a waiting main thread looks for Ctrl-C.
 LOOK_SECONDS = 0.05
 SHOWN_PROBLEMS = 20
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """What is passed through to TensorRT where it has it, and refused where it hasn't.
-
-    Attributes:
-        tf32: let float32 products be rounded to 10 bits of mantissa on tensor cores; otherwise float32 means float32.
-        workspace_mib: most memory that a kernel may use besides its inputs and outputs.
-        timing_cache: a file with the timings of earlier builds, read and written.
-        version_compatible: the engine runs with later versions of TensorRT.
-        hardware_compatible: the engine runs on GPUs of other architectures, from sm80 on.
-    """
-
-    tf32: bool = False
-    workspace_mib: int | None = None
-    timing_cache: Path | None = None
-    version_compatible: bool = False
-    hardware_compatible: bool = False
 
 
 @dataclass(frozen=True)

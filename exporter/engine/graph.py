@@ -39,8 +39,8 @@ class GraphFacts:
     """
 
     path: Path
-    inputs: Mapping[str, tuple[Dim, ...]]
-    outputs: Mapping[str, tuple[Dim, ...]]
+    inputs: dict[str, tuple[Dim, ...]]
+    outputs: dict[str, tuple[Dim, ...]]
     types: Mapping[str, NodeTypes]
     modules: Mapping[str, str]
     weights: Mapping[str, int]

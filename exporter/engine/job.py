@@ -1,9 +1,10 @@
 """One job: an ONNX file to a TensorRT engine, with the record of what it is made of."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.engine import targets as gpus
@@ -11,12 +12,12 @@ from attn_export.exporter.engine.backend import Backend, choose
 from attn_export.exporter.engine.build import Built, build, check_options
 from attn_export.exporter.engine.profile import make_profile
 from attn_export.exporter.engine.settings import EngineSettings, Judge, Plan
-from attn_export.exporter.engine.sidecar import sidecar_path
+from attn_export.exporter.engine.sidecar import sidecar_path, write_sidecar
 from attn_export.exporter.errors import EngineError, UsageError
-from attn_export.exporter.records.engine import EngineFile
+from attn_export.exporter.records.engine import BundleSource, EngineFile
 from attn_export.exporter.system.cuda import Gpu
 from attn_export.exporter.system.cuda import gpus as gpus_here
-from attn_export.exporter.system.files import publish, refuse_folders, scratch_folder, unwritable, write_text
+from attn_export.exporter.system.files import publish, refuse_folders, scratch_folder, unwritable
 from attn_export.exporter.system.progress import NullProgress, Progress
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def write_engine(
     precision: Precision | None,
     progress: Progress,
     *,
-    bundle: dict[str, str] | None = None,
+    bundle: BundleSource | None = None,
     judge: Judge | None = None,
 ) -> EngineFile:
     """Build, judge where there is a GPU for it, and let engine and record appear.
@@ -114,7 +115,7 @@ def write_engine(
         settings: how.
         precision: as asked.
         progress: receives stages and notes.
-        bundle: name and sha256 of the one that it is built from.
+        bundle: that it is built from.
         judge: as in `build_file`.
 
     Raises:
@@ -141,14 +142,14 @@ def write_engine(
             scratch=scratch,
             progress=progress,
         )
-        _write_record(engine, record)
-        if judge is not None and record["not_run"] is None:
-            record["validation"] = judge(EngineFile(engine, record))
-            _write_record(engine, record)
+        write_sidecar(engine, record)
+        if judge is not None and record.not_run is None:
+            record = structs.replace(record, validation=judge(EngineFile(engine, record)))
+            write_sidecar(engine, record)
         refuse_folders([out, sidecar_path(out)])
         publish(sidecar_path(engine), sidecar_path(out))
         publish(engine, out)
-    return EngineFile(out, record, failed)
+    return EngineFile(out, record)
 
 
 def _built(plan: Plan, settings: EngineSettings, progress: Progress) -> tuple[Built, Plan, dict[str, EngineError]]:
@@ -195,7 +196,3 @@ def _built(plan: Plan, settings: EngineSettings, progress: Progress) -> tuple[Bu
     progress.note(f"no engine for {names}: {first.message}")
     plan = replace(plan, architectures=good)
     return attempt(good), plan, failed
-
-
-def _write_record(engine: Path, record: dict[str, Any]) -> None:
-    write_text(sidecar_path(engine), json.dumps(record, indent=1, allow_nan=False) + "\n")

@@ -1,10 +1,9 @@
 """The record of an engine: what it was built of, with and for, and which kernels it has."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.engine.backend import Backend
@@ -16,8 +15,19 @@ from attn_export.exporter.engine.sidecar import this_platform, why_not_here
 from attn_export.exporter.errors import EngineError, MixedPrecisionError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.attention.ablation import without_attention
-from attn_export.exporter.records.engine import SCHEMA_VERSION, BlockCost, KernelReport, MixedKernel
-from attn_export.exporter.system import describe
+from attn_export.exporter.records.engine import (
+    BackendRecord,
+    BuildRecord,
+    BundleSource,
+    EngineCost,
+    EngineIo,
+    EngineRecord,
+    KernelReport,
+    MixedKernel,
+    PrecisionAudit,
+    SourceFile,
+)
+from attn_export.exporter.records.environment import describe
 from attn_export.exporter.system.cuda import gpus
 from attn_export.exporter.system.files import scratch_folder, sha256_of
 from attn_export.exporter.system.progress import Progress
@@ -36,11 +46,11 @@ def engine_record(
     *,
     precision: Precision | None,
     failed: Mapping[str, EngineError],
-    bundle: dict[str, str] | None,
+    bundle: BundleSource | None,
     scratch: Path,
     progress: Progress,
-) -> dict[str, Any]:
-    """What stands beside an engine; docs/engine.schema.json describes the fields.
+) -> EngineRecord:
+    """The sidecar of an engine that was just built; docs/engine.schema.json describes the fields.
 
     Args:
         engine: its bytes, as they will be published.
@@ -49,7 +59,7 @@ def engine_record(
         settings: as asked.
         precision: as asked.
         failed: GPUs that it couldn't be built for.
-        bundle: name and sha256 of the one that it was built from.
+        bundle: that it was built from.
         scratch: a folder for the network without attention.
         progress: receives stages and notes.
 
@@ -60,44 +70,34 @@ def engine_record(
     mixed = mixed_kernels(report, plan.facts.types)
     if mixed and not settings.allow_mixed:
         raise mixed_error(mixed)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "sha256": sha256_of(engine),
-        "bytes": engine.stat().st_size,
-        "backend": {"name": plan.backend.name, "version": plan.backend.version, "why": plan.why},
-        "gpus": list(plan.architectures),
-        "failed": {gpu: error.message for gpu, error in failed.items()},
-        "platform": this_platform(),
-        "precision": {
-            "asked": str(precision) if precision else None,
-            "graph": sorted(plan.facts.all_types),
-            "kernels": list(report.types),
-            "mixed": [asdict(kernel) for kernel in mixed],
-        },
-        "options": {
-            **asdict(settings.options),
-            "timing_cache": str(settings.options.timing_cache) if settings.options.timing_cache else None,
-        },
-        "profile": {name: asdict(shapes) for name, shapes in plan.profile.items()},
-        "io": {
-            "inputs": {name: list(dims) for name, dims in plan.facts.inputs.items()},
-            "outputs": {name: list(dims) for name, dims in plan.facts.outputs.items()},
-        },
-        "onnx": {
-            "path": plan.facts.path.name,
-            "sha256": sha256_of(plan.facts.path),
-            "weights_sha256": {file.name: sha256_of(file) for file in plan.facts.weight_files},
-        },
-        "bundle": bundle,
-        "attention": [asdict(block) for block in plan.facts.blocks],
-        "cost": cost_record(report, block_costs(report, plan.facts), _plain_kernels(plan, settings, scratch, progress)),
-        "kernels": {**asdict(report), "count": len(report.kernels) or None},
-        "build": {"seconds": round(built.seconds, 3), "peak_bytes": built.peak_bytes},
-        "validation": None,
-        "not_run": why_not_here(list(plan.architectures), settings.options.hardware_compatible, gpus()),
-        "environment": describe(),
-    }
+    facts, backend = plan.facts, plan.backend
+    kernels = len(report.kernels) or None
+    ablated = _ablated_kernels(plan, settings, scratch, progress)
+    return EngineRecord(
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        sha256=sha256_of(engine),
+        bytes=engine.stat().st_size,
+        backend=BackendRecord(backend.name, backend.version, plan.why),
+        gpus=plan.architectures,
+        failed={gpu: error.message for gpu, error in failed.items()},
+        platform=this_platform(),
+        precision=PrecisionAudit(
+            str(precision) if precision else None, tuple(sorted(facts.all_types)), report.types, tuple(mixed)
+        ),
+        options=settings.options,
+        profile=plan.profile,
+        io=EngineIo(facts.inputs, facts.outputs),
+        onnx=SourceFile(
+            facts.path.name, sha256_of(facts.path), {file.name: sha256_of(file) for file in facts.weight_files}
+        ),
+        bundle=bundle,
+        attention=facts.blocks,
+        cost=EngineCost(kernels, ablated, tuple(block_costs(report, facts))),
+        kernels=report,
+        build=BuildRecord(round(built.seconds, 3), built.peak_bytes),
+        not_run=why_not_here(plan.architectures, settings.options.hardware_compatible, gpus()),
+        environment=describe(),
+    )
 
 
 def kernels_of(backend: Backend, built: Built, engine: Path) -> KernelReport:
@@ -124,7 +124,7 @@ def mixed_error(mixed: Sequence[MixedKernel]) -> MixedPrecisionError:
     )
 
 
-def _plain_kernels(plan: "Plan", settings: "EngineSettings", scratch: Path, progress: Progress) -> int | None:
+def _ablated_kernels(plan: "Plan", settings: "EngineSettings", scratch: Path, progress: Progress) -> int | None:
     """How many kernels the same network has without its attention; None where that can't be told."""
     if not plan.facts.blocks or not settings.count_ablated or not plan.backend.is_rtx:
         return None
@@ -140,12 +140,3 @@ def _plain_kernels(plan: "Plan", settings: "EngineSettings", scratch: Path, prog
         except EngineError:  # the engine is there; only this number isn't
             return None
         return len(read_log(plain.log).kernels) or None
-
-
-def cost_record(report: KernelReport, costs: Sequence[BlockCost], plain: int | None) -> dict[str, Any]:
-    """What attention costs, block by block and in all."""
-    return {
-        "kernels": len(report.kernels) or None,
-        "kernels_without_attention": plain,
-        "blocks": [asdict(cost) for cost in costs],
-    }

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attn_export.exporter.engine.backend import AUTO, Backend
-from attn_export.exporter.engine.build import BuildOptions
 from attn_export.exporter.engine.profile import Sizes
-from attn_export.exporter.records.engine import EngineFile, Profile
+from attn_export.exporter.records.engine import BuildOptions, EngineFile, Profile
+from attn_export.exporter.records.verdict import Verdict
 
 if TYPE_CHECKING:
     from attn_export.exporter.engine.graph import GraphFacts
@@ -39,7 +39,7 @@ class EngineSettings:
 
 
 # Runs an engine on this machine's GPU and gives what its record says of that; raises where it computes something else.
-Judge = Callable[[EngineFile], dict[str, Any]]
+Judge = Callable[[EngineFile], Verdict]
 
 
 @dataclass(frozen=True)

@@ -5,33 +5,21 @@ what it was built with and for, and the hash of its bytes. The hash shows that t
 record. It doesn't show that its maker meant well: who can change the engine can change the record.
 """
 
-import json
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.errors import UnreadableEngineError, UntrustedEngineError
-from attn_export.exporter.records.engine import PORTABLE, SCHEMA_VERSION
+from attn_export.exporter.records.document import DocumentError, decode, encode
+from attn_export.exporter.records.engine import PORTABLE, EngineRecord
 from attn_export.exporter.system.cuda import Gpu
-from attn_export.exporter.system.files import sha256_of
+from attn_export.exporter.system.files import sha256_of, write_text
 
-# What loading relies on, and of which type each is.
-NEEDED: dict[str, type | tuple[type, ...]] = {
-    "schema_version": int,
-    "sha256": str,
-    "bytes": int,
-    "backend": dict,
-    "gpus": list,
-    "platform": str,
-    "profile": dict,
-    "io": dict,
-    "precision": dict,
-}
 # Compute capabilities that an engine for no GPU in particular serves: TensorRT-RTX's documentation of CPU-only builds,
 # and the classic one's of hardware compatibility ("AMPERE_PLUS").
 SMALLEST_PORTABLE = 80
+BUILD_AGAIN = "Build the engine again."
 
 
 def sidecar_path(engine: Path) -> Path:
@@ -44,7 +32,7 @@ def this_platform() -> str:
     return f"{platform.system().lower()}-{platform.machine().lower()}"
 
 
-def read_sidecar(engine: Path) -> dict[str, Any] | None:
+def read_sidecar(engine: Path) -> EngineRecord | None:
     """The record beside an engine; None where there is no file.
 
     Raises:
@@ -52,31 +40,25 @@ def read_sidecar(engine: Path) -> dict[str, Any] | None:
     """
     path = sidecar_path(engine)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        return decode(path.read_bytes(), EngineRecord)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UnreadableEngineError(
-            f"{path} can't be read: it is damaged or no record of an engine", hint="Build the engine again."
-        ) from error
-    wrong = [
-        key for key, kind in NEEDED.items() if not isinstance(document, dict) or not isinstance(document.get(key), kind)
-    ]
-    if wrong:
-        raise UnreadableEngineError(
-            f"{path} is no record of an engine: {', '.join(wrong)} is missing or of another type",
-            hint="Build the engine again.",
-        )
-    if document["schema_version"] > SCHEMA_VERSION:
-        raise UnreadableEngineError(
-            f"{path} was written by a newer attn-export (schema {document['schema_version']}, known is "
-            f"{SCHEMA_VERSION})",
-            hint="Update attn-export, or build the engine again.",
-        )
-    return document
+    except OSError as error:
+        raise UnreadableEngineError(f"{path} can't be read: {error.strerror or error}", hint=BUILD_AGAIN) from error
+    except DocumentError as error:
+        raise UnreadableEngineError(f"{path} is no record of an engine: {error}", hint=BUILD_AGAIN) from error
 
 
-def check_file(engine: Path, *, trust: bool) -> dict[str, Any] | None:
+def write_sidecar(engine: Path, record: EngineRecord) -> None:
+    """Write the record beside an engine.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    write_text(sidecar_path(engine), encode(record))
+
+
+def check_file(engine: Path, *, trust: bool) -> EngineRecord | None:
     """Whether an engine may be handed to TensorRT, as far as its bytes tell.
 
     Returns:
@@ -104,11 +86,11 @@ def check_file(engine: Path, *, trust: bool) -> dict[str, Any] | None:
             f"{engine} has no record of where it came from ({sidecar_path(engine).name})",
             hint="An engine is a program. Copy its record along, build it again, or use --trust if you know its maker.",
         )
-    if size < record["bytes"]:
+    if size < record.bytes:
         raise UnreadableEngineError(
-            f"{engine} is truncated: it has {size} of {record['bytes']} bytes", hint="Copy it again."
+            f"{engine} is truncated: it has {size} of {record.bytes} bytes", hint="Copy it again."
         )
-    if sha256_of(engine) != record["sha256"] and not trust:
+    if sha256_of(engine) != record.sha256 and not trust:
         raise UntrustedEngineError(
             f"{engine} was changed after it was built: its hash isn't the one in {sidecar_path(engine).name}",
             hint="An engine is a program. Build it again, or use --trust if you know who changed it.",
@@ -116,38 +98,38 @@ def check_file(engine: Path, *, trust: bool) -> dict[str, Any] | None:
     return record
 
 
-def check_fits(record: dict[str, Any], engine: Path, backend: Backend, here: Sequence[Gpu]) -> None:
+def check_fits(record: EngineRecord, engine: Path, backend: Backend, here: Sequence[Gpu]) -> None:
     """Whether an engine can run on this machine, before TensorRT sees it.
 
     Raises:
         UnreadableEngineError: it was built for another version, GPU or system; the error says which.
     """
-    options = record["options"] if isinstance(record.get("options"), dict) else {}
-    if not _runs_with(record["backend"], backend, later_too=bool(options.get("version_compatible"))):
-        made_by = record["backend"]
+    if not _runs_with(record, backend):
         raise UnreadableEngineError(
-            f"{engine} was built by {made_by.get('name')} {made_by.get('version')}, and here is {backend}",
+            f"{engine} was built by {record.backend.name} {record.backend.version}, and here is {backend}",
             hint="An engine runs with the version that built it: build it again.",
         )
-    if record["platform"] != this_platform():
+    if record.platform != this_platform():
         raise UnreadableEngineError(
-            f"{engine} was built for {record['platform']}, and this is {this_platform()}", hint="Build it again here."
+            f"{engine} was built for {record.platform}, and this is {this_platform()}", hint="Build it again here."
         )
-    reason = why_not_here(record["gpus"], bool(options.get("hardware_compatible")), here)
+    reason = why_not_here(record.gpus, record.options.hardware_compatible, here)
     if here and reason:
         raise UnreadableEngineError(f"{engine} {reason}", hint=f"Build it for this one: --gpu {here[0].architecture}.")
 
 
-def _runs_with(made_by: dict[str, Any], backend: Backend, *, later_too: bool) -> bool:
-    if made_by.get("name") != backend.name:
+def _runs_with(record: EngineRecord, backend: Backend) -> bool:
+    built_by = record.backend
+    if built_by.name != backend.name:
         return False
-    if made_by.get("version") == backend.version:
+    if built_by.version == backend.version:
         return True
-    return later_too and not backend.is_rtx and _ordered(made_by.get("version")) <= _ordered(backend.version)
+    later_too = record.options.version_compatible and not backend.is_rtx
+    return later_too and _ordered(built_by.version) <= _ordered(backend.version)
 
 
-def _ordered(version: Any) -> tuple[int, ...]:
-    return tuple(int(part) for part in str(version).split(".") if part.isascii() and part.isdigit())
+def _ordered(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isascii() and part.isdigit())
 
 
 def why_not_here(serves: Sequence[str], hardware_compatible: bool, here: Sequence[Gpu]) -> str | None:

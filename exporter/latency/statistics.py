@@ -12,7 +12,15 @@ from attn_export.exporter.latency.bootstrap import (
     percentile_interval,
 )
 from attn_export.exporter.latency.rounds import RoundTimes, Timed
-from attn_export.exporter.records.latency import BASELINE, CANT_TELL, Interval, Timing, WarmUp, verdict_of
+from attn_export.exporter.records.latency import (
+    BASELINE,
+    CANT_TELL,
+    Interval,
+    LatencyVerdict,
+    Timing,
+    WarmUp,
+    verdict_of,
+)
 
 # Of what a figure is worth: a tenth of a microsecond.
 DIGITS = 4
@@ -42,7 +50,8 @@ def timing(
     seconds = [s for turn in rounds for s in turn]
     on_device = [s for turn in turns for s in turn.device_seconds or ()]
     median = percentile_ms(seconds, 50)
-    ratio, low, high, verdict = 1.0, 1.0, 1.0, BASELINE
+    ratio, low, high = 1.0, 1.0, 1.0
+    verdict: LatencyVerdict = BASELINE
     if timed is not baseline:
         ratio, low, high = paired_interval(rounds, rounds_of(baseline_turns), confidence)
         verdict = verdict_of(low, high) if len(rounds) >= fewest_rounds(confidence) else CANT_TELL

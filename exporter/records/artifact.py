@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import Dim, Gate, OnnxFile, Precision, Signature
-from attn_export.exporter.records.engine import Range
+from attn_export.exporter.records.engine import EngineRecord, Range
 
 if TYPE_CHECKING:
     from attn_export.exporter.artifacts import AttentionBlock
@@ -47,6 +47,7 @@ class Artifact:
         quantized: the ONNX file that says how it rounds to whole numbers, itself or the one it was built of; None where
             it doesn't.
         rounds_to: what most of them are, such as "int8" or "float8e4m3fn"; empty where it doesn't.
+        record: the sidecar of an engine.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class Artifact:
     gates: tuple[Gate, ...] = ()
     quantized: Path | None = None
     rounds_to: str = ""
+    record: EngineRecord | None = None
 
     def as_file(self, signature: Signature, *, blocks: "tuple[AttentionBlock, ...]" = (), label: str = "") -> OnnxFile:
         """An ONNX file of any origin as what the rooms hand on.

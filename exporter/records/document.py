@@ -1,6 +1,7 @@
 """JSON documents: one way to write a record, and one to read it again with the path in each error."""
 
 import json
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -24,12 +25,12 @@ class Header(msgspec.Struct):
 
 def encode(record: Any) -> str:
     """The record as JSON text that ends with a newline. Numbers that aren't finite become null."""
-    return msgspec.json.format(msgspec.json.encode(record), indent=INDENT).decode() + "\n"
+    return msgspec.json.format(msgspec.json.encode(record, enc_hook=_encode_path), indent=INDENT).decode() + "\n"
 
 
 def plain(record: Any) -> Any:
     """The record as JSON values: dictionaries, lists, strings, numbers, None."""
-    return json.loads(msgspec.json.encode(record))
+    return json.loads(msgspec.json.encode(record, enc_hook=_encode_path))
 
 
 def decode(content: bytes | str, kind: type[Record]) -> Record:
@@ -46,6 +47,29 @@ def decode(content: bytes | str, kind: type[Record]) -> Record:
         version = msgspec.json.decode(content, type=Header).schema_version
         if version != SCHEMA_VERSION:
             raise DocumentError(f"it has schema version {version}, and this attn-export reads version {SCHEMA_VERSION}")
-        return msgspec.json.decode(content, type=kind)
+        return msgspec.json.decode(content, type=kind, dec_hook=_decode_path)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DocumentError(str(error)) from error
+
+
+def schema(kind: type[Any]) -> dict[str, Any]:
+    """The JSON schema of a record."""
+    return msgspec.json.schema(kind, schema_hook=_path_schema)
+
+
+def _encode_path(value: Any) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(type(value))
+
+
+def _decode_path(kind: type[Any], value: Any) -> Any:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(kind)
+
+
+def _path_schema(kind: type[Any]) -> dict[str, Any]:
+    if kind is Path:
+        return {"type": "string"}
+    raise NotImplementedError(kind)

@@ -131,7 +131,7 @@ class BuildOptions(Struct, frozen=True):
 
     tf32: bool = False
     workspace_mib: int | None = None
-    timing_cache: str | None = None
+    timing_cache: Path | None = None
     version_compatible: bool = False
     hardware_compatible: bool = False
 

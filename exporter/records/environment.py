@@ -1,6 +1,12 @@
 """The machine and the software of a run."""
 
+import platform
+
 from msgspec import Struct
+
+from attn_export.exporter.system.gpus import look_for_gpus
+from attn_export.exporter.system.machine import cpu_name, usable_cpus
+from attn_export.exporter.system.packages import versions
 
 
 class GpuDescription(Struct, frozen=True):
@@ -37,3 +43,20 @@ class Environment(Struct, frozen=True):
     cpus: int
     packages: dict[str, str]
     gpus: tuple[GpuDescription, ...] = ()
+
+
+def describe(*, with_gpus: bool = False) -> Environment:
+    """The machine and the software of this process.
+
+    Args:
+        with_gpus: ask the driver for its GPUs too, which can take a second.
+    """
+    gpus = look_for_gpus().gpus if with_gpus else ()
+    return Environment(
+        platform=platform.platform(),
+        python=platform.python_version(),
+        cpu=cpu_name(),
+        cpus=usable_cpus(),
+        packages=versions(),
+        gpus=tuple(GpuDescription(gpu.name, gpu.driver, gpu.memory_mib, gpu.compute_capability) for gpu in gpus),
+    )

@@ -232,13 +232,16 @@ class Conditions(Struct, frozen=True):
     throttled: float | None = None
 
 
-BASELINE, FASTER, SLOWER, CANT_TELL = "baseline", "faster", "slower", "can't tell"
+BASELINE: Literal["baseline"] = "baseline"
+FASTER: Literal["faster"] = "faster"
+SLOWER: Literal["slower"] = "slower"
+CANT_TELL: Literal["can't tell"] = "can't tell"
 # Two copies of one network in one process may differ by this much for good, by where their memory happens to lie: a
 # smaller difference is one of this run, and not of what was timed (docs/latency.md has the measurement).
 RESOLUTION = 0.01
 
 
-def verdict_of(low: float, high: float) -> str:
+def verdict_of(low: float, high: float) -> LatencyVerdict:
     """Faster or slower, or neither can be told.
 
     Args:

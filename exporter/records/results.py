@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import Kept, LoadedModel, OnnxFile, Signature
 from attn_export.exporter.errors import AttnExportError
@@ -11,11 +11,11 @@ from attn_export.exporter.records.cleanup import Cleaned
 from attn_export.exporter.records.engine import EngineFile
 from attn_export.exporter.records.graphs import Outline, Outlined
 from attn_export.exporter.records.latency import Latency, Timing
+from attn_export.exporter.records.report import Report
 from attn_export.exporter.records.verdict import SourceComparison, Verdict
 
 if TYPE_CHECKING:
     from attn_export.exporter.records.attention import AttentionCost
-    from attn_export.exporter.records.budget import BudgetResult
     from attn_export.exporter.records.cleanup import RevertedRewrite
     from attn_export.exporter.records.gates import GateActivations
     from attn_export.exporter.records.verdict import Quality, Rounding, Start
@@ -27,12 +27,12 @@ class ReportAssets:
 
     Attributes:
         graphs: of every ONNX file.
-        seen: the gates, None without a network.
+        activations: of the gates; None without a network.
         costs: what attention costs in each file, where that was measured.
     """
 
     graphs: tuple[Outlined, ...] = ()
-    seen: "GateActivations | None" = None
+    activations: "GateActivations | None" = None
     costs: tuple["AttentionCost", ...] = ()
 
 
@@ -46,7 +46,7 @@ class Benched:
         names: what they are called.
         files: those of ONNX among them, with their attention.
         latency: of everything, for every batch.
-        shown: what attention costs in each ONNX file that has some, and what else there is to look at.
+        assets: what attention costs in each ONNX file that has some, graphs and gates.
     """
 
     model: LoadedModel | None
@@ -54,7 +54,7 @@ class Benched:
     names: tuple[str, ...]
     files: tuple[OnnxFile, ...]
     latency: Latency
-    shown: ReportAssets
+    assets: ReportAssets
 
 
 @dataclass(frozen=True)
@@ -154,24 +154,22 @@ class ExportResult:
 
     Attributes:
         files: the ONNX files, in the order of the precisions.
-        report: the record, as a file.
+        report_path: the report, as a file.
         verdicts: of the files, agreeing; a disagreement is an error and no result.
         latency: of everything that was timed.
-        record: the content of ``report``.
+        report: its content.
         engines, bundles: where engines were asked for.
         reverted: rewrites that the cleanup reverted because they would have changed the result: defects of rules.
-        budgets: how the figures stand to those that were asked for. It is the caller who fails.
     """
 
     files: tuple[Path, ...]
-    report: Path
+    report_path: Path
     verdicts: tuple[Verdict, ...]
     latency: Latency
-    record: dict[str, Any]
+    report: Report
     engines: tuple[EngineFile, ...] = ()
     bundles: tuple[Path, ...] = ()
     reverted: tuple["RevertedRewrite", ...] = ()
-    budgets: tuple["BudgetResult", ...] = ()
 
     @property
     def onnx(self) -> Path:

@@ -255,6 +255,11 @@ class Judgement:
         """Whether every output does, on every kind of image."""
         return all(entry.agrees for entry in self.judged)
 
+    def as_verdict(self) -> Verdict:
+        """The same as a verdict: a comparison for each output and kind of image."""
+        comparisons = [Comparison(j.output, "output", j.kind, j.error, j.baseline, j.limit) for j in self.judged]
+        return Verdict(self.runtime, tuple(comparisons), self.batches)
+
     @property
     def worst(self) -> Judged:
         """The one that is furthest from what is allowed."""

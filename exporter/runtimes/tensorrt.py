@@ -17,7 +17,7 @@ from attn_export.exporter.engine.log import Log
 from attn_export.exporter.engine.sidecar import check_file, check_fits, read_sidecar
 from attn_export.exporter.errors import RuntimeUnavailableError, UnreadableEngineError, UsageError, first_line
 from attn_export.exporter.records.arrays import Array, Arrays
-from attn_export.exporter.records.engine import Range
+from attn_export.exporter.records.engine import EngineRecord, Range
 from attn_export.exporter.runtimes.base import Runtime, Settings, Stopwatch
 from attn_export.exporter.runtimes.device_memory import Block, DeviceMemory, Replay, device_memory
 from attn_export.exporter.system.cuda import Gpu, gpus
@@ -83,7 +83,7 @@ class TensorRT(Runtime):
         # Both differ from engine to engine.
         self.name = _builder_of(path, record)
         self.precision = _precision_of(record)
-        self._version = str(record["backend"].get("version", "")) if record else ""
+        self._version = record.backend.version if record else ""
         self._gpu: Gpu | None = None
         self._how = ""
         self._forget()
@@ -205,7 +205,7 @@ class TensorRT(Runtime):
             )
         return DTYPES[kind]
 
-    def _range_of(self, record: dict[str, Any] | None) -> Range:
+    def _range_of(self, record: EngineRecord | None) -> Range:
         """The shapes that the engine takes: the record's word, or the engine's where there is no record.
 
         Raises:
@@ -215,13 +215,11 @@ class TensorRT(Runtime):
         if record is None:
             low, usual, high = (tuple(dims) for dims in self._engine.get_tensor_profile_shape(name, 0))
             return Range(low, usual, high)
-        try:
-            told = record["profile"][name]
-            return Range(*(tuple(int(size) for size in told[key]) for key in ("min", "opt", "max")))
-        except (KeyError, TypeError, ValueError) as error:
+        if name not in record.profile:
             raise UnreadableEngineError(
                 f"{self.path}'s record has no shapes for {name}", hint="Build the engine again."
-            ) from error
+            )
+        return record.profile[name]
 
     def _make_context(self, backend: Backend) -> Any:
         """Where inference happens. TensorRT-RTX compiles its kernels here."""
@@ -350,14 +348,14 @@ class TensorRT(Runtime):
         return {name: self._memory.download(block) for name, block in outputs.items()}
 
 
-def _builder_of(path: Path, record: dict[str, Any] | None) -> str:
+def _builder_of(path: Path, record: EngineRecord | None) -> str:
     """The backend that built an engine: its record's word, or its first bytes'.
 
     Raises:
         UnreadableEngineError: the record names one that doesn't exist.
     """
     if record is not None:
-        name = str(record["backend"].get("name"))
+        name = record.backend.name
         if name not in (RTX, CLASSIC):
             raise UnreadableEngineError(
                 f"{path} was built by {name}, which isn't known here", hint="Update attn-export, or build it again."
@@ -370,13 +368,15 @@ def _builder_of(path: Path, record: dict[str, Any] | None) -> str:
         return CLASSIC
 
 
-def _precision_of(record: dict[str, Any] | None) -> str:
+def _precision_of(record: EngineRecord | None) -> str:
     """What was asked for, or what most kernels run in; "unknown" where nothing tells."""
-    told = record["precision"] if record is not None else {}
-    if told.get("asked") in [str(known) for known in Precision]:
-        return Precision(told["asked"]).onnx_name
-    types = [*(told.get("kernels") or ()), *(told.get("graph") or ())]
-    return {"FLOAT": "float32"}.get(types[0], str(types[0]).lower()) if types else "unknown"
+    if record is None:
+        return "unknown"
+    audit = record.precision
+    if audit.asked in [str(known) for known in Precision]:
+        return Precision(audit.asked).onnx_name
+    types = [*audit.kernels, *audit.graph]
+    return {"FLOAT": "float32"}.get(types[0], types[0].lower()) if types else "unknown"
 
 
 def _validity(backend: Backend, runtime: Any, plan: bytes) -> str:

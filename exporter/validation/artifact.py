@@ -2,14 +2,14 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.graph.facts import DEFAULT_DOMAINS, dims
 from attn_export.exporter.graph.gates import gates_of
 from attn_export.exporter.records.artifact import Artifact, Tensor
-from attn_export.exporter.records.engine import Range
+from attn_export.exporter.records.engine import EngineRecord
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -123,32 +123,23 @@ def _read_engine(path: Path, *, trust: bool) -> Artifact:
             f"{path} has no record beside it ({path.name}.json), which says what it takes and returns",
             hint="Copy the record along, or build the engine with attn-export.",
         )
-    try:
-        inputs = {str(name): tuple(sizes) for name, sizes in record["io"]["inputs"].items()}
-        outputs = {str(name): tuple(sizes) for name, sizes in record["io"]["outputs"].items()}
-        taken = {
-            name: Range(*(tuple(map(int, told[key])) for key in ("min", "opt", "max")))
-            for name, told in record["profile"].items()
-        }
-        graph = record["precision"].get("graph") or ()
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"the record of {path} is damaged", hint="Build the engine again.") from error
-    asked = record["precision"].get("asked")
-    rounds_to = next((str(name).lower() for name in graph if name in QUANTIZED_TYPES), "")
+    graph, asked = record.precision.graph, record.precision.asked
+    rounds_to = next((name.lower() for name in graph if name in QUANTIZED_TYPES), "")
     half = asked == Precision.FP16.value if asked else "FLOAT16" in graph
     return Artifact(
         path=path,
         format=ENGINE,
-        inputs=tuple(Tensor(name, sizes, "float") for name, sizes in inputs.items()),
-        outputs=tuple(Tensor(name, sizes, "float") for name, sizes in outputs.items()),
+        inputs=tuple(Tensor(name, sizes, "float") for name, sizes in record.io.inputs.items()),
+        outputs=tuple(Tensor(name, sizes, "float") for name, sizes in record.io.outputs.items()),
         precision=Precision.FP16 if half else Precision.FP32,
-        range=next(iter(taken.values()), None),
+        range=next(iter(record.profile.values()), None),
+        record=record,
         quantized=_graph_of(path, record) if rounds_to else None,
         rounds_to=rounds_to,
     )
 
 
-def _graph_of(engine: Path, record: dict[str, Any]) -> Path:
+def _graph_of(engine: Path, record: EngineRecord) -> Path:
     """The ONNX file that an engine was built of, beside it.
 
     Raises:
@@ -156,9 +147,8 @@ def _graph_of(engine: Path, record: dict[str, Any]) -> Path:
     """
     from attn_export.exporter.system.files import sha256_of
 
-    built_of = record["onnx"]
-    source = engine.parent / Path(str(built_of["path"])).name
-    if not source.is_file() or sha256_of(source) != built_of["sha256"]:
+    source = engine.parent / Path(record.onnx.path).name
+    if not source.is_file() or sha256_of(source) != record.onnx.sha256:
         raise InputError(
             f"{engine} rounds to whole numbers as {source.name} says, and that file isn't beside it as it was",
             hint=f"Copy the {source.name} that it was built of beside it.",

@@ -6,7 +6,7 @@ precision, as PyTorch does it. So a difference that is shown is one of what was 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.system.memory import give_back
 from attn_export.exporter.validation.validate import paired
 
-CHANNEL, SPATIAL = "channel", "spatial"
+CHANNEL: Literal["channel"] = "channel"
+SPATIAL: Literal["spatial"] = "spatial"
 
 # Nobody looks at more, and a page has to stay small.
 MOST_GATES = 64
@@ -205,11 +206,11 @@ def _seen(squashed: _Gate, kind: str, logits: Mapping[str, Array]) -> GateActiva
     differences = {name: float(np.abs(whole[name] - own).max()) for name in logits}
     if kind == CHANNEL:
         return GateActivation(
-            squashed.module_path, kind, {name: gate.reshape(-1) for name, gate in whole.items()}, differences
+            squashed.module_path, CHANNEL, {name: gate.reshape(-1) for name, gate in whole.items()}, differences
         )
     window = -(-max(own.shape[1:]) // LARGEST_MAP)
     maps = {name: _pooled(gate[0], window) for name, gate in whole.items()}
-    return GateActivation(squashed.module_path, kind, maps, differences, window)
+    return GateActivation(squashed.module_path, SPATIAL, maps, differences, window)
 
 
 def picture(image: Image, normalization: Normalization | None) -> Array | None:

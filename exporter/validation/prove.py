@@ -52,7 +52,7 @@ def prove_engine(
     from attn_export.exporter.validation.validate import validate_outputs
 
     with progress.stage("Comparing the engine with the reference") as advance:
-        judged = reference.limited_to(engine.taken(file.signature.input_name).covers)
+        judged = reference.limited_to(engine.record.profile[file.signature.input_name].covers)
         runtime = TensorRT(engine.path, file.signature, settings)
         verdict = validate_outputs(runtime, file.precision, judged, counted(advance, len(judged.batches)))
     if (first := verdict.first_disagreement) is not None:

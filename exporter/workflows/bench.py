@@ -116,13 +116,13 @@ def bench(
     for batch in settings.batches:
         wanted = contestants(model, artifacts, signatures, called, (batch, *image), names, own, trust=trust)
         latencies.append(time_interleaved(wanted, (batch, *image), together, progress))
-    shown = show(model, onnx, own, progress) if settings.show else ReportAssets()
+    assets = show(model, onnx, own, progress) if settings.show else ReportAssets()
     if settings.cost:
         with together.kept_to_cpus():
             pairs = zip(onnx, of_onnx(artifacts), strict=True)
             costs = [cost_of(file, artifact, settings, own, progress) for file, artifact in pairs]
-        shown = replace(shown, costs=tuple(cost for cost in costs if cost is not None))
-    return Benched(model, artifacts, called, onnx, joined(latencies), shown)
+        assets = replace(assets, costs=tuple(cost for cost in costs if cost is not None))
+    return Benched(model, artifacts, called, onnx, joined(latencies), assets)
 
 
 def cost_of(

@@ -16,8 +16,9 @@ from attn_export.exporter.engine.sidecar import sidecar_path
 from attn_export.exporter.engine.targets import CURRENT, parse_targets
 from attn_export.exporter.errors import DisagreementError, InputError, RuntimeUnavailableError, UsageError
 from attn_export.exporter.graph.write import external_data_of, publish_with_weights
-from attn_export.exporter.records.engine import EngineFile, Profile
+from attn_export.exporter.records.engine import BundleSource, EngineFile, Profile
 from attn_export.exporter.records.results import BuildResult, Deployed, Retyped
+from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.system.cuda import Gpu, gpus
 from attn_export.exporter.system.files import refuse_folders, scratch_folder
 from attn_export.exporter.system.machine import usable_cpus
@@ -230,12 +231,12 @@ def _golden_maker(source: "GraphFacts", threads: int) -> "Callable[[Profile], Go
     return make
 
 
-def _judge_by_file(engine: EngineFile, source: "GraphFacts", threads: int, progress: Progress) -> dict[str, Any]:
+def _judge_by_file(engine: EngineFile, source: "GraphFacts", threads: int, progress: Progress) -> Verdict:
     """An engine against what ONNX Runtime makes of the file that it was built from."""
     from attn_export.exporter.validation.golden import golden_of_file
     from attn_export.exporter.workflows.validate_bundle import judge_engine
 
-    profile = {name: engine.taken(name) for name in engine.record["profile"]}
+    profile = engine.record.profile
     with progress.stage("Running the ONNX file"):
         sample = golden_of_file(source, profile, threads)
     return judge_engine(engine.path, sample, profile, progress)
@@ -283,9 +284,9 @@ def build_bundle(
         )
     with bundle.unpacked(out.parent) as facts:
         plan = Plan(backend, why, architectures, facts, bundle.profile)
-        origin = {"path": bundle.path.name, "sha256": bundle.sha256}
+        origin = BundleSource(bundle.path.name, bundle.sha256)
 
-        def judged(engine: EngineFile) -> dict[str, Any]:
+        def judged(engine: EngineFile) -> Verdict:
             return judge_engine(engine.path, bundle.sample, bundle.profile, progress)
 
         return write_engine(out, plan, settings, bundle.precision, progress, bundle=origin, judge=judged)

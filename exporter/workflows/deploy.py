@@ -118,7 +118,7 @@ def publish_engine(engine: EngineFile, path: Path) -> EngineFile:
     """Let an engine appear under its name, and its record with it."""
     publish(engine.path, path)
     publish(sidecar_path(engine.path), sidecar_path(path))
-    return EngineFile(path, engine.record, engine.failed)
+    return EngineFile(path, engine.record)
 
 
 def publish_bundle(file: Path, folder: Path) -> Path:

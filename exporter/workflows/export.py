@@ -7,14 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Precision
-from attn_export.exporter.budgets.check import apply_budgets
+from attn_export.exporter.budgets.check import check_budgets
 from attn_export.exporter.engine.profile import make_profile
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.outline import outline
 from attn_export.exporter.latency.interleaved import Candidate, TimingSettings, time_interleaved
 from attn_export.exporter.network.images import batches
+from attn_export.exporter.records.document import encode
 from attn_export.exporter.records.engine import EngineFile, Profile
 from attn_export.exporter.records.latency import Latency
 from attn_export.exporter.records.results import Deployed, ExportResult, Made, Proven
@@ -29,7 +32,7 @@ from attn_export.exporter.system.packages import versions
 from attn_export.exporter.system.progress import NullProgress, Progress, counted
 from attn_export.exporter.validation.prove import prove, prove_engine
 from attn_export.exporter.workflows.deploy import check_settings, deploy, names_of, publish_bundle, publish_engine
-from attn_export.exporter.workflows.record import record, verdict_record
+from attn_export.exporter.workflows.record import export_report
 from attn_export.exporter.workflows.settings import ExportSettings
 
 if TYPE_CHECKING:
@@ -88,26 +91,25 @@ def export_loaded(
     with scratch_folder(out) as scratch:
         reference = reference_outputs(model, settings, judged, progress)
         made = make_onnx(model, scratch / f"{stem}.onnx", settings, progress)
-        plain, reverted = made.file, made.reverted
-        proven = prove_all(plain, reference, settings.precisions, runtime_settings, progress)
+        proven = prove_all(made.file, reference, settings.precisions, runtime_settings, progress)
         for artifact in proven:
             onnx_file.add_metadata(artifact.file.path, metadata(model, artifact.verdict))
         deployed = deploy_all(proven, stem, reference, settings, runtime_settings, progress)
         latency = time_all(model, proven, deployed, runtime_settings, settings, progress)
-        shown = look_closer(model, proven, deployed, made, runtime_settings, settings, progress)
-        document = record(model, proven, deployed, latency, shown, settings.command)
-        checked = apply_budgets(document, settings.budgets)
-        report = scratch / f"{stem}.report.json"
-        write_text(report, json.dumps(document, indent=1, allow_nan=False) + "\n")
-        refuse_folders(out / name for name in [*(a.file.path.name for a in proven), *names_of(deployed), report.name])
+        assets = look_closer(model, proven, deployed, made, runtime_settings, settings, progress)
+        report = export_report(model, proven, deployed, latency, assets, settings.command)
+        report = structs.replace(report, budgets=check_budgets(report, settings.budgets))
+        file = scratch / f"{stem}.report.json"
+        write_text(file, encode(report))
+        refuse_folders(out / name for name in [*(a.file.path.name for a in proven), *names_of(deployed), file.name])
         for artifact in proven:
             onnx_file.publish_with_weights(artifact.file.path, out / artifact.file.path.name)
         engines = tuple(publish_engine(e, out / e.path.name) for made in deployed for e in made.engines)
         bundles = tuple(publish_bundle(bundle, out) for made in deployed for bundle in made.bundles)
-        publish(report, out / report.name)
+        publish(file, out / file.name)
     onnx = tuple(out / artifact.file.path.name for artifact in proven)
     verdicts = tuple(artifact.verdict for artifact in proven)
-    return ExportResult(onnx, out / report.name, verdicts, latency, document, engines, bundles, reverted, checked)
+    return ExportResult(onnx, out / file.name, verdicts, latency, report, engines, bundles, made.reverted)
 
 
 def check_engines(model: LoadedModel, settings: ExportSettings, progress: Progress) -> tuple[tuple[int, ...], ...]:
@@ -212,23 +214,12 @@ def deploy_all(
             precision=artifact.file.precision,
             sample=golden_maker(artifact.file, reference),
             judge=partial(
-                judge_engine, file=artifact.file, reference=reference, settings=runtime_settings, progress=progress
+                prove_engine, file=artifact.file, reference=reference, settings=runtime_settings, progress=progress
             ),
             progress=progress,
         )
         for artifact, graph in zip(proven, facts, strict=True)
     ]
-
-
-def judge_engine(
-    engine: EngineFile, file: OnnxFile, reference: "Reference", settings: Settings, progress: Progress
-) -> dict[str, Any]:
-    """The verdict on an engine, for its record.
-
-    Raises:
-        DisagreementError, RuntimeUnavailableError, UnreadableEngineError: as `prove_engine` says.
-    """
-    return verdict_record(prove_engine(engine, file, reference, settings, progress))
 
 
 def look_closer(
@@ -352,8 +343,8 @@ def time_all(
             (engine.path.name, _engine(engine, file, runtime_settings))
             for engine in made.engines
             if settings.runtimes
-            and engine.record["not_run"] is None
-            and engine.taken(file.signature.input_name).covers(shape)
+            and engine.record.not_run is None
+            and engine.record.profile[file.signature.input_name].covers(shape)
         ]
     return time_interleaved(wanted, shape, TimingSettings(settings.schedule, runtime_settings.threads), progress)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import LoadedModel, Precision
 from attn_export.exporter.errors import (
@@ -15,6 +15,7 @@ from attn_export.exporter.errors import (
 )
 from attn_export.exporter.network.images import Batch, Images
 from attn_export.exporter.records.artifact import Artifact
+from attn_export.exporter.records.report import Report
 from attn_export.exporter.records.results import Validated
 from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.runtimes import runtime_of_file
@@ -269,7 +270,7 @@ def failure(results: Sequence[Validated]) -> AttnExportError | None:
     return worst
 
 
-def validation_report(
+def report_of_validation(
     model: LoadedModel,
     results: Sequence[Validated],
     *,
@@ -277,8 +278,8 @@ def validation_report(
     images: Images | None = None,
     command: Sequence[str] | None = None,
     progress: Progress | None = None,
-) -> dict[str, Any]:
-    """The record of a validation, with the graphs and the gates of its artifacts to look at.
+) -> Report:
+    """The report of a validation, with the graphs and the gates of its artifacts to look at.
 
     Args:
         model: the network.
@@ -292,7 +293,7 @@ def validation_report(
     from attn_export.exporter.records.gates import ENGINE_UNAVAILABLE
     from attn_export.exporter.system.files import unique_names
     from attn_export.exporter.workflows.assets import show
-    from attn_export.exporter.workflows.record import validation_record
+    from attn_export.exporter.workflows.record import validation_report
 
     settings = Settings(threads or usable_cpus())
     names = unique_names([result.artifact.path for result in results])
@@ -304,4 +305,4 @@ def validation_report(
     ]
     unavailable = {name: ENGINE_UNAVAILABLE for result, name in named if result.artifact.format == ENGINE}
     shown = show(model, files, settings, progress or NullProgress(), images=images, unavailable=unavailable)
-    return validation_record(model, results, names, files, shown, threads=settings.threads, command=command)
+    return validation_report(model, results, names, files, shown, threads=settings.threads, command=command)

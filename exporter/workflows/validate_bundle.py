@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from attn_export.exporter.artifacts import Signature
 from attn_export.exporter.bundle.golden import GoldenVectors, signature_of
@@ -12,12 +11,11 @@ from attn_export.exporter.bundle.read import Bundle, read_bundle
 from attn_export.exporter.errors import DisagreementError, InputError, RuntimeUnavailableError
 from attn_export.exporter.graph.facts import dims
 from attn_export.exporter.records.engine import Profile
-from attn_export.exporter.records.verdict import Judgement
+from attn_export.exporter.records.verdict import Judgement, Verdict
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.progress import NullProgress, Progress, counted
 from attn_export.exporter.validation.validate import MISSHAPEN, judge
-from attn_export.exporter.workflows.record import sample_record
 
 ONNX = ".onnx"
 # Makes a runtime for an artifact: its path, what it takes and returns, settings, and whether its maker is trusted.
@@ -74,7 +72,7 @@ def validate_with_bundle(
             runtime.close()
 
 
-def judge_engine(engine: Path, sample: GoldenVectors, profile: Profile, progress: Progress) -> dict[str, Any]:
+def judge_engine(engine: Path, sample: GoldenVectors, profile: Profile, progress: Progress) -> Verdict:
     """Run a new engine on this machine's GPU on the images of a sample.
 
     Args:
@@ -84,7 +82,7 @@ def judge_engine(engine: Path, sample: GoldenVectors, profile: Profile, progress
         progress: receives stages and notes.
 
     Returns:
-        The judgement, for its record.
+        The verdict, which agrees.
 
     Raises:
         DisagreementError: it computes something else.
@@ -96,7 +94,7 @@ def judge_engine(engine: Path, sample: GoldenVectors, profile: Profile, progress
         judgement = judge(sample, runtime.run, runtime.provenance, counted(advance, batches))
     if (error := disagreement(sample, engine, judgement)) is not None:
         raise error
-    return sample_record(sample, judgement)
+    return judgement.as_verdict()
 
 
 def check_engine(bundle: Bundle, engine: Path, *, trust: bool, needs_gpu: bool = True) -> None:
@@ -112,7 +110,7 @@ def check_engine(bundle: Bundle, engine: Path, *, trust: bool, needs_gpu: bool =
 
     record = check_file(engine, trust=trust)
     if record is not None:
-        check_shapes(bundle, engine, {name: _taken(shapes) for name, shapes in record["profile"].items()})
+        check_shapes(bundle, engine, {name: shapes.covers for name, shapes in record.profile.items()})
     here = gpus()
     if not needs_gpu:
         return
@@ -123,7 +121,7 @@ def check_engine(bundle: Bundle, engine: Path, *, trust: bool, needs_gpu: bool =
             hint="Run this command on the device. An ONNX file can be validated without a GPU.",
         )
     if record is not None:
-        check_fits(record, engine, load(record["backend"]["name"]), here)
+        check_fits(record, engine, load(record.backend.name), here)
 
 
 def check_onnx(bundle: Bundle, path: Path) -> None:
@@ -164,13 +162,6 @@ def check_shapes(bundle: Bundle, artifact: Path, inputs: Mapping[str, Takes]) ->
     for shape in sample.shapes:
         if not inputs[sample.input_name](shape):
             raise InputError(f"{artifact} doesn't take the bundle's images of {'×'.join(map(str, shape))}", hint=hint)
-
-
-def _taken(shapes: Mapping[str, Any]) -> Takes:
-    low, high = tuple(shapes["min"]), tuple(shapes["max"])
-    return lambda shape: (
-        len(shape) == len(low) and all(a <= size <= b for a, size, b in zip(low, shape, high, strict=True))
-    )
 
 
 def _fits(known: tuple[int | str | None, ...] | None, shape: tuple[int, ...]) -> bool:

@@ -16,11 +16,11 @@ from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.bundle.read import read_bundle
 from attn_export.exporter.bundle.readme import trtexec
 from attn_export.exporter.bundle.write import bundle_name, write_bundle
-from attn_export.exporter.engine.build import BuildOptions
 from attn_export.exporter.engine.graph import read_graph
 from attn_export.exporter.engine.profile import Sizes, make_profile
 from attn_export.exporter.errors import OutputError, UnreadableGraphError, UsageError
 from attn_export.exporter.network.images import POOL
+from attn_export.exporter.records.engine import BuildOptions
 from attn_export.exporter.system.files import sha256_of
 from attn_export.exporter.validation.golden import golden_of_file, golden_of_reference
 

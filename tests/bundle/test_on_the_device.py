@@ -15,13 +15,13 @@ import pytest
 from attn_export.cli import run
 from attn_export.exporter.artifacts import Signature
 from attn_export.exporter.bundle.read import read_bundle
-from attn_export.exporter.engine.build import BuildOptions
 from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.profile import Sizes
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.engine.sidecar import read_sidecar
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.network.images import POOL
+from attn_export.exporter.records.engine import BuildOptions
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.system.cuda import Gpu, gpus

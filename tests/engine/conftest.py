@@ -15,13 +15,13 @@ import torch
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.engine.backend import Backend, load
-from attn_export.exporter.engine.build import BuildOptions, Built, build
+from attn_export.exporter.engine.build import Built, build
 from attn_export.exporter.engine.graph import GraphFacts, read_graph
 from attn_export.exporter.engine.kernels import read_log
 from attn_export.exporter.engine.profile import Sizes, make_profile
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.network.capture import capture
-from attn_export.exporter.records.engine import KernelReport
+from attn_export.exporter.records.engine import BuildOptions, KernelReport
 from attn_export.exporter.workflows.clean import clean_file
 from attn_export.models.registry import create
 

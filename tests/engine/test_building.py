@@ -19,7 +19,6 @@ import pytest
 
 from attn_export.exporter.engine import job as building
 from attn_export.exporter.engine.backend import INSTALL, MODULES, Backend
-from attn_export.exporter.engine.build import BuildOptions
 from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.profile import Sizes
 from attn_export.exporter.engine.settings import EngineSettings
@@ -31,6 +30,7 @@ from attn_export.exporter.errors import (
     UnreadableGraphError,
     UsageError,
 )
+from attn_export.exporter.records.engine import BuildOptions
 from attn_export.exporter.system.files import sha256_of
 from attn_export.exporter.system.progress import Advance
 from tests.engine.graphs import conv, eight_bits, gated, node, plain, saved, stated, weight

@@ -21,9 +21,9 @@ import onnx
 import pytest
 
 from attn_export.exporter.engine.backend import Backend
-from attn_export.exporter.engine.build import BuildOptions, build
+from attn_export.exporter.engine.build import build
 from attn_export.exporter.errors import EngineError
-from attn_export.exporter.records.engine import Range
+from attn_export.exporter.records.engine import BuildOptions, Range
 from tests.runtimes.standin import network
 
 ROOT = Path(__file__).resolve().parents[2]

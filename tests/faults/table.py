@@ -16,9 +16,9 @@ from rich.console import Console
 
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.network.images import nominal_batches
+from attn_export.exporter.records.environment import describe
 from attn_export.exporter.report.tables import table
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
-from attn_export.exporter.system import describe
 from attn_export.exporter.validation.matching import RUNS_OF_QUANTIZED
 from attn_export.exporter.validation.quantized import runtime_conformance
 from attn_export.exporter.validation.validate import validate, validate_outputs

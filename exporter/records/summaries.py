@@ -1,0 +1,107 @@
+"""What commands other than export and bench print as JSON."""
+
+from msgspec import Struct
+
+from attn_export.exporter.artifacts import AttentionBlock, Kept, Step
+from attn_export.exporter.records.cleanup import AppliedRewrite, RevertedRewrite, SkippedRewrite
+from attn_export.exporter.records.document import SCHEMA_VERSION
+from attn_export.exporter.records.engine import EngineRecord
+from attn_export.exporter.records.report import ErrorRecord, Findings, ModelRecord
+from attn_export.exporter.records.verdict import Rounding, SourceComparison, Verdict
+
+
+class CleanSummary(Struct, frozen=True, kw_only=True):
+    """`clean`: what the cleanup did to a file, and how the result compares with its source graph."""
+
+    path: str
+    nodes_before: int
+    nodes_after: int
+    steps: tuple[Step, ...]
+    applied: tuple[AppliedRewrite, ...]
+    skipped: tuple[SkippedRewrite, ...]
+    reverted: tuple[RevertedRewrite, ...]
+    attention: tuple[AttentionBlock, ...]
+    source: SourceComparison
+    error: ErrorRecord | None = None
+    schema_version: int = SCHEMA_VERSION
+
+
+class ConvertedSummary(Struct, frozen=True):
+    """A file of another precision that `build` made."""
+
+    path: str
+    kept_in_float32: tuple[Kept, ...]
+    comparison: Rounding
+
+
+class BuiltEngine(Struct, frozen=True):
+    """An engine that `build` made, and its sidecar."""
+
+    path: str
+    record: EngineRecord
+
+
+class BuildSummary(Struct, frozen=True, kw_only=True):
+    """`build`: what was made."""
+
+    onnx: tuple[ConvertedSummary, ...]
+    engines: tuple[BuiltEngine, ...]
+    bundles: tuple[str, ...]
+    schema_version: int = SCHEMA_VERSION
+
+
+class ValidatedArtifact(Findings, frozen=True, kw_only=True):
+    """One artifact of `validate`."""
+
+    path: str
+    format: str
+    sha256: str
+    precision: str
+    source_sha256: str | None
+    validation: Verdict | None
+
+
+class ValidationSummary(Struct, frozen=True, kw_only=True):
+    """`validate` against a checkpoint."""
+
+    model: ModelRecord
+    agrees: bool
+    artifacts: tuple[ValidatedArtifact, ...]
+    error: ErrorRecord | None = None
+    schema_version: int = SCHEMA_VERSION
+
+
+class BundleDescription(Struct, frozen=True):
+    """The deployment bundle of `validate BUNDLE ARTIFACT`."""
+
+    path: str
+    sha256: str
+    architecture: str
+
+
+class BundleValidation(Struct, frozen=True, kw_only=True):
+    """`validate` against the golden outputs of a bundle."""
+
+    bundle: BundleDescription
+    artifact: str
+    reference: str
+    baseline: str
+    validation: Verdict
+    error: ErrorRecord | None = None
+    schema_version: int = SCHEMA_VERSION
+
+
+class Inventory(Struct, frozen=True, kw_only=True):
+    """`inspect` of an ONNX file."""
+
+    path: str
+    attention: tuple[AttentionBlock, ...]
+    schema_version: int = SCHEMA_VERSION
+
+
+class EngineInspection(Struct, frozen=True, kw_only=True):
+    """`inspect` of an engine."""
+
+    path: str
+    engine: EngineRecord
+    schema_version: int = SCHEMA_VERSION

@@ -1,4 +1,4 @@
-"""Optimization profiles: the smallest, the usual and the largest shape that an engine takes."""
+"""Optimization profiles: the min, opt and max shapes that an engine takes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class Sizes:
     """What was asked for open axes.
 
     Attributes:
-        batch: N, smallest, usual and largest.
-        images: (H, W), smallest, usual and largest.
+        batch: N, min, opt and max.
+        images: (H, W), min, opt and max.
     """
 
     batch: tuple[int, int, int] | None = None
@@ -71,7 +71,7 @@ def _range(name: str, dims: tuple[Dim, ...], batch: tuple[int, int, int], sizes:
         else:
             raise UsageError(
                 f"{option} {','.join(map(str, asked))} is no range for axis {axis} of the input {name!r}",
-                hint="Give the smallest, the usual and the largest size, in this order, each at least 1.",
+                hint="Give the min, opt and max size, in this order, each at least 1.",
             )
     low, usual, high = (tuple(column[i] for column in columns) for i in range(3))
     return Range(low, usual, high)
@@ -97,6 +97,6 @@ def add_profile(builder: Any, config: Any, profile: Profile) -> None:
     if not accepted:
         raise UsageError(
             "TensorRT doesn't accept the profile "
-            + "; ".join(f"{name}: {r.min} to {r.max}, usually {r.opt}" for name, r in profile.items()),
-            hint="Each size has to be at least the smallest and at most the largest.",
+            + "; ".join(f"{name}: {r.min} to {r.max}, opt {r.opt}" for name, r in profile.items()),
+            hint="Each opt size has to lie between min and max.",
         )

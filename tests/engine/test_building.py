@@ -30,14 +30,15 @@ from attn_export.exporter.errors import (
     UnreadableGraphError,
     UsageError,
 )
-from attn_export.exporter.records.engine import BuildOptions
+from attn_export.exporter.records.document import plain as document_of
+from attn_export.exporter.records.document import schema
+from attn_export.exporter.records.engine import BuildOptions, EngineRecord
 from attn_export.exporter.system.files import sha256_of
 from attn_export.exporter.system.progress import Advance
 from tests.engine.graphs import conv, eight_bits, gated, node, plain, saved, stated, weight
 
 pytestmark = pytest.mark.usefixtures("rtx")
 
-SCHEMA = Path(__file__).parents[2] / "docs" / "engine.schema.json"
 SM86 = EngineSettings(gpus=("sm86",))
 Left = Callable[[], set[str]]
 
@@ -62,7 +63,7 @@ class Listener:
 def record_of(engine: Path) -> dict[str, Any]:
     """What stands beside it, which is what the schema says and belongs to these bytes."""
     document: dict[str, Any] = json.loads(sidecar_path(engine).read_text(encoding="utf-8"))
-    jsonschema.validate(document, json.loads(SCHEMA.read_text()))
+    jsonschema.validate(document, schema(EngineRecord))
     assert (document["sha256"], document["bytes"]) == (sha256_of(engine), engine.stat().st_size)
     return document
 
@@ -77,7 +78,7 @@ def test_networks_become_engines_for_several_gpus(
     source = network(name, form)
     made = build_file(source, tmp_path / "new" / "model.engine", EngineSettings(gpus=("sm86", "RTX 4090")))
     record = record_of(made.path)
-    assert record == json.loads(json.dumps(made.record)), "what is returned is what was written"
+    assert record == document_of(made.record), "what is returned is what was written"
     assert left() == {"new", "new/model.engine", "new/model.engine.json"}
     assert record["gpus"] == ["sm86", "sm89"]
     assert record["backend"]["name"] == "tensorrt-rtx"
@@ -89,13 +90,13 @@ def test_networks_become_engines_for_several_gpus(
     assert record["precision"]["mixed"] == []
     assert record["profile"]["input"]["max"] == [8, 3, 8, 8]
     assert record["build"]["seconds"] > 0
-    assert made.failed == {}
+    assert made.record.failed == {}
 
 
 def test_without_a_name_the_engine_is_for_every_gpu_from_ampere_on(tmp_path: Path) -> None:
     made = build_file(plain(tmp_path / "a.onnx"), tmp_path / "a.engine")
     assert record_of(made.path)["gpus"] == ["portable"]
-    assert made.record["backend"]["why"], "who builds was chosen, so it is told why"
+    assert made.record.backend.why, "who builds was chosen, so it is told why"
 
 
 def test_two_builds_differ_in_hash_and_times_only(tmp_path: Path) -> None:
@@ -250,7 +251,7 @@ def test_float32_is_rounded_only_where_that_was_asked(
     settings = replace(SM86, options=BuildOptions(tf32=tf32))
     made = build_file(plain(tmp_path / "a.onnx"), tmp_path / "a.engine", settings)
     assert seen == {"TF32": tf32, "one stream": True, "strongly typed": True}
-    assert made.record["options"]["tf32"] is tf32
+    assert made.record.options.tf32 is tf32
 
 
 # What can't be built.
@@ -297,7 +298,7 @@ def test_a_kind_of_number_that_a_gpu_lacks_is_told(tmp_path: Path, left: Left) -
     assert left() == {"a.onnx"}
     assert (
         "FLOAT8E4M3FN"
-        in build_file(source, tmp_path / "a.engine", EngineSettings(gpus=("sm89",))).record["precision"]["kernels"]
+        in build_file(source, tmp_path / "a.engine", EngineSettings(gpus=("sm89",))).record.precision.kernels
     )
 
 
@@ -327,7 +328,7 @@ def test_the_others_are_built_where_that_was_asked(tmp_path: Path) -> None:
     settings = EngineSettings(gpus=("sm86", "sm75", "sm89"), keep_going=True)
     made = build_file(product(tmp_path / "a.onnx"), tmp_path / "a.engine", settings, progress=make_progress)
     assert record_of(made.path)["gpus"] == ["sm86", "sm89"]
-    assert list(made.failed) == ["sm75"]
+    assert list(made.record.failed) == ["sm75"]
     assert any("sm75" in note for note in make_progress.notes)
 
 

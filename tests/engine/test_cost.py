@@ -110,7 +110,7 @@ def test_weights_and_bytes_are_those_of_the_layers(engine: Engines, tmp_path: Pa
 def test_a_network_without_attention_costs_nothing(rtx: Backend, engine: Engines, tmp_path: Path) -> None:
     path = plain(tmp_path / "plain.onnx")
     assert costs_of(engine(path)) == ()
-    cost = build_file(path, tmp_path / "plain.engine", EngineSettings(gpus=("sm86",))).record["cost"]
+    cost = build_file(path, tmp_path / "plain.engine", EngineSettings(gpus=("sm86",))).record.cost
     assert cost == {"kernels": 4, "kernels_without_attention": None, "blocks": []}
 
 
@@ -188,9 +188,9 @@ def test_what_a_graph_returns_is_not_taken_out(rtx: Backend, tmp_path: Path, wha
     outputs = [stated(name, ("N", 8, None, None)) for name in names]
     path = saved(tmp_path / "a.onnx", nodes, WEIGHTS, outputs=outputs)
     assert without_attention(path, read_graph(path).blocks) is None
-    cost = build_file(path, tmp_path / "a.engine", EngineSettings(gpus=("sm86",))).record["cost"]
-    assert cost["kernels_without_attention"] is None
-    assert len(cost["blocks"]) == 1
+    cost = build_file(path, tmp_path / "a.engine", EngineSettings(gpus=("sm86",))).record.cost
+    assert cost.kernels_without_attention is None
+    assert len(cost.blocks) == 1
 
 
 @pytest.mark.parametrize("gpus", [("sm80",), ("sm80", "sm120"), ("sm89", "sm86")])
@@ -199,14 +199,14 @@ def test_both_numbers_are_for_the_same_gpus(
 ) -> None:
     """On sm80 some kernels are fused otherwise, and an engine for several GPUs lists those of one of them."""
     source = network("cbam_resnet8", "short")
-    cost = build_file(source, tmp_path / "a.engine", EngineSettings(gpus=gpus)).record["cost"]
+    cost = build_file(source, tmp_path / "a.engine", EngineSettings(gpus=gpus)).record.cost
     path = plain_of(source, tmp_path / "plain.onnx")
     assert path is not None
-    assert cost["kernels"] == len(engine(source, *gpus).report.kernels)
-    assert cost["kernels_without_attention"] == len(engine(path, *gpus).report.kernels)
+    assert cost.kernels == len(engine(source, *gpus).report.kernels)
+    assert cost.kernels_without_attention == len(engine(path, *gpus).report.kernels)
 
 
 def test_the_plain_count_can_be_left_out(rtx: Backend, tmp_path: Path) -> None:
     settings = EngineSettings(gpus=("sm86",), count_ablated=False)
-    cost = build_file(gated(tmp_path / "a.onnx"), tmp_path / "a.engine", settings).record["cost"]
-    assert (cost["kernels"], cost["kernels_without_attention"]) == (6, None)
+    cost = build_file(gated(tmp_path / "a.onnx"), tmp_path / "a.engine", settings).record.cost
+    assert (cost.kernels, cost.kernels_without_attention) == (6, None)

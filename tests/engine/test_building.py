@@ -16,6 +16,7 @@ from typing import Any
 import jsonschema
 import onnx
 import pytest
+from msgspec import structs
 
 from attn_export.exporter.engine import job as building
 from attn_export.exporter.engine.backend import INSTALL, MODULES, Backend
@@ -84,7 +85,7 @@ def test_networks_become_engines_for_several_gpus(
     assert record["backend"]["name"] == "tensorrt-rtx"
     assert record["onnx"] == {"path": source.name, "sha256": sha256_of(source), "weights_sha256": {}}
     assert [block["module_path"] for block in record["attention"]] == [f"layer{i}.0.attention" for i in (1, 2, 3)]
-    assert record["kernels"]["count"] == len(record["kernels"]["kernels"]) == record["cost"]["kernels"]
+    assert len(record["kernels"]["kernels"]) == record["cost"]["kernels"]
     assert record["cost"]["kernels"] > record["cost"]["kernels_without_attention"] == 12
     assert record["precision"]["kernels"] == ["FLOAT"]
     assert record["precision"]["mixed"] == []
@@ -102,10 +103,8 @@ def test_without_a_name_the_engine_is_for_every_gpu_from_ampere_on(tmp_path: Pat
 def test_two_builds_differ_in_hash_and_times_only(tmp_path: Path) -> None:
     source = gated(tmp_path / "a.onnx")
     first, second = (build_file(source, tmp_path / f"{i}.engine", SM86).record for i in (1, 2))
-    for record in (first, second):
-        for key in ("created", "sha256", "build", "bytes"):
-            record.pop(key)
-    assert first == second
+    differing = {key: getattr(first, key) for key in ("created", "sha256", "build", "bytes")}
+    assert structs.replace(second, **differing) == first
 
 
 def test_an_older_engine_is_replaced_with_its_record(tmp_path: Path) -> None:

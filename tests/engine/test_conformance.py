@@ -34,7 +34,6 @@ VERSIONS = ("tensorrt 10.3.0", "tensorrt 10.16.1.11", "tensorrt 11.4.0.106", "te
 FILES = (
     *sorted((ROOT / "exporter" / "engine").glob("*.py")),
     ROOT / "exporter" / "runtimes" / "tensorrt.py",
-    ROOT / "exporter" / "building.py",
 )
 
 # What isn't in all four, and where it is. Every use needs a guard: hasattr or getattr of that name, or is_rtx.

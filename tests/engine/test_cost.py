@@ -13,7 +13,7 @@ from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.attention.ablation import without_attention
-from attn_export.exporter.records.engine import BlockCost, KernelReport
+from attn_export.exporter.records.engine import BlockCost, EngineCost, KernelReport
 from tests.engine.conftest import Engine
 from tests.engine.graphs import conv, gate, gate_weights, gated, node, plain, saved, stated, weight
 
@@ -111,7 +111,7 @@ def test_a_network_without_attention_costs_nothing(rtx: Backend, engine: Engines
     path = plain(tmp_path / "plain.onnx")
     assert costs_of(engine(path)) == ()
     cost = build_file(path, tmp_path / "plain.engine", EngineSettings(gpus=("sm86",))).record.cost
-    assert cost == {"kernels": 4, "kernels_without_attention": None, "blocks": []}
+    assert cost == EngineCost(4, None, ())
 
 
 def test_without_a_report_nothing_is_claimed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from msgspec import structs
 
 from attn_export.exporter.artifacts import Precision, Target
 from attn_export.exporter.engine import record
@@ -43,8 +44,8 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> Planted:
     def plant(*names: str) -> None:
         def read(log: Log) -> KernelReport:
             report = read_log(log)
-            changed = [replace(k, reads=("FLOAT",)) if {*names} & {*k.nodes} else k for k in report.kernels]
-            return replace(report, kernels=tuple(changed))
+            changed = [structs.replace(k, reads=("FLOAT",)) if {*names} & {*k.nodes} else k for k in report.kernels]
+            return structs.replace(report, kernels=tuple(changed))
 
         monkeypatch.setattr(record, "read_log", read)
 
@@ -100,8 +101,9 @@ def test_a_convolution_that_reads_another_type_is_named(engine: Callable[..., En
     made = engine(pure_half(tmp_path / "half.onnx"))
     wrong = [k for k in made.report.kernels if "relu_b" in k.nodes]
     assert len(wrong) == 1
-    edited = replace(
-        made.report, kernels=tuple(replace(k, reads=("FLOAT",)) if k in wrong else k for k in made.report.kernels)
+    edited = structs.replace(
+        made.report,
+        kernels=tuple(structs.replace(k, reads=("FLOAT",)) if k in wrong else k for k in made.report.kernels),
     )
     (found,) = mixed_kernels(edited, made.facts.types)
     assert found.kernel == wrong[0].name
@@ -130,8 +132,8 @@ def test_a_float32_convolution_between_casts_that_runs_in_float16_is_found(
         "conv": both("FLOAT"),
         "to_fp16": NodeTypes(frozenset({"FLOAT"}), frozenset({"FLOAT16"})),
     }
-    right = replace(kernel("to_fp32", "conv", "to_fp16", reads="FLOAT16", writes="FLOAT16"), weights=("FLOAT",))
-    wrong = replace(right, nodes=("conv",), weights=("FLOAT16",))
+    right = structs.replace(kernel("to_fp32", "conv", "to_fp16", reads="FLOAT16", writes="FLOAT16"), weights=("FLOAT",))
+    wrong = structs.replace(right, nodes=("conv",), weights=("FLOAT16",))
     assert mixed_kernels(KernelReport((right,), ""), types) == ()
     (found,) = mixed_kernels(KernelReport((wrong,), ""), types)
     assert found.found == ("FLOAT16",)
@@ -178,7 +180,7 @@ def test_a_report_without_kernels_claims_nothing() -> None:
 def test_many_nodes_are_told_in_short() -> None:
     mixed = MixedKernel("k", ("a", "b", "c", "d", "e"), ("FLOAT",), ("FLOAT16",))
     assert str(mixed) == "a, b, c, … runs in FLOAT, the graph says FLOAT16"
-    assert str(replace(mixed, nodes=())).startswith("k runs in")
+    assert str(structs.replace(mixed, nodes=())).startswith("k runs in")
 
 
 def test_a_mixture_is_an_error_and_nothing_is_written(

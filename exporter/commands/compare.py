@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -48,14 +48,14 @@ def compare(
     with make_progress(quiet) as progress, progress.stage("Comparing"):
         from attn_export.exporter.budgets.check import check_budgets, failure
         from attn_export.exporter.compare.compare import compare as compared
-        from attn_export.exporter.compare.compare import comparison_record
+        from attn_export.exporter.compare.compare import comparison_report
         from attn_export.exporter.compare.read import read_report
         from attn_export.exporter.report.findings.comparison import comparison_parts
 
         result = compared(read_report(old), read_report(new), allowed)
         checked = check_budgets(result.new.record, limits)
         error = failure(checked, result.broken)
-        document = comparison_record(result, checked, error)
+        document = comparison_report(result, checked, error)
         for note in result.notes:
             progress.note(note)
     for path in written:
@@ -105,17 +105,16 @@ def refuse_reports(paths: Sequence[Path], read: tuple[Path, ...]) -> None:
         taken.append(path.resolve())
 
 
-def write_report(path: Path, document: dict[str, object]) -> None:
+def write_report(path: Path, document: Any) -> None:
     """Write the document, or its Markdown.
 
     Raises:
         OutputError: it can't be written.
     """
-    import json
-
+    from attn_export.exporter.records.document import encode
     from attn_export.exporter.report.findings.comparison import comparison_markdown
     from attn_export.exporter.system.files import write_text, written_atomically
 
-    text = comparison_markdown(document) if path.suffix == MARKDOWN else json.dumps(document, indent=1) + "\n"
+    text = comparison_markdown(document) if path.suffix == MARKDOWN else encode(document)
     with written_atomically(path) as temporary:
         write_text(temporary, text)

@@ -6,32 +6,19 @@ both runs anew gave intervals that held it 92 times.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from statistics import median
 
-from attn_export.exporter.compare.pairing import Timing
 from attn_export.exporter.latency.bootstrap import fewest_rounds, median_interval
+from attn_export.exporter.records.compare import Change
+from attn_export.exporter.records.latency import Timing
 
-Rounds = list[list[float]]
-
-
-@dataclass(frozen=True)
-class Change:
-    """New divided by old.
-
-    Attributes:
-        estimate: 1.05 if it takes 5 % longer now.
-        low, high: where it lies as far as chance within the runs goes.
-    """
-
-    estimate: float
-    low: float
-    high: float
+Rounds = Sequence[Sequence[float]]
 
 
 def change_of_latency(old: Timing, new: Timing, confidence: float) -> Change | None:
     """Of the median, new divided by old; None where there are too few rounds for any interval that certain."""
-    return _change(old["rounds_ms"], new["rounds_ms"], confidence)
+    return _change(old.rounds_ms, new.rounds_ms, confidence)
 
 
 def change_of_ratio(old: tuple[Timing, Timing], new: tuple[Timing, Timing], confidence: float) -> Change | None:
@@ -47,7 +34,7 @@ def change_of_ratio(old: tuple[Timing, Timing], new: tuple[Timing, Timing], conf
 
 def _ratios(timing: Timing, baseline: Timing) -> Rounds:
     """Of each round; its turns are moments apart, so whatever the machine does hits both."""
-    return [[median(a) / median(b)] for a, b in zip(timing["rounds_ms"], baseline["rounds_ms"], strict=True)]
+    return [[median(a) / median(b)] for a, b in zip(timing.rounds_ms, baseline.rounds_ms, strict=True)]
 
 
 def _change(old: Rounds, new: Rounds, confidence: float) -> Change | None:

@@ -1,23 +1,26 @@
 """Two reports -> what got faster, what got slower, and what can't be told."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from attn_export.exporter.budgets.check import budget_records
+from msgspec import structs
+
 from attn_export.exporter.compare.circumstances import circumstances, other_machine, refuse_another_network
 from attn_export.exporter.compare.pair import Pair, pair_of
-from attn_export.exporter.compare.pairing import Timing, name_of, pairs_of, unpaired
-from attn_export.exporter.compare.read import Report
+from attn_export.exporter.compare.pairing import name_of, pairs_of, unpaired
+from attn_export.exporter.compare.read import LoadedReport
 from attn_export.exporter.compare.runs import Runs
-from attn_export.exporter.compare.validations import Validation, compare_validations, validation_notes
+from attn_export.exporter.compare.validations import compare_validations, validation_notes
 from attn_export.exporter.errors import IncomparableReportsError
 from attn_export.exporter.latency.bootstrap import fewest_rounds
-from attn_export.exporter.records.latency import BASELINE
+from attn_export.exporter.records.budget import BudgetResult
+from attn_export.exporter.records.compare import ComparisonReport, PairRecord, ReportSource, ValidationChange
+from attn_export.exporter.records.latency import BASELINE, Timing
+from attn_export.exporter.records.report import ErrorRecord
 
 if TYPE_CHECKING:
     from attn_export.exporter.errors import AttnExportError
-    from attn_export.exporter.records.budget import BudgetResult
 
 # A baseline that itself changed by more than this is worth a note.
 WORTH_SAYING = 0.1
@@ -38,15 +41,15 @@ class Comparison:
         notes: what else has to be known, one sentence each.
     """
 
-    old: Report
-    new: Report
+    old: LoadedReport
+    new: LoadedReport
     confidence: float
     slower: float
     machine: tuple[str, ...]
     pairs: tuple[Pair, ...]
     only_old: tuple[str, ...]
     only_new: tuple[str, ...]
-    validations: tuple[Validation, ...]
+    validations: tuple[ValidationChange, ...]
     notes: tuple[str, ...]
 
     @property
@@ -59,7 +62,7 @@ class Comparison:
         )
 
 
-def compare(old: Report, new: Report, slower: float) -> Comparison:
+def compare(old: LoadedReport, new: LoadedReport, slower: float) -> Comparison:
     """Compare a report with an earlier one of the same network.
 
     Where both runs have the same baseline, the latency and the ratio to it have to say the same; otherwise the latency
@@ -115,7 +118,7 @@ def _too_few_rounds(runs: Runs) -> Iterator[str]:
     """Reports that no interval can be had of."""
     least = fewest_rounds(runs.confidence)
     for report in (runs.old, runs.new):
-        fewest = min(len(timing["rounds_ms"]) for timing in report.timings)
+        fewest = min(len(timing.rounds_ms) for timing in report.timings)
         if fewest < least:
             yield f"{report.path} has {fewest} rounds, and {runs.confidence:.0%} intervals need {least} at least"
 
@@ -123,15 +126,15 @@ def _too_few_rounds(runs: Runs) -> Iterator[str]:
 def _noisy(runs: Runs) -> Iterator[str]:
     """Runs that weren't as certain as they were asked to be."""
     for report in (runs.old, runs.new):
-        asked = report.record["latency"]["asked"]["interval"]
-        for run in report.record["latency"]["runs"]:
-            if not run["reached"]:
-                share = run["interval"]
+        asked = report.record.latency.schedule.interval
+        for run in report.record.latency.runs:
+            if not run.reached:
+                share = run.interval
                 known = (
                     f"knows its ratios to ±{share:.1%} only" if share < 1 else "doesn't even know its ratios to ±100%"
                 )
                 yield (
-                    f"{report.path} {known}, and ±{asked:.1%} was asked for (batch {run['batch']}): the machine was "
+                    f"{report.path} {known}, and ±{asked:.1%} was asked for (batch {run.batch}): the machine was "
                     "too noisy for the time"
                 )
 
@@ -161,45 +164,36 @@ def _hidden(pairs: Sequence[Pair], allowed: float) -> Iterator[str]:
             )
 
 
-SCHEMA_VERSION = 1
-
-
-def comparison_record(
-    comparison: "Comparison", results: Sequence["BudgetResult"], error: "AttnExportError | None"
-) -> dict[str, Any]:
-    """Plain values, see docs/compare.schema.json.
+def comparison_report(
+    comparison: Comparison, results: Sequence[BudgetResult], error: "AttnExportError | None"
+) -> ComparisonReport:
+    """The document of a comparison, see docs/compare.schema.json.
 
     Args:
         comparison: of two reports.
         results: of the budgets, of the new one.
-        error: what the command ends with; None where nothing is broken.
+        error: that the command ends with; None where nothing is broken.
     """
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "old": _report_record(comparison.old),
-        "new": _report_record(comparison.new),
-        "same_machine": not comparison.machine,
-        "confidence": comparison.confidence,
-        "slower_allowed": comparison.slower,
-        "pairs": [_pair_record(pair, comparison.slower) for pair in comparison.pairs],
-        "only_old": list(comparison.only_old),
-        "only_new": list(comparison.only_new),
-        "validations": [asdict(validation) for validation in comparison.validations],
-        "notes": list(comparison.notes),
-        "budgets": budget_records(results),
-        "error": {"message": error.message, "hint": error.hint, "exit_code": error.exit_code} if error else None,
-    }
+    return ComparisonReport(
+        old=_source(comparison.old),
+        new=_source(comparison.new),
+        same_machine=not comparison.machine,
+        confidence=comparison.confidence,
+        slower_allowed=comparison.slower,
+        pairs=tuple(
+            PairRecord(**structs.asdict(pair), broken=pair.slower_than(comparison.slower)) for pair in comparison.pairs
+        ),
+        only_old=comparison.only_old,
+        only_new=comparison.only_new,
+        validations=comparison.validations,
+        notes=comparison.notes,
+        budgets=tuple(results),
+        error=ErrorRecord(error.message, error.hint, error.exit_code) if error else None,
+    )
 
 
-def _report_record(report: "Report") -> dict[str, Any]:
-    model = report.record["model"]
-    return {
-        "path": str(report.path),
-        "created": report.record["created"],
-        "model": model["name"] if model else None,
-        "sha256": model["sha256"] if model else None,
-    }
-
-
-def _pair_record(pair: "Pair", allowed: float) -> dict[str, Any]:
-    return {**asdict(pair), "broken": pair.slower_than(allowed)}
+def _source(report: LoadedReport) -> ReportSource:
+    model = report.record.model
+    return ReportSource(
+        str(report.path), report.record.created, model.name if model else None, model.sha256 if model else None
+    )

@@ -1,20 +1,21 @@
 """The same thing, timed in two runs."""
 
-from dataclasses import dataclass
+from typing import Literal
 
-from attn_export.exporter.compare.change import Change, change_of_latency, change_of_ratio
-from attn_export.exporter.compare.pairing import Timing
-from attn_export.exporter.compare.runs import BY_BOTH, BY_LATENCY, BY_RATIO, Runs
-from attn_export.exporter.records.latency import BASELINE, CANT_TELL, FASTER, SLOWER
+from msgspec import Struct
 
-NOT_COMPARED = "not compared"
+from attn_export.exporter.compare.change import change_of_latency, change_of_ratio
+from attn_export.exporter.compare.runs import BY_BOTH, BY_LATENCY, BY_RATIO, Decides, Runs
+from attn_export.exporter.records.compare import Change, PairVerdict
+from attn_export.exporter.records.latency import BASELINE, CANT_TELL, FASTER, SLOWER, Timing
+
+NOT_COMPARED: Literal["not compared"] = "not compared"
 # Two runs of the same differ by more than chance within them, by where memory happens to lie and by what else the
 # machine does (docs/budgets.md has a measurement). Two figures that agree have to be so far off, one alone further.
 MARGINS = {BY_BOTH: 0.02, BY_RATIO: 0.05, BY_LATENCY: 0.05}
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(Struct, frozen=True):
     """A latency before and now.
 
     Attributes:
@@ -43,8 +44,8 @@ class Pair:
     old_ratio: float
     new_ratio: float
     ratio: Change | None
-    decides: str | None
-    verdict: str
+    decides: Decides | None
+    verdict: PairVerdict
 
     def slower_than(self, allowed: float) -> bool:
         """Whether it got slower by more than is allowed (0.05 is 5 %), beyond noise."""
@@ -86,25 +87,25 @@ def pair_of(runs: Runs, before: Timing, now: Timing) -> Pair:
         baselines = runs.old.baseline_of(before), runs.new.baseline_of(now)
         ratio = change_of_ratio((before, baselines[0]), (now, baselines[1]), runs.confidence)
     return Pair(
-        runtime=now["runtime"],
-        artifact=now["artifact"],
-        provenance=now["provenance"],
-        device=now["device"],
-        precision=now["precision"],
-        batch=now["batch"],
-        old_ms=before["median_ms"],
-        new_ms=now["median_ms"],
+        runtime=now.runtime,
+        artifact=now.artifact,
+        provenance=now.provenance,
+        device=now.device,
+        precision=now.precision,
+        batch=now.batch,
+        old_ms=before.median_ms,
+        new_ms=now.median_ms,
         latency=latency,
-        baseline=now["baseline"] if shared else None,
-        old_ratio=before["ratio"],
-        new_ratio=now["ratio"],
+        baseline=now.baseline if shared else None,
+        old_ratio=before.ratio,
+        new_ratio=now.ratio,
         ratio=ratio,
         decides=decides,
         verdict=_verdict(latency, ratio, decides, shared),
     )
 
 
-def _verdict(latency: Change | None, ratio: Change | None, decides: str | None, shared: bool) -> str:
+def _verdict(latency: Change | None, ratio: Change | None, decides: Decides | None, shared: bool) -> PairVerdict:
     if decides is None:
         return BASELINE if shared else NOT_COMPARED
     changes = _deciding(latency, ratio, decides)
@@ -114,11 +115,11 @@ def _verdict(latency: Change | None, ratio: Change | None, decides: str | None, 
     return FASTER if all(change is not None and change.high < beyond for change in changes) else CANT_TELL
 
 
-def _deciding(latency: Change | None, ratio: Change | None, decides: str) -> tuple[Change | None, ...]:
+def _deciding(latency: Change | None, ratio: Change | None, decides: Decides) -> tuple[Change | None, ...]:
     return {BY_BOTH: (latency, ratio), BY_RATIO: (ratio,), BY_LATENCY: (latency,)}[decides]
 
 
-def _slower(changes: tuple[Change | None, ...], decides: str, allowed: float = 0.0) -> bool:
+def _slower(changes: tuple[Change | None, ...], decides: Decides, allowed: float = 0.0) -> bool:
     """Whether everything that decides lies beyond what is allowed and what two runs differ by anyway."""
     beyond = (1 + allowed) * (1 + MARGINS[decides])
     return all(change is not None and change.low > beyond for change in changes)

@@ -2,24 +2,26 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from attn_export.exporter.compare.read import Report
+from attn_export.exporter.compare.read import LoadedReport
+from attn_export.exporter.records.latency import Timing
+from attn_export.exporter.records.report import BundleRecord
 
-Timing = dict[str, Any]
 Key = tuple[str, str, str, str, int]
 
 
-def key_of(report: Report, timing: Timing) -> Key:
+def key_of(report: LoadedReport, timing: Timing) -> Key:
     """Runtime, format of its file, precision, device, batch: a file's name may change."""
-    name = timing["artifact"]
-    listed: dict[str, Any] = next((a for a in report.record["artifacts"] if name is not None and a["path"] == name), {})
-    form = listed.get("format") or Path(name or "").suffix
-    precision = listed.get("precision") or timing["precision"]
-    return timing["runtime"], form, precision, timing["device"], timing["batch"]
+    name = timing.artifact
+    runnable = (a for a in report.record.artifacts if not isinstance(a, BundleRecord))
+    listed = next((a for a in runnable if a.path == name), None)
+    if listed is None:
+        return timing.runtime, Path(name or "").suffix, timing.precision, timing.device, timing.batch
+    precision = listed.precision or timing.precision
+    return timing.runtime, type(listed).__name__, precision, timing.device, timing.batch
 
 
-def pairs_of(old: Report, new: Report) -> tuple[tuple[Timing, Timing], ...]:
+def pairs_of(old: LoadedReport, new: LoadedReport) -> tuple[tuple[Timing, Timing], ...]:
     """Timings of the same, in the new report's order.
 
     Where several have the same key (two files of one format and precision), those of the same name belong together;
@@ -30,7 +32,7 @@ def pairs_of(old: Report, new: Report) -> tuple[tuple[Timing, Timing], ...]:
         left = [timing for timing in old.timings if key_of(old, timing) == key]
         right = [timing for timing in new.timings if key_of(new, timing) == key]
         for timing in list(right):
-            twins = [other for other in left if other["artifact"] == timing["artifact"]]
+            twins = [other for other in left if other.artifact == timing.artifact]
             if len(twins) == 1:
                 found[id(timing)] = twins[0]
                 left.remove(twins[0])
@@ -47,5 +49,5 @@ def unpaired(timings: Sequence[Timing], paired: Sequence[Timing]) -> tuple[str, 
 
 def name_of(timing: Timing) -> str:
     """``onnxruntime of model.onnx, batch 1``."""
-    of = f" of {timing['artifact']}" if timing["artifact"] else ""
-    return f"{timing['runtime']}{of}, batch {timing['batch']}"
+    of = f" of {timing.artifact}" if timing.artifact else ""
+    return f"{timing.runtime}{of}, batch {timing.batch}"

@@ -1,12 +1,15 @@
 """The two runs that are compared, and which figures of a pair decide."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from attn_export.exporter.compare.pairing import Timing
-from attn_export.exporter.compare.read import Report
-from attn_export.exporter.records.latency import BASELINE
+from attn_export.exporter.compare.read import LoadedReport
+from attn_export.exporter.records.latency import BASELINE, Timing
 
-BY_BOTH, BY_RATIO, BY_LATENCY = "both", "ratio", "latency"
+Decides = Literal["both", "ratio", "latency"]
+BY_BOTH: Decides = "both"
+BY_RATIO: Decides = "ratio"
+BY_LATENCY: Decides = "latency"
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,8 @@ class Runs:
         confidence: of all intervals, 0..1.
     """
 
-    old: Report
-    new: Report
+    old: LoadedReport
+    new: LoadedReport
     pairs: tuple[tuple[Timing, Timing], ...]
     elsewhere: bool
     confidence: float
@@ -36,8 +39,8 @@ class Runs:
         if not any(a is was and b is is_now for a, b in self.pairs):
             return False
         if self.elsewhere:
-            return bool(now["device"] == is_now["device"])
-        return bool(was["provenance"] == is_now["provenance"]) and self._same_file(was, is_now)
+            return bool(now.device == is_now.device)
+        return bool(was.provenance == is_now.provenance) and self._same_file(was, is_now)
 
     def deciding(self, before: Timing, now: Timing) -> str | None:
         """What the verdict on a pair rests on; None where nothing can be said.
@@ -47,20 +50,20 @@ class Runs:
         that others are measured against isn't judged itself.
         """
         shared = self.share_baseline(before, now)
-        if shared and now["verdict"] != BASELINE:
+        if shared and now.verdict != BASELINE:
             return BY_RATIO if self.elsewhere else BY_BOTH
         return None if self.elsewhere or (shared and self._is_leant_on(now)) else BY_LATENCY
 
     def _is_leant_on(self, baseline: Timing) -> bool:
-        return any(now["batch"] == baseline["batch"] and now is not baseline for _, now in self.pairs)
+        return any(now.batch == baseline.batch and now is not baseline for _, now in self.pairs)
 
     def _same_file(self, was: Timing, is_now: Timing) -> bool:
-        if was["artifact"] is None:
+        if was.artifact is None:
             return True
-        hashes = [_hash(self.old, was["artifact"]), _hash(self.new, is_now["artifact"])]
+        hashes = [_hash(self.old, was.artifact), _hash(self.new, is_now.artifact)]
         return hashes[0] == hashes[1] and None not in hashes
 
 
-def _hash(report: Report, name: str) -> str | None:
+def _hash(report: LoadedReport, name: str | None) -> str | None:
     """Of an artifact's file; None where the report doesn't say."""
-    return next((a.get("sha256") for a in report.record["artifacts"] if a["path"] == name), None)
+    return next((a.sha256 for a in report.record.artifacts if a.path == name), None)

@@ -1,78 +1,50 @@
 """How artifacts stood to PyTorch before, and how they do now."""
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from attn_export.exporter.compare.read import Report
+from attn_export.exporter.compare.read import LoadedReport
+from attn_export.exporter.records.compare import Standing, ValidationChange
+from attn_export.exporter.records.report import BundleRecord, EngineSummary, OnnxRecord
 
 # A ratio that grew by more than this is worth a note: on the same images the same versions give the same ratio.
 GREW = 1.1
 
 
-@dataclass(frozen=True)
-class Standing:
-    """How one artifact stands to PyTorch.
-
-    Attributes:
-        agrees: None where it wasn't compared.
-        worst_ratio: the largest error, in PyTorch's own errors; None where it wasn't compared, or is no number.
-        differ: images whose class is another than in float64; None where that isn't known.
-        images: of how many.
-    """
-
-    agrees: bool | None
-    worst_ratio: float | None
-    differ: int | None
-    images: int | None
-
-
-@dataclass(frozen=True)
-class Validation:
-    """One artifact in both reports.
-
-    Attributes:
-        artifact: name of its file in the new report.
-        before, now: None where the report doesn't have it.
-    """
-
-    artifact: str
-    before: Standing | None
-    now: Standing | None
-
-
-def compare_validations(old: Report, new: Report) -> tuple[Validation, ...]:
+def compare_validations(old: LoadedReport, new: LoadedReport) -> tuple[ValidationChange, ...]:
     """Artifacts of the same format and precision, those of the same name first."""
-    left = [artifact for artifact in old.record["artifacts"] if artifact["format"] != "bundle"]
-    made = []
-    for artifact in new.record["artifacts"]:
-        if artifact["format"] == "bundle":
-            continue
+    left = _runnable(old)
+    paired = []
+    for artifact in _runnable(new):
         alike = [other for other in left if _kind(other) == _kind(artifact)]
-        alike.sort(key=lambda other: other["path"] != artifact["path"])
+        alike.sort(key=lambda other: other.path != artifact.path)
         twin = alike[0] if alike else None
         if twin is not None:
             left.remove(twin)
-        made.append(Validation(artifact["path"], _standing(twin) if twin else None, _standing(artifact)))
-    return (*made, *(Validation(artifact["path"], _standing(artifact), None) for artifact in left))
+        paired.append(ValidationChange(artifact.path, _standing(twin) if twin else None, _standing(artifact)))
+    return (*paired, *(ValidationChange(artifact.path, _standing(artifact), None) for artifact in left))
 
 
-def _kind(artifact: dict[str, Any]) -> tuple[str, Any]:
-    return artifact["format"], artifact.get("precision")
+def _runnable(report: LoadedReport) -> list[OnnxRecord | EngineSummary]:
+    return [artifact for artifact in report.record.artifacts if not isinstance(artifact, BundleRecord)]
 
 
-def _standing(artifact: dict[str, Any]) -> Standing:
-    validation = artifact.get("validation")
-    if not validation:
+def _kind(artifact: OnnxRecord | EngineSummary) -> tuple[type, str | None]:
+    return type(artifact), artifact.precision
+
+
+def _standing(artifact: OnnxRecord | EngineSummary) -> Standing:
+    verdict = artifact.validation
+    if verdict is None:
         return Standing(None, None, None, None)
-    ratios = [c.get("ratio") for c in validation.get("comparisons") or [] if isinstance(c, dict)]
-    numbers = [ratio for ratio in ratios if isinstance(ratio, int | float)]
-    classes = validation.get("classes") or {}
-    worst = max(numbers) if numbers and len(numbers) == len(ratios) else None
-    return Standing(validation["agrees"], worst, classes.get("differ"), classes.get("images"))
+    ratios = [c.ratio for c in verdict.comparisons]
+    finite = [ratio for ratio in ratios if ratio is not None and math.isfinite(ratio)]
+    worst = max(finite) if finite and len(finite) == len(ratios) else None
+    classes = verdict.classes
+    return Standing(verdict.agrees, worst, classes.differ if classes else None, classes.images if classes else None)
 
 
-def validation_notes(validations: Sequence[Validation]) -> Iterator[str]:
+def validation_notes(validations: Sequence[ValidationChange]) -> Iterator[str]:
     """What got worse, or isn't there any more."""
     for entry in validations:
         before, now = entry.before, entry.now

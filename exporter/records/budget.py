@@ -49,7 +49,10 @@ class Budget(Struct, frozen=True):
     runtime: str | None = None
 
 
-KEPT, BROKEN, CANT_TELL = "kept", "broken", "can't tell"
+BudgetState = Literal["kept", "broken", "can't tell"]
+KEPT: BudgetState = "kept"
+BROKEN: BudgetState = "broken"
+CANT_TELL: BudgetState = "can't tell"
 # Where the record has a timing's value, and where its interval.
 FIGURES = {
     Metric.LATENCY: ("median_ms", "median_interval_ms"),
@@ -79,7 +82,7 @@ class BudgetResult(Struct, frozen=True):
     unit: str
     value: float | None
     interval: tuple[float, float] | None
-    state: Literal["kept", "broken", "can't tell"]
+    state: BudgetState
     runtime: str | None
     artifact: str | None
     batch: int | None = None

@@ -26,6 +26,7 @@ from attn_export.exporter.commands import (
     export,
     inspect,
     models,
+    report,
     validate,
 )
 from attn_export.exporter.commands.console import (
@@ -85,6 +86,7 @@ app.command()(build.build)
 app.command()(inspect.inspect)
 app.command()(validate.validate)
 app.command()(compare.compare)
+app.command()(report.report)
 app.command()(bench.bench)
 app.command()(doctor.doctor)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from attn_export.exporter.artifacts import CPU
-from attn_export.exporter.commands.console import command_line, make_progress, print_with_error, stdout
+from attn_export.exporter.commands.console import command_line, make_progress, print_parts, print_with_error, stdout
 from attn_export.exporter.commands.latency_options import (
     Cpus,
     Interval,
@@ -139,10 +139,9 @@ def bench(
     if as_json:
         print_with_error(document, error)
         return
-    from attn_export.exporter.report.terminal import bench_tables
+    from attn_export.exporter.report.terminal import bench_parts
 
-    for part in bench_tables(document):
-        stdout().print(part)
+    print_parts(bench_parts(document))
     for path in written:
         stdout().print(str(path), style="bold")
     if error is not None:

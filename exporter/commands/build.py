@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.commands.console import make_progress, print_json, stdout
+from attn_export.exporter.commands.console import make_progress, print_json, print_parts
 from attn_export.exporter.commands.engine_options import (
     AUTO,
     AllowMixed,
@@ -86,7 +86,6 @@ def build(
     if as_json:
         print_json(build_summary(result))
         return
-    from attn_export.exporter.report.findings.engines import build_report
+    from attn_export.exporter.report.terminal import build_parts
 
-    for part in build_report(result):
-        stdout().print(part)
+    print_parts(build_parts(result))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.commands.console import make_progress, print_with_error, stdout
+from attn_export.exporter.commands.console import make_progress, print_parts, print_with_error
 from attn_export.exporter.commands.options import AsJson, Debug, For, Quiet, Threads, parse_target
 
 
@@ -35,9 +35,7 @@ def clean(
     if as_json:
         print_with_error(summary_of(result), error_of(result.cleaned.reverted))
     else:
-        from attn_export.exporter.report.graphs import clean_summary, explanation_tables, inventory_table
+        from attn_export.exporter.report.terminal import clean_parts
 
-        parts = [*(explanation_tables(result.cleaned) if explain else ()), inventory_table(result.cleaned.blocks)]
-        for part in [*parts, clean_summary(result)]:
-            stdout().print(part)
+        print_parts(clean_parts(result, explain=explain))
         refuse_reverted(result.cleaned.reverted)

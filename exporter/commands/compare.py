@@ -3,14 +3,17 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attn_export.exporter.commands.console import make_progress, print_json, stdout
+from attn_export.exporter.commands.console import make_progress, print_json, print_parts, stdout
 from attn_export.exporter.commands.latency_options import report_paths
 from attn_export.exporter.commands.options import AsJson, Budgets, Debug, Quiet, parse_budget_options
 from attn_export.exporter.errors import UsageError
+
+if TYPE_CHECKING:
+    from attn_export.exporter.records.compare import ComparisonReport
 
 MARKDOWN, JSON = ".md", ".json"
 
@@ -50,7 +53,7 @@ def compare(
         from attn_export.exporter.compare.compare import compare as compared
         from attn_export.exporter.compare.compare import comparison_report
         from attn_export.exporter.compare.read import read_report
-        from attn_export.exporter.report.findings.comparison import comparison_parts
+        from attn_export.exporter.report.terminal import comparison_parts
 
         result = compared(read_report(old), read_report(new), allowed)
         checked = check_budgets(result.new.record, limits)
@@ -65,8 +68,7 @@ def compare(
         if error is not None:
             raise typer.Exit(error.exit_code)
         return
-    for part in comparison_parts(document):
-        stdout().print(part)
+    print_parts(comparison_parts(document))
     for path in written:
         stdout().print(str(path), style="bold")
     if error is not None:
@@ -105,16 +107,16 @@ def refuse_reports(paths: Sequence[Path], read: tuple[Path, ...]) -> None:
         taken.append(path.resolve())
 
 
-def write_report(path: Path, document: Any) -> None:
+def write_report(path: Path, document: "ComparisonReport") -> None:
     """Write the document, or its Markdown.
 
     Raises:
         OutputError: it can't be written.
     """
     from attn_export.exporter.records.document import encode
-    from attn_export.exporter.report.findings.comparison import comparison_markdown
+    from attn_export.exporter.report.markdown import render_comparison
     from attn_export.exporter.system.files import write_text, written_atomically
 
-    text = comparison_markdown(document) if path.suffix == MARKDOWN else encode(document)
+    text = render_comparison(document) if path.suffix == MARKDOWN else encode(document)
     with written_atomically(path) as temporary:
         write_text(temporary, text)

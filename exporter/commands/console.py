@@ -3,14 +3,17 @@
 import codecs
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from attn_export.exporter.errors import AttnExportError
+
+if TYPE_CHECKING:
+    from attn_export.exporter.report.terminal import Part
 
 REDIRECTED_WIDTH = 140
 WIDEST_TABLE = 10_000
@@ -48,6 +51,15 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     lacking = error.object[error.start : error.end]
     return "".join(PLAIN.get(c, c.encode("ascii", "backslashreplace").decode()) for c in lacking), error.end
+
+
+def print_parts(parts: "Iterable[Part]") -> None:
+    """Print tables and captions."""
+    from attn_export.exporter.report.terminal import drawn
+
+    console = stdout()
+    for part in drawn(parts):
+        console.print(part)
 
 
 @contextmanager

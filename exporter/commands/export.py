@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from attn_export.exporter.artifacts import CPU, Target
-from attn_export.exporter.commands.console import command_line, make_progress, print_with_error, stdout
+from attn_export.exporter.commands.console import command_line, make_progress, print_parts, print_with_error
 from attn_export.exporter.commands.engine_options import (
     AUTO,
     AllowMixed,
@@ -192,13 +192,10 @@ def export(
     if as_json:
         print_with_error(result.report, error)
         return
-    from attn_export.exporter.report.terminal import export_summary, export_tables
+    from attn_export.exporter.report.terminal import export_parts, export_summary
 
-    for part in [
-        *export_tables(result.report),
-        export_summary(result.report, result.onnx.parent, (result.report_path, *written)),
-    ]:
-        stdout().print(part)
+    summary = export_summary(result.report, result.onnx.parent, (result.report_path, *written))
+    print_parts([*export_parts(result.report), summary])
     if error is not None:
         raise error
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.commands.console import make_progress, print_json, stdout
+from attn_export.exporter.commands.console import make_progress, print_json, print_parts
 from attn_export.exporter.commands.options import AsJson, Debug, Quiet
 from attn_export.exporter.errors import UntrustedEngineError
 
@@ -34,9 +34,9 @@ def inspect(
 
         print_json(Inventory(path=str(source), attention=blocks))
         return
-    from attn_export.exporter.report.graphs import inventory_table
+    from attn_export.exporter.report.terminal import inventory_parts
 
-    stdout().print(inventory_table(blocks))
+    print_parts(inventory_parts(source, blocks))
 
 
 def is_engine(source: Path) -> bool:
@@ -53,7 +53,8 @@ def inspect_engine(source: Path, as_json: bool) -> None:
         UnreadableEngineError, UntrustedEngineError: it isn't whole, has no record, or was changed since.
     """
     from attn_export.exporter.engine.sidecar import check_file, sidecar_path
-    from attn_export.exporter.report.findings.engines import engine_tables
+    from attn_export.exporter.records.engine import EngineFile
+    from attn_export.exporter.report.terminal import engine_parts
 
     try:
         record = check_file(source, trust=False)
@@ -66,5 +67,4 @@ def inspect_engine(source: Path, as_json: bool) -> None:
 
         print_json(EngineInspection(path=str(source), engine=record))
         return
-    for part in engine_tables(source, record):
-        stdout().print(part)
+    print_parts(engine_parts(EngineFile(source, record)))

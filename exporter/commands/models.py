@@ -1,6 +1,6 @@
 """The command `attn-export models`."""
 
-from attn_export.exporter.commands.console import make_progress, print_json, stdout
+from attn_export.exporter.commands.console import make_progress, print_json, print_parts
 from attn_export.exporter.commands.options import AsJson, Debug, Quiet
 
 
@@ -15,6 +15,6 @@ def models(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) 
 
         print_json({"schema_version": SCHEMA_VERSION, "models": rows})
         return
-    from attn_export.exporter.report.terminal import models_table
+    from attn_export.exporter.report.terminal import models_parts
 
-    stdout().print(models_table(rows))
+    print_parts(models_parts(rows))

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attn_export.exporter.commands.console import command_line, make_progress, print_with_error, stdout
+from attn_export.exporter.commands.console import command_line, make_progress, print_parts, print_with_error, stdout
 from attn_export.exporter.commands.latency_options import Reports, report_paths
 from attn_export.exporter.commands.options import AsJson, Debug, Quiet, Threads, parse_shape, split
 from attn_export.exporter.errors import AttnExportError, UsageError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from attn_export.exporter.report.terminal import Part
 
 
 def validate(
@@ -79,7 +79,7 @@ def validate(
         with make_progress(quiet) as progress:
             from attn_export.exporter.checkpoint.load import load
             from attn_export.exporter.network.real_images import read_images
-            from attn_export.exporter.report.verdicts import validated_parts
+            from attn_export.exporter.report.terminal import validation_parts
             from attn_export.exporter.report.write import check_reports, write_reports
             from attn_export.exporter.validation.cache import default_cache
             from attn_export.exporter.validation.quantized import parse_requirement
@@ -109,12 +109,11 @@ def validate(
                 )
                 write_reports(report, written)
         document = validation_summary(model, results)
-        outcome = Outcome(document, validated_parts(document), failure(results), written)
+        outcome = Outcome(document, validation_parts(document), failure(results), written)
     if as_json:
         print_with_error(outcome.document, outcome.error)
         return
-    for part in outcome.parts:
-        stdout().print(part)
+    print_parts(outcome.parts)
     for path in outcome.written:
         stdout().print(str(path), style="bold")
     if outcome.error is not None:
@@ -126,7 +125,7 @@ class Outcome:
     """What is to be printed: a document for machines, or parts for people; what it fails with, and its reports."""
 
     document: Any
-    parts: "Sequence[RenderableType]"
+    parts: "Sequence[Part]"
     error: AttnExportError | None
     written: Sequence[Path] = ()
 
@@ -142,14 +141,14 @@ def against_bundle(bundle: Path, artifacts: list[Path], *, threads: int | None, 
         raise UsageError("a deployment bundle is compared with one artifact", hint="Name one, and then the other.")
     (artifact,) = artifacts
     with make_progress(quiet) as progress:
-        from attn_export.exporter.report.judgements import judgement_caption, judgement_table
+        from attn_export.exporter.report.terminal import bundle_parts
         from attn_export.exporter.workflows.record import bundle_validation
         from attn_export.exporter.workflows.validate_bundle import disagreement, validate_with_bundle
 
         read, judgement = validate_with_bundle(bundle, artifact, trust=trust, threads=threads, progress=progress)
     document = bundle_validation(read, artifact, judgement.as_verdict())
     error = disagreement(read.sample, artifact, judgement)
-    return Outcome(document, [judgement_table(document), judgement_caption(document)], error)
+    return Outcome(document, bundle_parts(document), error)
 
 
 def names_bundle(path: Path) -> bool:

@@ -1,116 +1,246 @@
-"""The record as tables for a terminal. Makes them; the command line prints them."""
+"""The tables and captions that each command prints."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from attn_export.exporter.report.attention_cost import attention_cost_tables
-from attn_export.exporter.report.budgets import budgets_table
-from attn_export.exporter.report.findings.engines import engines_table, failed_words
-from attn_export.exporter.report.latency import latency_caption, latency_table
-from attn_export.exporter.report.tables import number, table
+from attn_export.exporter.artifacts import AttentionBlock
+from attn_export.exporter.records.attention import AttentionCost
+from attn_export.exporter.records.compare import ComparisonReport
+from attn_export.exporter.records.engine import EngineFile
+from attn_export.exporter.records.latency import Latency
+from attn_export.exporter.records.report import ArtifactRecord, BundleRecord, EngineSummary, Report
+from attn_export.exporter.records.results import BuildResult, CleanResult, Retyped
+from attn_export.exporter.records.summaries import BundleValidation, ValidatedArtifact, ValidationSummary
+from attn_export.exporter.records.verdict import Verdict
+from attn_export.exporter.report.findings import (
+    attention,
+    budgets,
+    comparison,
+    engines,
+    errors,
+    graphs,
+    latency,
+    machine,
+    precision,
+)
+from attn_export.exporter.report.findings.environment import cpus_words
+from attn_export.exporter.report.findings.table import UNSURE, Cell, Table, table
+from attn_export.exporter.report.findings.words import error, known, percent, shape, size
+from attn_export.exporter.report.tables import rendered
+from attn_export.exporter.system.survey import Survey
+
+MOST_EXPENSIVE = 5
+Part = Table | Text
 
 
-def export_tables(record: dict[str, Any]) -> list[RenderableType]:
-    """What an export found out: the file, the verdict, the latencies."""
-    files = [artifact for artifact in record["artifacts"] if artifact["format"] == "onnx"]
-    engines = [artifact for artifact in record["artifacts"] if artifact["format"] == "engine"]
-    parts: list[RenderableType] = [validation_table(files)]
-    if engines:
-        parts += ["", engines_table(engines), *failed_words(engines)]
-    return [*parts, *timing_tables(record)]
+def drawn(parts: Iterable[Part]) -> list[RenderableType]:
+    """The parts for a terminal, with an empty line before each table that has a caption."""
+    lines: list[RenderableType] = []
+    for part in parts:
+        if isinstance(part, Table):
+            lines += ["", rendered(part)] if lines and part.caption else [rendered(part)]
+        elif part:
+            lines.append(part)
+    return lines
 
 
-def timing_tables(record: dict[str, Any]) -> list[RenderableType]:
-    """Latencies, what attention costs, and how both stand to budgets, as far as they are there."""
-    parts: list[RenderableType] = []
-    if record["latency"]["timings"]:
-        parts += ["", latency_table(record["latency"]), latency_caption(record)]
-    files = [artifact for artifact in record["artifacts"] if artifact["format"] == "onnx"]
-    parts += attention_cost_tables(record["attention_cost"], named=len(files) > 1)
-    if record["budgets"]:
-        parts += ["", budgets_table(record["budgets"])]
-    return parts
+def export_parts(report: Report) -> list[Part]:
+    """`export`: errors, engines, latencies, cost of attention, budgets."""
+    parts: list[Part] = [errors.worst_table(report.onnx_files)] if report.onnx_files else []
+    if report.engines:
+        parts.append(engines.engines_table(report.engines))
+        parts += [
+            Text.assemble((f"{engine.path} is not for {gpu}", "yellow"), f": {reason}")
+            for engine in report.engines
+            for gpu, reason in engine.failed.items()
+        ]
+    return [*parts, *bench_parts(report)]
 
 
-def bench_tables(record: dict[str, Any]) -> list[RenderableType]:
-    """What a bench found out."""
-    return timing_tables(record)[1:]
+def bench_parts(report: Report) -> list[Part]:
+    """`bench`: latencies, cost of attention, budgets."""
+    parts: list[Part] = []
+    if report.latency.timings:
+        confidence = latency.confidence_of(report.latency)
+        parts += [latency.latency_table(t, confidence) for t in latency.by_batch(report.latency).values()]
+        parts.append(Text(latency_caption(report), "dim"))
+    for cost in report.attention_cost:
+        parts += attention_parts(cost)
+    return [*parts, *([budgets.budget_table(report.budgets)] if report.budgets else [])]
 
 
-def validation_table(files: Sequence[dict[str, Any]]) -> Table:
-    """For every file the worst gate and the worst output, with error and baseline."""
-    made = table("Against PyTorch in float64", "tensor", "error", "PyTorch's own", "ratio", "verdict")
-    for file in files:
-        comparisons = file["validation"]["comparisons"]
-        for role in ("gate", "output"):
-            chosen = [c for c in comparisons if c["role"] == role]
-            if not chosen:
-                continue
-            worst = max(chosen, key=lambda c: float("inf") if c["ratio"] is None else c["ratio"])
-            label = f"{len(chosen)} {role}{'s' if len(chosen) > 1 else ''}" + (
-                f", worst {worst['tensor']}" if len(chosen) > 1 else ""
-            )
-            agrees = all(c["agrees"] for c in chosen)
-            made.add_row(
-                f"{file['precision']}: {label}" if len(files) > 1 else label,
-                number(worst["error"]),
-                number(worst["baseline"]),
-                "—" if worst["ratio"] is None else f"{worst['ratio']:.2f}",
-                Text("agrees", "green") if agrees else Text("DISAGREES", "bold red"),
-            )
-    made.columns[2].header = f"PyTorch {files[0]['precision']}" if len(files) == 1 else "PyTorch's own"
-    return made
+def attention_parts(cost: AttentionCost) -> list[Part]:
+    """The cost of attention in one file: kinds, a sentence, the most expensive blocks."""
+    parts: list[Part] = [attention.kinds_table(cost)] if cost.blocks else []
+    parts.append(Text(attention.cost_sentence(cost), "yellow" if cost.missed else ""))
+    return [*parts, *([attention.blocks_table(cost, MOST_EXPENSIVE)] if len(cost.blocks) > 1 else [])]
 
 
-def export_summary(record: dict[str, Any], folder: Path, reports: Sequence[Path]) -> Text:
-    """Where the results are."""
+def latency_caption(report: Report) -> str:
+    """The conditions of the latencies."""
+    timed: Latency = report.latency
+    runs = "; ".join(f"batch {run.batch}: {run.rounds} rounds of {run.inferences} inferences" for run in timed.runs)
+    warm_up = [timing.warm_up.inferences for timing in timed.timings]
+    span = str(warm_up[0]) if len(set(warm_up)) == 1 else f"{min(warm_up)} to {max(warm_up)}"
+    gpus = dict.fromkeys(gpu.name for gpu in report.environment.gpus)
+    devices = dict.fromkeys(filter(None, map(latency.devices_compared, timed.timings)))
+    note = f"\n{', '.join(devices)}: these ratios compare devices, not artifacts" if devices else ""
+    return (
+        f"{runs}; in random order, after {span} warm-up inferences; {percent(timed.schedule.confidence)} intervals; "
+        f"threads: {timed.threads}, {cpus_words(timed.cpus)}; {', '.join([report.environment.cpu, *gpus])}{note}"
+    )
+
+
+def export_summary(report: Report, folder: Path, reports: Sequence[Path]) -> Text:
+    """Paths of the results."""
     summary = Text("\n")
-    for artifact in record["artifacts"]:
-        summary.append(str(folder / artifact["path"]), "bold")
-        summary.append(f"  {artifact_words(artifact)}\n")
-    for report in reports:
-        summary.append(str(report), "bold").append("\n")
+    for artifact in report.artifacts:
+        summary.append(str(folder / artifact.path), "bold").append(f"  {artifact_words(artifact)}\n")
+    for path in reports:
+        summary.append(str(path), "bold").append("\n")
     return summary
 
 
-def artifact_words(artifact: dict[str, Any]) -> str:
-    """What a file is, in half a line."""
-    if artifact["format"] == "engine":
-        backend = artifact["backend"]
-        return f"{backend['name']} {backend['version']}, {artifact['bytes'] / 1e6:.1f} MB"
-    if artifact["format"] == "bundle":
-        return f"to be built on the device: attn-export build {artifact['path']}"
-    steps, kept = artifact["cleanup"], artifact["kept_in_float32"]
-    nodes = f"{artifact['nodes']} nodes" + (f", {steps[0]['nodes_before']} as captured" if steps else "")
-    return f"opset {artifact['opset']}, {nodes}, {artifact['precision']}" + (
-        f" ({len(kept)} nodes kept in float32)" if kept else ""
+def artifact_words(artifact: ArtifactRecord) -> str:
+    """Half a line about a file."""
+    if isinstance(artifact, EngineSummary):
+        return f"{artifact.backend.name} {artifact.backend.version}, {size(artifact.bytes)}"
+    if isinstance(artifact, BundleRecord):
+        return f"to be built on the device: attn-export build {artifact.path}"
+    steps, kept = artifact.cleanup, artifact.kept_in_float32
+    nodes = f"{artifact.nodes} nodes" + (f", {steps[0].nodes_before} as captured" if steps else "")
+    text = f"opset {artifact.opset}, {nodes}, {artifact.precision}"
+    return text + (f" ({len(kept)} nodes kept in float32)" if kept else "")
+
+
+def validation_parts(summary: ValidationSummary) -> list[Part]:
+    """`validate` against a checkpoint."""
+    heads = "artifact,<precision,<runtime,images,gates,worst gate,worst output,limit,other top-1 class,<verdict"
+    rows = [_validation_row(artifact) for artifact in summary.artifacts]
+    verdicts = [artifact.validation for artifact in summary.artifacts if artifact.validation]
+    shapes = dict.fromkeys(shape(dims) for verdict in verdicts for dims in verdict.batches)
+    caption = (
+        "error ratios: error / baseline error (PyTorch's in the artifact's precision, or the graph's own where it "
     )
+    caption += f"is quantized); batches of {', '.join(shapes)}"
+    return [
+        table(f"Against {summary.model.name} in float64", heads.split(","), rows),
+        Text(f"{caption}; batches of {', '.join(shapes)}" if shapes else "nothing could be run", "dim"),
+        *(
+            Text(f"{Path(artifact.path).name}: {errors.quality_sentence(artifact.quantized)}")
+            for artifact in summary.artifacts
+            if artifact.quantized
+        ),
+    ]
 
 
-def creation_summary(made: dict[str, Any]) -> Text:
-    """What was created, and what can be done with it."""
+def _validation_row(artifact: ValidatedArtifact) -> list[str | Cell]:
+    name, verdict = Path(artifact.path).name, artifact.validation
+    if verdict is None:
+        return [name, artifact.precision, *[""] * 7, Cell("not judged", UNSURE)]
+    return [name, artifact.precision, *errors.ratio_cells(verdict), errors.verdict_cell(verdict.agrees)]
+
+
+def bundle_parts(validation: BundleValidation) -> list[Part]:
+    """`validate` against a deployment bundle."""
+    verdict: Verdict = validation.validation
+    caption = f"{verdict.runtime}; batches of {', '.join(map(shape, verdict.batches))}; baseline: {validation.baseline}"
+    comparisons = errors.comparison_table(verdict.comparisons, f"Against {validation.reference}")
+    return [comparisons, Text(caption, "dim")]
+
+
+def clean_parts(result: CleanResult, *, explain: bool) -> list[Part]:
+    """`clean`: rewrites, the inventory, and the comparison with the source graph."""
+    lineage, cleaned = result.lineage, result.cleaned
+    verdict = f"differs from its parent by {error(lineage.error)} ({error(lineage.limit)} is allowed)"
+    if lineage.missed:
+        verdict = f"not compared with its parent as a whole: {lineage.missed}"
+    counts = f"{result.nodes_before} → {result.nodes_after} nodes, {len(cleaned.applied)} rewrites, all proven"
+    rewrites = graphs.rewrite_tables(cleaned) if explain else []
+    none = [Text("No rule fired.")] if explain and not cleaned.applied else []
+    summary = Text.assemble("\n", (str(result.path), "bold"), f"  {counts}; {verdict}\n")
+    return [*none, *rewrites, *inventory_parts(result.path, cleaned.blocks), summary]
+
+
+def inventory_parts(path: Path, blocks: Sequence[AttentionBlock]) -> list[Part]:
+    """`inspect` of an ONNX file."""
+    return [attention.inventory_table([path.name], blocks) if blocks else Text("no attention blocks\n")]
+
+
+def engine_parts(engine: EngineFile) -> list[Part]:
+    """`inspect` of an engine."""
+    path, record = str(engine.path), engine.record
+    parts: list[Part] = [engines.facts_table(path, record)]
+    if record.cost.blocks:
+        parts.append(engines.kernels_table(engine.path.name, record.cost))
+        parts.append(Text(engines.kernels_sentence(engine.path.name, record.cost), "bold"))
+        parts.append(Text(engines.SHARED, "dim"))
+    return parts
+
+
+def build_parts(result: BuildResult) -> list[Part]:
+    """`build`: converted files, engines, bundles."""
+    parts: list[Part] = []
+    for change in result.retyped:
+        parts += [
+            conversion_words(change),
+            *([precision.kept_table(change.kept, change.path.name)] if change.kept else []),
+        ]
+    for engine in result.engines:
+        parts += engine_parts(engine)
+    for bundle in result.bundles:
+        parts.append(Text.assemble("\n", (str(bundle), "bold"), f"  on the device: attn-export build {bundle.name}"))
+    return [*parts, Text("\n")]
+
+
+def conversion_words(change: Retyped) -> Text:
+    """The comparison of a converted file with its source."""
+    rounding = change.rounding
+    ratio = known(rounding.ratio)
+    times = "unknown" if ratio is None else f"{ratio:.1f}"
+    words = f"  differs from its parent by {error(rounding.error)}: error ratio {times}, limit {rounding.limit:.0f}"
+    return Text.assemble("\n", (str(change.path), "bold"), words)
+
+
+def comparison_parts(report: ComparisonReport) -> list[Part]:
+    """`compare`: pairs and budgets."""
+    title = Text(f"{report.old.path} → {report.new.path}", "bold")
+    parts: list[Part] = [title, comparison.pair_table(report), Text(comparison.caption(report), "dim")]
+    return [*parts, *([budgets.budget_table(report.budgets)] if report.budgets else [])]
+
+
+def doctor_parts(survey: Survey) -> list[Part]:
+    """`doctor`: the machine, and the commands that install missing parts."""
+    commands = [
+        Text.assemble(f"{part.name}\n", ("→ ", "bold cyan"), (part.command, "bold"))
+        for part in survey.missing
+        if part.command
+    ]
+    return [*machine.doctor_tables(survey), *commands]
+
+
+def creation_summary(created: Mapping[str, Any]) -> Text:
+    """`create`: the new checkpoint and a command for it."""
+    path, parameters = created["path"], created["parameters"]
     return Text.assemble(
-        (made["path"], "bold"),
-        f"  {made['architecture']['name']}, {made['parameters'] / 1e6:.2f} M parameters\n",
-        (f"next: attn-export {made['path']} --onnx", "dim"),
+        (path, "bold"),
+        f"  {created['architecture']['name']}, {parameters / 1e6:.2f} M parameters\n",
+        (f"next: attn-export {path} --onnx", "dim"),
     )
 
 
-def models_table(rows: Iterable[dict[str, Any]]) -> Table:
-    """The zoo: sizes, and what attention adds."""
-    made = table("Networks", "name", "input", "parameters", "MACs", "attention adds", "")
-    for row in rows:
-        made.add_row(
-            row["name"],
-            "×".join(map(str, row["input_shape"])),
-            f"{row['parameters'] / 1e6:.2f} M",
-            f"{row['macs'] / 1e6:.1f} M",
-            "" if row["added_parameters"] is None else f"{row['added_parameters']:+.2%} parameters",
-            "" if row["added_macs"] is None else f"{row['added_macs']:+.2%} MACs",
-        )
-    return made
+def models_parts(rows: Iterable[Mapping[str, Any]]) -> list[Part]:
+    """`models`: the zoo with sizes, and the share of attention."""
+    heads = ["name", "input", "parameters", "MACs", "attention: parameters", "attention: MACs"]
+    return [table("Networks", heads, [_network_row(**row) for row in rows])]
+
+
+def _network_row(
+    name: str, input_shape: Sequence[int], parameters: int, macs: int, **added: float | None
+) -> list[str | Cell]:
+    shares = ("" if share is None else f"{share:+.2%}" for share in added.values())
+    return [name, shape(input_shape), f"{parameters / 1e6:.2f} M", f"{macs / 1e6:.1f} M", *shares]

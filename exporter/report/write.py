@@ -1,24 +1,24 @@
-"""A record and the names of files, to reports: a page, Markdown for a comment, or the record itself."""
+"""Writes a report as an HTML page, as Markdown or as JSON."""
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from attn_export.exporter.errors import OutputError, RuntimeUnavailableError, UsageError, first_line
+from attn_export.exporter.records.document import encode
+from attn_export.exporter.records.report import Report
 from attn_export.exporter.system.files import SCRATCH, unwritable, write_text, written_atomically
 
 INSTALL = "pip install -c constraints.txt -e '.[report]'"
 
 
 def check_reports(paths: Sequence[Path]) -> None:
-    """Find out before the work begins whether the reports that are asked for can be written.
+    """Check before the work begins that the reports can be written.
 
     Raises:
-        UsageError: an ending isn't known, or a file is asked for twice.
-        OutputError: a folder can't be written, or something else has the name.
-        RuntimeUnavailableError: what draws a page isn't installed.
+        UsageError: an extension is unknown, or a file is named twice.
+        OutputError: a folder can't be written, or the name is taken by something other than a file.
+        RuntimeUnavailableError: the libraries for HTML pages aren't installed.
     """
     for path in paths:
         if path.suffix.lower() not in FORMATS:
@@ -37,19 +37,17 @@ def check_reports(paths: Sequence[Path]) -> None:
         _page_renderer()
 
 
-def write_reports(record: Mapping[str, Any], paths: Sequence[Path]) -> None:
-    """Write the record in the form that each ending says; no file is there half.
+def write_reports(report: Report, paths: Sequence[Path]) -> None:
+    """Write a report in the format of each extension, atomically.
 
     Args:
-        record: as docs/report.md describes it.
-        paths: ending in .html, .md or .json; folders are made where there are none.
+        report: of any run.
+        paths: with the extension .html, .md or .json; missing folders are created.
 
     Raises:
         As `check_reports`; and OutputError: the disk is full.
     """
-    # What is drawn is what the file of the record holds, so that both give the same page.
-    plain = json.loads(json.dumps(record, allow_nan=False))
-    written = [(path, FORMATS[path.suffix.lower()](plain)) for path in paths]
+    written = [(path, FORMATS[path.suffix.lower()](report)) for path in paths]
     for path, text in written:
         with written_atomically(path) as temporary:
             write_text(temporary, text)
@@ -67,8 +65,8 @@ def _check_place(path: Path) -> None:
         raise unwritable(path, error) from error
 
 
-def _page_renderer() -> Callable[[dict[str, Any]], str]:
-    """What draws a page; it and its libraries are imported here for the first time."""
+def _page_renderer() -> Callable[[Report], str]:
+    """The renderer of pages, whose libraries are optional."""
     try:
         from attn_export.exporter.report.page.render import render
     except ImportError as error:
@@ -80,18 +78,14 @@ def _page_renderer() -> Callable[[dict[str, Any]], str]:
     return render
 
 
-def _page(record: dict[str, Any]) -> str:
-    return _page_renderer()(record)
+def _page(report: Report) -> str:
+    return _page_renderer()(report)
 
 
-def _comment(record: dict[str, Any]) -> str:
+def _comment(report: Report) -> str:
     from attn_export.exporter.report.markdown import render
 
-    return render(record)
+    return render(report)
 
 
-def _document(record: dict[str, Any]) -> str:
-    return json.dumps(record, indent=1, allow_nan=False) + "\n"
-
-
-FORMATS: Mapping[str, Callable[[dict[str, Any]], str]] = {".html": _page, ".md": _comment, ".json": _document}
+FORMATS: Mapping[str, Callable[[Report], str]] = {".html": _page, ".md": _comment, ".json": encode}

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from attn_export.exporter.records.graphs import Marked, OutlineRecord
+
 # One CBAM block as PyTorch's exporter writes it, and cleaned: operators, and the places that each reads from. Place -1
 # is the map that goes into the block.
 CBAM_BEFORE = [
@@ -33,23 +35,17 @@ def parts_of(kind: str) -> tuple[list[Any], list[Any]]:
     return (CBAM_BEFORE, CBAM_AFTER) if kind == "CBAM" else (SE_BEFORE, SE_AFTER)
 
 
-def outline(places: Sequence[str], kind: str, state: str) -> dict[str, Any]:
+def outline(places: Sequence[str], kind: str, state: str) -> OutlineRecord:
     parts = parts_of(kind)[state == "after"]
     body = BODY_AFTER if state == "after" else BODY_BEFORE
-    made: dict[str, Any] = {"operators": [], "blocks": [], "inputs": [], "inventory": []}
-
-    def add(operator: str, block: int | None, inputs: list[int]) -> None:
-        made["operators"].append(operator)
-        made["blocks"].append(block)
-        made["inputs"].append(inputs)
-
-    for index, place in enumerate(places):
-        made["inventory"].append({"kind": kind, "module_path": place})
+    nodes: list[tuple[str, int | None, tuple[int, ...]]] = []
+    for index, _ in enumerate(places):
         for operator in body:
-            add(operator, None, [len(made["operators"]) - 1] if made["operators"] else [])
-        first = len(made["operators"])
+            nodes.append((operator, None, (len(nodes) - 1,) if nodes else ()))
+        first = len(nodes)
         for operator, inputs in zip(parts[::2], parts[1::2], strict=True):
-            add(operator, index, [first + place for place in inputs])
-    add("GlobalAveragePool", None, [len(made["operators"]) - 1])
-    add("Gemm", None, [len(made["operators"]) - 1])
-    return made
+            nodes.append((operator, index, tuple(first + place for place in inputs)))
+    for operator in ("GlobalAveragePool", "Gemm"):
+        nodes.append((operator, None, (len(nodes) - 1,)))
+    operators, blocks, inputs = zip(*nodes, strict=True)
+    return OutlineRecord(operators, blocks, inputs, tuple(Marked(kind, place) for place in places))

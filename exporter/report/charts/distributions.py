@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attn_export.exporter.records.latency import Timing
 from attn_export.exporter.report.charts.axes import (
     HALF,
     LONGEST_NAME,
@@ -33,7 +34,7 @@ SHARES = (0, 10, 25, 50, 75, 90, 99, 100)
 MOST_DOTS = 60  # of the slowest inferences of a runtime
 
 
-def distributions(name: str, timings: Sequence[dict[str, Any]], labels: Sequence[str]) -> Chart:
+def distributions(name: str, timings: Sequence[Timing], labels: Sequence[str]) -> Chart:
     """One row for each runtime: the density of all timed inferences, and each of the slowest as a dot.
 
     Args:
@@ -41,7 +42,7 @@ def distributions(name: str, timings: Sequence[dict[str, Any]], labels: Sequence
         timings: of one batch.
         labels: of the runtimes, as everywhere on the page.
     """
-    times = [np.asarray(t["rounds_ms"], np.float64).ravel() for t in timings]
+    times = [np.asarray(t.rounds_ms, np.float64).ravel() for t in timings]
     scale = scale_for([float(v) for each in times for v in (each.min(), each.max())])
     left = room_for(labels)
     height = TOP + ROW * len(times) + BOTTOM

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from attn_export.exporter.records.latency import Timing
 from attn_export.exporter.report.charts.axes import HALF, LONGEST_NAME, SMALL, room_for
 from attn_export.exporter.report.charts.chart import Chart
 from attn_export.exporter.report.charts.palette import INK, LINE, SOFT, colour
@@ -18,7 +19,7 @@ LEAST_SPAN, LARGEST_SPAN = 0.05, 0.5
 PARTS = 10  # of the run, in the data
 
 
-def drift(name: str, timings: Sequence[dict[str, Any]], labels: Sequence[str]) -> Chart | None:
+def drift(name: str, timings: Sequence[Timing], labels: Sequence[str]) -> Chart | None:
     """One small line for each runtime; None where there are too few rounds for a line.
 
     Args:
@@ -26,7 +27,7 @@ def drift(name: str, timings: Sequence[dict[str, Any]], labels: Sequence[str]) -
         timings: of one batch.
         labels: of the runtimes.
     """
-    medians = [np.array([np.median(turn) for turn in t["rounds_ms"]]) for t in timings]
+    medians = [np.array([np.median(turn) for turn in t.rounds_ms]) for t in timings]
     count = len(medians[0])
     if count < 3:
         return None
@@ -37,7 +38,7 @@ def drift(name: str, timings: Sequence[dict[str, Any]], labels: Sequence[str]) -
     with canvas(HALF, TOP + ROW * len(moved) + BOTTOM) as figure:
         for index, (each, label) in enumerate(zip(moved, labels, strict=True)):
             axes = panel(figure, left, TOP + index * ROW + 3, HALF - left - 56, ROW - 6)
-            axes.spines["bottom"].set_visible(False)
+            axes.spines.bottom.set_visible(False)
             axes.set_xlim(1, count)
             axes.set_ylim(-span, span)
             axes.fill_between([1, count], -span, span, color=LINE, alpha=0.35, linewidth=0)

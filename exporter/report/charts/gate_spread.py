@@ -37,7 +37,7 @@ def gate_spread(name: str, gates: Sequence[Gate]) -> Chart | None:
     hints = {}
     kinds = [kind for kind in KINDS if any(gate.kind == kind for gate in gates)]
     words = [f"{kind} gates" for kind in kinds]
-    order = [{"tensor": gate.path, "role": "gate"} for gate in gates]
+    order = [(gate.path, "gate") for gate in gates]
     with canvas(WIDE, height_with(words, HEIGHT)) as figure:
         axes = panel_in_order(figure, order, Scale(0.0, 1.0), words, MARKS)
         for index, (gate, share) in enumerate(zip(gates, shares, strict=True)):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attn_export.exporter.report.charts.axes import SMALL, WIDE, Scale, draw_upright_ticks, legend_places
 from attn_export.exporter.report.charts.palette import INK, LINE, SOFT, colour, marker
@@ -34,13 +34,13 @@ def _short(words: Sequence[str]) -> list[str]:
 
 
 def panel_in_order(
-    figure: "Figure", comparisons: Sequence[dict[str, Any]], scale: Scale, words: Sequence[str], marks: str = ""
+    figure: "Figure", comparisons: Sequence[tuple[str, str]], scale: Scale, words: Sequence[str], marks: str = ""
 ) -> "Axes":
     """A panel with a place for each tensor, the names of its stages below and a legend above.
 
     Args:
         figure: of the height that `height_with` says.
-        comparisons: with "tensor" and "role".
+        comparisons: tensor and role of each.
         scale: of the y axis.
         words: of the legend, one for each series.
         marks: of the series; those of the palette if not given.
@@ -63,11 +63,11 @@ def panel_in_order(
     return axes
 
 
-def _draw_stages(axes: "Axes", comparisons: Sequence[dict[str, Any]]) -> None:
+def _draw_stages(axes: "Axes", comparisons: Sequence[tuple[str, str]]) -> None:
     """The names of the network's stages below, with a line between them."""
     side, start = axes.get_xaxis_transform(), 0
     step = ACROSS / (len(comparisons) + 0.6)
-    for key, members in groupby(comparisons, key=lambda c: stage_of(c["tensor"], c["role"])):
+    for key, members in groupby(comparisons, key=lambda pair: stage_of(*pair)):
         count = len(list(members))
         if start:
             axes.plot([start - 0.5, start - 0.5], [-0.06, 1], transform=side, color=LINE, linewidth=1)

@@ -1,8 +1,8 @@
 """Each runtime's time as a share of the baseline's, with the interval in which it lies."""
 
 from collections.abc import Sequence
-from typing import Any
 
+from attn_export.exporter.records.latency import Timing
 from attn_export.exporter.report.charts.axes import (
     HALF,
     LONGEST_NAME,
@@ -23,7 +23,7 @@ TOP, BOTTOM = 26.0, 24.0
 WORDS = 116.0  # the figures to the right
 
 
-def ratios(name: str, timings: Sequence[dict[str, Any]], labels: Sequence[str], confidence: str) -> Chart | None:
+def ratios(name: str, timings: Sequence[Timing], labels: Sequence[str], confidence: str) -> Chart | None:
     """A forest plot: one row for each runtime but the baseline; None where there is only that.
 
     Args:
@@ -36,7 +36,7 @@ def ratios(name: str, timings: Sequence[dict[str, Any]], labels: Sequence[str], 
     if not rows:
         return None
     baseline = labels[0]
-    ends = [end for _, t, _ in rows for end in t["ratio_interval"]]
+    ends = [end for _, t, _ in rows for end in t.ratio_interval]
     scale = scale_for([*ends, 1.0], 0.06)
     left = room_for([label for _, _, label in rows])
     with canvas(HALF, TOP + ROW * len(rows) + BOTTOM) as figure:
@@ -52,16 +52,16 @@ def ratios(name: str, timings: Sequence[dict[str, Any]], labels: Sequence[str], 
         side, other = axes.get_yaxis_transform(), axes.get_yaxis_transform()
         for row, (index, t, label) in enumerate(rows):
             middle = (row + 0.5) * ROW
-            low, high = t["ratio_interval"]
+            low, high = t.ratio_interval
             axes.plot([low, high], [middle, middle], color=colour(index), linewidth=2)
             for end in (low, high):
                 axes.plot([end, end], [middle - 5, middle + 5], color=colour(index), linewidth=1.4)
-            axes.plot([t["ratio"]], [middle], marker(index), color=colour(index), markersize=6)
+            axes.plot([t.ratio], [middle], marker(index), color=colour(index), markersize=6)
             text = shortened(label, LONGEST_NAME)
             axes.annotate(text, (0, middle), (-12, 0), side, "offset points", ha="right", va="center", color=INK)
-            words = f"{ratio(t['ratio'])}, {shortened(t['verdict'], 12)}"
+            words = f"{ratio(t.ratio)}, {shortened(t.verdict, 12)}"
             axes.annotate(words, (1, middle), (10, 6), other, "offset points", va="center", fontsize=SMALL, color=INK)
-            between = interval(t["ratio_interval"])
+            between = interval(t.ratio_interval)
             axes.annotate(between, (1, middle), (10, -7), other, "offset points", va="center", fontsize=10, color=SOFT)
         title = f"Time against {baseline}, with {confidence} intervals"
         finding = " ".join(ratio_sentence(t, label, baseline) for _, t, label in rows)
@@ -69,10 +69,7 @@ def ratios(name: str, timings: Sequence[dict[str, Any]], labels: Sequence[str], 
     data = table(
         title,
         ["runtime", "ratio", "lowest", "highest", "<verdict"],
-        [
-            [label, ratio(t["ratio"]), *(ratio(end) for end in t["ratio_interval"]), t["verdict"]]
-            for _, t, label in rows
-        ],
+        [[label, ratio(t.ratio), *(ratio(end) for end in t.ratio_interval), t.verdict] for _, t, label in rows],
     )
     note = "Left of the line is faster. A verdict takes an interval that lies wholly on one side."
     return Chart(svg, title, note, finding, data, HALF)

@@ -1,7 +1,8 @@
 """All nodes of a graph as small cells in a row, before and after the cleanup, with the attention blocks marked."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from attn_export.exporter.records.graphs import GraphOutlines, OutlineRecord
 from attn_export.exporter.report.charts.axes import LONGEST_NAME, SMALL, WIDE, legend_places
 from attn_export.exporter.report.charts.chart import Chart
 from attn_export.exporter.report.charts.palette import IDLE, INK, SOFT, colour
@@ -22,18 +23,18 @@ SPANS = ((0.0, 1.0), (0.0, 0.68), (0.32, 1.0), (0.16, 0.84))
 NEUTRAL = (0.36, 0.64)
 
 
-def strip(name: str, graph: dict[str, Any]) -> Chart:
+def strip(name: str, graph: GraphOutlines) -> Chart:
     """A cell for each node in topological order; cells are equally wide, so a shorter strip is a smaller graph.
 
     Args:
         name: of the chart, the same for no other.
         graph: outlines before (or None) and after.
     """
-    states = [("before", graph["before"]), ("after", graph["after"])] if graph.get("before") else [("", graph["after"])]
-    longest = max(len(outline["operators"]) for _, outline in states)
+    states = [("before", graph.before), ("after", graph.after)] if graph.before else [("", graph.after)]
+    longest = max(len(outline.operators) for _, outline in states)
     cell = max(NARROWEST, min(WIDEST, WIDE * MOST_ROWS / (longest + MOST_ROWS)))
     in_row = int(WIDE // cell)
-    rows = [-(-len(outline["operators"]) // in_row) for _, outline in states]
+    rows = [-(-len(outline.operators) // in_row) for _, outline in states]
     kinds = kinds_of(graph)
     head = HEAD * _legend_rows(kinds)
     height = head + sum(HEAD + count * ROW + 4 for count in rows)
@@ -43,7 +44,7 @@ def strip(name: str, graph: dict[str, Any]) -> Chart:
         _legend(board, kinds)
         top = head
         for (word, outline), count in zip(states, rows, strict=True):
-            nodes = counted(len(outline["operators"]), "node")
+            nodes = counted(len(outline.operators), "node")
             board.text(0, top + 13, f"{word}: {nodes}" if word else nodes, color=INK)
             _cells(board, outline, kinds, cell, in_row, top + HEAD, hints, word)
             top += HEAD + count * ROW + 4
@@ -69,7 +70,7 @@ def span_of(kinds: list[str], kind: str) -> tuple[float, float]:
 
 def _cells(
     board: "Axes",
-    outline: dict[str, Any],
+    outline: OutlineRecord,
     kinds: list[str],
     cell: float,
     in_row: int,
@@ -79,16 +80,14 @@ def _cells(
 ) -> None:
     """One path for each block, and one for all other nodes."""
     nodes: dict[int | None, list[int]] = {}
-    for node, block in enumerate(outline["blocks"]):
+    for node, block in enumerate(outline.blocks):
         nodes.setdefault(block, []).append(node)
     for block, members in nodes.items():
-        entry = None if block is None else outline["inventory"][block]
-        span, tone = (
-            (NEUTRAL, IDLE) if entry is None else (span_of(kinds, entry["kind"]), colour(kinds.index(entry["kind"])))
-        )
+        entry = None if block is None else outline.inventory[block]
+        span, tone = (NEUTRAL, IDLE) if entry is None else (span_of(kinds, entry.kind), colour(kinds.index(entry.kind)))
         gid = f"{word}-{'rest' if block is None else block}"
         if entry is not None:
-            hints[gid] = f"{entry['module_path']}: {entry['kind']}, {counted(len(members), 'node')} {word}"
+            hints[gid] = f"{entry.module_path}: {entry.kind}, {counted(len(members), 'node')} {word}"
         _draw(board, members, span, tone, gid, cell, in_row, top)
 
 

@@ -1,32 +1,40 @@
-"""What a record says about where it was made, and how to make it again."""
+"""The machine and the software of a run, and how to reproduce it."""
 
 import shlex
-from typing import Any
 
-from attn_export.exporter.report.findings.errors import artifacts_of
-from attn_export.exporter.report.findings.table import Cell, Table, table
+from attn_export.exporter.records.environment import GpuDescription
+from attn_export.exporter.records.latency import Schedule
+from attn_export.exporter.records.report import (
+    ArtifactRecord,
+    BundleRecord,
+    EngineSummary,
+    ModelRecord,
+    OnnxRecord,
+    Report,
+)
+from attn_export.exporter.report.findings.errors import runnable
+from attn_export.exporter.report.findings.table import Table, table
 from attn_export.exporter.report.findings.words import counted, listed, percent, seconds, shape, size
 
 MOST_NAMED = 2
+MOST_CPUS = 16  # named one by one
 
 
-def command_line(record: dict[str, Any]) -> str:
-    """As it can be pasted into a shell; empty for a call from Python."""
-    return shlex.join(str(word) for word in record.get("command") or [])
+def command_line(report: Report) -> str:
+    """The command, quoted for a shell; empty for a call from Python."""
+    return shlex.join(report.command or ())
 
 
-def network_words(record: dict[str, Any]) -> str:
-    """The network and its input, ``cbam_resnet50, 3×224×224``; empty where there was no checkpoint."""
-    model = record.get("model")
-    return f"{model['name']}, input {shape(model['input_shape'])}" if model else ""
+def network_words(report: Report) -> str:
+    """The network and its input, ``cbam_resnet50, 3×224×224``; empty without a checkpoint."""
+    return f"{report.model.name}, input {shape(report.model.input_shape)}" if report.model else ""
 
 
-def title_of(record: dict[str, Any]) -> str:
-    """The network that was asked about, or the files."""
-    model = record.get("model")
-    if model:
-        return _last(model.get("checkpoint")) or str(model["name"])
-    names = [_last(artifact["path"]) for artifact in artifacts_of(record)]
+def title_of(report: Report) -> str:
+    """The checkpoint or the network; without one the artifacts."""
+    if report.model:
+        return _last(report.model.checkpoint) or report.model.name
+    names = [_last(artifact.path) for artifact in report.artifacts]
     if not names:
         return "attn-export"
     return listed(names) if len(names) <= MOST_NAMED else f"{names[0]} and {len(names) - 1} more"
@@ -36,79 +44,72 @@ def _last(path: str | None) -> str:
     return (path or "").replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
-def machine_table(record: dict[str, Any]) -> Table:
-    """The machine and how it was used."""
-    environment, latency = record.get("environment") or {}, record.get("latency") or {}
-    cpus = latency.get("cpus") or []
+def machine_table(report: Report) -> Table:
+    """The machine, and the share of it that the runtimes had."""
+    environment, latency = report.environment, report.latency
     rows = {
-        "platform": environment.get("platform") or "",
-        "Python": environment.get("python") or "",
-        "CPU": environment.get("cpu") or "",
-        "usable CPUs": "" if environment.get("cpus") is None else str(environment["cpus"]),
-        **{f"GPU {i}": _gpu(gpu) for i, gpu in enumerate(environment.get("gpus") or [])},
-        "threads of every runtime": "" if latency.get("threads") is None else str(latency["threads"]),
-        "CPUs that it ran on": listed([str(cpu) for cpu in cpus]) if len(cpus) <= 32 else counted(len(cpus), "CPU"),
-        "asked of the timing": _asked(latency.get("asked")) if latency.get("timings") else "",
+        "platform": environment.platform,
+        "Python": environment.python,
+        "CPU": environment.cpu,
+        "usable CPUs": str(environment.cpus),
+        **{f"GPU {i}": _gpu(gpu) for i, gpu in enumerate(environment.gpus)},
+        "threads of every runtime": str(latency.threads),
+        "CPU affinity": cpus_words(latency.cpus),
+        "requested precision": _requested(latency.schedule) if latency.timings else "",
     }
     return table("The machine", ["machine", "<value"], [[name, text] for name, text in rows.items() if text])
 
 
-def _gpu(gpu: dict[str, Any]) -> str:
-    words = {"memory_mib": "{} MiB", "driver": "driver {}", "compute_capability": "compute capability {}"}
-    told = [form.format(gpu[key]) for key, form in words.items() if gpu.get(key) is not None]
-    return ", ".join([str(gpu.get("name") or "a GPU"), *told])
+def cpus_words(cpus: tuple[int, ...]) -> str:
+    """``CPUs 0 and 1``; of many only their number."""
+    if len(cpus) > MOST_CPUS:
+        return counted(len(cpus), "CPU")
+    return f"CPU{'s' if len(cpus) > 1 else ''} {listed([str(cpu) for cpu in cpus])}" if cpus else ""
 
 
-def _asked(asked: dict[str, Any] | None) -> str:
-    if not asked:
-        return ""
-    return (
-        f"ratios to ±{percent(asked['interval'])} at {percent(asked['confidence'])} confidence, within "
-        f"{seconds(asked['seconds'])}"
-    )
+def _gpu(gpu: GpuDescription) -> str:
+    facts = (("{} MiB", gpu.memory_mib), ("driver {}", gpu.driver), ("compute capability {}", gpu.compute_capability))
+    return ", ".join([gpu.name, *(form.format(value) for form, value in facts if value is not None)])
 
 
-def package_table(record: dict[str, Any]) -> Table | None:
-    """Versions; None where they aren't known."""
-    packages = (record.get("environment") or {}).get("packages") or {}
-    rows = [[name, str(version)] for name, version in packages.items() if version]
+def _requested(schedule: Schedule) -> str:
+    width, confidence = percent(schedule.interval), percent(schedule.confidence)
+    return f"ratios to ±{width} at {confidence} confidence, within {seconds(schedule.seconds)}"
+
+
+def package_table(report: Report) -> Table | None:
+    """Versions; None where they are unknown."""
+    rows = [[name, version] for name, version in report.environment.packages.items() if version]
     return table("Packages", ["package", "<version"], rows) if rows else None
 
 
-def file_table(record: dict[str, Any]) -> Table | None:
-    """The checkpoint and everything that was made, with hashes; None where there is neither."""
-    model = record.get("model")
-    rows: list[list[str | Cell]] = []
-    if model and model.get("sha256"):
-        rows.append(
-            [_last(model.get("checkpoint")) or f"weights of {model['name']}", _architecture(model), "", model["sha256"]]
-        )
+def file_table(report: Report) -> Table | None:
+    """The checkpoint and all artifacts with their hashes; None without any."""
+    model, rows = report.model, []
+    if model and model.sha256:
+        name = _last(model.checkpoint) or f"weights of {model.name}"
+        rows.append([name, _architecture(model), "", model.sha256])
     rows += [
-        [a["path"], _made(a), "" if a.get("bytes") is None else size(a["bytes"]), a.get("sha256") or ""]
-        for a in artifacts_of(record)
+        [a.path, _described(a), "" if isinstance(a, OnnxRecord) else size(a.bytes), a.sha256] for a in report.artifacts
     ]
-    return table("Files", ["file", "<what it is", "size", "<sha256"], rows) if rows else None
+    return table("Files", ["file", "<content", "size", "<sha256"], rows) if rows else None
 
 
-def _architecture(model: dict[str, Any]) -> str:
-    known = model.get("architecture") or {}
-    return "checkpoint: " + ", ".join([model["name"], *(f"{key} {value}" for key, value in known.items() if value)])
+def _architecture(model: ModelRecord) -> str:
+    known = (f"{key} {value}" for key, value in (model.architecture or {}).items() if value)
+    return "checkpoint: " + ", ".join([model.name, *known])
 
 
-def _made(artifact: dict[str, Any]) -> str:
-    if artifact["format"] == "bundle":
+def _described(artifact: ArtifactRecord) -> str:
+    if isinstance(artifact, BundleRecord):
         return "deployment bundle"
-    if artifact["format"] == "engine":
-        backend = artifact.get("backend") or {}
-        gpus = f" for {listed([str(gpu) for gpu in artifact.get('gpus') or []])}" if artifact.get("gpus") else ""
-        return f"engine, {backend.get('name', '')} {backend.get('version', '')}{gpus}".strip()
-    opset = f", opset {artifact['opset']}" if artifact.get("opset") else ""
-    nodes = f", {counted(artifact['nodes'], 'node')}" if artifact.get("nodes") else ""
-    return f"{artifact['format']}{opset}{nodes}"
+    if isinstance(artifact, EngineSummary):
+        gpus = f" for {listed(artifact.gpus)}" if artifact.gpus else ""
+        return f"engine, {artifact.backend.name} {artifact.backend.version}{gpus}"
+    return f"onnx, opset {artifact.opset}, {counted(artifact.nodes, 'node')}"
 
 
-def notes_of(record: dict[str, Any]) -> list[str]:
-    """What was said about how files were read."""
-    model = record.get("model") or {}
-    own = [str(note) for note in model.get("notes") or []]
-    return own + [f"{a['path']}: {note}" for a in artifacts_of(record) for note in a.get("notes") or []]
+def notes_of(report: Report) -> list[str]:
+    """Notes about how files were read."""
+    notes = list(report.model.notes) if report.model else []
+    return notes + [f"{a.path}: {note}" for a in runnable(report) for note in a.notes]

@@ -1,171 +1,179 @@
-"""What a record says about how artifacts stand to PyTorch in float64."""
+"""Errors of artifacts against PyTorch in float64."""
 
 from collections.abc import Sequence
-from typing import Any
 
+from attn_export.exporter.records.report import ArtifactRecord, BundleRecord, EngineSummary, OnnxRecord, Report
+from attn_export.exporter.records.verdict import Comparison, Quality, Verdict
 from attn_export.exporter.report.findings.table import BAD, GOOD, PLAIN, QUIET, UNSURE, Cell, Table, table
-from attn_export.exporter.report.findings.words import SPACE, counted, error, listed, shape, times
+from attn_export.exporter.report.findings.words import SPACE, counted, error, known, listed, shape, times
 
-Artifact = dict[str, Any]
-Comparison = dict[str, Any]
+Runnable = OnnxRecord | EngineSummary
 WORST = 8  # rows of the short table
-NOT_ASKED = "it was not asked for"
+NOT_REQUESTED = "validation was not requested"
 
 
-def artifacts_of(record: dict[str, Any]) -> list[Artifact]:
-    """All artifacts, bundles included."""
-    return list(record.get("artifacts") or [])
+def runnable(report: Report) -> list[Runnable]:
+    """All artifacts except deployment bundles."""
+    return [artifact for artifact in report.artifacts if not isinstance(artifact, BundleRecord)]
 
 
-def judged(record: dict[str, Any]) -> list[Artifact]:
-    """Those that were compared."""
-    return [artifact for artifact in artifacts_of(record) if artifact.get("validation")]
+def judged(report: Report) -> list[tuple[Runnable, Verdict]]:
+    """The validated artifacts with their verdicts."""
+    return [(artifact, artifact.validation) for artifact in runnable(report) if artifact.validation is not None]
 
 
-def not_judged(record: dict[str, Any]) -> list[tuple[str, str]]:
-    """Names of the others, with the reason as far as it is known; bundles can't be run."""
-    return [
-        (artifact["path"], _why_not(artifact))
-        for artifact in artifacts_of(record)
-        if not artifact.get("validation") and artifact["format"] != "bundle"
-    ]
+def not_judged(report: Report) -> list[tuple[str, str]]:
+    """Names of the other artifacts, and the reason for each."""
+    return [(a.path, missing_reason(a)) for a in runnable(report) if a.validation is None]
 
 
-def was_asked(record: dict[str, Any]) -> bool:
-    """Whether anything was to be compared: some artifact was, or says why it wasn't."""
-    return bool(judged(record)) or any(reason != NOT_ASKED for _, reason in not_judged(record))
+def was_requested(report: Report) -> bool:
+    """Whether the run validated artifacts, or says why it could not."""
+    return bool(judged(report)) or any(reason != NOT_REQUESTED for _, reason in not_judged(report))
 
 
-def _why_not(artifact: Artifact) -> str:
-    if failed := artifact.get("error"):
-        return str(failed["message"])
-    return artifact.get("not_run") or NOT_ASKED
+def missing_reason(artifact: Runnable) -> str:
+    """Why an artifact has no verdict."""
+    if artifact.error is not None:
+        return artifact.error.message
+    return (artifact.not_run if isinstance(artifact, EngineSummary) else None) or NOT_REQUESTED
 
 
 def severity(comparison: Comparison) -> float:
-    """The ratio, infinite where the error is no number."""
-    return float("inf") if comparison["ratio"] is None else float(comparison["ratio"])
+    """The error ratio; infinite where the error is not a number."""
+    ratio = known(comparison.ratio)
+    return float("inf") if ratio is None else ratio
 
 
-def worst_of(comparisons: Sequence[Comparison]) -> Comparison | None:
-    """The one that stands nearest to its limit, or furthest beyond it."""
-    return max(comparisons, key=lambda c: severity(c) / c["limit"], default=None)
+def worst_of(comparisons: Sequence[Comparison], role: str = "") -> Comparison | None:
+    """The comparison (of this role) that is nearest to its limit, or furthest beyond it."""
+    chosen = [c for c in comparisons if not role or c.role == role]
+    return max(chosen, key=lambda c: severity(c) / c.limit, default=None)
 
 
-def artifact_table(record: dict[str, Any]) -> Table:
-    """One row for each artifact."""
-    rows: list[list[str | Cell]] = []
-    for artifact in artifacts_of(record):
-        validation = artifact.get("validation")
-        precision = artifact.get("precision") or ""
-        if validation is None:
-            if artifact["format"] != "bundle":
-                reason = Cell(f"not compared: {_why_not(artifact)}", UNSURE)
-                rows.append([artifact["path"], reason, precision, *[""] * 7])
-            continue
-        gates, outputs = (
-            worst_of([c for c in validation["comparisons"] if c["role"] == role]) for role in ("gate", "output")
-        )
-        classes = validation.get("classes")
-        rows.append(
-            [
-                artifact["path"],
-                Cell("agrees", GOOD) if validation["agrees"] else Cell("DISAGREES", BAD),
-                precision,
-                validation["runtime"],
-                str(validation["images"]),
-                str(sum(c["role"] == "gate" for c in validation["comparisons"])) if gates else "not seen",
-                times(gates["ratio"]) if gates else "",
-                times(outputs["ratio"]) if outputs else "",
-                f"{(outputs or gates or {'limit': 0})['limit']:g}×",
-                f"{classes['differ']} of {classes['images']}" if classes else "",
-            ]
-        )
-    heads = "artifact,<verdict,<precision,<ran in,images,gates,worst gate,worst output,allowed,other top-1 class"
-    return table("Error against PyTorch in float64, as a multiple of PyTorch's own", heads.split(","), rows)
+def verdict_cell(agrees: bool) -> Cell:
+    """``agrees`` or ``DISAGREES``."""
+    return Cell("agrees", GOOD) if agrees else Cell("DISAGREES", BAD)
+
+
+def artifact_table(artifacts: Sequence[ArtifactRecord]) -> Table:
+    """One row for each artifact that can run."""
+    heads = "artifact,<verdict,<precision,<runtime,images,gates,worst gate,worst output,limit,other top-1 class"
+    rows = [_artifact_row(artifact) for artifact in artifacts if not isinstance(artifact, BundleRecord)]
+    return table("Error ratio against PyTorch in float64", heads.split(","), rows)
+
+
+def _artifact_row(artifact: Runnable) -> list[str | Cell]:
+    verdict, precision = artifact.validation, artifact.precision or ""
+    if verdict is None:
+        return [artifact.path, Cell(f"not compared: {missing_reason(artifact)}", UNSURE), precision, *[""] * 7]
+    return [artifact.path, verdict_cell(verdict.agrees), precision, *ratio_cells(verdict)]
+
+
+def ratio_cells(verdict: Verdict) -> list[str | Cell]:
+    """Runtime, images, number of gates, worst gate, worst output, limit, and changed top-1 classes."""
+    gate, output = (worst_of(verdict.comparisons, role) for role in ("gate", "output"))
+    worst, classes = output or gate, verdict.classes
+    return [
+        verdict.runtime,
+        str(verdict.images),
+        str(sum(c.role == "gate" for c in verdict.comparisons)) if gate else "not captured",
+        times(gate.ratio) if gate else "",
+        times(output.ratio) if output else "",
+        f"{worst.limit:g}×" if worst else "",
+        f"{classes.differ} of {classes.images}" if classes else "",
+    ]
 
 
 def comparison_table(comparisons: Sequence[Comparison], caption: str) -> Table:
     """One row for each tensor."""
     return table(
         caption,
-        ["tensor", "<role", "<worst on", "error", "PyTorch's own", "ratio", "allowed", "<verdict"],
+        ["tensor", "<role", "<worst input", "error", "baseline error", "error ratio", "limit", "<verdict"],
         [
             [
-                c["tensor"],
-                Cell(c["role"], QUIET),
-                c["kind"],
-                error(c["error"]),
-                error(c["baseline"]),
-                times(c["ratio"]),
-                f"{c['limit']:g}×",
-                Cell("agrees", GOOD) if c["agrees"] else Cell("DISAGREES", BAD),
+                c.tensor,
+                Cell(c.role, QUIET),
+                c.kind,
+                error(c.error),
+                error(c.baseline),
+                times(c.ratio),
+                f"{c.limit:g}×",
+                verdict_cell(c.agrees),
             ]
             for c in comparisons
         ],
     )
 
 
+def worst_table(artifacts: Sequence[OnnxRecord]) -> Table:
+    """For each artifact the worst gate and the worst output, with error and baseline error."""
+    rows: list[list[str | Cell]] = []
+    for artifact in artifacts:
+        comparisons = artifact.validation.comparisons if artifact.validation else ()
+        for role in ("gate", "output"):
+            worst, chosen = worst_of(comparisons, role), [c for c in comparisons if c.role == role]
+            if worst is None:
+                continue
+            label = counted(len(chosen), role) + (f", worst {worst.tensor}" if len(chosen) > 1 else "")
+            label = f"{artifact.precision}: {label}" if len(artifacts) > 1 else label
+            figures = (error(worst.error), error(worst.baseline), times(worst.ratio), f"{worst.limit:g}×")
+            rows.append([label, *figures, verdict_cell(all(c.agrees for c in chosen))])
+    heads = ["tensor", "error", "baseline error", "error ratio", "limit", "<verdict"]
+    return table("Against PyTorch in float64", heads, rows)
+
+
 def worst_first(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The few that a reader looks for: the worst, and whatever disagrees, outputs among them."""
-    ordered = sorted(comparisons, key=lambda c: -severity(c) / c["limit"])
-    return ordered[:WORST]
+    """The few comparisons nearest to their limit or beyond it, worst first."""
+    return sorted(comparisons, key=lambda c: -severity(c) / c.limit)[:WORST]
 
 
 def shapes_of(comparisons: Sequence[Comparison]) -> list[str]:
-    """The shapes that any tensor has a ratio for, in their order."""
-    return list(dict.fromkeys(name for c in comparisons for name in c.get("shapes") or ()))
+    """The batch shapes that any tensor has an error ratio for, in their order."""
+    return list(dict.fromkeys(name for c in comparisons for name in c.shapes))
 
 
-def artifact_sentences(artifact: Artifact) -> list[str]:
-    """What else is to be said of a verdict."""
-    validation, said = artifact["validation"], []
-    batches = listed([shape(dims) for dims in validation["batches"]])
-    said.append(f"{counted(validation['images'], 'image')} in batches of {batches}, in {validation['runtime']}.")
-    if validation.get("gates_missed"):
-        said.append(f"Its gates were not compared: {validation['gates_missed']}.")
-    if classes := validation.get("classes"):
-        differ, images = classes["differ"], counted(classes["images"], "ordinary image")
-        said.append(
-            f"Of {images}, {differ or 'none'} {'has' if differ <= 1 else 'have'} another top-1 class than in float64."
-        )
-    if start := artifact.get("starts"):
-        said.append(f"The error starts in {start.get('module') or start.get('tensor')}.")
-    if quality := artifact.get("quantized"):
-        said.append("It rounds to whole numbers: its runtime is compared with what its own graph says in float64.")
-        said.append(_quality(quality))
-    if failed := artifact.get("error"):
-        said.append(f"{failed['message']}. {failed['hint']}".strip())
-    return said
+def artifact_sentences(artifact: Runnable, verdict: Verdict) -> list[str]:
+    """Details of a verdict."""
+    batches = listed([shape(dims) for dims in verdict.batches])
+    sentences = [f"{counted(verdict.images, 'image')} in batches of {batches}, in {verdict.runtime}."]
+    if verdict.gates_missed:
+        sentences.append(f"The gates were not compared: {verdict.gates_missed}.")
+    if classes := verdict.classes:
+        differ, images = classes.differ, counted(classes.images, "nominal image")
+        verb = "has" if differ <= 1 else "have"
+        sentences.append(f"Of {images}, {differ or 'none'} {verb} another top-1 class than in float64.")
+    if artifact.first_divergence:
+        sentences.append(f"The first divergent layer is {artifact.first_divergence.module_path}.")
+    if artifact.quantized:
+        sentences.append("It is quantized: the runtime is compared with the artifact's own graph in float64.")
+        sentences.append(quality_sentence(artifact.quantized))
+    if failed := artifact.error:
+        sentences.append(f"{failed.message}. {failed.hint}".strip())
+    return sentences
 
 
-def _quality(found: dict[str, Any]) -> str:
-    told = [f"{name} {sqnr:.1f}{SPACE}dB" for name, sqnr in found["sqnr_db"].items() if sqnr is not None]
-    same = "" if found["agreement"] is None else f"; {found['agreement']:.1%} of the classes agree"
-    return f"Its graph against the network, over {counted(found['images'], 'image')}: {listed(told)}{same}."
+def quality_sentence(quality: Quality) -> str:
+    """The quantization quality of an artifact."""
+    ratios = [
+        f"{name} {value:.1f}{SPACE}dB" for name, sqnr in quality.sqnr_db.items() if (value := known(sqnr)) is not None
+    ]
+    same = "" if quality.agreement is None else f"; {quality.agreement:.1%} of the classes agree"
+    return f"Quantization SQNR over {counted(quality.images, 'image')}: {listed(ratios)}{same}."
 
 
-def verdict_words(record: dict[str, Any]) -> tuple[str, str, str]:
-    """The verdict over all artifacts.
-
-    Returns:
-        Two words, what they rest on, and a mark.
-    """
-    found = judged(record)
-    missing = not_judged(record)
+def verdict_words(report: Report) -> tuple[str, str, str]:
+    """The verdict over all artifacts: two words, a sentence with the basis, and a mark."""
+    found, missing = judged(report), not_judged(report)
     left = f" {listed([name for name, _ in missing])} could not be compared." if missing else ""
     if not found:
         return "Not compared", f"No artifact was compared with PyTorch.{left}", UNSURE if missing else PLAIN
-    bad = [artifact["path"] for artifact in found if not artifact["validation"]["agrees"]]
-    comparisons = [c for artifact in found for c in artifact["validation"]["comparisons"]]
-    worst = worst_of(comparisons)
-    tensors = counted(len(comparisons), "tensor")
-    near = ""
+    comparisons = [c for _, verdict in found for c in verdict.comparisons]
+    worst, near = worst_of(comparisons), ""
     if worst:
-        far = "no number" if worst["ratio"] is None else f"at {times(worst['ratio'])} PyTorch's own error"
-        near = f"; the worst is {far}, {worst['limit']:g}× is allowed"
-    of = listed([artifact["path"] for artifact in found])
-    if bad:
-        count = sum(not c["agrees"] for c in comparisons)
+        near = f"; the worst error ratio is {times(worst.ratio)}, the limit {worst.limit:g}×"
+    tensors = counted(len(comparisons), "tensor")
+    if bad := [artifact.path for artifact, verdict in found if not verdict.agrees]:
+        count = sum(not c.agrees for c in comparisons)
         return "DISAGREES", f"{listed(bad)}: {count} of {tensors}{near}.{left}", BAD
-    return "Agrees", f"{of}: {tensors} agree{near}.{left}", GOOD
+    return "Agrees", f"{listed([artifact.path for artifact, _ in found])}: {tensors} agree{near}.{left}", GOOD

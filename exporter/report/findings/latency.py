@@ -1,8 +1,8 @@
-"""What a record says about latencies."""
+"""Latencies: labels, tables and sentences."""
 
 from collections.abc import Sequence
-from typing import Any
 
+from attn_export.exporter.records.latency import BASELINE, FASTER, Latency, Timing, WarmUp
 from attn_export.exporter.report.findings.table import GOOD, PLAIN, QUIET, UNSURE, Cell, Table, table
 from attn_export.exporter.report.findings.words import (
     SPACE,
@@ -16,156 +16,127 @@ from attn_export.exporter.report.findings.words import (
     seconds,
 )
 
-Timing = dict[str, Any]
 MARKS = {"faster": GOOD, "can't tell": UNSURE, "baseline": QUIET}
-# What tells runtimes apart, the shortest first.
-WAYS = (("runtime",), ("runtime", "precision"), ("runtime", "artifact"), ("runtime", "artifact", "device"))
 
 
-def timings_of(record: dict[str, Any]) -> list[Timing]:
-    """All timings; none where nothing was timed."""
-    return list((record.get("latency") or {}).get("timings") or [])
-
-
-def by_batch(record: dict[str, Any]) -> dict[int, list[Timing]]:
-    """The timings of each batch size, the first being its baseline."""
+def by_batch(latency: Latency) -> dict[int, list[Timing]]:
+    """The timings of each batch size, the baseline first."""
     found: dict[int, list[Timing]] = {}
-    for timing in timings_of(record):
-        found.setdefault(timing["batch"], []).append(timing)
+    for timing in latency.timings:
+        found.setdefault(timing.batch, []).append(timing)
     return found
 
 
 def labels_of(timings: Sequence[Timing]) -> list[str]:
-    """What the runtimes of one batch are called: no longer than it takes to tell them apart."""
+    """The shortest labels that distinguish the timings of one batch."""
     spelled: list[str | None] = [None] * len(timings)
-    for way in WAYS:
-        tried = [" ".join(dict.fromkeys(str(t[key]) for key in way if t.get(key))) for t in timings]
-        for index, words in enumerate(tried):
-            if spelled[index] is None and tried.count(words) == 1 and words not in spelled:
+    for candidates in zip(*map(_candidates, timings), strict=True):
+        for index, words in enumerate(candidates):
+            if spelled[index] is None and candidates.count(words) == 1 and words not in spelled:
                 spelled[index] = words
     return [
-        words if words is not None else f"{timing['runtime']} ({index + 1})"
+        words if words is not None else f"{timing.runtime} ({index + 1})"
         for index, (words, timing) in enumerate(zip(spelled, timings, strict=True))
     ]
 
 
-def confidence_of(record: dict[str, Any]) -> str:
+def _candidates(timing: Timing) -> list[str]:
+    """From short to long."""
+    file = timing.artifact or ""
+    ways: tuple[list[str], ...] = ([], [timing.precision], [file], [file, timing.device])
+    return [" ".join(dict.fromkeys(filter(None, [timing.runtime, *way]))) for way in ways]
+
+
+def confidence_of(latency: Latency) -> str:
     """``99 %``, of all intervals."""
-    return percent(record["latency"]["asked"]["confidence"])
+    return percent(latency.schedule.confidence)
 
 
 def fastest(timings: Sequence[Timing]) -> Timing | None:
-    """The one with the smallest ratio among those that are faster than the baseline beyond doubt."""
-    faster = [t for t in timings if t["verdict"] == "faster"]
-    return min(faster, key=lambda t: float(t["ratio"]), default=None)
+    """The timing with the smallest ratio among those that are significantly faster than the baseline."""
+    return min((t for t in timings if t.verdict == FASTER), key=lambda t: t.ratio, default=None)
 
 
 def overlap(timing: Timing, other: Timing) -> bool:
-    """Whether the intervals of two ratios have anything in common: then neither runtime is the faster."""
-    (low, high), (other_low, other_high) = timing["ratio_interval"], other["ratio_interval"]
-    return bool(low <= other_high and other_low <= high)
+    """Whether the intervals of two ratios overlap: then neither runtime is significantly faster."""
+    (low, high), (other_low, other_high) = timing.ratio_interval, other.ratio_interval
+    return low <= other_high and other_low <= high
 
 
 def ratio_sentence(timing: Timing, label: str, baseline: str) -> str:
-    """One ratio in words, such as ``onnxruntime takes 0.152 of eager's time (0.149 to 0.156): faster.``."""
-    between = interval(timing["ratio_interval"])
-    if timing["verdict"] == "can't tell":
-        return f"Whether {label} is faster or slower than {baseline} can't be told: the ratio lies in {between}."
-    return f"{label} takes {ratio(timing['ratio'])} of {baseline}'s time ({between}): {timing['verdict']}."
+    """``onnxruntime takes 0.152 of eager's time (0.149 to 0.156): faster.``."""
+    between = interval(timing.ratio_interval)
+    if timing.verdict == "can't tell":
+        return f"{label} and {baseline} do not differ significantly: the ratio is {between}."
+    return f"{label} takes {ratio(timing.ratio)} of {baseline}'s time ({between}): {timing.verdict}."
 
 
 def devices_compared(timing: Timing) -> str:
-    """``cuda against cpu`` for a ratio between devices, which says nothing about the artifact; else nothing."""
-    device, baseline = timing["device"], timing["baseline_device"]
-    return "" if device == baseline else f"{device} against {baseline}"
+    """``cuda against cpu`` for a ratio between devices, which compares these and not artifacts; else empty."""
+    same = timing.device == timing.baseline_device
+    return "" if same else f"{timing.device} against {timing.baseline_device}"
 
 
 def latency_table(timings: Sequence[Timing], confidence: str) -> Table:
     """One row for each runtime of a batch."""
     labels = labels_of(timings)
-    baseline = labels[0]
-    keys = ("median_ms", "p90_ms", "p99_ms", "worst_ms")
-    medians, *tails = (column([t[key] for t in timings]) for key in keys)
-
-    def row(index: int) -> list[str | Cell]:
-        timing, label = timings[index], labels[index]
-        first = timing["verdict"] == "baseline"
-        other = devices_compared(timing)
-        return [
+    medians = column([t.median_ms for t in timings])
+    tails = [column([getattr(t, field) for t in timings]) for field in ("p90_ms", "p99_ms", "worst_ms")]
+    times = ("median", f"{confidence} interval", "p90", "p99", "worst", "variation", "images/s")
+    heads = ("runtime", *times, f"× {labels[0]}", f"{confidence} interval", "<verdict", "startup time")
+    rows: list[list[str | Cell]] = [
+        [
             label,
-            medians[index],
-            Cell(interval(timing["median_interval_ms"], places_in(medians[index])), QUIET),
+            median,
+            Cell(interval(t.median_interval_ms, places_in(median)), QUIET),
             *(tail[index] for tail in tails),
-            percent(timing["variation"]),
-            f"{timing['images_per_second']:.1f}",
-            ratio(timing["ratio"]),
-            Cell("" if first else interval(timing["ratio_interval"]), QUIET),
-            Cell(timing["verdict"] + (f" ({other})" if other else ""), MARKS.get(timing["verdict"], PLAIN)),
-            seconds(timing["open_seconds"]),
+            percent(t.variation),
+            f"{t.images_per_second:.1f}",
+            ratio(t.ratio),
+            Cell("" if t.verdict == BASELINE else interval(t.ratio_interval), QUIET),
+            _verdict(t),
+            seconds(t.open_seconds),
         ]
+        for index, (t, label, median) in enumerate(zip(timings, labels, medians, strict=True))
+    ]
+    return table(f"Latency at batch {timings[0].batch}, in ms", heads, rows)
 
-    return table(
-        f"Latency at batch {timings[0]['batch']}, in ms",
+
+def _verdict(timing: Timing) -> Cell:
+    devices = devices_compared(timing)
+    return Cell(timing.verdict + (f" ({devices})" if devices else ""), MARKS.get(timing.verdict, PLAIN))
+
+
+def runtime_table(timings: Sequence[Timing]) -> Table:
+    """Provenance and warm-up of each runtime."""
+    heads = "runtime,<artifact,<provenance,<device,<precision,<clock,<process,<warm-up,CUDA events".split(",")
+    rows = [
         [
-            "runtime",
-            "median",
-            f"{confidence} interval",
-            "p90",
-            "p99",
-            "worst",
-            "variation",
-            "images/s",
-            f"× {baseline}",
-            f"{confidence} interval",
-            "<verdict",
-            "ready after",
-        ],
-        [row(index) for index in range(len(timings))],
-    )
+            label,
+            t.artifact or "the module",
+            t.provenance,
+            t.device,
+            t.precision,
+            t.clock,
+            t.process,
+            warm_up_words(t.warm_up),
+            "" if t.device_median_ms is None else f"{milliseconds(t.device_median_ms)}{SPACE}ms",
+        ]
+        for t, label in zip(timings, labels_of(timings), strict=True)
+    ]
+    return table(f"Runtimes at batch {timings[0].batch}", heads, rows)
 
 
-def what_ran(timings: Sequence[Timing]) -> Table:
-    """What each runtime really was, and how it was warmed up."""
-    return table(
-        f"What ran at batch {timings[0]['batch']}",
-        [
-            "runtime",
-            "<artifact",
-            "<what it is",
-            "<device",
-            "<precision",
-            "<clock",
-            "<process",
-            "<warm-up",
-            "CUDA events",
-        ],
-        [
-            [
-                label,
-                t["artifact"] or "the network itself",
-                t["provenance"],
-                t["device"],
-                t["precision"],
-                t["clock"],
-                t["process"],
-                warm_up_words(t["warm_up"]),
-                "" if t.get("device_median_ms") is None else f"{milliseconds(t['device_median_ms'])}{SPACE}ms",
-            ]
-            for t, label in zip(timings, labels_of(timings), strict=True)
-        ],
-    )
+def warm_up_words(warm_up: WarmUp) -> str:
+    """``20 inferences in 0.40 s, stable``."""
+    end = "stable" if warm_up.stable else "not stable"
+    return f"{counted(warm_up.inferences, 'inference')} in {seconds(warm_up.seconds)}, {end}"
 
 
-def warm_up_words(warm_up: dict[str, Any]) -> str:
-    """``20 inferences in 0.40 s, then stable``."""
-    end = "then stable" if warm_up["stable"] else "not stable even then"
-    return f"{counted(warm_up['inferences'], 'inference')} in {seconds(warm_up['seconds'])}, {end}"
-
-
-def throughput_of(record: dict[str, Any]) -> dict[str, dict[int, float]]:
+def throughput_of(latency: Latency) -> dict[str, dict[int, float]]:
     """Images per second by runtime and batch size."""
     found: dict[str, dict[int, float]] = {}
-    for batch, timings in by_batch(record).items():
+    for batch, timings in by_batch(latency).items():
         for timing, label in zip(timings, labels_of(timings), strict=True):
-            found.setdefault(label, {})[batch] = timing["images_per_second"]
+            found.setdefault(label, {})[batch] = timing.images_per_second
     return found

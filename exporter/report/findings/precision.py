@@ -1,108 +1,91 @@
-"""What a record says about precision: what artifacts compute in, and how much each gate minds."""
+"""Precision: types of kernels, nodes kept in float32, and the growth of errors from one precision to the next."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from attn_export.exporter.report.findings.errors import artifacts_of, judged
-from attn_export.exporter.report.findings.table import BAD, GOOD, QUIET, UNSURE, Cell, Table, table
-from attn_export.exporter.report.findings.words import counted, error, listed, times
+from attn_export.exporter.artifacts import Kept
+from attn_export.exporter.records.engine import PrecisionAudit
+from attn_export.exporter.records.report import EngineSummary, OnnxRecord, Report
+from attn_export.exporter.records.verdict import Comparison
+from attn_export.exporter.report.findings.errors import judged, runnable
+from attn_export.exporter.report.findings.table import BAD, GOOD, UNSURE, Cell, Table, table
+from attn_export.exporter.report.findings.words import counted, error, known, listed, times
 
 NAMES = {"FLOAT": "float32", "HALF": "float16", "BFLOAT16": "bfloat16", "FLOAT8E4M3FN": "float8"}
 MOST_GROWN = 5
+# By artifact, then by tensor.
+Errors = Mapping[str, Mapping[str, Comparison]]
 
 
-def precision_table(record: dict[str, Any]) -> Table:
-    """One row for each artifact but bundles."""
+def precision_table(report: Report) -> Table:
+    """One row for each artifact that can run."""
     rows: list[list[str | Cell]] = []
-    for artifact in artifacts_of(record):
-        if artifact["format"] == "bundle":
-            continue
-        kept = artifact.get("kept_in_float32") or []
-        found, mark = kernel_types(artifact)
-        rows.append(
-            [
-                artifact["path"],
-                artifact.get("precision") or "as the graph says",
-                counted(len(kept), "node") if kept else "",
-                Cell(found, mark),
-            ]
-        )
-    return table("What artifacts compute in", ["artifact", "<precision", "<kept in float32", "<types of kernels"], rows)
+    for artifact in runnable(report):
+        kept = artifact.kept_in_float32 if isinstance(artifact, OnnxRecord) else ()
+        types = kernel_types(artifact.types) if isinstance(artifact, EngineSummary) else ""
+        nodes = counted(len(kept), "node") if kept else ""
+        rows.append([artifact.path, artifact.precision or "that of the graph", nodes, types])
+    heads = ["artifact", "<precision", "<kept in float32", "<types of kernels"]
+    return table("Precision of the artifacts", heads, rows)
 
 
-def kernel_types(artifact: dict[str, Any]) -> tuple[str, str]:
-    """What an engine's kernels compute in, and whether that is what its graph says; empty for anything else."""
-    types = artifact.get("types")
-    if not types:
-        return "", QUIET
-    found = listed([NAMES.get(kind, kind.lower()) for kind in types["kernels"]])
+def kernel_types(types: PrecisionAudit) -> Cell:
+    """The types of an engine's kernels, and whether they are those of its graph."""
+    found = listed([NAMES.get(kind, kind.lower()) for kind in types.kernels])
     if not found:
-        return "not known", UNSURE
-    if types["mixed"]:
-        return f"MIXED: {counted(len(types['mixed']), 'kernel')} in another type than the graph says ({found})", BAD
-    return f"{found}, as the graph says", GOOD
+        return Cell("types of kernels unknown", UNSURE)
+    if types.mixed:
+        count = counted(len(types.mixed), "kernel")
+        return Cell(f"MIXED: {count} in another type than the graph says ({found})", BAD)
+    return Cell(f"{found}, as the graph says", GOOD)
 
 
-def kept_tables(record: dict[str, Any]) -> list[Table]:
-    """For each artifact with nodes that stay in float32, which and why."""
-    return [
-        table(
-            f"Kept in float32 in {artifact['path']}",
-            ["node", "<operator", "<module", "<because"],
-            [[k["node"], k["op_type"], k["module_path"], k["reason"]] for k in artifact["kept_in_float32"]],
-        )
-        for artifact in artifacts_of(record)
-        if artifact.get("kept_in_float32")
-    ]
+def kept_tables(report: Report) -> list[Table]:
+    """One table for each artifact with nodes that stay in float32."""
+    return [kept_table(a.kept_in_float32, a.path) for a in report.onnx_files if a.kept_in_float32]
 
 
-def errors_by_tensor(record: dict[str, Any]) -> tuple[list[str], dict[str, dict[str, dict[str, Any]]]]:
-    """The tensors that every judged artifact was compared at, and by artifact their comparisons."""
-    found = {a["path"]: {c["tensor"]: c for c in a["validation"]["comparisons"]} for a in judged(record)}
+def kept_table(kept: Sequence[Kept], name: str) -> Table:
+    """The nodes that stay in float32, and why."""
+    rows = [[node.node, node.op_type, node.module_path, node.reason] for node in kept]
+    return table(f"Kept in float32 in {name}", ["node", "<operator", "<module", "<because"], rows)
+
+
+def errors_by_tensor(report: Report) -> tuple[list[str], Errors]:
+    """The tensors that all judged artifacts have in common, and the comparisons by artifact and tensor."""
+    found = {artifact.path: {c.tensor: c for c in verdict.comparisons} for artifact, verdict in judged(report)}
     if not found:
         return [], {}
     first = next(iter(found.values()))
     return [tensor for tensor in first if all(tensor in other for other in found.values())], found
 
 
-def precisions_judged(record: dict[str, Any]) -> list[str]:
-    """The precisions of the artifacts that were compared, without repetition."""
-    return list(dict.fromkeys(str(artifact.get("precision")) for artifact in judged(record)))
+def precisions_judged(report: Report) -> list[str]:
+    """The precisions of the validated artifacts, without repetition."""
+    return list(dict.fromkeys(str(artifact.precision) for artifact, _ in judged(report)))
 
 
-def growth_table(record: dict[str, Any]) -> Table:
-    """How each tensor's error grows from the first artifact to the others, the most sensitive first."""
-    tensors, found = errors_by_tensor(record)
-    names = list(found)
-    ordered = sorted(tensors, key=lambda tensor: -growth(found, tensor))
-    return table(
-        "Error of each tensor in each artifact",
-        ["tensor", *(head for name in names for head in (f"{name}: error", "× baseline"))],
-        [
-            [
-                tensor,
-                *(
-                    entry
-                    for name in names
-                    for entry in (error(found[name][tensor]["error"]), times(found[name][tensor]["ratio"]))
-                ),
-            ]
-            for tensor in ordered
-        ],
-    )
+def growth_table(report: Report) -> Table:
+    """The error of each tensor in each artifact, the most sensitive tensor first."""
+    tensors, found = errors_by_tensor(report)
+    heads = [head for name in found for head in (f"{name}: error", "error ratio")]
+    rows = [
+        [tensor, *(word for of in found.values() for word in (error(of[tensor].error), times(of[tensor].ratio)))]
+        for tensor in sorted(tensors, key=lambda tensor: -growth(found, tensor))
+    ]
+    return table("Error of each tensor in each artifact", ["tensor", *heads], rows)
 
 
-def growth(found: dict[str, dict[str, dict[str, Any]]], tensor: str) -> float:
-    """The largest error of a tensor in any artifact; what is no number comes first."""
-    errors = [of[tensor]["error"] for of in found.values()]
-    return float("inf") if None in errors else max(errors)
+def growth(found: Errors, tensor: str) -> float:
+    """The largest error of a tensor in any artifact; infinite where one is not a number."""
+    errors = [known(of[tensor].error) for of in found.values()]
+    return max(float("inf") if value is None else value for value in errors)
 
 
-def growth_sentence(record: dict[str, Any]) -> str:
-    """Which tensors mind most."""
-    tensors, found = errors_by_tensor(record)
-    kinds = precisions_judged(record)
+def growth_sentence(report: Report) -> str:
+    """The most sensitive tensors."""
+    tensors, found = errors_by_tensor(report)
+    kinds = precisions_judged(report)
     if len(kinds) < 2 or not tensors:
-        only = f"only {kinds[0]} was compared" if kinds else "nothing was compared"
-        return f"How errors grow with a coarser precision isn't told: {only}."
+        return f"Sensitivity needs two precisions: {f'only {kinds[0]}' if kinds else 'none'} was compared."
     most = sorted(tensors, key=lambda tensor: -growth(found, tensor))[:MOST_GROWN]
     return f"Most sensitive, by absolute error: {listed(most)}."

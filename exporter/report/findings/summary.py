@@ -1,8 +1,8 @@
-"""The verdicts of a record, as they stand at the head of a report."""
+"""The verdicts at the head of a report."""
 
 from dataclasses import dataclass
-from typing import Any
 
+from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.findings import attention, budgets, conditions, errors, latency
 from attn_export.exporter.report.findings.table import GOOD, PLAIN, UNSURE
 from attn_export.exporter.report.findings.words import interval, listed, milliseconds, ratio
@@ -13,11 +13,11 @@ class Badge:
     """One verdict.
 
     Attributes:
-        about: what it is about.
+        about: its subject.
         verdict: in a few words.
-        basis: what it rests on, in a sentence.
+        basis: the evidence, in a sentence.
         mark: "good", "bad", "unsure" or "plain".
-        section: where the page says more.
+        section: of the page, with the details.
     """
 
     about: str
@@ -27,39 +27,39 @@ class Badge:
     section: str
 
 
-def badges(record: dict[str, Any]) -> list[Badge]:
-    """The verdicts, those that are about anything in this record."""
+def badges(report: Report) -> list[Badge]:
+    """The verdicts on everything in this report."""
     found = []
-    if errors.was_asked(record):
-        found.append(Badge("Against PyTorch", *errors.verdict_words(record), "error"))
-    if told := budgets.verdict_words(record):
-        found.append(Badge("Budgets", *told, "budgets"))
-    if latency.timings_of(record):
-        found.append(_fastest(record))
-    if cost := attention.summary(record):
-        found.append(Badge("Attention", cost[0], cost[1], PLAIN, "attention"))
+    if errors.was_requested(report):
+        found.append(Badge("Against PyTorch", *errors.verdict_words(report), "error"))
+    if verdict := budgets.verdict_words(report.budgets):
+        found.append(Badge("Budgets", *verdict, "budgets"))
+    if report.latency.timings:
+        found.append(_fastest(report))
+    if cost := attention.summary(report):
+        found.append(Badge("Attention", *cost, PLAIN, "attention"))
     return found
 
 
-def _fastest(record: dict[str, Any]) -> Badge:
-    """Which runtime is the fastest at the first batch, and by how much."""
-    batch, timings = next(iter(latency.by_batch(record).items()))
-    labels = latency.labels_of(timings)
-    others = len(latency.by_batch(record)) - 1
-    more = f" Batch {batch}; {others} more below." if others else f" Batch {batch}."
-    best = latency.fastest(timings)
-    careful = " Mind the condition_cautions." if conditions.condition_cautions(record) else ""
+def _fastest(report: Report) -> Badge:
+    """The fastest runtime at the first batch."""
+    batches = latency.by_batch(report.latency)
+    batch, timings = next(iter(batches.items()))
+    labels, best = latency.labels_of(timings), latency.fastest(timings)
+    more = f" Batch {batch}; {len(batches) - 1} more below." if len(batches) > 1 else f" Batch {batch}."
+    more += " See the warnings about the timing." if conditions.timing_warnings(report.latency) else ""
     if len(timings) == 1:
-        words = f"{milliseconds(timings[0]['median_ms'])} ms"
-        return Badge("Latency", words, f"{labels[0]}, timed alone.{more}{careful}", PLAIN, "latency")
-    if best is None and all(t["verdict"] == "slower" for t in timings[1:]):
-        return Badge("Fastest", labels[0], f"Everything else is slower.{more}{careful}", GOOD, "latency")
+        words = f"{milliseconds(timings[0].median_ms)} ms"
+        return Badge("Latency", words, f"{labels[0]}, timed alone.{more}", PLAIN, "latency")
+    if best is None and all(t.verdict == "slower" for t in timings[1:]):
+        return Badge("Fastest", labels[0], f"All others are slower.{more}", GOOD, "latency")
     if best is None:
-        told = f"Nothing is faster than {labels[0]} beyond what chance could do."
-        return Badge("Fastest", "Can't tell", f"{told}{more}{careful}", UNSURE, "latency")
-    label = labels[timings.index(best)]
-    told = f"{ratio(best['ratio'])} of {labels[0]}'s time ({interval(best['ratio_interval'])})."
+        return Badge(
+            "Fastest", "Can't tell", f"Nothing is significantly faster than {labels[0]}.{more}", UNSURE, "latency"
+        )
+    basis = f"{ratio(best.ratio)} of {labels[0]}'s time ({interval(best.ratio_interval)})."
     near = [labels[i] for i, t in enumerate(timings) if i and t is not best and latency.overlap(t, best)]
-    told += f" It can't be told apart from {listed(near)}." if near else ""
-    across = f" It compares {latency.devices_compared(best)}." if latency.devices_compared(best) else ""
-    return Badge("Fastest", label, f"{told}{across}{more}{careful}", GOOD, "latency")
+    basis += f" It does not differ significantly from {listed(near)}." if near else ""
+    devices = latency.devices_compared(best)
+    basis += f" The ratio compares {devices}." if devices else ""
+    return Badge("Fastest", labels[timings.index(best)], f"{basis}{more}", GOOD, "latency")

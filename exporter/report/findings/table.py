@@ -1,4 +1,4 @@
-"""A table as plain values."""
+"""A table as plain values; `attn_export.exporter.report.tables` and the page's templates draw it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ class Cell:
     """One entry.
 
     Attributes:
-        text: as it is shown.
-        mark: "good", "bad" or "unsure" for a verdict, "quiet" for what matters less, else "plain".
+        text: of one line.
+        mark: "good", "bad" or "unsure" for a verdict, "quiet" for minor facts, else "plain".
     """
 
     text: str
@@ -23,7 +23,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """The head of a column; ``words`` are set to the left, numbers to the right."""
+    """The head of a column. ``words`` are aligned to the left, numbers to the right."""
 
     title: str
     words: bool = False
@@ -34,7 +34,7 @@ class Table:
     """Rows of cells below columns. The first column names the row.
 
     Attributes:
-        caption: what it is a table of.
+        caption: the subject of the table.
         columns: at least one.
         rows: each with a cell for each column.
     """
@@ -45,9 +45,12 @@ class Table:
 
 
 def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str | Cell]]) -> Table:
-    """A table from texts. A column whose title begins with ``<`` holds words; the first always does.
+    """A table from texts, without its empty columns.
 
-    Columns in which no row has anything are left out.
+    Args:
+        caption: the subject of the table.
+        columns: titles. The first column holds words, and so does each whose title begins with ``<``.
+        rows: texts or cells, one for each column.
     """
     cells = [[entry if isinstance(entry, Cell) else Cell(entry) for entry in row] for row in rows]
     cells = [[Cell(shown(cell.text), cell.mark) for cell in row] for row in cells]

@@ -1,4 +1,4 @@
-"""Numbers and names as people read them."""
+"""Numbers and names as text."""
 
 import math
 import re
@@ -7,16 +7,16 @@ from collections.abc import Iterable, Sequence
 SPACE = "\N{NO-BREAK SPACE}"
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 FINEST_DECIMALS = 4
-FARTHEST = 50.0  # from the smallest number of a column to the largest, if all are to have the same decimals
+FARTHEST = 50.0  # largest quotient of two numbers of a column with the same decimal places
 
 
 def shown(text: object) -> str:
-    """A text that may stand in a page: what can't be seen, or turns the direction of writing, is a question mark."""
+    """The text with a replacement character for control characters and marks that change the writing direction."""
     return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(text))
 
 
 def shortened(text: str, most: int) -> str:
-    """A name of at most this many letters; the middle is left out, because ends tell names apart."""
+    """A name of at most this many letters. The middle is left out: names mostly differ at their ends."""
     text = shown(text)
     if len(text) <= most:
         return text
@@ -25,13 +25,13 @@ def shortened(text: str, most: int) -> str:
 
 
 def decimals(values: Iterable[float]) -> int:
-    """How many, so that the smallest value of a column has three digits that count."""
+    """Decimal places that give the smallest value three significant digits."""
     smallest = min((abs(v) for v in values if v and math.isfinite(v)), default=1.0)
     return min(FINEST_DECIMALS, max(0, 2 - math.floor(math.log10(smallest))))
 
 
 def column(values: Sequence[float]) -> list[str]:
-    """Numbers of one column: with the same decimals, or, where that would claim digits nobody measured, with three."""
+    """Numbers of one column with the same decimal places; each with three digits where the values are far apart."""
     finite = [abs(value) for value in values if value and math.isfinite(value)]
     if finite and max(finite) > FARTHEST * min(finite):
         return [milliseconds(value) for value in values]
@@ -40,7 +40,7 @@ def column(values: Sequence[float]) -> list[str]:
 
 
 def places_in(number: str) -> int:
-    """Digits behind the point of a number as it is spelled."""
+    """Decimal places of a formatted number."""
     return len(number.partition(".")[2])
 
 
@@ -55,7 +55,7 @@ def seconds(value: float) -> str:
 
 
 def ratio(value: float) -> str:
-    """A thousandth can be told: three digits behind the point below ten, and three that count below a tenth."""
+    """Three decimal places below 10, three significant digits below 0.1."""
     if 0 < value < 0.1:
         return f"{value:.{decimals([value])}f}"
     return f"{value:.3f}" if value < 10 else f"{value:.1f}"
@@ -83,18 +83,25 @@ def percent(share: float) -> str:
 
 
 def plus_minus(share: float) -> str:
-    """``±2 %``. Of what is as wide as the value itself it is only said that it is."""
+    """``±2 %``; beyond ±100 % only that."""
     return f"±{percent(share)}" if share < 1 else f"more than ±100{SPACE}%"
 
 
+def known(value: float | None) -> float | None:
+    """The number; None for NaN and infinity."""
+    return value if value is not None and math.isfinite(value) else None
+
+
 def error(value: float | None) -> str:
-    """An error, short."""
-    return "not a number" if value is None else "0" if value == 0 else f"{value:.1e}"
+    """``1.2e-07``."""
+    number = known(value)
+    return "not a number" if number is None else "0" if number == 0 else f"{number:.1e}"
 
 
 def times(value: float | None) -> str:
     """``1.51×``."""
-    return "not a number" if value is None else f"{value:.2f}×" if value < 100 else f"{value:.3g}×"
+    number = known(value)
+    return "not a number" if number is None else f"{number:.2f}×" if number < 100 else f"{number:.3g}×"
 
 
 def large(value: float) -> str:

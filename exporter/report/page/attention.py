@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from attn_export.exporter.artifacts import AttentionBlock
+from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.charts.block_cost import block_cost
 from attn_export.exporter.report.findings import attention as findings
+from attn_export.exporter.report.findings.engines import kernels_sentence, kernels_table
 from attn_export.exporter.report.findings.graphs import graph_for
 from attn_export.exporter.report.findings.table import Table
 from attn_export.exporter.report.page.section import Section
@@ -19,11 +21,11 @@ class Engine:
     kernels: Table
 
 
-def section(record: dict[str, Any]) -> Section:
+def section(report: Report) -> Section:
     """The inventory with its cost, one chart for each measurement that tells blocks apart, kernels of engines."""
     title = "Attention, and what it costs"
-    inventories, costs = findings.inventories_of(record), findings.costs_of(record)
-    engines = findings.engines_of(record)
+    inventories, costs = findings.inventories_of(report), report.attention_cost
+    engines = [engine for engine in report.engines if engine.cost.blocks]
     if not any(blocks for _, blocks in inventories) and not costs and not engines:
         found = (
             "No attention blocks were recognised." if inventories else "No graph was looked at for attention blocks."
@@ -36,17 +38,17 @@ def section(record: dict[str, Any]) -> Section:
         "Attention",
         {
             "sentences": [findings.cost_sentence(cost) for cost in costs] or _unmeasured(inventories),
-            "costs": findings.cost_table(record),
+            "costs": findings.cost_table(costs),
             "charts": [chart for chart in charts if chart],
             "inventories": [
-                findings.inventory_table(names, blocks, findings.cost_for(record, names), graph_for(record, names))
+                findings.inventory_table(names, blocks, findings.cost_for(report, names), graph_for(report, names))
                 for names, blocks in inventories
                 if blocks
             ],
-            "engines": [Engine(findings.engine_sentence(e), findings.engine_table(e)) for e in engines],
+            "engines": [Engine(kernels_sentence(e.path, e.cost), kernels_table(e.path, e.cost)) for e in engines],
         },
     )
 
 
-def _unmeasured(inventories: Sequence[tuple[Any, Any]]) -> list[str]:
-    return [f"{findings.blocks_words(blocks)}; what they cost was not measured." for _, blocks in inventories[:1]]
+def _unmeasured(inventories: Sequence[tuple[list[str], tuple[AttentionBlock, ...]]]) -> list[str]:
+    return [f"{findings.blocks_words(blocks)}; the cost was not measured." for _, blocks in inventories[:1]]

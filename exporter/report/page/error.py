@@ -1,8 +1,9 @@
 """The section on the error against PyTorch."""
 
 from dataclasses import dataclass
-from typing import Any
 
+from attn_export.exporter.records.report import Report
+from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.report.charts.chart import Chart
 from attn_export.exporter.report.charts.errors import errors
 from attn_export.exporter.report.findings import errors as findings
@@ -21,11 +22,11 @@ class Judged:
     everything: Table | None
 
 
-def section(record: dict[str, Any]) -> Section:
+def section(report: Report) -> Section:
     """One table over all artifacts, then for each its tensors as a chart and the worst as a table."""
     title = "Error against PyTorch"
-    compared = findings.judged(record)
-    if not findings.was_asked(record):
+    compared = findings.judged(report)
+    if not findings.was_requested(report):
         return Section(
             "error", title, "Error", absent="Nothing was compared with PyTorch; attn-export validate does it."
         )
@@ -34,21 +35,21 @@ def section(record: dict[str, Any]) -> Section:
         title,
         "Error",
         {
-            "overview": findings.artifact_table(record),
-            "artifacts": [_judged(artifact, f"error-{index}") for index, artifact in enumerate(compared)],
+            "overview": findings.artifact_table(report.artifacts),
+            "artifacts": [_judged(*pair, f"error-{index}") for index, pair in enumerate(compared)],
         },
     )
 
 
-def _judged(artifact: dict[str, Any], name: str) -> Judged:
-    comparisons = artifact["validation"]["comparisons"]
+def _judged(artifact: findings.Runnable, verdict: Verdict, name: str) -> Judged:
+    comparisons = verdict.comparisons
     worst = findings.worst_first(comparisons)
-    path = artifact["path"]
+    path = artifact.path
     everything = findings.comparison_table(comparisons, f"All tensors of {path}, in the order of computation")
     return Judged(
         path,
-        tuple(findings.artifact_sentences(artifact)),
-        errors(name, artifact),
+        tuple(findings.artifact_sentences(artifact, verdict)),
+        errors(name, artifact.path, verdict),
         findings.comparison_table(worst, f"Nearest to the limit in {path}"),
         everything if len(worst) < len(comparisons) else None,
     )

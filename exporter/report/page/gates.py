@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.charts.gate_spread import gate_spread
 from attn_export.exporter.report.charts.heat import heat, picture
 from attn_export.exporter.report.findings import gates as findings
@@ -44,14 +44,14 @@ class Block:
     gates: tuple[Gate, ...]
 
 
-def section(record: dict[str, Any]) -> Section:
+def section(report: Report) -> Section:
     """The sample image, how open every gate is, and each gate in PyTorch beside each artifact."""
     title = "The gates looked at"
-    blocks, unavailable = findings.blocks_seen(record), findings.unavailable(record)
+    blocks, unavailable = findings.gated_blocks(report), findings.unavailable(report)
     if not blocks and not unavailable:
         return Section("gates", title, "Gates", absent="No gate was looked at.")
     first, others = findings.shown_at_once(blocks)
-    image = findings.image_of(record)
+    image = findings.image_of(report)
     return Section(
         "gates",
         title,
@@ -60,7 +60,7 @@ def section(record: dict[str, Any]) -> Section:
             "image": image,
             "image_address": picture(image.pixels, image.width, image.height, image.channels) if image else "",
             "image_words": image.words if image else "",
-            "sentences": findings.difference_sentences(record),
+            "sentences": findings.difference_sentences(report),
             "spread": gate_spread("gate-spread", [gate for block in blocks for gate in block.gates]),
             "first": _drawn(first),
             "others": _drawn(others),
@@ -69,7 +69,7 @@ def section(record: dict[str, Any]) -> Section:
     )
 
 
-def _drawn(blocks: Sequence[findings.SeenBlock]) -> list[Block]:
+def _drawn(blocks: Sequence[findings.GatedBlock]) -> list[Block]:
     return [Block(b.path, b.kind, tuple(_gate(gate, b.path) for gate in b.gates)) for b in blocks]
 
 

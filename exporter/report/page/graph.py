@@ -1,8 +1,9 @@
 """The section on graphs before and after the cleanup."""
 
 from dataclasses import dataclass
-from typing import Any
 
+from attn_export.exporter.records.graphs import GraphOutlines
+from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.charts.block import block, width_for
 from attn_export.exporter.report.charts.chart import Chart
 from attn_export.exporter.report.charts.strip import strip
@@ -33,10 +34,10 @@ class Drawn:
     operators: Table
 
 
-def section(record: dict[str, Any]) -> Section:
+def section(report: Report) -> Section:
     """Each graph as a strip of its nodes, and a block of each kind as boxes; before the cleanup too, if known."""
-    found = findings.graphs_of(record)
-    title = "The graph, before and after" if any(graph.get("before") for graph in found) else "The graph"
+    found = findings.graphs_of(report)
+    title = "The graph, before and after" if any(graph.before for graph in found) else "The graph"
     if not found:
         return Section("graph", title, "Graph", absent="The record holds no outline of the graph.")
     return Section(
@@ -44,12 +45,12 @@ def section(record: dict[str, Any]) -> Section:
     )
 
 
-def _drawn(graph: dict[str, Any], name: str, folded: bool) -> Drawn:
+def _drawn(graph: GraphOutlines, name: str, folded: bool) -> Drawn:
     """Blocks of the first graph only: other precisions differ by casts."""
     kinds = findings.kinds_of(graph)
     blocks = [] if folded else findings.representatives(graph)
     return Drawn(
-        graph["artifact"],
+        graph.artifact,
         tuple(findings.graph_sentences(graph)),
         strip(f"{name}-strip", graph),
         tuple(_block(f"{name}-block-{i}", *found, kinds.index(found[0])) for i, found in enumerate(blocks)),

@@ -1,8 +1,9 @@
 """The section on latencies."""
 
 from dataclasses import dataclass
-from typing import Any
 
+from attn_export.exporter.records.latency import Timing
+from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.charts.chart import Chart
 from attn_export.exporter.report.charts.distributions import distributions
 from attn_export.exporter.report.charts.drift import drift
@@ -25,12 +26,12 @@ class Batch:
     charts: tuple[Chart, ...]
 
 
-def section(record: dict[str, Any]) -> Section:
+def section(report: Report) -> Section:
     """Tables, distributions and ratios for each batch, the conditions, and what speaks against relying on them."""
-    if not findings.timings_of(record):
+    if not report.latency.timings:
         return Section("latency", "Latency", "Latency", absent="Nothing was timed.")
-    batches = [_batch(record, size, timings) for size, timings in findings.by_batch(record).items()]
-    rates = throughput("throughput", findings.throughput_of(record))
+    batches = [_batch(report, size, timings) for size, timings in findings.by_batch(report.latency).items()]
+    rates = throughput("throughput", findings.throughput_of(report.latency))
     return Section(
         "latency",
         "Latency",
@@ -39,16 +40,16 @@ def section(record: dict[str, Any]) -> Section:
             "first": batches[0],
             "others": batches[1:],
             "throughput": rates,
-            "condition_cautions": conditions.condition_cautions(record),
-            "conditions": conditions.conditions_sentences(record),
-            "runs": conditions.run_table(record),
-            "gpus": conditions.gpu_table(record),
+            "warnings": conditions.timing_warnings(report.latency),
+            "conditions": conditions.condition_sentences(report.latency),
+            "runs": conditions.run_table(report.latency),
+            "gpus": conditions.gpu_table(report.latency),
         },
     )
 
 
-def _batch(record: dict[str, Any], size: int, timings: list[findings.Timing]) -> Batch:
-    labels, confidence = findings.labels_of(timings), findings.confidence_of(record)
+def _batch(report: Report, size: int, timings: list[Timing]) -> Batch:
+    labels, confidence = findings.labels_of(timings), findings.confidence_of(report.latency)
     drawn = (
         distributions(f"distributions-{size}", timings, labels),
         ratios(f"ratios-{size}", timings, labels, confidence),
@@ -59,6 +60,6 @@ def _batch(record: dict[str, Any], size: int, timings: list[findings.Timing]) ->
         size,
         tuple(findings.ratio_sentence(t, label, labels[0]) for t, label in pairs),
         findings.latency_table(timings, confidence),
-        findings.what_ran(timings),
+        findings.runtime_table(timings),
         tuple(chart for chart in drawn if chart),
     )

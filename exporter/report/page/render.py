@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.findings.environment import command_line, network_words, title_of
 from attn_export.exporter.report.findings.summary import badges
 from attn_export.exporter.report.findings.words import shown
@@ -22,7 +22,7 @@ from attn_export.exporter.report.page import (
 from attn_export.exporter.report.page.section import Section
 
 HERE = Path(__file__).parent / "templates"
-SECTIONS: tuple[Callable[[dict[str, Any]], Section], ...] = (
+SECTIONS: tuple[Callable[[Report], Section], ...] = (
     latency.section,
     error.section,
     graph.section,
@@ -34,14 +34,14 @@ SECTIONS: tuple[Callable[[dict[str, Any]], Section], ...] = (
 )
 
 
-def render(record: dict[str, Any]) -> str:
+def render(report: Report) -> str:
     """The page.
 
     The same record always gives the same page. Every text of the record is escaped; only charts, whose texts are
     escaped where they are drawn, stand in it as they are.
 
     Args:
-        record: as docs/report.md describes it; parts that aren't there are left out, or said to be missing.
+        report: as docs/report.md describes it; parts that aren't there are left out, or said to be missing.
     """
     templates = Environment(
         loader=FileSystemLoader(HERE),
@@ -51,13 +51,13 @@ def render(record: dict[str, Any]) -> str:
         lstrip_blocks=True,
         finalize=lambda value: shown(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
     )
-    sections = [section(record) for section in SECTIONS]
+    sections = [section(report) for section in SECTIONS]
     return templates.get_template("page.html").render(
-        title=title_of(record),
-        created=str(record.get("created") or ""),
-        command=command_line(record),
-        network=network_words(record),
-        badges=badges(record),
+        title=title_of(report),
+        created=str(report.created or ""),
+        command=command_line(report),
+        network=network_words(report),
+        badges=badges(report),
         sections=[section for section in sections if not section.absent],
         missing=[section for section in sections if section.absent],
         style=(HERE / "style.css").read_text(encoding="utf-8"),

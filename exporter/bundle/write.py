@@ -9,6 +9,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.bundle.golden import GoldenVectors, save, to_document
 from attn_export.exporter.bundle.members import ARRAYS, LARGEST, MANIFEST, README, is_plain
@@ -17,6 +19,7 @@ from attn_export.exporter.bundle.readme import readme
 from attn_export.exporter.engine.precision_audit import SIDES
 from attn_export.exporter.engine.targets import JETSON
 from attn_export.exporter.errors import UnreadableGraphError, UsageError
+from attn_export.exporter.records.document import plain
 from attn_export.exporter.records.engine import BuildOptions, Profile
 from attn_export.exporter.records.environment import describe
 from attn_export.exporter.system.files import publish, scratch_folder, sha256_of, unwritable, write_text
@@ -94,11 +97,11 @@ def write_bundle(
             "onnx": graph.name,
             "opset": opset,
             "tensorrt": TENSORRT,
-            "profile": {name: asdict(shapes) for name, shapes in profile.items()},
-            "options": {key: value for key, value in asdict(options).items() if key != "timing_cache"},
+            "profile": {name: structs.asdict(shapes) for name, shapes in profile.items()},
+            "options": {key: value for key, value in structs.asdict(options).items() if key != "timing_cache"},
             "graph": _facts_document(facts),
             "sample": to_document(sample),
-            "made_with": describe(),
+            "made_with": plain(describe()),
         }
         write_text(content / README, readme(document, out.name))
         files = {path.name: _entry(path) for path in sorted(content.iterdir())}

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -26,7 +27,7 @@ class _Header(msgspec.Struct):
     """What is read of any document, whatever its version, for the error message."""
 
     schema_version: int | None = None
-    latency: msgspec.Raw | None = None
+    latency: Any = None
     error: _Failure | None = None
     environment: _Packages | None = None
 

@@ -42,7 +42,7 @@ class Runs:
             return bool(now.device == is_now.device)
         return bool(was.provenance == is_now.provenance) and self._same_file(was, is_now)
 
-    def deciding(self, before: Timing, now: Timing) -> str | None:
+    def deciding(self, before: Timing, now: Timing) -> Decides | None:
         """What the verdict on a pair rests on; None where nothing can be said.
 
         What the machine did to a whole run moves its latencies and not its ratios, and what it did to the baseline

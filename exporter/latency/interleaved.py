@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec import structs
 
 from attn_export.exporter.artifacts import CPU
 from attn_export.exporter.latency.affinity import pinned
@@ -76,10 +78,10 @@ def time_interleaved(
         with progress.stage("Timing, in turns") as advance:
             watch.start()
             found = measure(opened, images, together.schedule, advance, between_rounds=watch.sample)
-            run = replace(found.run, conditions=watch.stop())
+            run = structs.replace(found.run, conditions=watch.stop())
     for doubt in (*timing_warnings(found.timings, run, together.schedule), *watch.notes):
         progress.note(doubt)
-    return replace(nothing, runs=(run,), timings=found.timings)
+    return structs.replace(nothing, runs=(run,), timings=found.timings)
 
 
 def _placed(wanted: Sequence[Candidate], together: TimingSettings) -> Iterator[tuple[str, Runtime | Isolated]]:

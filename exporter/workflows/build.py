@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.bundle.read import Bundle, read_bundle
 from attn_export.exporter.engine.backend import AUTO
@@ -328,7 +330,7 @@ def settings_for_bundle(bundle: Bundle, asked: EngineSettings, here: tuple[Gpu, 
             f"{bundle.path} is for {bundle.architecture}, and this machine's {here[0].name} is {own}",
             hint="Build it on the device; --gpu current builds it for this one nevertheless.",
         )
-    options = replace(
+    options = structs.replace(
         bundle.options,
         timing_cache=asked.options.timing_cache,
         workspace_mib=asked.options.workspace_mib or bundle.options.workspace_mib,

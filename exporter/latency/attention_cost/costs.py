@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from msgspec import structs
 
 from attn_export.exporter.artifacts import CPU, AttentionBlock, OnnxFile
 from attn_export.exporter.errors import AttnExportError
@@ -56,16 +57,16 @@ def _cost(file: OnnxFile, settings: Settings, schedule: Schedule, progress: Prog
     try:
         with progress.stage("Timing the network without its attention") as advance:
             seconds = PAIR_SHARE * schedule.seconds
-            pair = timed_pair(file, images, settings, replace(schedule, seconds=seconds), advance)
+            pair = timed_pair(file, images, settings, structs.replace(schedule, seconds=seconds), advance)
     except AttnExportError as error:  # the file is there, whatever can't be measured of it
-        return replace(nothing, missed=error.message)
+        return structs.replace(nothing, missed=error.message)
     counted = macs_of_blocks(file)
     profiled, missed = None, NOT_ON_A_GPU
     if settings.device == CPU:
         with progress.stage("Timing the attention blocks"):
             profiled, missed = _profiled(file, images, settings, _inferences(schedule, pair))
     reasons = (pair.missed, "" if counted else NO_MACS, missed)
-    return replace(
+    return structs.replace(
         nothing,
         with_ms=pair.with_ms,
         without_ms=pair.without_ms,

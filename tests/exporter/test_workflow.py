@@ -36,7 +36,7 @@ from attn_export.exporter.system.packages import versions
 from attn_export.exporter.system.progress import Advance, NullProgress
 from attn_export.exporter.workflows import export as workflow
 from attn_export.exporter.workflows.export import export
-from attn_export.exporter.workflows.record import SCHEMA_VERSION
+from attn_export.exporter.records.document import SCHEMA_VERSION, plain
 from attn_export.exporter.workflows.settings import ExportSettings
 from attn_export.models.registry import architecture, create, names
 
@@ -147,15 +147,15 @@ def test_the_file_computes_what_the_network_computes(
 
 def test_the_report_is_the_record(exported: tuple[ExportResult, Listener]) -> None:
     result, _ = exported
-    assert json.loads(result.report.read_text(encoding="utf-8")) == json.loads(json.dumps(result.record))
-    assert result.report.read_text(encoding="utf-8").endswith("}\n")
+    assert json.loads(result.report_path.read_text(encoding="utf-8")) == plain(result.report)
+    assert result.report_path.read_text(encoding="utf-8").endswith("}\n")
 
 
 def test_the_record_says_what_was_made_of_what(
     exported: tuple[ExportResult, Listener], loaded: Callable[[str], LoadedModel]
 ) -> None:
     result, _ = exported
-    record = result.record
+    record = plain(result.report)
     made = ["schema_version", "created", "command", "model", "artifacts", "latency"]
     assert list(record) == [*made, "attention_cost", "graphs", "gate_activations", "budgets", "environment"]
     assert record["schema_version"] == SCHEMA_VERSION
@@ -176,7 +176,7 @@ def test_the_record_says_what_was_made_of_what(
     assert artifact["nodes"] == len(onnx.load(result.onnx).graph.node)
     assert artifact["outputs"] == ["output"]
     assert artifact["input"]["name"] == "input"
-    assert artifact["input"]["open_axes"] == [{"name": "batch", "index": 0, "minimum": 1}]
+    assert artifact["input"]["dynamic_axes"] == [{"name": "batch", "index": 0, "minimum": 1}]
     assert [gate["module_path"] for gate in artifact["gates"]] == ["3.fc.3"]
     assert [step["name"] for step in artifact["cleanup"]] == [
         *(name for name, _ in BEFORE),
@@ -188,7 +188,7 @@ def test_the_record_says_what_was_made_of_what(
 
 def test_the_record_holds_the_verdict_with_every_comparison(exported: tuple[ExportResult, Listener]) -> None:
     result, _ = exported
-    validation = result.record["artifacts"][0]["validation"]
+    validation = plain(result.report)["artifacts"][0]["validation"]
     assert validation["agrees"] is True
     assert validation["largest_ratio_allowed"] == LARGEST_RATIO
     assert validation["batches"] == [[1, 3, 16, 16], [2, 3, 16, 16], [4, 3, 16, 16]]
@@ -200,7 +200,7 @@ def test_the_record_holds_the_verdict_with_every_comparison(exported: tuple[Expo
 
 def test_the_record_holds_a_timing_for_each_runtime(exported: tuple[ExportResult, Listener]) -> None:
     result, _ = exported
-    latency = result.record["latency"]
+    latency = plain(result.report)["latency"]
     assert latency["threads"] == 1
     assert [t["runtime"] for t in latency["timings"]] == ["eager", "onnxruntime"]
     assert [t["baseline"] for t in latency["timings"]] == ["eager", "eager"]
@@ -247,9 +247,9 @@ def test_a_checkpoints_facts_stand_in_file_and_record(fresh: Callable[[str], Loa
     assert json.loads(told["attn_export.architecture"]) == architecture("se_resnet8", num_classes=5).to_dict()
     assert json.loads(told["attn_export.normalization"]) == {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1]}
     assert json.loads(told["attn_export.class_names"]) == ["Käse", "猫", "c", "d", "e"]
-    assert result.record["model"]["name"] == "se_resnet8"
-    assert result.record["model"]["class_names"] == ["Käse", "猫", "c", "d", "e"]
-    assert result.record["model"]["notes"] == ["read with care"]
+    assert plain(result.report)["model"]["name"] == "se_resnet8"
+    assert plain(result.report)["model"]["class_names"] == ["Käse", "猫", "c", "d", "e"]
+    assert plain(result.report)["model"]["notes"] == ["read with care"]
 
 
 def test_the_module_is_afterwards_as_it_was(toy: nn.Module, tmp_path: Path, threads_as_before: int) -> None:
@@ -290,12 +290,12 @@ def test_a_second_export_replaces_the_first(toy: nn.Module, folder_with_older: P
 def test_the_batch_of_the_input_shape_is_the_one_that_is_timed(toy: nn.Module, tmp_path: Path) -> None:
     result = export(toy, (3, 3, 16, 16), tmp_path, settings=replace(TIMED, batch=7))
     assert [t.batch for t in result.timings] == [3, 3]
-    assert result.record["artifacts"][0]["input"]["open_axes"][0]["name"] == "batch"
+    assert plain(result.report)["artifacts"][0]["input"]["dynamic_axes"][0]["name"] == "batch"
 
 
 def test_a_fixed_batch_is_the_one_of_the_input_shape(toy: nn.Module, tmp_path: Path) -> None:
     result = export(toy, (3, 3, 16, 16), tmp_path, settings=replace(TIMED, dynamic=()))
-    assert result.record["artifacts"][0]["input"] == {"name": "input", "shape": [3, 3, 16, 16], "open_axes": []}
+    assert plain(result.report)["artifacts"][0]["input"] == {"name": "input", "shape": [3, 3, 16, 16], "dynamic_axes": []}
     assert {tuple(shape) for shape in result.verdict.batches} == {(3, 3, 16, 16)}
 
 
@@ -303,7 +303,7 @@ def test_without_runtimes_nothing_is_timed(toy: nn.Module, tmp_path: Path) -> No
     make_progress = Listener()
     result = export(toy, SHAPE, tmp_path, settings=UNTIMED, progress=make_progress)
     assert result.timings == ()
-    assert result.record["latency"]["timings"] == []
+    assert plain(result.report)["latency"]["timings"] == []
     assert tuple(make_progress.titles) == STAGES[:4]
 
 
@@ -341,7 +341,7 @@ def test_gates_that_were_not_compared_are_noted(tmp_path: Path) -> None:
     result = export(Twice(), SHAPE, tmp_path, settings=UNTIMED, progress=make_progress)
     reason = "PyTorch computes 2 gates, the file 1"
     assert make_progress.notes == [f"the gates were not compared: {reason}; the verdict rests on the outputs"]
-    assert result.record["artifacts"][0]["validation"]["gates_missed"] == reason
+    assert plain(result.report)["artifacts"][0]["validation"]["gates_missed"] == reason
 
 
 # ---- what stays when it fails ------------------------------------------------------------------------------------

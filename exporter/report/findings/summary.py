@@ -47,7 +47,7 @@ def _fastest(report: Report) -> Badge:
     batch, timings = next(iter(batches.items()))
     labels, best = latency.labels_of(timings), latency.fastest(timings)
     more = f" Batch {batch}; {len(batches) - 1} more below." if len(batches) > 1 else f" Batch {batch}."
-    more += " See the warnings about the timing." if conditions.timing_warnings(report.latency) else ""
+    more += " See the warnings about the timing." if conditions.latency_warnings(report.latency) else ""
     if len(timings) == 1:
         words = f"{milliseconds(timings[0].median_ms)} ms"
         return Badge("Latency", words, f"{labels[0]}, timed alone.{more}", PLAIN, "latency")

@@ -40,7 +40,7 @@ def section(report: Report) -> Section:
             "first": batches[0],
             "others": batches[1:],
             "throughput": rates,
-            "warnings": conditions.timing_warnings(report.latency),
+            "warnings": conditions.latency_warnings(report.latency),
             "conditions": conditions.condition_sentences(report.latency),
             "runs": conditions.run_table(report.latency),
             "gpus": conditions.gpu_table(report.latency),

@@ -12,7 +12,6 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,8 @@ from attn_export.exporter.network.capture import capture
 from attn_export.exporter.records.document import plain
 from attn_export.exporter.records.environment import describe
 from attn_export.exporter.records.latency import Schedule
-from attn_export.exporter.report.attention_cost import attention_cost_tables
 from attn_export.exporter.report.findings.words import milliseconds, percent
+from attn_export.exporter.report.terminal import attention_parts, drawn
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.progress import NullProgress
@@ -84,9 +83,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             targets = [Target(name) for name in options.targets.split(",")]
             for file in files_of(network, targets, Path(folder)):
-                made = [asdict(cost) for cost in attention_costs([file], 1, settings, schedule, NullProgress())]
-                costs += made
-                console.print(file.path.name, *attention_cost_tables(made, named=True))
+                measured = attention_costs([file], 1, settings, schedule, NullProgress())
+                costs += [plain(cost) for cost in measured]
+                for part in (part for cost in measured for part in drawn(attention_parts(cost))):
+                    console.print(part)
     environment = plain(describe())
     figures = table_of(costs, options.threads, load, environment)
     console.print(figures, markup=False)

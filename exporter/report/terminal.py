@@ -123,10 +123,7 @@ def validation_parts(summary: ValidationSummary) -> list[Part]:
     rows = [_validation_row(artifact) for artifact in summary.artifacts]
     verdicts = [artifact.validation for artifact in summary.artifacts if artifact.validation]
     shapes = dict.fromkeys(shape(dims) for verdict in verdicts for dims in verdict.batches)
-    caption = (
-        "error ratios: error / baseline error (PyTorch's in the artifact's precision, or the graph's own where it "
-    )
-    caption += f"is quantized); batches of {', '.join(shapes)}"
+    caption = "error ratio: error / baseline error of PyTorch, or of the graph itself where it is quantized"
     return [
         table(f"Against {summary.model.name} in float64", heads.split(","), rows),
         Text(f"{caption}; batches of {', '.join(shapes)}" if shapes else "nothing could be run", "dim"),

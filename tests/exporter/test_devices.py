@@ -8,7 +8,6 @@ import io
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,8 +20,10 @@ from attn_export.exporter.artifacts import DEVICES, LoadedModel, OnnxFile
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.latency.measure import measure
 from attn_export.exporter.records.arrays import Arrays
-from attn_export.exporter.records.latency import Latency, Run, Schedule
-from attn_export.exporter.report.latency import latency_caption, latency_table
+from attn_export.exporter.records.environment import Environment, GpuDescription
+from attn_export.exporter.records.latency import Latency, Run, Schedule, Timing
+from attn_export.exporter.records.report import Report
+from attn_export.exporter.report.terminal import bench_parts, drawn
 from attn_export.exporter.runtimes import RUNTIMES, check_devices, eager, torch_cuda
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.eager import Eager
@@ -467,37 +468,42 @@ def test_onnxruntime_on_a_gpu_computes_what_it_computes_on_the_cpu(
 # Ratios between devices.
 
 
-def timing(runtime: str, device: str, ratio: float, baseline_device: str = "cpu") -> dict[str, Any]:
+def timing(runtime: str, device: str, ratio: float, baseline_device: str = "cpu") -> Timing:
     pair = [
         Scripted("eager", 0.001),
         Scripted(runtime, ratio / 1000),
     ]
     pair[0].device, pair[1].device = baseline_device, device
     measured = measure(pair, TIMED_IMAGES, Schedule(seconds=60.0, fewest_rounds=8, most_rounds=8)).timings
-    return asdict(measured[0 if runtime == "eager" else 1])
+    return measured[0 if runtime == "eager" else 1]
 
 
-def rendered(*timings: dict[str, Any]) -> str:
+def rendered(*timings: Timing) -> str:
     from rich.console import Console
 
-    console = Console(width=140, record=True, file=io.StringIO())
-    record: dict[str, Any] = {
-        "latency": Latency(1, (0,), Schedule(), (Run(2, 8, 3, 0.1, 0.0, reached=True),)).to_dict()
-        | {"timings": list(timings)},
-        "environment": {"cpu": "Made-up CPU", "gpus": [{"name": "Made-up GPU"}]},
-    }
-    console.print(latency_table(record["latency"]))
-    console.print(latency_caption(record))
+    console = Console(width=160, record=True, file=io.StringIO())
+    run = Run(2, 8, 3, 0.1, 0.0, reached=True)
+    environment = Environment("Linux", "3.11", "Made-up CPU", 1, {}, (GpuDescription("Made-up GPU"),))
+    report = Report(
+        created="",
+        command=None,
+        model=None,
+        artifacts=(),
+        latency=Latency(1, (0,), Schedule(), (run,), timings),
+        environment=environment,
+    )
+    for part in drawn(bench_parts(report)):
+        console.print(part)
     return console.export_text()
 
 
 def test_a_ratio_between_devices_says_so_and_what_it_is_worth() -> None:
     lines = rendered(timing("eager", "cpu", 1.0), timing("onnxruntime-cuda", "cuda", 0.12)).splitlines()
-    assert "0.120  (cuda/cpu)" in lines[3]
+    assert "(cuda against cpu)" in lines[3]
     assert "(" not in lines[2]
     assert lines[2].index("1.000") == lines[3].index("0.120"), "the decimal points are below each other"
     assert "Made-up CPU, Made-up GPU" in lines[4]
-    assert lines[5].strip() == "(cuda/cpu): these ratios compare parts of this machine, not artifacts"
+    assert lines[5].strip() == "cuda against cpu: these ratios compare devices, not artifacts"
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -1,33 +1,39 @@
-"""Pages of several records, drawn once."""
+"""Pages of several reports, rendered once."""
 
-import json
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
+from attn_export.exporter.records.report import BundleRecord, Report
 from attn_export.exporter.report.page.render import render
 from tests.report import page
-from tests.report.sample import Record, bare_sample, bench_sample, engine, gpu_conditions, sample
+from tests.report.sample import bare_sample, bench_sample, changed, engine, gpu_conditions, sample
 
 
-def everything() -> Record:
-    """A record in which nothing is absent, and something is wrong."""
-    record = sample(
+def everything() -> Report:
+    """A report with all parts, and with a failed budget and a noisy run."""
+    report = sample(
         blocks=4,
         runtimes=("eager", "onnxruntime", "compile"),
         batches=(1, 4),
         precisions=("float32", "float16"),
         rounds=12,
     )
-    record["artifacts"].append(engine("model", [b["module_path"] for b in record["artifacts"][0]["attention"]], "CBAM"))
-    record["artifacts"].append({"path": "model.bundle.zip", "format": "bundle", "sha256": "ab" * 32, "bytes": 1000})
-    record["latency"]["runs"][0]["conditions"]["gpus"] = [gpu_conditions()]
-    record["latency"]["runs"][1].update(reached=False, interval=0.08)
-    record["model"]["notes"] = ["the weights are those of an exponential moving average"]
-    return record
+    places = [block.place for block in report.onnx_files[0].attention]
+    others = (engine("model", places, "CBAM"), BundleRecord("model.bundle.zip", "ab" * 32, 1000))
+    return changed(
+        replace(report, artifacts=(*report.artifacts, *others)),
+        {
+            "latency/runs/0/conditions/gpus": [gpu_conditions()],
+            "latency/runs/1/reached": False,
+            "latency/runs/1/interval": 0.08,
+            "model/notes": ["the weights are those of an exponential moving average"],
+        },
+    )
 
 
-SAMPLES: dict[str, Callable[[], Record]] = {
+SAMPLES: dict[str, Callable[[], Report]] = {
     "everything": everything,
     "one": lambda: sample(blocks=1, kind="SE", runtimes=("eager",), rounds=2),
     "bench": lambda: bench_sample(rounds=5),
@@ -36,13 +42,12 @@ SAMPLES: dict[str, Callable[[], Record]] = {
 
 
 @pytest.fixture(scope="session", params=SAMPLES, ids=str)
-def record(request: pytest.FixtureRequest) -> Record:
-    """As it is read from a file."""
-    return json.loads(json.dumps(SAMPLES[request.param]()))
+def record(request: pytest.FixtureRequest) -> Report:
+    return SAMPLES[request.param]()
 
 
 @pytest.fixture(scope="session")
-def html(record: Record) -> str:
+def html(record: Report) -> str:
     return render(record)
 
 
@@ -52,12 +57,12 @@ def document(html: str) -> page.Element:
 
 
 @pytest.fixture(scope="session")
-def full_record() -> Record:
-    return json.loads(json.dumps(everything()))
+def full_record() -> Report:
+    return everything()
 
 
 @pytest.fixture(scope="session")
-def full_html(full_record: Record) -> str:
+def full_html(full_record: Report) -> str:
     return render(full_record)
 
 

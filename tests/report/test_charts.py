@@ -1,7 +1,6 @@
 """Charts: that they show the numbers they were given, and leave everything else as it was."""
 
 import base64
-import copy
 import struct
 import zlib
 from itertools import pairwise
@@ -11,7 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from attn_export.exporter.records.report import Report
+from attn_export.exporter.records.verdict import Comparison, Verdict
 from attn_export.exporter.report.charts.axes import Scale, legend_places, scale_for, tick_words
 from attn_export.exporter.report.charts.distributions import density, distributions
 from attn_export.exporter.report.charts.errors import errors
@@ -23,13 +25,13 @@ from attn_export.exporter.report.charts.svg import canvas, drawing_board, inline
 from attn_export.exporter.report.findings.latency import by_batch, labels_of
 from tests.report import page
 from tests.report.page import Element
-from tests.report.sample import Record, sample
+from tests.report.sample import sample
 
 FINITE = st.floats(1e-6, 1e6)
 
 
 @pytest.fixture(scope="module")
-def record() -> Record:
+def record() -> Report:
     return sample(blocks=3, runtimes=("eager", "onnxruntime", "compile"), rounds=10)
 
 
@@ -83,9 +85,9 @@ def test_entries_of_a_legend_never_lie_on_each_other(entries: list[str]) -> None
     assert places == sorted(places, key=lambda place: (place[1], place[0]))
 
 
-def test_settings_of_matplotlib_are_afterwards_as_before(record: Record) -> None:
+def test_settings_of_matplotlib_are_afterwards_as_before(record: Report) -> None:
     before = dict(mpl.rcParams)
-    timings = by_batch(record)[1]
+    timings = by_batch(record.latency)[1]
     distributions("chart", timings, labels_of(timings))
     assert dict(mpl.rcParams) == before
 
@@ -108,14 +110,14 @@ def test_a_dollar_sign_is_no_formula() -> None:
 # Latencies.
 
 
-def test_every_runtime_has_a_row_and_its_median_is_written(record: Record) -> None:
-    timings = by_batch(record)[1]
+def test_every_runtime_has_a_row_and_its_median_is_written(record: Report) -> None:
+    timings = by_batch(record.latency)[1]
     chart = distributions("chart", timings, labels_of(timings))
     for timing in timings:
-        assert timing["runtime"] in words(chart.svg)
-        assert f"{timing['median_ms']:.2f} ms" in words(chart.svg)
-        assert timing["runtime"] in chart.finding
-    assert [row[0].text for row in chart.data.rows] == [t["runtime"] for t in timings]
+        assert timing.runtime in words(chart.svg)
+        assert f"{timing.median_ms:.2f} ms" in words(chart.svg)
+        assert timing.runtime in chart.finding
+    assert [row[0].text for row in chart.data.rows] == [t.runtime for t in timings]
 
 
 def test_a_density_is_highest_where_most_values_are_and_ends_where_they_do() -> None:
@@ -126,57 +128,69 @@ def test_a_density_is_highest_where_most_values_are_and_ends_where_they_do() -> 
     assert (places[0], places[-1]) == (times.min(), times.max())
 
 
-def test_a_single_latency_is_a_distribution_too(record: Record) -> None:
-    timing = copy.deepcopy(by_batch(record)[1][0]) | {"rounds_ms": [[3.0]]}
+def test_a_single_latency_is_a_distribution_too(record: Report) -> None:
+    timing = replace(by_batch(record.latency)[1][0], rounds_ms=((3.0,),))
     assert "3.00 ms" in words(distributions("chart", [timing], ["eager"]).svg)
 
 
-def test_ratios_say_the_verdict_and_where_the_interval_lies(record: Record) -> None:
-    timings = by_batch(record)[1]
+def test_ratios_say_the_verdict_and_where_the_interval_lies(record: Report) -> None:
+    timings = by_batch(record.latency)[1]
     chart = ratios("chart", timings, labels_of(timings), "99 %")
     assert chart is not None
-    low, high = timings[1]["ratio_interval"]
-    assert f"{timings[1]['ratio']:.3f}, faster" in words(chart.svg)
+    low, high = timings[1].ratio_interval
+    assert f"{timings[1].ratio:.3f}, faster" in words(chart.svg)
     assert f"{low:.3f} to {high:.3f}" in words(chart.svg)
-    assert f"onnxruntime takes {timings[1]['ratio']:.3f} of eager's time" in chart.finding
+    assert f"onnxruntime takes {timings[1].ratio:.3f} of eager's time" in chart.finding
     assert len(chart.data.rows) == len(timings) - 1
 
 
-def test_a_runtime_alone_has_no_ratios(record: Record) -> None:
-    assert ratios("chart", by_batch(record)[1][:1], ["eager"], "99 %") is None
+def test_a_runtime_alone_has_no_ratios(record: Report) -> None:
+    assert ratios("chart", by_batch(record.latency)[1][:1], ["eager"], "99 %") is None
 
 
 # Errors.
 
 
-def test_each_tensor_has_a_mark_for_each_shape_and_says_its_name(record: Record) -> None:
-    artifact = record["artifacts"][0]
-    chart = errors("chart", artifact)
-    comparisons = artifact["validation"]["comparisons"]
+def verdict_of(record: Report) -> Verdict:
+    verdict = record.onnx_files[0].validation
+    assert verdict is not None
+    return verdict
+
+
+def with_second(record: Report, *, error: float, shapes: dict[str, float]) -> Verdict:
+    """The verdict with another second comparison."""
+    verdict = verdict_of(record)
+    first, second, *rest = verdict.comparisons
+    made = Comparison(second.tensor, second.role, second.kind, error, second.baseline, second.limit, {}, shapes)
+    return Verdict(verdict.runtime, (first, made, *rest), verdict.batches)
+
+
+def test_each_tensor_has_a_mark_for_each_shape_and_says_its_name(record: Report) -> None:
+    verdict = verdict_of(record)
+    chart = errors("chart", "model.onnx", verdict)
+    comparisons = verdict.comparisons
     hints = [e.own_text for use in drawn(chart.svg).find("use") for e in use.find("title")]
     assert len(hints) == len(comparisons) * 3
     for comparison in comparisons:
-        assert sum(hint.startswith(f"{comparison['tensor']}: ") for hint in hints) == 3
+        assert sum(hint.startswith(f"{comparison.tensor}: ") for hint in hints) == 3
     assert "allowed: 8×" in words(chart.svg)
 
 
-def test_what_disagrees_is_named_in_the_picture(record: Record) -> None:
-    artifact = copy.deepcopy(record["artifacts"][0])
-    bad = artifact["validation"]["comparisons"][1]
-    bad.update(agrees=False, ratio=None, error=None, shapes=dict.fromkeys(bad["shapes"]))
-    artifact["validation"]["agrees"] = False
-    chart = errors("chart", artifact)
+def test_what_disagrees_is_named_in_the_picture(record: Report) -> None:
+    nothing = dict.fromkeys(verdict_of(record).comparisons[1].shapes, float("inf"))
+    broken = with_second(record, error=float("inf"), shapes=nothing)
+    chart = errors("chart", "model.onnx", broken)
     assert any("not a number" in text for text in words(chart.svg))
     assert "1 is beyond" in chart.finding
     assert "DISAGREES" in chart.finding
-    assert not any("DISAGREES" in text for text in words(errors("chart", record["artifacts"][0]).svg))
+    assert not any("DISAGREES" in text for text in words(errors("chart", "model.onnx", verdict_of(record)).svg))
 
 
 # Graphs.
 
 
-def test_the_strip_names_every_block_and_counts_every_node(record: Record) -> None:
-    chart = strip("chart", record["graphs"][0])
+def test_the_strip_names_every_block_and_counts_every_node(record: Report) -> None:
+    chart = strip("chart", record.graphs[0])
     hints = [e.own_text for e in drawn(chart.svg).find("title")]
     for place in ("layer1.0.attention", "layer2.1.attention"):
         assert any(hint.startswith(f"{place}: CBAM, 16 nodes after") for hint in hints)

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.page.render import render
 from tests.report import chromium
-from tests.report.sample import Record, bare_sample, sample
+from tests.report.sample import bare_sample, changed, sample
 
 pytestmark = pytest.mark.skipif(chromium.browser() is None, reason=chromium.MISSING)
 
@@ -176,7 +177,7 @@ def test_a_bare_record_renders_as_well() -> None:
     assert chromium.measure(render(bare_sample()), OVERFLOW, width=360) == {"wide": 0, "culprits": []}
 
 
-def test_a_hostile_name_runs_nothing(full_record: Record) -> None:
-    record = full_record | {"model": full_record["model"] | {"checkpoint": "<img src=x onerror=console.error(1)>.pt"}}
+def test_a_hostile_name_runs_nothing(full_record: Report) -> None:
+    record = changed(full_record, {"model/checkpoint": "<img src=x onerror=console.error(1)>.pt"})
     assert "<img src=x" not in render(record)
     assert "&lt;img src=x" in chromium.dom(render(record))

@@ -1,42 +1,48 @@
 """Names come from other people's files: whatever they hold, it is text."""
 
-import copy
-import json
 from functools import cache
 from typing import Any
 
+import msgspec
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from attn_export.exporter.records.document import plain
+from attn_export.exporter.records.report import Report
 from attn_export.exporter.report import markdown
 from attn_export.exporter.report.page.render import render
 from tests.report import page
-from tests.report.sample import Record, sample
+from tests.report.sample import changed, sample
 
 HOSTILE = '<script>alert("1")</script>\' onload="x" & ]]> --> {{ 7*7 }} $\\frac{1}{0}$ %s {} `|` \x00\x1b[31m \u202e'
+# Fields of free text, such as paths, classes, operators and reasons.
+FREE = {
+    "name", "checkpoint", "path", "module_path", "tensor", "runtime", "artifact", "provenance", "kind", "reason",
+    "governor", "cpu", "platform", "python", "timed", "budget", "unit", "not_run", "missed", "op_type", "node",
+    "device", "baseline", "version", "why", "precision", "clock", "process", "role",
+}  # fmt: skip
+FIXED = {"channel", "spatial"}
 
 
-def renamed(value: Any, name: str) -> Any:
-    """The record with every text that others chose replaced, such as paths, classes, operators and reasons."""
-    chosen = {
-        "name", "checkpoint", "path", "module_path", "tensor", "runtime", "artifact", "provenance", "kind", "reason",
-        "governor", "cpu", "platform", "python", "timed", "budget", "unit", "not_run", "missed", "op_type", "node",
-        "device", "baseline", "version", "why", "verdict", "state", "precision", "clock", "process", "role",
-    }  # fmt: skip
-    if isinstance(value, dict):
-        return {
-            key: name if key in chosen and isinstance(entry, str) else renamed(entry, name)
-            for key, entry in value.items()
-        }
-    if isinstance(value, list):
-        return [name if isinstance(entry, str) else renamed(entry, name) for entry in value]
-    return value
+def renamed(report: Report, name: str) -> Report:
+    """The report with another value in every field of free text."""
+
+    def replaced(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {
+                key: name if key in FREE and isinstance(entry, str) and entry not in FIXED else replaced(entry)
+                for key, entry in value.items()
+            }
+        if isinstance(value, list):
+            return [name if isinstance(entry, str) else replaced(entry) for entry in value]
+        return value
+
+    return msgspec.convert(replaced(plain(report)), Report)
 
 
 @cache
-def plain() -> Record:
-    """Not to be changed."""
-    return json.loads(json.dumps(sample(blocks=2, runtimes=("eager", "onnxruntime"), rounds=3)))
+def small() -> Report:
+    return sample(blocks=2, runtimes=("eager", "onnxruntime"), rounds=3)
 
 
 def check(html: str) -> page.Element:
@@ -48,7 +54,7 @@ def check(html: str) -> page.Element:
 
 
 def test_a_hostile_name_is_text_everywhere() -> None:
-    document = check(render(renamed(plain(), HOSTILE)))
+    document = check(render(renamed(small(), HOSTILE)))
     charts = document.find("svg")
     assert charts
     assert any("<script>" in chart.own_text for chart in charts), "escaped, not left out"
@@ -56,26 +62,25 @@ def test_a_hostile_name_is_text_everywhere() -> None:
 
 
 def test_keys_are_text_as_well() -> None:
-    record = copy.deepcopy(plain())
-    comparison = record["artifacts"][0]["validation"]["comparisons"][0]
-    comparison["shapes"] = {HOSTILE: 1.0}
-    record["gate_activations"]["gates"][0]["values"] = {
-        HOSTILE: record["gate_activations"]["gates"][0]["values"]["PyTorch"]
+    gate = "gate_activations/gates/0"
+    changes = {
+        "artifacts/0/validation/comparisons/0/shapes": {HOSTILE: 1.0},
+        f"{gate}/values": {HOSTILE: plain(small())["gate_activations"]["gates"][0]["values"]["PyTorch"]},
+        f"{gate}/differences": {HOSTILE: 1.0},
+        "gate_activations/unavailable": {HOSTILE: HOSTILE},
+        "environment/packages": {HOSTILE: HOSTILE},
+        "command": [HOSTILE],
     }
-    record["gate_activations"]["gates"][0]["differences"] = {HOSTILE: 1.0}
-    record["gate_activations"]["unavailable"] = {HOSTILE: HOSTILE}
-    record["environment"]["packages"] = {HOSTILE: HOSTILE}
-    record["command"] = [HOSTILE]
-    check(render(record))
+    check(render(changed(small(), changes)))
 
 
 @settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.generate))  # shrinking would take minutes
 @given(name=st.text(max_size=40))
 def test_any_name_gives_a_page_that_can_be_read_and_written(name: str) -> None:
-    html = render(renamed(plain(), name))
+    html = render(renamed(small(), name))
     check(html)
     html.encode("utf-8")
-    text = markdown.render(renamed(plain(), name))
+    text = markdown.render(renamed(small(), name))
     text.encode("utf-8")
 
 
@@ -94,7 +99,7 @@ def test_any_text_stays_in_its_cell_of_a_markdown_table(name: str) -> None:
 
 def test_a_long_name_is_shortened_where_it_is_drawn_and_whole_in_the_numbers() -> None:
     name = "backbone." * 30 + "attention"
-    record = renamed(plain(), name)
+    record = renamed(small(), name)
     document = check(render(record))
     drawn = [e.text for chart in document.find("svg") for e in chart.find("text")]
     assert max(len(text) for text in drawn) < 100

@@ -1,16 +1,15 @@
-"""The page of a real run, and that made-up records are like real ones."""
+"""The reports of a real run."""
 
-import json
 from pathlib import Path
 
-import jsonschema
 import pytest
 
 from attn_export.cli import run
+from attn_export.exporter.errors import UnreadableReportError
+from attn_export.exporter.records.document import decode
+from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.page.render import render
 from tests.report import page
-from tests.report.conftest import SAMPLES
-from tests.report.sample import Record
 
 ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = ["latency", "error", "graph", "attention", "gates", "precision", "budgets", "environment"]
@@ -28,12 +27,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def record(folder: Path) -> Record:
-    return json.loads((folder / "cbam_digits.report.json").read_text(encoding="utf-8"))
+def record(folder: Path) -> Report:
+    return decode((folder / "cbam_digits.report.json").read_bytes(), Report)
 
 
-def test_a_run_writes_every_report_that_was_asked_for(folder: Path, record: Record) -> None:
-    assert json.loads((folder / "copy.json").read_text(encoding="utf-8")) == record
+def test_a_run_writes_every_report_that_was_asked_for(folder: Path, record: Report) -> None:
+    assert decode((folder / "copy.json").read_bytes(), Report) == record
     assert (folder / "comment.md").read_text(encoding="utf-8").startswith("## cbam\\_digits.pt")
     assert (folder / "page.html").read_text(encoding="utf-8") == render(record)
 
@@ -55,14 +54,36 @@ def test_every_gate_is_drawn_with_its_difference(folder: Path) -> None:
         assert f"layer{layer}.0.attention CBAM" in text
 
 
-@pytest.mark.parametrize("name", SAMPLES)
-def test_records_that_are_made_up_are_records(name: str) -> None:
-    schema = json.loads((ROOT / "docs" / "report.schema.json").read_text(encoding="utf-8"))
-    made = json.loads(json.dumps(SAMPLES[name]()))
-    problems = sorted(jsonschema.Draft202012Validator(schema).iter_errors(made), key=lambda e: list(e.absolute_path))
-    assert [f"{'/'.join(map(str, e.absolute_path))}: {e.message[:200]}" for e in problems] == []
+def test_an_old_report_gives_the_same_reports_again(folder: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("page.html", "comment.md", "copy.json")]
+    asked = [word for path in paths for word in ("--report", str(path))]
+    assert run(["report", str(folder / "cbam_digits.report.json"), "--quiet", *asked]) == 0
+    for path in paths:
+        assert path.read_bytes() == (folder / path.name).read_bytes()
 
 
-def test_the_record_of_the_run_is_one_too(record: Record) -> None:
-    schema = json.loads((ROOT / "docs" / "report.schema.json").read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator(schema).validate(record)
+def test_an_old_report_is_printed_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", str(folder / "cbam_digits.report.json"), "--quiet"]) == 0
+    printed = capsys.readouterr().out
+    for words in ("Against PyTorch in float64", "Latency at batch 1", "Attention in cbam_digits.onnx", "Budgets"):
+        assert words in printed
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"schema_version": 1, "created": ""}', "schema version 1"),
+        ('{"schema_version": 2, "created": 3}', "$.created"),
+        ("[1, 2", "can't be read as a report"),
+        (None, "No such file"),
+    ],
+)
+def test_what_is_no_report_of_this_version_is_refused(
+    content: str | None, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        (tmp_path / "old.json").write_text(content)
+    words = ["report", str(tmp_path / "old.json"), "--quiet", "--report", str(tmp_path / "page.html")]
+    assert run(words) == UnreadableReportError.exit_code
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()

@@ -1,6 +1,5 @@
 """The arrow from a record to files: what is refused before the work begins, and what is written at its end."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,16 +8,18 @@ from pathlib import Path
 import pytest
 
 from attn_export.exporter.errors import OutputError, RuntimeUnavailableError, UsageError
-from attn_export.exporter.report.write import check_reports, write_reports
-from tests.report.sample import Record, sample
+from attn_export.exporter.records.document import decode, encode
+from attn_export.exporter.records.report import Report
+from attn_export.exporter.report.write import FORMATS, check_reports, write_reports
+from tests.report.sample import bare_sample, changed, sample
 
 
 @pytest.fixture(scope="module")
-def record() -> Record:
+def record() -> Report:
     return sample(blocks=1, rounds=2)
 
 
-def test_each_ending_gets_its_form(tmp_path: Path, record: Record) -> None:
+def test_each_ending_gets_its_form(tmp_path: Path, record: Report) -> None:
     paths = [tmp_path / "new" / name for name in ("report.html", "report.MD", "report.json")]
     check_reports(paths)
     assert not (tmp_path / "new").exists(), "a check leaves nothing behind"
@@ -26,19 +27,19 @@ def test_each_ending_gets_its_form(tmp_path: Path, record: Record) -> None:
     page, comment, document = (path.read_text(encoding="utf-8") for path in paths)
     assert page.startswith("<!doctype html>")
     assert comment.startswith("## model.pt")
-    assert json.loads(document) == json.loads(json.dumps(record))
-    assert document == json.dumps(record, indent=1) + "\n"
+    assert decode(document, Report) == record
+    assert document == encode(record)
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(path.name for path in paths)
 
 
 def test_no_report_is_no_work() -> None:
     check_reports([])
-    write_reports({}, [])
+    write_reports(bare_sample(), [])
 
 
-def test_the_page_of_a_record_and_of_its_file_are_the_same(tmp_path: Path, record: Record) -> None:
+def test_the_page_of_a_record_and_of_its_file_are_the_same(tmp_path: Path, record: Report) -> None:
     write_reports(record, [tmp_path / "live.html", tmp_path / "record.json"])
-    write_reports(json.loads((tmp_path / "record.json").read_text()), [tmp_path / "later.html"])
+    write_reports(decode((tmp_path / "record.json").read_bytes(), Report), [tmp_path / "later.html"])
     assert (tmp_path / "live.html").read_bytes() == (tmp_path / "later.html").read_bytes()
 
 
@@ -99,14 +100,22 @@ import sys
 from pathlib import Path
 sys.modules["{absent}"] = None
 from attn_export.exporter.errors import RuntimeUnavailableError
+from attn_export.exporter.records.environment import Environment
+from attn_export.exporter.records.latency import Latency, Schedule
+from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.write import check_reports, write_reports
 check_reports([Path("report.md"), Path("report.json")])
-write_reports({{}}, [Path("report.md"), Path("report.json")])
+environment = Environment("Linux", "3.11", "CPU", 2, {{}})
+latency = Latency(1, (0,), Schedule())
+report = Report(
+    created="", command=None, model=None, artifacts=(), latency=latency, environment=environment
+)
+write_reports(report, [Path("report.md"), Path("report.json")])
 try:
     check_reports([Path("report.html")])
 except RuntimeUnavailableError as error:
     print(error.exit_code, error.hint)
-assert not {{"torch", "onnx", "onnxruntime", "numpy"}} & set(sys.modules) or "{absent}" == "jinja2"
+assert not {{"torch", "onnx", "onnxruntime"}} & set(sys.modules) or "{absent}" == "jinja2"
 """
 
 
@@ -120,8 +129,18 @@ def test_without_what_draws_a_page_it_is_refused_and_the_rest_works(absent: str,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json", "report.md"]
 
 
-def test_what_can_not_be_drawn_leaves_no_file(tmp_path: Path) -> None:
+def test_a_failed_render_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "report.md").write_text("as it was")
+
+    def fail(_: Report) -> str:
+        raise ValueError("no JSON")
+
+    monkeypatch.setitem(FORMATS, ".json", fail)
     with pytest.raises(ValueError, match="JSON"):
-        write_reports({"created": float("nan")}, [tmp_path / "report.md", tmp_path / "report.json"])
+        write_reports(bare_sample(), [tmp_path / "report.md", tmp_path / "report.json"])
     assert [path.read_text() for path in tmp_path.iterdir()] == ["as it was"]
+
+
+def test_numbers_that_are_not_finite_are_null(tmp_path: Path, record: Report) -> None:
+    write_reports(changed(record, {"latency/timings/0/device_median_ms": float("inf")}), [tmp_path / "report.json"])
+    assert decode((tmp_path / "report.json").read_bytes(), Report).latency.timings[0].device_median_ms is None

@@ -3,10 +3,13 @@
 import re
 from itertools import pairwise
 
+from msgspec.structs import replace
+
+from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.page.render import render
 from tests.report import page
 from tests.report.page import Element
-from tests.report.sample import Record, engine, sample
+from tests.report.sample import engine, sample
 
 LARGEST = 2_000_000
 
@@ -119,7 +122,7 @@ def test_the_page_works_without_scripts(document: Element) -> None:
     assert not [e for e in document.walk() if any(name.startswith("on") for name in e.attributes)]
 
 
-def test_the_same_record_gives_the_same_page(full_record: Record, full_html: str) -> None:
+def test_the_same_record_gives_the_same_page(full_record: Report, full_html: str) -> None:
     assert render(full_record) == full_html
 
 
@@ -135,7 +138,7 @@ def test_a_page_of_a_large_network_is_not_large() -> None:
         rounds=200,
         shapes=[(n, 3, 224, 224) for n in (1, 2, 4)],
     )
-    record["artifacts"].append(engine("model", [b["module_path"] for b in record["artifacts"][0]["attention"]], "CBAM"))
-    html = render(record)
+    places = [block.place for block in record.onnx_files[0].attention]
+    html = render(replace(record, artifacts=(*record.artifacts, engine("model", places, "CBAM"))))
     assert len(html.encode()) < LARGEST
     assert len(page.read(html).find("svg")) > 12

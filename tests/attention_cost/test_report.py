@@ -15,7 +15,7 @@ def block(index: int, kind: str = "SE", path: str = "", macs: int | None = 1000)
 
 
 def cost(*blocks: TimedBlock, **changes: Any) -> AttentionCost:
-    known = {
+    known: dict[str, Any] = {
         "with_ms": 10.9,
         "without_ms": 10.0,
         "ratio": 1.09,

@@ -3,16 +3,13 @@
 import io
 from typing import Any
 
-import msgspec
 import pytest
 from rich.console import Console
 
 from attn_export.exporter.budgets.check import check_budgets, failure
 from attn_export.exporter.budgets.parse import parse_budgets
 from attn_export.exporter.compare.compare import comparison_record
-from attn_export.exporter.records.compare import ComparisonReport
-from attn_export.exporter.report.markdown import render_comparison
-from attn_export.exporter.report.terminal import comparison_parts, drawn
+from attn_export.exporter.report.findings.comparison import comparison_markdown, comparison_parts
 from tests.budgets.conftest import Compared
 from tests.budgets.sample import ENGINE, FILE, sample_artifact, sample_record, sample_timing, sample_timings, scaled
 
@@ -23,17 +20,17 @@ OLD = sample_record()
 def document(compared: Compared) -> Any:
     """``document(old, new, "latency=3")``: what the command prints."""
 
-    def of(old: dict[str, Any], new: dict[str, Any], *budgets: str) -> ComparisonReport:
+    def of(old: dict[str, Any], new: dict[str, Any], *budgets: str) -> dict[str, Any]:
         found = compared(old, new)
         results = check_budgets(new, parse_budgets(budgets, ("eager", "onnxruntime")))
-        return msgspec.convert(comparison_record(found, results, failure(results, found.broken)), ComparisonReport)
+        return comparison_record(found, results, failure(results, found.broken))
 
     return of
 
 
-def printed(document: ComparisonReport, width: int = 160) -> list[str]:
+def printed(document: dict[str, Any], width: int = 160) -> list[str]:
     console = Console(file=io.StringIO(), width=width, soft_wrap=True)
-    for part in drawn(comparison_parts(document)):
+    for part in comparison_parts(document):
         console.print(part)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
 
@@ -86,7 +83,7 @@ def rows_of(markdown: str) -> list[list[str]]:
 
 def test_markdown_has_the_same_and_the_error(document: Any) -> None:
     told = document(OLD, scaled(OLD, 1.2, ["onnxruntime"]), "latency=2")
-    markdown = render_comparison(told)
+    markdown = comparison_markdown(told)
     assert markdown.startswith("### Too slow: cbam\\_resnet8\n")
     assert "--budget latency=2 is broken" in markdown
     rows = rows_of(markdown)
@@ -96,7 +93,7 @@ def test_markdown_has_the_same_and_the_error(document: Any) -> None:
 
 
 def test_markdown_of_what_is_fine_has_no_error(document: Any) -> None:
-    markdown = render_comparison(document(OLD, sample_record(sample_timings(seed=7), model={"sha256": "e" * 64})))
+    markdown = comparison_markdown(document(OLD, sample_record(sample_timings(seed=7), model={"sha256": "e" * 64})))
     assert markdown.startswith("### Latency: ")
     assert "Too slow" not in markdown
     assert "- the weights are others than before" in markdown
@@ -107,7 +104,7 @@ def test_a_name_can_t_break_the_table(document: Any) -> None:
     timings = sample_timings()
     timings[1]["artifact"] = name
     record = sample_record(timings, artifacts=[sample_artifact(name)])
-    markdown = render_comparison(document(record, record))
+    markdown = comparison_markdown(document(record, record))
     rows = [line for line in markdown.splitlines() if line.startswith("| onnxruntime")]
     assert len(rows) == 1
     assert "a\\|b \\*\\<script\\>\\_\\`.onnx" in rows[0]

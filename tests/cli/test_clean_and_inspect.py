@@ -80,7 +80,7 @@ def test_the_table_lists_every_block(attn_export: Command, raw: Path) -> None:
     assert [row[0] for row in rows] == [block.module_path for block in blocks]
     assert len(rows) == 3
     assert [int(row[-1]) for row in rows] == [len(block.nodes) for block in blocks]
-    assert [int(row[-2]) for row in rows] == [block.nodes_before for block in blocks]
+    assert [int(row[-3]) for row in rows] == [block.nodes_before for block in blocks], "before → after"
 
 
 def test_the_summary_names_the_file_and_what_was_proven(attn_export: Command, raw: Path, folder: Path) -> None:
@@ -106,7 +106,7 @@ def test_explain_says_how_often_each_rule_fired_and_why_others_did_not(attn_expo
     for miss in result.cleaned.skipped:
         assert miss.rule in done.stdout
         assert miss.reason.split()[0] in done.stdout
-    assert "RevertedRewrite" not in done.stdout
+    assert "Reverted rewrites" not in done.stdout
 
 
 def test_explain_of_a_clean_file_has_nothing_to_tell(attn_export: Command, raw: Path) -> None:
@@ -299,7 +299,7 @@ def test_a_wrong_rule_is_named_and_the_file_written_without_it(
 def test_a_wrong_rule_is_explained(attn_export: Command, raw: Path, wrong_rule: None) -> None:
     done = attn_export("clean", "raw.onnx", "-o", "clean.onnx", "--explain")
     assert done.returncode == 4
-    assert re.search(r"RevertedRewrite.*\n(.*\n)*.*forget an activation", done.stdout)
+    assert re.search(r"Reverted rewrites.*\n(.*\n)*.*forget an activation", done.stdout)
 
 
 def test_a_wrong_rule_is_in_the_json(attn_export: Command, raw: Path, wrong_rule: None) -> None:

@@ -9,7 +9,6 @@ later run of each pair is made slower by a known factor, and what is called too 
 """
 
 import argparse
-import copy
 import itertools
 import json
 import subprocess
@@ -19,13 +18,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
 from rich.console import Console
 
 from attn_export.exporter.compare.compare import compare
 from attn_export.exporter.compare.pair import MARGINS, Pair
-from attn_export.exporter.compare.read import Report, read_report
+from attn_export.exporter.compare.read import LoadedReport, read_report
 from attn_export.exporter.records.document import plain
 from attn_export.exporter.records.environment import describe
+from attn_export.exporter.records.latency import Timing
 from attn_export.exporter.report.tables import table
 
 RESULTS = Path(__file__).parent / "results"
@@ -43,7 +44,7 @@ def prepared(network: str, folder: Path) -> tuple[str, str]:
     return checkpoint, str(folder / f"{network}.onnx")
 
 
-def benched(files: Sequence[str], options: Sequence[str], path: Path) -> Report:
+def benched(files: Sequence[str], options: Sequence[str], path: Path) -> LoadedReport:
     """The report of one run."""
     command = [*PROGRAM, "bench", *files, *options, "--no-cost", "--quiet", "--json"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -51,18 +52,20 @@ def benched(files: Sequence[str], options: Sequence[str], path: Path) -> Report:
     return read_report(path)
 
 
-def slowed(report: Report, factor: float) -> Report:
+def slowed(report: LoadedReport, factor: float) -> LoadedReport:
     """The same with a file that takes so many times as long."""
-    record = copy.deepcopy(report.record)
-    for timing in record["latency"]["timings"]:
-        if timing["runtime"] == FILE:
-            timing["median_ms"] *= factor
-            timing["ratio"] *= factor
-            timing["rounds_ms"] = [[value * factor for value in turn] for turn in timing["rounds_ms"]]
-    return Report(report.path, record)
+    latency = report.record.latency
+    timings = tuple(_slowed(timing, factor) if timing.runtime == FILE else timing for timing in latency.timings)
+    record = structs.replace(report.record, latency=structs.replace(latency, timings=timings))
+    return LoadedReport(report.path, record)
 
 
-def pairs(reports: Sequence[Report], factor: float) -> list[Pair]:
+def _slowed(timing: Timing, factor: float) -> Timing:
+    rounds = tuple(tuple(value * factor for value in values) for values in timing.rounds_ms)
+    return structs.replace(timing, median_ms=timing.median_ms * factor, ratio=timing.ratio * factor, rounds_ms=rounds)
+
+
+def pairs(reports: Sequence[LoadedReport], factor: float) -> list[Pair]:
     """Of the file, every run against every other, the later one slower by a factor."""
     return [
         next(pair for pair in compare(old, slowed(new, factor), ALLOWED).pairs if pair.runtime == FILE)
@@ -82,18 +85,18 @@ def spread(values: Sequence[float]) -> float:
     return max(values) / min(values) - 1
 
 
-def judged(network: str, reports: Sequence[Report]) -> dict[str, Any]:
+def judged(network: str, reports: Sequence[LoadedReport]) -> dict[str, Any]:
     """What the runs of one network say of the command."""
     same = pairs(reports, 1.0)
-    timings = [{t["runtime"]: t for t in report.timings} for report in reports]
+    timings = [{t.runtime: t for t in report.timings} for report in reports]
     return {
         "network": network,
         "runs": len(reports),
         "pairs": len(same),
-        "baseline_spread": spread([t["eager"]["median_ms"] for t in timings]),
-        "file_spread": spread([t[FILE]["median_ms"] for t in timings]),
-        "ratio_spread": spread([t[FILE]["ratio"] for t in timings]),
-        "others": [run["conditions"]["others"] for r in reports for run in r.record["latency"]["runs"]],
+        "baseline_spread": spread([t["eager"].median_ms for t in timings]),
+        "file_spread": spread([t[FILE].median_ms for t in timings]),
+        "ratio_spread": spread([t[FILE].ratio for t in timings]),
+        "others": [run.conditions.others for r in reports for run in r.record.latency.runs if run.conditions],
         "false_by_latency": alone(same, "latency"),
         "false_by_ratio": alone(same, "ratio"),
         "false_alarms": sum(pair.slower_than(ALLOWED) for pair in same),

@@ -295,8 +295,8 @@ def compiled(path: str) -> Row:
         return {"missing": error.runtime}
     except EngineError as error:
         return {"failed": error.message}
-    kinds = Counter(kernel["kind"] for kernel in record["kernels"]["kernels"])
-    return {"kernels": record["cost"]["kernels"], "kinds": dict(kinds), "version": record["backend"]["version"]}
+    kinds = Counter(kernel.kind for kernel in record.kernels.kernels)
+    return {"kernels": record.cost.kernels, "kinds": dict(kinds), "version": record.backend.version}
 
 
 if __name__ == "__main__":

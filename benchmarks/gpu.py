@@ -280,7 +280,9 @@ def build_engine(file: Any, backend: str, batches: Sequence[int], path: Path) ->
             raise
         note = words(error)
         made = build_file(file.path, path, replace(settings, gpus=()))
-    record = made.record
+    from attn_export.exporter.records.document import plain
+
+    record = plain(made.record)
     return {
         "gpus": record["gpus"],
         "note": note,

@@ -69,7 +69,7 @@ def counted(network: str, gpu: str) -> dict[str, Any]:
     def kernels(path: Path, *, compare: bool = False) -> dict[str, Any]:
         settings = EngineSettings(gpus=(gpu,), count_ablated=compare)
         record = build_file(path, path.with_suffix(".engine"), settings).record
-        return {"cost": record["cost"], "build": record["build"], "bytes": record["bytes"]}
+        return {"cost": plain(record.cost), "build": plain(record.build), "bytes": record.bytes}
 
     with tempfile.TemporaryDirectory() as name:
         raw = Path(name, "raw.onnx")

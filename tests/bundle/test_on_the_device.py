@@ -21,6 +21,7 @@ from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.engine.sidecar import read_sidecar
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.network.images import POOL
+from attn_export.exporter.records.document import plain
 from attn_export.exporter.records.engine import BuildOptions
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
@@ -81,16 +82,21 @@ assert run(["doctor", "--json"]) == 0
     assert "layer1.0.attention" in done.stdout
 
 
-def test_the_engine_of_a_bundle_is_built_with_what_a_device_has(engine: Path, cbam: Any) -> None:
-    record, bundle = read_sidecar(engine), read_bundle(cbam.bundle)
+def sidecar_of(engine: Path) -> dict[str, Any]:
+    record = read_sidecar(engine)
     assert record is not None
+    return plain(record)  # type: ignore[no-any-return]
+
+
+def test_the_engine_of_a_bundle_is_built_with_what_a_device_has(engine: Path, cbam: Any) -> None:
+    record, bundle = sidecar_of(engine), read_bundle(cbam.bundle)
     assert record["bundle"] == {"path": cbam.bundle.name, "sha256": bundle.sha256}
     assert record["onnx"] == {"path": bundle.onnx, "sha256": bundle.onnx_sha256, "weights_sha256": {}}
     assert record["gpus"] == ["sm86"]
     assert record["precision"]["asked"] == "fp32"
     assert record["precision"]["kernels"] == ["FLOAT"]
     assert record["options"]["workspace_mib"] == 256
-    assert record["profile"]["input"]["largest"] == [4, 3, 32, 32]
+    assert record["profile"]["input"]["max"] == [4, 3, 32, 32]
     assert [block["kind"] for block in record["attention"]] == ["CBAM"] * 3
     assert [block["kind"] for block in record["cost"]["blocks"]] == ["CBAM"] * 3
     assert record["cost"]["kernels"] > record["cost"]["kernels_without_attention"]
@@ -100,9 +106,7 @@ def test_the_engine_of_a_bundle_is_built_with_what_a_device_has(engine: Path, cb
 def test_it_is_the_engine_that_the_file_itself_gives(engine: Path, cbam: Any, tmp_path: Path) -> None:
     settings = EngineSettings(gpus=("sm86",), backend="tensorrt-rtx", sizes=Sizes(batch=(1, 2, 4)))
     build_file(cbam.file.path, tmp_path / "m.engine", settings)
-    record, other = read_sidecar(engine), read_sidecar(tmp_path / "m.engine")
-    assert record is not None
-    assert other is not None
+    record, other = sidecar_of(engine), sidecar_of(tmp_path / "m.engine")
     assert other["bundle"] is None
     for key in ("onnx", "profile", "io", "attention", "gpus", "backend", "platform", "cost", "kernels"):
         assert record[key] == other[key], key
@@ -115,8 +119,7 @@ def test_an_extracted_bundle_and_se_build_as_well(made: Callable[[str], Any], tm
     shutil.unpack_archive(made("se_resnet8").bundle, tmp_path / "bundle", "zip")
     done = on_the_device(BUILD, str(tmp_path / "bundle"), str(tmp_path / "out" / "se.engine"))
     assert done.returncode == 0, done.stderr
-    record = read_sidecar(tmp_path / "out" / "se.engine")
-    assert record is not None
+    record = sidecar_of(tmp_path / "out" / "se.engine")
     assert [block["kind"] for block in record["attention"]] == ["SE"] * 3
 
 
@@ -409,9 +412,8 @@ def test_an_engine_for_other_shapes_is_refused(
     engine: Path, cbam: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "m.engine").write_bytes(engine.read_bytes())
-    record = read_sidecar(engine)
-    assert record is not None
-    record["profile"]["input"]["largest"] = [2, 3, 32, 32]
+    record = sidecar_of(engine)
+    record["profile"]["input"]["max"] = [2, 3, 32, 32]
     (tmp_path / "m.engine.json").write_text(json.dumps(record))
     assert run(["validate", str(cbam.bundle), str(tmp_path / "m.engine"), "--quiet"]) == 3
     assert "doesn't take the bundle's images of 4×3×32×32" in capsys.readouterr().err

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from attn_export.exporter.system import describe, gpus, install, libraries, survey
+from attn_export.exporter.records.environment import describe
+from attn_export.exporter.system import gpus, install, libraries, survey
 from attn_export.exporter.system.gpus import Gpu, GpuSurvey, look_for_gpus, parse
 from attn_export.exporter.system.jetson import Jetson, find_jetson
 from attn_export.exporter.system.jobs import jobs
@@ -129,8 +130,8 @@ def test_without_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_record_of_a_run_on_a_gpu_names_it(fake_smi: Callable[[str], None]) -> None:
     fake_smi(f'printf "{ONE}"')
-    assert describe(with_gpus=True)["gpus"][0]["name"] == "NVIDIA GeForce RTX 4090"
-    assert "gpus" not in describe()
+    assert describe(with_gpus=True).gpus[0].name == "NVIDIA GeForce RTX 4090"
+    assert describe().gpus == ()
 
 
 # Jetson.

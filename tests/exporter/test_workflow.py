@@ -28,6 +28,7 @@ from attn_export.exporter.errors import (
     RuntimeUnavailableError,
     UsageError,
 )
+from attn_export.exporter.records.document import SCHEMA_VERSION, plain
 from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.records.results import ExportResult
 from attn_export.exporter.records.verdict import LARGEST_RATIO
@@ -36,7 +37,6 @@ from attn_export.exporter.system.packages import versions
 from attn_export.exporter.system.progress import Advance, NullProgress
 from attn_export.exporter.workflows import export as workflow
 from attn_export.exporter.workflows.export import export
-from attn_export.exporter.records.document import SCHEMA_VERSION, plain
 from attn_export.exporter.workflows.settings import ExportSettings
 from attn_export.models.registry import architecture, create, names
 
@@ -118,7 +118,7 @@ def exported(
 def test_two_files_appear_and_nothing_else(exported: tuple[ExportResult, Listener]) -> None:
     result, _ = exported
     assert result.onnx.name == "toy.onnx"
-    assert result.report.name == "toy.report.json"
+    assert result.report_path.name == "toy.report.json"
     assert sorted(p.name for p in result.onnx.parent.iterdir()) == ["toy.onnx", "toy.report.json"]
 
 
@@ -295,7 +295,11 @@ def test_the_batch_of_the_input_shape_is_the_one_that_is_timed(toy: nn.Module, t
 
 def test_a_fixed_batch_is_the_one_of_the_input_shape(toy: nn.Module, tmp_path: Path) -> None:
     result = export(toy, (3, 3, 16, 16), tmp_path, settings=replace(TIMED, dynamic=()))
-    assert plain(result.report)["artifacts"][0]["input"] == {"name": "input", "shape": [3, 3, 16, 16], "dynamic_axes": []}
+    assert plain(result.report)["artifacts"][0]["input"] == {
+        "name": "input",
+        "shape": [3, 3, 16, 16],
+        "dynamic_axes": [],
+    }
     assert {tuple(shape) for shape in result.verdict.batches} == {(3, 3, 16, 16)}
 
 

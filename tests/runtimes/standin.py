@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from attn_export.exporter.artifacts import Axis, Signature
 from attn_export.exporter.engine.sidecar import sidecar_path, this_platform
 from attn_export.exporter.errors import RuntimeUnavailableError
-from attn_export.exporter.records.engine import SCHEMA_VERSION
+from attn_export.exporter.records.document import SCHEMA_VERSION
 from attn_export.exporter.runtimes.device_memory import Block, DeviceMemory, Replay
 from attn_export.exporter.system.files import sha256_of
 

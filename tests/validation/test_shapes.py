@@ -1,6 +1,5 @@
 """What a verdict tells besides whether it agrees: the ratios by shape, and how many images get another class."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Precision
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.network.images import NOMINAL, Batch, batches
 from attn_export.exporter.records.arrays import Array, Arrays
+from attn_export.exporter.records.document import plain
 from attn_export.exporter.records.verdict import LARGEST_RATIO, Classes, Comparison, Quality, Verdict
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
@@ -25,7 +25,6 @@ from attn_export.exporter.validation.quantized import classes_of
 from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate, validate_outputs
 from attn_export.exporter.validation.verdict import compare, ratios_by_shape
-from attn_export.exporter.workflows.record import verdict_record
 from attn_export.exporter.workflows.validate import validate_artifacts
 from tests.faults.quantization import quantized
 from tests.validation.exporting import exported
@@ -229,7 +228,7 @@ def test_an_int8_file_is_told_in_the_same_way(
 
 
 def test_the_record_has_shapes_and_classes(verdict: Verdict) -> None:
-    record = json.loads(json.dumps(verdict_record(verdict), allow_nan=False))
+    record = plain(verdict)
     assert record["classes"] == {"images": verdict.classes.images, "differ": 0}  # type: ignore[union-attr]
     for entry, comparison in zip(record["comparisons"], verdict.comparisons, strict=True):
         assert entry["shapes"] == pytest.approx(dict(comparison.shapes))
@@ -237,7 +236,7 @@ def test_the_record_has_shapes_and_classes(verdict: Verdict) -> None:
 
 def test_a_ratio_that_is_no_number_is_null() -> None:
     worst = Comparison("y", "output", "noise", float("inf"), 1e-6, shapes={"1x3": float("inf"), "2x3": 1.0})
-    record = json.loads(json.dumps(verdict_record(Verdict("onnxruntime", (worst,), ())), allow_nan=False))
+    record = plain(Verdict("onnxruntime", (worst,), ()))
     assert record["classes"] is None
     assert record["comparisons"][0]["shapes"] == {"1x3": None, "2x3": 1.0}
 

@@ -117,7 +117,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = {network: prepared(network, folder) for network in options.networks.split(",")}
-        reports: dict[str, list[Report]] = {network: [] for network in files}
+        reports: dict[str, list[LoadedReport]] = {network: [] for network in files}
         for run, (network, paths) in itertools.product(range(options.runs), files.items()):
             reports[network].append(benched(paths, passed, folder / f"{network}.{run}.report.json"))
         rows = [judged(network, made) for network, made in reports.items()]

@@ -1,5 +1,6 @@
 """Reading reports again."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,13 @@ MOST_BYTES = 2**28
 RUN_AGAIN = "Name a <stem>.report.json of an export or a bench that timed something."
 
 
-class _Failure(msgspec.Struct):
-    message: str = ""
-
-
-class _Packages(msgspec.Struct):
-    packages: dict[str, str] = {}
-
-
 class _Header(msgspec.Struct):
     """What is read of any document, whatever its version, for the error message."""
 
-    schema_version: int | None = None
+    schema_version: Any = None
     latency: Any = None
-    error: _Failure | None = None
-    environment: _Packages | None = None
+    error: Any = None
+    environment: Any = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +61,9 @@ def read_report(path: Path) -> LoadedReport:
     content = read_document(path)
     report = decode_report(path, content)
     if not report.latency.timings:
-        raise UnreadableReportError(f"{path} has no latencies: nothing was timed in that run", hint=RUN_AGAIN)
+        raise UnreadableReportError(
+            f"{path} has no latencies: nothing was timed in that run", hint="Run it again without --no-bench."
+        )
     if reason := _unlike_rounds(report.latency.timings):
         raise UnreadableReportError(f"{path} is no whole report: {reason}", hint=RUN_AGAIN)
     return LoadedReport(path, report)
@@ -97,7 +92,10 @@ def read_document(path: Path) -> bytes:
         )
     if not content.strip():
         raise UnreadableReportError(f"{path} is empty", hint=RUN_AGAIN)
-    return content
+    try:  # PowerShell writes UTF-16, and others a byte order mark
+        return content.decode(json.detect_encoding(content)).encode()
+    except UnicodeDecodeError:
+        return content
 
 
 def decode_report(path: Path, content: bytes) -> Report:
@@ -126,25 +124,36 @@ def _refuse_other_documents(path: Path, header: _Header) -> None:
     version = header.schema_version
     if version is None:
         raise UnreadableReportError(f"{path} is no report of attn-export: it has no schema_version", hint=RUN_AGAIN)
-    if version != SCHEMA_VERSION:
-        package = header.environment.packages.get("attn-export") if header.environment else None
-        maker = f", made by attn-export {package:.40}" if package else ""
+    if version is True or version != SCHEMA_VERSION:
+        newer = isinstance(version, int) and version is not True and version > SCHEMA_VERSION
         again = "Make the report again with this attn-export."
         raise UnreadableReportError(
-            f"{path} has schema version {version}{maker}, and this attn-export reads {SCHEMA_VERSION}",
-            hint="Update attn-export, or make the report again with this one." if version > SCHEMA_VERSION else again,
+            f"{path} has schema version {version!r:.40}{_maker(header)}, and this attn-export reads {SCHEMA_VERSION}",
+            hint="Update attn-export, or make the report again with this one." if newer else again,
         )
     if header.latency is None:
-        if header.error is not None:
+        if isinstance(header.error, dict) and "message" in header.error:
             raise UnreadableReportError(
-                f"{path} is what a run left that failed: {header.error.message:.200}",
+                f"{path} is what a run left that failed: {header.error['message']!s:.200}",
                 hint="Let that run succeed first.",
             )
         raise UnreadableReportError(f"{path} has no latencies: it is another command's document", hint=RUN_AGAIN)
 
 
+def _maker(header: _Header) -> str:
+    """The attn-export that wrote a document, where it says so."""
+    packages = header.environment.get("packages") if isinstance(header.environment, dict) else None
+    version = packages.get("attn-export") if isinstance(packages, dict) else None
+    return f", made by attn-export {version:.40}" if isinstance(version, str) else ""
+
+
 def _unlike_rounds(timings: tuple[Timing, ...]) -> str:
     """Why timings can't be compared with each other: a batch needs one baseline, and the same rounds of everything."""
+    for index, timing in enumerate(timings):
+        for name in ("median_interval_ms", "p99_interval_ms", "ratio_interval"):
+            low, high = getattr(timing, name)
+            if low > high:
+                return f"$.latency.timings[{index}].{name} is ({low}, {high}); expected is the smaller number first"
     for batch in dict.fromkeys(timing.batch for timing in timings):
         alike = [timing for timing in timings if timing.batch == batch]
         baselines = sum(timing.verdict == BASELINE for timing in alike)

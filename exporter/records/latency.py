@@ -25,9 +25,10 @@ class WarmUp(Struct, frozen=True):
     stable: bool
 
 
-Interval = tuple[float, float]
 Positive = Annotated[float, Meta(gt=0)]
+Interval = tuple[Positive, Positive]
 Count = Annotated[int, Meta(ge=1)]
+RoundMs = Annotated[tuple[Positive, ...], Meta(min_length=1)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
 LatencyVerdict = Literal["baseline", "faster", "slower", "can't tell"]
 
@@ -65,27 +66,27 @@ class Timing(Struct, frozen=True):
     provenance: str
     device: str
     precision: str
-    batch: int
+    batch: Count
     clock: str
     process: str
     open_seconds: float
     warm_up: WarmUp
     samples: int
-    median_ms: float
+    median_ms: Positive
     median_interval_ms: Interval
-    p90_ms: float
-    p99_ms: float
+    p90_ms: Positive
+    p99_ms: Positive
     p99_interval_ms: Interval
-    worst_ms: float
+    worst_ms: Positive
     variation: float
     images_per_second: float
-    ratio: float
+    ratio: Positive
     ratio_interval: Interval
     verdict: LatencyVerdict
     baseline: str
     baseline_device: str
     device_median_ms: float | None
-    rounds_ms: tuple[tuple[float, ...], ...]
+    rounds_ms: Annotated[tuple[RoundMs, ...], Meta(min_length=1)]
 
 
 class Run(Struct, frozen=True):
@@ -130,7 +131,7 @@ class Schedule(Struct, frozen=True):
     """
 
     interval: float = 0.02
-    confidence: float = CONFIDENCE
+    confidence: Share = CONFIDENCE
     seconds: float = 8.0
     fewest_seconds: float = 1.0
     fewest_rounds: int = 8
@@ -152,8 +153,8 @@ class Latency(Struct, frozen=True):
         timed: what one latency covers.
     """
 
-    threads: int
-    cpus: tuple[int, ...]
+    threads: Count
+    cpus: tuple[Annotated[int, Meta(ge=0)], ...]
     schedule: Schedule
     runs: tuple[Run, ...] = ()
     timings: tuple[Timing, ...] = ()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from attn_export.exporter.compare.compare import Comparison, compare
-from attn_export.exporter.compare.read import Report, read_report
+from attn_export.exporter.compare.read import LoadedReport, read_report
 
 Compared = Callable[..., Comparison]
 
@@ -20,7 +20,7 @@ def compared(tmp_path: Path) -> Compared:
     def of(old: dict[str, Any], new: dict[str, Any], slower: float = 0.05) -> Comparison:
         return compare(saved("old", old), saved("new", new), slower)
 
-    def saved(name: str, record: dict[str, Any]) -> Report:
+    def saved(name: str, record: dict[str, Any]) -> LoadedReport:
         path = tmp_path / f"{name}.report.json"
         path.write_text(json.dumps(record), encoding="utf-8")
         return read_report(path)

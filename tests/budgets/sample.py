@@ -6,14 +6,37 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from attn_export.exporter.latency.bootstrap import paired_interval, percentile_interval
-from attn_export.exporter.records.latency import verdict_of
+from attn_export.exporter.records.document import SCHEMA_VERSION
+from attn_export.exporter.records.latency import Timing, verdict_of
+from attn_export.exporter.records.report import Report
 
 Record = dict[str, Any]
 ROUNDS, INFERENCES = 60, 3
 CONFIDENCE = 0.99
 FILE = "model.onnx"
-ENGINE: Record = {"path": "model.engine", "format": "engine", "precision": "fp32", "validation": None}
+ENGINE: Record = {
+    "path": "model.engine",
+    "format": "engine",
+    "precision": "fp32",
+    "types": {"asked": "fp32", "graph": ["FLOAT"], "kernels": ["FLOAT"], "mixed": []},
+    "sha256": "e" * 64,
+    "bytes": 1000,
+    "backend": {"name": "tensorrt-rtx", "version": "1.7.1", "why": ""},
+    "gpus": ["sm86"],
+    "platform": "linux-x86_64",
+    "options": {},
+    "profile": {"input": {"min": [1, 3, 16, 16], "opt": [1, 3, 16, 16], "max": [8, 3, 16, 16]}},
+    "onnx": {"path": FILE, "sha256": "a" * 64, "weights_sha256": {}},
+    "cost": {"kernels": 29, "kernels_without_attention": 13, "blocks": []},
+    "build": {"seconds": 0.3, "peak_bytes": None},
+    "kernels": 29,
+    "failed": {},
+    "not_run": "no GPU",
+    "validation": None,
+}
 BUNDLE: Record = {"path": "model.bundle.zip", "format": "bundle", "sha256": "d" * 64, "bytes": 1000}
 
 
@@ -106,7 +129,7 @@ def sample_artifact(path: str = FILE, *, precision: str = "float32", differ: int
         "input": {
             "name": "input",
             "shape": [1, 3, 16, 16],
-            "open_axes": [{"name": "batch", "index": 0, "minimum": 1}],
+            "dynamic_axes": [{"name": "batch", "index": 0, "minimum": 1}],
         },
         "outputs": ["output"],
         "gates": [{"module_path": "layer1.0.attention.ChannelGate.sigmoid", "tensor": "gate_1"}],
@@ -139,7 +162,7 @@ def sample_record(timings: Sequence[Record] | None = None, **changes: Any) -> Re
     listed = sample_timings() if timings is None else list(timings)
     batches = dict.fromkeys(timing["batch"] for timing in listed)
     made: Record = {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "created": "2026-11-25T01:11:00+00:00",
         "command": ["attn-export", "model.pt", "--onnx"],
         "model": {
@@ -157,7 +180,7 @@ def sample_record(timings: Sequence[Record] | None = None, **changes: Any) -> Re
             "threads": 2,
             "cpus": [0, 1],
             "timed": "one inference, its input already on the device",
-            "asked": {"interval": 0.02, "confidence": CONFIDENCE, "seconds": 20.0},
+            "schedule": {"interval": 0.02, "confidence": CONFIDENCE, "seconds": 20.0},
             "runs": [_run(batch, listed) for batch in batches],
             "timings": listed,
         },
@@ -216,3 +239,13 @@ def scaled(record: Record, factor: float, runtimes: Sequence[str]) -> Record:
             timing["ratio_interval"] = [end * factor for end in timing["ratio_interval"]]
             timing["verdict"] = verdict_of(*timing["ratio_interval"])
     return made
+
+
+def as_report(record: Record) -> Report:
+    """The record as a type."""
+    return msgspec.convert(record, Report)
+
+
+def as_timing(timing: Record) -> Timing:
+    """The timing as a type."""
+    return msgspec.convert(timing, Timing)

@@ -5,21 +5,28 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
-from attn_export.exporter.compare.change import Change, change_of_latency, change_of_ratio
+from attn_export.exporter.compare.change import change_of_latency, change_of_ratio
 from attn_export.exporter.latency.bootstrap import fewest_rounds
-from tests.budgets.sample import CONFIDENCE, Record, sample_rounds
+from attn_export.exporter.records.compare import Change
+from attn_export.exporter.records.latency import Timing
+from tests.budgets.sample import CONFIDENCE, as_timing, sample_rounds, sample_timing
 
 LEAST = fewest_rounds(CONFIDENCE)
 counts = st.integers(LEAST, 40)
 factors = st.floats(0.1, 10)
 
 
-def timed(rounds: list[list[float]], factor: float = 1.0) -> Record:
-    return {"rounds_ms": [[factor * value for value in turn] for turn in rounds]}
+TIMING = as_timing(sample_timing("eager", 3.0))
 
 
-def latency(old: Record, new: Record, confidence: float = CONFIDENCE) -> Change:
+def timed(rounds: list[list[float]], factor: float = 1.0) -> Timing:
+    scaled = tuple(tuple(factor * value for value in values) for values in rounds)
+    return structs.replace(TIMING, rounds_ms=scaled)
+
+
+def latency(old: Timing, new: Timing, confidence: float = CONFIDENCE) -> Change:
     change = change_of_latency(old, new, confidence)
     assert change is not None
     return change

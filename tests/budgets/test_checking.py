@@ -10,14 +10,23 @@ from attn_export.exporter.budgets.check import check_budgets, failure, state_of
 from attn_export.exporter.budgets.parse import parse_budgets
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.records.budget import BROKEN, CANT_TELL, KEPT, BudgetResult
-from tests.budgets.sample import BUNDLE, ENGINE, FILE, sample_artifact, sample_record, sample_timing, sample_timings
+from tests.budgets.sample import (
+    BUNDLE,
+    ENGINE,
+    FILE,
+    as_report,
+    sample_artifact,
+    sample_record,
+    sample_timing,
+    sample_timings,
+)
 
 RUNTIMES = ("eager", "onnxruntime", "tensorrt")
 RECORD = sample_record()
 
 
 def checked(record: dict[str, Any], *budgets: str) -> tuple[BudgetResult, ...]:
-    return check_budgets(record, parse_budgets(budgets, RUNTIMES))
+    return check_budgets(as_report(record), parse_budgets(budgets, RUNTIMES))
 
 
 def states(record: dict[str, Any], *budgets: str) -> list[str]:

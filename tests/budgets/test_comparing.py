@@ -280,7 +280,7 @@ def test_without_a_checkpoint_files_that_differ_are_refused(compared: Compared, 
     else:
         other["input"]["shape"] = [1, 3, 32, 32]
         if which == "open image":
-            other["input"]["open_axes"] += [{"name": "height", "index": 2, "minimum": 8}]
+            other["input"]["dynamic_axes"] += [{"name": "height", "index": 2, "minimum": 8}]
     old, new = sample_record(model=None), sample_record(model=None, artifacts=[other])
     with pytest.raises(IncomparableReportsError, match="another network"):
         compared(old, new)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from attn_export.exporter.compare import read
 from attn_export.exporter.compare.read import read_report
 from attn_export.exporter.errors import UnreadableReportError
-from tests.budgets.sample import sample_record
+from attn_export.exporter.records.document import SCHEMA_VERSION
+from tests.budgets.sample import as_report, sample_record
 
 WHOLE = sample_record()
 
@@ -49,7 +50,7 @@ def with_timing(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_whole_report_is_read(tmp_path: Path) -> None:
-    assert read_report(saved(tmp_path, WHOLE)).record == WHOLE
+    assert read_report(saved(tmp_path, WHOLE)).record == as_report(WHOLE)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -57,7 +58,7 @@ def test_what_other_shells_write_is_read(tmp_path: Path, encoding: str) -> None:
     """PowerShell's ``>`` writes UTF-16, and others a byte order mark."""
     path = tmp_path / "a.json"
     path.write_bytes(json.dumps(WHOLE).encode(encoding))
-    assert read_report(path).record == WHOLE
+    assert read_report(path).record == as_report(WHOLE)
 
 
 def test_an_error_beside_latencies_is_no_obstacle(tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_an_empty_file(tmp_path: Path, content: bytes) -> None:
 def test_what_is_no_json(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
-    assert "is no JSON document" in refusal(path).message
+    assert "is no JSON document" in (message := refusal(path).message) or "is no report of attn-export" in message
 
 
 def test_a_huge_file_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,12 +131,12 @@ def test_what_is_no_report(tmp_path: Path, document: Any) -> None:
 
 def test_the_document_of_a_failed_run_says_why_it_failed(tmp_path: Path) -> None:
     error = {"message": "there is no disk space", "hint": "", "exit_code": 6}
-    error_only = {"schema_version": 1, "error": error}
+    error_only = {"schema_version": SCHEMA_VERSION, "error": error}
     assert "there is no disk space" in refusal(saved(tmp_path, error_only)).message
 
 
 def test_another_command_s_document(tmp_path: Path) -> None:
-    document = {"schema_version": 1, "path": "model.onnx", "attention": []}
+    document = {"schema_version": SCHEMA_VERSION, "path": "model.onnx", "attention": []}
     assert "another command's document" in refusal(saved(tmp_path, document)).message
 
 
@@ -148,8 +149,9 @@ def test_a_report_without_latencies(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("version", "hint"),
     [
-        (2, "Update attn-export"),
+        (3, "Update attn-export"),
         (0, "Make the report again"),
+        (1, "Make the report again"),
         ("1", "Make the report again"),
         (True, "Make the report"),
     ],
@@ -157,7 +159,10 @@ def test_a_report_without_latencies(tmp_path: Path) -> None:
 def test_another_schema_version_says_who_made_it_and_what_to_do(tmp_path: Path, version: Any, hint: str) -> None:
     packages = {"packages": {"attn-export": "9.8.7"}}
     error = refusal(saved(tmp_path, sample_record(schema_version=version, environment=packages)))
-    assert f"schema version {version!r}, made by attn-export 9.8.7, and this attn-export reads 1" in error.message
+    assert (
+        f"schema version {version!r}, made by attn-export 9.8.7, and this attn-export reads {SCHEMA_VERSION}"
+        in error.message
+    )
     assert hint in error.hint
 
 
@@ -171,29 +176,26 @@ def test_another_schema_version_may_look_like_anything(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"median_ms": -3.0}, "median_ms is -3.0; expected is a number above 0"),
-        ({"median_ms": 0}, "median_ms is 0; expected is a number above 0"),
-        ({"median_ms": float("nan")}, "median_ms is nan"),
-        ({"median_ms": float("inf")}, "median_ms is inf"),
-        ({"median_ms": 10**400}, "median_ms is 1000"),
-        ({"median_ms": "3"}, "median_ms is '3'"),
-        ({"median_ms": True}, "median_ms is True"),
-        ({"median_ms": None}, "latency.timings[1].median_ms is missing"),
-        ({"rounds_ms": None}, "latency.timings[1].rounds_ms is missing"),
-        ({"rounds_ms": []}, "rounds_ms has 0 entries; expected are at least 1"),
-        ({"rounds_ms": [[]] * 60}, "rounds_ms[0] has 0 entries"),
-        ({"rounds_ms": [[3.0, -1.0]] * 60}, "rounds_ms[0][1] is -1.0"),
+        ({"median_ms": -3.0}, "Expected `float` > 0.0 - at `$.latency.timings[1].median_ms`"),
+        ({"median_ms": 0}, "timings[1].median_ms"),
+        ({"median_ms": "3"}, "Expected `float`, got `str` - at `$.latency.timings[1].median_ms`"),
+        ({"median_ms": True}, "timings[1].median_ms"),
+        ({"median_ms": None}, "missing required field `median_ms` - at `$.latency.timings[1]`"),
+        ({"rounds_ms": None}, "missing required field `rounds_ms` - at `$.latency.timings[1]`"),
+        ({"rounds_ms": []}, "length >= 1 - at `$.latency.timings[1].rounds_ms`"),
+        ({"rounds_ms": [[]] * 60}, "length >= 1 - at `$.latency.timings[1].rounds_ms[0]`"),
+        ({"rounds_ms": [[3.0, -1.0]] * 60}, "timings[1].rounds_ms[0][1]"),
         ({"rounds_ms": [[3.0]] * 59}, "more rounds than others of batch 1"),
-        ({"rounds_ms": "[[3.0]]"}, "rounds_ms is '[[3.0]]'; expected is a list"),
-        ({"median_interval_ms": [3.0]}, "median_interval_ms is [3.0]; expected is two numbers"),
-        ({"ratio_interval": [3.0, 2.0]}, "ratio_interval is [3.0, 2.0]; expected is the smaller number first"),
-        ({"ratio_interval": [0, 2.0]}, "ratio_interval[0] is 0"),
-        ({"verdict": "better"}, "verdict is 'better'; expected is one of baseline, faster, slower, can't tell"),
+        ({"rounds_ms": "[[3.0]]"}, "Expected `array`, got `str`"),
+        ({"median_interval_ms": [3.0]}, "timings[1].median_interval_ms"),
+        ({"ratio_interval": [3.0, 2.0]}, "ratio_interval is (3.0, 2.0); expected is the smaller number first"),
+        ({"ratio_interval": [0, 2.0]}, "timings[1].ratio_interval[0]"),
+        ({"verdict": "better"}, "Invalid enum value 'better' - at `$.latency.timings[1].verdict`"),
         ({"verdict": "baseline"}, "has 2 baselines of batch 1"),
-        ({"batch": 0}, "batch is 0; expected is a whole number from 1 on"),
+        ({"batch": 0}, "timings[1].batch"),
         ({"batch": 2}, "has 0 baselines of batch 2"),
-        ({"batch": 1.5}, "batch is 1.5"),
-        ({"runtime": {}}, "runtime is an object; expected is a string"),
+        ({"batch": 1.5}, "timings[1].batch"),
+        ({"runtime": {}}, "Expected `str`, got `object` - at `$.latency.timings[1].runtime`"),
     ],
 )
 def test_a_damaged_timing(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
@@ -205,29 +207,16 @@ def test_a_damaged_timing(tmp_path: Path, changes: dict[str, Any], says: str) ->
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"latency": None}, "latency is null; expected is an object"),
-        ({"latency": {"timings": None}}, "latency.timings is null"),
-        ({"latency": {"asked": {"confidence": 99}}}, "asked.confidence is 99; expected is a number between 0 and 1"),
-        ({"latency": {"threads": 0}}, "latency.threads is 0"),
-        ({"latency": {"cpus": ["0"]}}, "latency.cpus[0] is '0'"),
-        ({"environment": []}, "environment is []; expected is an object"),
-        ({"environment": {"packages": {"torch": 2}}}, "environment.packages.torch is 2"),
-        ({"model": {"input_shape": [3, -16, 16]}}, "model.input_shape[1] is -16"),
-        ({"model": "cbam_resnet8"}, "model is 'cbam_resnet8'"),
-        ({"artifacts": [3]}, "artifacts[0] is 3"),
-        ({"artifacts": [{"path": "a", "format": "onnx", "validation": {"agrees": True}}]}, "runtime is missing"),
-        (
-            {
-                "artifacts": [
-                    {
-                        "path": "a",
-                        "format": "onnx",
-                        "validation": {"agrees": True, "runtime": "x", "classes": {"images": 2, "differ": -1}},
-                    }
-                ]
-            },
-            "artifacts[0].validation.classes.differ is -1",
-        ),
+        ({"latency": {"timings": None}}, "Expected `array`, got `null` - at `$.latency.timings`"),
+        ({"latency": {"schedule": {"confidence": 99}}}, "at `$.latency.schedule.confidence`"),
+        ({"latency": {"threads": 0}}, "at `$.latency.threads`"),
+        ({"latency": {"cpus": ["0"]}}, "at `$.latency.cpus["),
+        ({"environment": []}, "Expected `object`, got `array` - at `$.environment`"),
+        ({"environment": {"packages": {"torch": 2}}}, "Expected `str`, got `int` - at `$.environment.packages"),
+        ({"model": "cbam_resnet8"}, "Expected `object | null`, got `str` - at `$.model`"),
+        ({"artifacts": [3]}, "Expected `object`, got `int` - at `$.artifacts["),
+        ({"artifacts": [{"path": "a", "format": "onnx"}]}, "missing required field `precision` - at `$.artifacts["),
+        ({"artifacts": [{"path": "a", "format": "tflite"}]}, "Invalid value 'tflite' - at `$.artifacts["),
     ],
 )
 def test_a_damaged_report(tmp_path: Path, changes: dict[str, Any], says: str) -> None:

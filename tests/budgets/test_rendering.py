@@ -8,8 +8,10 @@ from rich.console import Console
 
 from attn_export.exporter.budgets.check import check_budgets, failure
 from attn_export.exporter.budgets.parse import parse_budgets
-from attn_export.exporter.compare.compare import comparison_record
-from attn_export.exporter.report.findings.comparison import comparison_markdown, comparison_parts
+from attn_export.exporter.compare.compare import comparison_report
+from attn_export.exporter.records.compare import ComparisonReport
+from attn_export.exporter.report.markdown import render_comparison as comparison_markdown
+from attn_export.exporter.report.terminal import comparison_parts
 from tests.budgets.conftest import Compared
 from tests.budgets.sample import ENGINE, FILE, sample_artifact, sample_record, sample_timing, sample_timings, scaled
 
@@ -20,15 +22,15 @@ OLD = sample_record()
 def document(compared: Compared) -> Any:
     """``document(old, new, "latency=3")``: what the command prints."""
 
-    def of(old: dict[str, Any], new: dict[str, Any], *budgets: str) -> dict[str, Any]:
+    def of(old: dict[str, Any], new: dict[str, Any], *budgets: str) -> ComparisonReport:
         found = compared(old, new)
-        results = check_budgets(new, parse_budgets(budgets, ("eager", "onnxruntime")))
-        return comparison_record(found, results, failure(results, found.broken))
+        results = check_budgets(found.new.record, parse_budgets(budgets, ("eager", "onnxruntime")))
+        return comparison_report(found, results, failure(results, found.broken))
 
     return of
 
 
-def printed(document: dict[str, Any], width: int = 160) -> list[str]:
+def printed(document: ComparisonReport, width: int = 160) -> list[str]:
     console = Console(file=io.StringIO(), width=width, soft_wrap=True)
     for part in comparison_parts(document):
         console.print(part)

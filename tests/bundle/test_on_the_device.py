@@ -85,7 +85,7 @@ assert run(["doctor", "--json"]) == 0
 def sidecar_of(engine: Path) -> dict[str, Any]:
     record = read_sidecar(engine)
     assert record is not None
-    return plain(record)  # type: ignore[no-any-return]
+    return plain(record)
 
 
 def test_the_engine_of_a_bundle_is_built_with_what_a_device_has(engine: Path, cbam: Any) -> None:

@@ -140,7 +140,7 @@ def test_the_baseline_is_named_in_the_head(record: Report) -> None:
 
 
 def test_a_quiet_machine_gives_no_warnings(record: Report) -> None:
-    assert conditions.timing_warnings(record.latency) == []
+    assert conditions.latency_warnings(record.latency) == []
 
 
 def test_every_warning_is_shown(record: Report) -> None:
@@ -148,7 +148,7 @@ def test_every_warning_is_shown(record: Report) -> None:
     disturbed = {f"{run}/reached": False, f"{run}/interval": 0.05, f"{run}/conditions/gpus": [gpu_conditions()]}
     disturbed |= {f"{run}/conditions/others": 0.4, f"{run}/conditions/steal": 0.2}
     disturbed |= {"latency/timings/0/warm_up/stable": False, "latency/timings/1/p90_ms": 99.0}
-    text = " ".join(conditions.timing_warnings(changed(record, disturbed).latency)).replace("\N{NO-BREAK SPACE}", " ")
+    text = " ".join(conditions.latency_warnings(changed(record, disturbed).latency)).replace("\N{NO-BREAK SPACE}", " ")
     for words in ("±5.0 %", "thermal slowdown", "H100", "40 %", "20 %", "onnxruntime", "warm-up"):
         assert words in text
 

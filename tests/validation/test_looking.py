@@ -350,15 +350,12 @@ def test_any_image_becomes_a_small_picture(channels: int, height: int, width: in
 # The record.
 
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text(encoding="utf-8"))
 
 
 def recorded(seen: GateActivations) -> Any:
     """As it is read from a report."""
-    record = json.loads(json.dumps(activations_record(seen), allow_nan=False))
-    jsonschema.validate(
-        record, {"$defs": SCHEMA["$defs"], "anyOf": [{"type": "null"}, {"$ref": "#/$defs/gate_activations"}]}
-    )
+    record = plain(activations_record(seen))
+    jsonschema.validate(record, schema(GateActivationsRecord))
     return record
 
 

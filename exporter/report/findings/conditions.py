@@ -17,7 +17,7 @@ def latency_warnings(latency: Latency) -> list[str]:
     """Reasons not to rely on the latencies: those that were printed while they were taken, and what varies a lot."""
     batches = by_batch(latency)
     found = [
-        f"Batch {run.batch}: {warning}."
+        f"Batch {run.batch}: {warning.removeprefix(f'batch {run.batch}: ')}."
         for run in latency.runs
         for warning in timing_warnings(batches.get(run.batch, ()), run, latency.schedule)
     ]

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check format clean
+.PHONY: demo test test-all check format schemas clean
 
 # The environment: what constraints.txt pins, with this project in editable form.
 $(STAMP): pyproject.toml constraints.txt
@@ -36,6 +36,10 @@ check: $(STAMP) .typing
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The JSON schemas in docs/, from the types.
+schemas: $(STAMP)
+	$(BIN)/python docs/make_schemas.py
 
 # The installed layout as links, for type checkers: they don't follow editable installs.
 .typing:

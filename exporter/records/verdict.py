@@ -1,11 +1,12 @@
 """An error, what it is measured by, and what follows from the two."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isfinite
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import force_setattr
 
 
 class Measured:
@@ -61,19 +62,22 @@ class SourceComparison:
         return float("inf") if self.error else 0.0
 
 
-@dataclass(frozen=True)
-class Quality:
-    """How a quantized graph stands to its network, over ordinary images.
+class Quality(Struct, frozen=True):
+    """Quantization quality: a quantized graph against the float64 network on nominal images.
 
     Attributes:
-        sqnr_db: ratio of signal to quantization noise in decibels, by output: 20 is an error of a tenth.
-        agreement: share of the images whose largest output is the same, of an output (N, classes); None without one.
-        images: how many were compared.
+        sqnr_db: signal-to-quantization-noise ratio in decibels, by output; None without noise. 20 dB is a relative
+            error of 0.1.
+        agreement: share of images with the same largest score; None where no output is (N, classes).
+        images: number compared.
     """
 
-    sqnr_db: Mapping[str, float]
+    sqnr_db: dict[str, float | None]
     agreement: float | None
     images: int
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "sqnr_db", {name: finite(value) for name, value in self.sqnr_db.items()})
 
 
 @dataclass(frozen=True)
@@ -112,55 +116,91 @@ FLOOR = 4 * float(np.finfo(np.float32).eps)
 SIZE = "shape"
 
 
-@dataclass(frozen=True)
-class Comparison(Measured):
-    """One tensor's error, for the kind of input on which it is worst.
+def finite(value: float | None) -> float | None:
+    """The number; None for NaN and infinity, which JSON lacks."""
+    return value if value is not None and isfinite(value) else None
+
+
+def number(value: float | None) -> str:
+    """An error for a message."""
+    return "not a number" if value is None else f"{value:.1e}"
+
+
+class Comparison(Struct, frozen=True):
+    """One tensor's error, on the kind of input with the largest error ratio.
 
     Attributes:
-        tensor: the output's name, or the path of the submodule whose gate it is.
-        role: "output", or "gate" for what goes into a gate's sigmoid.
+        tensor: name of the output, or path of the submodule that computes the gate.
+        role: "output", or "gate" for the input of a gate's sigmoid.
         kind: of input.
-        error: of the artifact, relative.
-        baseline: error of PyTorch in the artifact's precision, relative, at least the precision's floor.
-        limit: how many times that the error may be.
-        ratios: of error to baseline, for every kind of input.
-        shapes: the same for every shape of a batch, such as "4x3x224x224"; see `ratios_by_shape`. Shown, not judged.
+        error: of the artifact, relative; None where a value is not finite or the shape differs.
+        baseline: the unavoidable relative error, at least the policy's floor; None where it is not finite.
+        limit: max error ratio.
+        ratios: error ratio of every kind of input.
+        shapes: error ratio of every batch shape, such as "4x3x224x224". Reported, not judged.
+        ratio: error ratio, error / baseline; None where either is not finite.
+        agrees: whether the error ratio is within the limit.
     """
 
     tensor: str
     role: str
     kind: str
-    error: float
-    baseline: float
+    error: float | None
+    baseline: float | None
     limit: float = LARGEST_RATIO
-    ratios: Mapping[str, float] = field(default_factory=dict)
-    shapes: Mapping[str, float] = field(default_factory=dict)
+    ratios: dict[str, float | None] = {}
+    shapes: dict[str, float | None] = {}
+    ratio: float | None = None
+    agrees: bool = False
+
+    def __post_init__(self) -> None:
+        error, baseline = finite(self.error), finite(self.baseline)
+        ratio = None
+        if error is not None and baseline is not None:
+            ratio = finite(error / baseline) if baseline else (None if error else 0.0)
+        derived = {
+            "error": error,
+            "baseline": baseline,
+            "ratios": {kind: finite(value) for kind, value in self.ratios.items()},
+            "shapes": {shape: finite(value) for shape, value in self.shapes.items()},
+            "ratio": ratio,
+            "agrees": ratio is not None and ratio <= self.limit,
+        }
+        for name, value in derived.items():
+            force_setattr(self, name, value)
+
+    @property
+    def severity(self) -> float:
+        """Error ratio relative to its limit; infinite without an error ratio."""
+        return float("inf") if self.ratio is None else self.ratio / self.limit
 
 
-@dataclass(frozen=True)
-class Classes:
-    """What an artifact takes images for. Shown, not judged: two scores that are nearly the same may change places.
+class Classes(Struct, frozen=True):
+    """Agreement of predicted classes. Reported, not judged: two nearly equal scores may change places.
 
     Attributes:
-        images: ordinary and real ones, as often as they were run.
-        differ: how many of these have their largest score in another place than PyTorch's in double precision.
+        images: nominal and real images, counted once per run.
+        differ: images whose largest score is in another place than in the float64 reference.
     """
 
     images: int
     differ: int
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Whether an artifact computes what PyTorch computes.
+class Verdict(Struct, frozen=True):
+    """Whether an artifact computes what its reference computes.
 
     Attributes:
-        runtime: where it ran.
-        comparisons: gates in the order in which they are computed, then outputs.
-        batches: the shapes it was judged on.
+        runtime: that ran the artifact.
+        comparisons: gates in the order of computation, then outputs.
+        batches: shapes (N, C, H, W) of the inputs.
         gates_missed: why gates were not compared; empty where they were.
-        images: how many inferences of one image it was judged on.
-        classes: that the images are taken for; None where the first output is no (N, classes) scores.
+        images: number of single-image inferences.
+        classes: agreement of classes; None where the first output is not (N, classes) scores.
+        policy: name of the row of `validation.policies` that set floor and limit.
+        reference: where the expected values come from.
+        baseline: where the baseline errors come from.
+        agrees: whether every comparison agrees.
     """
 
     runtime: str
@@ -169,25 +209,27 @@ class Verdict:
     gates_missed: str = ""
     images: int = 0
     classes: Classes | None = None
+    policy: str = ""
+    reference: str = ""
+    baseline: str = ""
+    agrees: bool = False
 
-    @property
-    def agrees(self) -> bool:
-        """Whether every tensor does."""
-        return all(c.agrees for c in self.comparisons)
+    def __post_init__(self) -> None:
+        force_setattr(self, "agrees", all(c.agrees for c in self.comparisons))
 
     @property
     def first_disagreement(self) -> Comparison | None:
-        """The first tensor, in the order of computation, that doesn't."""
+        """The first comparison, in the order of computation, that disagrees."""
         return next((c for c in self.comparisons if not c.agrees), None)
 
     @property
     def worst(self) -> Comparison:
-        """The tensor with the largest ratio."""
-        return max(self.comparisons, key=lambda c: c.ratio)
+        """The comparison with the largest error ratio relative to its limit."""
+        return max(self.comparisons, key=lambda c: c.severity)
 
     def worst_of(self, role: str) -> Comparison | None:
-        """The same among outputs or gates."""
-        return max((c for c in self.comparisons if c.role == role), key=lambda c: c.ratio, default=None)
+        """The worst output or gate."""
+        return max((c for c in self.comparisons if c.role == role), key=lambda c: c.severity, default=None)
 
 
 @dataclass(frozen=True)
@@ -212,7 +254,7 @@ class Start:
         """Half a sentence."""
         found = self.comparison
         where = f"before {self.module_path}" if self.is_input else f"in {self.module_path}"
-        size = f"{found.error:.1e}" if isfinite(found.error) else "no number"
+        size = "no number" if found.error is None else f"{found.error:.1e}"
         told = f"the error starts {where}: {size} where PyTorch's own is {found.baseline:.1e}"
         return f"{told}, and {self.before} still agrees" if self.before else told
 

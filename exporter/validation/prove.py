@@ -1,12 +1,11 @@
 """Artifacts against the reference: what disagrees is an error, and gets no name."""
 
-from math import isfinite
 from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import OnnxFile, Precision
 from attn_export.exporter.errors import DisagreementError
 from attn_export.exporter.records.engine import EngineFile
-from attn_export.exporter.records.verdict import SIZE, Comparison, Verdict
+from attn_export.exporter.records.verdict import SIZE, Comparison, Verdict, number
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.memory import large_blocks_returned
 from attn_export.exporter.system.progress import Progress, counted
@@ -66,14 +65,14 @@ def disagreement(artifact: str, precision: Precision, first: Comparison, verdict
     worst = verdict.worst
     if first.kind == SIZE:
         told = f"{place}, which has another size"
-    elif not isfinite(first.error):
+    elif first.error is None:
         told = f"{place}, which isn't a number on {first.kind} images"
     else:
         told = (
             f"{place} on {first.kind} images, error {first.error:.1e}, PyTorch's own {precision.onnx_name} "
-            f"{first.baseline:.1e}, {first.ratio:.0f} times as large (allowed: {first.limit:.0f}); "
+            f"{number(first.baseline)}, {first.ratio:.0f} times as large (allowed: {first.limit:.0f}); "
             f"worst in {worst.tensor}, "
-        ) + (f"{worst.ratio:.0f} times" if isfinite(worst.ratio) else "which isn't a number")
+        ) + (f"{worst.ratio:.0f} times" if worst.ratio is not None else "which isn't a number")
     return DisagreementError(
         f"{artifact} doesn't compute what PyTorch computes: first seen {told}",
         first_seen=first.tensor,

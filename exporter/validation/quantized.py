@@ -99,7 +99,7 @@ def _compared(
     by_shape: dict[str, list[float]] = {}
     for batch, got, reference in zip(batches, computed, exact, strict=True):
         by_shape.setdefault(shape_name(batch.images.shape), []).extend(_errors([got], [reference]))
-    shapes = {shape: _most(errors) / baseline for shape, errors in by_shape.items()}
+    shapes: dict[str, float | None] = {shape: _most(errors) / baseline for shape, errors in by_shape.items()}
     return Comparison(name, "output", KIND, error, baseline, LARGEST_RATIO, {KIND: error / baseline}, shapes)
 
 
@@ -130,13 +130,14 @@ def quality(said: Sequence[tuple[Array, ...]], reference: Reference, names: Sequ
         names: of the outputs.
     """
     rows = [[i for i, kind in enumerate(batch.kinds) if kind in NOMINAL] for batch in reference.batches]
-    sqnr, agreement = {}, None
+    sqnr: dict[str, float | None] = {}
+    agreement = None
     for o, name in enumerate(names):
         got = [result[o][chosen] for result, chosen in zip(said, rows, strict=True) if chosen]
         exact = [result.outputs[o][chosen] for result, chosen in zip(reference.exact, rows, strict=True) if chosen]
         noise = sum(float(np.square(g.reshape(e.shape) - e).sum()) for g, e in zip(got, exact, strict=True))
         signal = sum(float(np.square(e).sum()) for e in exact)
-        sqnr[name] = 10 * math.log10(signal / noise) if noise and signal else math.inf
+        sqnr[name] = 10 * math.log10(signal / noise) if noise and signal else None
         if agreement is None and exact[0].ndim == LOGITS_RANK and exact[0].shape[1] > 1:
             same = [g.argmax(1) == e.argmax(1) for g, e in zip(got, exact, strict=True)]
             agreement = float(np.concatenate(same).mean())
@@ -156,12 +157,13 @@ def broken(requirement: QualityRequirement, found: Quality, artifact: str) -> Di
     Raises:
         UsageError: agreement was promised for a network without classes.
     """
-    worst = min(found.sqnr_db, key=found.sqnr_db.__getitem__)
+    decibels = {name: math.inf if value is None else value for name, value in found.sqnr_db.items()}
+    worst = min(decibels, key=decibels.__getitem__)
     if requirement.agreement is not None and found.agreement is None:
         raise UsageError("--require agreement: the network returns no scores of classes", hint="Require sqnr instead.")
     told = ""
-    if requirement.sqnr is not None and found.sqnr_db[worst] < requirement.sqnr:
-        told = f"{worst} has {found.sqnr_db[worst]:.1f} dB, and {requirement.sqnr:g} were promised"
+    if requirement.sqnr is not None and decibels[worst] < requirement.sqnr:
+        told = f"{worst} has {decibels[worst]:.1f} dB, and {requirement.sqnr:g} were promised"
     elif requirement.agreement is not None and (found.agreement or 0.0) < requirement.agreement:
         told = f"{found.agreement:.1%} of the classes agree, and {requirement.agreement:.1%} were promised"
     if not told:

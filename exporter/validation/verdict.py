@@ -75,7 +75,7 @@ def compare(
     ratios = {kind: errors[kind] / size for kind, size in floored.items()}
     worst = max(ratios, key=ratios.__getitem__)
     shapes = ratios_by_shape(by_shape or {}, floored)
-    return Comparison(tensor, role, worst, errors[worst], floored[worst], limits.ratio, ratios, shapes)
+    return Comparison(tensor, role, worst, errors[worst], floored[worst], limits.ratio, {**ratios}, {**shapes})
 
 
 def ratios_by_shape(errors: Mapping[str, Mapping[str, float]], floored: Mapping[str, float]) -> dict[str, float]:

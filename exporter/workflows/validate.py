@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from attn_export.exporter.artifacts import LoadedModel, Precision
 from attn_export.exporter.errors import (
     AttnExportError,
@@ -17,7 +19,7 @@ from attn_export.exporter.network.images import Batch, Images
 from attn_export.exporter.records.artifact import Artifact
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.records.results import Validated
-from attn_export.exporter.records.verdict import Verdict
+from attn_export.exporter.records.verdict import Verdict, number
 from attn_export.exporter.runtimes import runtime_of_file
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.system.machine import usable_cpus
@@ -175,12 +177,12 @@ def _quantized(
     except (RuntimeUnavailableError, InputError) as error:
         return Validated(artifact, fit.signature, fit.notes, error=error)
     found = quality(said, reference, fit.signature.output_names)
-    verdict = replace(verdict, classes=classes_of(found))
+    verdict = structs.replace(verdict, classes=classes_of(found))
     failed: AttnExportError | None = None
     if (first := verdict.first_disagreement) is not None:
         failed = DisagreementError(
             f"{runtime.name} doesn't compute what {artifact.quantized.name} says: most images are off by "
-            f"{first.error:.1e} in {first.tensor}, and by {first.baseline:.1e} where only float32 rounds "
+            f"{number(first.error)} in {first.tensor}, and by {number(first.baseline)} where only float32 rounds "
             f"({first.limit:g} times are allowed)",
             first_seen=first.tensor,
             hint="A scale, a zero point or a rounding differs. Please report it with the file and the versions.",
@@ -221,7 +223,7 @@ def _disagreeing(
     if artifact.source_sha256 and artifact.source_sha256 != model.sha256:
         other: AttnExportError = InputError(
             f"{artifact.path} was made of another checkpoint ({artifact.source_sha256[:SHOWN]}…) than {model.path} "
-            f"({model.sha256[:SHOWN]}…), and computes something else: {first.tensor} is off by {first.error:.1e}",
+            f"({model.sha256[:SHOWN]}…), and computes something else: {first.tensor} is off by {number(first.error)}",
             hint="Export this checkpoint, or name the one that the artifact was made of.",
         )
         return Validated(artifact, fit.signature, fit.notes, verdict, error=other)
@@ -231,7 +233,7 @@ def _disagreeing(
     told = disagreement(str(artifact.path), artifact.precision, first, verdict)
     parts = [told.message, start.said() if start else "", diagnose(runtime, reference)]
     hint = "Please report it with the network and the versions (attn-export --version), if it was made of this network."
-    if not first.error <= ANOTHER_NETWORK and not artifact.source_sha256:
+    if not (first.error is not None and first.error <= ANOTHER_NETWORK) and not artifact.source_sha256:
         hint = "Was it made of this checkpoint? It doesn't say."
     error = DisagreementError("; ".join(part for part in parts if part), first_seen=told.first_seen, hint=hint)
     return Validated(artifact, fit.signature, fit.notes, verdict, start=start, error=error)

@@ -1,17 +1,17 @@
 """What is said of figures that nobody should rely on."""
 
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from attn_export.exporter.artifacts import Axis, Signature
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.latency.interleaved import TimingSettings, time_interleaved
 from attn_export.exporter.latency.measure import measure
-from attn_export.exporter.records.latency import Conditions, Run, Schedule, WarmUp
+from attn_export.exporter.records.latency import Conditions, Latency, Run, Schedule, WarmUp
 from attn_export.exporter.records.timing_warnings import timing_warnings
-from attn_export.exporter.report.findings.conditions import condition_cautions
+from attn_export.exporter.report.findings.conditions import latency_warnings
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.system.progress import NullProgress
@@ -48,11 +48,14 @@ def session(file: Path) -> OnnxRuntime:
 def test_where_all_is_well_nothing_is_said() -> None:
     timings = measure([Scripted("a"), Scripted("b")], IMAGES, Schedule(fewest_rounds=8, most_rounds=8)).timings
     assert timing_warnings(timings, GOOD, ASKED) == []
-    assert timing_warnings(timings, replace(GOOD, conditions=Conditions(load=0.1, others=0.01, steal=0.0)), ASKED) == []
+    assert (
+        timing_warnings(timings, structs.replace(GOOD, conditions=Conditions(load=0.1, others=0.01, steal=0.0)), ASKED)
+        == []
+    )
 
 
 def test_an_interval_that_was_not_reached_is_said_with_what_was_asked_for() -> None:
-    (said,) = timing_warnings((), replace(GOOD, interval=0.071, reached=False), ASKED)
+    (said,) = timing_warnings((), structs.replace(GOOD, interval=0.071, reached=False), ASKED)
     assert "batch 4" in said
     assert "±7.1%" in said
     assert "±2.0%" in said
@@ -60,36 +63,36 @@ def test_an_interval_that_was_not_reached_is_said_with_what_was_asked_for() -> N
 
 
 def test_an_interval_as_wide_as_the_ratio_itself_is_told_without_digits_that_mean_nothing() -> None:
-    (said,) = timing_warnings((), replace(GOOD, interval=167.03, reached=False), ASKED)
+    (said,) = timing_warnings((), structs.replace(GOOD, interval=167.03, reached=False), ASKED)
     assert "not even known to ±100%" in said
     assert "16703" not in said
 
 
 def test_of_a_runtime_alone_no_ratio_is_spoken_of() -> None:
     alone = measure([Scripted("a")], IMAGES, Schedule(fewest_rounds=8, most_rounds=8)).timings
-    (said,) = timing_warnings(alone, replace(GOOD, interval=0.071, reached=False), ASKED)
+    (said,) = timing_warnings(alone, structs.replace(GOOD, interval=0.071, reached=False), ASKED)
     assert "the median is known to ±7.1%" in said
     assert "ratio" not in said
 
 
 def test_a_small_share_that_was_asked_for_is_no_zero() -> None:
-    (said,) = timing_warnings((), replace(GOOD, reached=False), Schedule(interval=0.0002))
+    (said,) = timing_warnings((), structs.replace(GOOD, reached=False), Schedule(interval=0.0002))
     assert "±0.02% was asked for" in said
 
 
 def test_less_than_a_second_is_no_zero() -> None:
-    (said,) = timing_warnings((), replace(GOOD, seconds=0.31, reached=False), ASKED)
+    (said,) = timing_warnings((), structs.replace(GOOD, seconds=0.31, reached=False), ASKED)
     assert "after 0.3 s" in said
 
 
 def test_a_runtime_that_was_not_warm_is_named() -> None:
     (timing,) = measure([Scripted("slowly")], IMAGES, Schedule(fewest_rounds=8, most_rounds=8)).timings
-    (said,) = timing_warnings([replace(timing, warm_up=WarmUp(7, 2.0, stable=False))], GOOD, ASKED)
+    (said,) = timing_warnings([structs.replace(timing, warm_up=WarmUp(7, 2.0, stable=False))], GOOD, ASKED)
     assert said.startswith("slowly")
 
 
 def test_what_else_ran_is_said() -> None:
-    (said,) = timing_warnings((), replace(GOOD, conditions=Conditions(others=0.3)), ASKED)
+    (said,) = timing_warnings((), structs.replace(GOOD, conditions=Conditions(others=0.3)), ASKED)
     assert "30%" in said
 
 
@@ -123,10 +126,9 @@ def test_a_cpu_that_is_not_there_is_refused_before_anything_is_opened(file: Path
 
 def test_what_standard_error_warns_of_the_report_warns_of_too() -> None:
     conditions = Conditions(others=0.07, steal=0.05, quota=1.5, throttled=0.08)
-    warnings = timing_warnings((), replace(GOOD, conditions=conditions), ASKED)
-    run = {"batch": 1, "reached": True, "interval": 0.01, "seconds": 1.0, "conditions": asdict(conditions)}
-    record = {"latency": {"runs": [run], "timings": [], "asked": {"interval": 0.02}}}
-    cautions = condition_cautions(record)
-    assert len(warnings) == len(cautions) == 3
-    for words in ("other processes took 7", "the hypervisor took 5", "the quota of 1.5 CPUs was used up in 8"):
-        assert sum(words in sentence for sentence in warnings) == sum(words in sentence for sentence in cautions) == 1
+    run = structs.replace(GOOD, conditions=conditions)
+    warnings = timing_warnings((), run, ASKED)
+    assert len(warnings) == 3
+    said = " ".join(latency_warnings(Latency(1, (0,), ASKED, (run,))))
+    for warning in warnings:
+        assert warning in said

@@ -1,7 +1,6 @@
 """Gates to be looked at: what is shown is what the network computes, for every artifact in PyTorch's own shape."""
 
 import base64
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -24,7 +23,13 @@ from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.network.capture import capture
 from attn_export.exporter.network.images import batches, noise
 from attn_export.exporter.precision.typed_file import typed_file
-from attn_export.exporter.records.gates import ENGINE_UNAVAILABLE, GateActivations, activations_record
+from attn_export.exporter.records.document import plain, schema
+from attn_export.exporter.records.gates import (
+    ENGINE_UNAVAILABLE,
+    GateActivations,
+    GateActivationsRecord,
+    activations_record,
+)
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.validation.gate_activations import (
     LARGEST_MAP,
@@ -348,8 +353,6 @@ def test_any_image_becomes_a_small_picture(channels: int, height: int, width: in
 
 
 # The record.
-
-
 
 
 def recorded(seen: GateActivations) -> Any:

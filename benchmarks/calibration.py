@@ -11,6 +11,7 @@ found is kept network by network, and a run that was interrupted goes on.
 
 import argparse
 import json
+import math
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -37,9 +38,9 @@ from attn_export.exporter.report.tables import table
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.validation.compute_reference import compute_reference
+from attn_export.exporter.validation.policies import POLICIES
 from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate
-from attn_export.exporter.validation.verdict import LIMITS
 from attn_export.models.registry import create, names
 from tests.validation.narrow_types import to_bfloat16
 
@@ -114,7 +115,9 @@ def rows_of(name: str, model: LoadedModel, threads: int, precisions: Sequence[Pr
             worst: dict[tuple[str, str], float] = defaultdict(float)
             for comparison in verdict.comparisons:
                 for kind, ratio in comparison.ratios.items():
-                    worst[comparison.role, kind] = max(worst[comparison.role, kind], ratio)
+                    worst[comparison.role, kind] = max(
+                        worst[comparison.role, kind], math.inf if ratio is None else ratio
+                    )
             for (role, kind), ratio in worst.items():
                 yield {
                     "network": name,
@@ -145,7 +148,7 @@ def spread(rows: Sequence[Row]) -> list[Row]:
                 "median": float(np.median(ratios)),
                 "p99": float(np.percentile(ratios, 99)),
                 "worst": worst["ratio"],
-                "limit": LIMITS[Precision(precision)].ratio,
+                "limit": POLICIES[Precision(precision)].limit,
                 "worst_file": f"{worst['network']}, {worst['form']}",
             }
         )
@@ -189,7 +192,7 @@ def main() -> None:
         if options.keep is not None:
             with options.keep.open("a", encoding="utf-8") as stream:
                 stream.writelines(json.dumps(row) + "\n" for row in found)
-        shares = [row["ratio"] / LIMITS[Precision(row["precision"])].ratio for row in found if "ratio" in row]
+        shares = [row["ratio"] / POLICIES[Precision(row["precision"])].limit for row in found if "ratio" in row]
         progress.print(f"{name}: at most {max(shares, default=0.0):.0%} of what is allowed")
     for row in rows:
         if "refused" in row:
@@ -203,7 +206,7 @@ def main() -> None:
             r["worst_file"], r["precision"], r["role"], r["kind"], str(r["files"]), *figures, f"{r['limit']:g}"
         )
     Console(width=140).print(made)
-    flagged = [row for row in rows if not row["ratio"] <= LIMITS[Precision(row["precision"])].ratio]
+    flagged = [row for row in rows if not row["ratio"] <= POLICIES[Precision(row["precision"])].limit]
     for row in flagged:
         progress.print(f"flagged: {row}")
     if options.save:

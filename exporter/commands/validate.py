@@ -145,10 +145,9 @@ def against_bundle(bundle: Path, artifacts: list[Path], *, threads: int | None, 
         from attn_export.exporter.workflows.record import bundle_validation
         from attn_export.exporter.workflows.validate_bundle import disagreement, validate_with_bundle
 
-        read, judgement = validate_with_bundle(bundle, artifact, trust=trust, threads=threads, progress=progress)
-    document = bundle_validation(read, artifact, judgement.as_verdict())
-    error = disagreement(read.sample, artifact, judgement)
-    return Outcome(document, bundle_parts(document), error)
+        read, verdict = validate_with_bundle(bundle, artifact, trust=trust, threads=threads, progress=progress)
+    document = bundle_validation(read, artifact, verdict)
+    return Outcome(document, bundle_parts(document), disagreement(artifact, verdict))
 
 
 def names_bundle(path: Path) -> bool:

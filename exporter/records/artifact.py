@@ -1,8 +1,9 @@
-"""A file under test: an ONNX file or an engine, and what it says of itself."""
+"""A file under test, ONNX or engine, with its metadata."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from attn_export.exporter.artifacts import Dim, Gate, OnnxFile, Precision, Signature
 from attn_export.exporter.records.engine import EngineRecord, Range
@@ -11,14 +12,13 @@ if TYPE_CHECKING:
     from attn_export.exporter.artifacts import AttentionBlock
 
 
-@dataclass(frozen=True)
-class Tensor:
+class Tensor(Struct, frozen=True):
     """An input or an output.
 
     Attributes:
         name: in the artifact.
-        dims: a number where the size is fixed, a name or None where it is open; None where not even the rank is known.
-        dtype: numpy's name of the type, empty where it isn't known.
+        dims: a number for a fixed size, a name or None for a dynamic axis; None where the rank is unknown.
+        dtype: numpy's name of the type; empty where unknown.
     """
 
     name: str
@@ -32,22 +32,20 @@ class Tensor:
         return f"{self.name} ({sizes})"
 
 
-@dataclass(frozen=True)
-class Artifact:
-    """What an artifact takes and returns.
+class Artifact(Struct, frozen=True):
+    """Inputs, outputs and metadata of an artifact.
 
     Attributes:
         path: the file.
         format: "onnx" or "engine".
-        inputs, outputs: in its own order.
-        precision: that most of it computes in; bfloat16 where anything does.
-        source_sha256: sha256 of the checkpoint, empty where the artifact doesn't say.
-        range: the shapes that an engine takes; None for an ONNX file, and for an engine without a record.
+        inputs, outputs: in the artifact's order.
+        precision: of most of its computation; bfloat16 where any tensor is.
+        source_sha256: sha256 of the source checkpoint; empty without provenance.
+        range: shapes that an engine accepts; None for an ONNX file.
         opset, nodes, gates: of an ONNX file.
-        quantized: the ONNX file that says how it rounds to whole numbers, itself or the one it was built of; None where
-            it doesn't.
-        rounds_to: what most of them are, such as "int8" or "float8e4m3fn"; empty where it doesn't.
-        record: the sidecar of an engine.
+        quantized: the ONNX file with the quantization: this one, or the source of the engine; None if not quantized.
+        quantized_type: most frequent quantized type, such as "int8" or "float8e4m3fn"; empty if not quantized.
+        sidecar: the metadata of an engine as read and checked; None for an ONNX file.
     """
 
     path: Path
@@ -61,16 +59,16 @@ class Artifact:
     nodes: int = 0
     gates: tuple[Gate, ...] = ()
     quantized: Path | None = None
-    rounds_to: str = ""
-    record: EngineRecord | None = None
+    quantized_type: str = ""
+    sidecar: EngineRecord | None = None
 
     def as_file(self, signature: Signature, *, blocks: "tuple[AttentionBlock, ...]" = (), label: str = "") -> OnnxFile:
-        """An ONNX file of any origin as what the rooms hand on.
+        """The ONNX file in the form that workflows pass on.
 
         Args:
-            signature: of the network, with the shape that it is given.
-            blocks: its attention, where somebody looked for it.
-            label: what it is called; by default its name.
+            signature: of the network, with the input shape.
+            blocks: its attention blocks, where known.
+            label: its name in reports; the file name by default.
         """
         return OnnxFile(
             path=self.path,

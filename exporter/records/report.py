@@ -16,10 +16,10 @@ from attn_export.exporter.records.engine import (
     SourceFile,
 )
 from attn_export.exporter.records.environment import Environment
-from attn_export.exporter.records.gates import GateActivationsRecord
+from attn_export.exporter.records.gates import GateActivations
 from attn_export.exporter.records.graphs import GraphOutlines
 from attn_export.exporter.records.latency import Latency
-from attn_export.exporter.records.verdict import Quality, Start, Verdict
+from attn_export.exporter.records.verdict import FirstDivergence, Quality, Verdict
 
 
 class ErrorRecord(Struct, frozen=True):
@@ -66,7 +66,7 @@ class Findings(Struct, frozen=True, kw_only=True):
 
     notes: tuple[str, ...] = ()
     quantized: Quality | None = None
-    first_divergence: Start | None = None
+    first_divergence: FirstDivergence | None = None
     error: ErrorRecord | None = None
 
 
@@ -161,7 +161,7 @@ class Report(Struct, frozen=True, kw_only=True):
     environment: Environment
     attention_cost: tuple[AttentionCost, ...] = ()
     graphs: tuple[GraphOutlines, ...] = ()
-    gate_activations: GateActivationsRecord | None = None
+    gate_activations: GateActivations | None = None
     budgets: tuple[BudgetResult, ...] = ()
     error: ErrorRecord | None = None
     schema_version: int = SCHEMA_VERSION

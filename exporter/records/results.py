@@ -12,13 +12,13 @@ from attn_export.exporter.records.engine import EngineFile
 from attn_export.exporter.records.graphs import Outline, Outlined
 from attn_export.exporter.records.latency import Latency, Timing
 from attn_export.exporter.records.report import Report
-from attn_export.exporter.records.verdict import SourceComparison, Verdict
+from attn_export.exporter.records.verdict import Verdict
 
 if TYPE_CHECKING:
     from attn_export.exporter.records.attention import AttentionCost
     from attn_export.exporter.records.cleanup import RevertedRewrite
     from attn_export.exporter.records.gates import GateActivations
-    from attn_export.exporter.records.verdict import Quality, Rounding, Start
+    from attn_export.exporter.records.verdict import FirstDivergence, Quality
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,15 @@ class CleanResult:
     Attributes:
         path: the cleaned file.
         cleaned: what was done.
-        lineage: how it compares with its parent, in ONNX Runtime.
+        verdict: of the comparison with the source graph in ONNX Runtime; None where the source graph does not run.
+        not_compared: why it does not; empty where it runs.
         nodes_before, nodes_after: in the main graph.
     """
 
     path: Path
     cleaned: Cleaned
-    lineage: SourceComparison
+    verdict: Verdict | None
+    not_compared: str
     nodes_before: int
     nodes_after: int
 
@@ -95,12 +97,12 @@ class Retyped:
     Attributes:
         path: the file.
         kept: nodes that stay in float32.
-        rounding: how its outputs stand to its parent's.
+        verdict: of the comparison with the float32 file.
     """
 
     path: Path
     kept: tuple[Kept, ...]
-    rounding: "Rounding"
+    verdict: Verdict
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,8 @@ class Validated:
         signature: what it was given, and what of the network its outputs are.
         notes: what isn't alike, and how it was taken.
         verdict: None where it couldn't be run.
-        quality: of an artifact that rounds to whole numbers, how it stands to the network.
-        start: where a disagreement begins, where that could be found.
+        quality: quantization quality, of a quantized artifact.
+        first_divergence: the first divergent layer, where found.
         error: why it isn't good; None for one that agrees.
     """
 
@@ -144,7 +146,7 @@ class Validated:
     notes: tuple[str, ...]
     verdict: Verdict | None = None
     quality: "Quality | None" = None
-    start: "Start | None" = None
+    first_divergence: "FirstDivergence | None" = None
     error: AttnExportError | None = None
 
 

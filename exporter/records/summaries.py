@@ -7,7 +7,7 @@ from attn_export.exporter.records.cleanup import AppliedRewrite, RevertedRewrite
 from attn_export.exporter.records.document import SCHEMA_VERSION
 from attn_export.exporter.records.engine import EngineRecord
 from attn_export.exporter.records.report import ErrorRecord, Findings, ModelRecord
-from attn_export.exporter.records.verdict import Rounding, SourceComparison, Verdict
+from attn_export.exporter.records.verdict import Verdict
 
 
 class CleanSummary(Struct, frozen=True, kw_only=True):
@@ -21,7 +21,7 @@ class CleanSummary(Struct, frozen=True, kw_only=True):
     skipped: tuple[SkippedRewrite, ...]
     reverted: tuple[RevertedRewrite, ...]
     attention: tuple[AttentionBlock, ...]
-    source: SourceComparison
+    source: Verdict | None
     error: ErrorRecord | None = None
     schema_version: int = SCHEMA_VERSION
 
@@ -31,7 +31,7 @@ class ConvertedSummary(Struct, frozen=True):
 
     path: str
     kept_in_float32: tuple[Kept, ...]
-    comparison: Rounding
+    validation: Verdict
 
 
 class BuiltEngine(Struct, frozen=True):
@@ -84,8 +84,6 @@ class BundleValidation(Struct, frozen=True, kw_only=True):
 
     bundle: BundleDescription
     artifact: str
-    reference: str
-    baseline: str
     validation: Verdict
     error: ErrorRecord | None = None
     schema_version: int = SCHEMA_VERSION

@@ -29,7 +29,7 @@ from attn_export.exporter.report.findings import (
 )
 from attn_export.exporter.report.findings.environment import cpus_words
 from attn_export.exporter.report.findings.table import UNSURE, Cell, Table, table
-from attn_export.exporter.report.findings.words import error, known, percent, shape, size
+from attn_export.exporter.report.findings.words import error, percent, shape, size
 from attn_export.exporter.report.tables import rendered
 from attn_export.exporter.system.survey import Survey
 
@@ -145,17 +145,17 @@ def _validation_row(artifact: ValidatedArtifact) -> list[str | Cell]:
 def bundle_parts(validation: BundleValidation) -> list[Part]:
     """`validate` against a deployment bundle."""
     verdict: Verdict = validation.validation
-    caption = f"{verdict.runtime}; batches of {', '.join(map(shape, verdict.batches))}; baseline: {validation.baseline}"
-    comparisons = errors.comparison_table(verdict.comparisons, f"Against {validation.reference}")
+    caption = f"{verdict.runtime}; batches of {', '.join(map(shape, verdict.batches))}; baseline: {verdict.baseline}"
+    comparisons = errors.comparison_table(verdict.comparisons, f"Against {verdict.reference}")
     return [comparisons, Text(caption, "dim")]
 
 
 def clean_parts(result: CleanResult, *, explain: bool) -> list[Part]:
     """`clean`: rewrites, the inventory, and the comparison with the source graph."""
-    lineage, cleaned = result.lineage, result.cleaned
-    verdict = f"differs from its parent by {error(lineage.error)} ({error(lineage.limit)} is allowed)"
-    if lineage.missed:
-        verdict = f"not compared with its parent as a whole: {lineage.missed}"
+    cleaned, worst = result.cleaned, result.verdict.worst if result.verdict else None
+    verdict = f"the graph as a whole was not compared with its source: {result.not_compared}"
+    if worst is not None:
+        verdict = f"error against the source graph {error(worst.error)}, baseline error {error(worst.baseline)}"
     counts = f"{result.nodes_before} → {result.nodes_after} nodes, {len(cleaned.applied)} rewrites, all proven"
     rewrites = graphs.rewrite_tables(cleaned) if explain else []
     none = [Text("No rule fired.")] if explain and not cleaned.applied else []
@@ -196,10 +196,9 @@ def build_parts(result: BuildResult) -> list[Part]:
 
 def conversion_words(change: Retyped) -> Text:
     """The comparison of a converted file with its source."""
-    rounding = change.rounding
-    ratio = known(rounding.ratio)
-    times = "unknown" if ratio is None else f"{ratio:.1f}"
-    words = f"  differs from its parent by {error(rounding.error)}: error ratio {times}, limit {rounding.limit:.0f}"
+    worst = change.verdict.worst
+    times = "unknown" if worst.ratio is None else f"{worst.ratio:.1f}"
+    words = f"  error against its source {error(worst.error)}: error ratio {times}, limit {worst.limit:.0f}"
     return Text.assemble("\n", (str(change.path), "bold"), words)
 
 

@@ -52,7 +52,7 @@ def _read_onnx(path: Path) -> Artifact:
     model = read(path)
     graph = model.graph
     infer_types(model)
-    rounds_to = _rounds_to(graph)
+    quantized_type = _quantized_type(graph)
     opset = next((graph.opset_imports[name] for name in DEFAULT_DOMAINS if name in graph.opset_imports), 0)
     return Artifact(
         path=path,
@@ -64,8 +64,8 @@ def _read_onnx(path: Path) -> Artifact:
         opset=opset,
         nodes=len(graph),
         gates=gates_of(model),
-        quantized=path if rounds_to else None,
-        rounds_to=rounds_to,
+        quantized=path if quantized_type else None,
+        quantized_type=quantized_type,
     )
 
 
@@ -81,7 +81,7 @@ def _precision(graph: "ir.Graph") -> Precision:
     return Precision.FP16 if is_float16(graph) else Precision.FP32
 
 
-def _rounds_to(graph: "ir.Graph") -> str:
+def _quantized_type(graph: "ir.Graph") -> str:
     """The type of most of what is rounded, biases aside; empty where nothing is."""
     rounding = [node for node in graph if node.op_type in (*QUANTIZES, BACK, *COMPUTES_WHOLE)]
     values = [node.outputs[0] if node.op_type in QUANTIZES else node.inputs[0] for node in rounding]
@@ -124,7 +124,7 @@ def _read_engine(path: Path, *, trust: bool) -> Artifact:
             hint="Copy the record along, or build the engine with attn-export.",
         )
     graph, asked = record.precision.graph, record.precision.asked
-    rounds_to = next((name.lower() for name in graph if name in QUANTIZED_TYPES), "")
+    quantized_type = next((name.lower() for name in graph if name in QUANTIZED_TYPES), "")
     half = asked == Precision.FP16.value if asked else "FLOAT16" in graph
     return Artifact(
         path=path,
@@ -133,9 +133,9 @@ def _read_engine(path: Path, *, trust: bool) -> Artifact:
         outputs=tuple(Tensor(name, sizes, "float") for name, sizes in record.io.outputs.items()),
         precision=Precision.FP16 if half else Precision.FP32,
         range=next(iter(record.profile.values()), None),
-        record=record,
-        quantized=_graph_of(path, record) if rounds_to else None,
-        rounds_to=rounds_to,
+        quantized=_graph_of(path, record) if quantized_type else None,
+        quantized_type=quantized_type,
+        sidecar=record,
     )
 
 

@@ -11,8 +11,8 @@ from attn_export.exporter.network.images import NOMINAL, Batch
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.runtimes.base import Runtime
 from attn_export.exporter.validation.metrics import PooledError
+from attn_export.exporter.validation.policies import POLICIES
 from attn_export.exporter.validation.reference import _is_constant, constant_outputs
-from attn_export.exporter.validation.verdict import LIMITS
 
 if TYPE_CHECKING:
     from attn_export.exporter.network.run import Result
@@ -42,7 +42,7 @@ def refuse_unstable(
     Raises:
         InputError: the network's own result is too far from float64 to judge anything by; the message says why.
     """
-    limits = LIMITS[kind]
+    policy = POLICIES[kind]
     for role, tensors in (("gate", list(enumerate(exact[0].gate_paths))), ("output", _numbered(exact[0].outputs))):
         for i, tensor in tensors:
             error = PooledError()
@@ -51,10 +51,10 @@ def refuse_unstable(
                 if i >= len(picked[0]) or picked[0][i].size % max(picked[1][i].size, 1):
                     raise _unstable(name, f"the {role} {tensor} is of another size", run, batches, kind)
                 error.add(picked[0][i], picked[1][i], batch.kinds)
-            relative = error.relative(limits.logits if role == "gate" else 0.0)
+            relative = error.relative(policy.gate_logits if role == "gate" else 0.0)
             relative = {kind: size for kind, size in relative.items() if kind in NOMINAL} or relative
             worst = max(relative, key=relative.__getitem__)
-            if not relative[worst] <= limits.baseline:
+            if not relative[worst] <= policy.largest_baseline:
                 what = f"it differs from float64 by {relative[worst]:.1e} in the {role} {tensor} on {worst} images"
                 raise _unstable(name, what, run, batches, kind)
 

@@ -11,13 +11,14 @@ from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.network.images import Batch
 from attn_export.exporter.records.arrays import Array
-from attn_export.exporter.records.verdict import SIZE, Comparison, Start
+from attn_export.exporter.records.verdict import SIZE, Comparison, FirstDivergence
 from attn_export.exporter.runtimes import runtime_of_file
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.validation.boundaries import Boundary, behind, boundaries_of, computed_by, fits, shapes_of
 from attn_export.exporter.validation.metrics import PooledError
+from attn_export.exporter.validation.policies import POLICIES
 from attn_export.exporter.validation.reference import Reference
-from attn_export.exporter.validation.verdict import LIMITS, compare, pixels_of
+from attn_export.exporter.validation.verdict import compare, pixels_of
 
 EXTRA_OUTPUTS, PREFIXES = "extra outputs", "prefixes of the graph"
 # Makes a runtime of a file that returns these tensors: besides its own outputs, or instead of them.
@@ -38,7 +39,7 @@ def find_first_divergence(
     *,
     kind: str = "",
     may_tap: bool = True,
-) -> Start | None:
+) -> FirstDivergence | None:
     """Find the first block of the network that the artifact computes otherwise.
 
     Args:
@@ -81,7 +82,7 @@ class _Search:
         self.reference = reference
         self.boundaries, self.behind, self.exact, self.own = _sides(file, model, self.batch)
 
-    def by_extra_outputs(self) -> Start | None:
+    def by_extra_outputs(self) -> FirstDivergence | None:
         """All places in one run; None where the fault doesn't show in it."""
         names = self.file.signature.output_names
         results = self._run([b.tensor for b in self.boundaries], instead=False)
@@ -108,7 +109,7 @@ class _Search:
         place = self.boundaries.index(first)
         return self._start(place, compared[place], before[-1].place if before else "", EXTRA_OUTPUTS)
 
-    def by_prefixes(self) -> Start | None:
+    def by_prefixes(self) -> FirstDivergence | None:
         """The first place whose prefix disagrees.
 
         Through some places everything goes that comes later: among these it is searched by halving, for what lies
@@ -141,9 +142,9 @@ class _Search:
     def _prefix(self, boundary: Boundary) -> Comparison:
         return self._at(boundary, self._run([boundary.tensor], instead=True)[boundary.tensor])
 
-    def _start(self, i: int, comparison: Comparison, before: str, how: str) -> Start:
+    def _start(self, i: int, comparison: Comparison, before: str, how: str) -> FirstDivergence:
         boundary = self.boundaries[i]
-        return Start(boundary.module_path, boundary.is_input, comparison, before, how)
+        return FirstDivergence(boundary.module_path, boundary.is_input, comparison, before, how)
 
     def _run(self, tensors: Sequence[str], *, instead: bool) -> Mapping[str, Array]:
         with self.opener(self.file, self.settings, list(dict.fromkeys(tensors)), instead) as runtime:
@@ -178,10 +179,11 @@ def _sides(
 
 
 def _compared(name: str, computed: Array, exact: Array, own: Array, batch: Batch, file: OnnxFile) -> Comparison:
-    limits = LIMITS[file.precision]
+    policy = POLICIES[file.precision]
     if computed.size != exact.size:
-        return Comparison(name, "output", SIZE, float("inf"), limits.floor, limits.ratio)
+        return Comparison(name, "output", SIZE, None, policy.floor, policy.limit)
     error, baseline = PooledError(), PooledError()
     error.add(computed, exact, batch.kinds)
     baseline.add(own, exact, batch.kinds)
-    return compare(name, "output", error.relative(), baseline.relative(), limits, pixels_of([batch.images.shape]))
+    pixels = pixels_of([batch.images.shape])
+    return compare(name, "output", error.relative(), baseline.relative(), policy, pixels=pixels)

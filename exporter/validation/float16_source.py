@@ -15,19 +15,16 @@ import onnx_ir as ir
 from attn_export.exporter.errors import DisagreementError, InputError
 from attn_export.exporter.graph.read import read
 from attn_export.exporter.precision.rounding import overflows, rounded
-from attn_export.exporter.records.verdict import Rounding
+from attn_export.exporter.records.verdict import SIZE, Comparison, Verdict, number
+from attn_export.exporter.validation.policies import CONVERTED
 from attn_export.exporter.validation.source_graph import Array, difference, run
 
-# Measured, see docs/validation.md: good files are at 0.9 to 1.1, the faintest fault of wiring at 9.
-LARGEST_RATIO = 4.0
-# The baseline is no finer than half a rounding of float16, and nothing is judged by one that is larger than the other.
-FLOOR = float(np.finfo(np.float16).eps) / 2
-LARGEST_BASELINE = 0.05
+ALL = "all"  # kinds of input together
 
 
 def compare_with_parent(
     parent: Path, child: Path, feeds: Sequence[Mapping[str, Array]], threads: int, graph: ir.Model | None = None
-) -> Rounding:
+) -> Verdict:
     """Run both on the same inputs.
 
     Args:
@@ -38,7 +35,7 @@ def compare_with_parent(
         graph: the child's, if it was read already.
 
     Returns:
-        How the output stands that is off most; it agrees.
+        The verdict, which agrees.
 
     Raises:
         UnreadableGraphError: a file can't be read.
@@ -57,24 +54,36 @@ def compare_with_parent(
     found = []
     for name, expected in exact.items():
         baseline = _apart(coarse[name], expected) if not isinstance(coarse, str) else float("inf")
-        if not baseline <= LARGEST_BASELINE:
+        if not baseline <= CONVERTED.largest_baseline:
             raise InputError(
                 f"rounding the weights of {parent} to float16 changes {name} by {baseline:.1e}: with such a baseline "
                 "nothing can be proven",
                 hint="Export the checkpoint in float16 instead: there the network itself is the judge.",
             )
         error = _apart(got[name], expected) if name in got else float("inf")
-        found.append(Rounding(name, error, max(FLOOR, baseline), LARGEST_RATIO))
-    worst = max(found, key=lambda rounding: rounding.ratio)
-    if not worst.agrees:
+        kind = ALL if name in got else SIZE
+        found.append(Comparison(name, "output", kind, error, max(CONVERTED.floor, baseline), CONVERTED.limit))
+    verdict = Verdict(
+        "onnxruntime",
+        tuple(found),
+        tuple(dict.fromkeys(tuple(array.shape) for feed in feeds for array in feed.values())),
+        "only outputs of a converted file are compared",
+        len(feeds),
+        policy=CONVERTED.name,
+        reference=CONVERTED.reference,
+        baseline=CONVERTED.baseline,
+    )
+    if not verdict.agrees:
+        worst = verdict.worst
+        ratio = "" if worst.ratio is None else f", error ratio {worst.ratio:.0f}"
         raise DisagreementError(
-            f"the float16 file doesn't compute what {parent} computes: {worst.output} is off by {worst.error:.1e}, "
-            f"{worst.ratio:.0f} times what rounding its weights does, {worst.baseline:.1e} (allowed: "
-            f"{worst.limit:.0f} times)",
-            first_seen=worst.output,
+            f"the float16 file doesn't compute what {parent} computes: the error of {worst.tensor} is "
+            f"{number(worst.error)}, rounding the weights changes it by {number(worst.baseline)}{ratio} "
+            f"(max {worst.limit:.0f})",
+            first_seen=worst.tensor,
             hint=HINT,
         )
-    return worst
+    return verdict
 
 
 HINT = "No file was written. Please report it with the file: the change to float16 or ONNX Runtime computes it wrong."

@@ -4,9 +4,10 @@ What is recorded is what goes into a gate's sigmoid, in PyTorch and in each file
 precision, as PyTorch does it. So a difference that is shown is one of what was computed, not of two ways to squash.
 """
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,14 +19,13 @@ from attn_export.exporter.network.images import IMAGE_RANK, REAL, SEED, Image, I
 from attn_export.exporter.network.observation import evaluating, observed
 from attn_export.exporter.network.run import GATE_ACTIVATIONS
 from attn_export.exporter.records.arrays import Array
-from attn_export.exporter.records.gates import PYTORCH, GateActivation, GateActivations, OmittedGate
+from attn_export.exporter.records.gates import PYTORCH, GateActivation, GateActivations, OmittedGate, Picture
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.system.memory import give_back
 from attn_export.exporter.validation.validate import paired
 
-CHANNEL: Literal["channel"] = "channel"
-SPATIAL: Literal["spatial"] = "spatial"
+CHANNEL, SPATIAL = "channel", "spatial"
 
 # Nobody looks at more, and a page has to stay small.
 MOST_GATES = 64
@@ -45,6 +45,69 @@ class ShownImage:
 
     kind: str
     image: Image
+
+
+@dataclass(frozen=True)
+class CapturedGate:
+    """One gate, with its values.
+
+    Attributes:
+        module_path: of the submodule that computes it.
+        kind: "channel" or "spatial".
+        values: by "PyTorch" and file name, 0 to 1: (C,), or (H, W).
+        differences: by file name, the largest absolute difference from PyTorch.
+        window: side of the averaging window that keeps a map within `LARGEST_MAP`.
+    """
+
+    module_path: str
+    kind: str
+    values: Mapping[str, Array]
+    differences: Mapping[str, float]
+    window: int = 1
+
+    def to_record(self) -> GateActivation:
+        """The JSON form."""
+        return GateActivation(
+            self.module_path,
+            self.kind,
+            next(iter(self.values.values())).shape,
+            {name: _base64((values * 255).round().astype(np.uint8)) for name, values in self.values.items()},
+            dict(self.differences),
+            self.window,
+        )
+
+
+@dataclass(frozen=True)
+class CapturedActivations:
+    """The gates on one image, see `GateActivations`.
+
+    Attributes:
+        kind: of the image.
+        picture: (H, W, 1) or (H, W, 3), uint8; None where the input is not an image.
+    """
+
+    kind: str
+    picture: Array | None
+    gates: tuple[CapturedGate, ...]
+    left_out: int = 0
+    omitted: tuple[OmittedGate, ...] = ()
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+
+    def to_record(self) -> GateActivations | None:
+        """The JSON form; None where the network and the files have no gates."""
+        if not (self.gates or self.omitted or self.unavailable):
+            return None
+        image = None
+        if self.picture is not None:
+            height, width, channels = self.picture.shape
+            image = Picture(self.kind, (channels, height, width), _base64(self.picture), channels)
+        return GateActivations(
+            image, tuple(gate.to_record() for gate in self.gates), self.left_out, self.omitted, dict(self.unavailable)
+        )
+
+
+def _base64(array: Array) -> str:
+    return b64encode(array.tobytes()).decode("ascii")
 
 
 @dataclass(frozen=True)
@@ -94,12 +157,12 @@ def look(
     sample: ShownImage,
     settings: Settings,
     unavailable: Mapping[str, str] | None = None,
-) -> GateActivations:
+) -> CapturedActivations:
     """Run PyTorch in float32 and each file with its gates as outputs, on one image.
 
     Args:
         model: its module is not changed.
-        files: ONNX files made of it. One that can't be run or paired is told in `GateActivations.unavailable`.
+        files: ONNX files made of it. One that can't be run or paired is listed in `CapturedActivations.unavailable`.
         sample: see `sample_image`.
         settings: of ONNX Runtime.
         unavailable: other artifacts by name, and why they can't be looked into, such as `ENGINE_UNAVAILABLE`.
@@ -117,7 +180,7 @@ def look(
         else:
             logits[file.name] = found
     give_back()
-    return GateActivations(
+    return CapturedActivations(
         kind=sample.kind,
         picture=picture(sample.image, model.normalization),
         gates=tuple(
@@ -200,17 +263,17 @@ def _evenly(indices: Sequence[int]) -> list[int]:
     return [indices[place] for place in places]
 
 
-def _seen(squashed: _Gate, kind: str, logits: Mapping[str, Array]) -> GateActivation:
+def _seen(squashed: _Gate, kind: str, logits: Mapping[str, Array]) -> CapturedGate:
     whole = {PYTORCH: squashed.gate(squashed.logits), **{name: squashed.gate(array) for name, array in logits.items()}}
     own = whole[PYTORCH]
     differences = {name: float(np.abs(whole[name] - own).max()) for name in logits}
     if kind == CHANNEL:
-        return GateActivation(
-            squashed.module_path, CHANNEL, {name: gate.reshape(-1) for name, gate in whole.items()}, differences
+        return CapturedGate(
+            squashed.module_path, kind, {name: gate.reshape(-1) for name, gate in whole.items()}, differences
         )
     window = -(-max(own.shape[1:]) // LARGEST_MAP)
     maps = {name: _pooled(gate[0], window) for name, gate in whole.items()}
-    return GateActivation(squashed.module_path, SPATIAL, maps, differences, window)
+    return CapturedGate(squashed.module_path, kind, maps, differences, window)
 
 
 def picture(image: Image, normalization: Normalization | None) -> Array | None:

@@ -14,7 +14,8 @@ from attn_export.exporter.network.images import KINDS, SEED
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.engine import Profile, Range
 from attn_export.exporter.validation.metrics import PooledError
-from attn_export.exporter.validation.verdict import LIMITS, floored_baselines, pixels_of
+from attn_export.exporter.validation.policies import EPS32, POLICIES, SOURCE_GRAPH
+from attn_export.exporter.validation.verdict import floored_baselines, pixels_of
 
 if TYPE_CHECKING:
     from attn_export.exporter.engine.graph import GraphFacts
@@ -50,7 +51,7 @@ def golden_of_reference(
     Raises:
         UsageError: the oracle has no image of a size that the profile takes.
     """
-    limits = LIMITS[precision]
+    policy = POLICIES[precision]
     own = reference.baselines[precision]
     taken = profile[input_name]
     fitting = [i for i, batch in enumerate(reference.batches) if taken.covers((taken.opt[0], *batch.images.shape[1:]))]
@@ -73,8 +74,8 @@ def golden_of_reference(
         groups=tuple(packed(loose, taken, MOST_BYTES // len(groups)) for loose in groups),
         limits={
             name: {
-                kind: Limit(size, limits.ratio)
-                for kind, size in floored_baselines(error.relative(), limits, pixels).items()
+                kind: Limit(size, policy.limit)
+                for kind, size in floored_baselines(error.relative(), policy, pixels).items()
             }
             for name, error in zip(output_names, errors, strict=True)
         },
@@ -119,12 +120,10 @@ def golden_of_file(facts: "GraphFacts", profile: Profile, threads: int) -> Golde
         UnreadableGraphError: the file isn't there, is damaged, isn't valid ONNX, or ONNX Runtime can't run it.
         UsageError: it doesn't take one float32 tensor.
     """
-    from attn_export.exporter.validation.source_graph import LARGEST_RATIO
-
     onnx, rounding = facts.path, _rounding(facts)
     run, input_name, output_names = _session(onnx, threads)
     taken = profile[input_name]
-    moved = [PooledError() for _ in output_names]
+    moved, least = [PooledError() for _ in output_names], _least(rounding)
     groups = []
     for shape in dict.fromkeys(size[1:] for size in (taken.opt, taken.min, taken.max)):
         images, kinds = _draw(shape)
@@ -143,7 +142,7 @@ def golden_of_file(facts: "GraphFacts", profile: Profile, threads: int) -> Golde
         baseline=OWN_MOVEMENT,
         groups=tuple(packed(loose, taken, MOST_BYTES // len(groups)) for loose in groups),
         limits={
-            name: {kind: Limit(max(size, _least(rounding)), LARGEST_RATIO) for kind, size in error.relative().items()}
+            name: {kind: Limit(max(size, least), SOURCE_GRAPH.limit) for kind, size in error.relative().items()}
             for name, error in zip(output_names, moved, strict=True)
         },
     )
@@ -208,13 +207,11 @@ def _rounding(facts: "GraphFacts") -> float:
 
 
 def _least(rounding: float) -> float:
-    """What is taken for a baseline at least: of float32 as in `lineage`, of float16 a single rounding.
+    """The floor of the baseline error: of float32 that of `SOURCE_GRAPH`, of float16 a single rounding.
 
-    With 8 of float16 an engine that is wrong by 6 % would agree.
+    With eight roundings of float16 an engine with an error of 6 % would agree.
     """
-    from attn_export.exporter.validation.source_graph import FLOOR_ROUNDINGS
-
-    return rounding if rounding > float(np.finfo(np.float32).eps) else FLOOR_ROUNDINGS * rounding
+    return rounding if rounding > EPS32 else SOURCE_GRAPH.floor
 
 
 def _draw(shape: tuple[int, ...]) -> tuple[Array, tuple[str, ...]]:

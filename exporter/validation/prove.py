@@ -70,12 +70,16 @@ def disagreement(artifact: str, precision: Precision, first: Comparison, verdict
     else:
         told = (
             f"{place} on {first.kind} images, error {first.error:.1e}, PyTorch's own {precision.onnx_name} "
-            f"{number(first.baseline)}, {first.ratio:.0f} times as large (allowed: {first.limit:.0f}); "
-            f"worst in {worst.tensor}, "
-        ) + (f"{worst.ratio:.0f} times" if worst.ratio is not None else "which isn't a number")
+            f"{number(first.baseline)}, {_times(first)} as large (allowed: {first.limit:.0f}); "
+            f"worst in {worst.tensor}, {_times(worst)}"
+        )
     return DisagreementError(
         f"{artifact} doesn't compute what PyTorch computes: first seen {told}",
         first_seen=first.tensor,
         hint="No file was written. Please report it with the network and the versions (attn-export --version): the "
         "exporter, the cleanup or the runtime computes it wrong.",
     )
+
+
+def _times(comparison: Comparison) -> str:
+    return "which isn't a number" if comparison.ratio is None else f"{comparison.ratio:.0f} times"

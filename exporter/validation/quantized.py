@@ -20,15 +20,13 @@ from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.verdict import Classes, Comparison, Quality, QualityRequirement, Verdict
 from attn_export.exporter.runtimes.base import Runtime
 from attn_export.exporter.validation.onnx_graph import ExactGraph
+from attn_export.exporter.validation.policies import QUANTIZED
 from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.verdict import shape_name
 
 # Calibrated, see docs/validation.md. The share of the runtime's images that has to be off, and the share of the float32
 # graph's own that may be: both have ties, and few of the same.
 OFF, OWN = 0.25, 0.5
-LARGEST_RATIO = 4.0
-# A hundredth of what one step of one value in a large map does to an output.
-FLOOR = 1e-5
 KIND = "most"
 LOGITS_RANK = 2
 SQNR, AGREEMENT = "sqnr", "agreement"
@@ -87,7 +85,17 @@ def runtime_conformance(
     )
     shapes = tuple(dict.fromkeys(tuple(batch.images.shape) for batch in batches))
     missed = "a quantized graph is compared with itself"
-    return Verdict(runtime.name, comparisons, shapes, missed, sum(len(b.images) for b in batches)), exact
+    verdict = Verdict(
+        runtime.name,
+        comparisons,
+        shapes,
+        missed,
+        sum(len(b.images) for b in batches),
+        policy=QUANTIZED.name,
+        reference=QUANTIZED.reference,
+        baseline=QUANTIZED.baseline,
+    )
+    return verdict, exact
 
 
 def _compared(
@@ -95,12 +103,12 @@ def _compared(
 ) -> Comparison:
     error = _most(_errors(computed, exact))
     baseline = float(np.quantile(_errors(own, exact), OWN, method="higher"))
-    baseline = max(baseline, FLOOR)
+    baseline = max(baseline, QUANTIZED.floor)
     by_shape: dict[str, list[float]] = {}
     for batch, got, reference in zip(batches, computed, exact, strict=True):
         by_shape.setdefault(shape_name(batch.images.shape), []).extend(_errors([got], [reference]))
     shapes: dict[str, float | None] = {shape: _most(errors) / baseline for shape, errors in by_shape.items()}
-    return Comparison(name, "output", KIND, error, baseline, LARGEST_RATIO, {KIND: error / baseline}, shapes)
+    return Comparison(name, "output", KIND, error, baseline, QUANTIZED.limit, {KIND: error / baseline}, shapes)
 
 
 def _most(errors: Sequence[float]) -> float:
@@ -137,7 +145,7 @@ def quality(said: Sequence[tuple[Array, ...]], reference: Reference, names: Sequ
         exact = [result.outputs[o][chosen] for result, chosen in zip(reference.exact, rows, strict=True) if chosen]
         noise = sum(float(np.square(g.reshape(e.shape) - e).sum()) for g, e in zip(got, exact, strict=True))
         signal = sum(float(np.square(e).sum()) for e in exact)
-        sqnr[name] = 10 * math.log10(signal / noise) if noise and signal else None
+        sqnr[name] = 10 * math.log10(signal / noise) if noise and signal else math.inf
         if agreement is None and exact[0].ndim == LOGITS_RANK and exact[0].shape[1] > 1:
             same = [g.argmax(1) == e.argmax(1) for g, e in zip(got, exact, strict=True)]
             agreement = float(np.concatenate(same).mean())

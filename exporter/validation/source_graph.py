@@ -16,15 +16,12 @@ import onnx_ir as ir
 from attn_export.exporter.errors import first_line
 from attn_export.exporter.graph.facts import dims
 from attn_export.exporter.graph.read import skeleton
-from attn_export.exporter.records.verdict import SourceComparison
+from attn_export.exporter.records.verdict import SIZE, Comparison, Verdict
+from attn_export.exporter.validation.policies import EPS32, SOURCE_GRAPH
 
 Array = np.ndarray[Any, Any]
 
-# How many times the parent's own sensitivity to one rounding of its input the two may differ, and the least that is
-# taken for that sensitivity, in units of the type's rounding. Cleaned graphs stand at a tenth of it and less, miswired
-# ones above a thousand times.
-LARGEST_RATIO = 8.0
-FLOOR_ROUNDINGS = 8
+RANDOM = "random"  # kind of input
 # For axes whose size is open: N (larger batches are what the proofs of the rewrites run), then H and W, tried until the
 # parent runs.
 BATCH = 1
@@ -92,34 +89,45 @@ def sensitivity(answers: Answers, model: ir.Model, folder: Path, threads: int) -
     return {name: difference(outputs[name], expected) for name, expected in answers.outputs.items()}
 
 
-def compare(
-    parent: Answers, child: ir.Model, folder: Path, threads: int, sensitive: Callable[[], Mapping[str, float]]
-) -> SourceComparison:
-    """Run a graph on its parent's inputs and compare what both answer.
+def compare_with_source(
+    source: Answers, cleaned: ir.Model, folder: Path, threads: int, sensitive: Callable[[], Mapping[str, float]]
+) -> Verdict | str:
+    """Run a cleaned graph on its source's inputs and compare the outputs.
 
     Args:
-        parent: what `ask` returned.
-        child: as `onnx_reader.read` gave it.
-        folder: where its weights are.
+        source: what `ask` returned.
+        cleaned: as `graph.read` returned it.
+        folder: of its weights.
         threads: of ONNX Runtime.
-        sensitive: gives the parent's `sensitivity`; called only where a few roundings don't explain the difference.
+        sensitive: returns the source's `sensitivity`; called only where the floor doesn't explain the difference.
+
+    Returns:
+        The verdict, or why the cleaned graph doesn't run.
     """
     try:
-        outputs = _run(_session(child, folder, threads), parent.feeds)
+        outputs = _run(_session(cleaned, folder, threads), source.feeds)
     except Exception as failure:  # noqa: BLE001
-        return SourceComparison("all", float("inf"), 0.0, f"the cleaned graph doesn't run: {first_line(failure)}")
-    worst, moved = SourceComparison(), None
-    for name, expected in parent.outputs.items():
+        return f"the cleaned graph doesn't run: {first_line(failure)}"
+    comparisons, moved = [], None
+    for name, expected in source.outputs.items():
         error = difference(outputs[name], expected) if name in outputs else float("inf")
         rounding = float(np.finfo(expected.dtype).eps) if expected.dtype.kind == "f" else 0.0
-        limit = LARGEST_RATIO * FLOOR_ROUNDINGS * rounding
-        if limit < error < float("inf"):
+        baseline = SOURCE_GRAPH.floor * (rounding / EPS32)
+        if SOURCE_GRAPH.limit * baseline < error < float("inf"):
             moved = sensitive() if moved is None else moved
-            limit = max(limit, LARGEST_RATIO * moved[name]) if np.isfinite(moved[name]) else limit
-        found = SourceComparison(name, error, limit)
-        if not worst.output or found.excess > worst.excess:
-            worst = found
-    return worst
+            baseline = max(baseline, moved[name]) if np.isfinite(moved[name]) else baseline
+        kind = RANDOM if name in outputs and outputs[name].shape == expected.shape else SIZE
+        comparisons.append(Comparison(name, "output", kind, error, baseline, SOURCE_GRAPH.limit))
+    return Verdict(
+        "onnxruntime",
+        tuple(comparisons),
+        tuple(dict.fromkeys(tuple(array.shape) for array in source.feeds.values())),
+        "a cleaned graph has other gates than its source",
+        1,
+        policy=SOURCE_GRAPH.name,
+        reference=SOURCE_GRAPH.reference,
+        baseline=SOURCE_GRAPH.baseline,
+    )
 
 
 def difference(got: Array, expected: Array) -> float:

@@ -1,4 +1,4 @@
-"""An ONNX file against the oracle."""
+"""An artifact against the reference outputs, or against the golden outputs of a bundle."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -8,13 +8,14 @@ from attn_export.exporter.bundle.golden import GoldenVectors
 from attn_export.exporter.network.images import NOMINAL
 from attn_export.exporter.network.run import Result
 from attn_export.exporter.records.arrays import Array
-from attn_export.exporter.records.verdict import SIZE, Classes, Comparison, Judged, Judgement, Verdict
+from attn_export.exporter.records.verdict import SIZE, Classes, Comparison, Verdict
 from attn_export.exporter.runtimes import runtime_of_file
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.system.memory import give_back
 from attn_export.exporter.validation.metrics import PooledError
+from attn_export.exporter.validation.policies import BUNDLE, POLICIES
 from attn_export.exporter.validation.reference import Reference
-from attn_export.exporter.validation.verdict import LIMITS, compare, pixels_of, shape_name
+from attn_export.exporter.validation.verdict import compare, pixels_of, shape_name
 
 Computed = list[tuple[Array, ...]]  # for every batch, one array per tensor
 SCORES_RANK = 2  # (N, classes)
@@ -58,8 +59,7 @@ def validate(
             _compared(path, "gate", i, values, lambda r: r.gates, reference, file.precision)
             for i, path in enumerate(reference.exact[0].gate_paths)
         ] + comparisons
-    classes = classes_of(outputs, reference)
-    return Verdict(runtime.name, tuple(comparisons), _shapes(reference), missed, _images(reference), classes)
+    return _verdict(runtime, file.precision, comparisons, missed, outputs, reference)
 
 
 def validate_outputs(
@@ -85,8 +85,29 @@ def validate_outputs(
         _compared(name, "output", i, outputs, lambda r: r.outputs, reference, precision) for i, name in enumerate(names)
     ]
     missed = "more outputs would change which kernels it has" if reference.exact[0].gate_paths else ""
-    classes = classes_of(outputs, reference)
-    return Verdict(runtime.name, tuple(comparisons), _shapes(reference), missed, _images(reference), classes)
+    return _verdict(runtime, precision, comparisons, missed, outputs, reference)
+
+
+def _verdict(
+    runtime: Runtime,
+    precision: Precision,
+    comparisons: Sequence[Comparison],
+    missed: str,
+    outputs: Computed,
+    reference: Reference,
+) -> Verdict:
+    policy = POLICIES[precision]
+    return Verdict(
+        runtime.name,
+        tuple(comparisons),
+        tuple(dict.fromkeys(tuple(batch.images.shape) for batch in reference.batches)),
+        missed,
+        sum(len(batch.images) for batch in reference.batches),
+        classes_of(outputs, reference),
+        policy.name,
+        policy.reference,
+        policy.baseline,
+    )
 
 
 def classes_of(computed: Computed, reference: Reference) -> Classes | None:
@@ -101,14 +122,6 @@ def classes_of(computed: Computed, reference: Reference) -> Classes | None:
         images += len(ordinary)
         differ += int((got.argmax(1) != scores.argmax(1))[ordinary].sum())
     return Classes(images, differ)
-
-
-def _shapes(reference: Reference) -> tuple[tuple[int, ...], ...]:
-    return tuple(dict.fromkeys(tuple(batch.images.shape) for batch in reference.batches))
-
-
-def _images(reference: Reference) -> int:
-    return sum(len(batch.images) for batch in reference.batches)
 
 
 def paired(paths: Sequence[str], gates: Sequence[Gate]) -> tuple[list[Gate], str]:
@@ -148,60 +161,73 @@ def _compared(
     reference: Reference,
     precision: Precision,
 ) -> Comparison:
-    error, baseline, limits = PooledError(), PooledError(), LIMITS[precision]
+    error, baseline, policy = PooledError(), PooledError(), POLICIES[precision]
     by_shape: dict[str, PooledError] = defaultdict(PooledError)
     for batch, arrays, exact, own in zip(
         reference.batches, computed, reference.exact, reference.baselines[precision], strict=True
     ):
         expected = pick(exact)[index]
         if arrays[index].size != expected.size:
-            return Comparison(tensor, role, SIZE, float("inf"), limits.floor, limits.ratio)
+            return Comparison(tensor, role, SIZE, None, policy.floor, policy.limit)
         by_shape[shape_name(batch.images.shape)].add(arrays[index], expected, batch.kinds)
         baseline.add(pick(own)[index], expected, batch.kinds)
-    least = limits.logits if role == "gate" else 0.0
+    least = policy.gate_logits if role == "gate" else 0.0
     pixels = pixels_of(batch.images.shape for batch in reference.batches)
     for part in by_shape.values():
         error.add_all(part)
     shapes = {shape: part.relative(least) for shape, part in by_shape.items()}
-    return compare(tensor, role, error.relative(least), baseline.relative(least), limits, pixels, shapes)
+    return compare(
+        tensor, role, error.relative(least), baseline.relative(least), policy, pixels=pixels, by_shape=shapes
+    )
 
 
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
-INFINITE = float("inf")
-# The kind of an output that can't be compared on any.
-MISSHAPEN = "shape"
 
 
-def judge(sample: GoldenVectors, run: Run, runtime: str, advance: Callable[[], None] = lambda: None) -> Judgement:
-    """Run every batch and compare.
+def validate_golden(
+    golden: GoldenVectors, run: Run, runtime: str, advance: Callable[[], None] = lambda: None
+) -> Verdict:
+    """Compare an artifact with the golden outputs of a bundle, on every kind of input.
 
     Args:
-        sample: of the bundle.
-        run: arrays in, arrays out.
-        runtime: what runs, in words.
+        golden: inputs, expected outputs and limits.
+        run: runs the artifact, arrays by name to arrays by name.
+        runtime: its name and version.
         advance: called after every batch.
     """
-    errors = {output: PooledError() for output in sample.limits}
+    errors = {output: PooledError() for output in golden.limits}
     misshapen: set[str] = set()
-    for group in sample.groups:
+    for group in golden.groups:
         for batch in group.batches:
             rows = list(batch)
-            got = run({sample.input_name: group.images[rows]})
+            computed = run({golden.input_name: group.images[rows]})
             for output, expected in group.expected.items():
                 exact = expected[rows]
-                if output not in got or got[output].size != exact.size:
+                if output not in computed or computed[output].size != exact.size:
                     misshapen.add(output)
                 else:
-                    errors[output].add(got[output], exact, tuple(group.kinds[i] for i in rows))
+                    errors[output].add(computed[output], exact, tuple(group.kinds[i] for i in rows))
             advance()
-    judged = []
-    for output, limits in sample.limits.items():
+    comparisons: list[Comparison] = []
+    for output, limits in golden.limits.items():
         relative = errors[output].relative()
         if output in misshapen:
             limit = next(iter(limits.values()))
-            judged.append(Judged(output, MISSHAPEN, INFINITE, limit.baseline, limit.allowed))
+            comparisons.append(Comparison(output, "output", SIZE, None, limit.baseline, limit.allowed))
             continue
-        judged += [
-            Judged(output, k, relative[k], lim.baseline, lim.allowed) for k, lim in limits.items() if k in relative
+        comparisons += [
+            Comparison(output, "output", kind, relative[kind], limit.baseline, limit.allowed)
+            for kind, limit in limits.items()
+            if kind in relative
         ]
-    return Judgement(runtime, tuple(judged), sample.shapes)
+    images = sum(len(batch) for group in golden.groups for batch in group.batches)
+    return Verdict(
+        runtime,
+        tuple(comparisons),
+        golden.shapes,
+        "a bundle has no reference for gates",
+        images,
+        policy=BUNDLE,
+        reference=golden.reference,
+        baseline=golden.baseline,
+    )

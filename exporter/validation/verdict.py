@@ -1,126 +1,88 @@
-"""How far an artifact may be from the oracle.
-
-No tolerance is picked by hand: what counts is how many times larger an artifact's error is than the error that PyTorch
-makes on the same images in the artifact's own precision, the baseline.
-"""
+"""The error ratio: an artifact's error relative to the baseline error, PyTorch's own in the artifact's precision."""
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
-import numpy as np
-
-from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.network.images import FLAT, NOMINAL
-from attn_export.exporter.records.verdict import FLOOR, LARGEST_RATIO, Comparison
+from attn_export.exporter.records.verdict import Comparison
+from attn_export.exporter.validation.policies import EPS32, FLOAT32, Policy
 
-# A network whose own float32 is this far from float64 has no baseline.
-LARGEST_BASELINE = 1e-3
-
-# A mean that is summed one by one is off by 0.12 roundings times the root of how many there are, a random walk: ONNX
-# Runtime's GlobalAveragePool (docs/validation.md). PyTorch's, which sums in pairs, isn't, and both are good.
+# A sequential float32 sum is a random walk: ONNX Runtime's GlobalAveragePool is off by 0.12 roundings times the root of
+# the number of pixels (docs/validation.md). PyTorch sums in pairs and isn't; both are good.
 STEPS_PER_ROUNDING = 16
-# Where a map is the same everywhere, the roundings all go into one direction: one for every 65 pixels (measured for 8x8
-# to 224x224), and there are several such means in a row.
+# On constant maps all roundings go in one direction: one per 65 pixels (measured for 8x8 to 224x224), and several such
+# means follow each other.
 PIXELS_PER_ROUNDING = 16
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a precision may be off by.
-
-    Attributes:
-        ratio: how many times the baseline an artifact's error may be.
-        baseline: the largest by which anything can be judged.
-        floor: the smallest that a baseline is taken for.
-        logits: what the root mean square of a gate's logits is taken for where it is smaller.
-    """
-
-    ratio: float
-    baseline: float
-    floor: float
-    logits: float = 0.0
-
-
-LIMITS: Mapping[Precision, Limits] = {
-    Precision.FP32: Limits(LARGEST_RATIO, LARGEST_BASELINE, FLOOR),
-    # Deep networks have baselines of 2e-2 in float16, and eight times that in bfloat16.
-    # A logit that is off by a thousandth moves its gate by less than float16 can tell, however small the logit is.
-    Precision.FP16: Limits(ratio=3.0, baseline=5e-2, floor=float(np.finfo(np.float16).eps), logits=1.0),
-    Precision.BF16: Limits(ratio=3.0, baseline=2e-1, floor=8 * float(np.finfo(np.float16).eps), logits=1.0),
-}
 
 
 def compare(
     tensor: str,
     role: str,
-    errors: dict[str, float],
-    baselines: dict[str, float],
-    limits: Limits = LIMITS[Precision.FP32],
+    errors: Mapping[str, float],
+    baselines: Mapping[str, float],
+    policy: Policy = FLOAT32,
+    *,
     pixels: int = 1,
     by_shape: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Comparison:
-    """The comparison on the kind of input on which the artifact stands worst; see `floored_baselines`.
+    """The comparison on the kind of input with the largest error ratio.
 
     Args:
         tensor: see `Comparison`.
         role: see `Comparison`.
         errors: of the artifact, relative, by kind of input.
-        baselines: PyTorch's own in the artifact's precision, likewise.
-        limits: of the precision.
+        baselines: baseline errors, likewise.
+        policy: floor and limit.
         pixels: H times W of the largest image.
-        by_shape: the artifact's errors among the batches of one shape alone, likewise.
+        by_shape: the artifact's errors within the batches of each shape, by kind of input.
     """
-    floored = floored_baselines(baselines, limits, pixels)
+    floored = floored_baselines(baselines, policy, pixels)
     ratios = {kind: errors[kind] / size for kind, size in floored.items()}
     worst = max(ratios, key=ratios.__getitem__)
     shapes = ratios_by_shape(by_shape or {}, floored)
-    return Comparison(tensor, role, worst, errors[worst], floored[worst], limits.ratio, {**ratios}, {**shapes})
+    return Comparison(tensor, role, worst, errors[worst], floored[worst], policy.limit, dict(ratios), dict(shapes))
 
 
 def ratios_by_shape(errors: Mapping[str, Mapping[str, float]], floored: Mapping[str, float]) -> dict[str, float]:
-    """For each shape of a batch, how many times the baseline the error is among its batches.
+    """The largest error ratio of each batch shape.
 
-    It is that of the ordinary kind that stands worst. Of each extreme kind there is one image, which is run at one
-    shape only, so it would tell shapes apart that don't differ; a shape that has nothing else is told by these. The
-    baseline is the verdict's, over all shapes: of a single batch it may be small by luck.
+    Nominal kinds decide: a stress input runs at one shape only, and would show a difference between shapes where there
+    is none. The baseline is that of all shapes together; of a single batch it may be small by chance.
 
     Args:
-        errors: of the artifact, relative, by shape and by kind of input.
-        floored: the baselines, by kind of input, see `floored_baselines`.
+        errors: of the artifact, relative, by shape and kind of input.
+        floored: from `floored_baselines`.
 
     Returns:
-        By shape; one without an image that can be judged is left out.
+        By shape, without those that have no judged image.
     """
-    told = {}
-    for shape, found in errors.items():
-        ratios = {kind: found[kind] / size for kind, size in floored.items() if kind in found}
-        ordinary = [ratio for kind, ratio in ratios.items() if kind in NOMINAL]
+    found = {}
+    for shape, by_kind in errors.items():
+        ratios = {kind: by_kind[kind] / size for kind, size in floored.items() if kind in by_kind}
+        nominal = [ratio for kind, ratio in ratios.items() if kind in NOMINAL]
         if ratios:
-            told[shape] = max(ordinary or ratios.values())
-    return told
+            found[shape] = max(nominal or ratios.values())
+    return found
 
 
-def floored_baselines(baselines: Mapping[str, float], limits: Limits, pixels: int = 1) -> dict[str, float]:
-    """By kind of input, what the error is measured by.
+def floored_baselines(baselines: Mapping[str, float], policy: Policy, pixels: int = 1) -> dict[str, float]:
+    """The baseline error of each kind of input, at least the floor.
 
-    Of an extreme kind there is one image, whose own error may be small by luck: its baseline is at least that of the
-    ordinary images. One on which PyTorch's own result is too far off to judge by, as float16's on large images may be,
-    is left out.
+    There is one image of each stress kind, and its baseline error may be small by chance: it is at least that of the
+    nominal images. A stress kind beyond the largest usable baseline, such as large images in float16, is left out.
 
     Args:
         baselines: by kind of input, relative.
-        limits: of the precision.
+        policy: floor and largest usable baseline.
         pixels: H times W of the largest image.
     """
-    usual = max((size for kind, size in baselines.items() if kind in NOMINAL), default=0.0)
-    rounding = float(np.finfo(np.float32).eps)
-    least = max(limits.floor, math.sqrt(pixels) / STEPS_PER_ROUNDING * rounding)
-    flat = max(least, pixels / PIXELS_PER_ROUNDING * rounding)
+    nominal = max((size for kind, size in baselines.items() if kind in NOMINAL), default=0.0)
+    least = max(policy.floor, math.sqrt(pixels) / STEPS_PER_ROUNDING * EPS32)
+    constant = max(least, pixels / PIXELS_PER_ROUNDING * EPS32)
     return {
-        kind: max(size, flat if kind in FLAT else least, 0.0 if kind in NOMINAL else usual)
+        kind: max(size, constant if kind in FLAT else least, 0.0 if kind in NOMINAL else nominal)
         for kind, size in baselines.items()
-        if kind in NOMINAL or size <= limits.baseline
+        if kind in NOMINAL or size <= policy.largest_baseline
     } or {kind: float("inf") for kind in baselines}
 
 

@@ -42,4 +42,4 @@ def show(
         from attn_export.exporter.validation.gate_activations import look, sample_image
 
         sample = sample_image(model.input_shape, images)
-        return ReportAssets(graphs, look(model, files, sample, settings, unavailable))
+        return ReportAssets(graphs, look(model, files, sample, settings, unavailable).to_record())

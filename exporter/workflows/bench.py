@@ -292,7 +292,7 @@ def contestants(
             if name in RUNS_FILES:
                 runtime = RUNTIMES[name](None, artifact.as_file(at), settings)  # type: ignore[arg-type]
                 if artifact.quantized:
-                    runtime.precision = artifact.rounds_to
+                    runtime.precision = artifact.quantized_type
                 runtime.artifact = title
                 wanted.append((f"{title} in {name}", runtime))
     if not wanted:

@@ -203,8 +203,8 @@ def _of_precision(
     with progress.stage(f"Changing the graph to {precision}"):
         graph, kept = typed(source, precision, feeds, path, threads, facts.blocks)
     with progress.stage("Comparing it with the float32 file"):
-        rounding = compare_with_parent(source, path, feeds, threads, graph)
-    return read_graph(path), Retyped(path, kept, rounding)
+        verdict = compare_with_parent(source, path, feeds, threads, graph)
+    return read_graph(path), Retyped(path, kept, verdict)
 
 
 def _read_child(
@@ -248,7 +248,7 @@ def publish_retyped(change: Retyped, folder: Path) -> Retyped:
     """Let a file of another precision appear."""
     path = folder / change.path.name
     publish_with_weights(change.path, path)
-    return Retyped(path, change.kept, change.rounding)
+    return Retyped(path, change.kept, change.verdict)
 
 
 def build_bundle(

@@ -12,12 +12,12 @@ from attn_export.exporter.errors import CleanupError, OutputError, UnreadableGra
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.read import files_of, read
 from attn_export.exporter.records.results import CleanResult
-from attn_export.exporter.records.verdict import SourceComparison
+from attn_export.exporter.records.verdict import Verdict, number
 from attn_export.exporter.system.files import scratch_folder
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.memory import forget_weights, trim
 from attn_export.exporter.system.progress import NullProgress, Progress
-from attn_export.exporter.validation.source_graph import Answers, ask, compare, sensitivity
+from attn_export.exporter.validation.source_graph import Answers, ask, compare_with_source, sensitivity
 
 if TYPE_CHECKING:
     from attn_export.exporter.records.cleanup import RevertedRewrite
@@ -73,19 +73,7 @@ def clean_file(
                     step="onnx.checker",
                     hint="This is a defect of the cleanup. Please report it with the file.",
                 ) from error
-            if isinstance(answers, Answers):
-                lineage = _compared(answers, source, child, file, threads)
-            else:
-                lineage = SourceComparison(missed=answers)
-        if not lineage.agrees:
-            raise CleanupError(
-                f"the cleaned graph doesn't compute what {source} computes: "
-                + (
-                    lineage.missed or f"{lineage.output} differs by {lineage.error:.1e}, allowed is {lineage.limit:.1e}"
-                ),
-                step="comparison",
-                hint="No file was written. This is a defect of the cleanup: please report it with the file.",
-            )
+            verdict = _compared(answers, source, child, file, threads) if isinstance(answers, Answers) else None
         weights = onnx_file.external_data_of(out)
         if onnx_file.external_data_of(file).exists() and weights.resolve() in sources and not _is_same(source, out):
             raise OutputError(
@@ -93,22 +81,43 @@ def clean_file(
                 hint="Choose another name for the result.",
             )
         onnx_file.publish_with_weights(file, out, keep=set() if _is_same(source, out) else sources)
-    if lineage.missed:
-        progress.note(f"the whole graph was not compared with its parent: {lineage.missed}; every rewrite was proven")
-    return CleanResult(out, cleaned, lineage, before, after)
+    missed = answers if isinstance(answers, str) else ""
+    if missed:
+        progress.note(f"the whole graph was not compared with its parent: {missed}; every rewrite was proven")
+    return CleanResult(out, cleaned, verdict, missed, before, after)
 
 
 def _is_same(first: Path, second: Path) -> bool:
     return first.resolve() == second.resolve()
 
 
-def _compared(answers: Answers, source: Path, child: ir.Model, file: Path, threads: int) -> SourceComparison:
-    """The child's answers against its parent's."""
+def _compared(answers: Answers, source: Path, child: ir.Model, file: Path, threads: int) -> Verdict:
+    """The verdict on a cleaned graph, which agrees with its source.
+
+    Raises:
+        CleanupError: it doesn't agree, or doesn't run.
+    """
 
     def parents_sensitivity() -> dict[str, float]:
         return sensitivity(answers, read(source), source.parent, threads)
 
-    return compare(answers, child, file.parent, threads, parents_sensitivity)
+    verdict = compare_with_source(answers, child, file.parent, threads, parents_sensitivity)
+    if isinstance(verdict, Verdict) and verdict.agrees:
+        return verdict
+    reason = verdict if isinstance(verdict, str) else _difference(verdict)
+    raise CleanupError(
+        f"the cleaned graph doesn't compute what {source} computes: {reason}",
+        step="comparison",
+        hint="No file was written. This is a defect of the cleanup: please report it with the file.",
+    )
+
+
+def _difference(verdict: Verdict) -> str:
+    worst = verdict.worst
+    return (
+        f"{worst.tensor} differs by {number(worst.error)}, baseline error {number(worst.baseline)} "
+        f"(max error ratio {worst.limit:g})"
+    )
 
 
 def refuse_reverted(reverted: "Sequence[RevertedRewrite]") -> None:

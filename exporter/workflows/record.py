@@ -10,7 +10,6 @@ from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.records.artifact import Artifact
 from attn_export.exporter.records.engine import EngineRecord
 from attn_export.exporter.records.environment import describe
-from attn_export.exporter.records.gates import activations_record
 from attn_export.exporter.records.graphs import outlines_record
 from attn_export.exporter.records.latency import Latency, Schedule
 from attn_export.exporter.records.report import (
@@ -127,7 +126,6 @@ def _report(
     *,
     on_gpu: bool = False,
 ) -> Report:
-    captured = assets.activations
     return Report(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=tuple(command) if command else None,
@@ -137,7 +135,7 @@ def _report(
         environment=describe(with_gpus=on_gpu or any(timing.device != CPU for timing in latency.timings)),
         attention_cost=assets.costs,
         graphs=tuple(map(outlines_record, assets.graphs)),
-        gate_activations=activations_record(captured) if captured else None,
+        gate_activations=assets.activations,
     )
 
 
@@ -182,7 +180,7 @@ def onnx_record(
         validation=verdict,
         notes=findings.notes if findings else (),
         quantized=findings.quality if findings else None,
-        first_divergence=findings.start if findings else None,
+        first_divergence=findings.first_divergence if findings else None,
         error=error_record(findings.error) if findings else None,
     )
 
@@ -224,7 +222,7 @@ def engine_summary(
         validation=verdict if findings else record.validation,
         notes=findings.notes if findings else (),
         quantized=findings.quality if findings else None,
-        first_divergence=findings.start if findings else None,
+        first_divergence=findings.first_divergence if findings else None,
         error=error_record(findings.error) if findings else None,
     )
 
@@ -240,15 +238,15 @@ def error_record(error: AttnExportError | None) -> ErrorRecord | None:
 
 
 def _onnx_as_found(artifact: Artifact, file: OnnxFile, findings: "Validated | None" = None) -> OnnxRecord:
-    precision = artifact.rounds_to if artifact.quantized else ""
+    precision = artifact.quantized_type if artifact.quantized else ""
     return onnx_record(file, findings.verdict if findings else None, precision=precision, findings=findings)
 
 
 def _engine_as_found(artifact: Artifact, name: str, findings: "Validated | None" = None) -> EngineSummary:
-    assert artifact.record is not None  # an engine without one can't be judged or timed
+    assert artifact.sidecar is not None  # an engine without one can't be judged or timed
     verdict = findings.verdict if findings else None
     not_run = findings.error.message if findings and findings.error and not verdict else None
-    return engine_summary(name, artifact.record, verdict=verdict, not_run=not_run, findings=findings)
+    return engine_summary(name, artifact.sidecar, verdict=verdict, not_run=not_run, findings=findings)
 
 
 def clean_summary(result: "CleanResult", error: AttnExportError | None = None) -> CleanSummary:
@@ -263,7 +261,7 @@ def clean_summary(result: "CleanResult", error: AttnExportError | None = None) -
         skipped=cleaned.skipped,
         reverted=cleaned.reverted,
         attention=cleaned.blocks,
-        source=result.lineage,
+        source=result.verdict,
         error=error_record(error),
     )
 
@@ -271,7 +269,7 @@ def clean_summary(result: "CleanResult", error: AttnExportError | None = None) -
 def build_summary(result: "BuildResult") -> BuildSummary:
     """What a build made."""
     return BuildSummary(
-        onnx=tuple(ConvertedSummary(str(r.path), r.kept, r.rounding) for r in result.retyped),
+        onnx=tuple(ConvertedSummary(str(r.path), r.kept, r.verdict) for r in result.retyped),
         engines=tuple(BuiltEngine(str(engine.path), engine.record) for engine in result.engines),
         bundles=tuple(map(str, result.bundles)),
     )
@@ -295,12 +293,12 @@ def _validated_artifact(result: "Validated") -> ValidatedArtifact:
         path=str(artifact.path),
         format=artifact.format,
         sha256=sha256_of(artifact.path),
-        precision=artifact.rounds_to or artifact.precision.onnx_name,
+        precision=artifact.quantized_type or artifact.precision.onnx_name,
         source_sha256=artifact.source_sha256 or None,
         validation=result.verdict,
         notes=result.notes,
         quantized=result.quality,
-        first_divergence=result.start,
+        first_divergence=result.first_divergence,
         error=error_record(result.error),
     )
 
@@ -312,8 +310,6 @@ def bundle_validation(
     return BundleValidation(
         bundle=BundleDescription(str(bundle.path), bundle.sha256, bundle.architecture),
         artifact=str(artifact),
-        reference=bundle.sample.reference,
-        baseline=bundle.sample.baseline,
         validation=verdict,
         error=error_record(error),
     )

@@ -1,7 +1,6 @@
 """One job: artifacts of any origin against a checkpoint."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -231,16 +230,16 @@ def _disagreeing(
     if artifact.format == ONNX:
         start = find_first_divergence(artifact.as_file(fit.signature), model, reference, settings, kind=first.kind)
     told = disagreement(str(artifact.path), artifact.precision, first, verdict)
-    parts = [told.message, start.said() if start else "", diagnose(runtime, reference)]
+    parts = [told.message, start.describe() if start else "", diagnose(runtime, reference)]
     hint = "Please report it with the network and the versions (attn-export --version), if it was made of this network."
-    if not (first.error is not None and first.error <= ANOTHER_NETWORK) and not artifact.source_sha256:
+    if (first.error is None or first.error > ANOTHER_NETWORK) and not artifact.source_sha256:
         hint = "Was it made of this checkpoint? It doesn't say."
     error = DisagreementError("; ".join(part for part in parts if part), first_seen=told.first_seen, hint=hint)
-    return Validated(artifact, fit.signature, fit.notes, verdict, start=start, error=error)
+    return Validated(artifact, fit.signature, fit.notes, verdict, first_divergence=start, error=error)
 
 
 def _onnx(artifact: Artifact, fit: Match, settings: Settings) -> Runtime:
-    if artifact.rounds_to.startswith("float"):
+    if artifact.quantized_type.startswith("float"):
         # ONNX Runtime 1.32 takes float8, and drops the ReLU before a QuantizeLinear of it, as is right for int8 only.
         from attn_export.exporter.runtimes.evaluator import Evaluator
 
@@ -252,7 +251,7 @@ def _engine(artifact: Artifact, fit: Match, settings: Settings, trust: bool) -> 
     from attn_export.exporter.runtimes.tensorrt import TensorRT
 
     # An engine's open axes are open within its profile, which the runtime knows.
-    return TensorRT(artifact.path, replace(fit.signature), settings, trust=trust)
+    return TensorRT(artifact.path, fit.signature, settings, trust=trust)
 
 
 def failure(results: Sequence[Validated]) -> AttnExportError | None:

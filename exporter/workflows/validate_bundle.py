@@ -1,6 +1,5 @@
 """One job: an engine, or an ONNX file, against the sample of a bundle, where there is no PyTorch."""
 
-import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,11 +10,11 @@ from attn_export.exporter.bundle.read import Bundle, read_bundle
 from attn_export.exporter.errors import DisagreementError, InputError, RuntimeUnavailableError
 from attn_export.exporter.graph.facts import dims
 from attn_export.exporter.records.engine import Profile
-from attn_export.exporter.records.verdict import Judgement, Verdict
+from attn_export.exporter.records.verdict import SIZE, Verdict
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.progress import NullProgress, Progress, counted
-from attn_export.exporter.validation.validate import MISSHAPEN, judge
+from attn_export.exporter.validation.validate import validate_golden
 
 ONNX = ".onnx"
 # Makes a runtime for an artifact: its path, what it takes and returns, settings, and whether its maker is trusted.
@@ -30,7 +29,7 @@ def validate_with_bundle(
     threads: int | None = None,
     progress: Progress | None = None,
     opener: Opener | None = None,
-) -> tuple[Bundle, Judgement]:
+) -> tuple[Bundle, Verdict]:
     """Run the sample of a bundle through an artifact and judge what comes out.
 
     Args:
@@ -42,7 +41,7 @@ def validate_with_bundle(
         opener: makes the runtime; TensorRT's for an engine and ONNX Runtime's for an ONNX file if None.
 
     Returns:
-        The bundle and the judgement. It is the caller who fails, with `disagreement`.
+        The bundle and the verdict. It is the caller who fails, with `disagreement`.
 
     Raises:
         UnreadableBundleError: the bundle is missing, incomplete or damaged.
@@ -67,7 +66,7 @@ def validate_with_bundle(
     batches = sum(len(group.batches) for group in bundle.sample.groups)
     with progress.stage("Running the bundle's images") as advance:
         try:
-            return bundle, judge(bundle.sample, runtime.run, runtime.provenance, counted(advance, batches))
+            return bundle, validate_golden(bundle.sample, runtime.run, runtime.provenance, counted(advance, batches))
         finally:
             runtime.close()
 
@@ -91,10 +90,10 @@ def judge_engine(engine: Path, sample: GoldenVectors, profile: Profile, progress
     runtime = open_engine(engine, signature_of(sample, profile), Settings(threads=1), trust=False)
     with progress.stage("Comparing the engine with its graph") as advance, runtime:
         batches = sum(len(group.batches) for group in sample.groups)
-        judgement = judge(sample, runtime.run, runtime.provenance, counted(advance, batches))
-    if (error := disagreement(sample, engine, judgement)) is not None:
+        verdict = validate_golden(sample, runtime.run, runtime.provenance, counted(advance, batches))
+    if (error := disagreement(engine, verdict)) is not None:
         raise error
-    return judgement.as_verdict()
+    return verdict
 
 
 def check_engine(bundle: Bundle, engine: Path, *, trust: bool, needs_gpu: bool = True) -> None:
@@ -186,22 +185,22 @@ def open_engine(path: Path, signature: Signature, settings: Settings, trust: boo
     return TensorRT(path, signature, settings, trust=trust)
 
 
-def disagreement(sample: GoldenVectors, artifact: Path, judgement: Judgement) -> DisagreementError | None:
+def disagreement(artifact: Path, verdict: Verdict) -> DisagreementError | None:
     """The error for an artifact that computes something else; None for one that doesn't."""
-    if judgement.agrees:
+    if verdict.agrees:
         return None
-    worst = judgement.worst
-    if worst.kind == MISSHAPEN:
-        what = f"{worst.output} is missing or of another size"
-    elif math.isinf(worst.error):
-        what = f"{worst.output} on {worst.kind} images holds NaN or infinity"
+    worst = verdict.worst
+    if worst.kind == SIZE:
+        what = f"{worst.tensor} is missing or of another size"
+    elif worst.error is None or worst.ratio is None:
+        what = f"{worst.tensor} on {worst.kind} images holds NaN or infinity"
     else:
         what = (
-            f"{worst.output} on {worst.kind} images is off by {worst.error:.1e}, {worst.ratio:.0f} times "
-            f"{sample.baseline} ({worst.limit:g} times are allowed)"
+            f"{worst.tensor} on {worst.kind} images is off by {worst.error:.1e}, {worst.ratio:.0f} times "
+            f"{verdict.baseline} ({worst.limit:g} times are allowed)"
         )
     return DisagreementError(
-        f"{artifact} doesn't compute what is expected ({sample.reference}): {what}",
-        first_seen=worst.output,
+        f"{artifact} doesn't compute what is expected ({verdict.reference}): {what}",
+        first_seen=worst.tensor,
         hint="Was it made of this network? If it was, please report it with the versions on the device.",
     )

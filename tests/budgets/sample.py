@@ -138,8 +138,9 @@ def sample_artifact(path: str = FILE, *, precision: str = "float32", differ: int
         "validation": {
             "agrees": True,
             "runtime": "onnxruntime",
-            "largest_ratio_allowed": 8.0,
-            "baseline_floor": 5e-7,
+            "policy": "float32",
+            "reference": "PyTorch in float64, each image alone",
+            "baseline": "PyTorch in float32, perturbed runs",
             "batches": [[1, 3, 16, 16], [2, 3, 16, 16]],
             "images": 66,
             "gates_missed": "",

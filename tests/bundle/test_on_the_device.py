@@ -229,8 +229,8 @@ def test_the_bundles_own_graph_agrees(
     document = json.loads(capsys.readouterr().out)
     assert document["agrees"]
     assert document["batches"] == [[1, 3, 32, 32], [2, 3, 32, 32], [4, 3, 32, 32]]  # every shape once
-    assert {entry["kind"] for entry in document["outputs"]} == set(POOL)
-    assert all(entry["ratio"] < 4.5 for entry in document["outputs"])
+    assert {entry["kind"] for entry in document["comparisons"]} == set(POOL)
+    assert all(entry["ratio"] < 4.5 for entry in document["comparisons"])
 
 
 def changed(source: Path, path: Path, change: Callable[[onnx.ModelProto], object]) -> Path:
@@ -258,7 +258,7 @@ def test_a_faulty_graph_disagrees(factor: float, cbam: Any, tmp_path: Path, caps
     assert not document["agrees"]
     assert document["error"]["exit_code"] == 1
     if not np.isfinite(factor):
-        assert document["outputs"][0]["error"] is None
+        assert document["comparisons"][0]["error"] is None
 
 
 def test_a_bundle_of_a_file_without_checkpoint_judges_as_well(cbam: Any, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_it_computes_what_the_module_computes(cleaned: Cleaned, case: Case, targ
     expected = network(case)(torch.from_numpy(images)).numpy()
     result = cleaned(case, target)
     assert difference(run(result.path, input=images)[0], expected) < 1e-4
-    assert result.lineage.missed == ""
+    assert result.not_compared == ""
     assert result.cleaned.reverted == ()
 
 

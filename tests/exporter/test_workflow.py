@@ -31,14 +31,15 @@ from attn_export.exporter.errors import (
 from attn_export.exporter.records.document import SCHEMA_VERSION, plain
 from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.records.results import ExportResult
-from attn_export.exporter.records.verdict import LARGEST_RATIO
 from attn_export.exporter.system.files import sha256_of
 from attn_export.exporter.system.packages import versions
 from attn_export.exporter.system.progress import Advance, NullProgress
+from attn_export.exporter.validation.policies import FLOAT32
 from attn_export.exporter.workflows import export as workflow
 from attn_export.exporter.workflows.export import export
 from attn_export.exporter.workflows.settings import ExportSettings
 from attn_export.models.registry import architecture, create, names
+from tests.numbers import or_infinite
 
 SHAPE = (1, 3, 16, 16)
 BRIEF = Schedule(interval=100.0, seconds=0.01, fewest_rounds=8, most_rounds=8, inferences=1)
@@ -190,7 +191,7 @@ def test_the_record_holds_the_verdict_with_every_comparison(exported: tuple[Expo
     result, _ = exported
     validation = plain(result.report)["artifacts"][0]["validation"]
     assert validation["agrees"] is True
-    assert validation["largest_ratio_allowed"] == LARGEST_RATIO
+    assert validation["policy"] == "float32"
     assert validation["batches"] == [[1, 3, 16, 16], [2, 3, 16, 16], [4, 3, 16, 16]]
     assert [(c["tensor"], c["role"]) for c in validation["comparisons"]] == [("3.fc.3", "gate"), ("output", "output")]
     for told, comparison in zip(validation["comparisons"], result.verdict.comparisons, strict=True):
@@ -390,7 +391,7 @@ def test_a_disagreement_is_an_error_that_names_the_place_and_leaves_nothing(
         export(toy, SHAPE, folder_with_older, settings=TIMED, progress=make_progress)
     assert caught.value.first_seen == "3.fc.3"
     assert caught.value.exit_code == 1
-    assert f"(allowed: {LARGEST_RATIO:.0f})" in caught.value.message
+    assert f"(allowed: {FLOAT32.limit:.0f})" in caught.value.message
     assert "No file was written" in caught.value.hint
     assert "Opening eager" not in make_progress.titles, "what is wrong is not timed"
     assert_only_the_older(folder_with_older)
@@ -508,7 +509,7 @@ def test_every_network_of_the_zoo_is_exported_and_agrees(name: str, tmp_path: Pa
     assert result.verdict.gates_missed == ""
     gates = [c for c in result.verdict.comparisons if c.role == "gate"]
     assert bool(gates) is (arch.attention != "none")
-    assert result.verdict.worst.ratio < LARGEST_RATIO / 2
+    assert or_infinite(result.verdict.worst.ratio) < FLOAT32.limit / 2
 
 
 @pytest.mark.full

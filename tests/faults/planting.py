@@ -27,6 +27,7 @@ from attn_export.models.registry import create
 from tests.cleanup.spellings import SPELLINGS, Network
 from tests.faults.catalogue import AFTER, FAILS, LATER, OUTPUT, OWN, PLACES, PUBLISHED, UNPAIRED, Fault
 from tests.faults.editing import Edited, Place
+from tests.numbers import or_infinite
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 SIZE = 64
@@ -118,9 +119,9 @@ def row(fault: str, network: str, verdict: Verdict, place: Place) -> Row:
     """The verdict as an entry of the table."""
     first = verdict.first_disagreement
     if first is None:
-        return Row(fault, network, False, "", "", verdict.worst.ratio)
+        return Row(fault, network, False, "", "", or_infinite(verdict.worst.ratio))
     check = UNPAIRED if verdict.gates_missed.startswith("PyTorch computes") else check_of(first, place)
-    return Row(fault, network, True, check, first.tensor, verdict.worst.ratio)
+    return Row(fault, network, True, check, first.tensor, or_infinite(verdict.worst.ratio))
 
 
 def check_of(first: Comparison, place: Place) -> str:

@@ -26,6 +26,7 @@ from tests.faults import quantization, running
 from tests.faults.catalogue import FAULTS, NETWORKS, PLACES, TRAINED
 from tests.faults.editing import Edited
 from tests.faults.planting import ONE_THREAD, Row, Subject, judge, row
+from tests.numbers import or_infinite
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "validation.md"
@@ -41,7 +42,14 @@ def good(subject: Subject) -> Iterator[Row]:
     for file in (subject.file, subject.half):
         verdict = validate(file, subject.reference, ONE_THREAD)
         found = row("", subject.name, verdict, PLACES[subject.name])
-        yield Row(f"none, {file.precision.onnx_name}", subject.name, found.caught, found.check, "", verdict.worst.ratio)
+        yield Row(
+            f"none, {file.precision.onnx_name}",
+            subject.name,
+            found.caught,
+            found.check,
+            "",
+            or_infinite(verdict.worst.ratio),
+        )
 
 
 def planted(subject: Subject) -> Iterator[Row]:
@@ -75,7 +83,7 @@ def whole_numbers(subject: Subject) -> Iterator[Row]:
             onnx.save(edited.model, ran)
         verdict = runtime_conformance(OnnxRuntime(ran, subject.file.signature, ONE_THREAD), graph, images)[0]
         check = "" if verdict.agrees else QUANTIZED
-        yield Row(name, subject.name, not verdict.agrees, check, "output", verdict.worst.ratio)
+        yield Row(name, subject.name, not verdict.agrees, check, "output", or_infinite(verdict.worst.ratio))
 
 
 def page(rows: Sequence[Row]) -> str:

@@ -28,10 +28,11 @@ from attn_export.exporter.precision.typed_file import PRECISION_KEY, typed, type
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.float16_source import compare_with_parent
+from attn_export.exporter.validation.policies import POLICIES
 from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate
-from attn_export.exporter.validation.verdict import LIMITS
 from attn_export.models.registry import create
+from tests.numbers import or_infinite
 from tests.precision.conftest import check
 
 NAMES = ("se_resnet8", "cbam_resnet8", pytest.param("se_mobilenet_v3_small", marks=pytest.mark.full))
@@ -131,8 +132,8 @@ def test_a_typed_file_agrees(
     assert verdict.agrees
     assert verdict.gates_missed == ""
     assert len([c for c in verdict.comparisons if c.role == "gate"]) == len(half(name, target).gates) > 0
-    assert verdict.worst.ratio < LARGEST_GOOD_RATIO < LIMITS[Precision.FP16].ratio
-    assert {c.limit for c in verdict.comparisons} == {LIMITS[Precision.FP16].ratio}
+    assert or_infinite(verdict.worst.ratio) < LARGEST_GOOD_RATIO < POLICIES[Precision.FP16].limit
+    assert {c.limit for c in verdict.comparisons} == {POLICIES[Precision.FP16].limit}
 
 
 def test_a_float16_file_is_no_float32_file(
@@ -293,8 +294,9 @@ def feeds(name: str) -> list[dict[str, Any]]:
 def test_a_typed_file_agrees_with_its_parent(
     name: str, plain: Callable[..., OnnxFile], half: Callable[..., OnnxFile]
 ) -> None:
-    rounding = compare_with_parent(plain(name).path, half(name).path, feeds(name), 1)
-    assert rounding.output == "output"
+    rounding = compare_with_parent(plain(name).path, half(name).path, feeds(name), 1).worst
+    assert rounding.ratio is not None
+    assert rounding.tensor == "output"
     assert 0 < rounding.ratio < LARGEST_GOOD_RATIO < rounding.limit
 
 

@@ -23,7 +23,7 @@ from attn_export.exporter.records.engine import (
     SourceFile,
 )
 from attn_export.exporter.records.environment import Environment
-from attn_export.exporter.records.gates import GateActivationsRecord, GateImage, GateRecord
+from attn_export.exporter.records.gates import GateActivation, GateActivations, Picture
 from attn_export.exporter.records.graphs import GraphOutlines
 from attn_export.exporter.records.latency import (
     Conditions,
@@ -163,7 +163,9 @@ def verdict(gates: Gates, precision: str, shapes: Sequence[tuple[int, ...]], dra
         of_shape = {"x".join(map(str, shape)): float(draw.lognormal(-0.6, 0.6)) for shape in shapes}
         worst = max(of_shape.values())
         ratios = {image: worst * float(draw.uniform(0.1, 0.9)) for image in IMAGE_KINDS} | {"noise": worst}
-        comparisons.append(Comparison(tensor, role, "noise", worst * baseline, baseline, limit, ratios, of_shape))
+        comparisons.append(
+            Comparison(tensor, role, "noise", worst * baseline, baseline, limit, {**ratios}, {**of_shape})
+        )
     return Verdict("onnxruntime", tuple(comparisons), tuple(shapes), images=11, classes=Classes(11, 0))
 
 
@@ -260,17 +262,17 @@ def attention_cost(
 
 def gate_activations(
     gates: Gates, names: Sequence[str], channels: int, side: int, draw: np.random.Generator
-) -> GateActivationsRecord:
-    image = GateImage("natural", (3, 32, 32), encoded(draw.integers(0, 255, (32, 32, 3))))
+) -> GateActivations:
+    image = Picture("natural", (3, 32, 32), encoded(draw.integers(0, 255, (32, 32, 3))), 3)
     records = []
     for path, kind in gates:
         shape = (channels,) if kind == "channel" else (side, side)
         values = encoded(255 / (1 + np.exp(-draw.normal(0, 2, shape))))
         differences = {name: float(draw.lognormal(-15, 0.5)) for name in names}
         values_by_source = {"PyTorch": values, **dict.fromkeys(names, values)}
-        records.append(GateRecord(path, kind, shape, values_by_source, differences, 1))  # type: ignore[arg-type]
+        records.append(GateActivation(path, kind, shape, values_by_source, differences, 1))
     unavailable = {"model.engine": "more outputs would change which kernels it has"}
-    return GateActivationsRecord(image, tuple(records), 0, (), unavailable)
+    return GateActivations(image, tuple(records), 0, (), unavailable)
 
 
 def encoded(values: Any) -> str:

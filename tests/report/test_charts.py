@@ -157,7 +157,7 @@ def verdict_of(record: Report) -> Verdict:
     return verdict
 
 
-def with_second(record: Report, *, error: float, shapes: dict[str, float]) -> Verdict:
+def with_second(record: Report, *, error: float, shapes: dict[str, float | None]) -> Verdict:
     """The verdict with another second comparison."""
     verdict = verdict_of(record)
     first, second, *rest = verdict.comparisons

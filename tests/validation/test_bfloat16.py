@@ -22,13 +22,14 @@ from attn_export.exporter.precision.typed_file import typed_file
 from attn_export.exporter.validation.artifact import read_artifact
 from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.first_divergence import find_first_divergence
+from attn_export.exporter.validation.policies import POLICIES
 from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate
-from attn_export.exporter.validation.verdict import LIMITS
 from attn_export.exporter.workflows.validate import validate_artifacts
 from tests.faults.catalogue import FAULTS, PLACES
 from tests.faults.editing import Edited
 from tests.faults.planting import ONE_THREAD, Subject
+from tests.numbers import or_infinite
 from tests.validation.narrow_types import to_bfloat16
 
 TRAINED = ("se_digits", "cbam_digits")
@@ -77,8 +78,8 @@ def test_a_good_file_agrees(
     assert verdict.agrees
     assert verdict.runtime == "onnx reference evaluator"
     assert verdict.gates_missed == ""
-    assert verdict.worst.ratio < 0.5 * LIMITS[Precision.BF16].ratio
-    assert verdict.worst.error > 1e-3, "it is judged in bfloat16, and not in float32"
+    assert or_infinite(verdict.worst.ratio) < 0.5 * POLICIES[Precision.BF16].limit
+    assert or_infinite(verdict.worst.error) > 1e-3, "it is judged in bfloat16, and not in float32"
     assert find_first_divergence(file, made.model, reference(name), ONE_THREAD) is None
 
 
@@ -156,8 +157,8 @@ def test_a_disagreement_names_the_block_in_which_it_starts(subject: Callable[[st
     (found,) = validate_artifacts(made.model, [tmp_path / "faulty.onnx"], threads=1)
     assert found.error is not None
     assert "PyTorch's own bfloat16" in found.error.message
-    assert found.start is not None
-    assert found.start.module_path.startswith("layer2.0")
+    assert found.first_divergence is not None
+    assert found.first_divergence.module_path.startswith("layer2.0")
 
 
 def weight_type(tensor: TensorProto) -> np.dtype:

@@ -1,6 +1,7 @@
 """Gates to be looked at: what is shown is what the network computes, for every artifact in PyTorch's own shape."""
 
 import base64
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -13,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import to_builtins
 from torch import nn
 from torch.nn import functional as F
 
@@ -23,18 +25,13 @@ from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.network.capture import capture
 from attn_export.exporter.network.images import batches, noise
 from attn_export.exporter.precision.typed_file import typed_file
-from attn_export.exporter.records.document import plain, schema
-from attn_export.exporter.records.gates import (
-    ENGINE_UNAVAILABLE,
-    GateActivations,
-    GateActivationsRecord,
-    activations_record,
-)
+from attn_export.exporter.records.gates import ENGINE_UNAVAILABLE
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.validation.gate_activations import (
     LARGEST_MAP,
     LARGEST_PICTURE,
     MOST_GATES,
+    CapturedActivations,
     ShownImage,
     look,
     picture,
@@ -355,10 +352,15 @@ def test_any_image_becomes_a_small_picture(channels: int, height: int, width: in
 # The record.
 
 
-def recorded(seen: GateActivations) -> Any:
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text(encoding="utf-8"))
+
+
+def recorded(seen: CapturedActivations) -> Any:
     """As it is read from a report."""
-    record = plain(activations_record(seen))
-    jsonschema.validate(record, schema(GateActivationsRecord))
+    record = json.loads(json.dumps(to_builtins(seen.to_record()), allow_nan=False))
+    jsonschema.validate(
+        record, {"$defs": SCHEMA["$defs"], "anyOf": [{"type": "null"}, {"$ref": "#/$defs/gate_activations"}]}
+    )
     return record
 
 
@@ -397,3 +399,4 @@ def test_a_network_without_gates_has_no_record(
     model = loaded("resnet8")
     seen = look(model, [artifact("resnet8")], sample_image(model.input_shape), ONE)
     assert (seen.gates, seen.unavailable) == ((), {})
+    assert recorded(seen) is None

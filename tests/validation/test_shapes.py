@@ -1,7 +1,6 @@
 """What a verdict tells besides whether it agrees: the ratios by shape, and how many images get another class."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from torch import nn
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Precision
@@ -16,17 +16,19 @@ from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.network.images import NOMINAL, Batch, batches
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.document import plain
-from attn_export.exporter.records.verdict import LARGEST_RATIO, Classes, Comparison, Quality, Verdict
+from attn_export.exporter.records.verdict import Classes, Comparison, Quality, Verdict
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.metrics import PooledError
+from attn_export.exporter.validation.policies import FLOAT32
 from attn_export.exporter.validation.quantized import classes_of
 from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate, validate_outputs
 from attn_export.exporter.validation.verdict import compare, ratios_by_shape
 from attn_export.exporter.workflows.validate import validate_artifacts
 from tests.faults.quantization import quantized
+from tests.numbers import or_infinite
 from tests.validation.exporting import exported
 
 Change = Callable[[Array], Array]
@@ -59,9 +61,11 @@ def test_every_shape_has_a_ratio_in_every_comparison(verdict: Verdict) -> None:
     assert ["x".join(map(str, shape)) for shape in verdict.batches] == SHAPES
     for comparison in verdict.comparisons:
         assert list(comparison.shapes) == SHAPES
-        assert all(0 <= ratio < LARGEST_RATIO for ratio in comparison.shapes.values())
-        ordinary = max(ratio for kind, ratio in comparison.ratios.items() if kind in NOMINAL)
-        assert max(comparison.shapes.values()) >= ordinary * (1 - 1e-9), "what is pooled is between its parts"
+        assert all(0 <= or_infinite(ratio) < FLOAT32.limit for ratio in comparison.shapes.values())
+        ordinary = max(or_infinite(ratio) for kind, ratio in comparison.ratios.items() if kind in NOMINAL)
+        assert max(map(or_infinite, comparison.shapes.values())) >= ordinary * (1 - 1e-9), (
+            "what is pooled is between its parts"
+        )
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
@@ -70,7 +74,7 @@ def test_a_fault_at_one_batch_size_stands_out_in_its_shape(
 ) -> None:
     found = validate_outputs(Changed(artifact("toy"), size, lambda a: a * 1.001), Precision.FP32, reference("toy"))
     (output,) = found.comparisons
-    assert {shape: ratio > LARGEST_RATIO for shape, ratio in output.shapes.items()} == {
+    assert {shape: or_infinite(ratio) > FLOAT32.limit for shape, ratio in output.shapes.items()} == {
         shape: shape.startswith(f"{size}x") for shape in SHAPES
     }
 
@@ -103,7 +107,7 @@ def test_shapes_are_told_and_not_judged() -> None:
     found = compare("y", "output", {"noise": 1e-6}, {"noise": 1e-6}, by_shape={"1x3": {"noise": 1e-3}})
     assert found.shapes == {"1x3": pytest.approx(1000.0)}
     assert found.agrees
-    assert found == replace(compare("y", "output", {"noise": 1e-6}, {"noise": 1e-6}), shapes=found.shapes)
+    assert found == structs.replace(compare("y", "output", {"noise": 1e-6}, {"noise": 1e-6}), shapes=found.shapes)
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
@@ -147,7 +151,9 @@ def test_another_class_is_counted_and_alone_is_no_fault(
     runtime = Changed(artifact("toy"), 0, lambda a: -a)
     found = validate_outputs(runtime, Precision.FP32, reference("toy"))
     assert found.classes == Classes(ordinary(reference("toy")), ordinary(reference("toy")))
-    good = Verdict("onnxruntime", (Comparison("y", "output", "noise", 1e-6, 1e-6),), (), classes=Classes(10, 3))
+    good = Verdict(
+        "onnxruntime", (Comparison("y", "output", "noise", 1e-6, 1e-6, FLOAT32.limit),), (), classes=Classes(10, 3)
+    )
     assert good.agrees
 
 
@@ -235,7 +241,9 @@ def test_the_record_has_shapes_and_classes(verdict: Verdict) -> None:
 
 
 def test_a_ratio_that_is_no_number_is_null() -> None:
-    worst = Comparison("y", "output", "noise", float("inf"), 1e-6, shapes={"1x3": float("inf"), "2x3": 1.0})
+    worst = Comparison(
+        "y", "output", "noise", float("inf"), 1e-6, FLOAT32.limit, shapes={"1x3": float("inf"), "2x3": 1.0}
+    )
     record = plain(Verdict("onnxruntime", (worst,), ()))
     assert record["classes"] is None
     assert record["comparisons"][0]["shapes"] == {"1x3": None, "2x3": 1.0}
@@ -246,7 +254,7 @@ def test_nan_at_one_shape_is_that_shapes(
 ) -> None:
     found = validate_outputs(Changed(artifact("toy"), 2, lambda a: a * np.nan), Precision.FP32, reference("toy"))
     assert not found.agrees
-    assert [shape for shape, ratio in found.comparisons[0].shapes.items() if not np.isfinite(ratio)] == SHAPES[1:2]
+    assert [shape for shape, ratio in found.comparisons[0].shapes.items() if ratio is None] == SHAPES[1:2]
 
 
 def test_every_shape_that_is_judged_has_an_ordinary_image() -> None:

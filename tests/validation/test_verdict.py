@@ -6,8 +6,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from attn_export.exporter.artifacts import Precision
-from attn_export.exporter.records.verdict import FLOOR, LARGEST_RATIO, Comparison, Verdict
-from attn_export.exporter.validation.verdict import LIMITS, compare, floored_baselines
+from attn_export.exporter.records.verdict import Comparison, Verdict
+from attn_export.exporter.validation.policies import FLOAT32, POLICIES
+from attn_export.exporter.validation.verdict import compare, floored_baselines
+from tests.numbers import or_infinite
 
 
 def test_the_worst_kind_is_the_one_that_is_told() -> None:
@@ -18,10 +20,10 @@ def test_the_worst_kind_is_the_one_that_is_told() -> None:
 
 
 def test_a_yardstick_that_is_zero_by_luck_is_held_at_the_floor() -> None:
-    comparison = compare("output", "output", {"noise": FLOOR}, {"noise": 0.0})
-    assert comparison.baseline == FLOOR
+    comparison = compare("output", "output", {"noise": FLOAT32.floor}, {"noise": 0.0})
+    assert comparison.baseline == FLOAT32.floor
     assert comparison.ratio == 1.0
-    assert float(4 * np.finfo(np.float32).eps) == FLOOR
+    assert float(4 * np.finfo(np.float32).eps) == FLOAT32.floor
 
 
 @pytest.mark.parametrize(("times", "agrees"), [(0, True), (1, True), (5.99, True), (6.01, False), (1e6, False)])
@@ -31,11 +33,14 @@ def test_the_limit_is_a_multiple_of_the_yardstick(times: float, agrees: bool) ->
 
 @pytest.mark.parametrize("error", [float("inf"), float("nan")])
 def test_no_number_never_agrees(error: float) -> None:
-    assert not Comparison("output", "output", "noise", error, 1.0).agrees
+    assert not Comparison("output", "output", "noise", error, 1.0, FLOAT32.limit).agrees
 
 
 def test_a_verdict_fails_with_one_tensor_and_names_the_first() -> None:
-    made = [Comparison(name, "gate", "noise", error, 1.0) for name, error in zip("abcd", (1, 9, 99, 2), strict=True)]
+    made = [
+        Comparison(name, "gate", "noise", error, 1.0, FLOAT32.limit)
+        for name, error in zip("abcd", (1, 9, 99, 2), strict=True)
+    ]
     verdict = Verdict("onnxruntime", tuple(made), ())
     assert not verdict.agrees
     assert verdict.first_disagreement == made[1]
@@ -45,14 +50,14 @@ def test_a_verdict_fails_with_one_tensor_and_names_the_first() -> None:
 
 
 def test_an_extreme_kind_has_at_least_the_yardstick_of_the_ordinary_ones() -> None:
-    found = floored_baselines({"noise": 1e-5, "natural": 2e-6, "large": 1e-7}, LIMITS[Precision.FP32])
+    found = floored_baselines({"noise": 1e-5, "natural": 2e-6, "large": 1e-7}, POLICIES[Precision.FP32])
     assert found == {"noise": 1e-5, "natural": 2e-6, "large": 1e-5}
 
 
 def test_flat_maps_may_be_off_by_roundings_that_all_go_one_way() -> None:
     """As ONNX Runtime's GlobalAveragePool is, by one rounding for every 65 pixels."""
     pixels = 224 * 224
-    found = floored_baselines({"noise": 1e-7, "zeros": 1e-7}, LIMITS[Precision.FP32], pixels)
+    found = floored_baselines({"noise": 1e-7, "zeros": 1e-7}, POLICIES[Precision.FP32], pixels)
     assert found["noise"] == pytest.approx(224 / 16 * np.finfo(np.float32).eps)
     assert found["zeros"] == pytest.approx(pixels / 16 * np.finfo(np.float32).eps)
     measured = 772 * np.finfo(np.float32).eps
@@ -84,7 +89,7 @@ def test_a_mean_that_is_summed_one_by_one_is_good_at_every_size(side: int) -> No
         errors[kind] = float(np.linalg.norm(session.run(None, {"x": images})[0] - exact) / np.linalg.norm(exact))
     found = compare("gate", "gate", errors, dict.fromkeys(errors, 0.0), pixels=side * side)
     assert found.agrees
-    assert max(found.ratios.values()) < 0.6 * LARGEST_RATIO
+    assert max(map(or_infinite, found.ratios.values())) < 0.6 * FLOAT32.limit
     if side >= 56:
         assert errors["noise"] > 0.1 * side * np.finfo(np.float32).eps, "the floor is no larger than it has to be"
 

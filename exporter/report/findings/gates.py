@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from attn_export.exporter.records.gates import PYTORCH, GateRecord
+from attn_export.exporter.records.gates import PYTORCH, GateActivation
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.findings.attention import inventories_of
 from attn_export.exporter.report.findings.words import counted, error, shape
@@ -91,7 +91,7 @@ def gates_of(report: Report) -> list[Gate]:
     return [gate for record in records if (gate := _gate(record))]
 
 
-def _gate(record: GateRecord) -> Gate | None:
+def _gate(record: GateActivation) -> Gate | None:
     values = {source: _bytes(text) for source, text in record.values.items()}
     whole = {source: data for source, data in values.items() if data and len(data) == math.prod(record.shape)}
     ordered = {source: whole[source] for source in sorted(whole, key=lambda source: source != PYTORCH)}

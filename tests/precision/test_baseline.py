@@ -15,7 +15,8 @@ from attn_export.exporter.network.arithmetic import Perturbation, rounded_to
 from attn_export.exporter.network.images import batches
 from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.metrics import PooledError
-from attn_export.exporter.validation.verdict import LIMITS, compare
+from attn_export.exporter.validation.policies import POLICIES
+from attn_export.exporter.validation.verdict import compare
 
 X = torch.linspace(-3, 3, 24).reshape(2, 3, 4)
 
@@ -110,9 +111,9 @@ def test_small_logits_are_judged_by_what_they_move() -> None:
 
 
 def test_float16_has_limits_of_its_own() -> None:
-    limits = LIMITS[Precision.FP16]
+    limits = POLICIES[Precision.FP16]
     found = compare("output", "output", {"noise": 2 * limits.floor}, {"noise": 0.0}, limits)
-    assert (found.ratio, found.baseline, found.limit) == (2.0, limits.floor, limits.ratio)
+    assert (found.ratio, found.baseline, found.limit) == (2.0, limits.floor, limits.limit)
     assert found.agrees
     assert not compare("output", "output", {"noise": 2 * limits.floor}, {"noise": 0.0}).agrees
 

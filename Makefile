@@ -26,12 +26,13 @@ test: $(STAMP)
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-# Lint, formatting, types.
+# Lint, formatting, types, layers.
 check: $(STAMP) .typing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p attn_export
 	$(BIN)/mypy tests benchmarks examples
+	PYTHONPATH=.typing $(BIN)/lint-imports --no-cache
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -1,5 +1,6 @@
 """JSON documents: one way to write a record, and one to read it again with the path in each error."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,8 +54,20 @@ def decode(content: bytes | str, kind: type[Record]) -> Record:
 
 
 def schema(kind: type[Any]) -> dict[str, Any]:
-    """The JSON schema of a record."""
-    return msgspec.json.schema(kind, schema_hook=_path_schema)
+    """The JSON schema of a record. Descriptions are dedented: Python 3.13 dedents docstrings, earlier ones don't."""
+    found: dict[str, Any] = _dedented(msgspec.json.schema(kind, schema_hook=_path_schema))
+    return found
+
+
+def _dedented(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_dedented(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: inspect.cleandoc(item) if key == "description" and isinstance(item, str) else _dedented(item)
+        for key, item in value.items()
+    }
 
 
 def _encode_path(value: Any) -> str:

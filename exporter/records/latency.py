@@ -28,6 +28,8 @@ class WarmUp(Struct, frozen=True):
 Positive = Annotated[float, Meta(gt=0)]
 Interval = tuple[Positive, Positive]
 Count = Annotated[int, Meta(ge=1)]
+Natural = Annotated[int, Meta(ge=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
 RoundMs = Annotated[tuple[Positive, ...], Meta(min_length=1)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
 LatencyVerdict = Literal["baseline", "faster", "slower", "can't tell"]
@@ -102,11 +104,11 @@ class Run(Struct, frozen=True):
         conditions: under which it was; None where nobody looked.
     """
 
-    batch: int
+    batch: Count
     rounds: int
     inferences: int
     seconds: float
-    interval: float
+    interval: NotNegative
     reached: bool
     conditions: "Conditions | None" = None
 
@@ -130,7 +132,7 @@ class Schedule(Struct, frozen=True):
         seed: of the order of turns.
     """
 
-    interval: float = 0.02
+    interval: Positive = 0.02
     confidence: Share = CONFIDENCE
     seconds: float = 8.0
     fewest_seconds: float = 1.0
@@ -154,7 +156,7 @@ class Latency(Struct, frozen=True):
     """
 
     threads: Count
-    cpus: tuple[Annotated[int, Meta(ge=0)], ...]
+    cpus: tuple[Natural, ...]
     schedule: Schedule
     runs: tuple[Run, ...] = ()
     timings: tuple[Timing, ...] = ()

@@ -18,7 +18,7 @@ from attn_export.exporter.records.engine import (
 from attn_export.exporter.records.environment import Environment
 from attn_export.exporter.records.gates import GateActivations
 from attn_export.exporter.records.graphs import GraphOutlines
-from attn_export.exporter.records.latency import Latency
+from attn_export.exporter.records.latency import Count, Latency
 from attn_export.exporter.records.verdict import FirstDivergence, Quality, Verdict
 
 
@@ -48,7 +48,7 @@ class ModelRecord(Struct, frozen=True):
     checkpoint: str | None
     sha256: str | None
     architecture: dict[str, str | int] | None
-    input_shape: tuple[int, ...]
+    input_shape: tuple[Count, ...]
     normalization: Normalization | None = None
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()

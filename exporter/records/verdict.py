@@ -5,6 +5,8 @@ from math import isfinite
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
+from attn_export.exporter.records.latency import Natural
+
 # The kind of input of a tensor that is missing or has another size.
 SIZE = "shape"
 
@@ -76,8 +78,8 @@ class Classes(Struct, frozen=True):
         differ: images whose largest score is in another place than in the float64 reference.
     """
 
-    images: int
-    differ: int
+    images: Natural
+    differ: Natural
 
 
 class Verdict(Struct, frozen=True):

@@ -178,6 +178,7 @@ def test_another_schema_version_may_look_like_anything(tmp_path: Path) -> None:
     [
         ({"median_ms": -3.0}, "Expected `float` > 0.0 - at `$.latency.timings[1].median_ms`"),
         ({"median_ms": 0}, "timings[1].median_ms"),
+        ({"median_ms": 10**400}, "Number out of range - at `$.latency.timings[1].median_ms`"),
         ({"median_ms": "3"}, "Expected `float`, got `str` - at `$.latency.timings[1].median_ms`"),
         ({"median_ms": True}, "timings[1].median_ms"),
         ({"median_ms": None}, "missing required field `median_ms` - at `$.latency.timings[1]`"),
@@ -209,10 +210,12 @@ def test_a_damaged_timing(tmp_path: Path, changes: dict[str, Any], says: str) ->
     [
         ({"latency": {"timings": None}}, "Expected `array`, got `null` - at `$.latency.timings`"),
         ({"latency": {"schedule": {"confidence": 99}}}, "at `$.latency.schedule.confidence`"),
+        ({"latency": {"schedule": {"interval": 0}}}, "at `$.latency.schedule.interval`"),
         ({"latency": {"threads": 0}}, "at `$.latency.threads`"),
         ({"latency": {"cpus": ["0"]}}, "at `$.latency.cpus["),
         ({"environment": []}, "Expected `object`, got `array` - at `$.environment`"),
         ({"environment": {"packages": {"torch": 2}}}, "Expected `str`, got `int` - at `$.environment.packages"),
+        ({"model": {"input_shape": [3, -16, 16]}}, "Expected `int` >= 1 - at `$.model.input_shape[1]`"),
         ({"model": "cbam_resnet8"}, "Expected `object | null`, got `str` - at `$.model`"),
         ({"artifacts": [3]}, "Expected `object`, got `int` - at `$.artifacts["),
         ({"artifacts": [{"path": "a", "format": "onnx"}]}, "missing required field `precision` - at `$.artifacts["),
@@ -221,6 +224,29 @@ def test_a_damaged_timing(tmp_path: Path, changes: dict[str, Any], says: str) ->
 )
 def test_a_damaged_report(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
     assert says in refusal(saved(tmp_path, sample_record(**changes))).message
+
+
+@pytest.mark.parametrize("name", ["images", "differ"])
+def test_a_negative_number_of_images(tmp_path: Path, name: str) -> None:
+    record = sample_record()
+    record["artifacts"][0]["validation"]["classes"][name] = -1
+    message = refusal(saved(tmp_path, record)).message
+    assert "is no whole report: Expected `int` >= 0 - at `$.artifacts[" in message
+    assert f".classes.{name}`" in message
+
+
+@pytest.mark.parametrize(("name", "value"), [("batch", 0), ("interval", -0.1), ("reached", 1)])
+def test_a_damaged_run(tmp_path: Path, name: str, value: float) -> None:
+    record = sample_record()
+    record["latency"]["runs"][0][name] = value
+    assert f"at `$.latency.runs[0].{name}`" in refusal(saved(tmp_path, record)).message
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_a_latency_that_is_no_finite_number(tmp_path: Path, number: str) -> None:
+    path = saved(tmp_path, with_timing(median_ms=123456.75))
+    path.write_text(path.read_text(encoding="utf-8").replace("123456.75", number), encoding="utf-8")
+    assert str(path) in refusal(path).message
 
 
 json_values = st.recursive(

@@ -177,7 +177,7 @@ def test_each_tensor_has_a_mark_for_each_shape_and_says_its_name(record: Report)
 
 
 def test_what_disagrees_is_named_in_the_picture(record: Report) -> None:
-    nothing = dict.fromkeys(verdict_of(record).comparisons[1].shapes, float("inf"))
+    nothing: dict[str, float | None] = dict.fromkeys(verdict_of(record).comparisons[1].shapes, float("inf"))
     broken = with_second(record, error=float("inf"), shapes=nothing)
     chart = errors("chart", "model.onnx", broken)
     assert any("not a number" in text for text in words(chart.svg))

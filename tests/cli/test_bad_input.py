@@ -5,6 +5,7 @@ What every refusal has in common is checked by the fixture `refused`.
 
 import builtins
 import errno
+import importlib
 import json
 import os
 import pickle
@@ -606,33 +607,38 @@ def broken(*_: Any, **__: Any) -> Any:
 
 
 ROOMS = {
-    "checkpoint": "attn_export.exporter.checkpoint.load",
+    "checkpoint": "attn_export.exporter.checkpoint.load.load",
     "capture": "attn_export.exporter.network.capture.capture",
-    "cleanup": "attn_export.exporter.cleanup.clean_graph",
+    "cleanup": "attn_export.exporter.cleanup.pipeline.clean_graph",
     "validation": "attn_export.exporter.validation.validate.validate",
     "report": "attn_export.exporter.workflows.export.record",
     "terminal": "attn_export.exporter.report.terminal.export_tables",
 }
 
 
+def replace_in(room: str, monkeypatch: pytest.MonkeyPatch, function: Callable[..., Any]) -> None:
+    """Patch the module itself: a package may have a function of the same name."""
+    module, _, name = ROOMS[room].rpartition(".")
+    monkeypatch.setattr(importlib.import_module(module), name, function)
+
+
 @pytest.mark.parametrize("room", [name for name in ROOMS if name != "terminal"])
 def test_a_defect_is_70_and_asks_for_a_report(refused: Command, monkeypatch: pytest.MonkeyPatch, room: str) -> None:
-    monkeypatch.setattr(ROOMS[room], broken)
+    replace_in(room, monkeypatch, broken)
     refused(70, "model.pt", *QUICK, says=["ZeroDivisionError"], hint="report")
 
 
 def test_a_defect_of_the_printer_is_70_too(attn_export: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ROOMS["terminal"], broken)
+    replace_in("terminal", monkeypatch, broken)
     done = attn_export("model.pt", *QUICK)
     assert done.returncode == 70
     assert "Traceback" not in done.stderr
 
 
 DEFECTIVE = """
-import sys
-import attn_export.exporter.checkpoint as room
+import importlib, sys
 from attn_export import cli
-room.load = lambda *_, **__: 1 / 0
+importlib.import_module("attn_export.exporter.checkpoint.load").load = lambda *_, **__: 1 / 0
 sys.argv = ["attn-export", *sys.argv[1:]]
 cli.main()
 """
@@ -766,7 +772,7 @@ def test_with_json_a_defect_and_a_disagreement_are_documents_too(
     with_faulty_cleanup(monkeypatch)
     done = attn_export("model.pt", *QUICK, "--json")
     assert (done.returncode, json.loads(done.stdout)["error"]["exit_code"]) == (1, 1)
-    monkeypatch.setattr(ROOMS["checkpoint"], broken)
+    replace_in("checkpoint", monkeypatch, broken)
     done = attn_export("model.pt", *QUICK, "--json")
     assert (done.returncode, json.loads(done.stdout)["error"]["exit_code"]) == (70, 70)
 
@@ -775,7 +781,7 @@ def test_with_json_an_interrupt_is_one_document(attn_export: Command, monkeypatc
     def interrupt(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ROOMS["checkpoint"], interrupt)
+    replace_in("checkpoint", monkeypatch, interrupt)
     done = attn_export("model.pt", *QUICK, "--json")
     assert (done.returncode, json.loads(done.stdout)["error"]["exit_code"]) == (130, 130)
 

@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -91,10 +90,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def test_this_machine_for_real(shell: Command) -> None:
-    started = time.monotonic()
     done = shell("doctor")
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - started < 60, "it is a few seconds, but tests run beside others"
     found = sections(done.stdout)
     assert {"Machine", "Libraries", "GPU", "Possible here"} <= set(found)
     told = "\n".join(found["Machine"])

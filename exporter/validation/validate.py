@@ -1,10 +1,9 @@
-"""An artifact against the reference outputs, or against the golden outputs of a bundle."""
+"""An artifact against the reference outputs."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from attn_export.exporter.artifacts import Gate, OnnxFile, Precision
-from attn_export.exporter.bundle.golden import GoldenVectors
 from attn_export.exporter.network.images import NOMINAL
 from attn_export.exporter.network.run import Result
 from attn_export.exporter.records.arrays import Array
@@ -13,7 +12,7 @@ from attn_export.exporter.runtimes import runtime_of_file
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.system.memory import give_back
 from attn_export.exporter.validation.metrics import PooledError
-from attn_export.exporter.validation.policies import BUNDLE, POLICIES
+from attn_export.exporter.validation.policies import POLICIES
 from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.verdict import compare, pixels_of, shape_name
 
@@ -178,56 +177,4 @@ def _compared(
     shapes = {shape: part.relative(least) for shape, part in by_shape.items()}
     return compare(
         tensor, role, error.relative(least), baseline.relative(least), policy, pixels=pixels, by_shape=shapes
-    )
-
-
-Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
-
-
-def validate_golden(
-    golden: GoldenVectors, run: Run, runtime: str, advance: Callable[[], None] = lambda: None
-) -> Verdict:
-    """Compare an artifact with the golden outputs of a bundle, on every kind of input.
-
-    Args:
-        golden: inputs, expected outputs and limits.
-        run: runs the artifact, arrays by name to arrays by name.
-        runtime: its name and version.
-        advance: called after every batch.
-    """
-    errors = {output: PooledError() for output in golden.limits}
-    misshapen: set[str] = set()
-    for group in golden.groups:
-        for batch in group.batches:
-            rows = list(batch)
-            computed = run({golden.input_name: group.images[rows]})
-            for output, expected in group.expected.items():
-                exact = expected[rows]
-                if output not in computed or computed[output].size != exact.size:
-                    misshapen.add(output)
-                else:
-                    errors[output].add(computed[output], exact, tuple(group.kinds[i] for i in rows))
-            advance()
-    comparisons: list[Comparison] = []
-    for output, limits in golden.limits.items():
-        relative = errors[output].relative()
-        if output in misshapen:
-            limit = next(iter(limits.values()))
-            comparisons.append(Comparison(output, "output", SIZE, None, limit.baseline, limit.allowed))
-            continue
-        comparisons += [
-            Comparison(output, "output", kind, relative[kind], limit.baseline, limit.allowed)
-            for kind, limit in limits.items()
-            if kind in relative
-        ]
-    images = sum(len(batch) for group in golden.groups for batch in group.batches)
-    return Verdict(
-        runtime,
-        tuple(comparisons),
-        golden.shapes,
-        "a bundle has no reference for gates",
-        images,
-        policy=BUNDLE,
-        reference=golden.reference,
-        baseline=golden.baseline,
     )

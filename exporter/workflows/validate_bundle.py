@@ -14,7 +14,7 @@ from attn_export.exporter.records.verdict import SIZE, Verdict
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.progress import NullProgress, Progress, counted
-from attn_export.exporter.validation.validate import validate_golden
+from attn_export.exporter.validation.validate_golden import validate_golden
 
 ONNX = ".onnx"
 # Makes a runtime for an artifact: its path, what it takes and returns, settings, and whether its maker is trusted.

@@ -1,0 +1,60 @@
+"""An artifact against the golden outputs of a bundle. Runs on the device: without torch."""
+
+from collections.abc import Callable, Mapping
+
+from attn_export.exporter.bundle.golden import GoldenVectors
+from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.verdict import SIZE, Comparison, Verdict
+from attn_export.exporter.validation.metrics import PooledError
+from attn_export.exporter.validation.policies import BUNDLE
+
+Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+
+
+def validate_golden(
+    golden: GoldenVectors, run: Run, runtime: str, advance: Callable[[], None] = lambda: None
+) -> Verdict:
+    """Compare an artifact with the golden outputs of a bundle, on every kind of input.
+
+    Args:
+        golden: inputs, expected outputs and limits.
+        run: runs the artifact, arrays by name to arrays by name.
+        runtime: its name and version.
+        advance: called after every batch.
+    """
+    errors = {output: PooledError() for output in golden.limits}
+    misshapen: set[str] = set()
+    for group in golden.groups:
+        for batch in group.batches:
+            rows = list(batch)
+            computed = run({golden.input_name: group.images[rows]})
+            for output, expected in group.expected.items():
+                exact = expected[rows]
+                if output not in computed or computed[output].size != exact.size:
+                    misshapen.add(output)
+                else:
+                    errors[output].add(computed[output], exact, tuple(group.kinds[i] for i in rows))
+            advance()
+    comparisons: list[Comparison] = []
+    for output, limits in golden.limits.items():
+        relative = errors[output].relative()
+        if output in misshapen:
+            limit = next(iter(limits.values()))
+            comparisons.append(Comparison(output, "output", SIZE, None, limit.baseline, limit.allowed))
+            continue
+        comparisons += [
+            Comparison(output, "output", kind, relative[kind], limit.baseline, limit.allowed)
+            for kind, limit in limits.items()
+            if kind in relative
+        ]
+    images = sum(len(batch) for group in golden.groups for batch in group.batches)
+    return Verdict(
+        runtime,
+        tuple(comparisons),
+        golden.shapes,
+        "a bundle has no reference for gates",
+        images,
+        policy=BUNDLE,
+        reference=golden.reference,
+        baseline=golden.baseline,
+    )

@@ -254,7 +254,7 @@ def test_an_interruption_leaves_the_older_result(
 
     (folder / "clean.onnx").write_bytes(b"an older result")
     before = contents()
-    monkeypatch.setattr(cleaning, "compare", interrupt)
+    monkeypatch.setattr(cleaning, "compare_with_source", interrupt)
     assert attn_export("clean", "raw.onnx", "-o", "clean.onnx").returncode == 130
     assert contents() == before
 

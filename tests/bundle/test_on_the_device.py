@@ -412,12 +412,7 @@ def test_an_engine_for_other_shapes_is_refused(
     engine: Path, cbam: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "m.engine").write_bytes(engine.read_bytes())
-<<<<<<< HEAD
     record = sidecar_of(engine)
-=======
-    record = read_sidecar(engine)
-    assert record is not None
->>>>>>> 2cbeb61 (Tests name the comparison with the source graph, and max shapes)
     record["profile"]["input"]["max"] = [2, 3, 32, 32]
     (tmp_path / "m.engine.json").write_text(json.dumps(record))
     assert run(["validate", str(cbam.bundle), str(tmp_path / "m.engine"), "--quiet"]) == 3

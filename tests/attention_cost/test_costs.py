@@ -1,9 +1,7 @@
 """What attention costs in real files, and what is said where a part can't be measured."""
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import jsonschema
 import onnx_ir as ir
 import onnxruntime
 import pytest
+from msgspec import structs
 
 from attn_export.exporter.artifacts import OnnxFile
 from attn_export.exporter.graph import write as onnx_file
@@ -22,6 +21,8 @@ from attn_export.exporter.latency.attention_cost.costs import attention_costs
 from attn_export.exporter.latency.attention_cost.pair import Pair
 from attn_export.exporter.latency.measure import measure
 from attn_export.exporter.records.attention import AttentionCost
+from attn_export.exporter.records.document import plain as plain_values
+from attn_export.exporter.records.document import schema
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.progress import NullProgress
 from tests.attention_cost.conftest import FORMS, ONE_THREAD, SHORT, as_file
@@ -79,13 +80,12 @@ def test_all_parts_are_measured_and_add_up(network: Network, form: str) -> None:
 
 
 def test_its_fields_are_those_of_the_record(network: Network) -> None:
-    plain = json.loads(json.dumps(asdict(cost_of(network("se_resnet8")))))
+    plain = plain_values(cost_of(network("se_resnet8")))
     assert set(plain) == KEYS
     assert all(set(block) == BLOCK_KEYS for block in plain["blocks"])
-    definitions = json.loads((ROOT / "docs" / "report.schema.json").read_text())["$defs"]
-    nothing = json.loads(json.dumps(asdict(AttentionCost("model.onnx", "onnxruntime", 1, missed="out of order"))))
+    nothing = plain_values(AttentionCost("model.onnx", "onnxruntime", 1, missed="out of order"))
     for entry in (plain, nothing):
-        jsonschema.validate(entry, {"$defs": definitions, "$ref": "#/$defs/attention_cost"})
+        jsonschema.validate(entry, schema(AttentionCost))
 
 
 def test_the_pair_takes_half_of_the_time(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ def test_the_pair_takes_half_of_the_time(network: Network, monkeypatch: pytest.M
 
     monkeypatch.setattr(pair, "measure", measured)
     cost_of(network("se_resnet8"))
-    assert seen == [replace(SHORT, seconds=SHORT.seconds / 2)]
+    assert seen == [structs.replace(SHORT, seconds=SHORT.seconds / 2)]
 
 
 @pytest.mark.parametrize("batch", [1, 4])
@@ -216,7 +216,7 @@ def test_a_runtime_that_can_t_be_had_is_said(network: Network, monkeypatch: pyte
     monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
     cost = cost_of(network("se_resnet8"))
     assert "out of order" in cost.missed
-    assert cost == replace(AttentionCost(cost.artifact, "onnxruntime", 1), missed=cost.missed)
+    assert cost == structs.replace(AttentionCost(cost.artifact, "onnxruntime", 1), missed=cost.missed)
 
 
 def test_an_interruption_goes_through(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,4 +230,4 @@ def test_an_interruption_goes_through(network: Network, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(("with_ms", "expected"), [(0.1, costs.MOST), (1000.0, costs.FEWEST), (100.0, 10)])
 def test_the_profile_takes_an_eighth_of_the_time(with_ms: float, expected: int) -> None:
-    assert costs._inferences(replace(SHORT, seconds=8.0), Pair(with_ms)) == expected
+    assert costs._inferences(structs.replace(SHORT, seconds=8.0), Pair(with_ms)) == expected

@@ -227,10 +227,11 @@ def test_the_bundles_own_graph_agrees(
     assert "DISAGREES" not in printed
     assert run(["validate", str(whole.bundle), str(whole.file.path), "--threads", "1", "--json", "--quiet"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["agrees"]
-    assert document["batches"] == [[1, 3, 32, 32], [2, 3, 32, 32], [4, 3, 32, 32]]  # every shape once
-    assert {entry["kind"] for entry in document["comparisons"]} == set(POOL)
-    assert all(entry["ratio"] < 4.5 for entry in document["comparisons"])
+    verdict = document["validation"]
+    assert verdict["agrees"]
+    assert verdict["batches"] == [[1, 3, 32, 32], [2, 3, 32, 32], [4, 3, 32, 32]]  # every shape once
+    assert {entry["kind"] for entry in verdict["comparisons"]} == set(POOL)
+    assert all(entry["ratio"] < 4.5 for entry in verdict["comparisons"])
 
 
 def changed(source: Path, path: Path, change: Callable[[onnx.ModelProto], object]) -> Path:
@@ -255,10 +256,10 @@ def test_a_faulty_graph_disagrees(factor: float, cbam: Any, tmp_path: Path, caps
     assert f"{faulty.name} doesn't compute" in printed.err
     assert run(["validate", str(cbam.bundle), str(faulty), "--quiet", "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
-    assert not document["agrees"]
+    assert not document["validation"]["agrees"]
     assert document["error"]["exit_code"] == 1
     if not np.isfinite(factor):
-        assert document["comparisons"][0]["error"] is None
+        assert document["validation"]["comparisons"][0]["error"] is None
 
 
 def test_a_bundle_of_a_file_without_checkpoint_judges_as_well(cbam: Any, tmp_path: Path) -> None:

@@ -99,8 +99,7 @@ def test_a_file_can_be_timed_against_another_of_the_same_name(attn_export: Comma
     done = attn_export("bench", *files, "--isolate", *BRIEF, "--budget", "latency=100s", "--report", "b.json,b.html")
     names = [f"{there.name}/model.onnx", "other/model.onnx"]
     for name in names:
-        assert f"onnxruntime, {name} " in done.stdout
-        assert f"latency=100s  {name} " in done.stdout
+        assert name in done.stdout
     record = json.loads((there / "b.json").read_text())
     assert [a["path"] for a in record["artifacts"]] == names
     assert [t["artifact"] for t in record["latency"]["timings"]] == [None, *names]

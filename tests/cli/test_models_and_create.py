@@ -39,7 +39,7 @@ def test_the_numbers_for_machines_are_those_of_the_library(attn_export: Command,
     done = attn_export(*arguments)
     assert done.returncode == 0
     document = json.loads(done.stdout)
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     rows = {row["name"]: row for row in document["models"]}
     assert list(rows) == names()
     for name, row in rows.items():
@@ -122,7 +122,7 @@ def test_json_describes_what_was_made(attn_export: Command, folder: Path) -> Non
     assert done.returncode == 0
     assert done.stderr == ""
     document = json.loads(done.stdout)
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     assert document["path"] == "made.pt"
     assert document["architecture"]["name"] == "cbam_resnet8"
     assert document["parameters"] == complexity(architecture("cbam_resnet8")).parameters

@@ -80,7 +80,7 @@ def test_several_artifacts_are_judged_in_one_table(files: Path, attn_export: Com
 
 def test_the_document_has_every_comparison(files: Path, attn_export: Command) -> None:
     document = json.loads(attn_export("validate", "model.pt", "model.onnx", "model.fp16.onnx", "--json").stdout)
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     assert document["agrees"] is True
     assert [a["precision"] for a in document["artifacts"]] == ["float32", "float16"]
     for artifact in document["artifacts"]:
@@ -88,7 +88,7 @@ def test_the_document_has_every_comparison(files: Path, attn_export: Command) ->
         assert [c["role"] for c in comparisons] == ["gate"] * 6 + ["output"]
         assert all(set(c["ratios"]) >= {"natural", "noise", "zeros", "hot"} for c in comparisons)
         assert artifact["error"] is None
-        assert artifact["starts"] is None
+        assert artifact["first_divergence"] is None
 
 
 def test_nothing_is_written(files: Path, attn_export: Command, contents: Callable[[], dict[str, Any]]) -> None:
@@ -200,8 +200,8 @@ def test_a_disagreement_is_in_the_document(files: Path, attn_export: Command) ->
     document = json.loads(done.stdout)
     assert document["agrees"] is False
     assert document["error"]["exit_code"] == 1
-    assert document["artifacts"][0]["starts"]["module"] == "layer2.0.attention"
-    assert document["artifacts"][0]["starts"]["before"] == "the input of layer2.0"
+    assert document["artifacts"][0]["first_divergence"]["module_path"] == "layer2.0.attention"
+    assert document["artifacts"][0]["first_divergence"]["before"] == "the input of layer2.0"
 
 
 def test_an_artifact_of_another_checkpoint_is_told_by_its_metadata(files: Path, attn_export: Command) -> None:

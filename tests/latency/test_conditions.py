@@ -8,18 +8,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.latency import affinity, conditions, processors
 from attn_export.exporter.latency.affinity import check_cpus, pinned
 from attn_export.exporter.latency.conditions import Watch
 from attn_export.exporter.latency.processors import Process, Ticks
+from attn_export.exporter.records.document import plain as plain_values
 from attn_export.exporter.records.latency import Conditions, GpuConditions, GpuProcess
 from attn_export.exporter.records.timing_warnings import condition_warnings
 from tests.latency.machines import ANCIENT_STAT, BARE, DESKTOP, EPYC, EPYC_CPUINFO, EPYC_STAT, JETSON, JETSON_CPUINFO
@@ -134,7 +135,7 @@ def test_a_system_that_says_nothing_is_one_without_conditions(tmp_path: Path, mo
 def test_the_record_has_plain_values(tmp_path: Path) -> None:
     watch = Watch(root=JETSON.at(tmp_path))
     watch.start()
-    told = json.loads(json.dumps(asdict(watch.stop())))
+    told = plain_values(watch.stop())
     assert list(told) == ["load", "others", "steal", "mhz", "governor", "gpus", "quota", "throttled"]
     assert (told["governor"], told["gpus"]) == ("schedutil", [])
 
@@ -223,7 +224,7 @@ QUIET = Conditions(0.1, 0.01, 0.0, (2400.0,), "performance", (GPU,))
 
 def test_a_quiet_machine_is_no_trouble() -> None:
     assert condition_warnings(QUIET) == []
-    assert condition_warnings(replace(QUIET, load=64.0)) == []  # our own work of before is in it
+    assert condition_warnings(structs.replace(QUIET, load=64.0)) == []  # our own work of before is in it
 
 
 @pytest.mark.parametrize(
@@ -232,28 +233,31 @@ def test_a_quiet_machine_is_no_trouble() -> None:
         ({"others": 0.234}, "other processes took 23% of the CPU time while latencies were taken"),
         ({"steal": 0.05}, "the hypervisor took 5% of the CPU time while latencies were taken"),
         (
-            {"gpus": (replace(GPU, throttling=("power cap", "software thermal slowdown")),)},
+            {"gpus": (structs.replace(GPU, throttling=("power cap", "software thermal slowdown")),)},
             "the GPU was throttled: power cap, software thermal slowdown",
         ),
-        ({"gpus": (replace(GPU, others=(GpuProcess(1, 5),)),)}, "1 other process uses the GPU"),
-        ({"gpus": (replace(GPU, others=(GpuProcess(1, 5), GpuProcess(2, 5))),)}, "2 other processes use the GPU"),
+        ({"gpus": (structs.replace(GPU, others=(GpuProcess(1, 5),)),)}, "1 other process uses the GPU"),
         (
-            {"gpus": (GPU, replace(GPU, index=3, throttling=("hardware power brake",)))},
+            {"gpus": (structs.replace(GPU, others=(GpuProcess(1, 5), GpuProcess(2, 5))),)},
+            "2 other processes use the GPU",
+        ),
+        (
+            {"gpus": (GPU, structs.replace(GPU, index=3, throttling=("hardware power brake",)))},
             "GPU 3 was throttled: hardware power brake",
         ),
         (
-            {"gpus": (replace(GPU, clock_mhz=(1200.0, 1500.0, 1710.0)),)},
+            {"gpus": (structs.replace(GPU, clock_mhz=(1200.0, 1500.0, 1710.0)),)},
             "the GPU's clock moved between 1200 and 1710 MHz while latencies were taken",
         ),
     ],
 )
 def test_each_trouble_is_told_in_words(changed: dict[str, object], told: str) -> None:
-    assert condition_warnings(replace(QUIET, **changed)) == [told]  # type: ignore[arg-type]
+    assert condition_warnings(structs.replace(QUIET, **changed)) == [told]  # type: ignore[arg-type]
 
 
 def test_a_throttled_clock_is_told_once() -> None:
-    slow = replace(GPU, clock_mhz=(700.0, 900.0, 1710.0), throttling=("power cap",))
-    assert condition_warnings(replace(QUIET, gpus=(slow,))) == ["the GPU was throttled: power cap"]
+    slow = structs.replace(GPU, clock_mhz=(700.0, 900.0, 1710.0), throttling=("power cap",))
+    assert condition_warnings(structs.replace(QUIET, gpus=(slow,))) == ["the GPU was throttled: power cap"]
 
 
 # Which CPUs.

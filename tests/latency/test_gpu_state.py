@@ -3,7 +3,6 @@
 import sys
 import types
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from attn_export.exporter.latency import gpu_state
 from attn_export.exporter.latency.conditions import Watch
 from attn_export.exporter.latency.gpu_state import GpuWatch, throttling
+from attn_export.exporter.records.document import plain as plain_values
 from attn_export.exporter.records.latency import GpuConditions, GpuProcess
 
 OURS = (4000, 4001)
@@ -145,11 +145,11 @@ def test_ranges_are_least_median_and_most_of_a_sample_each_second(installed: Ins
 
 def test_the_record_has_the_names_and_plain_values(installed: Installed) -> None:
     installed(Nvml(a4000(processes=[[(4000, MIB), (77, 3 * MIB)]])))
-    told = asdict(watched()[0][0])
+    told = plain_values(watched()[0][0])
     assert list(told) == [
         *("index", "name", "clock_mhz", "memory_clock_mhz", "temperature_c", "power_w", "throttling", "others")
     ]
-    assert told["others"] == ({"pid": 77, "memory_mib": 3},)
+    assert told["others"] == [{"pid": 77, "memory_mib": 3}]
 
 
 def test_it_is_looked_at_once_a_second_at_most(installed: Installed) -> None:
@@ -287,7 +287,7 @@ def test_one_thing_that_is_missing_takes_nothing_else_along(missing: str, instal
     gpu = a4000()
     del gpu[missing]
     installed(Nvml(gpu))
-    told = asdict(watched()[0][0])
+    told = plain_values(watched()[0][0])
     key = {"sm": "clock_mhz", "memory": "memory_clock_mhz", "temperature": "temperature_c", "milliwatts": "power_w"}
     assert [name for name, value in told.items() if value is None] == [key[missing]]
 

@@ -1,7 +1,6 @@
 """Gates to be looked at: what is shown is what the network computes, for every artifact in PyTorch's own shape."""
 
 import base64
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -14,7 +13,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import to_builtins
 from torch import nn
 from torch.nn import functional as F
 
@@ -25,7 +23,8 @@ from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.network.capture import capture
 from attn_export.exporter.network.images import batches, noise
 from attn_export.exporter.precision.typed_file import typed_file
-from attn_export.exporter.records.gates import ENGINE_UNAVAILABLE
+from attn_export.exporter.records.document import plain, schema
+from attn_export.exporter.records.gates import ENGINE_UNAVAILABLE, GateActivations
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.validation.gate_activations import (
     LARGEST_MAP,
@@ -352,15 +351,11 @@ def test_any_image_becomes_a_small_picture(channels: int, height: int, width: in
 # The record.
 
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text(encoding="utf-8"))
-
-
 def recorded(seen: CapturedActivations) -> Any:
     """As it is read from a report."""
-    record = json.loads(json.dumps(to_builtins(seen.to_record()), allow_nan=False))
-    jsonschema.validate(
-        record, {"$defs": SCHEMA["$defs"], "anyOf": [{"type": "null"}, {"$ref": "#/$defs/gate_activations"}]}
-    )
+    record = plain(seen.to_record())
+    if record is not None:
+        jsonschema.validate(record, schema(GateActivations))
     return record
 
 

@@ -252,7 +252,7 @@ def test_a_quiet_machine_is_no_trouble() -> None:
     ],
 )
 def test_each_trouble_is_told_in_words(changed: dict[str, object], told: str) -> None:
-    assert condition_warnings(structs.replace(QUIET, **changed)) == [told]  # type: ignore[arg-type]
+    assert condition_warnings(structs.replace(QUIET, **changed)) == [told]
 
 
 def test_a_throttled_clock_is_told_once() -> None:

@@ -611,8 +611,8 @@ ROOMS = {
     "capture": "attn_export.exporter.network.capture.capture",
     "cleanup": "attn_export.exporter.cleanup.pipeline.clean_graph",
     "validation": "attn_export.exporter.validation.validate.validate",
-    "report": "attn_export.exporter.workflows.export.record",
-    "terminal": "attn_export.exporter.report.terminal.export_tables",
+    "report": "attn_export.exporter.workflows.export.export_report",
+    "terminal": "attn_export.exporter.report.terminal.export_parts",
 }
 
 

@@ -224,10 +224,17 @@ def test_without_a_record_the_engine_itself_tells_what_it_takes(trt: Any, tmp_pa
             runtime.run(images(LARGEST_BATCH + 1))
 
 
-@pytest.mark.parametrize("profile", [{}, {"input": {}}, {"input": {"min": 1, "opt": 1, "max": 1}}])
-def test_a_record_without_shapes_is_unreadable(trt: Any, tmp_path: Path, profile: dict[str, Any]) -> None:
+PROFILES = [
+    ({}, "has no shapes for input"),
+    ({"input": {}}, "profile"),
+    ({"input": {"min": 1, "opt": 1, "max": 1}}, "profile"),
+]
+
+
+@pytest.mark.parametrize(("profile", "words"), PROFILES)
+def test_a_record_without_shapes_is_unreadable(trt: Any, tmp_path: Path, profile: dict[str, Any], words: str) -> None:
     path = write_engine(tmp_path / "m.engine", trt.name, profile=profile)
-    with pytest.raises(UnreadableEngineError, match="has no shapes for input"):
+    with pytest.raises(UnreadableEngineError, match=words):
         TensorRT(path, SIGNATURE, ONE).open()
 
 
@@ -278,10 +285,10 @@ def test_names_belong_to_instances(tmp_path: Path) -> None:
 
 
 PRECISIONS = {
-    "asked": ({"asked": "fp16", "kernels": ["FLOAT", "FLOAT16"]}, "float16"),
-    "not asked": ({"asked": None, "kernels": ["FLOAT16", "FLOAT"]}, "float16"),
-    "no kernels": ({"asked": None, "kernels": [], "graph": ["FLOAT"]}, "float32"),
-    "nothing": ({}, "unknown"),
+    "asked": ({"asked": "fp16", "graph": [], "kernels": ["FLOAT", "FLOAT16"], "mixed": []}, "float16"),
+    "not asked": ({"asked": None, "graph": [], "kernels": ["FLOAT16", "FLOAT"], "mixed": []}, "float16"),
+    "no kernels": ({"asked": None, "kernels": [], "graph": ["FLOAT"], "mixed": []}, "float32"),
+    "nothing": ({"asked": None, "graph": [], "kernels": [], "mixed": []}, "unknown"),
 }
 
 
@@ -464,13 +471,21 @@ WRONG: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
     "truncated": (lambda e: e.write_bytes(e.read_bytes()[:-100]), UnreadableEngineError, "is truncated"),
     "changed byte": (flip, UntrustedEngineError, "was changed after it was built"),
     "no record": (lambda e: sidecar_path(e).unlink(), UntrustedEngineError, "no record of where it came from"),
-    "garbage record": (lambda e: sidecar_path(e).write_bytes(b"\xff{"), UnreadableEngineError, "can't be read"),
+    "garbage record": (
+        lambda e: sidecar_path(e).write_bytes(b"\xff{"),
+        UnreadableEngineError,
+        "is no record of an engine",
+    ),
     "list as record": (lambda e: sidecar_path(e).write_text("[]"), UnreadableEngineError, "is no record of an engine"),
-    "newer record": (changed(schema_version=99), UnreadableEngineError, "written by a newer attn-export"),
+    "newer record": (changed(schema_version=99), UnreadableEngineError, "has schema version 99"),
     "other version": (version("1.0.0.1"), UnreadableEngineError, "was built by tensorrt-rtx 1.0.0.1, and here is"),
     "other platform": (changed(platform="linux-vax"), UnreadableEngineError, "was built for linux-vax"),
-    "unknown backend": (changed(backend={"name": "trt-lite"}), UnreadableEngineError, "was built by trt-lite"),
-    "no backend": (changed(backend={}), UnreadableEngineError, "was built by None"),
+    "unknown backend": (
+        changed(backend={"name": "trt-lite", "version": "1"}),
+        UnreadableEngineError,
+        "was built by trt-lite",
+    ),
+    "no backend": (changed(backend={}), UnreadableEngineError, "is no record of an engine"),
 }
 
 

@@ -42,14 +42,14 @@ def test_the_page_of_a_run_has_every_section(folder: Path) -> None:
     names = [e.attributes["id"] for e in document.find("section") if "id" in e.attributes]
     assert names == SECTIONS
     charts = [title.own_text for chart in document.find("svg") for title in chart.find("title")[:1]]
-    for words in ("Every timed inference", "Every node of the graph", "As captured", "How open each gate is"):
+    for words in ("Every timed inference", "From round to round", "Spread of each gate"):
         assert words in charts
     assert len(document.find("img")) == 1 + 6 * 3  # the image; six gates in PyTorch and two files
 
 
 def test_every_gate_is_drawn_with_its_difference(folder: Path) -> None:
     text = page.read((folder / "page.html").read_text(encoding="utf-8")).find("section", id="gates")[0].text
-    assert text.count("off by") == 6 * 2
+    assert text.count("differs by") == 6 * 2
     for layer in (1, 2, 3):
         assert f"layer{layer}.0.attention CBAM" in text
 

@@ -1,1 +1,1 @@
-"""Charts of a record as inline SVG, drawn by matplotlib, a file for each kind. They draw, and find out nothing."""
+"""Charts of a report as inline SVG, drawn by matplotlib; a module for each kind of chart."""

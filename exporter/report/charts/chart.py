@@ -1,4 +1,4 @@
-"""What every chart is: a picture, what it shows in words, and the numbers behind it."""
+"""A chart with the text and the numbers behind it."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,15 @@ from attn_export.exporter.report.findings.table import Table
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart that stands in a page.
+    """A chart for a page.
 
     Attributes:
-        svg: the picture, markup in which all text is escaped; its title and description are in it.
-        title: half a line.
-        note: how to read it, below it.
-        finding: what is to be seen in it, in sentences, for those who can't see it.
-        data: the numbers that it is drawn from.
-        width: in CSS pixels, at which its text has the size of the page's small print.
+        svg: the picture as markup, with all text escaped; title and description are part of it.
+        title: the caption above the chart.
+        note: how to read the chart, below it.
+        finding: what the chart shows, in sentences, for readers who cannot see it.
+        data: the numbers behind the chart.
+        width: in CSS pixels.
     """
 
     svg: str

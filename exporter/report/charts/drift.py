@@ -1,4 +1,4 @@
-"""How each runtime's time moved from round to round: what drifts for all alike leaves the ratio as it is."""
+"""Drift: the latency of each runtime from round to round. Drift that all runtimes share does not change the ratios."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,80 +6,73 @@ from typing import Any
 import numpy as np
 
 from attn_export.exporter.records.latency import Timing
-from attn_export.exporter.report.charts.axes import HALF, LONGEST_NAME, SMALL, room_for
+from attn_export.exporter.report.charts.axes import LONGEST_NAME, set_ticks, write_beside
 from attn_export.exporter.report.charts.chart import Chart
 from attn_export.exporter.report.charts.palette import INK, LINE, SOFT, colour
-from attn_export.exporter.report.charts.svg import canvas, inline, panel
-from attn_export.exporter.report.findings.table import table
+from attn_export.exporter.report.charts.svg import HALF, canvas, inline
+from attn_export.exporter.report.findings.table import Table, table
 from attn_export.exporter.report.findings.words import percent, shortened
 
-ROW = 30.0
-TOP, BOTTOM = 8.0, 22.0
-LEAST_SPAN, LARGEST_SPAN = 0.05, 0.5
-PARTS = 10  # of the run, in the data
+Changes = np.ndarray[Any, np.dtype[np.float64]]
+
+ROW, REST = 36.0, 44.0  # CSS pixels of a row, and of everything else
+SMALLEST_SPAN, LARGEST_SPAN = 0.05, 0.5
+SPAN_PERCENTILE = 97  # of the changes; rare ones would flatten the rest and are clipped
+PARTS = 10  # of the run, in the table
 
 
 def drift(name: str, timings: Sequence[Timing], labels: Sequence[str]) -> Chart | None:
-    """One small line for each runtime; None where there are too few rounds for a line.
+    """A small line chart for each runtime; None with fewer than three rounds.
 
     Args:
-        name: of the chart, the same for no other.
+        name: unique among the charts of the page.
         timings: of one batch.
         labels: of the runtimes.
     """
-    medians = [np.array([np.median(turn) for turn in t.rounds_ms]) for t in timings]
-    count = len(medians[0])
-    if count < 3:
+    medians = [np.array([np.median(times) for times in t.rounds_ms]) for t in timings]
+    rounds = len(medians[0])
+    if rounds < 3:
         return None
-    moved = [each / np.median(each) - 1 for each in medians]
-    # What is rare would flatten the rest: it is drawn at the edge.
-    span = min(LARGEST_SPAN, max(LEAST_SPAN, *(float(np.percentile(np.abs(each), 97)) for each in moved)))
-    left = room_for(labels)
-    with canvas(HALF, TOP + ROW * len(moved) + BOTTOM) as figure:
-        for index, (each, label) in enumerate(zip(moved, labels, strict=True)):
-            axes = panel(figure, left, TOP + index * ROW + 3, HALF - left - 56, ROW - 6)
+    changes = [each / np.median(each) - 1 for each in medians]
+    widest = max(float(np.percentile(np.abs(each), SPAN_PERCENTILE)) for each in changes)
+    span = min(LARGEST_SPAN, max(SMALLEST_SPAN, widest))
+    with canvas(HALF, ROW * len(changes) + REST) as figure:
+        panels = figure.subplots(len(changes), sharex=True, squeeze=False)[:, 0]
+        for index, (axes, each, label) in enumerate(zip(panels, changes, labels, strict=True)):
+            axes.set(xlim=(1, rounds), ylim=(-span, span))
             axes.spines.bottom.set_visible(False)
-            axes.set_xlim(1, count)
-            axes.set_ylim(-span, span)
-            axes.fill_between([1, count], -span, span, color=LINE, alpha=0.35, linewidth=0)
-            axes.plot([1, count], [0, 0], color=LINE, linewidth=1)
-            axes.plot(np.arange(1, count + 1), np.clip(each, -span, span), color=colour(index), linewidth=1.2)
-            side = axes.get_yaxis_transform()
-            text = shortened(label, LONGEST_NAME)
-            axes.annotate(text, (0, 0), (-12, 0), side, "offset points", ha="right", va="center", color=INK)
-            words = f"±{percent(span)}"
-            axes.annotate(words, (1, 0), (6, 0), side, "offset points", va="center", fontsize=SMALL, color=SOFT)
-            if index == len(moved) - 1:
-                for place, words in ((1, "round 1"), (count, str(count))):
-                    axes.annotate(
-                        words, (place, -span), (0, -7), textcoords="offset points", ha="center", va="top",
-                        fontsize=SMALL, color=SOFT,
-                    )  # fmt: skip
+            axes.tick_params("x", length=0)
+            axes.axhspan(-span, span, color=LINE, alpha=0.35, linewidth=0)
+            axes.plot(np.arange(1, rounds + 1), np.clip(each, -span, span), color=colour(index), linewidth=1.2)
+            axes.set_yticks([0.0], labels=[shortened(label, LONGEST_NAME)], color=INK)
+            write_beside(axes, 0, f"±{percent(span)}", SOFT)
+        panels[-1].set_xlabel("round")
+        set_ticks(panels[-1].xaxis)
         title = "From round to round"
-        finding = _finding(moved, labels)
+        finding = _finding(changes, labels)
         svg = inline(figure, name, title, finding)
-    note = f"The median of each round, against the median of all rounds; beyond ±{percent(span)} it is cut."
-    return Chart(svg, title, note, finding, _data(moved, labels), HALF)
+    note = f"The median of each round relative to the median of all rounds; clipped at ±{percent(span)}."
+    return Chart(svg, title, note, finding, _data(changes, labels), HALF)
 
 
-def _finding(moved: Sequence[Any], labels: Sequence[str]) -> str:
-    said = []
-    for each, label in zip(moved, labels, strict=True):
+def _finding(changes: Sequence[Changes], labels: Sequence[str]) -> str:
+    sentences = []
+    for each, label in zip(changes, labels, strict=True):
         third = max(1, len(each) // 3)
         change = (1 + float(np.median(each[-third:]))) / (1 + float(np.median(each[:third]))) - 1
-        word = "slower" if change > 0 else "faster"
-        said.append(
-            f"{label} stayed as fast as it was."
+        sentences.append(
+            f"{label} did not drift."
             if abs(change) < 0.01
-            else f"{label}'s last third of the rounds was {percent(abs(change))} {word} than its first."
+            else f"The last third of {label}'s rounds was {percent(abs(change))} "
+            f"{'slower' if change > 0 else 'faster'} than the first."
         )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
-def _data(moved: Sequence[Any], labels: Sequence[str]) -> Any:
-    parts = [np.array_split(each, min(PARTS, len(each))) for each in moved]
+def _data(changes: Sequence[Changes], labels: Sequence[str]) -> Table:
+    parts = [np.array_split(each, min(PARTS, len(each))) for each in changes]
     return table(
-        "Median of each part of the run, against the median of all",
+        "Median of each part of the run, relative to the median of all rounds",
         ["runtime", *(f"part {index + 1}" for index in range(len(parts[0])))],
         [[label, *(f"{np.median(part):+.1%}" for part in each)] for label, each in zip(labels, parts, strict=True)],
     )

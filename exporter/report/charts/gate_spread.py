@@ -1,32 +1,32 @@
-"""How open every gate is on the sample image, in the order of computation."""
+"""The spread of every gate on the sample image, in the order of computation."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from attn_export.exporter.report.charts.axes import WIDE, Scale
+from attn_export.exporter.report.charts.axes import add_legend, legend_height, set_ticks
 from attn_export.exporter.report.charts.chart import Chart
-from attn_export.exporter.report.charts.in_order import ACROSS, height_with, panel_in_order
-from attn_export.exporter.report.charts.palette import PAPER, colour
-from attn_export.exporter.report.charts.svg import canvas, inline
+from attn_export.exporter.report.charts.in_order import ACROSS, draw_markers, ordered_axes
+from attn_export.exporter.report.charts.palette import colour
+from attn_export.exporter.report.charts.svg import WIDE, canvas, inline
 from attn_export.exporter.report.findings.gates import Gate
 from attn_export.exporter.report.findings.table import table
 from attn_export.exporter.report.findings.words import listed
 
-Shares = np.ndarray[Any, np.dtype[np.float64]]
+Percentiles = np.ndarray[Any, np.dtype[np.float64]]
 
-HEIGHT = 165.0
+HEIGHT = 210.0
 KINDS = ("channel", "spatial")
-MARKS = "os"
-CLOSED, OPEN = 0.1, 0.9
+CONSTANT_WITHIN = 0.02
+MOST_LISTED = 5
 
 
 def gate_spread(name: str, gates: Sequence[Gate]) -> Chart | None:
-    """For each gate the range of its values, where most of them lie, and the middle one; None without gates.
+    """For each gate the range, the middle 80 %, and the median of its values; None without gates.
 
     Args:
-        name: of the chart, the same for no other.
+        name: unique among the charts of the page.
         gates: in the order of computation.
     """
     if not gates:
@@ -34,47 +34,42 @@ def gate_spread(name: str, gates: Sequence[Gate]) -> Chart | None:
     values = [np.frombuffer(next(iter(gate.values.values())), np.uint8) / 255 for gate in gates]
     shares = [np.percentile(each, (0, 10, 50, 90, 100)) for each in values]
     bar = max(2.0, min(12.0, ACROSS / len(gates) * 0.5))
-    hints = {}
-    kinds = [kind for kind in KINDS if any(gate.kind == kind for gate in gates)]
-    words = [f"{kind} gates" for kind in kinds]
-    order = [(gate.path, "gate") for gate in gates]
-    with canvas(WIDE, height_with(words, HEIGHT)) as figure:
-        axes = panel_in_order(figure, order, Scale(0.0, 1.0), words, MARKS)
-        for index, (gate, share) in enumerate(zip(gates, shares, strict=True)):
-            kind = kinds.index(gate.kind) if gate.kind in kinds else 0
-            gid = f"gate-{index}"
-            hints[gid] = f"{gate.path}: {gate.words}"
-            axes.plot([index, index], [share[0], share[4]], color=colour(kind), linewidth=1.2)
-            axes.plot(
-                [index, index], [share[1], share[3]], color=colour(kind), linewidth=bar, solid_capstyle="butt",
-                alpha=0.55, gid=gid,
-            )  # fmt: skip
-            axes.plot(
-                [index], [share[2]], MARKS[kind], color=colour(kind), markersize=6, markeredgecolor=PAPER,
-                markeredgewidth=0.8,
-            )  # fmt: skip
-        title = "How open each gate is"
+    by_kind = {kind: [i for i, gate in enumerate(gates) if gate.kind == kind] for kind in KINDS}
+    words = [f"{kind} gates" for kind in KINDS]
+    with canvas(WIDE, HEIGHT + legend_height(words, WIDE)) as figure:
+        axes = ordered_axes(figure, [(gate.path, "gate") for gate in gates])
+        axes.set(ylim=(-0.03, 1.03), ylabel="gate value")
+        lines = []
+        for index, chosen in enumerate(by_kind.values()):
+            low, p10, median, p90, high = np.transpose([shares[i] for i in chosen]) if chosen else [[]] * 5
+            axes.vlines(chosen, low, high, color=colour(index), linewidth=1.2)
+            axes.vlines(chosen, p10, p90, color=colour(index), linewidth=bar, alpha=0.55)
+            lines.append(draw_markers(axes, chosen, median, index, gid=f"kind-{index}"))
+        set_ticks(axes.yaxis)
+        add_legend(figure, lines, words, WIDE)
+        title = "Spread of each gate"
         finding = _finding(gates, shares)
+        hints = {f"kind-{i}": [f"{gates[g].path}: {gates[g].words}" for g in by_kind[k]] for i, k in enumerate(KINDS)}
         svg = inline(figure, name, title, finding, hints)
     data = table(
         title,
         ["gate", "min", "p10", "median", "p90", "max"],
         [[gate.path, *(f"{value:.2f}" for value in share)] for gate, share in zip(gates, shares, strict=True)],
     )
-    note = "On the sample image, in PyTorch. Line: all values; bar: the middle eight tenths; mark: the median."
+    note = "On the sample image, in PyTorch. Line: all values. Bar: p10 to p90. Marker: the median."
     return Chart(svg, title, note, finding, data, WIDE)
 
 
-def _finding(gates: Sequence[Gate], shares: Sequence[Shares]) -> str:
-    said = []
+def _finding(gates: Sequence[Gate], shares: Sequence[Percentiles]) -> str:
+    sentences = []
     for kind in KINDS:
         chosen = [(gate, share) for gate, share in zip(gates, shares, strict=True) if gate.kind == kind]
         if not chosen:
             continue
-        middles = [float(share[2]) for _, share in chosen]
-        said.append(f"{len(chosen)} {kind} gates with medians from {min(middles):.2f} to {max(middles):.2f}.")
-        idle = [gate.path for gate, share in chosen if share[4] - share[0] < 0.02]
-        if idle:
-            few = listed(idle) if len(idle) < 6 else f"{len(idle)} of them"
-            said.append(f"The same everywhere, to the hundredth: {few}.")
-    return " ".join(said)
+        medians = [float(share[2]) for _, share in chosen]
+        sentences.append(f"{len(chosen)} {kind} gates with medians from {min(medians):.2f} to {max(medians):.2f}.")
+        constant = [gate.path for gate, share in chosen if share[4] - share[0] < CONSTANT_WITHIN]
+        if constant:
+            names = listed(constant) if len(constant) <= MOST_LISTED else f"{len(constant)} of them"
+            sentences.append(f"Nearly constant: {names}.")
+    return " ".join(sentences)

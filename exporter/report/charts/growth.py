@@ -1,64 +1,62 @@
-"""How the error of each gate grows from one precision to the next."""
+"""Errors of each gate and output in all artifacts."""
+
+from collections.abc import Mapping, Sequence
 
 from attn_export.exporter.records.report import Report
-from attn_export.exporter.report.charts.axes import WIDE, scale_for
+from attn_export.exporter.report.charts.axes import add_legend, legend_height, set_ticks
 from attn_export.exporter.report.charts.chart import Chart
-from attn_export.exporter.report.charts.in_order import height_with, panel_in_order
-from attn_export.exporter.report.charts.palette import PAPER, colour, marker
-from attn_export.exporter.report.charts.svg import canvas, inline
+from attn_export.exporter.report.charts.in_order import draw_markers, ordered_axes
+from attn_export.exporter.report.charts.palette import colour
+from attn_export.exporter.report.charts.svg import WIDE, canvas, inline
 from attn_export.exporter.report.findings.precision import errors_by_tensor, growth_table
 from attn_export.exporter.report.findings.words import error, known
 
-SMALLEST = 1e-12
+HEIGHT = 250.0
+SMALLEST = 1e-12  # smaller errors are drawn here
 
 
 def growth(name: str, report: Report) -> Chart | None:
-    """Absolute errors of all gates and outputs in all artifacts; None where fewer than two were compared.
+    """Errors of all gates and outputs in all artifacts; None if fewer than two artifacts were compared.
 
     Args:
-        name: of the chart, the same for no other.
+        name: unique among the charts of the page.
         report: of any run.
     """
-    tensors, found = errors_by_tensor(report)
-    if len(found) < 2 or not tensors:
+    tensors, artifacts = errors_by_tensor(report)
+    if len(artifacts) < 2 or not tensors:
         return None
-    values = {path: [known(of[tensor].error) for tensor in tensors] for path, of in found.items()}
-    baselines = {path: [known(of[tensor].baseline) for tensor in tensors] for path, of in found.items()}
-    finite = [max(v, SMALLEST) for both in (values, baselines) for each in both.values() for v in each if v is not None]
-    scale = scale_for(finite, 0.08, logarithmic=True)
-    order = [(tensor, next(iter(found.values()))[tensor].role) for tensor in tensors]
+    values = {path: [known(of[tensor].error) for tensor in tensors] for path, of in artifacts.items()}
+    baselines = {path: [known(of[tensor].baseline) for tensor in tensors] for path, of in artifacts.items()}
+    finite = [
+        max(v, SMALLEST) for by_path in (values, baselines) for each in by_path.values() for v in each if v is not None
+    ]
+    low, high = min(finite, default=0.5) / 2, max(finite, default=1.0) * 2
+    roles = next(iter(artifacts.values()))
     hints = {}
-    with canvas(WIDE, height_with(list(found))) as figure:
-        axes = panel_in_order(figure, order, scale, list(found))
+    with canvas(WIDE, HEIGHT + legend_height(list(artifacts), WIDE)) as figure:
+        axes = ordered_axes(figure, [(tensor, roles[tensor].role) for tensor in tensors])
+        axes.set(yscale="log", ylim=(low, high), ylabel="relative error")
+        set_ticks(axes.yaxis)
+        lines = []
         for index, (path, each) in enumerate(values.items()):
-            tone, steps = colour(index), range(len(tensors))
-            axes.step(
-                steps,
-                [float("nan") if v is None else v for v in baselines[path]],
-                where="mid",
-                color=tone,
-                linewidth=1,
-                alpha=0.55,
-            )
-            shown = [scale.high / 1.05 if v is None else max(v, scale.low * 1.02) for v in each]
-            gid = f"dots-{index}"
-            hints[gid] = [f"{tensor} in {path}: {error(v)}" for tensor, v in zip(tensors, each, strict=True)]
-            axes.plot(
-                steps, shown, marker(index), gid=gid, color=tone, markersize=6 if len(tensors) < 60 else 4.5,
-                markeredgecolor=PAPER, markeredgewidth=0.6,
-            )  # fmt: skip
+            steps = [float("nan") if v is None else max(v, SMALLEST) for v in baselines[path]]
+            axes.step(range(len(tensors)), steps, where="mid", color=colour(index), linewidth=1, alpha=0.55)
+            heights = [high / 1.2 if v is None else max(v, SMALLEST) for v in each]
+            lines.append(draw_markers(axes, range(len(tensors)), heights, index, gid=f"artifact-{index}"))
+            hints[f"artifact-{index}"] = [f"{t} in {path}: {error(v)}" for t, v in zip(tensors, each, strict=True)]
+        add_legend(figure, lines, list(artifacts), WIDE)
         title = "Error of every gate and output in each artifact"
         finding = _finding(tensors, values)
         svg = inline(figure, name, title, finding, hints)
-    note = "Relative to the tensor's size. Lines: PyTorch's own error in that precision."
+    note = "Relative to the tensor's size. Lines: PyTorch's baseline error in the artifact's precision."
     return Chart(svg, title, note, finding, growth_table(report), WIDE)
 
 
-def _finding(tensors: list[str], values: dict[str, list[float | None]]) -> str:
-    said = []
+def _finding(tensors: Sequence[str], values: Mapping[str, Sequence[float | None]]) -> str:
+    sentences = []
     for path, each in values.items():
-        known = [(v, tensor) for v, tensor in zip(each, tensors, strict=True) if v is not None]
-        if known:
-            low, high = min(known), max(known)
-            said.append(f"{path}: errors from {error(low[0])} ({low[1]}) to {error(high[0])} ({high[1]}).")
-    return " ".join(said)
+        numbers = [(v, tensor) for v, tensor in zip(each, tensors, strict=True) if v is not None]
+        if numbers:
+            low, high = min(numbers), max(numbers)
+            sentences.append(f"{path}: errors from {error(low[0])} ({low[1]}) to {error(high[0])} ({high[1]}).")
+    return " ".join(sentences)

@@ -1,7 +1,7 @@
-"""A matplotlib figure as SVG that stands in an HTML page.
+"""matplotlib figures as SVG inside an HTML page.
 
-matplotlib writes a file of its own; a page needs less and more: no prolog, no metadata, no fonts, no colours, no clip
-paths, no identifier twice, and a title and a description for those who don't see the picture.
+matplotlib writes a complete SVG file. Inline in a page, identifiers must be unique, colours and fonts are those of the
+page, and a title and a description stand for the picture.
 """
 
 import re
@@ -9,163 +9,114 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
-from attn_export.exporter.report.charts.palette import INK, LINE, VARIABLES
+from attn_export.exporter.report.charts.palette import INK, LINE, SOFT, VARIABLES
 from attn_export.exporter.report.findings.words import shown
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
+WIDE, HALF = 1080, 528  # CSS pixels: a chart over the whole page, and one of two side by side
 POINTS_PER_INCH = 72
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "attn-export",  # the same record gives the same page
-    "text.parse_math": False,  # a name with a dollar sign is a name
-    "font.family": "DejaVu Sans",  # comes with matplotlib; the page's own font is set by its stylesheet
-    "font.size": 12.0,
-    "axes.linewidth": 1.0,
+    "svg.hashsalt": "attn-export",  # the same report gives the same page
+    "text.parse_math": False,  # a dollar sign in a name is no formula
+    "font.family": "DejaVu Sans",  # comes with matplotlib, and is wider than the page's own fonts
+    "font.size": 11.0,
+    "text.color": INK,
     "axes.edgecolor": LINE,
     "axes.facecolor": "none",
-    "text.color": INK,
-    "path.simplify": True,
+    "axes.labelcolor": SOFT,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": LINE,
+    "xtick.color": LINE,
+    "xtick.labelcolor": SOFT,
+    "ytick.color": LINE,
+    "ytick.labelcolor": SOFT,
+    "ytick.major.size": 0.0,
+    "legend.frameon": False,
+    **{f"axes.spines.{side}": False for side in ("left", "top", "right")},
 }
 NUMBER = re.compile(r"-?\d+\.\d+")
-SPACE = re.compile(r"\s*\n\s*|\s+(?=[MLCQzZ])|(?<=[MLCQ])\s+")
 COLOUR = re.compile(r"#[0-9a-f]{6}")
-FONT = re.compile(r"font-family:[^;]*;\s*|font: [\d.]+px [^;]*;\s*")
-NO_TURN = re.compile(r"^rotate\(-?0(?:\.0+)? [^)]*\)$")
-SHAPES = frozenset({"path", "use", "g"})
 
 
 @contextmanager
 def canvas(width: float, height: float) -> Iterator[Figure]:
-    """A figure of this size in CSS pixels, with the settings of all charts; matplotlib's own are afterwards as before.
+    """A figure in the charts' settings; `inline` must be called inside the block, which restores matplotlib's own.
 
-    It is drawn within the block, by `inline`.
+    Args:
+        width: in CSS pixels.
+        height: in CSS pixels.
     """
     with rc_context(SETTINGS), warnings.catch_warnings():
-        # The browser's fonts are what counts, not whether matplotlib's has a sign for every letter of a name.
+        # The browser's fonts draw the text, so a glyph missing in matplotlib's font does not matter.
         warnings.filterwarnings("ignore", message="Glyph")
-        yield Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH), dpi=POINTS_PER_INCH)
-
-
-def panel(figure: Figure, left: float, top: float, width: float, height: float) -> "Axes":
-    """Axes at this place, in pixels from the upper left corner, without ticks and with a line at the bottom only."""
-    across, down = (size * POINTS_PER_INCH for size in figure.get_size_inches())
-    axes = figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for side in ("top", "left", "right"):
-        axes.spines[side].set_visible(False)
-    return axes
-
-
-def drawing_board(figure: Figure) -> "Axes":
-    """Axes over the whole figure whose units are pixels, with the origin in the upper left corner; nothing is on it."""
-    across, down = (size * POINTS_PER_INCH for size in figure.get_size_inches())
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    axes.set_xlim(0, across)
-    axes.set_ylim(down, 0)
-    return axes
+        size = (width / POINTS_PER_INCH, height / POINTS_PER_INCH)
+        yield Figure(figsize=size, dpi=POINTS_PER_INCH, layout="constrained")
 
 
 def inline(
-    figure: Figure, name: str, title: str, finding: str, hints: Mapping[str, Sequence[str] | str] | None = None
+    figure: Figure, name: str, title: str, finding: str, hints: Mapping[str, Sequence[str]] | None = None
 ) -> str:
     """The figure as markup.
 
     Args:
-        figure: as `canvas` gave it.
-        name: the same for no other chart of the page; it stands before every identifier.
+        figure: from `canvas`.
+        name: unique among the charts of the page; prefixes every identifier.
         title: of the chart.
-        finding: what is to be seen in it.
-        hints: by the ``gid`` of an artist, what a pointer that rests on it is told: one text, or one for each point.
+        finding: what the chart shows.
+        hints: by the ``gid`` of a series of markers, a tooltip for each marker.
     """
-    for written_text in figure.findobj(Text):
-        written_text.set_text(shown(written_text.get_text()))
-    written = BytesIO()
-    figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    root = ET.fromstring(written.getvalue())  # noqa: S314 (written by matplotlib just now)
-    _strip(root)
-    _hint(root, hints or {})
-    _identify(root, name)
-    width, height = (float(size) for size in root.attrib.pop("viewBox").split()[2:])
+    file = BytesIO()
+    figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")), transparent=True)
+    root = ET.fromstring(file.getvalue())  # noqa: S314 (written by matplotlib just now)
+    for element in list(root.iter()):
+        _adapt(element, f"{name}-")
+    for group in root.iter("g"):
+        texts = (hints or {}).get(group.get("id", "").removeprefix(f"{name}-"), ())
+        for point, text in zip(group.iter("use") if texts else (), texts, strict=True):
+            ET.SubElement(point, "title").text = shown(text)
     root.attrib = {
         "class": "chart",
         "role": "img",
         "aria-labelledby": f"{name}-title {name}-finding",
-        "viewBox": f"0 0 {width:g} {height:g}",
+        "viewBox": root.attrib["viewBox"],
     }
-    for tag, text in (("desc", finding), ("title", title)):
-        element = ET.Element(tag, {"id": f"{name}-{'title' if tag == 'title' else 'finding'}"})
-        element.text = shown(text)
-        root.insert(0, element)
+    for tag, key, text in (("desc", "finding", finding), ("title", "title", title)):
+        heading = ET.Element(tag, {"id": f"{name}-{key}"})
+        heading.text = shown(text)
+        root.insert(0, heading)
     return ET.tostring(root, encoding="unicode")
 
 
-def _strip(element: ET.Element) -> None:
-    """Leave out what a page has no use for, and write the rest shorter."""
+def _adapt(element: ET.Element, prefix: str) -> None:
+    """Prefix identifiers, replace colours by variables, round coordinates, and remove clip paths and styles."""
     element.tag = element.tag.rpartition("}")[2]
-    element.attrib = {key.rpartition("}")[2]: value for key, value in element.attrib.items() if key != "clip-path"}
-    if "style" in element.attrib:
-        element.attrib["style"] = _styled(element.attrib["style"])
-    for key in ("d", "x", "y", "transform"):
-        if key in element.attrib:
-            element.attrib[key] = NUMBER.sub(_shorter, element.attrib[key])
-    if "d" in element.attrib:
-        element.attrib["d"] = SPACE.sub("", element.attrib["d"]).strip()
-    if NO_TURN.match(element.attrib.get("transform", "")):
-        del element.attrib["transform"]
     for child in list(element):
-        tag = child.tag.rpartition("}")[2]
-        if tag in ("metadata", "style", "clipPath"):
+        if child.tag.endswith(("}style", "}clipPath")):
             element.remove(child)
-            continue
-        _strip(child)
-        child.tail = None
-        if tag in ("defs", "g") and not len(child):
-            element.remove(child)
-    if element.tag != "text":
-        element.text = None
+    attributes = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
+    attributes.pop("clip-path", None)
+    for key, value in attributes.items():
+        if key == "id":
+            attributes[key] = prefix + value
+        elif key == "href":
+            attributes[key] = f"#{prefix}{value[1:]}"
+        elif key == "style":
+            attributes[key] = COLOUR.sub(_variable, value)
+        elif key in ("d", "x", "y", "transform"):
+            attributes[key] = NUMBER.sub(_rounded, " ".join(value.split()))
+    element.attrib = attributes
 
 
-def _styled(style: str) -> str:
-    style = FONT.sub("", style)
-    style = COLOUR.sub(lambda match: f"var({VARIABLES[match[0]]})" if match[0] in VARIABLES else match[0], style)
-    return NUMBER.sub(_shorter, style).replace(": ", ":").replace("; ", ";")
+def _variable(match: re.Match[str]) -> str:
+    return f"var({VARIABLES[match[0]]})" if match[0] in VARIABLES else match[0]
 
 
-def _shorter(match: re.Match[str]) -> str:
+def _rounded(match: re.Match[str]) -> str:
     return f"{float(match[0]):.2f}".rstrip("0").rstrip(".")
-
-
-def _hint(root: ET.Element, hints: Mapping[str, Sequence[str] | str]) -> None:
-    """Give what is drawn the texts that a pointer resting on it is told."""
-    for group in root.iter("g"):
-        found = hints.get(group.get("id", ""))
-        if found is None:
-            continue
-        if isinstance(found, str):
-            ET.SubElement(group, "title").text = shown(found)
-            continue
-        points = [element for element in group.iter() if element.tag == "use"]
-        for point, text in zip(points, found, strict=True):
-            ET.SubElement(point, "title").text = shown(text)
-
-
-def _identify(root: ET.Element, name: str) -> None:
-    """Keep the identifiers that something refers to, under names that no other chart has."""
-    wanted = {element.attrib["href"][1:] for element in root.iter("use")}
-    names = {old: f"{name}-{index}" for index, old in enumerate(sorted(wanted))}
-    for element in root.iter():
-        if (old := element.attrib.pop("id", None)) in names:
-            element.attrib["id"] = names[str(old)]
-        if element.tag == "use":
-            element.attrib["href"] = f"#{names[element.attrib['href'][1:]]}"

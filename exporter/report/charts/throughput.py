@@ -1,98 +1,55 @@
-"""Images per second over the batch size."""
+"""Throughput over the batch size."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from attn_export.exporter.report.charts.axes import HALF, SMALL, Scale, draw_upright_ticks, scale_for
+from attn_export.exporter.report.charts.axes import add_legend, far_apart, legend_height, set_ticks
 from attn_export.exporter.report.charts.chart import Chart
-from attn_export.exporter.report.charts.palette import INK, LINE, SOFT, colour, marker
-from attn_export.exporter.report.charts.svg import canvas, inline, panel
+from attn_export.exporter.report.charts.palette import colour, marker
+from attn_export.exporter.report.charts.svg import HALF, canvas, inline
 from attn_export.exporter.report.findings.table import table
-from attn_export.exporter.report.findings.words import ratio, shortened
+from attn_export.exporter.report.findings.words import ratio
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-HEIGHT, TOP, BOTTOM = 250.0, 14.0, 40.0
-LEFT, RIGHT = 58.0, 150.0
-LONGEST, CLOSEST = 22, 14.0
+HEIGHT = 240.0
 
 
 def throughput(name: str, rates: Mapping[str, Mapping[int, float]]) -> Chart | None:
-    """One line for each runtime; None where there is a single batch size.
+    """A line for each runtime; None with a single batch size.
 
     Args:
-        name: of the chart, the same for no other.
+        name: unique among the charts of the page.
         rates: images per second by runtime and batch size.
     """
-    batches = sorted({batch for of_runtime in rates.values() for batch in of_runtime})
+    batches = sorted({batch for by_batch in rates.values() for batch in by_batch})
     if len(batches) < 2:
         return None
-    across = Scale(batches[0] / 1.15, batches[-1] * 1.15, True)
-    up = scale_for([rate for of_runtime in rates.values() for rate in of_runtime.values()])
-    with canvas(HALF, HEIGHT) as figure:
-        axes = panel(figure, LEFT, TOP, HALF - LEFT - RIGHT, HEIGHT - TOP - BOTTOM)
-        across.set_on(axes)
-        up.set_on(axes, vertical=True)
-        draw_upright_ticks(axes, up)
-        side = axes.get_xaxis_transform()
-        for batch in batches:
-            axes.plot([batch, batch], [0, 1], transform=side, color=LINE, linewidth=0.8, zorder=0)
-            axes.annotate(
-                str(batch),
-                (batch, 0),
-                (0, -5),
-                side,
-                "offset points",
-                ha="center",
-                va="top",
-                fontsize=SMALL,
-                color=SOFT,
-            )
-        axes.annotate(
-            "images in a batch", (1, 0), (0, -22), "axes fraction", "offset points", ha="right", va="top",
-            fontsize=SMALL, color=SOFT,
-        )  # fmt: skip
-        for index, of_runtime in enumerate(rates.values()):
-            drawn = sorted(of_runtime.items())
-            axes.plot(*zip(*drawn, strict=True), marker=marker(index), color=colour(index), linewidth=1.6, markersize=7)
-        _names(axes, rates)
-        title = "Images per second over the batch size"
-        finding = " ".join(_sentence(runtime, of_runtime) for runtime, of_runtime in rates.items())
+    with canvas(HALF, HEIGHT + legend_height(list(rates), HALF)) as figure:
+        axes = figure.subplots()
+        lines = [
+            axes.plot(*zip(*sorted(by_batch.items()), strict=True), marker=marker(i), color=colour(i), linewidth=1.6)[0]
+            for i, by_batch in enumerate(rates.values())
+        ]
+        add_legend(figure, lines, list(rates), HALF)
+        axes.set_xscale("log")
+        axes.set_yscale("log" if far_apart([rate for by in rates.values() for rate in by.values()]) else "linear")
+        axes.set(xlabel="batch size", ylabel="images/s")
+        set_ticks(axes.xaxis)
+        set_ticks(axes.yaxis)
+        axes.set_xticks(batches)
+        title = "Throughput over the batch size"
+        finding = " ".join(_sentence(runtime, by_batch) for runtime, by_batch in rates.items())
         svg = inline(figure, name, title, finding)
     data = table(
-        title,
+        "Images per second",
         ["runtime", *(f"batch {batch}" for batch in batches)],
         [
-            [runtime, *(f"{of_runtime[b]:.1f}" if b in of_runtime else "" for b in batches)]
-            for runtime, of_runtime in rates.items()
+            [runtime, *(f"{by_batch[b]:.1f}" if b in by_batch else "" for b in batches)]
+            for runtime, by_batch in rates.items()
         ],
     )
     return Chart(svg, title, "From the median latency of each batch size.", finding, data, HALF)
 
 
-def _names(axes: "Axes", rates: Mapping[str, Mapping[int, float]]) -> None:
-    """Names at the ends of the lines, moved apart where they would lie on each other."""
-    height = HEIGHT - TOP - BOTTOM
-    transform = axes.transData + axes.transAxes.inverted()
-    ends = sorted(
-        (float(transform.transform((1, rates[runtime][max(rates[runtime])]))[1]) * height, index, runtime)
-        for index, runtime in enumerate(rates)
-    )
-    last = float("-inf")
-    for place, index, runtime in ends:
-        last = max(place, last + CLOSEST)
-        axes.annotate(
-            shortened(runtime, LONGEST), (1, last / height), (10, 0), "axes fraction", "offset points", va="center",
-            fontsize=SMALL, color=INK,
-        )  # fmt: skip
-        axes.plot([1.012], [last / height], marker(index), transform=axes.transAxes, color=colour(index), markersize=6)
-
-
 def _sentence(runtime: str, rates: Mapping[int, float]) -> str:
-    batches: Sequence[int] = sorted(rates)
-    first, last = batches[0], batches[-1]
-    gain = rates[last] / rates[first]
-    return (
-        f"{runtime}: {rates[first]:.1f} images/s at batch {first}, {rates[last]:.1f} at {last} ({ratio(gain)} times)."
-    )
+    first, last = min(rates), max(rates)
+    gain = ratio(rates[last] / rates[first])
+    return f"{runtime}: {rates[first]:.1f} images/s at batch {first}, {rates[last]:.1f} at batch {last} ({gain}×)."

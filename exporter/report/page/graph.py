@@ -1,69 +1,50 @@
 """The section on graphs before and after the cleanup."""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
 
 from attn_export.exporter.records.graphs import GraphOutlines
 from attn_export.exporter.records.report import Report
-from attn_export.exporter.report.charts.block import block, width_for
-from attn_export.exporter.report.charts.chart import Chart
-from attn_export.exporter.report.charts.strip import strip
 from attn_export.exporter.report.findings import graphs as findings
-from attn_export.exporter.report.findings.table import Table
-from attn_export.exporter.report.findings.words import counted
+from attn_export.exporter.report.findings.table import Table, table
 from attn_export.exporter.report.page.section import Section
 
 
-@dataclass(frozen=True)
-class Block:
-    """One block that stands for its kind."""
-
-    kind: str
-    place: str
-    sentence: str
-    charts: tuple[Chart, ...]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """One graph."""
-
-    name: str
-    sentences: tuple[str, ...]
-    strip: Chart
-    blocks: tuple[Block, ...]
-    operators: Table
-
-
 def section(report: Report) -> Section:
-    """Each graph as a strip of its nodes, and a block of each kind as boxes; before the cleanup too, if known."""
-    found = findings.graphs_of(report)
-    title = "The graph, before and after" if any(graph.before for graph in found) else "The graph"
-    if not found:
-        return Section("graph", title, "Graph", absent="The record holds no outline of the graph.")
-    return Section(
-        "graph", title, "Graph", {"graphs": [_drawn(graph, f"graph-{i}", i > 0) for i, graph in enumerate(found)]}
-    )
+    """Counts of each graph's nodes: by kind of block, by operator, and in one block of each kind."""
+    graphs = findings.graphs_of(report)
+    title = "The graph, before and after" if any(graph.before for graph in graphs) else "The graph"
+    if not graphs:
+        return Section("graph", title, "Graph", absent="The report contains no outline of the graph.")
+    # Blocks of the first graph only: those of other precisions differ by casts.
+    shown = [_graph(graph, blocks=index == 0) for index, graph in enumerate(graphs)]
+    return Section("graph", title, "Graph", {"graphs": shown})
 
 
-def _drawn(graph: GraphOutlines, name: str, folded: bool) -> Drawn:
-    """Blocks of the first graph only: other precisions differ by casts."""
-    kinds = findings.kinds_of(graph)
-    blocks = [] if folded else findings.representatives(graph)
-    return Drawn(
-        graph.artifact,
-        tuple(findings.graph_sentences(graph)),
-        strip(f"{name}-strip", graph),
-        tuple(_block(f"{name}-block-{i}", *found, kinds.index(found[0])) for i, found in enumerate(blocks)),
-        findings.operator_table(graph),
-    )
+def _graph(graph: GraphOutlines, *, blocks: bool) -> Mapping[str, object]:
+    return {
+        "name": graph.artifact,
+        "sentences": findings.graph_sentences(graph),
+        "kinds": _kind_table(graph),
+        "blocks": [_block_table(*block) for block in findings.representatives(graph)] if blocks else [],
+        "operators": findings.operator_table(graph),
+    }
 
 
-def _block(name: str, kind: str, place: str, before: findings.Part | None, after: findings.Part, colour: int) -> Block:
-    states = [("after", "Its nodes", after)]
-    if before is not None:
-        states = [("before", "As captured", before), ("after", "After the cleanup", after)]
-    width = max(width_for(part) for _, _, part in states)
-    drawn = [block(f"{name}-{state}", part, title, colour, width) for state, title, part in states]
-    nodes = counted(len(after.operators), "node")
-    told = nodes if before is None else f"{counted(len(before.operators), 'node')} before, {len(after.operators)} after"
-    return Block(kind, place, told, tuple(drawn))
+def _kind_table(graph: GraphOutlines) -> Table:
+    """The number of nodes in attention blocks of each kind, and outside of them."""
+    states = [("before", graph.before), ("after", graph.after)] if graph.before else [("nodes", graph.after)]
+    counts = [findings.nodes_by_kind(outline) for _, outline in states if outline]
+    kinds = [*findings.kinds_of(graph), ""]
+    rows = [[kind or "outside attention", *(str(count[kind]) for count in counts)] for kind in kinds]
+    return table("Nodes by attention block", ["block", *(word for word, _ in states)], rows)
+
+
+def _block_table(kind: str, place: str, before: findings.Part | None, after: findings.Part) -> Table:
+    """The operators of one block in the order of computation, those that the cleanup removed last."""
+    later, earlier = Counter(after.operators), Counter(before.operators if before else ())
+    names = list(dict.fromkeys([*later, *earlier]))
+    rows = [[name, *([str(earlier[name])] if before else []), str(later[name])] for name in names]
+    total = [str(sum(count.values())) for count in ([earlier, later] if before else [later])]
+    heads = ["before", "after"] if before else ["nodes"]
+    return table(f"Operators of a {kind} block, {place}", ["operator", *heads], [*rows, ["all", *total]])

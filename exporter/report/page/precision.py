@@ -7,21 +7,17 @@ from attn_export.exporter.report.page.section import Section
 
 
 def section(report: Report) -> Section:
-    """What artifacts compute in, what stays in float32 and why, and how errors grow."""
+    """The precision of each artifact, nodes kept in float32 with the reasons, and errors by precision."""
     title = "Precision and sensitivity"
     overview = findings.precision_table(report)
     if not overview.rows:
-        return Section("precision", title, "Precision", absent="There is no artifact whose precision could be told.")
+        return Section("precision", title, "Precision", absent="The report contains no artifact that can run.")
     several = len(findings.precisions_judged(report)) > 1
-    return Section(
-        "precision",
-        title,
-        "Precision",
-        {
-            "overview": overview,
-            "sentence": findings.growth_sentence(report),
-            "growth": growth("growth", report) if several else None,
-            "table": findings.growth_table(report) if several else None,
-            "kept": findings.kept_tables(report),
-        },
-    )
+    content = {
+        "overview": overview,
+        "sentence": findings.growth_sentence(report),
+        "growth": growth("growth", report) if several else None,
+        "table": findings.growth_table(report) if several else None,
+        "kept": findings.kept_tables(report),
+    }
+    return Section("precision", title, "Precision", content)

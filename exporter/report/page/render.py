@@ -1,4 +1,4 @@
-"""A record as one HTML page that needs nothing else: no network, no script, no other file."""
+"""A report as a single HTML page without scripts, other files or network access."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.findings.environment import command_line, network_words, title_of
 from attn_export.exporter.report.findings.summary import badges
-from attn_export.exporter.report.findings.words import shown
+from attn_export.exporter.report.findings.words import error as format_error
+from attn_export.exporter.report.findings.words import shortened, shown
 from attn_export.exporter.report.page import (
     attention,
     budgets,
@@ -35,13 +36,12 @@ SECTIONS: tuple[Callable[[Report], Section], ...] = (
 
 
 def render(report: Report) -> str:
-    """The page.
+    """The page; equal reports give equal pages.
 
-    The same record always gives the same page. Every text of the record is escaped; only charts, whose texts are
-    escaped where they are drawn, stand in it as they are.
+    Jinja2 escapes every text of the report; the charts are markup whose texts are escaped already.
 
     Args:
-        report: as docs/report.md describes it; parts that aren't there are left out, or said to be missing.
+        report: of any run; the page names the sections for which it has no content.
     """
     templates = Environment(
         loader=FileSystemLoader(HERE),
@@ -51,6 +51,7 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
         finalize=lambda value: shown(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
     )
+    templates.filters |= {"shortened": shortened, "error": format_error}
     sections = [section(report) for section in SECTIONS]
     return templates.get_template("page.html").render(
         title=title_of(report),

@@ -1,4 +1,4 @@
-"""What the page consists of."""
+"""A section of the page."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,14 +7,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page.
+    """A section of the page.
 
     Attributes:
-        name: of its template, and where links to it lead.
-        title: its heading.
-        short: the same in a word, for the list of sections.
-        content: what the template shows.
-        absent: instead of content, why there is none.
+        name: of its template, and the target of links to it.
+        title: the heading.
+        short: a word for the list of sections.
+        content: values for the template.
+        absent: why there is no content, otherwise empty.
     """
 
     name: str

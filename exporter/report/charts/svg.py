@@ -38,6 +38,7 @@ SETTINGS: dict[Any, Any] = {
     "ytick.color": LINE,
     "ytick.labelcolor": SOFT,
     "ytick.major.size": 0.0,
+    "ytick.major.pad": 6.0,
     "legend.frameon": False,
     **{f"axes.spines.{side}": False for side in ("left", "top", "right")},
 }

@@ -59,7 +59,8 @@ const behind = e => {
 };
 document.querySelectorAll('details').forEach(e => { e.open = true; });
 const texts = [...document.querySelectorAll('body *')].filter(
-  e => !e.closest('svg, .visually-hidden, .skip') && [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()));
+  e => !e.closest('svg, .visually-hidden, .skip') &&
+    [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()));
 const drawn = [...document.querySelectorAll('svg text')];
 const style = getComputedStyle(document.documentElement);
 const series = [1, 2, 3, 4, 5, 6, 7, 8].map(i => style.getPropertyValue(`--series-${i}`));

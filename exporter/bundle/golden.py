@@ -1,46 +1,30 @@
-"""The images that an engine is judged on where it is built, and what it has to give for them."""
+"""Golden inputs and outputs: the images that verify an engine on its device, and the outputs expected for them."""
 
 import io
-import math
 import zipfile
-import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from attn_export.exporter.artifacts import Axis, Signature
+from attn_export.exporter.bundle.manifest import GoldenDescription, GoldenGroup, Limit
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.engine import Profile, Range
 
-# What an array of a bundle may have; images and results of a sample have a few megabytes.
-LARGEST_ARRAYS = 2**30
-
-
-@dataclass(frozen=True)
-class Limit:
-    """How far an output may be off on one kind of image.
-
-    Attributes:
-        baseline: the relative error that is taken for unavoidable.
-        allowed: how many times that it may be.
-    """
-
-    baseline: float
-    allowed: float
+MAX_ARRAY_BYTES = 2**30  # a few megabytes are usual
 
 
 @dataclass(frozen=True)
 class Group:
-    """Images of one size, and the batches in which they run.
+    """Golden inputs of one size, and their outputs.
 
     Attributes:
         images: (K, C, H, W) float32.
-        kinds: K names.
-        batches: indices of images, one tuple for each batch; an image may stand in several, and more than once in one.
-        expected: by output, (K, …) double precision: what each image alone gives.
+        kinds: kind of each of the K images.
+        batches: image indices of each batch. An image may be in several batches, or repeated within one.
+        expected: by output, (K, ...) float64: the outputs of each image alone.
     """
 
     images: Array
@@ -51,14 +35,11 @@ class Group:
 
 @dataclass(frozen=True)
 class GoldenVectors:
-    """What a device judges its engine by.
+    """Golden inputs and outputs with their limits.
 
     Attributes:
-        input_name: of the one input, float32.
-        reference: who computed what is expected, in words.
-        baseline: what the baselines are, in words.
-        groups: one for each size of image.
-        limits: output -> kind of image -> limit.
+        input_name, reference, baseline, limits: see `GoldenDescription`.
+        groups: one per image size.
     """
 
     input_name: str
@@ -69,124 +50,95 @@ class GoldenVectors:
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Of all batches."""
-        found = [(len(batch), *group.images.shape[1:]) for group in self.groups for batch in group.batches]
-        return tuple(dict.fromkeys(found))
+        """The batch shapes (N, C, H, W), each once."""
+        shapes = [(len(batch), *group.images.shape[1:]) for group in self.groups for batch in group.batches]
+        return tuple(dict.fromkeys(shapes))
+
+    @property
+    def batches(self) -> int:
+        """Number of batches."""
+        return sum(len(group.batches) for group in self.groups)
 
 
-def signature_of(sample: GoldenVectors, profile: Profile) -> Signature:
-    """What artifacts of a sample's network take and return."""
-    taken = profile[sample.input_name]
+def signature_of(golden: GoldenVectors, profile: Profile) -> Signature:
+    """Inputs and outputs of the network that the golden outputs belong to."""
+    shapes = profile[golden.input_name]
+    names = ("batch", "channels", "height", "width") if len(shapes.opt) == 4 else ("batch",)
     axes = tuple(
-        Axis(name, i, low)
-        for i, (name, low, high) in enumerate(zip(_axis_names(taken), taken.min, taken.max, strict=True))
+        Axis(names[i] if i < len(names) else f"axis {i}", i, low)
+        for i, (low, high) in enumerate(zip(shapes.min, shapes.max, strict=True))
         if low != high
     )
-    return Signature(sample.input_name, taken.opt, axes, tuple(sample.limits))
+    return Signature(golden.input_name, shapes.opt, axes, tuple(golden.limits))
 
 
-def _axis_names(taken: Range) -> tuple[str, ...]:
-    named = ("batch", "channels", "height", "width") if len(taken.opt) == 4 else ("batch",)
-    return tuple(named[i] if i < len(named) else f"axis {i}" for i in range(len(taken.opt)))
+def describe(golden: GoldenVectors) -> GoldenDescription:
+    """The part of the manifest that describes the golden inputs and outputs."""
+    return GoldenDescription(
+        golden.input_name,
+        golden.reference,
+        golden.baseline,
+        tuple(GoldenGroup(group.images.shape, group.kinds, group.batches) for group in golden.groups),
+        {output: dict(limits) for output, limits in golden.limits.items()},
+    )
 
 
-def to_document(sample: GoldenVectors) -> dict[str, Any]:
-    """What ``bundle.json`` says of a sample; the arrays themselves are `save`'s."""
-    return {
-        "input": sample.input_name,
-        "reference": sample.reference,
-        "baseline": sample.baseline,
-        "groups": [
-            {
-                "images": f"images_{g}",
-                "shape": list(group.images.shape),
-                "kinds": list(group.kinds),
-                "batches": [list(batch) for batch in group.batches],
-                "expected": {name: f"expected_{g}_{i}" for i, name in enumerate(group.expected)},
-            }
-            for g, group in enumerate(sample.groups)
-        ],
-        "limits": {o: {kind: asdict(limit) for kind, limit in kinds.items()} for o, kinds in sample.limits.items()},
-    }
-
-
-def save(sample: GoldenVectors, path: Path) -> None:
-    """Write the arrays, compressed.
+def save(golden: GoldenVectors, path: Path) -> None:
+    """Write the arrays to an ``.npz`` file.
 
     Raises:
         OSError: the file can't be written.
     """
     arrays: dict[str, Array] = {}
-    for g, group in enumerate(sample.groups):
+    for g, group in enumerate(golden.groups):
         arrays[f"images_{g}"] = group.images
-        arrays |= {f"expected_{g}_{i}": array for i, array in enumerate(group.expected.values())}
+        arrays |= {f"expected_{g}_{o}": group.expected[output] for o, output in enumerate(golden.limits)}
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # numpy 1 has no `allow_pickle` here
 
 
-def from_document(document: Mapping[str, Any], arrays: bytes, taken: Range) -> GoldenVectors:
-    """The sample that ``bundle.json`` and the file of arrays describe.
+def load(described: GoldenDescription, content: bytes, shapes: Range) -> GoldenVectors:
+    """Join the description in the manifest with its arrays.
 
     Args:
-        document: as `to_document` made it.
-        arrays: the bytes that `save` wrote.
-        taken: the shapes that the engine takes.
+        described: from the manifest.
+        content: of the file that `save` wrote.
+        shapes: that the engine takes.
 
     Raises:
-        ValueError, KeyError, TypeError: they don't fit together, or aren't of this form.
+        ValueError: the arrays can't be read, or don't match the description or the shapes.
     """
-    loaded = _arrays(arrays)
-    limits = {
-        str(output): {
-            str(kind): Limit(_positive(limit["baseline"]), _positive(limit["allowed"])) for kind, limit in kinds.items()
-        }
-        for output, kinds in document["limits"].items()
-    }
-    groups = tuple(_group(entry, loaded, limits, taken) for entry in document["groups"])
-    if not groups or not limits:
-        raise ValueError("the sample is empty")
-    return GoldenVectors(str(document["input"]), str(document["reference"]), str(document["baseline"]), groups, limits)
+    arrays = _load_arrays(content)
+    groups = []
+    for g, group in enumerate(described.groups):
+        try:
+            expected = {output: arrays[f"expected_{g}_{o}"] for o, output in enumerate(described.limits)}
+            groups.append(Group(arrays[f"images_{g}"], group.kinds, group.batches, expected))
+        except KeyError as error:
+            raise ValueError(f"the array {error} is missing") from error
+        if not _matches(groups[-1], group, described.limits, shapes):
+            raise ValueError(f"the arrays of group {g} don't match its shape, kinds, batches and limits")
+    return GoldenVectors(described.input_name, described.reference, described.baseline, tuple(groups), described.limits)
 
 
-def _group(
-    entry: Mapping[str, Any], arrays: Mapping[str, Array], limits: Mapping[str, Mapping[str, Limit]], taken: Range
-) -> Group:
-    group = Group(
-        images=arrays[entry["images"]],
-        kinds=tuple(str(kind) for kind in entry["kinds"]),
-        batches=tuple(tuple(int(i) for i in batch) for batch in entry["batches"]),
-        expected={str(name): arrays[key] for name, key in entry["expected"].items()},
-    )
-    count = len(group.images)
-    whole = (
-        group.images.dtype == np.float32
+def _matches(group: Group, described: GoldenGroup, limits: Mapping[str, Mapping[str, Limit]], shapes: Range) -> bool:
+    count = described.shape[0]
+    return (
+        group.images.shape == described.shape
+        and group.images.dtype == np.float32
         and len(group.kinds) == count
-        and bool(group.batches)
-        and all(batch and all(0 <= i < count for i in batch) for batch in group.batches)
-        and all(taken.covers((len(batch), *group.images.shape[1:])) for batch in group.batches)
-        and group.expected.keys() == limits.keys()
-        and all(array.dtype == np.float64 and len(array) == count for array in group.expected.values())
+        and all(max(batch) < count and shapes.covers((len(batch), *described.shape[1:])) for batch in group.batches)
+        and all(array.dtype == np.float64 and array.shape[:1] == (count,) for array in group.expected.values())
         and all(np.isfinite(array).all() for array in (group.images, *group.expected.values()))
         and all(set(group.kinds) <= kinds.keys() for kinds in limits.values())
     )
-    if not whole:
-        raise ValueError("its images, results and limits don't fit together")
-    return group
 
 
-def _arrays(content: bytes) -> dict[str, Array]:
-    """Raises ValueError where the bytes aren't what `save` wrote."""
+def _load_arrays(content: bytes) -> dict[str, Array]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > LARGEST_ARRAYS:
-                raise ValueError("its arrays are absurdly large")
+            if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
+                raise ValueError("they are too large")
         with np.load(io.BytesIO(content), allow_pickle=False) as loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, MemoryError) as error:
-        raise ValueError("its arrays can't be read") from error
-
-
-def _positive(value: Any) -> float:
-    number = float(value)
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{value} is no limit")
-    return number
+            return {name: np.asarray(loaded[name]) for name in loaded.files}
+    except Exception as error:  # zipfile and numpy raise a dozen types for damaged files
+        raise ValueError(f"the arrays can't be read ({error})") from error

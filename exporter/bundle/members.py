@@ -1,7 +1,6 @@
-"""A bundle's files, in a zip or in the folder that it was extracted to; every file is checked before it is used."""
+"""The files of a bundle, in the zip or in a folder that it was extracted to, read with their checksums verified."""
 
 import hashlib
-import json
 import stat
 import struct
 import zipfile
@@ -10,40 +9,35 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
+from attn_export.exporter.bundle.manifest import GOLDEN, MANIFEST, README, Member, is_file_name
 from attn_export.exporter.errors import UnreadableBundleError
-from attn_export.exporter.system.files import HASHED_BYTES, unwritable
+from attn_export.exporter.system.files import HASHED_BYTES
 
-MANIFEST, README, ARRAYS = "bundle.json", "README.md", "sample.npz"
 MIB = 2**20
-# Larger ones aren't what `write_bundle` writes. Of the graph and its weights nothing is known beforehand.
-LARGEST = {MANIFEST: 64 * MIB, README: MIB, ARRAYS: 256 * MIB}
-LARGEST_GRAPH = 64 * 1024 * MIB
-# Deflate makes a thousandth of zeros; weights of this size that shrink like that are none.
+MAX_BYTES = {MANIFEST: 64 * MIB, README: MIB, GOLDEN: 256 * MIB}
+MAX_GRAPH_BYTES = 64 * 1024 * MIB
+# Deflate compresses zeros a thousandfold, and weights by a few percent.
 SUSPICIOUS_BYTES, SUSPICIOUS_RATIO = 1024 * MIB, 200
-# What Python's zipfile raises for one that is damaged, or packed in a way that it doesn't know.
+# Raised by zipfile for a damaged zip, or one with an unknown compression or a password.
 DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
-COPY_AGAIN = "Was it copied completely? Copy the bundle again, or write it again."
+COPY_AGAIN = "Copy the bundle again, or write it again with this version of attn-export."
+FOREIGN = "attn-export doesn't write such files. Where does this bundle come from?"
 
 
 def unreadable(path: Path, reason: str, hint: str = COPY_AGAIN) -> UnreadableBundleError:
-    """The sentence for a bundle that can't be used."""
-    return UnreadableBundleError(f"{path} is not a whole deployment bundle: {reason}", hint=hint)
-
-
-def is_plain(name: str) -> bool:
-    """Whether a member's name is a file's name and no way to anywhere else, on any system."""
-    return bool(name) and name not in (".", "..") and not set(name) & set("/\\:\0") and name.isprintable()
+    """The error for a bundle that can't be used."""
+    return UnreadableBundleError(f"{path} is not a valid deployment bundle: {reason}", hint=hint)
 
 
 @dataclass(frozen=True)
 class Members:
-    """The files of one bundle.
+    """The files of a bundle.
 
     Attributes:
         path: the zip or the folder.
-        sizes: by name, as the zip or the folder says.
+        sizes: bytes by file name, as the zip or the folder declares them.
     """
 
     path: Path
@@ -51,147 +45,85 @@ class Members:
 
     @property
     def is_zip(self) -> bool:
-        """Whether the files have to be extracted."""
+        """Whether the files are in a zip."""
         return not self.path.is_dir()
 
     @contextmanager
-    def open(self, name: str) -> Iterator[IO[bytes]]:
-        """One file's bytes.
+    def _open(self, name: str) -> Iterator[IO[bytes]]:
+        if self.is_zip:
+            with zipfile.ZipFile(self.path) as archive, archive.open(name) as stream:
+                yield stream
+        else:
+            with (self.path / name).open("rb") as stream:
+                yield stream
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """The content of a file, in blocks.
 
         Raises:
-            UnreadableBundleError: it isn't there, or can't be read.
+            UnreadableBundleError: it is missing, too large or damaged.
         """
         if name not in self.sizes:
             raise unreadable(self.path, f"{name} is missing")
+        if self.sizes[name] > MAX_BYTES.get(name, MAX_GRAPH_BYTES):
+            raise unreadable(self.path, f"{name} is too large ({self.sizes[name]} bytes)", FOREIGN)
         try:
-            if self.is_zip:
-                with zipfile.ZipFile(self.path) as archive, archive.open(name) as stream:
-                    yield stream
-            else:
-                with (self.path / name).open("rb") as stream:
-                    yield stream
+            with self._open(name) as stream:
+                while block := stream.read(HASHED_BYTES):
+                    yield block
         except (*DAMAGED, OSError) as error:
             raise unreadable(self.path, f"{name} can't be read ({error})") from error
 
-    def read(self, name: str) -> bytes:
-        """A small file.
+    def verified(self, name: str, listed: Member) -> Iterator[bytes]:
+        """The same, compared with the manifest. The last block comes before the checksum is known.
 
         Raises:
-            UnreadableBundleError: it isn't there, can't be read or is larger than it may be.
+            UnreadableBundleError: as `blocks`, or size or checksum differ.
         """
-        with self.open(name) as stream:
-            content = stream.read(LARGEST[name] + 1)
-        if len(content) > LARGEST[name]:
-            raise unreadable(self.path, f"{name} is absurdly large")
-        return content
-
-    def check(self, listed: Mapping[str, tuple[int, str]], *, to: Path | None = None, only: str = "") -> None:
-        """Compare every file with what ``bundle.json`` lists, and extract them on the way if asked.
-
-        Args:
-            listed: name -> bytes and sha256.
-            to: a folder to extract to.
-            only: the start of the names that are looked at.
-
-        Raises:
-            UnreadableBundleError: one is missing, or isn't the one that is listed.
-            OutputError: it can't be extracted.
-        """
-        for name, (size, sha256) in listed.items():
-            if name.startswith(only):
-                self._check(name, size, sha256, to)
-
-    def _check(self, name: str, size: int, sha256: str, to: Path | None) -> None:
-        if name in self.sizes and self.sizes[name] != size:
-            raise unreadable(self.path, f"{name} has {self.sizes[name]} bytes, and bundle.json lists {size}")
-        digest, left = hashlib.sha256(), size
-        with self.open(name) as stream:
-            target = _opened(to / name) if to is not None else None
-            try:
-                while left >= 0 and (block := stream.read(HASHED_BYTES)):
-                    digest.update(block)
-                    left -= len(block)
-                    if target is not None:
-                        _append(target, block)
-            finally:
-                if target is not None:
-                    target.close()
-        if left or digest.hexdigest() != sha256:
-            raise unreadable(self.path, f"the checksum of {name} isn't the one in bundle.json")
-
-
-def _opened(path: Path) -> IO[bytes]:
-    try:
-        return path.open("wb")
-    except OSError as error:
-        raise unwritable(path, error) from error
-
-
-def _append(target: IO[bytes], block: bytes) -> None:
-    try:
-        target.write(block)
-        target.flush()
-    except OSError as error:
-        raise unwritable(Path(target.name), error) from error
+        if (size := self.sizes.get(name, listed.bytes)) != listed.bytes:
+            raise unreadable(self.path, f"{name} has {size} bytes, and {MANIFEST} lists {listed.bytes}")
+        digest = hashlib.sha256()
+        for block in self.blocks(name):
+            digest.update(block)
+            yield block
+        if digest.hexdigest() != listed.sha256:
+            raise unreadable(self.path, f"the checksum of {name} differs from the one in {MANIFEST}")
 
 
 def find_members(path: Path) -> Members:
-    """What there is, before any of it is read.
+    """List the files of a bundle, without reading them.
 
     Raises:
-        UnreadableBundleError: there is nothing, it is no zip, or it holds what no bundle holds.
+        UnreadableBundleError: the path is missing, no zip, or a zip with entries that no bundle has.
     """
-    if path.is_dir():
-        return Members(path, {file.name: file.stat().st_size for file in path.iterdir() if _is_own(file)})
+    if path.is_dir():  # links may lead out of the folder
+        files = [file for file in path.iterdir() if file.is_file() and not file.is_symlink()]
+        return Members(path, {file.name: file.stat().st_size for file in files})
     try:
         if path.stat().st_size == 0:
             raise UnreadableBundleError(f"{path} is empty", hint=COPY_AGAIN)
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except DAMAGED as error:
-        raise unreadable(path, "it is no zip file, or a damaged one") from error
+        raise unreadable(path, "it is not a zip file, or a damaged one") from error
     except OSError as error:
         raise UnreadableBundleError(
-            f"{path} can't be read: {error.strerror or error}", hint="Expected is the path of a deployment bundle."
+            f"{path} can't be read: {error.strerror or error}", hint="Expected the path of a deployment bundle."
         ) from error
-    for entry in entries:
-        _refuse_odd(entry, path)
     sizes = {entry.filename: entry.file_size for entry in entries}
     if len(sizes) < len(entries):
-        raise unreadable(path, "it holds two files of one name")
+        raise unreadable(path, "it has two files of the same name", FOREIGN)
+    for entry in entries:
+        _check_entry(entry, path)
     return Members(path, sizes)
 
 
-def _is_own(file: Path) -> bool:
-    """A file that stands in the folder itself: a link would lead out of it."""
-    return file.is_file() and not file.is_symlink()
-
-
-def _refuse_odd(entry: zipfile.ZipInfo, path: Path) -> None:
-    """Raises UnreadableBundleError for what no bundle holds, and what would harm who extracts it."""
-    name, kind = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
-    hint = "attn-export never writes such a file. Where does this one come from?"
-    if entry.orig_filename != name or not is_plain(name):
-        raise unreadable(path, f"it holds {entry.orig_filename!r}, a name that leads elsewhere", hint)
-    if kind not in (0, stat.S_IFREG):
-        raise unreadable(path, f"{name} is a link or something else that isn't a file", hint)
-    packed = max(entry.compress_size, 1)
-    if entry.file_size > LARGEST.get(name, LARGEST_GRAPH) or (
-        entry.file_size > SUSPICIOUS_BYTES and entry.file_size > SUSPICIOUS_RATIO * packed
-    ):
-        raise unreadable(path, f"{name} would have {entry.file_size} bytes, which is absurd", hint)
-
-
-def read_manifest(members: Members) -> dict[str, Any]:
-    """The content of ``bundle.json``.
-
-    Raises:
-        UnreadableBundleError: it isn't there, or isn't JSON.
-    """
-    try:
-        document = json.loads(members.read(MANIFEST))
-    except (ValueError, RecursionError) as error:
-        raise unreadable(members.path, f"{MANIFEST} is damaged") from error
-    if not isinstance(document, dict):
-        raise unreadable(members.path, f"{MANIFEST} is damaged")
-    return document
+def _check_entry(entry: zipfile.ZipInfo, path: Path) -> None:
+    """Refuse entries that would harm whoever extracts the zip with another program."""
+    name, size = entry.orig_filename, entry.file_size
+    if not is_file_name(name):
+        raise unreadable(path, f"{name!r} is not a plain file name", FOREIGN)
+    if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
+        raise unreadable(path, f"{name} is not a regular file", FOREIGN)
+    if size > SUSPICIOUS_BYTES and size > SUSPICIOUS_RATIO * entry.compress_size:
+        raise unreadable(path, f"{name} is too large ({size} bytes, compressed {entry.compress_size})", FOREIGN)

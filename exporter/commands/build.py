@@ -76,7 +76,8 @@ def build(
     )
     chosen = parse_precisions(precisions) if precisions else None
     with make_progress(quiet) as progress:
-        from attn_export.exporter.workflows.build import build_all, build_from_bundle, is_bundle
+        from attn_export.exporter.bundle.read import is_bundle
+        from attn_export.exporter.workflows.build import build_all, build_from_bundle
         from attn_export.exporter.workflows.record import build_summary
 
         if is_bundle(source):

@@ -131,7 +131,7 @@ class Outcome:
 
 
 def against_bundle(bundle: Path, artifacts: list[Path], *, threads: int | None, trust: bool, quiet: bool) -> Outcome:
-    """Compare one artifact with the sample of a bundle.
+    """Compare one artifact with the golden outputs of a bundle.
 
     Raises:
         UsageError: there are several.

@@ -93,7 +93,7 @@ def build_all(
                     stem,
                     settings,
                     precision=precision,
-                    sample=_golden_maker(facts, threads or usable_cpus()),
+                    golden=_golden_maker(facts, threads or usable_cpus()),
                     judge=partial(_judge_by_file, source=facts, threads=threads or usable_cpus(), progress=progress),
                     progress=progress,
                 )
@@ -108,13 +108,6 @@ def build_all(
         )
 
 
-def is_bundle(source: Path) -> bool:
-    """Whether a path names a deployment bundle, or the folder of one."""
-    from attn_export.exporter.bundle.read import is_bundle as looks_like_one
-
-    return looks_like_one(source)
-
-
 def build_from_bundle(
     bundle: Path,
     out: Path | None,
@@ -123,26 +116,25 @@ def build_from_bundle(
     settings: EngineSettings,
     progress: Progress,
 ) -> BuildResult:
-    """The same from a deployment bundle, on the device.
+    """Build an engine from a deployment bundle, on the device.
 
     Raises:
-        UsageError: another precision is asked for than the bundle has.
-        AttnExportError: as `bundle.building.build_bundle` says.
+        UsageError: ``precisions`` names another than the bundle's.
+        AttnExportError: see `build_bundle`.
     """
-    from attn_export.exporter.bundle.read import read_bundle
-
     with progress.stage("Reading the bundle"):
         read = read_bundle(bundle)
-    if precisions and tuple(precisions) != (read.precision,):
+    precision = read.manifest.precision
+    if precisions and tuple(precisions) != (precision,):
         raise UsageError(
-            f"{bundle} is typed {read.precision or 'as its graph is'}",
+            f"the precision of {bundle} is {precision or 'not specified'}",
             hint="Leave --precision out, or write another bundle.",
         )
     if out is not None:
         _refuse_overwriting(out, [bundle])
     folder = bundle.parent if bundle.is_file() else bundle.resolve().parent
-    made = build_bundle(read, out or folder / f"{read.name}.engine", settings, progress)
-    return BuildResult((), (made,), ())
+    engine = build_bundle(read, out or folder / f"{read.manifest.name}.engine", settings, progress)
+    return BuildResult((), (engine,), ())
 
 
 def _refuse_overwriting(out: Path, needed: Sequence[Path]) -> None:
@@ -236,12 +228,11 @@ def _golden_maker(source: "GraphFacts", threads: int) -> "Callable[[Profile], Go
 def _judge_by_file(engine: EngineFile, source: "GraphFacts", threads: int, progress: Progress) -> Verdict:
     """An engine against what ONNX Runtime makes of the file that it was built from."""
     from attn_export.exporter.validation.golden import golden_of_file
-    from attn_export.exporter.workflows.validate_bundle import judge_engine
 
     profile = engine.record.profile
     with progress.stage("Running the ONNX file"):
-        sample = golden_of_file(source, profile, threads)
-    return judge_engine(engine.path, sample, profile, progress)
+        golden = golden_of_file(source, profile, threads)
+    return judge_engine(engine.path, golden, profile, progress)
 
 
 def publish_retyped(change: Retyped, folder: Path) -> Retyped:
@@ -262,57 +253,59 @@ def build_bundle(
     Needs neither torch nor ONNX Runtime nor onnxscript.
 
     Args:
-        bundle: that `bundle.read_bundle` gave, or its path. Shapes, options and precision are the bundle's.
+        bundle: from `read_bundle`, or its path. It sets shapes, options and precision.
         out: the engine; ``<out>.json`` is written beside it.
-        settings: backend and GPUs, by default the classic TensorRT and this machine's own; the timing cache; a limit
-            for the workspace instead of the bundle's; what becomes of mixed kernels.
+        settings: backend and GPUs (default: the classic TensorRT, this machine's GPU), timing cache, workspace limit
+            (default: the bundle's), and whether mixed kernels are accepted.
         progress: receives stages and notes.
 
     Raises:
         UnreadableBundleError: the bundle is missing, incomplete or damaged.
-        UsageError: what is asked for isn't what the bundle is for.
+        UsageError: the settings contradict the bundle.
         RuntimeUnavailableError: there is no GPU, or no TensorRT for it.
-        EngineError, MixedPrecisionError, DisagreementError, OutputError: as `build_file` says.
+        EngineError, MixedPrecisionError, DisagreementError, OutputError: see `engine.job.build_file`.
     """
     out, progress, settings = Path(out), progress or NullProgress(), settings or EngineSettings()
     if not isinstance(bundle, Bundle):
         with progress.stage("Reading the bundle"):
             bundle = read_bundle(bundle)
+    manifest, golden = bundle.manifest, bundle.golden
     settings = settings_for_bundle(bundle, settings, gpus())
     backend, why, architectures = choose_backend(settings, gpus())
-    if architectures != (bundle.architecture,):
+    if architectures != (manifest.architecture,):
         progress.note(
-            f"the bundle is for {bundle.architecture}, and the engine is for {', '.join(architectures)}, as asked"
+            f"the bundle is for {manifest.architecture}; building for {', '.join(architectures)} as requested"
         )
     with bundle.unpacked(out.parent) as facts:
-        plan = Plan(backend, why, architectures, facts, bundle.profile)
-        origin = BundleSource(bundle.path.name, bundle.sha256)
+        plan = Plan(backend, why, architectures, facts, manifest.profile)
+        source = BundleSource(bundle.path.name, bundle.sha256)
 
-        def judged(engine: EngineFile) -> Verdict:
-            return judge_engine(engine.path, bundle.sample, bundle.profile, progress)
+        def judge(engine: EngineFile) -> Verdict:
+            return judge_engine(engine.path, golden, manifest.profile, progress)
 
-        return write_engine(out, plan, settings, bundle.precision, progress, bundle=origin, judge=judged)
+        return write_engine(out, plan, settings, manifest.precision, progress, bundle=source, judge=judge)
 
 
 def settings_for_bundle(bundle: Bundle, asked: EngineSettings, here: tuple[Gpu, ...]) -> EngineSettings:
-    """The settings with what the bundle says, and what was asked where that is the device's own affair.
+    """The user's settings, completed with the bundle's.
 
     Args:
         bundle: that is built.
-        asked: by the user.
+        asked: the user's settings.
         here: this machine's GPUs.
 
     Raises:
-        UsageError: what is asked for isn't what the bundle is for.
+        UsageError: the settings contradict the bundle.
         RuntimeUnavailableError: there is no GPU.
     """
+    architecture, options = bundle.manifest.architecture, bundle.manifest.options
     if asked.sizes != Sizes():
         raise UsageError(
-            f"{bundle.path} says for which shapes its engine is",
+            f"{bundle.path} sets the shapes of its engine",
             hint="Leave --batch and --size out, or write another bundle.",
         )
     for flag in ("tf32", "version_compatible", "hardware_compatible"):
-        if getattr(asked.options, flag) and not getattr(bundle.options, flag):
+        if getattr(asked.options, flag) and not getattr(options, flag):
             option = f"--{flag.replace('_', '-')}"
             raise UsageError(
                 f"{bundle.path} was written without {option}", hint=f"Leave it out, or write the bundle with {option}."
@@ -321,20 +314,20 @@ def settings_for_bundle(bundle: Bundle, asked: EngineSettings, here: tuple[Gpu, 
     own = here[0].architecture if here else None
     if own is None and not wanted.architectures:
         raise RuntimeUnavailableError(
-            f"the engine of {bundle.path} is built on the device ({bundle.architecture}), and there is no GPU here",
+            f"the engine of {bundle.path} is built on the device ({architecture}), and there is no GPU here",
             runtime=asked.backend,
             hint="Copy the bundle to the device and run this command there.",
         )
-    if not wanted.wants_engine or (not asked.gpus and own != bundle.architecture):
+    if not wanted.wants_engine or (not asked.gpus and own != architecture):
         raise UsageError(
-            f"{bundle.path} is for {bundle.architecture}, and this machine's {here[0].name} is {own}",
-            hint="Build it on the device; --gpu current builds it for this one nevertheless.",
+            f"{bundle.path} is for {architecture}, and this machine's {here[0].name} is {own}",
+            hint="Build it on the device, or use --gpu current to build it for this GPU.",
         )
-    options = structs.replace(
-        bundle.options,
-        timing_cache=asked.options.timing_cache,
-        workspace_mib=asked.options.workspace_mib or bundle.options.workspace_mib,
-    )
-    # What is named is built by who builds by name; this machine's own is left to the one that tunes on it.
+    # Named architectures need TensorRT-RTX; this machine's GPU gets the TensorRT that tunes on it.
     backend = "tensorrt" if asked.backend == AUTO and not wanted.architectures else asked.backend
+    options = structs.replace(
+        options,
+        timing_cache=asked.options.timing_cache,
+        workspace_mib=asked.options.workspace_mib or options.workspace_mib,
+    )
     return replace(asked, gpus=asked.gpus or (CURRENT,), backend=backend, options=options)

@@ -59,7 +59,7 @@ def deploy(
     settings: EngineSettings,
     *,
     precision: Precision | None,
-    sample: "Callable[[Profile], GoldenVectors]",
+    golden: "Callable[[Profile], GoldenVectors]",
     judge: Judge,
     progress: Progress,
 ) -> Deployed:
@@ -71,7 +71,7 @@ def deploy(
         stem: of their names: ``<stem>.engine``, ``<stem>.sm87.bundle.zip``.
         settings: of the build.
         precision: for the records.
-        sample: gives the images and results that a bundle carries, for a profile.
+        golden: makes the golden inputs and outputs of a bundle for a profile.
         judge: runs an engine before it gets its name, where there is a GPU for it.
         progress: receives stages and notes.
 
@@ -84,7 +84,7 @@ def deploy(
         out = folder / f"{stem}.engine"
         here = _here(settings, wanted)
         engines.append(build_graph(facts, out, here, precision=precision, judge=judge, progress=progress))
-    bundles = [_bundle(facts, folder, stem, a, settings, precision, sample, progress) for a in wanted.bundles]
+    bundles = [_bundle(facts, folder, stem, a, settings, precision, golden, progress) for a in wanted.bundles]
     return Deployed(tuple(engines), tuple(bundles))
 
 
@@ -95,7 +95,7 @@ def _bundle(
     architecture: str,
     settings: EngineSettings,
     precision: Precision | None,
-    sample: "Callable[[Profile], GoldenVectors]",
+    golden: "Callable[[Profile], GoldenVectors]",
     progress: Progress,
 ) -> Path:
     from attn_export.exporter.bundle.write import write_bundle
@@ -110,7 +110,7 @@ def _bundle(
             architecture=architecture,
             precision=precision,
             options=settings.options,
-            sample=sample(profile),
+            golden=golden(profile),
         )
 
 

@@ -212,7 +212,7 @@ def deploy_all(
             f"{stem}{artifact.file.precision.suffix}",
             settings.engine,
             precision=artifact.file.precision,
-            sample=golden_maker(artifact.file, reference),
+            golden=golden_maker(artifact.file, reference),
             judge=partial(
                 prove_engine, file=artifact.file, reference=reference, settings=runtime_settings, progress=progress
             ),

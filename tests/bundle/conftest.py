@@ -37,7 +37,7 @@ class Made:
     reference: Reference
     facts: GraphFacts
     profile: Profile
-    sample: GoldenVectors
+    golden: GoldenVectors
     bundle: Path
 
 
@@ -56,7 +56,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
         facts = read_graph(file.path)
         profile = make_profile(facts.inputs, SIZES)
         names = file.signature.output_names
-        sample = golden_of_reference(reference, names, file.signature.input_name, profile, Precision.FP32)
+        golden = golden_of_reference(reference, names, file.signature.input_name, profile, Precision.FP32)
         bundle = write_bundle(
             folder / f"{name}.sm87.bundle.zip",
             file.path,
@@ -65,9 +65,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
             architecture="sm87",
             precision=Precision.FP32,
             options=BuildOptions(workspace_mib=256),
-            sample=sample,
+            golden=golden,
         )
-        return Made(file, reference, facts, profile, sample, bundle)
+        return Made(file, reference, facts, profile, golden, bundle)
 
     return cache(make)
 

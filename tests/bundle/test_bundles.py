@@ -5,22 +5,24 @@ import re
 import shlex
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from msgspec import structs
 
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.bundle.read import read_bundle
 from attn_export.exporter.bundle.readme import trtexec
-from attn_export.exporter.bundle.write import bundle_name, write_bundle
+from attn_export.exporter.bundle.write import write_bundle
 from attn_export.exporter.engine.graph import read_graph
 from attn_export.exporter.engine.profile import Sizes, make_profile
 from attn_export.exporter.errors import OutputError, UnreadableGraphError, UsageError
 from attn_export.exporter.network.images import POOL
-from attn_export.exporter.records.engine import BuildOptions
+from attn_export.exporter.records.engine import BuildOptions, Range
 from attn_export.exporter.system.files import sha256_of
 from attn_export.exporter.validation.golden import golden_of_file, golden_of_reference
 
@@ -32,7 +34,7 @@ def write(cbam: Any, out: Path, source: Path | None = None, **changes: Any) -> P
         "architecture": "sm87",
         "precision": Precision.FP32,
         "options": BuildOptions(),
-        "sample": cbam.sample,
+        "golden": cbam.golden,
     }
     return write_bundle(out, source or cbam.file.path, **{**words, **changes})
 
@@ -55,14 +57,15 @@ def command_in(text: str) -> list[str]:
 def test_what_was_written_is_read(name: str, made: Callable[[str], Any], tmp_path: Path) -> None:
     whole = made(name)
     bundle = read_bundle(whole.bundle)
-    assert (bundle.name, bundle.architecture, bundle.precision) == (f"{name}.sm87", "sm87", Precision.FP32)
-    assert bundle.options == BuildOptions(workspace_mib=256)
-    assert bundle.profile == whole.profile
-    assert bundle.onnx_sha256 == sha256_of(whole.file.path)
+    manifest = bundle.manifest
+    assert (manifest.name, manifest.architecture, manifest.precision) == (f"{name}.sm87", "sm87", Precision.FP32)
+    assert manifest.options == BuildOptions(workspace_mib=256)
+    assert manifest.profile == whole.profile
+    assert manifest.files[manifest.onnx].sha256 == sha256_of(whole.file.path)
     assert bundle.sha256 == sha256_of(whole.bundle)
     assert bundle.signature.output_names == whole.file.signature.output_names
-    assert bundle.sample.limits == whole.sample.limits
-    for got, meant in zip(bundle.sample.groups, whole.sample.groups, strict=True):
+    assert bundle.golden.limits == whole.golden.limits
+    for got, meant in zip(bundle.golden.groups, whole.golden.groups, strict=True):
         assert np.array_equal(got.images, meant.images)
         assert all(np.array_equal(got.expected[output], meant.expected[output]) for output in meant.expected)
     with bundle.unpacked(tmp_path) as facts:
@@ -74,31 +77,24 @@ def test_what_was_written_is_read(name: str, made: Callable[[str], Any], tmp_pat
 def test_a_folder_that_a_bundle_was_extracted_to_is_the_same_bundle(cbam: Any, extracted: Path, tmp_path: Path) -> None:
     (extracted / "built-later.engine").write_bytes(b"engine")
     bundle, zipped = read_bundle(extracted), read_bundle(cbam.bundle)
-    assert bundle.document == zipped.document
+    assert bundle.manifest == zipped.manifest
     with bundle.unpacked(tmp_path) as facts:
-        assert facts.path == extracted / bundle.onnx
+        assert facts.path == extracted / bundle.manifest.onnx
 
 
 def test_the_bundle_knows_what_it_was_made_with(cbam: Any) -> None:
-    document = read_bundle(cbam.bundle).document
-    assert document["tensorrt"] == {"module": "tensorrt", "from": "10.3"}
-    assert {"attn-export", "torch", "onnx"} <= document["made_with"]["packages"].keys()
-    assert document["sample"]["reference"] == "PyTorch in float64, each image alone"
-    assert "timing_cache" not in document["options"]
-    assert {block["kind"] for block in document["graph"]["blocks"]} == {"CBAM"}
+    manifest = read_bundle(cbam.bundle).manifest
+    assert (manifest.schema_version, manifest.tensorrt) == (2, "10.3")
+    assert {"attn-export", "torch", "onnx"} <= manifest.made_with.packages.keys()
+    assert manifest.golden.reference == "PyTorch in float64, each image alone"
+    assert {block.kind for block in manifest.graph.blocks} == {"CBAM"}
 
 
 def test_the_timing_cache_stays_where_it_is(cbam: Any, tmp_path: Path) -> None:
     bundle = write(cbam, tmp_path / "x.sm87.bundle.zip", options=BuildOptions(timing_cache=Path("/secret/cache")))
-    assert read_bundle(bundle).options.timing_cache is None
+    assert read_bundle(bundle).manifest.options.timing_cache is None
     with zipfile.ZipFile(bundle) as archive:
         assert not any(b"/secret" in archive.read(name) for name in archive.namelist())
-
-
-def test_names_say_the_precision_and_the_architecture() -> None:
-    assert bundle_name("m", Precision.FP16, "sm87") == "m.fp16.sm87.bundle.zip"
-    assert bundle_name("m", Precision.FP32, "sm110") == "m.sm110.bundle.zip"
-    assert bundle_name("m", None, "sm110") == "m.sm110.bundle.zip"
 
 
 def test_a_xavier_gets_no_bundle(cbam: Any, tmp_path: Path) -> None:
@@ -130,11 +126,11 @@ def test_weights_outside_of_the_file_go_along(location: str, cbam: Any, tmp_path
     assert all(np.array_equal(arrays[t.name], onnx.numpy_helper.to_array(t)) for t in meant.graph.initializer)
 
 
-@pytest.mark.parametrize("name", ["bundle.json", "README.md", "sample.npz", "a\\b.onnx", "a:b.onnx"])
+@pytest.mark.parametrize("name", ["bundle.json", "README.md", "golden.npz", "a\\b.onnx", "a:b.onnx"])
 def test_a_graph_of_an_impossible_name_gets_another(name: str, cbam: Any, tmp_path: Path) -> None:
     source = tmp_path / name
     source.write_bytes(cbam.file.path.read_bytes())
-    assert read_bundle(write(cbam, tmp_path / "x.bundle.zip", source)).onnx == "model.onnx"
+    assert read_bundle(write(cbam, tmp_path / "x.bundle.zip", source)).manifest.onnx == "model.onnx"
 
 
 def test_a_damaged_graph_gets_no_bundle(cbam: Any, tmp_path: Path) -> None:
@@ -216,16 +212,15 @@ def test_trtexec_gets_the_options(options: BuildOptions, there: str, missing: st
 
 
 def test_trtexec_gets_no_shapes_for_a_fixed_input(cbam: Any) -> None:
-    document = {
-        "onnx": "m.onnx",
-        "options": {"tf32": False, "workspace_mib": None, "version_compatible": False, "hardware_compatible": False},
-        "graph": {"inputs": {"x": [1, 3, 8, 8]}},
-        "profile": {},
-    }
-    assert not any("Shapes" in word for word in trtexec(document, "m.engine"))
-    document["graph"] = {"inputs": {"x:0": ["N", 3]}}
-    document["profile"] = {"x:0": {"min": [1, 3], "opt": [2, 3], "max": [4, 3]}}
-    assert "--optShapes='x:0':2x3" in trtexec(document, "m.engine")
+    manifest = read_bundle(cbam.bundle).manifest
+    fixed = structs.replace(manifest, graph=replace(manifest.graph, inputs={"input": (1, 3, 32, 32)}))
+    assert not any("Shapes" in word for word in trtexec(fixed, "m.engine"))
+    dynamic = structs.replace(
+        manifest,
+        graph=replace(manifest.graph, inputs={"x:0": ("N", 3)}),
+        profile={**manifest.profile, "x:0": Range((1, 3), (2, 3), (4, 3))},
+    )
+    assert "--optShapes='x:0':2x3" in trtexec(dynamic, "m.engine")
 
 
 def test_names_with_spaces_are_quoted(cbam: Any, tmp_path: Path) -> None:
@@ -243,7 +238,7 @@ def test_the_page_checks_the_checksums(cbam: Any, tmp_path: Path) -> None:
     script = re.search(r"<<'EOF'\n(.*?)EOF", page(cbam.bundle), re.DOTALL)
     assert script
     done = subprocess.run([sys.executable, "-c", script[1]], cwd=cbam.bundle.parent, capture_output=True, text=True)
-    assert sorted(done.stdout.split()) == sorted(["ok"] * 3 + ["cbam_resnet8.onnx", "README.md", "sample.npz"])
+    assert sorted(done.stdout.split()) == sorted(["ok"] * 3 + ["cbam_resnet8.onnx", "README.md", "golden.npz"])
 
 
 def test_a_late_opset_is_mentioned(cbam: Any, tmp_path: Path) -> None:
@@ -255,24 +250,24 @@ def test_a_late_opset_is_mentioned(cbam: Any, tmp_path: Path) -> None:
     assert "ONNX opset 21" in page(write(cbam, tmp_path / "x.bundle.zip", source))
 
 
-# Samples.
+# Golden inputs and outputs.
 
 
-def test_the_images_are_the_oracles_and_run_in_the_profiles_batches(cbam: Any) -> None:
-    (group,) = cbam.sample.groups
+def test_the_images_are_the_references_and_run_in_the_profiles_batches(cbam: Any) -> None:
+    (group,) = cbam.golden.groups
     assert [len(batch) for batch in group.batches] == [1, 2, 4, 4, 4]
     assert {row for batch in group.batches[2:] for row in batch} == set(range(len(POOL)))
     assert sorted(group.kinds) == sorted(POOL)
     assert group.kinds[:2] == ("natural", "noise")
     every = {image.tobytes() for batch in cbam.reference.batches for image in batch.images}
     assert {image.tobytes() for image in group.images} == every
-    assert set(cbam.sample.limits) == {"output"}
+    assert set(cbam.golden.limits) == {"output"}
 
 
 def test_a_large_batch_holds_every_image_before_any_again(cbam: Any) -> None:
     profile = make_profile(cbam.facts.inputs, Sizes(batch=(1, 8, 32)))
-    sample = golden_of_reference(cbam.reference, ("output",), "input", profile, Precision.FP32)
-    one, eight, many = sample.groups[0].batches
+    golden = golden_of_reference(cbam.reference, ("output",), "input", profile, Precision.FP32)
+    one, eight, many = golden.groups[0].batches
     assert (len(one), len(eight), len(many)) == (1, 8, 32)
     assert set(eight) == set(range(8))
     assert many[8:16] != many[:8]
@@ -280,7 +275,6 @@ def test_a_large_batch_holds_every_image_before_any_again(cbam: Any) -> None:
 
 def test_images_of_224_take_a_few_megabytes(cbam: Any) -> None:
     from attn_export.exporter.bundle.packing import MOST_BYTES, Loose, packed
-    from attn_export.exporter.records.engine import Range
 
     images = np.zeros((32, 3, 224, 224), np.float32)
     loose = Loose(images, ("natural", "noise") * 16, {"output": np.zeros((32, 1000))})
@@ -297,13 +291,11 @@ def test_images_of_224_take_a_few_megabytes(cbam: Any) -> None:
 def test_precisions_have_their_own_limits(cbam: Any) -> None:
     half = golden_of_reference(cbam.reference, ("output",), "input", cbam.profile, Precision.FP16)
     for kind, limit in half.limits["output"].items():
-        assert limit.baseline > 10 * cbam.sample.limits["output"][kind].baseline
+        assert limit.baseline > 10 * cbam.golden.limits["output"][kind].baseline
     assert "float16" in half.baseline
 
 
 def test_a_profile_without_any_of_the_images_is_refused(cbam: Any) -> None:
-    from attn_export.exporter.records.engine import Range
-
     shape = (1, 3, 64, 64)
     with pytest.raises(UsageError, match="64×64") as caught:
         golden_of_reference(cbam.reference, ("output",), "input", {"input": Range(shape, shape, shape)}, Precision.FP32)
@@ -311,22 +303,22 @@ def test_a_profile_without_any_of_the_images_is_refused(cbam: Any) -> None:
 
 
 def test_a_file_without_a_checkpoint_is_judged_by_what_onnx_runtime_computes(cbam: Any, tmp_path: Path) -> None:
-    sample = golden_of_file(cbam.facts, cbam.profile, threads=1)
-    assert "ONNX Runtime" in sample.reference
-    assert [len(batch) for batch in sample.groups[0].batches] == [1, 2, 4]
-    limit = sample.limits["output"]["noise"]
+    golden = golden_of_file(cbam.facts, cbam.profile, threads=1)
+    assert "ONNX Runtime" in golden.reference
+    assert [len(batch) for batch in golden.groups[0].batches] == [1, 2, 4]
+    limit = golden.limits["output"]["noise"]
     assert limit.baseline >= 8 * np.finfo(np.float32).eps
     assert limit.baseline < 1e-5
-    bundle = read_bundle(write(cbam, tmp_path / "x.bundle.zip", sample=sample, precision=None))
-    assert bundle.precision is None
-    assert "ONNX Runtime" in bundle.document["sample"]["reference"]
+    bundle = read_bundle(write(cbam, tmp_path / "x.bundle.zip", golden=golden, precision=None))
+    assert bundle.manifest.precision is None
+    assert "ONNX Runtime" in bundle.manifest.golden.reference
 
 
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [("float[N, 3] x, float[N, 3] y", "takes x: tensor"), ("double[N, 3] x", "tensor\\(double\\)")],
 )
-def test_what_takes_no_image_gets_no_sample(inputs: str, words: str, tmp_path: Path) -> None:
+def test_what_takes_no_image_gets_no_golden_outputs(inputs: str, words: str, tmp_path: Path) -> None:
     kind = inputs.partition("[")[0]
     text = f'<ir_version: 10, opset_import: ["" : 20]> g ({inputs}) => ({kind}[N, 3] z) {{ z = Relu(x) }}'
     path = tmp_path / "m.onnx"
@@ -352,7 +344,7 @@ def test_a_fixed_batch_runs_as_it_is(batch: int, tmp_path: Path) -> None:
     assert np.array_equal(group.expected["z"], np.maximum(group.images, 0))
 
 
-def test_a_network_that_computes_nan_gets_no_sample(tmp_path: Path) -> None:
+def test_a_network_that_computes_nan_gets_no_golden_outputs(tmp_path: Path) -> None:
     text = '<ir_version: 10, opset_import: ["" : 20]> g (float[N, 5] x) => (float[N, 5] z) { z = Log(x) }'
     path = tmp_path / "m.onnx"
     onnx.save(onnx.parser.parse_model(text), path)

@@ -91,7 +91,11 @@ def sidecar_of(engine: Path) -> dict[str, Any]:
 def test_the_engine_of_a_bundle_is_built_with_what_a_device_has(engine: Path, cbam: Any) -> None:
     record, bundle = sidecar_of(engine), read_bundle(cbam.bundle)
     assert record["bundle"] == {"path": cbam.bundle.name, "sha256": bundle.sha256}
-    assert record["onnx"] == {"path": bundle.onnx, "sha256": bundle.onnx_sha256, "weights_sha256": {}}
+    assert record["onnx"] == {
+        "path": bundle.manifest.onnx,
+        "sha256": bundle.manifest.files[bundle.manifest.onnx].sha256,
+        "weights_sha256": {},
+    }
     assert record["gpus"] == ["sm86"]
     assert record["precision"]["asked"] == "fp32"
     assert record["precision"]["kernels"] == ["FLOAT"]
@@ -274,7 +278,7 @@ def test_a_bundle_of_a_file_without_checkpoint_judges_as_well(cbam: Any, tmp_pat
         architecture="sm87",
         precision=None,
         options=BuildOptions(),
-        sample=golden_of_file(cbam.facts, cbam.profile, 1),
+        golden=golden_of_file(cbam.facts, cbam.profile, 1),
     )
     assert run(["validate", str(bundle), str(cbam.file.path), "--quiet"]) == 0
     faulty = changed(cbam.file.path, tmp_path / "faulty.onnx", lambda model: scale_last_weight(model, 1.0001))

@@ -440,8 +440,8 @@ def test_a_jetson_gets_a_bundle(quick: None, attn_export: Command, folder: Path)
     assert names(folder) == {"model.onnx", "model.report.json", "model.sm87.bundle.zip"}
     assert "to be built on the device: attn-export build model.sm87.bundle.zip" in done.stdout
     bundle = read_bundle(folder / "model.sm87.bundle.zip")
-    assert bundle.onnx_sha256 == sha256_of(folder / "model.onnx")
-    assert bundle.profile["input"].max == (4, 3, 16, 16)
+    assert bundle.manifest.files["model.onnx"].sha256 == sha256_of(folder / "model.onnx")
+    assert bundle.manifest.profile["input"].max == (4, 3, 16, 16)
     listed = json.loads((folder / "model.report.json").read_text())["artifacts"][1]
     assert listed == {
         "path": "model.sm87.bundle.zip",
@@ -459,7 +459,7 @@ def test_a_jetson_among_others_gets_a_bundle_and_they_an_engine(
     made = {f"model{s}{e}" for s in ("", ".fp16") for e in (".onnx", ".engine", ".engine.json", ".sm87.bundle.zip")}
     assert names(folder) == made | {"model.report.json"}
     assert engine_of(folder)["gpus"] == ["sm86"]
-    assert read_bundle(folder / "model.fp16.sm87.bundle.zip").precision is Precision.FP16
+    assert read_bundle(folder / "model.fp16.sm87.bundle.zip").manifest.precision is Precision.FP16
 
 
 def test_a_gpu_that_can_not_run_it_is_named(quick: None, refused: Command) -> None:
@@ -861,7 +861,7 @@ def test_a_graph_of_other_weights_does_not_agree_with_the_bundle(
     done = attn_export("validate", str(bundle["model.sm87.bundle.zip"]), "other.onnx")
     assert done.returncode == 1
     assert "DISAGREES" in done.stdout
-    assert "doesn't compute what is expected" in done.stderr
+    assert "doesn't compute the golden outputs" in done.stderr
     done = attn_export("validate", str(bundle["model.sm87.bundle.zip"]), "other.onnx", "--json")
     assert done.returncode == 1
     document = json.loads(done.stdout)

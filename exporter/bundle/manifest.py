@@ -1,0 +1,138 @@
+"""The manifest of a deployment bundle, ``bundle.json``, as a type."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.engine.graph import GraphFacts
+from attn_export.exporter.records.document import SCHEMA_VERSION
+from attn_export.exporter.records.engine import BuildOptions, Profile, Range, Shape
+from attn_export.exporter.records.environment import Environment
+from attn_export.exporter.records.latency import Natural
+
+MANIFEST, README, GOLDEN = "bundle.json", "README.md", "golden.npz"
+
+Positive = Annotated[float, Meta(gt=0)]
+NotEmpty = Meta(min_length=1)
+
+
+class Member(Struct, frozen=True):
+    """Size and SHA-256 (hexadecimal) of a file in the bundle."""
+
+    bytes: Natural
+    sha256: str
+
+
+class Limit(Struct, frozen=True):
+    """The tolerance of an output on one kind of image.
+
+    Attributes:
+        baseline: relative baseline error.
+        allowed: max error ratio, error / baseline.
+    """
+
+    baseline: Positive
+    allowed: Positive
+
+
+class GoldenGroup(Struct, frozen=True):
+    """Golden inputs of one size.
+
+    Attributes:
+        shape: (K, C, H, W) of the images.
+        kinds: kind of each of the K images.
+        batches: image indices of each batch. An image may be in several batches, or repeated within one.
+    """
+
+    shape: Annotated[Shape, NotEmpty]
+    kinds: tuple[str, ...]
+    batches: Annotated[tuple[Annotated[tuple[Natural, ...], NotEmpty], ...], NotEmpty]
+
+
+class GoldenDescription(Struct, frozen=True):
+    """The golden inputs and outputs, without their arrays.
+
+    Attributes:
+        input_name: name of the float32 input.
+        reference: source of the golden outputs, in words.
+        baseline: source of the baseline errors, in words.
+        groups: one per image size.
+        limits: by output, in the order of the network's outputs, and kind of image.
+    """
+
+    input_name: str
+    reference: str
+    baseline: str
+    groups: Annotated[tuple[GoldenGroup, ...], NotEmpty]
+    limits: Annotated[dict[str, Annotated[dict[str, Limit], NotEmpty]], NotEmpty]
+
+
+class Manifest(Struct, frozen=True, kw_only=True):
+    """The content of ``bundle.json``.
+
+    Attributes:
+        created: UTC, ISO 8601, to the second.
+        name: stem of the bundle's and the engine's file names.
+        architecture: GPU architecture of the engine, such as "sm87".
+        device: product name of that GPU, None if unknown.
+        precision: of the graph; None if it was not specified.
+        opset: ONNX opset of the graph.
+        tensorrt: the earliest TensorRT version that can build it.
+        graph: facts about the ONNX file; ``path`` is its name within the bundle.
+        profile: min, opt and max shapes of each input.
+        options: of the build, without a timing cache.
+        golden: inputs and outputs to verify the engine with.
+        made_with: machine and packages that wrote the bundle.
+        files: size and checksum of every file except this one.
+
+    Raises:
+        ValueError: the values contradict each other, or name a file outside the bundle.
+    """
+
+    created: str
+    name: str
+    architecture: str
+    device: str | None
+    precision: Precision | None
+    opset: int
+    tensorrt: str
+    graph: GraphFacts
+    profile: Profile
+    options: BuildOptions
+    golden: GoldenDescription
+    made_with: Environment
+    files: dict[str, Member]
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        required = {README, GOLDEN, self.onnx}
+        if not is_onnx_name(self.onnx):
+            raise ValueError(f"graph.path: {self.onnx!r} is not the name of an ONNX file")
+        if not required <= self.files.keys() <= required | {f"{self.onnx}.data"}:
+            raise ValueError(f"files: expected {', '.join(sorted(required))}, got {', '.join(sorted(self.files))}")
+        if self.graph.weight_files or self.options.timing_cache is not None:
+            raise ValueError("a bundle refers to no files outside it")
+        if not all(block.gates and block.maps and block.nodes for block in self.graph.blocks):
+            raise ValueError("graph.blocks: an attention block has gates, maps and nodes")
+        if self.golden.input_name not in self.profile or not all(map(_is_ordered, self.profile.values())):
+            raise ValueError("profile: expected min <= opt <= max shapes, at least 1, of every input")
+
+    @property
+    def onnx(self) -> str:
+        """Name of the ONNX file within the bundle."""
+        return str(self.graph.path)
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name is a plain file name on every system, without a path to another folder."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\:\0") and name.isprintable()
+
+
+def is_onnx_name(name: str) -> bool:
+    """Whether the ONNX file of a bundle can have this name."""
+    return is_file_name(name) and name not in (MANIFEST, README, GOLDEN)
+
+
+def _is_ordered(shapes: Range) -> bool:
+    return min(shapes.min, default=0) >= 1 and all(map(shapes.covers, shapes.shapes))

@@ -5,15 +5,64 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta, Struct
 
 from attn_export.exporter.artifacts import Axis, Signature
-from attn_export.exporter.bundle.manifest import GoldenDescription, GoldenGroup, Limit
 from attn_export.exporter.records.arrays import Array
-from attn_export.exporter.records.engine import Profile, Range
+from attn_export.exporter.records.engine import Profile, Range, Shape
+from attn_export.exporter.records.latency import Natural
 
 MAX_ARRAY_BYTES = 2**30  # a few megabytes are usual
+
+Positive = Annotated[float, Meta(gt=0)]
+NotEmpty = Meta(min_length=1)
+
+
+class Limit(Struct, frozen=True):
+    """The tolerance of an output on one kind of image.
+
+    Attributes:
+        baseline: relative baseline error.
+        allowed: max error ratio, error / baseline.
+    """
+
+    baseline: Positive
+    allowed: Positive
+
+
+class GoldenGroup(Struct, frozen=True):
+    """Golden inputs of one size.
+
+    Attributes:
+        shape: (K, C, H, W) of the images.
+        kinds: kind of each of the K images.
+        batches: image indices of each batch. An image may be in several batches, or repeated within one.
+    """
+
+    shape: Annotated[Shape, NotEmpty]
+    kinds: tuple[str, ...]
+    batches: Annotated[tuple[Annotated[tuple[Natural, ...], NotEmpty], ...], NotEmpty]
+
+
+class GoldenDescription(Struct, frozen=True):
+    """The golden inputs and outputs, without their arrays.
+
+    Attributes:
+        input_name: name of the float32 input.
+        reference: source of the golden outputs, in words.
+        baseline: source of the baseline errors, in words.
+        groups: one per image size.
+        limits: by output, in the order of the network's outputs, and kind of image.
+    """
+
+    input_name: str
+    reference: str
+    baseline: str
+    groups: Annotated[tuple[GoldenGroup, ...], NotEmpty]
+    limits: Annotated[dict[str, Annotated[dict[str, Limit], NotEmpty]], NotEmpty]
 
 
 @dataclass(frozen=True)
@@ -135,10 +184,14 @@ def _matches(group: Group, described: GoldenGroup, limits: Mapping[str, Mapping[
 
 def _load_arrays(content: bytes) -> dict[str, Array]:
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
-                raise ValueError("they are too large")
+        _check_size(content)
         with np.load(io.BytesIO(content), allow_pickle=False) as loaded:
             return {name: np.asarray(loaded[name]) for name in loaded.files}
     except Exception as error:  # zipfile and numpy raise a dozen types for damaged files
         raise ValueError(f"the arrays can't be read ({error})") from error
+
+
+def _check_size(content: bytes) -> None:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
+            raise ValueError("they are too large")

@@ -1,20 +1,16 @@
 """The manifest of a deployment bundle, ``bundle.json``, as a type."""
 
-from typing import Annotated
-
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.bundle.golden import GoldenDescription
 from attn_export.exporter.engine.graph import GraphFacts
 from attn_export.exporter.records.document import SCHEMA_VERSION
-from attn_export.exporter.records.engine import BuildOptions, Profile, Range, Shape
+from attn_export.exporter.records.engine import BuildOptions, Profile, Range
 from attn_export.exporter.records.environment import Environment
 from attn_export.exporter.records.latency import Natural
 
 MANIFEST, README, GOLDEN = "bundle.json", "README.md", "golden.npz"
-
-Positive = Annotated[float, Meta(gt=0)]
-NotEmpty = Meta(min_length=1)
 
 
 class Member(Struct, frozen=True):
@@ -22,50 +18,6 @@ class Member(Struct, frozen=True):
 
     bytes: Natural
     sha256: str
-
-
-class Limit(Struct, frozen=True):
-    """The tolerance of an output on one kind of image.
-
-    Attributes:
-        baseline: relative baseline error.
-        allowed: max error ratio, error / baseline.
-    """
-
-    baseline: Positive
-    allowed: Positive
-
-
-class GoldenGroup(Struct, frozen=True):
-    """Golden inputs of one size.
-
-    Attributes:
-        shape: (K, C, H, W) of the images.
-        kinds: kind of each of the K images.
-        batches: image indices of each batch. An image may be in several batches, or repeated within one.
-    """
-
-    shape: Annotated[Shape, NotEmpty]
-    kinds: tuple[str, ...]
-    batches: Annotated[tuple[Annotated[tuple[Natural, ...], NotEmpty], ...], NotEmpty]
-
-
-class GoldenDescription(Struct, frozen=True):
-    """The golden inputs and outputs, without their arrays.
-
-    Attributes:
-        input_name: name of the float32 input.
-        reference: source of the golden outputs, in words.
-        baseline: source of the baseline errors, in words.
-        groups: one per image size.
-        limits: by output, in the order of the network's outputs, and kind of image.
-    """
-
-    input_name: str
-    reference: str
-    baseline: str
-    groups: Annotated[tuple[GoldenGroup, ...], NotEmpty]
-    limits: Annotated[dict[str, Annotated[dict[str, Limit], NotEmpty]], NotEmpty]
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
@@ -135,4 +87,7 @@ def is_onnx_name(name: str) -> bool:
 
 
 def _is_ordered(shapes: Range) -> bool:
-    return min(shapes.min, default=0) >= 1 and all(map(shapes.covers, shapes.shapes))
+    bounds = (shapes.min, shapes.opt, shapes.max)
+    if not shapes.min or len({len(bound) for bound in bounds}) > 1:
+        return False
+    return min(shapes.min) >= 1 and all(map(shapes.covers, bounds))

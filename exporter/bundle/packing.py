@@ -1,7 +1,9 @@
-"""Which images a bundle carries, and in which batches they run."""
+"""Selection of the golden inputs, and the batches in which they run."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -10,54 +12,47 @@ from attn_export.exporter.network.images import SEED
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.engine import Range
 
-# Of one sample: images with what is expected of them; white noise doesn't compress. There are at least two of a size.
-MOST_BYTES = 6 * 2**20
-FEWEST_IMAGES = 2
+MOST_BYTES = 6 * 2**20  # of all golden inputs and outputs; white noise doesn't compress
+MIN_IMAGES = 2  # of each size
 
 
 @dataclass(frozen=True)
 class Loose:
-    """Images of one size that aren't packed yet: (K, C, H, W), K kinds, and (K, …) of each output."""
+    """Candidates of one size: images (K, C, H, W), their K kinds, and (K, ...) of each output."""
 
     images: Array
     kinds: tuple[str, ...]
     expected: Mapping[str, Array]
 
 
-def packed(loose: Loose, taken: Range, most_bytes: int) -> Group:
-    """As many images as there is room for, of every kind in turns, in the batches that the engine takes."""
+def packed(loose: Loose, shapes: Range, most_bytes: int) -> Group:
+    """As many images as fit, of every kind in turn, in batches of the profile's min, opt and max N."""
     each = (loose.images.nbytes + sum(array.nbytes for array in loose.expected.values())) // len(loose.images)
-    count = min(len(loose.images), max(FEWEST_IMAGES, most_bytes // max(each, 1)))
-    chosen = _in_turns(loose.kinds)[:count]
-    *smaller, most = sorted({size[0] for size in (taken.min, taken.opt, taken.max)})
+    images = min(len(loose.images), max(MIN_IMAGES, most_bytes // max(each, 1)))
+    chosen = _in_turn(loose.kinds)[:images]
+    *smaller, largest = sorted({shape[0] for shape in (shapes.min, shapes.opt, shapes.max)})
+    rows = _rows(-(-images // largest) * largest, images)  # batches of the largest N hold every image
     return Group(
         images=np.ascontiguousarray(loose.images[chosen], np.float32),
         kinds=tuple(loose.kinds[i] for i in chosen),
-        batches=(*(_rows(n, count) for n in smaller), *_covering(most, count)),
-        expected={name: np.ascontiguousarray(array[chosen]) for name, array in loose.expected.items()},
+        batches=(
+            *(_rows(n, images) for n in smaller),
+            *(rows[i : i + largest] for i in range(0, len(rows), largest)),
+        ),
+        expected={output: np.ascontiguousarray(array[chosen]) for output, array in loose.expected.items()},
     )
 
 
-def _in_turns(kinds: Sequence[str]) -> list[int]:
-    """Places of the first of each kind, then of the second of each, and so on."""
-    nth: dict[str, int] = {}
-    turns = []
-    for i, kind in enumerate(kinds):
-        nth[kind] = nth.get(kind, -1) + 1
-        turns.append((nth[kind], i))
-    return [i for _, i in sorted(turns)]
+def _in_turn(kinds: Sequence[str]) -> list[int]:
+    """Indices of the first image of each kind, then of the second of each, and so on."""
+    turns: dict[str, count[int]] = defaultdict(count)
+    return [i for _, i in sorted((next(turns[kind]), i) for i, kind in enumerate(kinds))]
 
 
-def _covering(n: int, count: int) -> list[tuple[int, ...]]:
-    """Batches of ``n`` that hold every image; what is left of the last is filled up from the first."""
-    rows = _rows(-(-count // n) * n, count)
-    return [rows[i : i + n] for i in range(0, len(rows), n)]
-
-
-def _rows(n: int, count: int) -> tuple[int, ...]:
-    """The images of a batch of ``n``: all of them before any comes again, then in another order each time."""
+def _rows(n: int, images: int) -> tuple[int, ...]:
+    """Image indices of a batch: every image before any is repeated, and each repetition in another order."""
     draw = np.random.default_rng(SEED)
-    rows = list(range(count))
+    rows = list(range(images))
     while len(rows) < n:
-        rows += [int(i) for i in draw.permutation(count)]
+        rows += [int(i) for i in draw.permutation(images)]
     return tuple(rows[:n])

@@ -308,7 +308,7 @@ def bundle_validation(
 ) -> BundleValidation:
     """What a validation against a bundle's golden outputs found out."""
     return BundleValidation(
-        bundle=BundleDescription(str(bundle.path), bundle.sha256, bundle.architecture),
+        bundle=BundleDescription(str(bundle.path), bundle.sha256, bundle.manifest.architecture),
         artifact=str(artifact),
         validation=verdict,
         error=error_record(error),

@@ -749,7 +749,7 @@ def test_stems_may_be_anything(quick: None, attn_export: Command, folder: Path, 
     stem = name.removesuffix(".pt")
     made = {f"{stem}{ending}" for ending in (".onnx", ".engine", ".engine.json", ".report.json", ".sm87.bundle.zip")}
     assert {path.name for path in place.iterdir()} == made
-    assert read_bundle(place / f"{stem}.sm87.bundle.zip").architecture == "sm87"
+    assert read_bundle(place / f"{stem}.sm87.bundle.zip").manifest.architecture == "sm87"
     assert attn_export("inspect", str(place / f"{stem}.engine")).returncode == 0
 
 

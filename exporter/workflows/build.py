@@ -273,9 +273,7 @@ def build_bundle(
     settings = settings_for_bundle(bundle, settings, gpus())
     backend, why, architectures = choose_backend(settings, gpus())
     if architectures != (manifest.architecture,):
-        progress.note(
-            f"the bundle is for {manifest.architecture}; building for {', '.join(architectures)} as requested"
-        )
+        progress.note(f"the bundle is for {manifest.architecture}, and the engine is for {', '.join(architectures)}")
     with bundle.unpacked(out.parent) as facts:
         plan = Plan(backend, why, architectures, facts, manifest.profile)
         source = BundleSource(bundle.path.name, bundle.sha256)

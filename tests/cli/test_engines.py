@@ -913,8 +913,8 @@ def test_a_bundle_is_built_here_where_that_is_asked(bundle: Done, attn_export: C
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--precision", "fp16"], "is typed fp32"),
-        (["--batch", "4", "--gpu", "sm86"], "says for which shapes"),
+        (["--precision", "fp16"], "bundle.zip is fp32"),
+        (["--batch", "4", "--gpu", "sm86"], "sets the shapes"),
         (["--tf32", "--gpu", "sm86"], "was written without --tf32"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

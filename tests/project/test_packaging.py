@@ -37,9 +37,10 @@ def modules() -> set[str]:
 
 
 def templates() -> set[str]:
-    """What the report's page is made of."""
-    place = ROOT / "exporter" / "report" / "page" / "templates"
-    return {f"attn_export/{p.relative_to(ROOT).as_posix()}" for p in place.iterdir()}
+    """Templates of the report's page and of a bundle's README."""
+    page = ROOT / "exporter" / "report" / "page" / "templates"
+    paths = [*page.iterdir(), ROOT / "exporter" / "bundle" / "README.md.template"]
+    return {f"attn_export/{p.relative_to(ROOT).as_posix()}" for p in paths}
 
 
 def packages() -> set[str]:

@@ -40,6 +40,8 @@ from attn_export.exporter.errors import AttnExportError, OutputError, UsageError
 INTERRUPTED, DEFECT = 130, 70
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 GLOBAL_FLAGS = ("--json", "--quiet", "--debug")
+# Old names of options, which keep working until 0.3.
+RENAMED = {"--promise": "--require", "--own-process": "--isolate"}
 NO_MEMORY, TAKE_LESS = "there is not enough memory", "Take a smaller input or batch."
 
 
@@ -96,6 +98,17 @@ def command_names() -> list[str]:
     return [info.name or info.callback.__name__ for info in app.registered_commands if info.callback]
 
 
+def renamed(arguments: Sequence[str]) -> list[str]:
+    """The arguments with today's names of options; a note on standard error for each old name."""
+    words = []
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        if name in RENAMED:
+            print(f"note: {name} is called {RENAMED[name]} now", file=sys.stderr)
+        words.append(f"{RENAMED.get(name, name)}{equals}{value}")
+    return words
+
+
 def route(arguments: Sequence[str]) -> list[str]:
     """Put the main command's name in front where it was left out, and flags of every command behind the command."""
     words = list(arguments)
@@ -139,7 +152,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code, see docs/architecture.md."""
     debug = "--debug" in arguments
     try:
-        code = app(args=route(arguments), prog_name="attn-export", standalone_mode=False, obj=tuple(arguments))
+        code = app(args=route(renamed(arguments)), prog_name="attn-export", standalone_mode=False, obj=tuple(arguments))
         sys.stdout.flush()
     except AttnExportError as error:
         print_error(error.message, error.hint, error.exit_code, arguments)

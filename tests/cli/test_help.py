@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from attn_export.cli import command_names
+from attn_export.cli import command_names, renamed
 
 Finished = subprocess.CompletedProcess[str]
 Command = Callable[..., Finished]
@@ -177,3 +177,11 @@ def test_help_needs_nothing_of_what_the_work_needs(arguments: list[str]) -> None
 
 def test_the_block_of_these_tests_does_block() -> None:
     assert "No module named 'torch'" in python(f"{BLOCK}\nimport torch").stderr
+
+
+@pytest.mark.parametrize(("old", "new"), [("--promise", "--require"), ("--own-process", "--isolate")])
+def test_an_old_name_of_an_option_works_and_says_the_new_one(
+    old: str, new: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert renamed(["validate", old, f"{old}=1", "model.pt"]) == ["validate", new, f"{new}=1", "model.pt"]
+    assert capsys.readouterr().err.count(f"{old} is called {new} now") == 2

@@ -1,7 +1,7 @@
 """The commands `attn-export validate model.pt ARTIFACT…` and `attn-export validate BUNDLE ARTIFACT…`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -171,7 +171,7 @@ def refuse_swapped(reference: Path, artifacts: list[Path]) -> None:
         )
 
 
-def refuse_with_bundle(options: dict[str, Any]) -> None:
+def refuse_with_bundle(options: Mapping[str, object]) -> None:
     """A bundle holds what these would tell.
 
     Raises:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from attn_export.exporter.records.arrays import Array
+
 Image = np.ndarray[Any, np.dtype[np.float32]]  # (C, H, W)
 Images = np.ndarray[Any, np.dtype[np.float32]]  # (N, C, H, W)
 Kind = Callable[[tuple[int, int, int], np.random.Generator], Image]
@@ -187,7 +189,7 @@ def _taken(pool: Batch, rows: Iterable[int]) -> Batch:
     return Batch(pool.images[chosen], tuple(pool.kinds[i] for i in chosen), tuple(pool.names[i] for i in chosen))
 
 
-def feeds_for(shapes: Mapping[str, tuple[int, ...]]) -> list[dict[str, Any]]:
+def feeds_for(shapes: Mapping[str, tuple[int, ...]]) -> list[dict[str, Array]]:
     """Inputs for a graph of which no more is known than their shapes: one run with natural images, one with noise.
 
     Args:

@@ -1,10 +1,10 @@
 """Engines of an ONNX file, or of a deployment bundle, where there is no checkpoint to go by."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import structs
 
@@ -18,6 +18,7 @@ from attn_export.exporter.engine.sidecar import sidecar_path
 from attn_export.exporter.engine.targets import CURRENT, parse_targets
 from attn_export.exporter.errors import DisagreementError, InputError, RuntimeUnavailableError, UsageError
 from attn_export.exporter.graph.write import external_data_of, publish_with_weights
+from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.engine import BundleSource, EngineFile, Profile
 from attn_export.exporter.records.results import BuildResult, Deployed, Retyped
 from attn_export.exporter.records.verdict import Verdict
@@ -200,7 +201,7 @@ def _of_precision(
 
 
 def _read_child(
-    parent: Path, child: Path, precision: Precision, feeds: Sequence[dict[str, Any]], threads: int
+    parent: Path, child: Path, precision: Precision, feeds: Sequence[Mapping[str, Array]], threads: int
 ) -> "GraphFacts | None":
     """Facts about a file that is of this precision and computes what its parent computes; None if it doesn't."""
     from attn_export.exporter.engine.graph import read_source

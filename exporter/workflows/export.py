@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import structs
 
@@ -266,7 +266,7 @@ def golden_maker(file: OnnxFile, reference: "Reference") -> "Callable[[Profile],
 def metadata(model: LoadedModel, verdict: Verdict) -> dict[str, str]:
     """What the ONNX file says about itself, in ``metadata_props``; JSON where it is more than a word."""
     worst = verdict.worst
-    properties: dict[str, Any] = {
+    properties: dict[str, object] = {
         "architecture": model.architecture.to_dict() if model.architecture else model.name,
         "source_sha256": model.sha256,
         "normalization": {"mean": model.normalization.mean, "std": model.normalization.std}

@@ -21,9 +21,9 @@ from typing import Any
 from msgspec import structs
 from rich.console import Console
 
-from attn_export.exporter.compare.compare import compare
-from attn_export.exporter.compare.pair import MARGINS, Pair
-from attn_export.exporter.compare.read import LoadedReport, read_report
+from attn_export.exporter.comparison.compare import compare
+from attn_export.exporter.comparison.pair import MARGINS, Pair
+from attn_export.exporter.comparison.read import LoadedReport, read_report
 from attn_export.exporter.records.document import plain
 from attn_export.exporter.records.environment import describe
 from attn_export.exporter.records.latency import Timing

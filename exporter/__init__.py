@@ -1,25 +1,99 @@
 """Networks to artifacts that are proven and timed.
 
-The rooms, in the order in which data flows through them: `checkpoint`, `capture`, `cleanup`, `validation`, `latency`,
-`report`; `runtimes` stands beside the last three, and `workflow` walks through all of them.
+What stands in ``__all__`` is the library's interface, described in docs/api.md; everything else is internal. Names are
+imported when they are first used, so that importing the package costs nothing.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from attn_export.exporter.errors import AttnExportError
-
 if TYPE_CHECKING:
-    from attn_export.exporter.records.results import ExportResult
-    from attn_export.exporter.workflows.export import export
-    from attn_export.exporter.workflows.settings import ExportSettings
+    from attn_export.exporter.artifacts import LoadedModel as LoadedModel
+    from attn_export.exporter.artifacts import Precision as Precision
+    from attn_export.exporter.artifacts import Target as Target
+    from attn_export.exporter.checkpoint.load import load as load
+    from attn_export.exporter.cleanup.inspect import inspect_file as inspect
+    from attn_export.exporter.comparison.compare import compare_files as compare
+    from attn_export.exporter.engine.settings import EngineSettings as EngineSettings
+    from attn_export.exporter.errors import AttnExportError as AttnExportError
+    from attn_export.exporter.records.compare import ComparisonReport as ComparisonReport
+    from attn_export.exporter.records.latency import Schedule as Schedule
+    from attn_export.exporter.records.report import Report as Report
+    from attn_export.exporter.records.results import Benched as BenchResult
+    from attn_export.exporter.records.results import BuildResult as BuildResult
+    from attn_export.exporter.records.results import CleanResult as CleanResult
+    from attn_export.exporter.records.results import ExportResult as ExportResult
+    from attn_export.exporter.records.results import Validated as ValidationResult
+    from attn_export.exporter.records.verdict import Verdict as Verdict
+    from attn_export.exporter.report.write import write_report as write_report
+    from attn_export.exporter.workflows.bench import BenchSettings as BenchSettings
+    from attn_export.exporter.workflows.bench import bench as bench
+    from attn_export.exporter.workflows.build import build_all as build
+    from attn_export.exporter.workflows.clean import clean_file as clean
+    from attn_export.exporter.workflows.export import export as export
+    from attn_export.exporter.workflows.settings import ExportSettings as ExportSettings
+    from attn_export.exporter.workflows.validate import validate_artifacts as validate
 
-__all__ = ["AttnExportError", "ExportResult", "ExportSettings", "export"]
+# Public name -> module below this package, and the name there.
+_HOMES = {
+    "AttnExportError": ("errors", "AttnExportError"),
+    "BenchResult": ("records.results", "Benched"),
+    "BenchSettings": ("workflows.bench", "BenchSettings"),
+    "BuildResult": ("records.results", "BuildResult"),
+    "CleanResult": ("records.results", "CleanResult"),
+    "ComparisonReport": ("records.compare", "ComparisonReport"),
+    "EngineSettings": ("engine.settings", "EngineSettings"),
+    "ExportResult": ("records.results", "ExportResult"),
+    "ExportSettings": ("workflows.settings", "ExportSettings"),
+    "LoadedModel": ("artifacts", "LoadedModel"),
+    "Precision": ("artifacts", "Precision"),
+    "Report": ("records.report", "Report"),
+    "Schedule": ("records.latency", "Schedule"),
+    "Target": ("artifacts", "Target"),
+    "ValidationResult": ("records.results", "Validated"),
+    "Verdict": ("records.verdict", "Verdict"),
+    "bench": ("workflows.bench", "bench"),
+    "build": ("workflows.build", "build_all"),
+    "clean": ("workflows.clean", "clean_file"),
+    "compare": ("comparison.compare", "compare_files"),
+    "export": ("workflows.export", "export"),
+    "inspect": ("cleanup.inspect", "inspect_file"),
+    "load": ("checkpoint.load", "load"),
+    "validate": ("workflows.validate", "validate_artifacts"),
+    "write_report": ("report.write", "write_report"),
+}
+__all__ = [
+    "AttnExportError",
+    "BenchResult",
+    "BenchSettings",
+    "BuildResult",
+    "CleanResult",
+    "ComparisonReport",
+    "EngineSettings",
+    "ExportResult",
+    "ExportSettings",
+    "LoadedModel",
+    "Precision",
+    "Report",
+    "Schedule",
+    "Target",
+    "ValidationResult",
+    "Verdict",
+    "bench",
+    "build",
+    "clean",
+    "compare",
+    "export",
+    "inspect",
+    "load",
+    "validate",
+    "write_report",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the workflow when it is first asked for: `attn-export --help` needs none of what it needs."""
-    if name in __all__:
-        from attn_export.exporter.workflows import export as workflow
-
-        return getattr(workflow, name)
+    """Import a public name when it is first used."""
+    if name in _HOMES:
+        module, original = _HOMES[name]
+        return getattr(import_module(f"{__name__}.{module}"), original)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

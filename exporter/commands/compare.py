@@ -50,9 +50,9 @@ def compare(
     refuse_reports(written, (old, new))
     with make_progress(quiet) as progress, progress.stage("Comparing"):
         from attn_export.exporter.budgets.check import check_budgets, failure
-        from attn_export.exporter.compare.compare import compare as compared
-        from attn_export.exporter.compare.compare import comparison_report
-        from attn_export.exporter.compare.read import read_report
+        from attn_export.exporter.comparison.compare import compare as compared
+        from attn_export.exporter.comparison.compare import comparison_report
+        from attn_export.exporter.comparison.read import read_report
         from attn_export.exporter.report.terminal import comparison_parts
 
         result = compared(read_report(old), read_report(new), allowed)

@@ -53,6 +53,17 @@ def write_reports(report: Report, paths: Sequence[Path]) -> None:
             write_text(temporary, text)
 
 
+def write_report(report: Report, path: Path | str) -> None:
+    """Write one report: ``write_report(result.report, "report.html")``.
+
+    Raises:
+        As `check_reports`; and OutputError: the disk is full.
+    """
+    paths = [Path(path)]
+    check_reports(paths)
+    write_reports(report, paths)
+
+
 def _check_place(path: Path) -> None:
     if path.exists() and not path.is_file():
         kind = "a folder" if path.is_dir() else "no file"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from attn_export.exporter.compare.compare import Comparison, compare
-from attn_export.exporter.compare.read import LoadedReport, read_report
+from attn_export.exporter.comparison.compare import Comparison, compare
+from attn_export.exporter.comparison.read import LoadedReport, read_report
 
 Compared = Callable[..., Comparison]
 

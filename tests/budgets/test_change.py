@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from attn_export.exporter.compare.change import change_of_latency, change_of_ratio
+from attn_export.exporter.comparison.change import change_of_latency, change_of_ratio
 from attn_export.exporter.latency.bootstrap import fewest_rounds
 from attn_export.exporter.records.compare import Change
 from attn_export.exporter.records.latency import Timing

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from attn_export.exporter.compare import read
-from attn_export.exporter.compare.read import read_report
+from attn_export.exporter.comparison import read
+from attn_export.exporter.comparison.read import read_report
 from attn_export.exporter.errors import UnreadableReportError
 from attn_export.exporter.records.document import SCHEMA_VERSION
 from tests.budgets.sample import as_report, sample_record

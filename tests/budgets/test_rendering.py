@@ -9,7 +9,7 @@ from rich.console import Console
 
 from attn_export.exporter.budgets.check import check_budgets, failure
 from attn_export.exporter.budgets.parse import parse_budgets
-from attn_export.exporter.compare.compare import comparison_report
+from attn_export.exporter.comparison.compare import comparison_report
 from attn_export.exporter.records.compare import ComparisonReport
 from attn_export.exporter.report.markdown import render_comparison as comparison_markdown
 from attn_export.exporter.report.terminal import comparison_parts, drawn

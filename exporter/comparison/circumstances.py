@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from attn_export.exporter.compare.read import LoadedReport
+from attn_export.exporter.comparison.read import LoadedReport
 from attn_export.exporter.errors import IncomparableReportsError
 from attn_export.exporter.records.report import Report
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from attn_export.exporter.compare.read import LoadedReport
+from attn_export.exporter.comparison.read import LoadedReport
 from attn_export.exporter.records.compare import Standing, ValidationChange
 from attn_export.exporter.records.report import BundleRecord, EngineSummary, OnnxRecord
 

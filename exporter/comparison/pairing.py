@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from attn_export.exporter.compare.read import LoadedReport
+from attn_export.exporter.comparison.read import LoadedReport
 from attn_export.exporter.records.latency import Timing
 from attn_export.exporter.records.report import BundleRecord
 

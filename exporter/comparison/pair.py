@@ -4,8 +4,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from attn_export.exporter.compare.change import change_of_latency, change_of_ratio
-from attn_export.exporter.compare.runs import BY_BOTH, BY_LATENCY, BY_RATIO, Decides, Runs
+from attn_export.exporter.comparison.change import change_of_latency, change_of_ratio
+from attn_export.exporter.comparison.runs import BY_BOTH, BY_LATENCY, BY_RATIO, Decides, Runs
 from attn_export.exporter.records.compare import Change, PairVerdict
 from attn_export.exporter.records.latency import BASELINE, CANT_TELL, FASTER, SLOWER, Timing
 

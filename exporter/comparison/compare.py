@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from attn_export.exporter.compare.circumstances import circumstances, other_machine, refuse_another_network
-from attn_export.exporter.compare.pair import Pair, pair_of
-from attn_export.exporter.compare.pairing import name_of, pairs_of, unpaired
-from attn_export.exporter.compare.read import LoadedReport
-from attn_export.exporter.compare.runs import Runs
-from attn_export.exporter.compare.validations import compare_validations, validation_notes
+from attn_export.exporter.comparison.circumstances import circumstances, other_machine, refuse_another_network
+from attn_export.exporter.comparison.pair import Pair, pair_of
+from attn_export.exporter.comparison.pairing import name_of, pairs_of, unpaired
+from attn_export.exporter.comparison.read import LoadedReport, read_report
+from attn_export.exporter.comparison.runs import Runs
+from attn_export.exporter.comparison.validations import compare_validations, validation_notes
 from attn_export.exporter.errors import IncomparableReportsError
 from attn_export.exporter.latency.bootstrap import fewest_rounds
 from attn_export.exporter.records.budget import BudgetResult
@@ -162,6 +163,21 @@ def _hidden(pairs: Sequence[Pair], allowed: float) -> Iterator[str]:
                 f"{pair.ratio.high:.2f}), so it isn't called slower; a limit in milliseconds needs no baseline: "
                 f"--budget {pair.runtime}:latency=MS"
             )
+
+
+def compare_files(old: Path | str, new: Path | str, *, slower: float = 0.05) -> ComparisonReport:
+    """Compare two report files: ``compare_files("old.report.json", "new.report.json")``.
+
+    Args:
+        old: the earlier report of an export or a bench.
+        new: the later one, of the same network.
+        slower: by how much a latency may grow: 0.05 is 5 %.
+
+    Raises:
+        UnreadableReportError: a file isn't such a report.
+        IncomparableReportsError: another network, or no latency in common that can be compared.
+    """
+    return comparison_report(compare(read_report(Path(old)), read_report(Path(new)), slower), (), None)
 
 
 def comparison_report(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from attn_export.exporter.compare.read import LoadedReport
+from attn_export.exporter.comparison.read import LoadedReport
 from attn_export.exporter.records.latency import BASELINE, Timing
 
 Decides = Literal["both", "ratio", "latency"]

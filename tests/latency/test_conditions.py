@@ -1,4 +1,4 @@
-"""What the system says of its CPUs, on texts of several machines and on this one; what is made of it."""
+"""CPU times, clocks and affinity, on made-up machines and on this one; the warnings that follow."""
 
 import json
 import os
@@ -6,124 +6,129 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import psutil
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec import structs
 
 from attn_export.exporter.errors import UsageError
-from attn_export.exporter.latency import affinity, conditions, processors
+from attn_export.exporter.latency import affinity, conditions, cpu_state
 from attn_export.exporter.latency.affinity import check_cpus, pinned
 from attn_export.exporter.latency.conditions import Watch
-from attn_export.exporter.latency.processors import Process, Ticks
+from attn_export.exporter.latency.cpu_state import CpuTimes
 from attn_export.exporter.records.document import plain as plain_values
 from attn_export.exporter.records.latency import Conditions, GpuConditions, GpuProcess
 from attn_export.exporter.records.timing_warnings import condition_warnings
-from tests.latency.machines import ANCIENT_STAT, BARE, DESKTOP, EPYC, EPYC_CPUINFO, EPYC_STAT, JETSON, JETSON_CPUINFO
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="affinity and /proc are Linux's")
 
-# Texts.
+# A made-up machine: psutil's answers, and files of /sys.
 
 
-def test_ticks_are_summed_over_the_cpus_that_are_asked_for() -> None:
-    assert processors.ticks_of(EPYC_STAT, {0}) == Ticks(2865 + 1148 + 13, 2, 2865 + 1148 + 13 + 2 + 64590 + 41)
-    both = processors.ticks_of(EPYC_STAT, {0, 1})
+class LinuxTimes(NamedTuple):
+    user: float
+    nice: float
+    system: float
+    idle: float
+    iowait: float
+    irq: float
+    softirq: float
+    steal: float
+    guest: float
+    guest_nice: float
+
+
+FIRST = LinuxTimes(28.0, 0.5, 11.0, 645.0, 0.5, 0.25, 0.25, 0.125, 25.0, 0.5)
+SECOND = LinuxTimes(217.0, 0.0, 34.0, 431.0, 4.0, 0.0, 0.5, 0.5, 0.0, 0.0)
+
+
+@pytest.fixture
+def cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
+    """``cpus({"cpu0/cpufreq/scaling_governor": "performance"})``: the files are all that /sys has of CPUs."""
+    monkeypatch.setattr(cpu_state, "CPUS", tmp_path)
+
+    def write(files: dict[str, str]) -> None:
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(f"{text}\n")
+
+    return write
+
+
+def cpufreq(governors: str, khz: str) -> dict[str, str]:
+    """For CPUs from 0 on."""
+    found = {f"cpu{i}/cpufreq/scaling_governor": name for i, name in enumerate(governors.split())}
+    return found | {f"cpu{i}/cpufreq/scaling_cur_freq": number for i, number in enumerate(khz.split())}
+
+
+def test_cpu_times_are_summed_over_the_chosen_cpus_and_guests_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "cpu_times", lambda percpu: [FIRST, SECOND])
+    one, both = cpu_state.cpu_times({0}), cpu_state.cpu_times({0, 1})
+    assert one == CpuTimes(40.0, 0.125, 40.0 + 0.125 + 645.5)
     assert both is not None
-    assert (both.busy, both.steal) == (2865 + 1148 + 13 + 21714 + 3457 + 51, 8)
+    assert (both.busy, both.steal) == (40.0 + 251.5, 0.625)
 
 
-def test_what_runs_in_guests_is_not_counted_twice() -> None:
-    told = processors.ticks_of("cpu0 100 0 10 50 0 0 0 0 90 0\n", {0})
-    assert told == Ticks(110, 0, 160)
-
-
-def test_an_old_kernel_steals_nothing() -> None:
-    assert processors.ticks_of(ANCIENT_STAT, {0}) == Ticks(500, 0, 1000)
+def test_a_system_that_counts_less_has_no_steal_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    mac = types.SimpleNamespace(user=4.0, nice=0.0, system=1.0, idle=5.0)
+    monkeypatch.setattr(psutil, "cpu_times", lambda percpu: [mac])
+    assert cpu_state.cpu_times({0}) == CpuTimes(5.0, 0.0, 10.0)
 
 
 @pytest.mark.parametrize(
-    ("text", "cpus"),
+    ("online", "chosen"),
     [
-        ("", {0}),
-        (EPYC_STAT, set()),
-        (EPYC_STAT, {0, 2}),  # a container that numbers CPUs in its own way
-        ("cpu0 1 2 3\n", {0}),
-        ("cpu0 1 2 3 x 5 6 7 8\n", {0}),
-        ("cpux 1 2 3 4 5 6 7 8\n0 1 2 3 4 5 6 7 8\n", {0}),
+        ("0-1", set()),
+        ("0-1", {0, 2}),  # a container that numbers CPUs in its own way
+        ("0,2", {0, 1}),  # the second in the list is CPU 2
     ],
 )
-def test_ticks_that_are_not_all_told_are_not_told(text: str, cpus: set[int]) -> None:
-    assert processors.ticks_of(text, cpus) is None
+def test_a_cpu_that_is_not_listed_has_no_times(
+    online: str, chosen: set[int], cpus: Callable[[dict[str, str]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpus({"online": online})
+    monkeypatch.setattr(psutil, "cpu_times", lambda percpu: [FIRST, SECOND])
+    assert cpu_state.cpu_times(chosen) is None
 
 
-def test_a_program_s_name_may_hold_blanks_and_parentheses() -> None:
-    rest = "S 41 42 42 0 -1 4194304 100 200 0 0 7 5 3 2 20 0 1 0 99 0 0"
-    for name in ("python", "a b", "x) R 1 (y", ")("):
-        assert processors.process_of(f"42 ({name}) {rest}") == Process(42, 41, 17)
+def refuse(*_: object, **__: object) -> Any:
+    raise FileNotFoundError("/proc/stat")
 
 
-@pytest.mark.parametrize("text", ["", "42", "42 (python) S", "42 (a) S 41 1 1 0 -1 4 1 2 0 0 7 x 3 2", "x (a) S 1"])
-def test_another_form_is_no_process(text: str) -> None:
-    assert processors.process_of(text) is None
+def test_clocks_and_governor_of_several_machines(
+    cpus: Callable[[dict[str, str]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    virtual = [types.SimpleNamespace(current=mhz) for mhz in (2596.12, 3092.871)]
+    monkeypatch.setattr(psutil, "cpu_freq", lambda percpu: virtual)
+    assert (cpu_state.clocks((0, 1)), cpu_state.governor((0, 1))) == ((2596.1, 3092.9), None)
+    assert cpu_state.clocks((1,)) == (3092.9,)
+    assert cpu_state.clocks((0, 5)) is None
+    cpus(cpufreq("schedutil schedutil", "1510400 729600"))  # a Jetson, where psutil has one clock for each cluster
+    assert (cpu_state.clocks((0, 1)), cpu_state.governor((0, 1))) == ((1510.4, 729.6), "schedutil")
+    cpus(cpufreq("performance powersave", "4699998 4700000"))
+    assert (cpu_state.clocks((0, 1)), cpu_state.governor((0, 1))) == ((4700.0, 4700.0), "performance, powersave")
 
 
-def test_a_family_is_a_process_and_all_below_it() -> None:
-    everyone = [Process(1, 0, 1), Process(7, 1, 10), Process(8, 7, 20), Process(9, 8, 40), Process(5, 1, 80)]
-    assert processors.family_of(7, everyone) == {7: 10, 8: 20, 9: 40}
-    assert processors.family_of(99, everyone) == {}
-    # A number that was used again while the list was read.
-    assert processors.family_of(7, [Process(7, 8, 1), Process(8, 7, 2)]) == {7: 1, 8: 2}
+@pytest.mark.parametrize("clock", [0.0, None])
+def test_a_clock_that_is_not_reported_is_none(
+    clock: float | None, cpus: Callable[[dict[str, str]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = [] if clock is None else [types.SimpleNamespace(current=clock)]
+    monkeypatch.setattr(psutil, "cpu_freq", lambda percpu: listed)
+    assert cpu_state.clocks((0,)) is None
 
 
-def test_clocks_of_a_pc_and_of_an_arm_machine_that_has_none() -> None:
-    assert processors.clocks_of(EPYC_CPUINFO) == {0: 2596.12, 1: 3092.871}
-    assert processors.clocks_of(JETSON_CPUINFO) == {}
-    assert processors.clocks_of("processor : 0\ncpu MHz : 0.000\nprocessor : 1\ncpu MHz : nan\n") == {}
-    assert processors.clocks_of("cpu MHz : 5\n") == {}
-
-
-LINES = st.lists(
-    st.one_of(
-        st.text(),
-        st.builds("cpu{} {}".format, st.integers(-1, 3), st.lists(st.integers()).map(lambda x: " ".join(map(str, x)))),
-        st.builds("{} : {}".format, st.sampled_from(["processor", "cpu MHz"]), st.floats() | st.integers() | st.text()),
-        st.builds("{} ({}) S {}".format, st.integers(), st.text(), st.text("0123456789 -x")),
-    )
-).map("\n".join)
-
-
-@given(LINES)
-def test_no_text_upsets_them(text: str) -> None:
-    processors.ticks_of(text, {0, 1})
-    processors.clocks_of(text)
-    processors.process_of(text)
-
-
-# Machines.
-
-
-def test_mhz_and_governor_of_several_machines(tmp_path: Path) -> None:
-    epyc, jetson, desktop = (m.at(tmp_path / str(i)) for i, m in enumerate((EPYC, JETSON, DESKTOP)))
-    assert processors.clocks((0, 1), epyc) == (2596.1, 3092.9)
-    assert processors.clocks((1,), epyc) == (3092.9,)
-    assert processors.clocks((0, 1), jetson) == (1510.4, 729.6)
-    assert processors.clocks((0, 1), desktop) == (4700.0, 4700.0)
-    assert processors.clocks((0, 5), jetson) is None
-    assert [processors.governor((0, 1), root) for root in (epyc, jetson, desktop)] == [
-        None,
-        "schedutil",
-        "performance, powersave",
-    ]
-
-
-def test_a_system_that_says_nothing_is_one_without_conditions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "getloadavg")  # Windows
-    watch = Watch(root=BARE.at(tmp_path))
+def test_a_system_that_reports_nothing_is_one_without_conditions(
+    tmp_path: Path, cpus: Callable[[dict[str, str]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("cpu_times", "cpu_freq", "Process", "getloadavg"):
+        monkeypatch.setattr(psutil, name, refuse)
+    watch = Watch(root=tmp_path)
     watch.start()
     watch.sample()
     found = watch.stop()
@@ -132,29 +137,30 @@ def test_a_system_that_says_nothing_is_one_without_conditions(tmp_path: Path, mo
     assert watch.notes == ()
 
 
-def test_the_record_has_plain_values(tmp_path: Path) -> None:
-    watch = Watch(root=JETSON.at(tmp_path))
+def test_the_record_has_plain_values(tmp_path: Path, cpus: Callable[[dict[str, str]], None]) -> None:
+    cpus(cpufreq(" ".join(["schedutil"] * 1024), ""))
+    watch = Watch(root=tmp_path)
     watch.start()
-    told = plain_values(watch.stop())
-    assert list(told) == ["load", "others", "steal", "mhz", "governor", "gpus", "quota", "throttled"]
-    assert (told["governor"], told["gpus"]) == ("schedutil", [])
+    values = plain_values(watch.stop())
+    assert list(values) == ["load", "others", "steal", "mhz", "governor", "gpus", "quota", "throttled"]
+    assert (values["governor"], values["gpus"]) == ("schedutil", [])
 
 
 # Shares.
 
-BEFORE = Ticks(busy=1000, steal=10, total=5000)
+BEFORE = CpuTimes(busy=10.0, steal=0.1, total=50.0)
 
 
-def later(busy: int, steal: int, total: int) -> Ticks:
-    return Ticks(BEFORE.busy + busy, BEFORE.steal + steal, BEFORE.total + total)
+def later(busy: float, steal: float, total: float) -> CpuTimes:
+    return CpuTimes(BEFORE.busy + busy, BEFORE.steal + steal, BEFORE.total + total)
 
 
-def test_shares_are_of_all_cpu_time_and_ours_is_not_the_others() -> None:
-    assert conditions._shares(BEFORE, later(500, 20, 1000), own=400) == (0.1, 0.02)
+def test_shares_are_of_all_cpu_time_and_ours_is_no_background_load() -> None:
+    assert conditions._shares(BEFORE, later(5.0, 0.2, 10.0), own=4.0) == (0.1, 0.02)
 
 
-def test_ticks_that_were_rounded_in_our_favour_are_not_less_than_nothing() -> None:
-    assert conditions._shares(BEFORE, later(500, 0, 1000), own=503) == (0.0, 0.0)
+def test_rounding_in_our_favour_is_not_less_than_nothing() -> None:
+    assert conditions._shares(BEFORE, later(5.0, 0, 10.0), own=5.03) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -162,14 +168,14 @@ def test_ticks_that_were_rounded_in_our_favour_are_not_less_than_nothing() -> No
     [
         (None, BEFORE, 0),
         (BEFORE, None, 0),
-        (BEFORE, later(10, 0, 40), 5),  # too short
+        (BEFORE, later(0.1, 0, 0.4), 0.05),  # too short
         (BEFORE, BEFORE, 0),  # a sandbox whose counters stand still
-        (BEFORE, later(-100, 0, 500), 0),  # a CPU that was switched off and on
-        (BEFORE, later(100, -5, 500), 0),
-        (BEFORE, later(100, 0, 500), -3),
+        (BEFORE, later(-1.0, 0, 5.0), 0),  # a CPU that was switched off and on
+        (BEFORE, later(1.0, -0.05, 5.0), 0),
+        (BEFORE, later(1.0, 0, 5.0), -0.03),
     ],
 )
-def test_what_cannot_be_known_is_not_told(before: Ticks | None, after: Ticks | None, own: int) -> None:
+def test_shares_that_cannot_be_known_are_none(before: CpuTimes | None, after: CpuTimes | None, own: float) -> None:
     assert conditions._shares(before, after, own) == (None, None)
 
 
@@ -180,16 +186,15 @@ KEEP_BUSY = "import sys, time\nends = time.monotonic() + float(sys.argv[1])\nwhi
 
 @ON_LINUX
 def test_what_our_children_do_is_ours_while_they_live_and_when_they_have_ended() -> None:
-    before = processors.family()
+    before = cpu_state.process_times()
     assert os.getpid() in before
     child = subprocess.Popen([sys.executable, "-c", USE, "0.4"])
     time.sleep(0.2)
-    assert child.pid in processors.family()
+    assert child.pid in cpu_state.process_times()
     child.wait()
-    after = processors.family()
+    after = cpu_state.process_times()
     assert child.pid not in after
-    hundredths = 100 * (sum(after.values()) - sum(before.values())) / os.sysconf("SC_CLK_TCK")
-    assert hundredths >= 35
+    assert sum(after.values()) - sum(before.values()) >= 0.35
 
 
 @ON_LINUX
@@ -207,7 +212,7 @@ def test_a_process_of_somebody_else_is_seen() -> None:
         watch.start()
         command = [sys.executable, "-c", starter, KEEP_BUSY, "1.5"]
         started = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert int(started.stdout) not in processors.family()
+        assert int(started.stdout) not in cpu_state.process_times()
         time.sleep(1.2)
         found = watch.stop()
     assert found.others is not None

@@ -102,8 +102,8 @@ def test_cleanup_sees_graphs_and_never_a_file_or_torch() -> None:
 
 def test_latency_needs_no_torch_and_no_onnx() -> None:
     def forbidden(path: Path) -> set[str]:
-        nvml = {"pynvml"} if path.name == "gpu_state.py" else set()
-        return packages(path) - {"numpy", "typing_extensions", "msgspec"} - nvml
+        reads = {"gpu_state.py": {"pynvml"}, "cpu_state.py": {"psutil"}}.get(path.name, set())
+        return packages(path) - {"numpy", "typing_extensions", "msgspec"} - reads
 
     measuring = [path for path in files("exporter/latency") if path.parent.name == "latency"]
     assert not offenders((path, forbidden(path)) for path in measuring)

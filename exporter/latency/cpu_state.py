@@ -1,0 +1,93 @@
+"""CPU times of the machine and of this process, clocks and governor; None is what the system doesn't report."""
+
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+CPUS = Path("/sys/devices/system/cpu")
+KHZ_PER_MHZ = 1e3
+# Time in guests is part of `user`.
+BUSY, IDLE = ("user", "nice", "system", "irq", "softirq"), ("idle", "iowait")
+
+
+@dataclass(frozen=True)
+class CpuTimes:
+    """CPU seconds since the machine was booted, summed over some CPUs.
+
+    Attributes:
+        busy: running any process or the kernel.
+        steal: ready to run while the hypervisor ran somebody else.
+        total: these, and idle.
+    """
+
+    busy: float
+    steal: float
+    total: float
+
+
+def cpu_times(cpus: Collection[int]) -> CpuTimes | None:
+    """The times of these CPUs; None where one isn't listed: a container may number CPUs in its own way."""
+    try:
+        listed = psutil.cpu_times(percpu=True)
+    except (OSError, ValueError):
+        return None
+    # The list has no gaps, so its places are no CPU numbers where one in between is offline.
+    if not cpus or max(cpus) >= len(listed) or "," in _text(CPUS / "online"):
+        return None
+    chosen = [listed[cpu] for cpu in cpus]
+    busy, steal, idle = (_sum(chosen, names) for names in (BUSY, ("steal",), IDLE))
+    return CpuTimes(busy, steal, busy + steal + idle)
+
+
+def _sum(times: Sequence[Any], names: Sequence[str]) -> float:
+    return sum(getattr(one, name, 0.0) for one in times for name in names)
+
+
+def process_times() -> dict[int, float]:
+    """CPU seconds of this process and its living descendants, by process id, each with its ended children's."""
+    found: dict[int, float] = {}
+    with suppress(OSError, psutil.Error):
+        own = psutil.Process()
+        for process in (own, *own.children(recursive=True)):
+            with suppress(psutil.Error):
+                found[process.pid] = sum(process.cpu_times()[:4])
+    return found
+
+
+def clocks(cpus: Sequence[int]) -> tuple[float, ...] | None:
+    """The present MHz of each of these CPUs, in their order; None where one of them isn't known."""
+    khz = [_cpufreq(cpu, "scaling_cur_freq") for cpu in cpus]
+    mhz = [int(text) / KHZ_PER_MHZ for text in khz if text.isdecimal()]
+    if len(mhz) < len(cpus):
+        with suppress(AttributeError, NotImplementedError, OSError):
+            listed = psutil.cpu_freq(percpu=True)
+            mhz = [listed[cpu].current for cpu in cpus if cpu < len(listed)]
+    return tuple(round(one, 1) for one in mhz) if cpus and len(mhz) == len(cpus) and all(mhz) else None
+
+
+def governor(cpus: Collection[int]) -> str | None:
+    """The governor of these CPUs' clocks: "performance"; several, with commas, where they differ."""
+    return ", ".join(sorted({_cpufreq(cpu, "scaling_governor") for cpu in cpus} - {""})) or None
+
+
+def load() -> float | None:
+    """The length of the run queue, averaged over the last minute."""
+    try:
+        return float(psutil.getloadavg()[0])
+    except (AttributeError, OSError):
+        return None
+
+
+def _cpufreq(cpu: int, name: str) -> str:
+    return _text(CPUS / f"cpu{cpu}" / "cpufreq" / name)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except (OSError, ValueError):
+        return ""

@@ -1,1 +1,1 @@
-"""Graph to graph: the same function in the form that suits a runtime. Reads no checkpoint and needs no torch."""
+"""Graph cleanup: rewrites an ONNX graph into the form that suits a runtime. Needs neither a checkpoint nor torch."""

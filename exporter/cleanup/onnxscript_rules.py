@@ -1,7 +1,4 @@
-"""onnxscript's own rules, taken through the same proof as ours.
-
-The list names what convolutional networks meet; the operator on the left is where a rule begins to look.
-"""
+"""onnxscript's rules for operators of convolutional networks, verified like ours. Each entry starts with its root."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,19 +6,19 @@ import onnx_ir as ir
 from onnxscript.rewriter.pattern import RewriteRule
 from onnxscript.rewriter.rules import common
 
-from attn_export.exporter.cleanup.rule import Context, Proposal, Rewrite, Rule, Skip
+from attn_export.exporter.cleanup.rule import Context, MatchResult, Rewrite, Rule, Skip
 
 RULES: tuple[tuple[str, str, RewriteRule], ...] = (
     ("Add", "drop an added 0", common.add_0_rule),
     ("Sub", "drop a subtracted 0", common.sub_0_rule),
     ("Mul", "drop a factor of 1", common.mul_by_1_rule),
     ("Div", "drop a divisor of 1", common.div_by_1_rule),
-    ("Dropout", "drop dropout of nothing", common.dropout_zero_rule),
+    ("Dropout", "drop dropout with ratio 0", common.dropout_zero_rule),
     ("Dropout", "drop dropout at inference", common.dropout_inference_rule),
     ("Cast", "drop a cast to the same type", common.no_op_cast_rule),
     ("Transpose", "drop a transpose to the same order", common.no_op_transpose_rule),
     ("Transpose", "merge two transposes", common.transpose_transpose_rule),
-    ("Slice", "drop a slice of everything", common.collapse_slice_rule),
+    ("Slice", "drop a slice of the whole axis", common.collapse_slice_rule),
     ("Slice", "drop a slice to the same shape", common.collapse_slice2_rule),
     ("Expand", "drop an expand to the same shape", common.no_op_expand_rule),
     ("Relu", "merge Relu after Relu", common.successive_relu_rule),
@@ -42,28 +39,28 @@ RULES: tuple[tuple[str, str, RewriteRule], ...] = (
 )
 
 
-def rules_of_onnxscript(model: ir.Model) -> Iterator[Rule]:
-    """Each as a rule of ours, bound to the model: that is what onnxscript's matcher wants to be called with."""
-    for root, name, theirs in RULES:
-        yield Rule(name, frozenset({root}), _adapted(theirs, model), recomputes_constants=True)
+def onnxscript_rules(model: ir.Model) -> Iterator[Rule]:
+    """Wrap each as a `Rule`, bound to the model as onnxscript's matcher requires."""
+    for root, name, rule in RULES:
+        yield Rule(name, frozenset({root}), _adapted(rule, model), recomputes_constants=True)
 
 
-def _adapted(theirs: RewriteRule, model: ir.Model) -> Callable[[ir.Node, Context], Proposal]:
-    def at(node: ir.Node, _: Context) -> Proposal:
-        made = theirs.try_rewrite(model, model.graph, node)
-        if made is None:
+def _adapted(rule: RewriteRule, model: ir.Model) -> Callable[[ir.Node, Context], MatchResult]:
+    def match(node: ir.Node, _: Context) -> MatchResult:
+        result = rule.try_rewrite(model, model.graph, node)
+        if result is None:
             return None
-        if len(made.match.outputs) != 1:
-            return Skip("it has several results")
-        (old,), (new,) = made.match.outputs, made.new_outputs
-        inside = {output for matched in made.match.nodes for output in matched.outputs}
-        read = [value for matched in made.match.nodes for value in matched.inputs if value is not None]
+        if len(result.match.outputs) != 1:
+            return Skip("the match has several outputs")
+        (old,), (new,) = result.match.outputs, result.new_outputs
+        inside = {output for matched in result.match.nodes for output in matched.outputs}
+        read = [value for matched in result.match.nodes for value in matched.inputs if value is not None]
         inputs = tuple(dict.fromkeys(v for v in read if v not in inside and v.const_value is None))
-        if [made_node.op_type for made_node in made.new_nodes] == ["Identity"] and not old.is_graph_output():
-            (identity,) = made.new_nodes
+        if [new_node.op_type for new_node in result.new_nodes] == ["Identity"] and not old.is_graph_output():
+            (identity,) = result.new_nodes
             (source,) = identity.inputs
-            identity.replace_input_with(0, None)  # it was drawn in vain, and shall not count as a reader
+            identity.replace_input_with(0, None)  # the unused node must not count as a reader
             return Rewrite(inputs, old, source, ()) if source is not None else None
-        return Rewrite(inputs, old, new, tuple(made.new_nodes))
+        return Rewrite(inputs, old, new, tuple(result.new_nodes))
 
-    return at
+    return match

@@ -1,4 +1,4 @@
-"""The cleanup of a graph: generic steps (`steps`), then rules (`rules`) to a fixpoint, then generic steps."""
+"""The cleanup of a graph: generic steps, then rules to a fixpoint, then generic steps."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,11 +6,11 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from attn_export.exporter.artifacts import AttentionBlock, Graph, Step, Target
-from attn_export.exporter.cleanup.apply import Log, apply_to_fixpoint
-from attn_export.exporter.cleanup.onnxscript_rules import rules_of_onnxscript
+from attn_export.exporter.cleanup.apply import RewriteLog, apply_to_fixpoint
+from attn_export.exporter.cleanup.onnxscript_rules import onnxscript_rules
 from attn_export.exporter.cleanup.rule import Context, Rule
-from attn_export.exporter.cleanup.rules import RULES, SHAPING
-from attn_export.exporter.cleanup.steps import AFTER, BEFORE, apply_and_infer, infer_open_shapes, resolve_all_sizes
+from attn_export.exporter.cleanup.rules import RULES, TARGET_RULES
+from attn_export.exporter.cleanup.steps import AFTER, BEFORE, apply_and_infer, infer_missing_shapes, resolve_all_sizes
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.attention.blocks import METADATA_KEY, from_json, known_as, to_json
 from attn_export.exporter.graph.attention.recognize import find_blocks
@@ -19,7 +19,7 @@ from attn_export.exporter.system.quiet import quiet
 
 
 def prepare(model: ir.Model) -> None:
-    """Take a graph through the steps before the rules; rules and inventory expect this form."""
+    """Run the steps before the rules; the rules and the inventory need their result."""
     with quiet():
         for _, apply in BEFORE:
             apply(model)
@@ -31,13 +31,13 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
 
     Args:
         model: changed in place; its opset stays.
-        target: the runtime whose preferences decide between forms.
-        rules: applied together with onnxscript's.
+        target: the runtime to optimize for.
+        rules: run together with onnxscript's.
 
     Raises:
         CleanupError: a step failed; the error names it.
     """
-    logs: list[Log] = []
+    logs: list[RewriteLog] = []
     inventories: list[Sequence[AttentionBlock]] = []
 
     def apply_rules(model: ir.Model) -> None:
@@ -45,10 +45,10 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
         context = Context(opset, target)
         logs.extend(resolve_all_sizes(model, context))
         inventories.append(find_blocks(model))
-        logs.extend(apply_and_infer(model, (*rules, *rules_of_onnxscript(model)), context))
-        infer_open_shapes(model)  # the rules of a target compare sizes by name
+        logs.extend(apply_and_infer(model, (*rules, *onnxscript_rules(model)), context))
+        infer_missing_shapes(model)  # a target's rules compare sizes by name
         inventories.append(find_blocks(model))
-        logs.append(apply_to_fixpoint(model, SHAPING[target], context))
+        logs.append(apply_to_fixpoint(model, TARGET_RULES[target], context))
 
     steps = []
     declared = {value.name: value.shape for value in (*model.graph.inputs, *model.graph.outputs)}
@@ -63,12 +63,12 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
             raise CleanupError(
                 f"the cleanup step {name!r} failed: {error}",
                 step=name,
-                hint="This graph meets a case that the step doesn't handle. Please report it with the file.",
+                hint="The step doesn't handle this graph. Please report it with the file.",
             ) from error
         steps.append(Step(name, before, len(model.graph)))
-    for value in (*model.graph.inputs, *model.graph.outputs):  # the signature stays what it was
+    for value in (*model.graph.inputs, *model.graph.outputs):  # keep the signature
         value.shape = declared[value.name]
-    log = Log.joined(logs)
+    log = RewriteLog.joined(logs)
     known = from_json(model.metadata_props.get(METADATA_KEY, ""))
     found, common_form = inventories
     blocks = known_as(find_blocks(model), known, common_form, found, known or found)
@@ -79,7 +79,7 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
 
 
 def clean_graph(graph: Graph, target: Target = Target.ANY) -> tuple[Graph, Cleaned]:
-    """Clean a captured graph: its model is consumed, its steps and blocks are recorded.
+    """Clean a captured graph. Changes its model in place, and records steps and blocks in the result.
 
     Raises:
         CleanupError: a step failed; the error names it.

@@ -1,4 +1,4 @@
-"""Carrying a rewrite out: new nodes in, old ones gone, names kept where people and later stages look for them."""
+"""Replaces a part of a graph and keeps the names that people and later stages look for."""
 
 import numpy as np
 import onnx_ir as ir
@@ -6,15 +6,15 @@ import onnx_ir as ir
 from attn_export.exporter.cleanup.rule import Rewrite
 
 
-class Names:
-    """The names that nodes and values of a graph have, those in the bodies of If and Loop included.
+class UniqueNames:
+    """The names of a graph's nodes and values, including the bodies of If and Loop.
 
-    It also remembers the constants that were made, by the name that was wanted: layers that shared a weight are to
-    share what is made of it.
+    Attributes:
+        constants: the new initializers by their requested name; rewrites of shared weights share the result.
     """
 
     def __init__(self, graph: ir.Graph) -> None:
-        self.made: dict[str, list[ir.Value]] = {}
+        self.constants: dict[str, list[ir.Value]] = {}
         self.nodes = {node.name for node in graph.all_nodes()}
         self.values = {output.name for node in graph.all_nodes() for output in node.outputs}
         self.values |= {value.name for value in graph.inputs} | set(graph.initializers)
@@ -25,9 +25,8 @@ class Names:
 
     @staticmethod
     def take(wanted: str, taken: set[str | None]) -> str:
-        """The name, or one made of it where it is taken; taken from now on."""
-        name = wanted
-        number = 0
+        """Reserve a name, numbered if it is taken."""
+        name, number = wanted, 0
         while name in taken:
             number += 1
             name = f"{wanted}_{number}"
@@ -35,21 +34,20 @@ class Names:
         return name
 
 
-def carry_out(graph: ir.Graph, rewrite: Rewrite, names: Names) -> None:
-    """Put the new part in its place and drop what nothing reads any more.
+def apply_rewrite(graph: ir.Graph, rewrite: Rewrite, names: UniqueNames) -> None:
+    """Insert the new nodes and drop the old ones that lose their last reader.
 
-    The result keeps the old value's name, type and shape, the last new node the old one's name and notes, so that
-    later stages and people find it where it was.
+    The result keeps the old value's name, type and shape; the last new node keeps the old node's name and metadata.
     """
     old, new = rewrite.old, rewrite.new
     anchor = old.producer()
     if anchor is None:
-        raise ValueError("what is replaced has to be computed by a node")
+        raise ValueError("a rewrite replaces the output of a node")
     last = new.producer() if new.producer() in rewrite.nodes else None
     for node in rewrite.nodes:
         for output in node.outputs:
             if output is not new:
-                output.name = Names.take(f"{old.name}/{node.op_type}", names.values)
+                output.name = UniqueNames.take(f"{old.name}/{node.op_type}", names.values)
     graph.insert_before(anchor, rewrite.nodes)
     if last is not None:
         new.name, old.name = old.name, None
@@ -62,32 +60,31 @@ def carry_out(graph: ir.Graph, rewrite: Rewrite, names: Names) -> None:
     for node in rewrite.nodes:
         node.metadata_props.update(anchor.metadata_props)
         same = node is last and node.op_type == anchor.op_type and anchor.name and anchor.graph is None
-        node.name = Names.take(str(anchor.name) if same else f"{stem}/{node.op_type}", names.nodes)
+        node.name = UniqueNames.take(str(anchor.name) if same else f"{stem}/{node.op_type}", names.nodes)
         for index, value in enumerate(node.inputs):
             if value is not None and value.const_value is not None and value.graph is None:
-                node.replace_input_with(index, _registered(graph, value, names))
+                node.replace_input_with(index, _register(graph, value, names))
 
 
-def _registered(graph: ir.Graph, constant: ir.Value, names: Names) -> ir.Value:
-    """The constant as an initializer of the graph: an equal one that was made before, or a new one."""
+def _register(graph: ir.Graph, constant: ir.Value, names: UniqueNames) -> ir.Value:
+    """Add a constant to the graph's initializers, or return an equal one that a rewrite added before."""
     tensor = constant.const_value
     if tensor is None:
-        raise ValueError("a constant has a content")
+        raise ValueError("a constant needs a value")
     wanted, array = constant.name or "constant", tensor.numpy()
-    for known in names.made.setdefault(wanted, []):
+    for known in names.constants.setdefault(wanted, []):
         if known.graph is graph and known.const_value is not None:
             same = known.const_value.numpy()
             if same.dtype == array.dtype and np.array_equal(same, array):
                 return known
-    constant.name = Names.take(wanted, names.values)
-    tensor.name = constant.name
+    constant.name = tensor.name = UniqueNames.take(wanted, names.values)
     graph.register_initializer(constant)
-    names.made[wanted].append(constant)
+    names.constants[wanted].append(constant)
     return constant
 
 
-def drop_unread(graph: ir.Graph, node: ir.Node, names: Names) -> None:
-    """Remove a node whose results nothing reads, then what it alone had read, and so on; their constants too."""
+def drop_unread(graph: ir.Graph, node: ir.Node, names: UniqueNames) -> None:
+    """Remove a node without readers, then recursively its sources without other readers, constants included."""
     if node.graph is not graph or any(output.uses() or output.is_graph_output() for output in node.outputs):
         return
     sources = [value for value in node.inputs if value is not None]

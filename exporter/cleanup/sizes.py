@@ -1,8 +1,7 @@
-"""Arithmetic on shapes, evaluated as far as it can be without running the network.
+"""Symbolic evaluation of shape arithmetic.
 
-What ``x.view(x.size(0), -1, 1, 1).expand_as(x)`` leaves in a graph (Shape, Gather, Concat, Where, …) is a list of
-sizes, of which most are known numbers and the others are dimensions of some value. Two of those are the same if they
-are the same axis of the same value, or if shape inference gave them one name.
+``x.view(x.size(0), -1, 1, 1).expand_as(x)`` leaves Shape, Gather, Concat, Where, … in a graph. They compute sizes:
+known numbers, or axes of some value. Two axes are equal if they are the same axis of one value or have the same name.
 """
 
 from dataclasses import dataclass
@@ -12,49 +11,49 @@ import onnx_ir as ir
 
 from attn_export.exporter.graph.facts import WHOLE, attribute, axes_of, constant, dims, is_op, scalar
 
-LONGEST_CHAIN = 64
+MAX_DEPTH = MAX_SIZES = 64
 
 
 @dataclass(frozen=True)
 class AxisOf:
-    """The size of an axis that isn't known before the network runs."""
+    """The size of a dynamic axis."""
 
     value: ir.Value
     axis: int
 
 
 Size = int | str | AxisOf
-Sizes = tuple[Size | None, ...]
+SymbolicShape = tuple[Size | None, ...]
 
 
-def shape_of(value: ir.Value) -> Sizes | None:
-    """The sizes of a value's axes; None where its rank isn't known."""
+def shape_of(value: ir.Value) -> SymbolicShape | None:
+    """The sizes of a value's axes; None for an unknown rank."""
     shape = dims(value)
     if shape is None:
         return None
     return tuple(d if d is not None else AxisOf(value, i) for i, d in enumerate(shape))
 
 
-def sizes_in(value: ir.Value | None, depth: int = LONGEST_CHAIN) -> Sizes | None:
-    """The numbers that a tensor of sizes holds, None for one that can't be told.
+def sizes_in(value: ir.Value | None, depth: int = MAX_DEPTH) -> SymbolicShape | None:
+    """The content of a tensor of sizes, with None for each unknown one.
 
     Returns:
-        None where not even their count is known, or the value isn't arithmetic on shapes.
+        None if their count is unknown or the value isn't shape arithmetic.
     """
     array = constant(value)
     if array is not None:
-        return tuple(_whole(n) for n in array.reshape(-1).tolist()) if array.size <= LONGEST_CHAIN else None
+        return tuple(_integer(n) for n in array.reshape(-1).tolist()) if array.size <= MAX_SIZES else None
     node = value.producer() if value is not None else None
     if value is None or node is None or depth == 0 or value.dtype not in WHOLE or not is_op(node, *_EVALUATE):
         return None
     return _EVALUATE[node.op_type](node, depth - 1)
 
 
-def _whole(number: float) -> int | None:
+def _integer(number: float) -> int | None:
     return int(number) if float(number).is_integer() else None
 
 
-def _shape(node: ir.Node, _: int) -> Sizes | None:
+def _shape(node: ir.Node, _: int) -> SymbolicShape | None:
     source = node.inputs[0]
     shape = shape_of(source) if source is not None else None
     if shape is None:
@@ -62,28 +61,28 @@ def _shape(node: ir.Node, _: int) -> Sizes | None:
     return shape[slice(attribute(node, "start", 0), attribute(node, "end", None))]
 
 
-def _same(node: ir.Node, depth: int) -> Sizes | None:
+def _same(node: ir.Node, depth: int) -> SymbolicShape | None:
     return sizes_in(node.inputs[0], depth)
 
 
-def _reshape(node: ir.Node, depth: int) -> Sizes | None:
+def _reshape(node: ir.Node, depth: int) -> SymbolicShape | None:
     target = constant(node.inputs[1])
     return sizes_in(node.inputs[0], depth) if target is not None and target.size <= 1 else None
 
 
-def _concat(node: ir.Node, depth: int) -> Sizes | None:
-    parts = [sizes_in(value, depth) for value in node.inputs]
+def _concat(node: ir.Node, depth: int) -> SymbolicShape | None:
     if attribute(node, "axis", 0) not in (0, -1):
         return None
     joined: list[Size | None] = []
-    for part in parts:
-        if part is None:
+    for value in node.inputs:
+        sizes = sizes_in(value, depth)
+        if sizes is None:
             return None
-        joined += part
+        joined += sizes
     return tuple(joined)
 
 
-def _gather(node: ir.Node, depth: int) -> Sizes | None:
+def _gather(node: ir.Node, depth: int) -> SymbolicShape | None:
     source, index = sizes_in(node.inputs[0], depth), constant(node.inputs[1])
     if source is None or index is None or attribute(node, "axis", 0) != 0:
         return None
@@ -91,7 +90,7 @@ def _gather(node: ir.Node, depth: int) -> Sizes | None:
     return tuple(source[i] for i in picked) if all(-len(source) <= i < len(source) for i in picked) else None
 
 
-def _slice(node: ir.Node, depth: int) -> Sizes | None:
+def _slice(node: ir.Node, depth: int) -> SymbolicShape | None:
     source = sizes_in(node.inputs[0], depth)
     bounds = [scalar(value) for value in node.inputs[1:]]  # start, end, axes, steps
     start, end, step = bounds[0], bounds[1], bounds[3] if len(bounds) > 3 else 1
@@ -100,7 +99,7 @@ def _slice(node: ir.Node, depth: int) -> Sizes | None:
     return source[slice(int(start), int(end), int(step))]
 
 
-def _arithmetic(node: ir.Node, depth: int) -> Sizes | None:
+def _arithmetic(node: ir.Node, depth: int) -> SymbolicShape | None:
     left, right = sizes_in(node.inputs[0], depth), sizes_in(node.inputs[1], depth)
     if left is None or right is None or (len(left) != len(right) and 1 not in (len(left), len(right))):
         return None
@@ -118,30 +117,30 @@ def _combine(op_type: str, a: Size | None, b: Size | None) -> Size | None:
         return b if a == 1 else a
     if op_type in ("Add", "Sub") and b == 0:
         return a
-    # A dimension is never negative: how Expand's "keep this axis" (-1) is told from a size.
+    # A dimension is never negative, unlike Expand's "keep this axis" (-1).
     negative = any(isinstance(n, int) and n < 0 for n in (a, b))
     if op_type == "Equal" and negative and None not in (a, b):
         return 0
     return None
 
 
-def _where(node: ir.Node, depth: int) -> Sizes | None:
+def _where(node: ir.Node, depth: int) -> SymbolicShape | None:
     chosen, yes, no = (sizes_in(value, depth) for value in node.inputs)
     if chosen is None or yes is None or no is None or not len(chosen) == len(yes) == len(no):
         return None
     return tuple(None if c not in (0, 1) else y if c else n for c, y, n in zip(chosen, yes, no, strict=True))
 
 
-def _constant_of_shape(node: ir.Node, depth: int) -> Sizes | None:
+def _constant_of_shape(node: ir.Node, depth: int) -> SymbolicShape | None:
     shape = sizes_in(node.inputs[0], depth)
-    if shape is None or len(shape) != 1 or not isinstance(shape[0], int) or shape[0] > LONGEST_CHAIN:
+    if shape is None or len(shape) != 1 or not isinstance(shape[0], int) or shape[0] > MAX_SIZES:
         return None
     fill = attribute(node, "value", None)
-    number = _whole(np.asarray(fill.numpy()).item()) if fill is not None else 0
+    number = _integer(np.asarray(fill.numpy()).item()) if fill is not None else 0
     return (number,) * shape[0]
 
 
-def _view(node: ir.Node, depth: int) -> Sizes | None:
+def _view(node: ir.Node, depth: int) -> SymbolicShape | None:
     """Squeeze and Unsqueeze between a number and a list of one."""
     sizes = sizes_in(node.inputs[0], depth)
     return sizes if sizes is not None and len(sizes) == 1 and axes_of(node) in ((0,), None) else None

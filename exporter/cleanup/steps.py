@@ -7,27 +7,27 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript.optimizer import fold_constants_ir
 
-from attn_export.exporter.cleanup.apply import Log, apply_to_fixpoint
+from attn_export.exporter.cleanup.apply import RewriteLog, apply_to_fixpoint
 from attn_export.exporter.cleanup.rule import Context, Rule
 from attn_export.exporter.cleanup.rules import resolve_sizes
 from attn_export.exporter.graph.facts import is_op
 
 Apply = Callable[[ir.Model], Any]
 
-# Constants up to this many elements are folded; larger ones would bloat the file.
+# Larger folded constants would bloat the file.
 FOLDED_ELEMENTS = 8192
-MOST_INFERENCES = 4
+MAX_INFERENCES = 4
 
 
 def infer_shapes(model: ir.Model) -> None:
-    """Infer shapes as far as ONNX can; rules skip what stays unknown."""
+    """Infer shapes as far as ONNX can; rules skip unknown shapes."""
     common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
 
 
-def apply_and_infer(model: ir.Model, rules: Sequence[Rule], context: Context) -> list[Log]:
-    """Apply rules to a fixpoint; a shape that became a constant lets later ones be inferred, so infer and repeat."""
-    logs: list[Log] = []
-    for _ in range(MOST_INFERENCES):
+def apply_and_infer(model: ir.Model, rules: Sequence[Rule], context: Context) -> list[RewriteLog]:
+    """Apply rules to a fixpoint, infer shapes from the new constants, and repeat."""
+    logs: list[RewriteLog] = []
+    for _ in range(MAX_INFERENCES):
         logs.append(apply_to_fixpoint(model, rules, context))
         if not logs[-1].applied or _all_ranked(model):
             break
@@ -35,8 +35,8 @@ def apply_and_infer(model: ir.Model, rules: Sequence[Rule], context: Context) ->
     return logs
 
 
-def resolve_all_sizes(model: ir.Model, context: Context) -> list[Log]:
-    """Fold computed shapes that shape inference can't follow: the inventory needs ranks."""
+def resolve_all_sizes(model: ir.Model, context: Context) -> list[RewriteLog]:
+    """Fold computed shapes that block shape inference: the inventory needs ranks."""
     return [] if _all_ranked(model) else apply_and_infer(model, (resolve_sizes.RULE,), context)
 
 
@@ -44,11 +44,11 @@ def _all_ranked(model: ir.Model) -> bool:
     return all(output.shape is not None for node in model.graph for output in node.outputs)
 
 
-def infer_open_shapes(model: ir.Model) -> None:
-    """Infer again if a shape is unknown: rules may have made it inferable."""
+def infer_missing_shapes(model: ir.Model) -> None:
+    """Infer again if a shape is unknown; a rule may have made it inferable."""
     shapes = [value.shape for node in model.graph for value in node.outputs]
     if any(shape is None or any(_is_unknown(size) for size in shape) for shape in shapes):
-        drop_generated_names(model)  # a generated name would keep the right one out
+        drop_generated_names(model)  # a generated name would block the right one
         infer_shapes(model)
 
 
@@ -69,14 +69,14 @@ def drop_identities(model: ir.Model) -> None:
 
 
 def name_identities(model: ir.Model) -> None:
-    """Name an Identity that returns an input or a constant after its output, so that repeated cleanups agree."""
+    """Name an Identity that returns an input or a constant after its output: repeated cleanups must agree."""
     for node in model.graph:
         if is_op(node, "Identity") and node.outputs[0].is_graph_output():
             node.name = f"{node.outputs[0].name}/Identity"
 
 
 def order_initializers(model: ir.Model) -> None:
-    """Order initializers by their first reader: passes leave an order that depends on how often they ran."""
+    """Order initializers by their first reader, whatever the number of passes."""
     used = [value for node in model.graph.all_nodes() for value in node.inputs if value is not None]
     initializers = dict(model.graph.initializers)
     ordered = dict.fromkeys(value.name for value in used if initializers.get(str(value.name)) is value)
@@ -85,7 +85,7 @@ def order_initializers(model: ir.Model) -> None:
 
 
 def drop_generated_names(model: ir.Model) -> None:
-    """Drop the names unk__0, unk__1, ... that shape inference gives unknown axes: every cleanup would count on."""
+    """Drop the names unk__0, unk__1, ... of shape inference: each cleanup would count on."""
     for graph in model.graphs():
         values = [output for node in graph for output in node.outputs]
         for value in (*graph.inputs, *values):
@@ -104,7 +104,7 @@ BEFORE: tuple[tuple[str, Apply], ...] = (
     ("drop identities", drop_identities),
     ("lift constants to initializers", common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)),
     ("drop unused nodes", common.RemoveUnusedNodesPass()),
-    # From here on equal branches and weights are the same values.
+    # From here on, equal branches and weights are one value.
     ("share equal initializers", common.DeduplicateInitializersPass()),
     ("share equal nodes", common.CommonSubexpressionEliminationPass()),
 )
@@ -115,11 +115,11 @@ AFTER: tuple[tuple[str, Apply], ...] = (
     ("share equal initializers", common.DeduplicateInitializersPass()),
     ("share equal nodes", common.CommonSubexpressionEliminationPass()),
     ("drop unused operator sets", common.RemoveUnusedOpsetsPass()),
-    ("mend outputs", common.OutputFixPass()),
+    ("fix outputs", common.OutputFixPass()),
     ("name identities", name_identities),
-    ("mend names", common.NameFixPass()),
+    ("fix names", common.NameFixPass()),
     ("sort", common.TopologicalSortPass()),
-    ("infer shapes again", infer_open_shapes),
+    ("infer shapes again", infer_missing_shapes),
     ("order initializers", order_initializers),
     ("drop generated names", drop_generated_names),
 )

@@ -1,8 +1,6 @@
-"""Operators of ONNX's reference evaluator that compute whole maps at once instead of place by place.
+"""Vectorized operators for ONNX's reference evaluator, whose own take seconds.
 
-A pool whose kernel is the map takes its mean or maximum, the nearest neighbour of a single place is that place, and an
-expanded tensor need not be written out: what these do is the definition, for the cases that rewrites are proven on. The
-evaluator's own would take seconds.
+They cover the cases that rewrites meet: pools with the kernel of the map, Resize of a single pixel, and Expand.
 """
 
 from functools import cache
@@ -10,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from attn_export.exporter.records.arrays import Array
 
 
 @cache
 def whole_map_operators() -> list[type]:
-    """For ``ReferenceEvaluator(new_ops=...)``. Every other case goes to the evaluator's own operator."""
+    """For ``ReferenceEvaluator(new_ops=...)``; other cases fall back to the evaluator's operators."""
     from onnx.reference.ops import op_average_pool, op_batch_normalization, op_expand, op_max_pool, op_resize
 
     any_average: Any = op_average_pool.AveragePool_19
@@ -39,7 +37,7 @@ def whole_map_operators() -> list[type]:
             return (np.broadcast_to(x, [int(n * scale) for n, scale in zip(x.shape, scales, strict=True)]),)
 
     class BatchNormalization(any_norm):  # type: ignore[misc]
-        """The evaluator takes opset 9's momentum for a sign of training."""
+        """The evaluator mistakes opset 9's momentum for training mode."""
 
         def _run(self, x: Array, *parameters: Any, epsilon: Any = 1e-5, training_mode: Any = 0, **options: Any) -> Any:
             if training_mode:

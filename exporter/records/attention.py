@@ -1,4 +1,4 @@
-"""What attention costs, as it stands in the record."""
+"""The cost of attention in a file."""
 
 from msgspec import Struct
 
@@ -7,13 +7,13 @@ class TimedBlock(Struct, frozen=True):
     """One attention block.
 
     Attributes:
-        module_path: of the module it came from, or the name of the map it makes.
+        module_path: of the PyTorch module, or the name of the gated map.
         kind: "SE", "ECA", "CBAM", "CBAM channel", "CBAM spatial", or "gate".
-        channels: C of the map it gates, None where the graph doesn't tell.
-        macs: for one image; None where shapes can't be told.
-        ms: of its kernels in one inference.
+        channels: C of the gated map, None if unknown.
+        macs: multiply-accumulates for one image, None if a shape is unknown.
+        ms: time of its kernels in one inference.
         share: of the time of all kernels, 0..1.
-        kernels: that were found to be its own.
+        kernels: the number of kernels attributed to it.
     """
 
     module_path: str
@@ -26,24 +26,24 @@ class TimedBlock(Struct, frozen=True):
 
 
 class AttentionCost(Struct, frozen=True):
-    """Of one file in one runtime.
+    """The cost of attention in one file and runtime.
 
     Attributes:
         artifact: the file's name.
-        runtime: that was timed.
+        runtime: its name.
         batch: N.
-        with_ms: median of one inference of the network.
-        without_ms: of its plain twin, the same graph without its attention blocks, in turns with it.
+        with_ms: median of one inference.
+        without_ms: median of one inference of the ablated model, in interleaved runs.
         ratio: with / without.
-        ratio_interval: where that lies.
-        verdict: of the network: "slower", "faster" or "can't tell".
+        ratio_interval: its confidence interval.
+        verdict: "slower", "faster" or "can't tell".
         macs: multiply-accumulates of the network for one image.
-        attention_macs: of its attention blocks.
-        profiled_ms: of all kernels in one inference, by the runtime's own profiler.
-        attention_ms: of the kernels that compute attention and nothing else.
-        unattributed_ms: of kernels that also compute what isn't attention, or that nothing is known of.
-        blocks: in the order in which they are computed; none without a profile.
-        missed: why a part is missing; empty where nothing is. What is missing is None.
+        attention_macs: those of its attention blocks.
+        profiled_ms: all kernels of one inference, from the runtime's profiler.
+        attention_ms: kernels that only compute attention.
+        unattributed_ms: kernels that also compute other layers, or of unknown purpose.
+        blocks: in topological order; empty without a profile.
+        missed: the reason why values are missing (None); empty if none is.
     """
 
     artifact: str

@@ -1,4 +1,4 @@
-"""What a cleanup did: rewrites applied, skipped and reverted."""
+"""The result of a cleanup: rewrites applied, skipped and reverted."""
 
 from msgspec import Struct
 
@@ -6,7 +6,7 @@ from attn_export.exporter.artifacts import AttentionBlock, Step
 
 
 class AppliedRewrite(Struct, frozen=True):
-    """A rewrite that took place. ``error`` is the largest relative difference that its proof found, in float64."""
+    """A rewrite in the graph. ``error`` is the largest relative difference in its verification, in float64."""
 
     rule: str
     place: str
@@ -14,7 +14,7 @@ class AppliedRewrite(Struct, frozen=True):
 
 
 class SkippedRewrite(Struct, frozen=True):
-    """A rewrite that didn't take place, and why."""
+    """A rewrite that a rule nearly made, and the reason why it didn't."""
 
     rule: str
     place: str
@@ -22,7 +22,7 @@ class SkippedRewrite(Struct, frozen=True):
 
 
 class RevertedRewrite(Struct, frozen=True):
-    """A rewrite that would have changed the result: a defect of the rule. ``limit`` is what its proof allowed."""
+    """A rewrite whose error exceeds ``limit``: a bug in its rule. It isn't in the graph."""
 
     rule: str
     place: str
@@ -31,15 +31,15 @@ class RevertedRewrite(Struct, frozen=True):
 
 
 class Cleaned(Struct, frozen=True):
-    """What was done to a graph.
+    """The cleanup of a graph.
 
     Attributes:
         steps: with the node count before and after each.
-        applied: rewrites that took place, proven.
-        skipped: those that nearly did, and why not, in the state in which the graph is left.
-        reverted: those that would have changed the result. They are not in the graph, and are defects of their rules.
+        applied: verified rewrites.
+        skipped: rewrites that the final graph nearly allows.
+        reverted: wrong rewrites.
         blocks: the attention blocks, with their node counts before and after.
-        blocks_before: the same before the first rule, with the names that their nodes had then.
+        blocks_before: the blocks before the first rule, with their node names at that time.
     """
 
     steps: tuple[Step, ...]

@@ -17,7 +17,7 @@ import onnx_ir as ir
 import onnxruntime
 
 from attn_export.exporter.artifacts import Target
-from attn_export.exporter.cleanup.apply import Log, apply_to_fixpoint
+from attn_export.exporter.cleanup.apply import RewriteLog, apply_to_fixpoint
 from attn_export.exporter.cleanup.pipeline import clean, prepare
 from attn_export.exporter.cleanup.rule import Context, Rule
 
@@ -152,7 +152,7 @@ class Settled:
 
     raw: ir.Model
     model: ir.Model
-    log: Log
+    log: RewriteLog
     before: bytes = field(repr=False)
 
     @property

@@ -10,8 +10,8 @@ from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.apply import apply_to_fixpoint
 from attn_export.exporter.cleanup.pipeline import clean, prepare
 from attn_export.exporter.cleanup.proof import EXACT, allowed
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rewrite, Rule, Skip
-from attn_export.exporter.cleanup.rules import RULES, SHAPING
+from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rewrite, Rule, Skip
+from attn_export.exporter.cleanup.rules import RULES, TARGET_RULES
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.facts import constant
 from tests.cleanup.conftest import assert_same, graph, model_of, serialized, settled
@@ -26,33 +26,33 @@ MINUS = graph("float[N, 4] x, float[N, 4] e", "float[N, 4] y", "y = Sub(x, e)")
 MEAN = graph("float[N, 4, H, W] x", "float[N, 4, 1, W] y", "y = ReduceMean(x, axes)", "int64[1] axes = {2}")
 
 
-def redraw(op_type: str, change: Callable[[Drawing, ir.Node], list[ir.Value | None]], *, rounds: bool = False) -> Rule:
+def redraw(op_type: str, change: Callable[[Builder, ir.Node], list[ir.Value | None]], *, rounds: bool = False) -> Rule:
     """A rule that puts the same operator, with changed inputs, in the place of every one."""
 
-    def at(node: ir.Node, _: Context) -> Proposal:
-        drawing, old = Drawing(), node.outputs[0]
+    def match(node: ir.Node, _: Context) -> MatchResult:
+        builder, old = Builder(), node.outputs[0]
         attributes = {name: value.value for name, value in node.attributes.items()}
-        new = drawing.add(op_type, *change(drawing, node), shape=old.shape, like=old, **attributes)
-        return drawing.rewrite(tuple(v for v in node.inputs if v is not None and constant(v) is None), old, new)
+        new = builder.add(op_type, *change(builder, node), shape=old.shape, like=old, **attributes)
+        return builder.rewrite(tuple(v for v in node.inputs if v is not None and constant(v) is None), old, new)
 
-    return Rule(f"spoil {op_type}", frozenset({op_type}), at, recomputes_constants=rounds)
+    return Rule(f"spoil {op_type}", frozenset({op_type}), match, recomputes_constants=rounds)
 
 
-def nudged(by: float, index: int = 1) -> Callable[[Drawing, ir.Node], list[ir.Value | None]]:
-    def change(drawing: Drawing, node: ir.Node) -> list[ir.Value | None]:
+def nudged(by: float, index: int = 1) -> Callable[[Builder, ir.Node], list[ir.Value | None]]:
+    def change(builder: Builder, node: ir.Node) -> list[ir.Value | None]:
         inputs = list(node.inputs)
         array = constant(inputs[index])
         assert array is not None
         spoiled = array.copy()
         spoiled.flat[np.argmax(np.abs(spoiled))] *= 1 + by
-        inputs[index] = drawing.constant(spoiled, "nudged")
+        inputs[index] = builder.constant(spoiled, "nudged")
         return inputs
 
     return change
 
 
-def along_the_other_axis(drawing: Drawing, node: ir.Node) -> list[ir.Value | None]:
-    return [node.inputs[0], drawing.constant(np.array([3]), "other_axis")]
+def along_the_other_axis(builder: Builder, node: ir.Node) -> list[ir.Value | None]:
+    return [node.inputs[0], builder.constant(np.array([3]), "other_axis")]
 
 
 WRONG = [
@@ -90,14 +90,14 @@ def test_what_rounding_explains_is_let_pass() -> None:
     prepare(model)
     once: list[ir.Node] = []
 
-    def at(node: ir.Node, context: Context) -> Proposal:
+    def match(node: ir.Node, context: Context) -> MatchResult:
         if once:
             return None
         once.append(node)
-        return redraw("Conv", nudged(2.0**-23)).at(node, context)
+        return redraw("Conv", nudged(2.0**-23)).match(node, context)
 
     log = apply_to_fixpoint(
-        model, [Rule("round", frozenset({"Conv"}), at, recomputes_constants=True)], Context(20, Target.ANY)
+        model, [Rule("round", frozenset({"Conv"}), match, recomputes_constants=True)], Context(20, Target.ANY)
     )
     assert (len(log.applied), log.reverted) == (1, [])
     assert 0 < log.applied[0].error < 8 * np.finfo(np.float32).eps
@@ -121,14 +121,14 @@ def test_the_limit_is_what_the_type_can_tell(dtype: ir.DataType, limit: float) -
 def test_a_wrong_rule_does_not_stop_the_others() -> None:
     double = graph("float[N, 4] x, float[N, 4] e", "float[N, 4] y", "n = Sub(x, e) m = Neg(n) y = Neg(m)")
 
-    def cancel(node: ir.Node, _: Context) -> Proposal:
+    def cancel(node: ir.Node, _: Context) -> MatchResult:
         inner = node.inputs[0].producer() if node.inputs[0] is not None else None
         if inner is None or inner.op_type != "Neg":
             return None
-        drawing, old = Drawing(), node.outputs[0]
+        builder, old = Builder(), node.outputs[0]
         source = inner.inputs[0]
         assert source is not None
-        return drawing.rewrite((source,), old, drawing.add("Identity", source, shape=old.shape, like=old))
+        return builder.rewrite((source,), old, builder.add("Identity", source, shape=old.shape, like=old))
 
     swap = redraw("Sub", lambda _, node: [node.inputs[1], node.inputs[0]])
     done = settled(double, swap, Rule("cancel", frozenset({"Neg"}), cancel))
@@ -138,14 +138,14 @@ def test_a_wrong_rule_does_not_stop_the_others() -> None:
 
 
 def test_rules_that_undo_each_other_are_named() -> None:
-    def becomes(op_type: str) -> Callable[[ir.Node, Context], Proposal]:
-        def at(node: ir.Node, _: Context) -> Proposal:
-            drawing, old = Drawing(), node.outputs[0]
-            inputs = [drawing.add("Neg", node.inputs[1], shape=old.shape, like=old)]
-            new = drawing.add(op_type, node.inputs[0], *inputs, shape=old.shape, like=old)
-            return drawing.rewrite(tuple(v for v in node.inputs if v is not None), old, new)
+    def becomes(op_type: str) -> Callable[[ir.Node, Context], MatchResult]:
+        def match(node: ir.Node, _: Context) -> MatchResult:
+            builder, old = Builder(), node.outputs[0]
+            inputs = [builder.add("Neg", node.inputs[1], shape=old.shape, like=old)]
+            new = builder.add(op_type, node.inputs[0], *inputs, shape=old.shape, like=old)
+            return builder.rewrite(tuple(v for v in node.inputs if v is not None), old, new)
 
-        return at
+        return match
 
     there = Rule("subtract", frozenset({"Add"}), becomes("Sub"))
     back = Rule("add", frozenset({"Sub"}), becomes("Add"))
@@ -162,15 +162,15 @@ def test_an_operator_of_another_domain_is_told_as_what_cannot_be_proved() -> Non
     )
     model = model_of(text)
 
-    def at(node: ir.Node, _: Context) -> Proposal:
-        drawing, old = Drawing(), node.outputs[0]
+    def match(node: ir.Node, _: Context) -> MatchResult:
+        builder, old = Builder(), node.outputs[0]
         inputs = tuple(model.graph.inputs)
-        return drawing.rewrite(inputs, old, drawing.add("Sub", *inputs, shape=old.shape, like=old))
+        return builder.rewrite(inputs, old, builder.add("Sub", *inputs, shape=old.shape, like=old))
 
-    log = apply_to_fixpoint(model, [Rule("drop the odd", frozenset({"Sub"}), at)], Context(20, Target.ANY))
+    log = apply_to_fixpoint(model, [Rule("drop the odd", frozenset({"Sub"}), match)], Context(20, Target.ANY))
     assert (log.applied, log.reverted) == ([], [])
     assert [miss.reason for miss in log.skipped] == [
-        "it can't be proved: Odd of the domain com.example can't be run here"
+        "it can't be verified: Odd of the domain com.example can't be run here"
     ]
     assert [node.op_type for node in model.graph] == ["Odd", "Sub"]
 
@@ -178,10 +178,10 @@ def test_an_operator_of_another_domain_is_told_as_what_cannot_be_proved() -> Non
 def test_a_rule_never_sees_an_operator_of_another_domain() -> None:
     text = MINUS.replace('["" : 20]', '["" : 20, "com.example" : 1]').replace("Sub(", "com.example.Sub(")
 
-    def at(node: ir.Node, _: Context) -> Proposal:
+    def match(node: ir.Node, _: Context) -> MatchResult:
         raise AssertionError
 
-    apply_to_fixpoint(model_of(text), [Rule("look", frozenset({"Sub"}), at)], Context(20, Target.ANY))
+    apply_to_fixpoint(model_of(text), [Rule("look", frozenset({"Sub"}), match)], Context(20, Target.ANY))
 
 
 def test_a_refusal_is_told_once_in_the_end() -> None:
@@ -189,7 +189,7 @@ def test_a_refusal_is_told_once_in_the_end() -> None:
     texts = "a = Neg(x) b = Neg(a) c = Neg(b) y = Sub(c, e)"
     refuse = Rule("refuse", frozenset({"Sub"}), lambda *_: Skip("not today"))
 
-    def shorten(node: ir.Node, _: Context) -> Proposal:
+    def shorten(node: ir.Node, _: Context) -> MatchResult:
         inner = node.inputs[0].producer() if node.inputs[0] is not None else None
         if inner is None or inner.op_type != "Neg" or inner.inputs[0] is None:
             return None
@@ -202,13 +202,13 @@ def test_a_refusal_is_told_once_in_the_end() -> None:
 
 
 def test_an_output_keeps_its_name_where_no_node_would_compute_it() -> None:
-    def at(node: ir.Node, _: Context) -> Proposal:
+    def match(node: ir.Node, _: Context) -> MatchResult:
         source = node.inputs[0]
         return Rewrite((source,), node.outputs[0], source) if source is not None else None
 
-    shorten = Rule("pass", frozenset({"Neg"}), at)
+    shorten = Rule("pass", frozenset({"Neg"}), match)
     done = settled(graph("float[N] x", "float[N] y", "y = Neg(x)"), shorten)
-    assert done.reasons == ["its result is an output of the graph, and has to keep its name"]
+    assert done.reasons == ["the result is a graph output and must keep its name"]
     assert done.is_unchanged
 
 
@@ -231,7 +231,7 @@ def test_an_empty_graph_has_nothing_to_clean(target: Target) -> None:
 
 
 def test_rules_have_names_of_their_own() -> None:
-    rules = [*RULES, *{rule.name: rule for shaping in SHAPING.values() for rule in shaping}.values()]
+    rules = [*RULES, *{rule.name: rule for shaping in TARGET_RULES.values() for rule in shaping}.values()]
     assert len({rule.name for rule in rules}) == len(rules)
 
 
@@ -242,7 +242,7 @@ def test_every_rule_file_is_in_the_list() -> None:
     from attn_export.exporter.cleanup import rules
 
     files = {path.stem for path in Path(rules.__path__[0]).glob("*.py")} - {"__init__"}
-    listed = {rule.at.__module__.rsplit(".", 1)[-1] for rule in (*RULES, *sum(SHAPING.values(), ()))}
+    listed = {rule.match.__module__.rsplit(".", 1)[-1] for rule in (*RULES, *sum(TARGET_RULES.values(), ()))}
     assert listed == files
 
 

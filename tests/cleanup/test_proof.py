@@ -13,7 +13,7 @@ from attn_export.exporter.cleanup import proof
 from attn_export.exporter.cleanup.apply import apply_to_fixpoint
 from attn_export.exporter.cleanup.pipeline import prepare
 from attn_export.exporter.cleanup.proof import EXACT, Prover, Unprovable, cut
-from attn_export.exporter.cleanup.rule import Context, Drawing, Rewrite
+from attn_export.exporter.cleanup.rule import Builder, Context, Rewrite
 from attn_export.exporter.cleanup.rules import fold_batch_norm, pool_in_one_form
 from tests.cleanup.conftest import graph, model_of
 
@@ -101,7 +101,7 @@ def test_other_weights_are_proven_each_for_itself(channels: int, runs: Runs) -> 
 def test_weights_are_never_remembered() -> None:
     model = prepared(folds(64, 1))
     node = next(node for node in model.graph if node.op_type == "BatchNormalization")
-    rewrite = FOLD.at(node, Context(20, Target.ANY))
+    rewrite = FOLD.match(node, Context(20, Target.ANY))
     assert isinstance(rewrite, Rewrite)
     prover = Prover(20)
     assert 0 < prover.error_of(rewrite) < 1e-6
@@ -114,18 +114,18 @@ def test_a_prover_knows_its_own_graph_only(runs: Runs) -> None:
     assert len(runs) == 8
 
 
-def rewritten(text: str, new: Callable[[Drawing, ir.Model], ir.Value], inputs: tuple[str, ...] = ("x",)) -> Rewrite:
+def rewritten(text: str, new: Callable[[Builder, ir.Model], ir.Value], inputs: tuple[str, ...] = ("x",)) -> Rewrite:
     """What stands at y, to be replaced by something."""
     model = prepared(text)
     values = {value.name: value for value in model.graph.inputs}
-    drawing = Drawing()
-    return drawing.rewrite(tuple(values[name] for name in inputs), model.graph.outputs[0], new(drawing, model))
+    builder = Builder()
+    return builder.rewrite(tuple(values[name] for name in inputs), model.graph.outputs[0], new(builder, model))
 
 
-def same_operator(op_type: str, **attributes: Any) -> Callable[[Drawing, ir.Model], ir.Value]:
-    def draw(drawing: Drawing, model: ir.Model) -> ir.Value:
+def same_operator(op_type: str, **attributes: Any) -> Callable[[Builder, ir.Model], ir.Value]:
+    def draw(builder: Builder, model: ir.Model) -> ir.Value:
         old = model.graph.outputs[0]
-        return drawing.add(op_type, model.graph.inputs[0], shape=old.shape, like=old, **attributes)
+        return builder.add(op_type, model.graph.inputs[0], shape=old.shape, like=old, **attributes)
 
     return draw
 
@@ -187,8 +187,8 @@ def test_a_result_from_nowhere_proves_nothing() -> None:
 def test_what_the_new_part_reads_elsewhere_proves_nothing() -> None:
     text = graph("float[N] x, float[N] e", "float[N] y", "y = Relu(x)")
 
-    def draw(drawing: Drawing, model: ir.Model) -> ir.Value:
-        return drawing.add("Relu", model.graph.inputs[1], shape=("N",), like=model.graph.inputs[1])
+    def draw(builder: Builder, model: ir.Model) -> ir.Value:
+        return builder.add("Relu", model.graph.inputs[1], shape=("N",), like=model.graph.inputs[1])
 
     with pytest.raises(Unprovable):
         Prover(20).error_of(rewritten(text, draw))

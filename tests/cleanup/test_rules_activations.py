@@ -89,7 +89,7 @@ FIRES = [
     ),
 ]
 
-READ = "a part of it is read elsewhere too"
+READ = "a part of it has other readers"
 TWO = f"{OUT}, float[N, 8, H, W] "
 GATE = f"h = HardSigmoid <{SIXTH}> (x) y = Mul(x, h)"
 KEEPS = [
@@ -146,33 +146,33 @@ KEEPS = [
         "unknown-rank",
         SIGMOID,
         hard(DIVIDED, inputs="float[] x", outputs="float[] y"),
-        "it can't be proved: an input's rank isn't known",
+        "it can't be verified: an input's rank isn't known",
     ),
     Keeps(
         "other-slope",
         SWISH,
         hard("h = HardSigmoid(x) y = Mul(x, h)", ""),
-        "its slope is 0.2 and its middle 0.5, not 1/6 and 0.5",
+        "alpha is 0.2 and beta 0.5, not 1/6 and 0.5",
     ),
     Keeps(
         "other-middle",
         SWISH,
         hard(f"h = HardSigmoid <{SIXTH}, beta = 0.25> (x) y = Mul(x, h)", ""),
-        "its slope is 0.1667 and its middle 0.25, not 1/6 and 0.5",
+        "alpha is 0.1667 and beta 0.25, not 1/6 and 0.5",
     ),
-    Keeps("old-opset", SWISH, hard(GATE, "", opset=13), "opset 13 has no HardSwish"),
+    Keeps("old-opset", SWISH, hard(GATE, "", opset=13), "HardSwish needs opset 14, the file has 13"),
     Keeps(
         "sigmoid-is-read-twice",
         SWISH,
         hard(f"{GATE} z = Neg(h)", "", outputs=f"{TWO} z"),
-        "the hard sigmoid is read elsewhere too",
+        "the hard sigmoid has other readers",
     ),
-    Keeps("sigmoid-is-an-output", SWISH, hard(GATE, "", outputs=f"{TWO} h"), "the hard sigmoid is read elsewhere too"),
+    Keeps("sigmoid-is-an-output", SWISH, hard(GATE, "", outputs=f"{TWO} h"), "the hard sigmoid has other readers"),
     Keeps(
         "sigmoid-is-read-in-a-body",
         SWISH,
         hard(f"{GATE} z = If(k) {IF.format('h')}", "", inputs=f"{MAP}, bool k", outputs=f"{TWO} z"),
-        "the hard sigmoid is read elsewhere too",
+        "the hard sigmoid has other readers",
     ),
     Keeps(
         "gate-of-something-else",

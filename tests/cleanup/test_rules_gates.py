@@ -227,7 +227,7 @@ FIRES = [
     ),
 ]
 
-CLASSIFIER = "what it computes doesn't become a gate"
+CLASSIFIER = "the result doesn't become a gate"
 SHARED = "float[N, 8, 1, 1] y, float[N, 8, 1, 1] "
 BOTH = "c = Conv(a, w, b) d = Conv(m, w, b) y = Add(c, d)"
 KEEPS = [
@@ -264,7 +264,7 @@ KEEPS = [
             f"f = Flatten(p) h = Gemm <transA = 1> (f, w) {BACK}",
             f"float[2, 4] w = random, {VIEW}",
         ),
-        "its input is transposed",
+        "its input is transposed (transA)",
     ),
     Keeps(
         "larger-map",
@@ -342,9 +342,9 @@ KEEPS = [
         "layer-is-read-twice",
         ONCE,
         shared(f"{BOTH} z = Neg(c)", outputs=f"{SHARED} z"),
-        "a layer's result is read elsewhere too",
+        "a layer's result has other readers",
     ),
-    Keeps("layer-is-an-output", ONCE, shared(BOTH, outputs=f"{SHARED} d"), "a layer's result is read elsewhere too"),
+    Keeps("layer-is-an-output", ONCE, shared(BOTH, outputs=f"{SHARED} d"), "a layer's result has other readers"),
     Keeps(
         "layer-is-read-in-a-body",
         ONCE,
@@ -354,7 +354,7 @@ KEEPS = [
             inputs="float[N, 4, 1, 1] a, float[N, 4, 1, 1] m, bool k",
             outputs=f"{SHARED} z",
         ),
-        "a layer's result is read elsewhere too",
+        "a layer's result has other readers",
     ),
     Keeps(
         "larger-maps",

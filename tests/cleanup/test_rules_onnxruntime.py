@@ -61,13 +61,13 @@ FIRES = [
     Fires("float16", LAST, half(graph(MAP, SUMMARY, JOINED, ONE)), TURNED),
 ]
 
-OPEN = "height and width aren't fixed"
+OPEN = "H and W are dynamic"
 MAP_OPEN, FULL_OPEN = "float[N, 8, H, W] x", "float[N, 8, H, W] y"
 KEEPS = [
     Keeps("open-map", RESIZE, gated(x=MAP_OPEN, y=FULL_OPEN), OPEN),
-    Keeps("map-isn't-blocked", RESIZE, gated("s = Sigmoid(g) y = Mul(x, s)"), "its map isn't in the blocked layout"),
+    Keeps("map-isn't-blocked", RESIZE, gated("s = Sigmoid(g) y = Mul(x, s)"), "the map isn't in the blocked layout"),
     *(
-        Keeps(f"opset-{opset}", RESIZE, gated(opset=opset), f"opset {opset} has no Resize without a region")
+        Keeps(f"opset-{opset}", RESIZE, gated(opset=opset), f"Resize without roi needs opset 13, the file has {opset}")
         for opset in (11, 12)
     ),
     Keeps("no-gate", RESIZE, gated("m = Relu(x) s = Relu(g) y = Mul(m, s)")),
@@ -87,19 +87,19 @@ KEEPS = [
         "summary-is-an-output",
         LAST,
         graph(MAP, f"{SUMMARY}, float[N, 1, {SIZE}] a", JOINED, ONE),
-        "a summary is read elsewhere too",
+        "a summary has other readers",
     ),
     Keeps(
         "summary-is-read-twice",
         LAST,
         graph(MAP, f"{SUMMARY}, float[N, 1, {SIZE}] z", f"{JOINED} z = Neg(m)", ONE),
-        "a summary is read elsewhere too",
+        "a summary has other readers",
     ),
     Keeps(
         "summary-is-read-in-a-body",
         LAST,
         graph(f"{MAP}, bool t", f"{SUMMARY}, float[N, 1, {SIZE}] k", JOINED + IF.format(f"[N, 1, {SIZE}]", "a"), ONE),
-        "a summary is read elsewhere too",
+        "a summary has other readers",
     ),
     Keeps("other-axis", LAST, graph(MAP, "float[N, 16, 1, 7] y", JOINED, "int64[1] one = {2}")),
     Keeps(

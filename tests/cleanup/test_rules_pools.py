@@ -227,7 +227,7 @@ FIRES = [
     ),
 ]
 
-UNWANTED = "its axes aren't wanted back, so that a view would be added"
+UNWANTED = "the rewrite would add a view"
 KEEPS = [
     Keeps("mean-in-its-form", POOL, reduced("y = ReduceMean(x, axes)")),
     Keeps("max-in-its-form", POOL, reduced("y = ReduceMax <axes = [-1, -2]> (x)", "", opset=17)),
@@ -293,7 +293,7 @@ KEEPS = [
         "kernel-smaller-than-the-map",
         POOL,
         reduced("y = AveragePool <kernel_shape = [6, 6]> (x)", "", inputs=FIXED, outputs="float[N, 8, 1, 2] y"),
-        "the kernel isn't known to cover the whole map",
+        "the kernel may not cover the whole map",
     ),
     Keeps(
         "small-kernel",
@@ -304,7 +304,7 @@ KEEPS = [
         "open-map",
         POOL,
         reduced("y = AveragePool <kernel_shape = [6, 7]> (x)", "", outputs="float[N, 8, A, B] y"),
-        "the kernel isn't known to cover the whole map",
+        "the kernel may not cover the whole map",
     ),
     Keeps(
         "padding",
@@ -324,7 +324,7 @@ KEEPS = [
             "float[N, 8, 4, 4] y",
             'y = MaxPool <kernel_shape = [4, 4], dilations = [2, 2], auto_pad = "SAME_UPPER"> (x)',
         ),
-        "the kernel isn't known to cover the whole map",
+        "the kernel may not cover the whole map",
     ),
     Keeps(
         "indices",
@@ -339,7 +339,7 @@ KEEPS = [
             inputs="float[?, ?, H, W] x",
             outputs="float[?, ?, 1, 1] y",
         ),
-        "the shape of the result isn't known",
+        "the shape of the result is unknown",
     ),
     *(
         Keeps(f"{name}-for-{target}", POOL, text, UNWANTED, target=target)

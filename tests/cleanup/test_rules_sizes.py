@@ -194,13 +194,13 @@ KEEPS = [
         "values-decide",
         RESOLVE,
         graph("float[N, 8] x, int64[2] t", "float[A, B] y", "y = Reshape(x, t)"),
-        "the shape is computed from more than shapes",
+        "the shape depends on data",
     ),
     Keeps(
         "overridable-shape",
         RESOLVE,
         graph("float[N, 8] x, int64[2] t", "float[A, B] y", "y = Reshape(x, t)", "int64[2] t = {4, -1}"),
-        "the shape is computed from more than shapes",
+        "the shape depends on data",
     ),
     Keeps(
         "two-axes-move",
@@ -211,7 +211,7 @@ KEEPS = [
             f"{SIZE} h = Gather(s, two) t = Concat <axis = 0> (h, c, n) y0 = Reshape(x, t) y = Relu(y0)",
             NUMBERS,
         ),
-        "more than one axis of the shape isn't known",
+        "the shape has more than one unknown axis",
     ),
     Keeps(
         "zero-is-a-size",
@@ -222,13 +222,13 @@ KEEPS = [
             f"{SIZE} t = Concat <axis = 0> (n, zero, one) y = Reshape <allowzero = 1> (x, t)",
             NUMBERS,
         ),
-        "a size is 0",
+        "the shape has a size of 0",
     ),
     Keeps(
         "unknown-rank",
         RESOLVE,
         graph("float[] x", "float[A, B] y", f"{SIZE} t = Concat <axis = 0> (n, rest) y = Reshape(x, t)", NUMBERS),
-        "the shape is computed from more than shapes",
+        "the shape depends on data",
     ),
     Keeps(
         "constant-already",
@@ -243,7 +243,7 @@ KEEPS = [
             f"{MAP} y",
             "s = Shape(like) e = Expand(g, s) y = Mul(x, e)",
         ),
-        "axis -3 may be expanded beyond the other operand",
+        "axis -3 may grow beyond the other operand",
     ),
     Keeps(
         "other-sizes",
@@ -253,7 +253,7 @@ KEEPS = [
             "float[N, 8, C, D] y",
             "s = Shape(like) e = Expand(g, s) y = Mul(x, e)",
         ),
-        "axis -1 may be expanded beyond the other operand",
+        "axis -1 may grow beyond the other operand",
     ),
     Keeps(
         "more-axes",
@@ -264,13 +264,13 @@ KEEPS = [
             "s = Shape(x) t = Concat <axis = 0> (one, s) e = Expand(g, t) y = Mul(x, e)",
             NUMBERS,
         ),
-        "it is expanded to more axes than the other operand has",
+        "Expand adds an axis that the other operand lacks",
     ),
     Keeps(
         "values-decide",
         EXPAND,
         graph(f"{MAP} x, {GATE} g, int64[4] to", "float[A, B, C, D] y", "e = Expand(g, to) y = Mul(x, e)"),
-        "what it is expanded to is computed from more than shapes",
+        "the target shape depends on data",
     ),
     Keeps(
         "overridable-sizes",
@@ -281,13 +281,13 @@ KEEPS = [
             "e = Expand(g, to) y = Mul(x, e)",
             "int64[4] to = {1, 8, 6, 7}",
         ),
-        "what it is expanded to is computed from more than shapes",
+        "the target shape depends on data",
     ),
     Keeps(
         "unknown-rank-of-the-other",
         EXPAND,
         graph(f"float[] x, {GATE} g, {MAP} like", "float[] y", "s = Shape(like) e = Expand(g, s) y = Mul(x, e)"),
-        "the rank of an operand isn't known",
+        "an operand has an unknown rank",
     ),
     Keeps(
         "no-broadcasting-operator",

@@ -177,7 +177,7 @@ KEEPS = [
         "result-is-an-output",
         MERGE,
         unviewed("f = Flatten(x) y = Reshape(f, shape)", "int64[4] shape = {0, 8, 1, 1}"),
-        "its result is an output of the graph, and has to keep its name",
+        "the result is a graph output and must keep its name",
     ),
     Keeps(
         "unknown-rank",
@@ -218,7 +218,7 @@ KEEPS = [
         "two-unnamed-axes",
         TURN,
         graph("float[?, 1, ?] x", "float[?, ?, 1] y", "y = Transpose <perm = [0, 2, 1]> (x)"),
-        "the shape in the end can't be written as a constant",
+        "no constant can express the final shape",
     ),
     Keeps("unknown-rank", TURN, graph("float[] x", "float[] y", "y = Transpose(x)")),
     Keeps(
@@ -240,7 +240,7 @@ KEEPS = [
             "r = ReduceMax <keepdims = 0> (x, one) y = Unsqueeze(r, one) z = Neg(r)",
             "int64[1] one = {1}",
         ),
-        "the reduction is also read without the axis",
+        "another node reads the reduction without the axis",
     ),
     Keeps(
         "also-an-output",
@@ -251,7 +251,7 @@ KEEPS = [
             "r = ReduceMax <keepdims = 0> (x, one) y = Unsqueeze(r, one)",
             "int64[1] one = {1}",
         ),
-        "the reduction is also read without the axis",
+        "another node reads the reduction without the axis",
     ),
     Keeps(
         "also-read-in-a-body",
@@ -262,7 +262,7 @@ KEEPS = [
             "r = ReduceMax <keepdims = 0> (x, one) y = Unsqueeze(r, one) " + IF.format(shape="[N, H, W]", read="r"),
             "int64[1] one = {1}",
         ),
-        "the reduction is also read without the axis",
+        "another node reads the reduction without the axis",
     ),
     Keeps(
         "overridable-axes",
@@ -273,7 +273,7 @@ KEEPS = [
             "r = ReduceMax <keepdims = 0> (x, axis) y = Unsqueeze(r, one)",
             "int64[1] axis = {1}, int64[1] one = {1}",
         ),
-        "the reduced axes aren't known",
+        "the reduced axes are unknown",
     ),
     Keeps(
         "unknown-rank",

@@ -150,8 +150,8 @@ def expanded(
 
 
 READ, POINTWISE = (
-    "the convolution's result is read elsewhere too",
-    "a kernel, stride, padding or group isn't 1x1, 1, 0, 1",
+    "the convolution's result has other readers",
+    "a convolution isn't pointwise: kernel 1x1, stride 1, no padding, one group",
 )
 KEEPS = [
     Keeps(
@@ -161,7 +161,7 @@ KEEPS = [
             f"c = Conv <{PADS}> (x, w, b) y, m, v = BatchNormalization <training_mode = 1> (c, {PARAMETERS})",
             outputs=f"{OUT}, float[6] m, float[6] v",
         ),
-        "it computes statistics: training mode",
+        "BatchNorm is in training mode",
     ),
     Keeps("convolution-is-an-output", FOLD, folded(PLAIN, outputs=f"{OUT}, float[N, 6, H, W] c"), READ),
     Keeps(
@@ -189,8 +189,8 @@ KEEPS = [
         for name, declared, reason in (
             ("weights", "float[6, 4, 3, 3] w", "the convolution's weights aren't constant"),
             ("bias", "float[6] b", "the convolution's weights aren't constant"),
-            ("scale", "float[6] scale", "its parameters aren't constant"),
-            ("variance", "float[6] var", "its parameters aren't constant"),
+            ("scale", "float[6] scale", "the BatchNorm parameters aren't constant"),
+            ("variance", "float[6] var", "the BatchNorm parameters aren't constant"),
         )
     ),
     Keeps("no-convolution", FOLD, graph(OUT.replace("y", "x"), OUT, f"y = BatchNormalization(x, {PARAMETERS})", NORM)),
@@ -199,7 +199,7 @@ KEEPS = [
         "open-batch-on-tensorrt",
         SQUEEZE,
         expanded(),
-        "the batch isn't fixed to 1, and only then is there less to do",
+        "it only pays off at a fixed batch of 1",
         target=Target.TENSORRT,
     ),
     *(

@@ -6,7 +6,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 import pytest
 
-from attn_export.exporter.cleanup.sizes import LONGEST_CHAIN, AxisOf, shape_of, sizes_in
+from attn_export.exporter.cleanup.sizes import MAX_DEPTH, MAX_SIZES, AxisOf, shape_of, sizes_in
 from tests.cleanup.conftest import graph, model_of
 
 NUMBERS = (
@@ -128,15 +128,13 @@ def test_a_list_in_a_list_is_not_taken_for_a_list() -> None:
 
 
 def test_a_chain_is_followed_so_far_only() -> None:
-    steps = LONGEST_CHAIN + 10
+    steps = MAX_DEPTH + 10
     body = "s0 = Shape(x) " + " ".join(f"s{n + 1} = Identity(s{n})" for n in range(steps)) + f" t = Identity(s{steps})"
     assert sizes(body) is None
     assert sizes("s = Shape(x) a = Identity(s) t = Identity(a)") == ALL
 
 
 def test_long_lists_are_no_shapes() -> None:
-    tensor = ir.tensor(list(range(LONGEST_CHAIN + 1)), name="long")
-    value = ir.Value(
-        name="long", const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape([LONGEST_CHAIN + 1])
-    )
+    tensor = ir.tensor(list(range(MAX_SIZES + 1)), name="long")
+    value = ir.Value(name="long", const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape([MAX_SIZES + 1]))
     assert sizes_in(value) is None

@@ -5,8 +5,8 @@ import onnx_ir.passes.common as common
 import pytest
 
 from attn_export.exporter.artifacts import Dim
-from attn_export.exporter.cleanup.rule import Drawing
-from attn_export.exporter.cleanup.views import is_view, reshape_target, reshaped, same_shape, source_of
+from attn_export.exporter.cleanup.rule import Builder
+from attn_export.exporter.cleanup.views import is_view, reshape_like, reshape_target, same_shape, source_of
 from tests.cleanup.conftest import graph, model_of
 
 
@@ -70,19 +70,19 @@ def test_a_constant_says_the_shape_where_one_can(
 
 
 def test_a_reshape_is_drawn_with_its_shape_and_its_constant() -> None:
-    drawing = Drawing()
-    made = reshaped(drawing, value(("N", 8, 1, 1)), value(("N", 8)))
+    builder = Builder()
+    made = reshape_like(builder, value(("N", 8, 1, 1)), value(("N", 8)))
     assert made is not None
-    (node,) = drawing.nodes
+    (node,) = builder.nodes
     assert (node.op_type, str(made.shape), made.dtype) == ("Reshape", "[N,8]", ir.DataType.FLOAT)
     assert node.inputs[1] is not None
     assert node.inputs[1].name == "shape_0x8"
 
 
 def test_nothing_is_drawn_where_no_constant_says_the_shape() -> None:
-    drawing = Drawing()
-    assert reshaped(drawing, value((None, None)), value((None, None))) is None
-    assert drawing.nodes == []
+    builder = Builder()
+    assert reshape_like(builder, value((None, None)), value((None, None))) is None
+    assert builder.nodes == []
 
 
 @pytest.mark.parametrize(

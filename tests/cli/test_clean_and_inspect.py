@@ -15,7 +15,7 @@ from attn_export.cli import run
 from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup import pipeline
 from attn_export.exporter.cleanup.inspect import inspect_file
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule
+from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule
 from attn_export.exporter.cleanup.rules import RULES
 from attn_export.exporter.errors import OutputError
 from attn_export.exporter.graph import write as onnx_file
@@ -262,11 +262,11 @@ def test_an_interruption_leaves_the_older_result(
 # A rule that is wrong.
 
 
-def _forget(node: ir.Node, context: Context) -> Proposal:
+def _forget(node: ir.Node, context: Context) -> MatchResult:
     """The Relu is left out: not the same, and the proof has to see it."""
-    drawing, old, source = Drawing(), node.outputs[0], node.inputs[0]
+    builder, old, source = Builder(), node.outputs[0], node.inputs[0]
     assert source is not None
-    return drawing.rewrite((source,), old, drawing.add("Neg", source, shape=old.shape, like=old))
+    return builder.rewrite((source,), old, builder.add("Neg", source, shape=old.shape, like=old))
 
 
 WRONG = Rule("forget an activation", frozenset({"Relu"}), _forget)

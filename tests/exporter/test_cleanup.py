@@ -14,8 +14,8 @@ import pytest
 from attn_export.exporter.artifacts import MODULE_KEY, Graph, Target
 from attn_export.exporter.cleanup import pipeline
 from attn_export.exporter.cleanup.pipeline import clean_graph
-from attn_export.exporter.cleanup.rule import Proposal, Rule
-from attn_export.exporter.cleanup.rules import RULES, SHAPING
+from attn_export.exporter.cleanup.rule import MatchResult, Rule
+from attn_export.exporter.cleanup.rules import RULES, TARGET_RULES
 from attn_export.exporter.cleanup.steps import AFTER, BEFORE
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.gates import gates_of
@@ -180,7 +180,7 @@ def test_step_names_are_unique() -> None:
 
 
 def test_rule_names_are_unique() -> None:
-    for shaping in SHAPING.values():
+    for shaping in TARGET_RULES.values():
         names = [rule.name for rule in (*RULES, *shaping)]
         assert len(names) == len(set(names))
 
@@ -214,10 +214,10 @@ def test_a_failing_rule_is_a_failure_of_the_rules_step(
 ) -> None:
     error = ValueError("odd node")
 
-    def at(*_: Any) -> Proposal:
+    def match(*_: Any) -> MatchResult:
         raise error
 
-    monkeypatch.setitem(SHAPING, Target.ANY, (Rule("trip", frozenset({"Conv"}), at),))
+    monkeypatch.setitem(TARGET_RULES, Target.ANY, (Rule("trip", frozenset({"Conv"}), match),))
     with pytest.raises(CleanupError, match="the cleanup step 'apply rules' failed: odd node") as caught:
         clean_graph(captured("toy"))
     assert caught.value.step == "apply rules"

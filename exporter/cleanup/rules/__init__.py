@@ -1,4 +1,4 @@
-"""The rules in the order in which they are tried; each file here holds one."""
+"""The rules in the order of application, one in each file."""
 
 from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.rule import Rule
@@ -26,7 +26,7 @@ from attn_export.exporter.cleanup.rules import (
 )
 
 RULES: tuple[Rule, ...] = (
-    # Shape computations first: all later rules see constants.
+    # Shape arithmetic first: later rules need constants.
     resolve_sizes.RULE,
     drop_expand.RULE,
     view_unit_transpose.RULE,
@@ -43,8 +43,8 @@ RULES: tuple[Rule, ...] = (
     apply_second_layer_once.RULE,
 )
 
-# A target's own rules run on the canonical form, once no rule of RULES fires any more.
-SHAPING: dict[Target, tuple[Rule, ...]] = {
+# They run on the canonical form, after RULES have reached their fixpoint.
+TARGET_RULES: dict[Target, tuple[Rule, ...]] = {
     Target.ANY: (),
     Target.TENSORRT: (
         sum_gate_products.RULE,

@@ -1,4 +1,4 @@
-"""CBAM's shared second layer, applied twice and added -> applied once, to the sum.
+"""CBAM's shared second layer on two vectors, added -> the layer on their sum.
 
 Before:
     y = Add(Conv(a, weight, bias), Conv(m, weight, bias))    # a, m: hidden, from the average and from the maximum
@@ -6,24 +6,21 @@ Before:
 After:
     y = Conv(Add(a, m), weight, 2 * bias)
 
-A linear layer of a sum is the sum of the layers: Woo et al., https://arxiv.org/abs/1807.06521, equation 2. One
-convolution and, in TensorRT, a kernel and a synchronization less per block.
+The layer is linear: Woo et al., https://arxiv.org/abs/1807.06521, equation 2. Saves a convolution for each block and,
+in TensorRT, a kernel and a synchronization.
 
-Kept away from: two layers that don't share their weights, a result that is read elsewhere, maps larger than 1 x 1 (the
-sum of the maps would have to be written to memory first).
+Skips: layers with different weights, a result with other readers, maps larger than 1 x 1 (their sum would go through
+memory).
 """
-
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
+from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
 from attn_export.exporter.graph.facts import constant, dims, is_pooled, is_read_once, made_by, name_of
 
 
-def at(node: ir.Node, context: Context) -> Proposal:
-    """See the module."""
+def _match(node: ir.Node, context: Context) -> MatchResult:
     layers = [made_by(value, "Conv") for value in node.inputs]
     if any(layer is None for layer in layers) or not is_pooled(node.outputs[0]):
         return None
@@ -39,13 +36,13 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if {k: v.value for k, v in first.attributes.items()} != {k: v.value for k, v in second.attributes.items()}:
         return Skip("the two layers differ in their attributes")
     if not all(value is not None and is_read_once(value) for value in node.inputs):
-        return Skip("a layer's result is read elsewhere too")
-    drawing, old = Drawing(), node.outputs[0]
-    inputs: list[ir.Value | None] = [drawing.add("Add", a, m, shape=a.shape, like=a), first.inputs[1]]
+        return Skip("a layer's result has other readers")
+    builder, old = Builder(), node.outputs[0]
+    inputs: list[ir.Value | None] = [builder.add("Add", a, m, shape=a.shape, like=a), first.inputs[1]]
     if bias is not None:
-        inputs.append(drawing.constant(bias * bias.dtype.type(2), name_of(_bias(first), "bias")))
+        inputs.append(builder.constant(bias * bias.dtype.type(2), name_of(_bias(first), "bias")))
     attributes = {name: value.value for name, value in first.attributes.items()}
-    return drawing.rewrite((a, m), old, drawing.add("Conv", *inputs, shape=old.shape, like=old, **attributes))
+    return builder.rewrite((a, m), old, builder.add("Conv", *inputs, shape=old.shape, like=old, **attributes))
 
 
 def _bias(layer: ir.Node) -> ir.Value | None:
@@ -53,12 +50,11 @@ def _bias(layer: ir.Node) -> ir.Value | None:
 
 
 def _equal(first: ir.Value | None, second: ir.Value | None) -> bool:
-    """Whether both are the same constant, or both are missing."""
+    """Whether both are equal constants, or both are missing."""
     if first is second:
         return first is None or constant(first) is not None
-    a: np.ndarray[Any, Any] | None = constant(first)
-    b: np.ndarray[Any, Any] | None = constant(second)
+    a, b = constant(first), constant(second)
     return a is not None and b is not None and a.dtype == b.dtype and np.array_equal(a, b)
 
 
-RULE = Rule("apply the shared layer once", frozenset({"Add"}), at)
+RULE = Rule("apply the shared layer once", frozenset({"Add"}), _match)

@@ -6,27 +6,22 @@ Before:
 After:
     h = Flatten(Conv(pooled, weight as (hidden, C, 1, 1), bias))
 
-The views then sink below the gate's activations (`sink_views`) and vanish where the gate is unflattened. ONNX Runtime
-keeps such a gate in its blocked layout, and TensorRT fuses the activation with the convolution either way.
+`sink_views` then moves the views below the gate's activations, where `merge_views` removes them. ONNX Runtime keeps
+such a gate in its blocked layout; TensorRT fuses the activation with the convolution in both forms.
 
-Kept away from: a classifier's layers, which end in the (N, C) that is wanted; weights that aren't constant.
+Skips: the layers of a classifier, weights that aren't constant.
 """
-
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.gating import ends_in_gate
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
-from attn_export.exporter.cleanup.views import reshaped, source_of
+from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
+from attn_export.exporter.cleanup.views import reshape_like, source_of
 from attn_export.exporter.graph.facts import attribute, constant, is_op, is_pooled, made_by, only_user, rank
 
-Array = np.ndarray[Any, Any]
 
-
-def at(node: ir.Node, context: Context) -> Proposal:
-    """See the module."""
+def _match(node: ir.Node, context: Context) -> MatchResult:
     old = node.outputs[0]
     layer, bias_value = _layer(node)
     if layer is None or rank(layer.inputs[0]) != 2:
@@ -38,36 +33,36 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if weight is None or layer.inputs[1] is None or (bias_value is not None and bias is None):
         return Skip("the weights aren't constant")
     if attribute(layer, "transA", 0):
-        return Skip("its input is transposed")
+        return Skip("its input is transposed (transA)")
     if not ends_in_gate(old):
-        return Skip("what it computes doesn't become a gate")
+        return Skip("the result doesn't become a gate")
     matrix = weight if attribute(layer, "transB", 0) else weight.T  # (hidden, C)
     if weight.ndim != 2 or (
         bias is not None and bias.shape not in ((), (1,), (1, 1), (len(matrix),), (1, len(matrix)))
     ):
-        return Skip("the weights are no matrix, or the bias is no vector")
+        return Skip("the weights aren't a matrix, or the bias isn't a vector")
     if (alpha := attribute(layer, "alpha", 1.0)) != 1.0:
         matrix = (matrix.astype(np.float64) * alpha).astype(weight.dtype)
-    drawing = Drawing()
+    builder = Builder()
     inputs: list[ir.Value | None] = [
         pooled,
-        drawing.constant(np.ascontiguousarray(matrix).reshape(*matrix.shape, 1, 1), layer.inputs[1].name or "weight"),
+        builder.constant(np.ascontiguousarray(matrix).reshape(*matrix.shape, 1, 1), layer.inputs[1].name or "weight"),
     ]
     if bias is not None and bias_value is not None:
         scaled = (bias.astype(np.float64) * attribute(layer, "beta", 1.0)).astype(weight.dtype)
         full = np.ascontiguousarray(np.broadcast_to(scaled.reshape(-1), matrix.shape[:1]))
-        inputs.append(drawing.constant(full, bias_value.name or "bias"))
-    made = drawing.add(
+        inputs.append(builder.constant(full, bias_value.name or "bias"))
+    convolved = builder.add(
         "Conv", *inputs, shape=((pooled.shape or [None])[0], matrix.shape[0], 1, 1), like=old, kernel_shape=[1, 1]
     )
-    new = reshaped(drawing, made, old)
+    new = reshape_like(builder, convolved, old)
     if new is None:
-        return Skip("the shape of the result isn't known")
-    return drawing.rewrite((pooled,), old, new)
+        return Skip("the shape of the result is unknown")
+    return builder.rewrite((pooled,), old, new)
 
 
 def _layer(node: ir.Node) -> tuple[ir.Node | None, ir.Value | None]:
-    """The node that multiplies with a matrix, and the bias: Gemm, MatMul, or MatMul and Add."""
+    """The node of the matrix product, and the bias: of a Gemm, a MatMul, or a MatMul and Add."""
     if is_op(node, "Gemm"):
         return node, node.inputs[2] if len(node.inputs) > 2 else None
     if is_op(node, "MatMul"):
@@ -81,4 +76,4 @@ def _layer(node: ir.Node) -> tuple[ir.Node | None, ir.Value | None]:
     return None, None
 
 
-RULE = Rule("convolve what is pooled", frozenset({"Gemm", "MatMul", "Add"}), at, recomputes_constants=True)
+RULE = Rule("convolve gate layers", frozenset({"Gemm", "MatMul", "Add"}), _match, recomputes_constants=True)

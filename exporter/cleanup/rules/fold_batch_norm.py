@@ -1,4 +1,4 @@
-"""BatchNorm after a convolution -> the convolution's weights.
+"""BatchNorm after a convolution -> folded into the convolution.
 
 Before:
     y = BatchNormalization(Conv(x, weight, bias), scale, shift, mean, variance)
@@ -8,26 +8,25 @@ After:
 
 Computed in float64 and rounded once. Ioffe and Szegedy: "Batch Normalization", https://arxiv.org/abs/1502.03167.
 
-Kept away from: training mode, a convolution whose result is read elsewhere, parameters that aren't constant. Weights
-that other convolutions share stay as they are: this one gets its own.
+Skips: training mode, a convolution with other readers, parameters that aren't constant. Other convolutions keep shared
+weights; this one gets a copy.
 """
 
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
+from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
 from attn_export.exporter.graph.facts import attribute, constant, is_read_once, made_by
 
 
-def at(node: ir.Node, context: Context) -> Proposal:
-    """See the module."""
+def _match(node: ir.Node, context: Context) -> MatchResult:
     convolution = made_by(node.inputs[0], "Conv")
     if convolution is None or node.inputs[0] is None:
         return None
     if attribute(node, "training_mode", 0) or len(node.outputs) > 1:
-        return Skip("it computes statistics: training mode")
+        return Skip("BatchNorm is in training mode")
     if not is_read_once(node.inputs[0]):
-        return Skip("the convolution's result is read elsewhere too")
+        return Skip("the convolution's result has other readers")
     source, weight_value, *rest = convolution.inputs
     bias_value = rest[0] if rest else None
     weight, parameters = constant(weight_value), [constant(value) for value in node.inputs[1:5]]
@@ -35,7 +34,7 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if source is None or weight_value is None or weight is None or bias is None:
         return Skip("the convolution's weights aren't constant")
     if any(array is None for array in parameters):
-        return Skip("its parameters aren't constant")
+        return Skip("the BatchNorm parameters aren't constant")
     scale, shift, mean, variance = (np.asarray(array, dtype=np.float64) for array in parameters)
     largest = float(np.finfo(weight.dtype).max)
     factor = scale / np.sqrt(variance + attribute(node, "epsilon", 1e-5))
@@ -43,23 +42,23 @@ def at(node: ir.Node, context: Context) -> Proposal:
     shifted = (bias.astype(np.float64) - mean) * factor + shift
     if not max(float(np.abs(folded).max(initial=0)), float(np.abs(shifted).max(initial=0))) <= largest:
         return Skip(f"the folded weights are too large for {weight.dtype}")
-    drawing, old = Drawing(), node.outputs[0]
+    builder, old = Builder(), node.outputs[0]
     name = weight_value.name or "weight"
     shift_name = bias_value.name if bias_value is not None and bias_value.name else _bias_name(name)
-    new = drawing.add(
+    new = builder.add(
         "Conv",
         source,
-        drawing.constant(folded.astype(weight.dtype), name),
-        drawing.constant(shifted.astype(weight.dtype), shift_name),
+        builder.constant(folded.astype(weight.dtype), name),
+        builder.constant(shifted.astype(weight.dtype), shift_name),
         shape=old.shape,
         like=old,
         **{key: value.value for key, value in convolution.attributes.items()},
     )
-    return drawing.rewrite((source,), old, new)
+    return builder.rewrite((source,), old, new)
 
 
 def _bias_name(weight: str) -> str:
     return f"{weight.removesuffix('.weight')}.bias"
 
 
-RULE = Rule("fold BatchNorm", frozenset({"BatchNormalization"}), at, recomputes_constants=True)
+RULE = Rule("fold BatchNorm", frozenset({"BatchNormalization"}), _match, recomputes_constants=True)

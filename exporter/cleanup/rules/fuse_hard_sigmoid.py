@@ -1,31 +1,30 @@
-"""The parts of a hard sigmoid -> HardSigmoid.
+"""A decomposed hard sigmoid -> HardSigmoid.
 
 Before (each):
     y = Div(Clip(Add(x, 3), 0, 6), 6)                        # relu6(x + 3) / 6; Mul by 1/6 alike
     y = Clip(Add(Mul(x, 1/6), 0.5), 0, 1)
 
 After:
-    y = HardSigmoid(x, alpha=1/6, beta=0.5)         # or the slope and middle that it has
+    y = HardSigmoid(x, alpha=1/6, beta=0.5)         # or another slope and middle
 
 Howard et al.: "Searching for MobileNetV3", https://arxiv.org/abs/1905.02244, section 5.2.
 
-Kept away from: parts that are read elsewhere, limits other than 0 and 1.
+Skips: parts with other readers, limits other than 0 and 1.
 """
 
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
+from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
 from attn_export.exporter.graph.facts import attribute, constant, is_op, is_read_once, made_by, rank, scalar
 
-# Constants of a float16 graph are rounded to three digits: 1/6 is meant.
+# float16 rounds 1/6 to three digits.
 CLOSE = 5e-4
 SIXTH = 1 / 6
-# Outside of these the values are so small that the rounding of the operator's two attributes would show.
+# Closer to 0 or 1, the rounding of the two attributes would dominate the result.
 LOWEST_MIDDLE = 0.1
 
 
-def at(node: ir.Node, context: Context) -> Proposal:
-    """See the module."""
+def _match(node: ir.Node, context: Context) -> MatchResult:
     if is_op(node, "Clip"):
         value, slope = node.inputs[0], 1.0
     else:
@@ -59,26 +58,26 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if abs(low) > rounding or abs(high - 1) > rounding:
         return None
     if not LOWEST_MIDDLE <= beta <= 1 - LOWEST_MIDDLE:
-        return Skip(f"its middle is {beta:.3g}, so that it is nearly always 0 or 1")
+        return Skip(f"beta is {beta:.3g}: the result is nearly always 0 or 1")
     if not all(part is not None and is_read_once(part) for part in parts):
-        return Skip("a part of it is read elsewhere too")
-    drawing, old = Drawing(), node.outputs[0]
+        return Skip("a part of it has other readers")
+    builder, old = Builder(), node.outputs[0]
     slope = SIXTH if abs(alpha - SIXTH) < rounding else alpha
-    new = drawing.add("HardSigmoid", inner, shape=old.shape, like=old, alpha=slope, beta=beta)
-    return drawing.rewrite((inner,), old, new)
+    new = builder.add("HardSigmoid", inner, shape=old.shape, like=old, alpha=slope, beta=beta)
+    return builder.rewrite((inner,), old, new)
 
 
 def _with_constant(node: ir.Node) -> tuple[ir.Value | None, float | None]:
-    """Of a binary operator the computed operand and the constant number, None where there isn't one."""
+    """The computed operand of a binary operator and its constant scalar, None if it has none."""
     for value, other in (node.inputs[:2], node.inputs[1::-1]):
         array = constant(other)
-        if array is not None and array.size == 1 and array.ndim <= (rank(value) or 0):  # it adds no axis
+        if array is not None and array.size == 1 and array.ndim <= (rank(value) or 0):  # broadcasting adds no axis
             return value, float(array.reshape(-1)[0])
     return node.inputs[0], None
 
 
 def _limits(clip: ir.Node) -> tuple[float, float] | None:
-    """Both limits of a Clip: inputs, or attributes before opset 11."""
+    """The limits of a Clip: inputs, or attributes before opset 11."""
     if len(clip.inputs) < 3:
         low, high = attribute(clip, "min", None), attribute(clip, "max", None)
     else:
@@ -86,4 +85,4 @@ def _limits(clip: ir.Node) -> tuple[float, float] | None:
     return None if low is None or high is None else (low, high)
 
 
-RULE = Rule("fuse the hard sigmoid", frozenset({"Clip", "Mul", "Div"}), at, recomputes_constants=True)
+RULE = Rule("fuse the hard sigmoid", frozenset({"Clip", "Mul", "Div"}), _match, recomputes_constants=True)

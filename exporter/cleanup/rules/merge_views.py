@@ -4,20 +4,19 @@ Before:
     y = Unsqueeze(Unsqueeze(Flatten(x), 2), 3)               # x: (N, C, 1, 1)
 
 After:
-    y = x                                                    # the shape that x had
+    y = x                                                    # the shape of x
 
-Kept away from: shapes that no constant can say.
+Skips: shapes that no constant can express.
 """
 
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rewrite, Rule, Skip
-from attn_export.exporter.cleanup.views import VIEWS, is_view, reshaped, same_shape
+from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rewrite, Rule, Skip
+from attn_export.exporter.cleanup.views import VIEWS, is_view, reshape_like, same_shape
 from attn_export.exporter.graph.facts import made_by
 
 
-def at(node: ir.Node, context: Context) -> Proposal:
-    """See the module."""
+def _match(node: ir.Node, context: Context) -> MatchResult:
     source, old = node.inputs[0], node.outputs[0]
     if source is None or not is_view(node):
         return None
@@ -29,11 +28,11 @@ def at(node: ir.Node, context: Context) -> Proposal:
     origin = before.inputs[0]
     if old.shape is not None and same_shape(origin, old):
         return Rewrite((origin,), old, origin)
-    drawing = Drawing()
-    new = reshaped(drawing, origin, old)
+    builder = Builder()
+    new = reshape_like(builder, origin, old)
     if new is None:
-        return Skip("the shape in the end can't be written as a constant")
-    return drawing.rewrite((origin,), old, new)
+        return Skip("no constant can express the final shape")
+    return builder.rewrite((origin,), old, new)
 
 
-RULE = Rule("merge views", frozenset(VIEWS), at)
+RULE = Rule("merge views", frozenset(VIEWS), _match)

@@ -1,4 +1,4 @@
-"""For TensorRT: both gates of CBAM multiplied with each other before they meet the map.
+"""For TensorRT: multiplies CBAM's two gates with each other before the map.
 
 Before:
     y = Mul(Mul(x, channel_gate), spatial_gate)
@@ -6,20 +6,19 @@ Before:
 After:
     y = Mul(x, Mul(channel_gate, spatial_gate))
 
-The once gated map is then read by the spatial gate's reductions only, which compute it on the way: it isn't written to
-memory. The number of kernels stays, the memory for activations of CBAM-ResNet-50 falls by a fifth (docs/cleanup.md).
+Only the reductions of the spatial gate then read the channel-gated map, and their kernel computes it without writing it
+to memory. The number of kernels stays; the activation memory of CBAM-ResNet-50 falls by a fifth (docs/cleanup.md).
 
-Kept away from: gates of other shapes than (N, C, 1, 1) and (N, 1, H, W).
+Skips: gates of other shapes than (N, C, 1, 1) and (N, 1, H, W).
 """
 
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule
+from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule
 from attn_export.exporter.graph.facts import dims, is_pooled, made_by, other_input
 
 
-def at(node: ir.Node, context: Context) -> Proposal:
-    """See the module."""
+def _match(node: ir.Node, context: Context) -> MatchResult:
     for gated in node.inputs:
         inner = made_by(gated, "Mul")
         spatial = other_input(node, gated) if gated is not None else None
@@ -32,12 +31,12 @@ def at(node: ir.Node, context: Context) -> Proposal:
             continue
         if made_by(spatial, "Sigmoid", "HardSigmoid") is None:
             continue
-        drawing, old = Drawing(), node.outputs[0]
-        gates = drawing.add("Mul", channel, spatial, shape=old.shape, like=old)
-        return drawing.rewrite(
-            (source, channel, spatial), old, drawing.add("Mul", source, gates, shape=old.shape, like=old)
+        builder, old = Builder(), node.outputs[0]
+        gates = builder.add("Mul", channel, spatial, shape=old.shape, like=old)
+        return builder.rewrite(
+            (source, channel, spatial), old, builder.add("Mul", source, gates, shape=old.shape, like=old)
         )
     return None
 
 
-RULE = Rule("multiply the gates first", frozenset({"Mul"}), at)
+RULE = Rule("multiply the gates first", frozenset({"Mul"}), _match)

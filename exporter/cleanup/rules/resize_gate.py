@@ -1,4 +1,4 @@
-"""For ONNX Runtime: a channel gate brought to the size of its map.
+"""For ONNX Runtime: resizes a channel gate to its map.
 
 Before:
     y = Mul(x, gate)                                         # gate: (N, C, 1, 1), broadcast
@@ -6,23 +6,20 @@ Before:
 After:
     y = Mul(x, Resize(gate, scales=[1, 1, H, W]))            # nearest neighbour
 
-ONNX Runtime computes convolutional networks on CPUs in a blocked layout, and leaves it for a multiplication that
-broadcasts: two reorderings of the whole map for each block. Two maps of one size are multiplied inside of it
-(docs/cleanup.md has the figures).
+On CPUs, ONNX Runtime computes convolutions in a blocked layout and leaves it for broadcasting products: two reorders of
+the whole map for each block. The product of two maps of one size stays in it (figures in docs/cleanup.md).
 
-Kept away from: maps whose H and W aren't known, where the sizes would have to be computed in every run and it costs
-more than it gains.
+Skips: dynamic H and W, where computing the sizes in every run costs more than the rewrite gains.
 """
 
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
+from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
 from attn_export.exporter.graph.facts import GATE_ACTIVATIONS, dims, is_op, is_pooled, made_by, other_input
 
 
-def at(node: ir.Node, context: Context) -> Proposal:
-    """See the module."""
+def _match(node: ir.Node, context: Context) -> MatchResult:
     gate = next((value for value in node.inputs if is_pooled(value)), None)
     source = other_input(node, gate) if gate is not None else None
     shape = dims(source)
@@ -33,16 +30,16 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if channels != (dims(gate) or (None, None))[1]:
         return None
     if not isinstance(height, int) or not isinstance(width, int):
-        return Skip("height and width aren't fixed")
+        return Skip("H and W are dynamic")
     if (height, width) == (1, 1):
         return None
     if not is_op(source.producer(), *BLOCKED):
-        return Skip("its map isn't in the blocked layout")
+        return Skip("the map isn't in the blocked layout")
     if context.opset < FIRST_OPSET:
-        return Skip(f"opset {context.opset} has no Resize without a region")
-    drawing, old = Drawing(), node.outputs[0]
-    scales = drawing.constant(np.array([1, 1, height, width], dtype=np.float32), f"to_{height}x{width}")
-    whole = drawing.add(
+        return Skip(f"Resize without roi needs opset {FIRST_OPSET}, the file has {context.opset}")
+    builder, old = Builder(), node.outputs[0]
+    scales = builder.constant(np.array([1, 1, height, width], dtype=np.float32), f"to_{height}x{width}")
+    whole = builder.add(
         "Resize",
         gate,
         None,
@@ -53,10 +50,10 @@ def at(node: ir.Node, context: Context) -> Proposal:
         coordinate_transformation_mode="asymmetric",
         nearest_mode="floor",
     )
-    return drawing.rewrite((source, gate), old, drawing.add("Mul", source, whole, shape=old.shape, like=old))
+    return builder.rewrite((source, gate), old, builder.add("Mul", source, whole, shape=old.shape, like=old))
 
 
-# What ONNX Runtime computes in its blocked layout, alone or as a convolution's activation.
+# Operators that ONNX Runtime computes in its blocked layout, alone or fused into a convolution.
 BLOCKED = ("Conv", "Relu", "Clip", "Add", "MaxPool", "AveragePool", "Concat")
 FIRST_OPSET = 13
-RULE = Rule("bring the gate to its map's size", frozenset({"Mul"}), at)
+RULE = Rule("resize the gate", frozenset({"Mul"}), _match)

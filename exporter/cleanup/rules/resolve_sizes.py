@@ -1,4 +1,4 @@
-"""Reshape to a shape that is computed -> Reshape to a constant.
+"""Reshape to a computed shape -> Reshape to a constant.
 
 Before:
     shape = Concat(Gather(Shape(x), 0), [64], [1], [1])      # x.view(x.size(0), 64, 1, 1)
@@ -7,7 +7,7 @@ Before:
 After:
     y = Reshape(x, [0, 64, 1, 1])                            # 0: as in the input
 
-Kept away from: shapes with two axes that neither stay where they were nor are known.
+Skips: shapes with two axes that are neither constant nor unchanged.
 """
 
 import math
@@ -17,32 +17,31 @@ import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.artifacts import Dim
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
+from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
 from attn_export.exporter.cleanup.sizes import Size, shape_of, sizes_in
 from attn_export.exporter.graph.facts import attribute, constant, dims
 
 
-def at(node: ir.Node, context: Context) -> Proposal:
-    """See the module."""
+def _match(node: ir.Node, context: Context) -> MatchResult:
     source, old = node.inputs[0], node.outputs[0]
     if source is None or constant(node.inputs[1]) is not None:
         return None
     sizes = sizes_in(node.inputs[1])
     if sizes is None:
-        return Skip("the shape is computed from more than shapes")
-    zero_is_a_size = bool(attribute(node, "allowzero", 0))
-    if zero_is_a_size and 0 in sizes:
-        return Skip("a size is 0")
-    target = _target(sizes, () if zero_is_a_size else shape_of(source) or ())
+        return Skip("the shape depends on data")
+    allow_zero = bool(attribute(node, "allowzero", 0))
+    if allow_zero and 0 in sizes:
+        return Skip("the shape has a size of 0")
+    target = _target(sizes, () if allow_zero else shape_of(source) or ())
     if target is None:
-        return Skip("more than one axis of the shape isn't known")
-    drawing = Drawing()
+        return Skip("the shape has more than one unknown axis")
+    builder = Builder()
     shape = _shape(target, dims(source), dims(old))
-    constants = drawing.constant(np.array(target, dtype=np.int64), "shape_" + "x".join(map(str, target)))
+    constants = builder.constant(np.array(target, dtype=np.int64), "shape_" + "x".join(map(str, target)))
     if dims(source) is None and 0 in target:
-        return Skip("the input's rank isn't known")
-    new = drawing.add("Reshape", source, constants, shape=tuple(shape), like=old)
-    return drawing.rewrite((source,), old, new)
+        return Skip("the input has an unknown rank")
+    new = builder.add("Reshape", source, constants, shape=tuple(shape), like=old)
+    return builder.rewrite((source,), old, new)
 
 
 def _target(sizes: tuple[Size | None, ...], have: tuple[Size | None, ...]) -> list[int] | None:
@@ -58,7 +57,7 @@ def _target(sizes: tuple[Size | None, ...], have: tuple[Size | None, ...]) -> li
 
 
 def _shape(target: list[int], have: Sequence[Dim] | None, declared: Sequence[Dim] | None) -> list[Dim]:
-    """What the target makes of the input's shape; what it leaves open is found by counting, or as it was declared."""
+    """The shape of the result; an open axis follows from the number of elements or from the declared shape."""
     shape: list[Dim] = [n if n > 0 else None for n in target]
     for axis, size in enumerate(target):
         if size == 0 and have is not None and axis < len(have):
@@ -73,4 +72,4 @@ def _shape(target: list[int], have: Sequence[Dim] | None, declared: Sequence[Dim
     return shape
 
 
-RULE = Rule("resolve computed sizes", frozenset({"Reshape"}), at)
+RULE = Rule("resolve computed sizes", frozenset({"Reshape"}), _match)

@@ -1,4 +1,4 @@
-"""For TensorRT: the spatial gate's two summaries, chosen rather than joined.
+"""For TensorRT: Concat of the spatial gate's two channel reductions -> Where.
 
 Before:
     s = Concat(ReduceMean(x, [1]), ReduceMax(x, [1]), axis=1)        # each (N, 1, H, W), in either order
@@ -6,21 +6,20 @@ Before:
 After:
     s = Where([yes, no], ReduceMean(x, [1]), ReduceMax(x, [1]))      # the condition is (1, 2, 1, 1)
 
-Where is pointwise, so that TensorRT computes it, both reductions and the channel gate's multiplication before them in
-one kernel; a Concat ends a kernel (docs/cleanup.md). Neither result is changed: one of two finite numbers is taken.
+Where is pointwise: TensorRT fuses it with both reductions and the channel gate's product before them, while a Concat
+ends a kernel (docs/cleanup.md). The result is exact.
 
-Kept away from: anything but two reductions over the channels.
+Skips: everything but two reductions over the channels.
 """
 
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule
+from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule
 from attn_export.exporter.graph.facts import attribute, axes_of, dims, is_read_once, made_by
 
 
-def at(node: ir.Node, context: Context) -> Proposal:
-    """See the module."""
+def _match(node: ir.Node, context: Context) -> MatchResult:
     if len(node.inputs) != 2 or attribute(node, "axis", None) not in (1, -3) or len(dims(node.outputs[0]) or ()) != 4:
         return None
     reductions = [made_by(value, "ReduceMean", "ReduceMax") for value in node.inputs]
@@ -32,10 +31,10 @@ def at(node: ir.Node, context: Context) -> Proposal:
     first, second = node.inputs
     assert first is not None
     assert second is not None
-    drawing, old = Drawing(), node.outputs[0]
-    yes_no = drawing.constant(np.array([True, False]).reshape(1, 2, 1, 1), "first_of_two")
-    new = drawing.add("Where", yes_no, first, second, shape=old.shape, like=old)
-    return drawing.rewrite((first, second), old, new)
+    builder, old = Builder(), node.outputs[0]
+    yes_no = builder.constant(np.array([True, False]).reshape(1, 2, 1, 1), "first_of_two")
+    new = builder.add("Where", yes_no, first, second, shape=old.shape, like=old)
+    return builder.rewrite((first, second), old, new)
 
 
-RULE = Rule("select the summaries", frozenset({"Concat"}), at)
+RULE = Rule("select the summaries", frozenset({"Concat"}), _match)

@@ -1,4 +1,4 @@
-"""Activations and sums of flattened vectors -> of the vectors themselves, flattened afterwards.
+"""Activations and sums of flattened vectors -> of the vectors, then flattened.
 
 Before:
     g = Sigmoid(Flatten(c))                                  # c: (N, C, 1, 1)
@@ -6,28 +6,27 @@ Before:
 After:
     g = Flatten(Sigmoid(c))
 
-Repeated, the view moves down to where the gate gets its (N, C, 1, 1) again, and `merge_views` removes both.
+Repeated, it moves the view down to its inverse, and `merge_views` removes both.
 
-Kept away from: vectors that don't become a gate.
+Skips: vectors that don't become a gate.
 """
 
 import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.gating import ACTIVATIONS, ends_in_gate
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
-from attn_export.exporter.cleanup.views import is_view, reshaped, source_of
+from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
+from attn_export.exporter.cleanup.views import is_view, reshape_like, source_of
 from attn_export.exporter.graph.facts import constant, dims, is_op, is_pooled, rank
 
 BINARY = frozenset({"Add", "Sub", "Mul", "Div", "Min", "Max"})
 
 
-def at(node: ir.Node, context: Context) -> Proposal:
-    """See the module."""
+def _match(node: ir.Node, context: Context) -> MatchResult:
     old = node.outputs[0]
     if rank(old) not in (2, 3) or not any(value is not None and is_view(value.producer()) for value in node.inputs):
         return None
-    drawing = Drawing()
+    builder = Builder()
     inputs: list[ir.Value | None] = []
     sources: list[ir.Value] = []
     for index, value in enumerate(node.inputs):
@@ -37,20 +36,20 @@ def at(node: ir.Node, context: Context) -> Proposal:
             inputs.append(source)
         elif value is None or _is_scalar(value) or (index > 0 and is_op(node, "BatchNormalization")):
             inputs.append(value)
-        elif is_op(node, *BINARY) and (lifted := _lifted(drawing, value, old)) is not None:
+        elif is_op(node, *BINARY) and (lifted := _lifted(builder, value, old)) is not None:
             inputs.append(lifted)
         else:
             return None
     if not sources or len({dims(source) for source in sources}) != 1:
         return None
     if not ends_in_gate(old):
-        return Skip("what it computes doesn't become a gate")
+        return Skip("the result doesn't become a gate")
     attributes = {name: value.value for name, value in node.attributes.items()}
-    made = drawing.add(node.op_type, *inputs, shape=sources[0].shape, like=old, **attributes)
-    new = reshaped(drawing, made, old)
+    result = builder.add(node.op_type, *inputs, shape=sources[0].shape, like=old, **attributes)
+    new = reshape_like(builder, result, old)
     if new is None:
-        return Skip("the shape of the result isn't known")
-    return drawing.rewrite(tuple(dict.fromkeys(sources)), old, new)
+        return Skip("the shape of the result is unknown")
+    return builder.rewrite(tuple(dict.fromkeys(sources)), old, new)
 
 
 def _is_scalar(value: ir.Value) -> bool:
@@ -58,12 +57,12 @@ def _is_scalar(value: ir.Value) -> bool:
     return array is not None and array.size == 1 and array.ndim <= 1
 
 
-def _lifted(drawing: Drawing, value: ir.Value, old: ir.Value) -> ir.Value | None:
-    """A constant vector of C numbers as (1, C, 1, 1)."""
+def _lifted(builder: Builder, value: ir.Value, old: ir.Value) -> ir.Value | None:
+    """A constant vector (C) or (1, C) as (1, C, 1, 1)."""
     array, shape = constant(value), dims(old)
     if array is None or shape is None or len(shape) != 2 or array.shape not in ((shape[1],), (1, shape[1])):
         return None
-    return drawing.constant(np.ascontiguousarray(array).reshape(1, -1, 1, 1), f"{value.name}")
+    return builder.constant(np.ascontiguousarray(array).reshape(1, -1, 1, 1), f"{value.name}")
 
 
-RULE = Rule("sink views", ACTIVATIONS | BINARY | {"BatchNormalization"}, at)
+RULE = Rule("sink views", ACTIVATIONS | BINARY | {"BatchNormalization"}, _match)

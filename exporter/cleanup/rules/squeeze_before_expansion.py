@@ -1,34 +1,29 @@
 """The mean of a 1x1 convolution -> the 1x1 convolution of the mean.
 
 Before:
-    x = Conv(y, w3, b3)                                      # 1x1, the expansion at the end of a bottleneck
+    x = Conv(y, w3, b3)                                      # 1x1, the last convolution of a bottleneck
     h = Conv(ReduceMean(x, [2, 3]), w1, b1)                  # the first layer of an SE block that gates x
 
 After:
     h = Conv(ReduceMean(y, [2, 3]), w1 w3, w1 b3 + b1)        # a quarter of the map, a quarter of the weights
 
-A convolution with a kernel of 1 is linear in every place, and so is the mean. The pool no longer waits for the
-expansion. In TensorRT, at a fixed batch of 1, the expansion, the gate, the residual and the activation then become one
-kernel.
+A pointwise convolution commutes with the mean. The pool no longer waits for the expansion; in TensorRT, at a fixed
+batch of 1, expansion, gate, residual and activation then become one kernel.
 
-Kept away from: strides, padding, groups, larger kernels; an expansion that narrows.
+Skips: strides, padding, groups, larger kernels; convolutions that reduce the channels.
 """
-
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.artifacts import Target
-from attn_export.exporter.cleanup.pools import drawn, pooled_kind
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
+from attn_export.exporter.cleanup.pools import build_pool, pooled_kind
+from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
 from attn_export.exporter.graph.facts import attribute, constant, dims, made_by, name_of, only_user
+from attn_export.exporter.records.arrays import Array
 
-Array = np.ndarray[Any, Any]
 
-
-def at(node: ir.Node, context: Context) -> Proposal:
-    """See the module."""
+def _match(node: ir.Node, context: Context) -> MatchResult:
     pool = made_by(node.inputs[0], "GlobalAveragePool", "ReduceMean")
     pool = pool if pooled_kind(pool) else None
     expansion = made_by(pool.inputs[0], "Conv") if pool is not None else None
@@ -39,25 +34,25 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if w1 is None or w3 is None or source is None or narrow is None or w1.ndim != 4 or w3.ndim != 4:
         return None
     if not all(_is_pointwise(conv, weight) for conv, weight in ((node, w1), (expansion, w3))):
-        return Skip("a kernel, stride, padding or group isn't 1x1, 1, 0, 1")
+        return Skip("a convolution isn't pointwise: kernel 1x1, stride 1, no padding, one group")
     if w3.shape[1] >= w3.shape[0]:
         return None
     if context.target is Target.TENSORRT and narrow[0] != 1:
-        return Skip("the batch isn't fixed to 1, and only then is there less to do")
+        return Skip("it only pays off at a fixed batch of 1")
     squeeze, expand = (w[:, :, 0, 0].astype(np.float64) for w in (w1, w3))
     b1, b3 = (_bias(conv, w.shape[0]) for conv, w in ((node, w1), (expansion, w3)))
     if b1 is None or b3 is None:
         return Skip("a bias isn't constant")
-    drawing, old = Drawing(), node.outputs[0]
+    builder, old = Builder(), node.outputs[0]
     name = name_of(node.inputs[1])
-    mean = drawn(drawing, "Mean", source, context)
-    weight = drawing.constant((squeeze @ expand).astype(w1.dtype)[:, :, None, None], name)
+    mean = build_pool(builder, "Mean", source, context)
+    weight = builder.constant((squeeze @ expand).astype(w1.dtype)[:, :, None, None], name)
     inputs = [mean, weight]
     if len(node.inputs) > 2 or len(expansion.inputs) > 2:
         shift = (squeeze @ b3 + b1).astype(w1.dtype)
-        inputs.append(drawing.constant(shift, f"{name.removesuffix('.weight')}.bias"))
-    new = drawing.add("Conv", *inputs, shape=old.shape, like=old, kernel_shape=[1, 1])
-    return drawing.rewrite((source,), old, new)
+        inputs.append(builder.constant(shift, f"{name.removesuffix('.weight')}.bias"))
+    new = builder.add("Conv", *inputs, shape=old.shape, like=old, kernel_shape=[1, 1])
+    return builder.rewrite((source,), old, new)
 
 
 def _is_pointwise(conv: ir.Node, weight: Array) -> bool:
@@ -73,4 +68,4 @@ def _bias(conv: ir.Node, channels: int) -> Array | None:
     return None if array is None else array.astype(np.float64)
 
 
-RULE = Rule("squeeze before the expansion", frozenset({"Conv"}), at, recomputes_constants=True)
+RULE = Rule("squeeze before the expansion", frozenset({"Conv"}), _match, recomputes_constants=True)

@@ -1,4 +1,4 @@
-"""For TensorRT: CBAM's two layers as products and sums.
+"""For TensorRT: turns CBAM's two layers into products and sums.
 
 Before:
     y = Conv(Add(Relu(Conv(mean over H and W, w1, b1)), Relu(Conv(maximum, w1, b1))), w2, b2)
@@ -8,31 +8,26 @@ After:
     h = Relu(ReduceSum(both * w1, C) + b1)                   # (N, 2, hidden)
     y = Reshape(ReduceSum(ReduceSum(h, 2) * w2, hidden) + b2, [0, C, 1, 1])
 
-The layers have a few thousand products for each image; as convolutions they are five kernels that wait for each other.
-As products and sums TensorRT makes three of them, the pools included: the mean and the maximum become one, because what
-chooses between them is pointwise where Concat isn't (docs/cleanup.md).
+The layers take a few thousand products for each image. As convolutions they are five dependent kernels; in this form
+three, pools included: Where is pointwise, unlike Concat, so mean and maximum share a kernel (docs/cleanup.md).
 
-Kept away from: groups, larger kernels, layers that don't share their weights, activations other than Relu, opsets below
-13.
+Skips: groups, larger kernels, layers with different weights, activations other than Relu, opsets below 13.
 """
-
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.pools import GLOBAL, REDUCED, pooled_kind
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
+from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
 from attn_export.exporter.cleanup.rules.pool_channels_last import channels_last
-from attn_export.exporter.cleanup.views import reshaped
+from attn_export.exporter.cleanup.views import reshape_like
 from attn_export.exporter.graph.facts import constant, dims, is_read_once, made_by, name_of
+from attn_export.exporter.records.arrays import Array
 
 FIRST_OPSET = 13
-Array = np.ndarray[Any, Any]
 
 
-def at(node: ir.Node, context: Context) -> Proposal:
-    """See the module."""
+def _match(node: ir.Node, context: Context) -> MatchResult:
     added = made_by(node.inputs[0], "Add")
     if added is None:
         return None
@@ -46,11 +41,11 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if (pooled_kind(average), pooled_kind(maximum[0])) != ("Mean", "Max") or source is None:
         return None
     if maximum[0].inputs[0] is not source or list(first.inputs[1:]) != list(second.inputs[1:]):
-        return Skip("the two branches don't share their map and weights")
+        return Skip("the branches don't share their map and weights")
     if context.opset < FIRST_OPSET:
-        return Skip(f"opset {context.opset} is too old for it")
+        return Skip(f"ReduceSum with axes as input needs opset {FIRST_OPSET}, the file has {context.opset}")
     if not is_read_once(added.outputs[0]):
-        return Skip("the hidden layer is read elsewhere too")
+        return Skip("the hidden layer has other readers")
     w1, w2 = constant(first.inputs[1]), constant(node.inputs[1])
     if w1 is None or w2 is None or any(w.ndim != 4 or w.shape[2:] != (1, 1) for w in (w1, w2)):
         return None
@@ -58,7 +53,7 @@ def at(node: ir.Node, context: Context) -> Proposal:
         return Skip("a bias isn't constant")
     if w1.shape[1] != w2.shape[0] or w1.shape[0] != w2.shape[1]:
         return Skip("the layers are grouped")
-    return _draw(node, source, first, context)
+    return _products(node, source, first, context)
 
 
 def _pooled_layer(value: ir.Value | None) -> tuple[ir.Node, ir.Node] | None:
@@ -72,49 +67,49 @@ def _pooled_layer(value: ir.Value | None) -> tuple[ir.Node, ir.Node] | None:
     return (pool, layer) if all(v is not None and is_read_once(v) for v in between) else None
 
 
-def _draw(node: ir.Node, source: ir.Value, first: ir.Node, context: Context) -> Proposal:
-    drawing, old = Drawing(), node.outputs[0]
+def _products(node: ir.Node, source: ir.Value, first: ir.Node, context: Context) -> MatchResult:
+    builder, old = Builder(), node.outputs[0]
     (batch, channels, *_), opset = dims(source) or (None, None), context.opset
     w1, w2 = constant(first.inputs[1]), constant(node.inputs[1])
     assert w1 is not None
     assert w2 is not None
     hidden = w1.shape[0]
-    mean = channels_last(drawing, source, "Mean", context)
-    maximum = channels_last(drawing, source, "Max", context)
-    yes_no = drawing.constant(np.array([True, False]).reshape(1, 2, 1, 1), "first_of_two")
-    both = drawing.add("Where", yes_no, mean, maximum, shape=(batch, 2, 1, channels), like=source)
+    mean = channels_last(builder, source, "Mean", context)
+    maximum = channels_last(builder, source, "Max", context)
+    yes_no = builder.constant(np.array([True, False]).reshape(1, 2, 1, 1), "first_of_two")
+    both = builder.add("Where", yes_no, mean, maximum, shape=(batch, 2, 1, channels), like=source)
     name1, name2 = name_of(first.inputs[1]), name_of(node.inputs[1])
-    products = drawing.add(
+    products = builder.add(
         "Mul",
         both,
-        drawing.constant(w1.reshape(1, 1, hidden, -1), name1),
+        builder.constant(w1.reshape(1, 1, hidden, -1), name1),
         shape=(batch, 2, hidden, channels),
         like=source,
     )
-    h = drawing.reduce("Sum", products, (3,), opset=opset, keepdims=False, shape=(batch, 2, hidden))
-    h = _biased(drawing, h, first, (1, 1, hidden))
-    h = drawing.add("Relu", h, shape=h.shape, like=source)
-    h = drawing.reduce("Sum", h, (1,), opset=opset, keepdims=True, shape=(batch, 1, hidden))
-    products = drawing.add(
+    h = builder.reduce("Sum", products, (3,), opset=opset, keepdims=False, shape=(batch, 2, hidden))
+    h = _biased(builder, h, first, (1, 1, hidden))
+    h = builder.add("Relu", h, shape=h.shape, like=source)
+    h = builder.reduce("Sum", h, (1,), opset=opset, keepdims=True, shape=(batch, 1, hidden))
+    products = builder.add(
         "Mul",
         h,
-        drawing.constant(w2.reshape(1, -1, hidden), name2),
+        builder.constant(w2.reshape(1, -1, hidden), name2),
         shape=(batch, w2.shape[0], hidden),
         like=source,
     )
-    y = drawing.reduce("Sum", products, (2,), opset=opset, keepdims=False, shape=(batch, w2.shape[0]))
-    new = reshaped(drawing, _biased(drawing, y, node, (1, w2.shape[0])), old)
-    return drawing.rewrite((source,), old, new) if new is not None else None
+    y = builder.reduce("Sum", products, (2,), opset=opset, keepdims=False, shape=(batch, w2.shape[0]))
+    new = reshape_like(builder, _biased(builder, y, node, (1, w2.shape[0])), old)
+    return builder.rewrite((source,), old, new) if new is not None else None
 
 
-def _biased(drawing: Drawing, value: ir.Value, layer: ir.Node, shape: tuple[int, ...]) -> ir.Value:
+def _biased(builder: Builder, value: ir.Value, layer: ir.Node, shape: tuple[int, ...]) -> ir.Value:
     bias = layer.inputs[2] if len(layer.inputs) > 2 else None
     array: Array | None = constant(bias)
     if bias is None or array is None:
         return value
-    return drawing.add(
-        "Add", value, drawing.constant(array.reshape(shape), bias.name or "bias"), shape=value.shape, like=value
+    return builder.add(
+        "Add", value, builder.constant(array.reshape(shape), bias.name or "bias"), shape=value.shape, like=value
     )
 
 
-RULE = Rule("sum the gate's products", frozenset({"Conv"}), at)
+RULE = Rule("sum the gate's products", frozenset({"Conv"}), _match)

@@ -1,4 +1,4 @@
-"""For ONNX Runtime: the spatial gate's mean and maximum over the channels, taken where the channels lie together.
+"""For ONNX Runtime: reduces the channels for a spatial gate in channels-last layout.
 
 Before:
     s = Concat(ReduceMean(x, [1]), ReduceMax(x, [1]), axis=1)        # (N, 2, H, W), in either order
@@ -7,21 +7,20 @@ After:
     t = Reshape(Transpose(x, [0, 2, 3, 1]), [0, H * W, C])
     s = Reshape(Concat(ReduceMean(t, [2]), ReduceMax(t, [2]), axis=1), [0, 2, H, W])
 
-A reduction over the axis that lies together in memory is several times as fast, and the transposition costs nothing: it
-is the form in which the map leaves ONNX Runtime's blocked layout. The Reshape keeps its optimizer from undoing that.
+A reduction over the contiguous axis is several times as fast. The transposition is free: it is how the map leaves ONNX
+Runtime's blocked layout. The Reshape stops its optimizer from reverting this.
 
-Kept away from: maps whose H and W aren't known.
+Skips: dynamic H and W.
 """
 
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.rule import Context, Drawing, Proposal, Rule, Skip
+from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
 from attn_export.exporter.graph.facts import attribute, axes_of, dims, is_read_once, made_by
 
 
-def at(node: ir.Node, context: Context) -> Proposal:
-    """See the module."""
+def _match(node: ir.Node, context: Context) -> MatchResult:
     if len(node.inputs) != 2 or attribute(node, "axis", None) not in (1, -3):
         return None
     reductions = [made_by(value, "ReduceMean", "ReduceMax") for value in node.inputs]
@@ -34,17 +33,17 @@ def at(node: ir.Node, context: Context) -> Proposal:
     if source is None or shape is None or len(shape) != 4 or source is not second.inputs[0]:
         return None
     if not all(value is not None and is_read_once(value) for value in node.inputs):
-        return Skip("a summary is read elsewhere too")
+        return Skip("a summary has other readers")
     batch, channels, height, width = shape
     if not isinstance(channels, int) or not isinstance(height, int) or not isinstance(width, int):
-        return Skip("height and width aren't fixed")
+        return Skip("H and W are dynamic")
     places = height * width
-    drawing, old = Drawing(), node.outputs[0]
-    turned = drawing.add("Transpose", source, shape=(batch, height, width, channels), like=source, perm=[0, 2, 3, 1])
-    listed = drawing.constant(np.array([0, places, channels], dtype=np.int64), f"shape_0x{places}x{channels}")
-    flat = drawing.add("Reshape", turned, listed, shape=(batch, places, channels), like=source)
+    builder, old = Builder(), node.outputs[0]
+    nhwc = builder.add("Transpose", source, shape=(batch, height, width, channels), like=source, perm=[0, 2, 3, 1])
+    listed = builder.constant(np.array([0, places, channels], dtype=np.int64), f"shape_0x{places}x{channels}")
+    flat = builder.add("Reshape", nhwc, listed, shape=(batch, places, channels), like=source)
     summaries = [
-        drawing.reduce(
+        builder.reduce(
             reduction.op_type.removeprefix("Reduce"),
             flat,
             (2,),
@@ -54,9 +53,9 @@ def at(node: ir.Node, context: Context) -> Proposal:
         )
         for reduction in (first, second)
     ]
-    both = drawing.add("Concat", *summaries, shape=(batch, 2 * places), like=source, axis=1)
-    mapped = drawing.constant(np.array([0, 2, height, width], dtype=np.int64), f"shape_0x2x{height}x{width}")
-    return drawing.rewrite((source,), old, drawing.add("Reshape", both, mapped, shape=old.shape, like=old))
+    both = builder.add("Concat", *summaries, shape=(batch, 2 * places), like=source, axis=1)
+    mapped = builder.constant(np.array([0, 2, height, width], dtype=np.int64), f"shape_0x2x{height}x{width}")
+    return builder.rewrite((source,), old, builder.add("Reshape", both, mapped, shape=old.shape, like=old))
 
 
-RULE = Rule("summarize channels last", frozenset({"Concat"}), at)
+RULE = Rule("summarize channels last", frozenset({"Concat"}), _match)

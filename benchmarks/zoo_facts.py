@@ -44,7 +44,7 @@ Facts = dict[str, Any]
 
 def facts_of(record: Mapping[str, Any]) -> Facts:
     """What a record of an export says: the one place that depends on its layout."""
-    if "error" in record:
+    if record.get("error"):
         return {"error": record["error"]["message"]}
     found: Facts = {}
     for artifact in record["artifacts"]:

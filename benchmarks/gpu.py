@@ -32,7 +32,7 @@ import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -189,13 +189,14 @@ def backend_facts(name: str) -> Json:
 
 def run_machine(report: Report, _: argparse.Namespace) -> None:
     """Who is asked."""
-    from attn_export.exporter.system.cuda import gpus
+    from attn_export.exporter.records.document import plain
+    from attn_export.exporter.system import gpus
 
     result = report.result
     result["checkout"] = str(ROOT)
     result |= {"python": sys.version, "cpus": os.cpu_count(), "packages": {name: version(name) for name in PACKAGES}}
     report.step(result, "driver", driver_facts)
-    report.step(result, "gpus", lambda: [asdict(gpu) for gpu in gpus()] or {"missing": "the driver shows no GPU"})
+    report.step(result, "gpus", lambda: plain(gpus.found()) or {"missing": "the driver shows no GPU"})
     report.step(result, "torch", torch_facts)
     report.step(result, "onnxruntime", lambda: importlib.import_module("onnxruntime").get_available_providers())
     for name in BACKENDS:
@@ -368,7 +369,9 @@ def run_batch(
         schedule = Schedule(seconds=seconds, fewest_rounds=3, most_rounds=2000, inferences=10)
 
         def timed(runtimes: Sequence[Any]) -> list[Json]:
-            return [asdict(timing) for timing in measure(runtimes, images, schedule).timings]
+            from attn_export.exporter.records.document import plain
+
+            return plain(measure(runtimes, images, schedule).timings)
 
         if report.step(into, "timings", timed, opened) is None:
             for runtime in opened:  # so that one that fails doesn't take the others' times along

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from attn_export.exporter.artifacts import Precision
-from attn_export.exporter.engine import targets as gpus
 from attn_export.exporter.engine.backend import Backend, choose
 from attn_export.exporter.engine.build import Built, build, check_options
 from attn_export.exporter.engine.profile import make_profile
 from attn_export.exporter.engine.settings import EngineSettings, Judge, Plan
 from attn_export.exporter.engine.sidecar import sidecar_path, write_sidecar
+from attn_export.exporter.engine.targets import parse_targets, resolve
 from attn_export.exporter.errors import EngineError, UsageError
 from attn_export.exporter.records.engine import BundleSource, EngineFile
-from attn_export.exporter.system.cuda import Gpu
-from attn_export.exporter.system.cuda import gpus as gpus_here
+from attn_export.exporter.system import gpus
 from attn_export.exporter.system.files import publish, refuse_folders, scratch_folder, unwritable
 from attn_export.exporter.system.progress import NullProgress, Progress
 
@@ -26,17 +25,17 @@ if TYPE_CHECKING:
 SHOWN_KERNELS = 5
 
 
-def choose_backend(settings: EngineSettings, here: tuple[Gpu, ...]) -> tuple[Backend, str, tuple[str, ...]]:
+def choose_backend(settings: EngineSettings, here: tuple[gpus.Gpu, ...]) -> tuple[Backend, str, tuple[str, ...]]:
     """Backend, reason and architectures, before anything that takes time.
 
     Raises:
         UsageError, RuntimeUnavailableError: something that was asked for isn't there or doesn't fit.
     """
-    wanted = gpus.parse_targets(settings.gpus, here)
+    wanted = parse_targets(settings.gpus, here)
     own = {gpu.architecture for gpu in here[:1]}
     others = set(wanted.architectures) - own
     backend, why = choose(settings.backend, named_gpus=bool(others), has_gpu=bool(here))
-    architectures = gpus.resolve(wanted, backend, here)
+    architectures = resolve(wanted, backend, here)
     check_options(settings.options, backend)
     return backend, why, architectures
 
@@ -75,7 +74,7 @@ def build_file(
     settings = settings or EngineSettings()
     if out.resolve() == source.resolve():
         raise UsageError(f"the engine would overwrite {source}", hint="Give it another name.")
-    choose_backend(settings, gpus_here())
+    choose_backend(settings, gpus.found())
     with progress.stage("Reading the graph"):
         facts = read_graph(source)
     return build_graph(facts, out, settings, precision=precision, judge=judge, progress=progress)
@@ -91,7 +90,7 @@ def build_graph(
     progress: Progress,
 ) -> EngineFile:
     """Build an engine of a file that was read: arguments and errors as for `build_file`."""
-    backend, why, architectures = choose_backend(settings, gpus_here())
+    backend, why, architectures = choose_backend(settings, gpus.found())
     profile = make_profile(facts.inputs, settings.sizes, settings.opt_batch)
     plan = Plan(backend, why, architectures, facts, profile)
     return write_engine(out, plan, settings, precision, progress, judge=judge)

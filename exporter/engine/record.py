@@ -28,7 +28,7 @@ from attn_export.exporter.records.engine import (
     SourceFile,
 )
 from attn_export.exporter.records.environment import describe
-from attn_export.exporter.system.cuda import gpus
+from attn_export.exporter.system import gpus
 from attn_export.exporter.system.files import scratch_folder, sha256_of
 from attn_export.exporter.system.progress import Progress
 
@@ -95,7 +95,7 @@ def engine_record(
         cost=EngineCost(kernels, ablated, tuple(block_costs(report, facts))),
         kernels=report,
         build=BuildRecord(round(built.seconds, 3), built.peak_bytes),
-        not_run=why_not_here(plan.architectures, settings.options.hardware_compatible, gpus()),
+        not_run=why_not_here(plan.architectures, settings.options.hardware_compatible, gpus.found()),
         environment=describe(),
     )
 

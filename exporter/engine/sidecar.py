@@ -13,8 +13,8 @@ from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.errors import UnreadableEngineError, UntrustedEngineError
 from attn_export.exporter.records.document import DocumentError, decode, encode
 from attn_export.exporter.records.engine import PORTABLE, EngineRecord
-from attn_export.exporter.system.cuda import Gpu
 from attn_export.exporter.system.files import sha256_of, write_text
+from attn_export.exporter.system.gpus import Gpu
 
 # Compute capabilities that an engine for no GPU in particular serves: TensorRT-RTX's documentation of CPU-only builds,
 # and the classic one's of hardware compatibility ("AMPERE_PLUS").

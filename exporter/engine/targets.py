@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.records.engine import PORTABLE
-from attn_export.exporter.system.cuda import Gpu
+from attn_export.exporter.system.gpus import Gpu
 
 CURRENT = "current"
 

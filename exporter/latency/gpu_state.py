@@ -11,7 +11,7 @@ from typing import Any
 
 from attn_export.exporter.errors import first_line
 from attn_export.exporter.records.latency import GpuConditions, GpuProcess, Range
-from attn_export.exporter.system.cuda import bus_of
+from attn_export.exporter.system import gpus
 
 SECONDS_BETWEEN = 1.0
 # NVML's numbers.
@@ -90,8 +90,8 @@ class GpuWatch:
             return None
 
     def _devices(self) -> list[_Seen]:
-        bus = bus_of()
-        first = self._ask("nvmlDeviceGetHandleByPciBusId", bus) if bus else None
+        bus_id = next((gpu.bus_id for gpu in gpus.found()), None)
+        first = self._ask("nvmlDeviceGetHandleByPciBusId", bus_id) if bus_id else None
         if first is not None:
             return [self._described(first, 0)]
         handles = [self._ask("nvmlDeviceGetHandleByIndex", i) for i in range(self._ask("nvmlDeviceGetCount") or 0)]

@@ -4,25 +4,10 @@ import platform
 
 from msgspec import Struct
 
-from attn_export.exporter.system.gpus import look_for_gpus
+from attn_export.exporter.system import gpus
+from attn_export.exporter.system.gpus import Gpu
 from attn_export.exporter.system.machine import cpu_name, usable_cpus
 from attn_export.exporter.system.packages import versions
-
-
-class GpuDescription(Struct, frozen=True):
-    """One GPU; None is what the driver doesn't report.
-
-    Attributes:
-        name: such as NVIDIA GeForce RTX 4090.
-        driver: its version.
-        memory_mib: of its own; a Jetson's GPU has none.
-        compute_capability: such as 8.9.
-    """
-
-    name: str
-    driver: str | None = None
-    memory_mib: int | None = None
-    compute_capability: str | None = None
 
 
 class Environment(Struct, frozen=True):
@@ -42,21 +27,20 @@ class Environment(Struct, frozen=True):
     cpu: str
     cpus: int
     packages: dict[str, str]
-    gpus: tuple[GpuDescription, ...] = ()
+    gpus: tuple[Gpu, ...] = ()
 
 
 def describe(*, with_gpus: bool = False) -> Environment:
     """The machine and the software of this process.
 
     Args:
-        with_gpus: ask the driver for its GPUs too, which can take a second.
+        with_gpus: ask the driver for its GPUs too.
     """
-    gpus = look_for_gpus().gpus if with_gpus else ()
     return Environment(
         platform=platform.platform(),
         python=platform.python_version(),
         cpu=cpu_name(),
         cpus=usable_cpus(),
         packages=versions(),
-        gpus=tuple(GpuDescription(gpu.name, gpu.driver, gpu.memory_mib, gpu.compute_capability) for gpu in gpus),
+        gpus=gpus.found() if with_gpus else (),
     )

@@ -20,7 +20,7 @@ from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.engine import EngineRecord, Range
 from attn_export.exporter.runtimes.base import Runtime, Settings, Stopwatch
 from attn_export.exporter.runtimes.device_memory import Block, DeviceMemory, Replay, device_memory
-from attn_export.exporter.system.cuda import Gpu, gpus
+from attn_export.exporter.system import gpus
 
 # TensorRT's types by name, those that numpy has.
 KINDS = {"FLOAT": "f4", "HALF": "f2", "INT8": "i1", "UINT8": "u1", "INT32": "i4", "INT64": "i8", "BOOL": "?"}
@@ -84,7 +84,7 @@ class TensorRT(Runtime):
         self.name = _builder_of(path, record)
         self.precision = _precision_of(record)
         self._version = record.backend.version if record else ""
-        self._gpu: Gpu | None = None
+        self._gpu: gpus.Gpu | None = None
         self._how = ""
         self._forget()
 
@@ -116,7 +116,7 @@ class TensorRT(Runtime):
         record = check_file(self.path, trust=self.trust)
         self._backend = backend = load(self.name)
         self._version = backend.version
-        here = gpus()
+        here = gpus.found()
         if record is not None:
             check_fits(record, self.path, backend, here)
         if not here:

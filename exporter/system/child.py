@@ -1,6 +1,6 @@
-"""Imports one library in a process of its own, and writes down what it is. Runs by its path, alone: see `libraries`.
+"""Imports one module and writes facts about it to a file. A program: `libraries` runs it in a process of its own.
 
-A file takes the answer, because libraries print while they are imported.
+The answer goes to a file because libraries print while they are imported.
 """
 
 import importlib
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def facts_of(name: str) -> dict[str, Any]:
-    """What the module says about itself. Whatever its import raises is let through."""
+    """The module's facts. Raises whatever its import raises."""
     module: Any = importlib.import_module(name)
     facts: dict[str, Any] = {"version": str(getattr(module, "__version__", "")) or None}
     if name == "torch":
@@ -21,13 +21,13 @@ def facts_of(name: str) -> dict[str, Any]:
         facts["providers"] = list(module.get_available_providers())
     elif name == "tensorrt_rtx":
         facts["architectures"] = [n.lower() for n in module.ComputeCapability.__members__ if n.startswith("SM")]
-    elif name == "attn_export.exporter.system.cuda":
-        facts["gpus"] = [[gpu.name, gpu.architecture] for gpu in module.gpus()]
+    elif name == "attn_export.exporter.system.gpus":
+        facts["survey"] = importlib.import_module("msgspec").to_builtins(module.survey())
     return facts
 
 
 def answer(name: str) -> dict[str, Any]:
-    """The facts, or what went wrong: the error's class, its first line, and the module that is missing."""
+    """The facts; or the error's class, its first line, and the module that is missing."""
     try:
         return facts_of(name)
     except BaseException as error:  # noqa: BLE001 (there are libraries that exit)

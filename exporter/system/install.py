@@ -1,4 +1,4 @@
-"""The commands that install what is missing, in one place."""
+"""The commands that install missing parts."""
 
 RTX = "pip install 'attn-export[rtx]'"
 TENSORRT = "pip install 'attn-export[tensorrt]'"

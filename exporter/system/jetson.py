@@ -1,6 +1,6 @@
-"""Whether this is a Jetson, and which release of its system it has.
+"""Whether this machine is a Jetson, and the release of its Linux, L4T.
 
-L4T is its Linux; which JetPack a release belongs to: https://developer.nvidia.com/embedded/jetpack-archive
+L4T releases of each JetPack: https://developer.nvidia.com/embedded/jetpack-archive
 """
 
 import re
@@ -15,7 +15,7 @@ class Jetson:
     """A Jetson.
 
     Attributes:
-        model: as the board says it.
+        model: name of the board.
         l4t: such as 36.4.3, None where the release file is missing: in containers.
     """
 
@@ -24,12 +24,12 @@ class Jetson:
 
     @property
     def jetpack(self) -> str | None:
-        """The JetPack that the release belongs to, None where it isn't known."""
+        """The JetPack of the release, None for an unknown one."""
         return JETPACKS.get(self.l4t.partition(".")[0]) if self.l4t else None
 
 
 def find_jetson(root: Path = Path("/")) -> Jetson | None:
-    """Read the board's name and the release file; None on every other machine."""
+    """The Jetson that this machine is, by its board's name and its release file; None on any other machine."""
     model = _text(root / "proc/device-tree/model").strip("\0 \n")
     release = _text(root / "etc/nv_tegra_release")
     found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", release)

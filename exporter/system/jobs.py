@@ -1,4 +1,4 @@
-"""Which jobs are possible on this machine, and why."""
+"""The jobs that are possible on this machine, and the reasons."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ Libraries = Mapping[str, Library]
 
 @dataclass(frozen=True)
 class Job:
-    """Something that users come for.
+    """One use of attn-export.
 
     Attributes:
-        name: as users would say it.
-        possible: whether everything it needs is here.
-        reason: what it rests on, or what is missing.
+        name: in the table of doctor.
+        possible: whether everything that it needs is here.
+        reason: what works, or what is missing.
     """
 
     name: str
@@ -29,12 +29,12 @@ class Job:
 
 
 def jobs(libraries: Libraries, gpus: GpuSurvey, jetson: Jetson | None) -> tuple[Job, ...]:
-    """All of them, in the order in which users meet them.
+    """All jobs, in the order of a workflow.
 
     Args:
-        libraries: by the names of `libraries.WANTED`, all of them.
-        gpus: that were found.
-        jetson: if this is one.
+        libraries: by name, all of `libraries.WANTED`.
+        gpus: of this machine.
+        jetson: this machine, if it is one.
     """
     return (
         export_to_onnx(libraries),
@@ -47,7 +47,7 @@ def jobs(libraries: Libraries, gpus: GpuSurvey, jetson: Jetson | None) -> tuple[
 
 
 def export_to_onnx(libraries: Libraries) -> Job:
-    """Everything but latencies on a GPU."""
+    """Whether the libraries of an export work."""
     broken = [library for name in FOR_EXPORT if not (library := libraries[name]).works]
     reason = "; ".join(problem(library) for library in broken) or f"{', '.join(FOR_EXPORT)} work"
     return Job("export to ONNX", not broken, reason)
@@ -80,7 +80,7 @@ def onnxruntime_on_gpu(onnxruntime: Library, gpus: GpuSurvey) -> Job:
 
 
 def build_for_rtx(rtx: Library) -> Job:
-    """Ahead of time, for GPUs that needn't be here."""
+    """With TensorRT for RTX, which needs no GPU to build."""
     name = "build engines for RTX GPUs"
     if not rtx.works:
         return Job(name, False, problem(rtx))
@@ -89,14 +89,14 @@ def build_for_rtx(rtx: Library) -> Job:
 
 
 def build_for_this_gpu(classic: Library, gpus: GpuSurvey, jetson: Jetson | None) -> Job:
-    """With classic TensorRT, which builds for the GPU that it finds."""
+    """With classic TensorRT, which builds for the GPU of this machine."""
     name = "build engines for this GPU (classic)"
     reasons = [reason for reason in (no_gpu(gpus, jetson), "" if classic.works else problem(classic)) if reason]
     return Job(name, not reasons, "; ".join(reasons) or f"tensorrt {classic.version} and {gpu_names(gpus, jetson)}")
 
 
 def run_engines(rtx: Library, classic: Library, gpus: GpuSurvey, jetson: Jetson | None) -> Job:
-    """Of either TensorRT."""
+    """Engines of either TensorRT."""
     name = "run engines here"
     if trouble := no_gpu(gpus, jetson):
         return Job(name, False, trouble)
@@ -107,7 +107,7 @@ def run_engines(rtx: Library, classic: Library, gpus: GpuSurvey, jetson: Jetson 
         served.append(f"tensorrt {classic.version}")
     if rtx.works:
         targets = rtx.facts.get("architectures", ())
-        own = {gpu.architecture for gpu in gpus.gpus if gpu.architecture}
+        own = {gpu.architecture for gpu in gpus.gpus}
         if jetson or (own and targets and not own & set(targets)):
             reasons.append(f"tensorrt-rtx has nothing for {', '.join(sorted(own)) or 'a Jetson'}")
         else:
@@ -118,14 +118,14 @@ def run_engines(rtx: Library, classic: Library, gpus: GpuSurvey, jetson: Jetson 
 
 
 def no_gpu(gpus: GpuSurvey, jetson: Jetson | None) -> str:
-    """Why there is no GPU to work with, empty where there is one."""
+    """The reason why there is no GPU, empty where there is one."""
     if gpus.gpus or jetson:
         return ""
     return f"no GPU: {gpus.trouble}" if gpus.trouble else "no GPU"
 
 
 def gpu_names(gpus: GpuSurvey, jetson: Jetson | None) -> str:
-    """Each once."""
+    """The names, each once."""
     return ", ".join(dict.fromkeys(gpu.name for gpu in gpus.gpus)) or (jetson.model if jetson else "")
 
 

@@ -1,21 +1,23 @@
-"""The libraries that attn-export can use, each really imported, in a process of its own.
+"""The libraries that attn-export can use, each imported in a process of its own, all at the same time.
 
-So one that crashes, exits, hangs or prints takes nobody with it, and all of them are imported at the same time.
+A library that crashes, exits, hangs or prints does no harm there.
 """
 
 import json
+import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from attn_export.exporter.system.packages import installed
-from attn_export.exporter.system.process import ask
 
 CHILD = Path(__file__).with_name("child.py")
 # All take 3 seconds together where the disk is warm; torch alone takes 20 from a Jetson's memory card.
-SECONDS = 30.0
+SECONDS, SECONDS_TO_DIE = 30.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,10 @@ class Wanted:
     """A library to look for.
 
     Attributes:
-        name: that users know.
-        module: that is imported.
-        gives: what it is for.
-        distributions: that may bring the module, besides ``name``.
+        name: of the distribution.
+        module: to import.
+        gives: its use.
+        distributions: others that bring the module.
     """
 
     name: str
@@ -48,15 +50,14 @@ WANTED = (
 
 @dataclass(frozen=True)
 class Library:
-    """What was found of one library.
+    """The state of one library.
 
     Attributes:
         wanted: which.
-        version: None where it isn't installed, or doesn't say.
-        trouble: why it can't be used, in words; empty where it can.
-        installed: whether it is there at all.
-        facts: what else it says: torch's ``cuda`` and ``usable``, onnxruntime's ``providers``, tensorrt-rtx's
-            ``architectures``.
+        version: None where it isn't installed, or has none.
+        trouble: why it can't be used; empty where it can.
+        installed: whether the distribution is there.
+        facts: torch's ``cuda`` and ``usable``, onnxruntime's ``providers``, tensorrt-rtx's ``architectures``.
     """
 
     wanted: Wanted
@@ -84,40 +85,55 @@ class Library:
 
 
 def look_for(wanted: Wanted) -> Library:
-    """Import it elsewhere, and say what came of it."""
+    """Import the library in a process of its own, and report the result."""
     version = installed(wanted.name, *wanted.distributions)
-    told = import_elsewhere(wanted.module)
-    if "error" not in told:
-        return Library(wanted, told.pop("version", None) or version, facts=told)
-    if told.get("missing") == wanted.module:
+    answer = import_isolated(wanted.module)
+    if "error" not in answer:
+        return Library(wanted, answer.pop("version", None) or version, facts=answer)
+    if answer.get("missing") == wanted.module:
         # The distribution may be there all the same: a package that only points at others.
         return Library(wanted, version, "its module isn't there" if version else "not installed", bool(version))
-    return Library(wanted, version, f"can't be imported: {in_words(told)}")
+    return Library(wanted, version, f"can't be imported: {error_text(answer)}")
 
 
-def import_elsewhere(module: str) -> dict[str, Any]:
-    """What the child wrote down; ``error`` and ``message`` are of the import, or of the child's own end."""
+def import_isolated(module: str) -> dict[str, Any]:
+    """The facts about a module, see `child`; or ``error`` and ``message``, of the import or of the child's end."""
     with tempfile.TemporaryDirectory(prefix="attn-export-") as folder:
         place = Path(folder) / "answer.json"
+        # Isolated, but with this process's search path: it finds what this process would find.
+        command = [sys.executable, "-I", str(CHILD), str(place), module, *sys.path]
         try:
-            # Isolated, and with this process's own search path: what is found is what this process would find.
-            ended = ask([sys.executable, "-I", str(CHILD), str(place), module, *sys.path], SECONDS)
+            code = _exit_code(command)
         except OSError as error:
             return {"error": "OSError", "message": f"no second Python can be started: {error.strerror or error}"}
-        if ended is None:
-            return {"error": "", "message": f"its import had not finished after {SECONDS:.0f} s"}
+        if code is None:
+            return {"error": "", "message": f"it had not finished after {SECONDS:.0f} s"}
         try:
-            told: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+            answer: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            how = f"by signal {-ended.code}" if ended.code < 0 else f"with exit code {ended.code}"
-            return {"error": "", "message": f"its import ends Python {how}"}
-        return told
+            how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+            return {"error": "", "message": f"it ends Python {how}"}
+        return answer
 
 
-def in_words(told: dict[str, Any]) -> str:
+def _exit_code(command: Sequence[str]) -> int | None:
+    """The program's exit code; None where it had not finished after `SECONDS`, and was killed."""
+    none = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdin=none, stdout=none, stderr=none)  # noqa: S603 (no words of a user)
+    try:
+        return process.wait(SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        process.kill()  # does nothing where it has ended
+        with suppress(subprocess.TimeoutExpired):  # a process that hangs in a driver can't be killed
+            process.wait(SECONDS_TO_DIE)
+
+
+def error_text(answer: dict[str, Any]) -> str:
     """An import's error in one line."""
-    if missing := told.get("missing"):
+    if missing := answer.get("missing"):
         return f"there is no module {missing}"
-    if told["error"] in ("", "ImportError", "OSError") and told["message"]:
-        return str(told["message"])  # these are sentences
-    return f"{told['error']}: {told['message']}" if told["message"] else str(told["error"])
+    if answer["error"] in ("", "ImportError", "OSError") and answer["message"]:
+        return str(answer["message"])  # these are sentences
+    return f"{answer['error']}: {answer['message']}" if answer["message"] else str(answer["error"])

@@ -1,4 +1,4 @@
-"""What isn't here: what it would give, and how to get it."""
+"""The missing parts of this machine's setup, with the commands that install them."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ from attn_export.exporter.system.libraries import Library
 
 @dataclass(frozen=True)
 class Missing:
-    """A part that isn't here or doesn't work.
+    """A part that is missing or doesn't work.
 
     Attributes:
         name: of the part.
-        gives: what it would give.
-        how: in words, where a command alone isn't enough; may be empty.
-        command: that installs it, None where that depends on the system.
+        gives: its use.
+        how: an explanation of the command; may be empty.
+        command: installs it; None where that depends on the system.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Missing:
 
 
 def missing(libraries: Libraries, gpus: GpuSurvey, jetson: Jetson | None) -> tuple[Missing, ...]:
-    """All of them; a part is told once, by what is most wrong with it."""
+    """All missing parts, each once."""
     found = [
         Missing(name, libraries[name].wanted.gives, again(libraries[name]), f"pip install --force-reinstall {name}")
         for name in FOR_EXPORT
@@ -56,5 +56,5 @@ def missing(libraries: Libraries, gpus: GpuSurvey, jetson: Jetson | None) -> tup
 
 
 def again(library: Library) -> str:
-    """What is wrong with a library that is installed; nothing for one that isn't."""
+    """The trouble of a library that is installed; empty for one that isn't."""
     return library.trouble if library.installed else ""

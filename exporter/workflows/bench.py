@@ -16,7 +16,7 @@ from attn_export.exporter.records.latency import Schedule, joined
 from attn_export.exporter.records.results import Benched, ReportAssets
 from attn_export.exporter.runtimes import RUNS_ENGINES, RUNS_FILES, RUNTIMES, check_devices, check_names
 from attn_export.exporter.runtimes.base import Runtime, Settings
-from attn_export.exporter.system.cuda import gpus
+from attn_export.exporter.system import gpus
 from attn_export.exporter.system.files import unique_names
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.progress import NullProgress, Progress
@@ -186,7 +186,7 @@ def refuse_engines_without_gpu(artifacts: Sequence[Artifact]) -> None:
         RuntimeUnavailableError: there is an engine, and no GPU.
     """
     engines = [artifact.path for artifact in artifacts if artifact.format == ENGINE]
-    if engines and not gpus():
+    if engines and not gpus.found():
         raise RuntimeUnavailableError(
             f"{engines[0]} can't be timed here: there is no GPU, or no driver for it",
             runtime="tensorrt",

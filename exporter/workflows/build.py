@@ -22,7 +22,7 @@ from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.engine import BundleSource, EngineFile, Profile
 from attn_export.exporter.records.results import BuildResult, Deployed, Retyped
 from attn_export.exporter.records.verdict import Verdict
-from attn_export.exporter.system.cuda import Gpu, gpus
+from attn_export.exporter.system import gpus
 from attn_export.exporter.system.files import refuse_folders, scratch_folder
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.progress import NullProgress, Progress
@@ -65,7 +65,7 @@ def build_all(
     asked: Sequence[Precision | None] = precisions or (None,)
     if out is not None and len(asked) > 1:
         raise UsageError("-o names one engine, and several precisions were asked for", hint="Leave -o out.")
-    if out is not None and not parse_targets(settings.gpus, gpus()).wants_engine:
+    if out is not None and not parse_targets(settings.gpus, gpus.found()).wants_engine:
         raise UsageError("-o names an engine, and for this GPU a deployment bundle is written", hint="Leave -o out.")
     folder = Path(out).parent if out is not None else source.parent
     if out is not None:
@@ -271,8 +271,8 @@ def build_bundle(
         with progress.stage("Reading the bundle"):
             bundle = read_bundle(bundle)
     manifest, golden = bundle.manifest, bundle.golden
-    settings = settings_for_bundle(bundle, settings, gpus())
-    backend, why, architectures = choose_backend(settings, gpus())
+    settings = settings_for_bundle(bundle, settings, gpus.found())
+    backend, why, architectures = choose_backend(settings, gpus.found())
     if architectures != (manifest.architecture,):
         progress.note(f"the bundle is for {manifest.architecture}, and the engine is for {', '.join(architectures)}")
     with bundle.unpacked(out.parent) as facts:
@@ -285,7 +285,7 @@ def build_bundle(
         return write_engine(out, plan, settings, manifest.precision, progress, bundle=source, judge=judge)
 
 
-def settings_for_bundle(bundle: Bundle, asked: EngineSettings, here: tuple[Gpu, ...]) -> EngineSettings:
+def settings_for_bundle(bundle: Bundle, asked: EngineSettings, here: tuple[gpus.Gpu, ...]) -> EngineSettings:
     """The user's settings, completed with the bundle's.
 
     Args:

@@ -14,7 +14,7 @@ from attn_export.exporter.engine.sidecar import sidecar_path
 from attn_export.exporter.engine.targets import Targets, parse_targets
 from attn_export.exporter.records.engine import EngineFile, Profile
 from attn_export.exporter.records.results import Deployed
-from attn_export.exporter.system.cuda import gpus
+from attn_export.exporter.system import gpus
 from attn_export.exporter.system.files import publish
 from attn_export.exporter.system.progress import Progress
 
@@ -38,9 +38,9 @@ def check_settings(settings: EngineSettings, progress: Progress) -> Targets:
     Raises:
         UsageError, RuntimeUnavailableError: as `building.choose_backend` says.
     """
-    wanted = parse_targets(settings.gpus, gpus())
+    wanted = parse_targets(settings.gpus, gpus.found())
     if wanted.wants_engine:
-        backend, why, _ = choose_backend(_here(settings, wanted), gpus())
+        backend, why, _ = choose_backend(_here(settings, wanted), gpus.found())
         if settings.backend == AUTO:
             progress.note(f"{backend} builds: {why}")
     return wanted
@@ -78,7 +78,7 @@ def deploy(
     Raises:
         AttnExportError: as `engine.job.build_file` and `bundle.write_bundle` say.
     """
-    wanted = parse_targets(settings.gpus, gpus())
+    wanted = parse_targets(settings.gpus, gpus.found())
     engines = []
     if wanted.wants_engine:
         out = folder / f"{stem}.engine"

@@ -24,7 +24,7 @@ from attn_export.exporter.records.results import Deployed, ExportResult, Made, P
 from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.runtimes import RUNS_ENGINES, RUNS_FILES, RUNTIMES, check_devices, check_names
 from attn_export.exporter.runtimes.base import Runtime, Settings
-from attn_export.exporter.system.cuda import gpus
+from attn_export.exporter.system import gpus
 from attn_export.exporter.system.files import publish, refuse_folders, scratch_folder, write_text
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.memory import forget_weights, give_back
@@ -126,7 +126,7 @@ def check_engines(model: LoadedModel, settings: ExportSettings, progress: Progre
         if named:
             raise UsageError(f"{named[0]} runs engines, and none is made", hint="Add --engine, or leave it out.")
         return ()
-    if named and not gpus():  # a run was asked for; otherwise the table says that there was none
+    if named and not gpus.found():  # a run was asked for; otherwise the table says that there was none
         raise RuntimeUnavailableError(
             f"{named[0]} can't run here: there is no GPU, or no driver for it",
             runtime=named[0],
@@ -136,7 +136,7 @@ def check_engines(model: LoadedModel, settings: ExportSettings, progress: Progre
     shape = (settings.batch, *model.input_shape)
     dims = tuple(name if name in settings.dynamic else size for name, size in zip(AXES, shape, strict=False))
     profile = make_profile({"input": (*dims, *shape[len(dims) :])}, settings.engine.sizes, settings.batch)
-    return profile["input"].shapes if gpus() and wanted.wants_engine else ()
+    return profile["input"].shapes if gpus.found() and wanted.wants_engine else ()
 
 
 def reference_outputs(

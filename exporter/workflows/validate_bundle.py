@@ -12,6 +12,7 @@ from attn_export.exporter.graph.facts import dims
 from attn_export.exporter.records.engine import Dim, Profile
 from attn_export.exporter.records.verdict import SIZE, Verdict
 from attn_export.exporter.runtimes.base import Runtime, Settings
+from attn_export.exporter.system import gpus
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.progress import NullProgress, Progress, counted
 from attn_export.exporter.validation.validate_golden import validate_golden
@@ -102,14 +103,13 @@ def check_engine(bundle: Bundle, engine: Path, *, trust: bool, needs_gpu: bool =
     """
     from attn_export.exporter.engine.backend import load
     from attn_export.exporter.engine.sidecar import check_file, check_fits
-    from attn_export.exporter.system.cuda import gpus
 
     record = check_file(engine, trust=trust)
     if record is not None:
         check_shapes(bundle, engine, {name: shapes.covers for name, shapes in record.profile.items()})
     if not needs_gpu:
         return
-    here = gpus()
+    here = gpus.found()
     if not here:
         raise RuntimeUnavailableError(
             f"{engine} can't be run: there is no GPU here, or no driver for it",

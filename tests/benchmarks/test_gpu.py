@@ -15,11 +15,11 @@ import pytest
 from attn_export.exporter.runtimes import RUNTIMES
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
-from attn_export.exporter.system.cuda import gpus
+from attn_export.exporter.system import gpus
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, str(ROOT / "benchmarks" / "gpu.py")]
-pytestmark = [pytest.mark.full, pytest.mark.skipif(bool(gpus()), reason="there is a GPU here")]
+pytestmark = [pytest.mark.full, pytest.mark.skipif(bool(gpus.found()), reason="there is a GPU here")]
 
 
 def ran(folder: Path, *arguments: str) -> dict[str, Any]:

@@ -198,7 +198,10 @@ def test_on_another_machine_only_ratios_are_compared(compared: Compared, changes
 
 
 def test_another_gpu_is_another_machine(compared: Compared) -> None:
-    old, new = (sample_record(environment={"gpus": [{"name": name}]}) for name in ("Orin", "RTX 4090"))
+    old, new = (
+        sample_record(environment={"gpus": [{"name": name, "compute_capability": "8.7"}]})
+        for name in ("Orin", "RTX 4090")
+    )
     assert compared(old, new).machine == ("the GPU was Orin and is RTX 4090",)
     assert compared(old, OLD).machine == (), "a run on the CPU doesn't ask for GPUs"
 

@@ -25,7 +25,8 @@ from attn_export.exporter.records.document import plain
 from attn_export.exporter.records.engine import BuildOptions
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
-from attn_export.exporter.system.cuda import Gpu, gpus
+from attn_export.exporter.system import gpus
+from attn_export.exporter.system.gpus import Gpu
 from attn_export.exporter.workflows.build import settings_for_bundle
 from attn_export.exporter.workflows.validate_bundle import validate_with_bundle
 
@@ -38,8 +39,8 @@ class Lacking(importlib.abc.MetaPathFinder):
             raise ImportError(f"{name} isn't on the device", name=name)
 sys.meta_path.insert(0, Lacking())
 """
-ORIN, RTX = Gpu("Orin", "sm87"), Gpu("NVIDIA RTX A2000", "sm86")
-without_gpu = pytest.mark.skipif(bool(gpus()), reason="this machine has a GPU")
+ORIN, RTX = Gpu("Orin", "8.7"), Gpu("NVIDIA RTX A2000", "8.6")
+without_gpu = pytest.mark.skipif(bool(gpus.found()), reason="this machine has a GPU")
 
 
 def on_the_device(script: str, *words: str) -> "subprocess.CompletedProcess[str]":

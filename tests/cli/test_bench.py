@@ -274,9 +274,9 @@ def test_integers_are_not_timed(refused: Command, there: Path) -> None:
 def test_an_engine_without_its_gpu_is_told_at_once(folder: Path, refused: Command) -> None:
     from attn_export.exporter.engine.job import build_file
     from attn_export.exporter.engine.settings import EngineSettings
-    from attn_export.exporter.system.cuda import gpus
+    from attn_export.exporter.system import gpus
 
-    if gpus():
+    if gpus.found():
         pytest.skip("there is a GPU here")
     model = load(folder / "model.pt")
     export_loaded(model, folder, "model", ExportSettings(runtimes=()), NullProgress())

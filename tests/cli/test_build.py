@@ -18,16 +18,14 @@ import torch
 
 from attn_export.cli import run
 from attn_export.exporter.commands import build as build_command
-from attn_export.exporter.engine import job as building
 from attn_export.exporter.engine import record as engine_records
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.precision import typed_file
 from attn_export.exporter.precision.float16 import to_float16
 from attn_export.exporter.records.engine import MixedKernel
+from attn_export.exporter.system import gpus
 from attn_export.exporter.system.files import sha256_of
 from attn_export.exporter.system.progress import NullProgress
-from attn_export.exporter.workflows import build as from_file
-from attn_export.exporter.workflows import deploy as deploying
 from attn_export.models.registry import create
 from tests.engine.graphs import conv, node, plain, weight
 from tests.engine.graphs import saved as saved_graph
@@ -45,9 +43,7 @@ SM86 = ("--gpu", "sm86")
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if this machine had none."""
-    for module in (deploying, engine_records, from_file):
-        monkeypatch.setattr(module, "gpus", lambda: ())
-    monkeypatch.setattr(building, "gpus_here", lambda: ())
+    monkeypatch.setattr(gpus, "found", lambda: ())
 
 
 def torch_export(path: Path, *, dynamo: bool, external: bool = False) -> Path:

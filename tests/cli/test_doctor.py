@@ -43,7 +43,7 @@ SCHEMA = {
         },
         "gpus": {
             "type": "array",
-            "items": {"type": "object", "required": ["name", "driver", "memory_mib", "compute_capability"]},
+            "items": {"type": "object", "required": ["name", "compute_capability", "memory_mib", "driver", "bus_id"]},
         },
         "gpu_trouble": WORDS_OR_NONE,
         "jetson": {"type": ["object", "null"]},
@@ -133,26 +133,26 @@ def test_nothing_is_written_and_nothing_is_left(
 
 
 def test_a_made_up_machine_without_anything(attn_export: Command, machine: Callable[..., None]) -> None:
-    machine(GpuSurvey(trouble="there is no nvidia-smi"), absent=[wanted.name for wanted in WANTED])
+    machine(GpuSurvey(trouble="there is no libcuda.so.1"), absent=[wanted.name for wanted in WANTED])
     done = attn_export("doctor")
     assert done.returncode == 0, done.stderr
     found = sections(done.stdout)
     assert all(line.endswith("not installed") for line in found["Libraries"][1:])
     assert all(re.search(r"  no  ", line) for line in found["Possible here"][1:])
-    assert found["GPU"] == ["there is no nvidia-smi"]
+    assert found["GPU"] == ["there is no libcuda.so.1"]
     assert "→ pip install 'attn-export[rtx]'" in done.stdout
     assert "→ pip install 'attn-export[tensorrt]'" in done.stdout
     validate(json.loads(attn_export("doctor", "--json").stdout), SCHEMA)
 
 
 def test_a_made_up_workstation(attn_export: Command, machine: Callable[..., None]) -> None:
-    card = Gpu("NVIDIA GeForce RTX 4090 [odd]", "570.124.06", 24564, "8.9")
-    machine(GpuSurvey((card, Gpu("NVIDIA T400", None, None, None))))
+    card = Gpu("NVIDIA GeForce RTX 4090 [odd]", "8.9", 24564, "570.124.06")
+    machine(GpuSurvey((card, Gpu("NVIDIA T400", "7.5"))))
     done = attn_export("doctor")
     found = sections(done.stdout)
     assert "Not here" not in found
     assert re.split(r"  +", found["GPU"][1]) == ["NVIDIA GeForce RTX 4090 [odd]", "8.9", "24564 MiB", "570.124.06"]
-    assert re.split(r"  +", found["GPU"][2]) == ["NVIDIA T400", "—", "—", "—"]
+    assert re.split(r"  +", found["GPU"][2]) == ["NVIDIA T400", "7.5", "—", "—"]
     assert not any("  no  " in line for line in found["Possible here"])
     document = json.loads(attn_export("doctor", "--json").stdout)
     validate(document, SCHEMA)
@@ -185,7 +185,7 @@ def test_columns_line_up_at_every_width(
     width: str, attn_export: Command, machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", width)
-    machine(GpuSurvey(trouble="there is no nvidia-smi"), absent=["tensorrt"])
+    machine(GpuSurvey(trouble="there is no libcuda.so.1"), absent=["tensorrt"])
     done = attn_export("doctor")
     lines = sections(done.stdout)["Libraries"]
     start = lines[0].index("version")

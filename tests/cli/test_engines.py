@@ -25,17 +25,14 @@ from attn_export.cli import run
 from attn_export.exporter.artifacts import MADE, LoadedModel, OnnxFile, Precision, Target
 from attn_export.exporter.bundle.read import read_bundle
 from attn_export.exporter.commands import export as export_command
-from attn_export.exporter.engine import job as building
 from attn_export.exporter.engine import record as engine_records
 from attn_export.exporter.precision import typed_file
 from attn_export.exporter.precision.float16 import to_float16
 from attn_export.exporter.records.engine import MixedKernel
 from attn_export.exporter.records.results import Made
+from attn_export.exporter.system import gpus
 from attn_export.exporter.system.files import sha256_of
 from attn_export.exporter.system.progress import Advance, NullProgress
-from attn_export.exporter.workflows import build as bundle_building
-from attn_export.exporter.workflows import build as from_file
-from attn_export.exporter.workflows import deploy as deploying
 from attn_export.exporter.workflows import export as workflow
 from attn_export.exporter.workflows.settings import ExportSettings
 
@@ -51,10 +48,7 @@ ENGINE = {"model.onnx", "model.engine", "model.engine.json", "model.report.json"
 
 def hide_gpus(patch: pytest.MonkeyPatch) -> None:
     """As if this machine had none."""
-    for module in (workflow, deploying, engine_records, from_file, bundle_building):
-        patch.setattr(module, "gpus", lambda: ())
-    patch.setattr(building, "gpus_here", lambda: ())
-    patch.setattr("attn_export.exporter.system.cuda.gpus", lambda: ())
+    patch.setattr(gpus, "found", lambda: ())
 
 
 @pytest.fixture(autouse=True)

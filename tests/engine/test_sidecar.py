@@ -25,12 +25,12 @@ from attn_export.exporter.errors import AttnExportError, UnreadableEngineError, 
 from attn_export.exporter.records.document import SCHEMA_VERSION
 from attn_export.exporter.records.document import plain as plain_values
 from attn_export.exporter.records.engine import EngineRecord
-from attn_export.exporter.system.cuda import Gpu
+from attn_export.exporter.system.gpus import Gpu
 from tests.engine.graphs import plain
 
 CLASSIC = Backend("tensorrt", SimpleNamespace(__version__="10.3.0"))
-AMPERE, ADA = Gpu("NVIDIA GeForce RTX 3080", "sm86"), Gpu("NVIDIA L4", "sm89")
-TURING = Gpu("Tesla T4", "sm75")
+AMPERE, ADA = Gpu("NVIDIA GeForce RTX 3080", "8.6"), Gpu("NVIDIA L4", "8.9")
+TURING = Gpu("Tesla T4", "7.5")
 Edit = Callable[..., int]
 
 
@@ -263,7 +263,7 @@ def test_without_a_gpu_nothing_is_known_of_it(built: tuple[bytes, dict[str, Any]
 def test_an_engine_for_every_gpu_is_for_ampere_and_later(
     built: tuple[bytes, dict[str, Any]], rtx: Backend, changes: dict[str, Any]
 ) -> None:
-    for gpu in (AMPERE, ADA, Gpu("NVIDIA GeForce RTX 5090", "sm120")):
+    for gpu in (AMPERE, ADA, Gpu("NVIDIA GeForce RTX 5090", "12.0")):
         fits(built, rtx, gpu, **changes)
     with pytest.raises(UnreadableEngineError, match="Tesla T4 is sm75"):
         fits(built, rtx, TURING, **changes)

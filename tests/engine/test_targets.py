@@ -10,9 +10,9 @@ from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.engine.targets import JETSON, PRODUCTS, Targets, parse_targets, resolve
 from attn_export.exporter.errors import AttnExportError, RuntimeUnavailableError, UsageError
 from attn_export.exporter.records.engine import PORTABLE
-from attn_export.exporter.system.cuda import Gpu
+from attn_export.exporter.system.gpus import Gpu
 
-AMPERE, ORIN = Gpu("NVIDIA GeForce RTX 3080", "sm86"), Gpu("Orin", "sm87")
+AMPERE, ORIN = Gpu("NVIDIA GeForce RTX 3080", "8.6"), Gpu("Orin", "8.7")
 # The classic TensorRT has no ComputeCapability; nothing else of it is asked here.
 CLASSIC = Backend("tensorrt", SimpleNamespace(__version__="10.3.0"))
 
@@ -186,7 +186,7 @@ def test_the_current_gpu_has_to_be_there(rtx: Backend, backend: str) -> None:
 
 def test_rtx_cannot_build_on_a_hopper(rtx: Backend) -> None:
     with pytest.raises(UsageError, match="can't build for sm90"):
-        resolve(parse_targets(["current"]), rtx, (Gpu("NVIDIA H100", "sm90"),))
+        resolve(parse_targets(["current"]), rtx, (Gpu("NVIDIA H100", "9.0"),))
 
 
 def test_the_classic_one_builds_for_the_gpu_that_is_here() -> None:
@@ -207,7 +207,7 @@ def test_the_classic_one_needs_a_gpu() -> None:
 
 
 def test_the_first_gpu_counts() -> None:
-    here = (AMPERE, Gpu("NVIDIA GeForce RTX 4090", "sm89"))
+    here = (AMPERE, Gpu("NVIDIA GeForce RTX 4090", "8.9"))
     assert resolve(parse_targets(["current"], here), CLASSIC, here) == ("sm86",)
 
 

@@ -20,7 +20,7 @@ from attn_export.exporter.artifacts import DEVICES, LoadedModel, OnnxFile
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.latency.measure import measure
 from attn_export.exporter.records.arrays import Arrays
-from attn_export.exporter.records.environment import Environment, GpuDescription
+from attn_export.exporter.records.environment import Environment
 from attn_export.exporter.records.latency import Latency, Run, Schedule, Timing
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.terminal import bench_parts, drawn
@@ -29,6 +29,7 @@ from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.eager import Eager
 from attn_export.exporter.runtimes.onnxruntime_cuda import NO_CPU_NODES, OnnxRuntimeCuda, require_provider
 from attn_export.exporter.runtimes.torch_cuda import Moved, require_cuda
+from attn_export.exporter.system.gpus import Gpu
 from tests.latency.fakes import IMAGES as TIMED_IMAGES
 from tests.latency.fakes import Scripted
 
@@ -483,7 +484,7 @@ def rendered(*timings: Timing) -> str:
 
     console = Console(width=160, record=True, file=io.StringIO())
     run = Run(2, 8, 3, 0.1, 0.0, reached=True)
-    environment = Environment("Linux", "3.11", "Made-up CPU", 1, {}, (GpuDescription("Made-up GPU"),))
+    environment = Environment("Linux", "3.11", "Made-up CPU", 1, {}, (Gpu("Made-up GPU", "8.6"),))
     report = Report(
         created="",
         command=None,

@@ -14,6 +14,8 @@ from attn_export.exporter.latency.conditions import Watch
 from attn_export.exporter.latency.gpu_state import GpuWatch, throttling
 from attn_export.exporter.records.document import plain as plain_values
 from attn_export.exporter.records.latency import GpuConditions, GpuProcess
+from attn_export.exporter.system import gpus
+from attn_export.exporter.system.gpus import Gpu
 
 OURS = (4000, 4001)
 MIB = 2**20
@@ -107,7 +109,7 @@ Installed = Callable[[Nvml], Nvml]
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> Installed:
     """``installed(nvml)`` is found by an import, and CUDA doesn't tell which GPU is its first."""
-    monkeypatch.setattr(gpu_state, "bus_of", lambda: None)
+    monkeypatch.setattr(gpus, "found", lambda: ())
 
     def install(nvml: Nvml) -> Nvml:
         monkeypatch.setitem(sys.modules, "pynvml", nvml)
@@ -166,7 +168,7 @@ def test_a_run_that_was_over_at_once_is_looked_at_when_it_ends(installed: Instal
 
 def test_the_gpu_is_the_one_that_cuda_calls_its_first(installed: Installed, monkeypatch: pytest.MonkeyPatch) -> None:
     nvml = installed(Nvml(a4000(), a4000(bus="0000:41:00.0", name="NVIDIA H100 PCIe")))
-    monkeypatch.setattr(gpu_state, "bus_of", lambda: "0000:41:00.0")
+    monkeypatch.setattr(gpus, "found", lambda: (Gpu("NVIDIA H100 PCIe", "9.0", bus_id="0000:41:00.0"),))
     assert [(gpu.index, gpu.name) for gpu in watched()[0]] == [(1, "NVIDIA H100 PCIe")]
     assert nvml.buses == ["0000:41:00.0"]
 
@@ -176,7 +178,7 @@ def test_where_that_one_is_not_known_all_are_told(
     bus: str | None, installed: Installed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installed(Nvml(a4000(), a4000(bus="0000:41:00.0", name=b"NVIDIA H100 PCIe")))
-    monkeypatch.setattr(gpu_state, "bus_of", lambda: bus)
+    monkeypatch.setattr(gpus, "found", lambda: (Gpu("NVIDIA H100 PCIe", "9.0", bus_id=bus),))
     assert [gpu.name for gpu in watched()[0]] == ["NVIDIA RTX A4000", "NVIDIA H100 PCIe"]
 
 

@@ -23,8 +23,8 @@ from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.runtimes.onnxruntime_cuda import OnnxRuntimeCuda
 from attn_export.exporter.runtimes.tensorrt import TensorRT
 from attn_export.exporter.runtimes.torch_cuda import CudaEvents
-from attn_export.exporter.system.cuda import Gpu as Described
-from attn_export.exporter.system.cuda import gpus
+from attn_export.exporter.system import gpus
+from attn_export.exporter.system.gpus import Gpu as Described
 from tests.runtimes.standin import SIGNATURE, Gpu, StandInTensorRT, write_engine
 
 ONE = Settings(threads=1)
@@ -40,7 +40,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_
     gpu = Gpu()
     trt = StandInTensorRT(gpu, request.param)
     monkeypatch.setattr(room, "load", lambda name: Backend(name, trt))
-    monkeypatch.setattr(room, "gpus", lambda: (Described("Stand-in GPU", "sm86"),))
+    monkeypatch.setattr(gpus, "found", lambda: (Described("Stand-in GPU", "8.6"),))
     monkeypatch.setattr(room, "device_memory", lambda _: gpu)
     return TensorRT(write_engine(tmp_path / "m.engine", request.param), SIGNATURE, ONE)
 
@@ -215,7 +215,7 @@ def time_nothing(memory: CudaMemory) -> float:
     return stopwatch.seconds()
 
 
-@pytest.mark.skipif(not gpus(), reason="there is no GPU here")
+@pytest.mark.skipif(not gpus.found(), reason="there is no GPU here")
 def test_a_real_gpu_stamps_events() -> None:
     memory = device_memory("tensorrt")
     stopwatch = memory.stopwatch()

@@ -10,10 +10,10 @@ import pytest
 from msgspec.structs import replace
 
 from attn_export.exporter.records.document import plain
-from attn_export.exporter.records.environment import GpuDescription
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.report import markdown
 from attn_export.exporter.report.page.render import render
+from attn_export.exporter.system.gpus import Gpu
 from tests.report import page
 from tests.report.sample import changed, engine, gpu_conditions, sample
 
@@ -25,7 +25,7 @@ def full() -> Any:
     """A small report as JSON values in which every list has an entry. Not to be changed."""
     report = sample(blocks=1, rounds=2, precisions=("float32", "float16"))
     report = replace(report, artifacts=(*report.artifacts, engine("model", ["layer1.0.attention"], "CBAM")))
-    gpu = GpuDescription("NVIDIA H100", "580.1", 81559, "9.0")
+    gpu = Gpu("NVIDIA H100", "9.0", 81559, "580.1", "0000:01:00.0")
     return plain(changed(report, {"latency/runs/0/conditions/gpus": [gpu_conditions()], "environment/gpus": [gpu]}))
 
 

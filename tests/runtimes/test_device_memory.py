@@ -18,7 +18,7 @@ import torch
 
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.runtimes.device_memory import CudaMemory, device_memory
-from attn_export.exporter.system.cuda import gpus
+from attn_export.exporter.system import gpus
 
 STREAM = 4711
 
@@ -173,7 +173,7 @@ def test_without_either_the_error_says_how_to_get_one(torch_is: str, why: str, m
     assert caught.value.runtime == "tensorrt"
 
 
-@pytest.mark.skipif(not gpus(), reason="there is no GPU here")
+@pytest.mark.skipif(not gpus.found(), reason="there is no GPU here")
 def test_torch_holds_arrays_on_a_real_gpu() -> None:
     memory = device_memory("tensorrt")
     array = np.random.default_rng(0).standard_normal((2, 3, 5), dtype=np.float32)

@@ -31,13 +31,13 @@ from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.runtimes import tensorrt as room
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.tensorrt import TensorRT
-from attn_export.exporter.system.cuda import Gpu as Described
-from attn_export.exporter.system.cuda import gpus
+from attn_export.exporter.system import gpus
+from attn_export.exporter.system.gpus import Gpu as Described
 from tests.runtimes.standin import LARGEST_BATCH, SIGNATURE, VERSION, Gpu, StandInTensorRT, network, write_engine
 
 NAMES = ("tensorrt", "tensorrt-rtx")
 ONE = Settings(threads=1)
-HERE = (Described("Stand-in GPU", "sm86"),)
+HERE = (Described("Stand-in GPU", "8.6"),)
 
 
 @pytest.fixture(params=NAMES)
@@ -51,7 +51,7 @@ def trt(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Stan
         return Backend(name, made)
 
     monkeypatch.setattr(room, "load", load)
-    monkeypatch.setattr(room, "gpus", lambda: HERE)
+    monkeypatch.setattr(gpus, "found", lambda: HERE)
     monkeypatch.setattr(room, "device_memory", lambda _: made.gpu)
     return made
 
@@ -498,14 +498,14 @@ def test_what_is_wrong_with_the_file_is_told_before_anything_else(wrong: str, en
     assert caught.value.exit_code == 3  # type: ignore[attr-defined]
 
 
-@pytest.mark.skipif(bool(gpus()), reason="there is a GPU here")
+@pytest.mark.skipif(bool(gpus.found()), reason="there is a GPU here")
 def test_a_good_engine_is_not_run_without_a_gpu(engine: Path) -> None:
     with pytest.raises(RuntimeUnavailableError, match=r"m\.engine was not run: no GPU") as caught:
         TensorRT(engine, SIGNATURE, ONE).open()
     assert (caught.value.exit_code, caught.value.runtime) == (5, "tensorrt-rtx")
 
 
-@pytest.mark.skipif(bool(gpus()), reason="there is a GPU here")
+@pytest.mark.skipif(bool(gpus.found()), reason="there is a GPU here")
 @pytest.mark.parametrize("wrong", ["changed byte", "no record"])
 def test_trust_gets_as_far_as_a_good_engine(wrong: str, engine: Path) -> None:
     WRONG[wrong][0](engine)
@@ -515,19 +515,19 @@ def test_trust_gets_as_far_as_a_good_engine(wrong: str, engine: Path) -> None:
         runtime.open()
 
 
-@pytest.mark.skipif(bool(gpus()), reason="there is a GPU here")
+@pytest.mark.skipif(bool(gpus.found()), reason="there is a GPU here")
 def test_the_real_one_gives_no_engine_without_a_driver_and_that_is_an_error(
     engine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a GPU made up: the real validity answer can't tell, and the real deserialization gives None."""
-    monkeypatch.setattr(room, "gpus", lambda: HERE)
+    monkeypatch.setattr(gpus, "found", lambda: HERE)
     monkeypatch.setattr(room, "device_memory", lambda _: Gpu())
     with pytest.raises(UnreadableEngineError, match=r"tensorrt-rtx [\d.]+ can't load .*m\.engine: ."):
         TensorRT(engine, SIGNATURE, ONE).open()
 
 
 def test_the_real_one_calls_garbage_damaged(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "gpus", lambda: HERE)
+    monkeypatch.setattr(gpus, "found", lambda: HERE)
     monkeypatch.setattr(room, "device_memory", lambda _: Gpu())
     engine.write_bytes(b"garbage " * engine.stat().st_size)
     with pytest.raises(UnreadableEngineError, match=r"can't load .*: it is damaged or no engine"):

@@ -2,7 +2,6 @@
 
 import shlex
 
-from attn_export.exporter.records.environment import GpuDescription
 from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.records.report import (
     ArtifactRecord,
@@ -15,6 +14,7 @@ from attn_export.exporter.records.report import (
 from attn_export.exporter.report.findings.errors import runnable
 from attn_export.exporter.report.findings.table import Table, table
 from attn_export.exporter.report.findings.words import counted, listed, percent, seconds, shape, size
+from attn_export.exporter.system.gpus import Gpu
 
 MOST_NAMED = 2
 MOST_CPUS = 16  # named one by one
@@ -67,7 +67,7 @@ def cpus_words(cpus: tuple[int, ...]) -> str:
     return f"CPU{'s' if len(cpus) > 1 else ''} {listed([str(cpu) for cpu in cpus])}" if cpus else ""
 
 
-def _gpu(gpu: GpuDescription) -> str:
+def _gpu(gpu: Gpu) -> str:
     facts = (("{} MiB", gpu.memory_mib), ("driver {}", gpu.driver), ("compute capability {}", gpu.compute_capability))
     return ", ".join([gpu.name, *(form.format(value) for form, value in facts if value is not None)])
 

@@ -61,7 +61,7 @@ def gpus_table(survey: Survey) -> Table:
     rows = [
         [
             gpu.name,
-            gpu.compute_capability or "—",
+            gpu.compute_capability,
             "—" if gpu.memory_mib is None else f"{gpu.memory_mib} MiB",
             gpu.driver or "—",
         ]

@@ -1,7 +1,9 @@
 """For all tests: parallel workers share the cores, so none of them may take them all."""
 
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +14,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # A shell that starts the tests in the background lets them, and all they start, ignore Ctrl-C, which is tested here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# The folder of tests/shared.py, made by the process that starts the workers.
+SHARED = "ATTN_EXPORT_SHARED_BY_TESTS"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if SHARED not in os.environ:
+        os.environ[SHARED] = tempfile.mkdtemp(prefix="attn-export-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(SHARED), ignore_errors=True))
 
 
 @pytest.hookimpl(tryfirst=True)

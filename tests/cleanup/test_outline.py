@@ -18,7 +18,6 @@ from attn_export.exporter.errors import UnreadableGraphError
 from attn_export.exporter.graph.attention.paths import module_path
 from attn_export.exporter.graph.outline import outline
 from attn_export.exporter.graph.read import read
-from attn_export.exporter.network.capture import capture
 from attn_export.exporter.records.cleanup import Cleaned
 from attn_export.exporter.records.document import plain
 from attn_export.exporter.records.graphs import Marked, Outline, Outlined, outlines_record
@@ -37,6 +36,7 @@ from tests.cleanup.spellings import (
 )
 from tests.cleanup.test_random_networks import FEW
 from tests.exporter.conftest import captured, loaded
+from tests.shared import capture
 
 __all__ = ["captured", "loaded"]  # the zoo, each network made and captured once
 

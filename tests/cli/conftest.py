@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from attn_export.cli import run
 from attn_export.exporter import checkpoint as checkpoints
 from attn_export.exporter.artifacts import Normalization
 from attn_export.models.registry import architecture, create
+from tests.shared import capture
 
 Finished = subprocess.CompletedProcess[str]
 
@@ -28,6 +29,14 @@ def plain_output(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "TTY_COMPATIBLE", "PYTHONPATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_COLOR", "1")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def captured_once() -> Iterator[None]:
+    """The command captures each network of the zoo once in a run of the tests; see tests/shared.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("attn_export.exporter.network.capture.capture", capture)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -20,10 +20,10 @@ from attn_export.exporter.engine.graph import GraphFacts, read_graph
 from attn_export.exporter.engine.kernels import read_log
 from attn_export.exporter.engine.profile import Sizes, make_profile
 from attn_export.exporter.graph import write as onnx_file
-from attn_export.exporter.network.capture import capture
 from attn_export.exporter.records.engine import BuildOptions, KernelReport
 from attn_export.exporter.workflows.clean import clean_file
 from attn_export.models.registry import create
+from tests.shared import capture
 
 # 8x8 for the networks of small images: their last maps are still larger than one place.
 SIZES = {"resnet8": 8, "mobilenet_v3_small": 64}

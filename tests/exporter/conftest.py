@@ -18,7 +18,6 @@ from attn_export.exporter.artifacts import Graph, LoadedModel, OnnxFile
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.graph import write as onnx_file
-from attn_export.exporter.network.capture import capture
 from attn_export.exporter.network.images import batches
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.validation.compute_reference import compute_reference
@@ -26,6 +25,7 @@ from attn_export.exporter.validation.reference import Reference
 from attn_export.models.attention.squeeze_excite import SEBlock
 from attn_export.models.initialization import initialize
 from attn_export.models.registry import create
+from tests.shared import capture
 
 
 def make(name: str) -> LoadedModel:

@@ -15,7 +15,6 @@ from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.gates import gates_of
-from attn_export.exporter.network.capture import capture
 from attn_export.exporter.network.images import batches
 from attn_export.exporter.precision.typed_file import typed_file
 from attn_export.exporter.records.verdict import Comparison, Verdict
@@ -28,6 +27,7 @@ from tests.cleanup.spellings import SPELLINGS, Network
 from tests.faults.catalogue import AFTER, FAILS, LATER, OUTPUT, OWN, PLACES, PUBLISHED, UNPAIRED, Fault
 from tests.faults.editing import Edited, Place
 from tests.numbers import or_infinite
+from tests.shared import capture
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 SIZE = 64

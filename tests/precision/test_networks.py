@@ -20,7 +20,6 @@ from attn_export.exporter.errors import CleanupError, DisagreementError, InputEr
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.gates import gates_of
 from attn_export.exporter.graph.read import read
-from attn_export.exporter.network.capture import capture
 from attn_export.exporter.network.images import batches
 from attn_export.exporter.precision.ranges import largest_values, largest_values_of
 from attn_export.exporter.precision.rounding import LARGEST
@@ -34,6 +33,7 @@ from attn_export.exporter.validation.validate import validate
 from attn_export.models.registry import create
 from tests.numbers import or_infinite
 from tests.precision.conftest import check
+from tests.shared import capture
 
 NAMES = ("se_resnet8", "cbam_resnet8", pytest.param("se_mobilenet_v3_small", marks=pytest.mark.full))
 PRECISIONS = (Precision.FP32, Precision.FP16)

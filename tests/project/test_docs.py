@@ -14,6 +14,7 @@ import pytest
 
 from attn_export.cli import command_names, run
 from tests.budgets.sample import sample_record
+from tests.shared import capture
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [p for p in (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))) if p.exists()]
@@ -275,6 +276,7 @@ def test_every_example_runs(
         pytest.skip("it needs a shell")
     words = prepare(shlex.split(command.partition(" > ")[0])[1:], prepared, tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("attn_export.exporter.network.capture.capture", capture)
     code = (run_in_a_process if command in IN_THEIR_OWN_PROCESS else run)(words)
     assert code == 0, f"{command}\n{capfd.readouterr().err}"
 

@@ -20,7 +20,6 @@ from attn_export.exporter.artifacts import Graph, LoadedModel, Normalization, On
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.graph import write as onnx_file
-from attn_export.exporter.network.capture import capture
 from attn_export.exporter.network.images import batches, noise
 from attn_export.exporter.precision.typed_file import typed_file
 from attn_export.exporter.records.document import plain, schema
@@ -36,6 +35,7 @@ from attn_export.exporter.validation.gate_activations import (
     picture,
     sample_image,
 )
+from tests.shared import capture
 
 ONE = Settings(threads=1)
 

@@ -21,10 +21,9 @@ from attn_export.exporter.engine.profile import Sizes, make_profile
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.network.images import batches
 from attn_export.exporter.records.engine import BuildOptions, Profile
-from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.golden import golden_of_reference
 from attn_export.exporter.validation.reference import Reference
-from tests.shared import capture
+from tests.shared import capture, compute_reference
 
 SIZES = Sizes(batch=(1, 2, 4))
 

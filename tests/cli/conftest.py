@@ -14,7 +14,7 @@ from attn_export.cli import run
 from attn_export.exporter import checkpoint as checkpoints
 from attn_export.exporter.artifacts import Normalization
 from attn_export.models.registry import architecture, create
-from tests.shared import capture
+from tests import shared
 
 Finished = subprocess.CompletedProcess[str]
 
@@ -31,11 +31,11 @@ def plain_output(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
 
 
-@pytest.fixture(autouse=True, scope="session")
-def captured_once() -> Iterator[None]:
-    """The command captures each network of the zoo once in a run of the tests; see tests/shared.py."""
+@pytest.fixture(autouse=True, scope="module")
+def computed_once() -> Iterator[None]:
+    """Exports of the same network share its capture and its reference outputs; see tests/shared.py."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("attn_export.exporter.network.capture.capture", capture)
+        shared.use(patch)
         yield
 
 

@@ -269,7 +269,9 @@ def test_a_whole_module_without_its_input_shape_is_refused(
 # 4: capture.
 
 
-@pytest.mark.parametrize("opset", [1, 17, 99])
+@pytest.mark.parametrize(
+    "opset", [pytest.param(1, marks=pytest.mark.full), 17, pytest.param(99, marks=pytest.mark.full)]
+)
 def test_an_opset_that_the_exporter_does_not_write_is_refused(refused: Command, opset: int) -> None:
     refused(4, "model.pt", *QUICK, "--opset", str(opset), says=[f"opset {opset}"], hint="18 to 23")
 
@@ -434,6 +436,7 @@ def test_a_disk_that_fills_up_keeps_the_results_of_last_time(
     refused(6, "model.pt", *QUICK, says=["model.onnx", "No space left on device"], hint="room")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kib", [300])
 def test_a_file_that_may_not_grow_any_further_is_an_output_that_can_not_be_written(
     folder: Path, contents: Contents, kib: int
@@ -455,6 +458,7 @@ def test_a_file_that_may_not_grow_any_further_is_an_output_that_can_not_be_writt
     assert contents() == before
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kib", [200], ids=["while the graph is written"])
 def test_a_full_disk_is_an_output_that_can_not_be_written(
     folder: Path, tmp_path: Path, contents: Contents, kib: int
@@ -588,7 +592,14 @@ def interrupted_in_a_terminal(arguments: list[str], folder: Path, until: str) ->
     return process.returncode, printed, seen
 
 
-@pytest.mark.parametrize("title", ["Reading the checkpoint", "Capturing with PyTorch's exporter", "Timing, in turns"])
+@pytest.mark.parametrize(
+    "title",
+    [
+        pytest.param("Reading the checkpoint", marks=pytest.mark.full),
+        "Capturing with PyTorch's exporter",
+        pytest.param("Timing, in turns", marks=pytest.mark.full),
+    ],
+)
 def test_ctrl_c_in_a_terminal_leaves_nothing_behind(folder: Path, contents: Contents, title: str) -> None:
     before = contents()
     code, printed, seen = interrupted_in_a_terminal(["model.pt", "--onnx", "--threads", "1"], folder, title)
@@ -644,7 +655,7 @@ cli.main()
 """
 
 
-@pytest.mark.parametrize("flag", [["--debug"], []], ids=["--debug", "plain"])
+@pytest.mark.parametrize("flag", [["--debug"], pytest.param([], marks=pytest.mark.full)], ids=["--debug", "plain"])
 def test_debug_shows_the_traceback_of_a_defect_and_the_code_stays_70(folder: Path, flag: list[str]) -> None:
     """Never 1, which is a verdict, and is what Python itself exits with."""
     done = subprocess.run(

@@ -89,47 +89,38 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return make
 
 
-def test_this_machine_for_real(shell: Command) -> None:
-    done = shell("doctor")
+def test_this_machine_for_real(attn_export: Command, contents: Callable[[], dict[str, bytes | None]]) -> None:
+    before = contents()
+    done = attn_export("doctor")
     assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"(Looking at this machine: \d+\.\d s\n)?", done.stderr)
+    assert contents() == before
     found = sections(done.stdout)
     assert {"Machine", "Libraries", "GPU", "Possible here"} <= set(found)
-    told = "\n".join(found["Machine"])
-    assert f"{sys.version_info.major}.{sys.version_info.minor}." in told
+    assert f"{sys.version_info.major}.{sys.version_info.minor}." in "\n".join(found["Machine"])
     for package in ("onnx", "onnx-ir", "onnxscript", "onnxruntime"):
         row = rf"^{package} +{re.escape(version(package))}( |$)"
         assert re.search(row, "\n".join(found["Libraries"]), re.MULTILINE)
     assert any(re.match(r"export to ONNX +yes ", line) for line in found["Possible here"])
 
 
-def test_progress_is_shown_where_it_took_a_second_and_not_with_quiet(shell: Command) -> None:
-    seconds = re.fullmatch(r"(Looking at this machine: \d+\.\d s\n)?", shell("doctor").stderr)
-    assert seconds
-    assert shell("doctor", "--quiet").stderr == ""
-
-
-def test_json_is_one_document_of_the_same(shell: Command) -> None:
+def test_json_is_one_document_also_where_a_file_is_called_as_a_library_is(shell: Command, folder: Path) -> None:
+    """The command itself has the folder on its path when it is run by `python -m`, so it says what it would find."""
+    (folder / "tensorrt.py").write_text("raise RuntimeError('mine')")
     done = shell("doctor", "--json", "--quiet")
-    assert done.returncode == 0
+    assert (done.returncode, done.stderr) == (0, "")
     document = json.loads(done.stdout)
     validate(document, SCHEMA)
-    assert [library["name"] for library in document["libraries"]] == [wanted.name for wanted in WANTED]
-    torch = next(library for library in document["libraries"] if library["name"] == "torch")
-    assert torch["works"]
-    assert set(torch) >= {"cuda", "usable"}
+    libraries = {library["name"]: library for library in document["libraries"]}
+    assert list(libraries) == [wanted.name for wanted in WANTED]
+    assert libraries["torch"]["works"]
+    assert set(libraries["torch"]) >= {"cuda", "usable"}
+    assert libraries["tensorrt"]["trouble"] == "can't be imported: RuntimeError: mine"
     assert document["jobs"][0] == {
         "name": "export to ONNX",
         "possible": True,
         "reason": "torch, onnx, onnx-ir, onnxscript, onnxruntime work",
     }
-
-
-def test_nothing_is_written_and_nothing_is_left(
-    shell: Command, contents: Callable[[], dict[str, bytes | None]]
-) -> None:
-    before = contents()
-    shell("doctor")
-    assert contents() == before
 
 
 def test_a_made_up_machine_without_anything(attn_export: Command, machine: Callable[..., None]) -> None:
@@ -190,11 +181,3 @@ def test_columns_line_up_at_every_width(
     lines = sections(done.stdout)["Libraries"]
     start = lines[0].index("version")
     assert all(line[start - 1] == " " and line[start] != " " for line in lines[1:] if "1.0" in line)
-
-
-def test_a_folder_with_a_file_called_torch_changes_nothing(shell: Command, folder: Path) -> None:
-    """The command itself has the folder on its path when it is run by `python -m`, so it is told what it would find."""
-    (folder / "tensorrt.py").write_text("raise RuntimeError('mine')")
-    done = shell("doctor")
-    assert done.returncode == 0
-    assert "can't be imported: RuntimeError: mine" in done.stdout

@@ -124,36 +124,38 @@ def test_the_version_is_the_installed_one(attn_export: Command) -> None:
 
 
 def python(code: str) -> Finished:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
-REPORT = f"print(*sorted(set(sys.modules) & set({HEAVY!r})), file=sys.stderr)"
-
-
-@pytest.mark.parametrize(
-    "doing",
-    [
-        "import attn_export.cli",
-        "import attn_export.exporter, attn_export.exporter.errors, attn_export.exporter.artifacts",
-        "import attn_export.exporter.system.files, attn_export.exporter.system, attn_export.exporter.system.progress",
-        "from attn_export.cli import run; run(['--help'])",
-        "from attn_export.cli import run; run(['export', '--help'])",
-        "from attn_export.cli import run; run(['create', '--help'])",
-        *(
-            f"from attn_export.cli import run; run(['{c}', '--help'])"
-            for c in ("build", "validate", "inspect", "doctor")
-        ),
-        "from attn_export.cli import run; run(['--version'])",
-        "from attn_export.cli import run; run(['model.pt', '--onnx', '--input', 'large'])",
-        "from attn_export.cli import run; run(['model.pt', '--onnx', '--dynamic', 'depth'])",
-        "from attn_export.cli import run; run(['pyproject.toml', '--engine', '--precision', 'fp12'])",
-        "from attn_export.cli import run; run(['pyproject.toml', '--onnx', '--tf32'])",
-    ],
+LIGHT = (
+    "import attn_export.cli",
+    "import attn_export.exporter, attn_export.exporter.errors, attn_export.exporter.artifacts",
+    "import attn_export.exporter.system.files, attn_export.exporter.system, attn_export.exporter.system.progress",
+    "from attn_export.cli import run",
+    "run(['--help'])",
+    *(f"run(['{c}', '--help'])" for c in ("export", "create", "build", "validate", "inspect", "doctor")),
+    "run(['--version'])",
+    "run(['model.pt', '--onnx', '--input', 'large'])",
+    "run(['model.pt', '--onnx', '--dynamic', 'depth'])",
+    "run(['pyproject.toml', '--engine', '--precision', 'fp12'])",
+    "run(['pyproject.toml', '--onnx', '--tf32'])",
 )
-def test_heavy_modules_are_not_imported_for(doing: str) -> None:
-    done = python(f"import sys\n{doing}\n{REPORT}")
+WATCHED = f"""
+import sys
+def heavy():
+    return sorted(set(sys.modules) & set({HEAVY!r}))
+for doing in {LIGHT!r}:
+    exec(doing)
+    if heavy():
+        sys.exit(f"{{doing}} imports {{heavy()}}")
+import numpy
+sys.exit(0 if heavy() else "an import isn't seen")
+"""
+
+
+def test_help_and_refusals_import_no_heavy_module() -> None:
+    done = python(WATCHED)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[-1] == ""
 
 
 BLOCK = f"""
@@ -167,11 +169,11 @@ from attn_export.cli import run
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["export", "--help"], ["models", "--help"], ["create", "--help"]])
-def test_help_needs_nothing_of_what_the_work_needs(arguments: list[str]) -> None:
-    done = python(f"{BLOCK}\nsys.exit(run({arguments!r}))")
+def test_help_needs_nothing_of_what_the_work_needs() -> None:
+    pages = (["--help"], ["export", "--help"], ["models", "--help"], ["create", "--help"])
+    done = python(f"{BLOCK}\nsys.exit(any([run(page) for page in {pages!r}]))")
     assert done.returncode == 0, done.stderr
-    assert "--json" in done.stdout
+    assert done.stdout.count("--json") >= len(pages)
     assert done.stderr == ""
 
 

@@ -1,6 +1,7 @@
 """Wherever a result is printed to: a narrow window, a stream that isn't UTF-8, a full disk."""
 
 import errno
+import io
 import os
 import pty
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from attn_export.exporter.commands.console import stdout
+from attn_export.exporter.commands.console import print_in_any_encoding, stdout
 from attn_export.exporter.report.tables import table
 from tests.cli.conftest import Finished
 
@@ -27,17 +28,22 @@ def command(folder: Path, words: str, **environment: str) -> Finished:
         capture_output=True,
         encoding="latin-1",
         check=False,
-        timeout=120,
         env={**os.environ, **environment},
     )
 
 
-def test_a_stream_of_ascii_gets_the_result_in_ascii(folder: Path) -> None:
-    done = command(folder, "models", PYTHONIOENCODING="ascii")
-    assert done.returncode == 0, done.stderr
-    row = next(line for line in done.stdout.splitlines() if line.startswith("cbam_resnet8"))
-    assert "3x32x32" in row.split()
-    assert done.stdout.isascii()
+@pytest.mark.parametrize(("encoding", "shape"), [("ascii", "3x32x32"), ("utf-8", "3×32×32")])
+def test_a_stream_gets_the_result_in_its_own_encoding(
+    encoding: str, shape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(content, encoding=encoding))
+    print_in_any_encoding()
+    made = table("Networks", "name", "input")
+    made.add_row("resnet8", "3×32×32")
+    stdout().print(made)
+    sys.stdout.flush()
+    assert re.search(rf"^resnet8 +{shape}", content.getvalue().decode(encoding), re.MULTILINE)
 
 
 def test_names_that_ascii_has_no_letters_for_can_still_be_told_apart(folder: Path) -> None:
@@ -47,12 +53,17 @@ def test_names_that_ascii_has_no_letters_for_can_still_be_told_apart(folder: Pat
     assert r"gr\xf6\xdfe \u6ce8.pt" in done.stdout
 
 
-def test_a_stream_of_utf_8_gets_all_characters(folder: Path) -> None:
-    assert "3×32×32" in command(folder, "models", PYTHONIOENCODING="utf-8").stdout.encode("latin-1").decode()
+@pytest.mark.parametrize(("encoding", "arrow"), [("ascii", "->"), ("utf-8", "→")])
+def test_an_error_comes_in_the_encoding_of_the_stream(folder: Path, encoding: str, arrow: str) -> None:
+    done = command(folder, "'größe.pt' --onnx", PYTHONIOENCODING=encoding)
+    assert done.returncode == 3
+    assert f"\n  {arrow} " in done.stderr.encode("latin-1").decode(encoding)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-@pytest.mark.parametrize("words", ["models", "models --json", "--version"])
+@pytest.mark.parametrize(
+    "words", [*(pytest.param(words, marks=pytest.mark.full) for words in ("models", "models --json")), "--version"]
+)
 def test_a_full_disk_where_the_result_goes_is_no_defect(folder: Path, words: str) -> None:
     done = command(folder, f"{words} > /dev/full")
     assert done.returncode == 6, done.stderr
@@ -99,6 +110,7 @@ def test_a_title_and_a_sentence_keep_to_the_window(
     assert all(len(line) <= 60 for line in capsys.readouterr().out.splitlines())
 
 
+@pytest.mark.full
 def test_a_real_window_of_40_columns_shows_whole_figures(folder: Path) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

@@ -20,12 +20,11 @@ from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.network.images import batches
 from attn_export.exporter.runtimes.base import Settings
-from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.reference import Reference
 from attn_export.models.attention.squeeze_excite import SEBlock
 from attn_export.models.initialization import initialize
 from attn_export.models.registry import create
-from tests.shared import capture
+from tests.shared import capture, compute_reference
 
 
 def make(name: str) -> LoadedModel:

@@ -19,7 +19,6 @@ from attn_export.exporter.network.images import batches
 from attn_export.exporter.precision.typed_file import typed_file
 from attn_export.exporter.records.verdict import Comparison, Verdict
 from attn_export.exporter.runtimes.base import Settings
-from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate
 from attn_export.models.registry import create
@@ -27,7 +26,7 @@ from tests.cleanup.spellings import SPELLINGS, Network
 from tests.faults.catalogue import AFTER, FAILS, LATER, OUTPUT, OWN, PLACES, PUBLISHED, UNPAIRED, Fault
 from tests.faults.editing import Edited, Place
 from tests.numbers import or_infinite
-from tests.shared import capture
+from tests.shared import capture, compute_reference
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 SIZE = 64

@@ -25,7 +25,6 @@ from attn_export.exporter.precision.ranges import largest_values, largest_values
 from attn_export.exporter.precision.rounding import LARGEST
 from attn_export.exporter.precision.typed_file import PRECISION_KEY, typed, typed_file
 from attn_export.exporter.runtimes.base import Settings
-from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.float16_source import compare_with_parent
 from attn_export.exporter.validation.policies import POLICIES
 from attn_export.exporter.validation.reference import Reference
@@ -33,7 +32,7 @@ from attn_export.exporter.validation.validate import validate
 from attn_export.models.registry import create
 from tests.numbers import or_infinite
 from tests.precision.conftest import check
-from tests.shared import capture
+from tests.shared import capture, compute_reference
 
 NAMES = ("se_resnet8", "cbam_resnet8", pytest.param("se_mobilenet_v3_small", marks=pytest.mark.full))
 PRECISIONS = (Precision.FP32, Precision.FP16)

@@ -170,14 +170,11 @@ def test_the_library_raises_its_own_errors_or_python_s_for_wrong_calls() -> None
     ids=["for type checkers", "in a function"],
 )
 def test_an_upward_import_breaks_the_contract(planted: str, tmp_path: Path) -> None:
-    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    if "[tool.importlinter]" not in project:
-        pytest.skip("there is no contract yet")
     package = tmp_path / OURS
     for part in ("exporter", "models"):
         shutil.copytree(ROOT / part, package / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "cli.py", package)
-    (tmp_path / "pyproject.toml").write_text(project, encoding="utf-8")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
     assert lint_imports(tmp_path).returncode == 0
     module = package / "exporter" / "graph" / "facts.py"
     module.write_text(f"{module.read_text(encoding='utf-8')}\n\n{planted}", encoding="utf-8")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from attn_export.cli import command_names, run
+from tests import shared
 from tests.budgets.sample import sample_record
-from tests.shared import capture
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [p for p in (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))) if p.exists()]
@@ -189,8 +189,8 @@ def test_every_option_of_an_example_belongs_to_its_command(
 CHECKPOINT = ROOT / "examples" / "digits" / "cbam_digits.pt"
 ARCHITECTURE = "cbam_resnet8"
 IMAGE = "1x1x16x16"
-# These run as the installed program does; the others in this process, which takes a tenth of the time.
-IN_THEIR_OWN_PROCESS = ("attn-export model.pt --onnx", "attn-export models")
+# Runs as the installed program does; the others in this process, which takes a tenth of the time.
+IN_A_PROCESS = "attn-export model.pt --onnx"
 
 
 def value_of(option: str, words: list[str]) -> str:
@@ -276,10 +276,10 @@ def test_every_example_runs(
         pytest.skip("it needs a shell")
     words = prepare(shlex.split(command.partition(" > ")[0])[1:], prepared, tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("attn_export.exporter.network.capture.capture", capture)
-    code = (run_in_a_process if command in IN_THEIR_OWN_PROCESS else run)(words)
+    shared.use(monkeypatch)
+    code = (run_in_a_process if command == IN_A_PROCESS else run)(words)
     assert code == 0, f"{command}\n{capfd.readouterr().err}"
 
 
-def test_the_examples_that_have_a_process_of_their_own_are_on_a_page() -> None:
-    assert set(IN_THEIR_OWN_PROCESS) <= {command for _, command in EXAMPLES}
+def test_the_example_that_has_a_process_of_its_own_is_on_a_page() -> None:
+    assert IN_A_PROCESS in {command for _, command in EXAMPLES}

@@ -8,11 +8,10 @@ from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.network.images import batches
 from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.runtimes.base import Settings
-from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.policies import FLOAT32
 from attn_export.exporter.validation.validate import validate
 from tests.numbers import or_infinite
-from tests.shared import capture
+from tests.shared import capture, compute_reference
 
 ALL_AXES = ("batch", "height", "width")
 FAMILIES = ("resnet18", "resnext50_32x4d", "mobilenet_v2", "mobilenet_v3_small")

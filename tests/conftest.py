@@ -6,6 +6,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -20,7 +21,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 SHARED = "ATTN_EXPORT_SHARED_BY_TESTS"
 
 
+# How many examples a property gets where its test doesn't say; no example may fail for being slow.
+hypothesis.settings.register_profile("full", deadline=None, max_examples=100)
+hypothesis.settings.register_profile("usual", deadline=None, max_examples=30)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    hypothesis.settings.load_profile("usual" if config.option.markexpr == "not full" else "full")
     if SHARED not in os.environ:
         os.environ[SHARED] = tempfile.mkdtemp(prefix="attn-export-tests-")
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(SHARED), ignore_errors=True))

@@ -45,7 +45,7 @@ without_gpu = pytest.mark.skipif(bool(gpus.found()), reason="this machine has a 
 
 def on_the_device(script: str, *words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-c", LACKING + script, *words], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", LACKING + script, *words], capture_output=True, text=True, timeout=600, check=False
     )
 
 

@@ -90,7 +90,7 @@ def shell(folder: Path) -> Callable[..., Finished]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=600,
             cwd=folder,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )

@@ -448,7 +448,7 @@ def test_a_file_that_may_not_grow_any_further_is_an_output_that_can_not_be_writt
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=600,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (kib * 1024, kib * 1024)),
     )
     assert done.returncode == 6, done.stderr
@@ -473,7 +473,7 @@ def test_a_full_disk_is_an_output_that_can_not_be_written(
     run = f"{sys.executable} -m attn_export.cli model.pt {' '.join(QUICK)} --out '{disk}'"
     script = f"{mount} && {{ {run}; echo exit code $?; ls -A '{disk}'; }}"
     done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", script], cwd=folder, capture_output=True, text=True, check=False, timeout=300
+        ["unshare", "-m", "sh", "-c", script], cwd=folder, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.stdout == "exit code 6\n", done.stdout + done.stderr
     assert "can't be written: No space left on device" in done.stderr
@@ -571,7 +571,7 @@ def interrupted_in_a_terminal(arguments: list[str], folder: Path, until: str) ->
     )
     os.close(theirs)
     seen, sent = "", False
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     try:
         while time.monotonic() < deadline:
             try:
@@ -584,7 +584,7 @@ def interrupted_in_a_terminal(arguments: list[str], folder: Path, until: str) ->
             if not sent and until in seen:
                 process.send_signal(signal.SIGINT)
                 sent = True
-        printed, _ = process.communicate(timeout=60)
+        printed, _ = process.communicate(timeout=600)
     finally:
         process.kill()
         os.close(ours)
@@ -664,7 +664,7 @@ def test_debug_shows_the_traceback_of_a_defect_and_the_code_stays_70(folder: Pat
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 70, done.stderr
     assert ("Traceback" in done.stderr) == bool(flag)
@@ -694,7 +694,7 @@ def test_a_reader_who_goes_away_is_no_defect_and_no_verdict(folder: Path, argume
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert "Traceback" not in done.stderr
     assert "defect" not in done.stderr

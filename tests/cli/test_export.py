@@ -404,7 +404,7 @@ def test_a_pickled_module_of_the_users_own_models_package_is_found_in_the_folder
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert dimensions(folder / "users.onnx") == ["batch", 3, 16, 16]

@@ -128,6 +128,6 @@ def test_a_real_window_of_40_columns_shows_whole_figures(folder: Path) -> None:
     except OSError:  # Linux's way to say that the other side is closed
         pass
     os.close(ours)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=600) == 0
     assert "…" not in seen.decode()
     assert "cbam_mobilenet_v3_large" in seen.decode()

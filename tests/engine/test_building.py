@@ -472,7 +472,7 @@ from contextlib import nullcontext
 from attn_export.exporter.engine.job import EngineSettings, build_file
 class Listener:
     def stage(self, title):
-        return nullcontext(lambda share: print("under way", flush=True))
+        return nullcontext(lambda share: print(share, flush=True))
     def note(self, message): pass
 try:
     build_file(sys.argv[1], sys.argv[2], EngineSettings(gpus=("sm80", "sm86", "sm89", "sm120")), progress=Listener())
@@ -493,17 +493,15 @@ def test_ctrl_c_stops_a_build_and_leaves_nothing(tmp_path: Path, left: Left, ste
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         for _ in range(steps):
-            assert child.stdout.readline() == "under way\n"
+            assert float(child.stdout.readline()) < 1
         for pause in pauses:
             time.sleep(pause)
             child.send_signal(signal.SIGINT)
-        asked = time.monotonic()
-        _, said = child.communicate(timeout=60)
-        took = time.monotonic() - asked
+        shares, said = child.communicate(timeout=600)
     # Pressed once more while Python shuts down, it ends the process the way the system does.
     assert child.returncode in ((130,) if len(pauses) == 1 else (130, -signal.SIGINT))
     assert said == ""
-    assert took < 10
+    assert all(float(share) < 0.9 for share in shares.split()), "it went on to the end"
     assert left() == {"a.onnx"}
 
 

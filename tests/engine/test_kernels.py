@@ -202,11 +202,12 @@ def test_a_damaged_list_is_read_without_an_error(log_text: str, data: st.DataObj
     assert len(of(log_text[:start] + data.draw(st.text(max_size=8)) + log_text[stop:]).kernels) <= 5
 
 
-def test_a_long_line_takes_no_time() -> None:
+def test_a_long_line_takes_little_cpu_time() -> None:
+    """Milliseconds; a pattern that tries every way to read it would take hours."""
     line = "Layers:\nName: " + "a, LayerType: k, Inputs: [ { Dimensions: [" * 500 + "1" * 20000
-    started = time.perf_counter()
+    started = time.process_time()
     of(line)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 30
 
 
 # The inspector of an engine that is loaded, which takes a GPU: its JSON, as TensorRT's documentation shows it.

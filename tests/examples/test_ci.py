@@ -54,7 +54,7 @@ def check(tmp_path: Path, environment: dict[str, str]) -> Check:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=600,
         )
 
     return script

@@ -498,8 +498,12 @@ def test_a_folder_that_is_a_file_is_an_output_error(toy: nn.Module, tmp_path: Pa
 
 
 def test_a_full_disk_leaves_what_was_there(
-    fresh: Callable[[str], LoadedModel], folder_with_older: Path, small_files_only: None
+    fresh: Callable[[str], LoadedModel],
+    folder_with_older: Path,
+    small_files_only: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(shared, "once", lambda make, *key: make())  # the tests' own files are as large
     with pytest.raises(OutputError, match=r"model\.onnx can't be written: File too large"):
         export(fresh("se_resnet8").module, (1, 3, 32, 32), folder_with_older, settings=UNTIMED)
     assert_only_the_older(folder_with_older)

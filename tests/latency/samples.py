@@ -27,7 +27,7 @@ def is_there(pid: int | None) -> bool:
     return True
 
 
-def wait_until_gone(pid: int, seconds: float = 30) -> None:
+def wait_until_gone(pid: int, seconds: float = 600) -> None:
     ends = time.monotonic() + seconds
     while is_there(pid):
         assert time.monotonic() < ends, "it is still there"

@@ -180,7 +180,10 @@ def test_shares_that_cannot_be_known_are_none(before: CpuTimes | None, after: Cp
 
 
 # Programs that use a CPU for so many seconds: of their own time, and of everybody's.
-USE = "import sys, time\nwhile time.process_time() < float(sys.argv[1]): pass"
+USE = (
+    "import sys, time\nwhile time.process_time() < float(sys.argv[1]): pass\n"
+    "print('used', flush=True)\nsys.stdin.read()"
+)
 KEEP_BUSY = "import sys, time\nends = time.monotonic() + float(sys.argv[1])\nwhile time.monotonic() < ends: pass"
 
 
@@ -188,10 +191,11 @@ KEEP_BUSY = "import sys, time\nends = time.monotonic() + float(sys.argv[1])\nwhi
 def test_what_our_children_do_is_ours_while_they_live_and_when_they_have_ended() -> None:
     before = cpu_state.process_times()
     assert os.getpid() in before
-    child = subprocess.Popen([sys.executable, "-c", USE, "0.4"])
-    time.sleep(0.2)
-    assert child.pid in cpu_state.process_times()
-    child.wait()
+    command = [sys.executable, "-c", USE, "0.4"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "used\n"
+        assert child.pid in cpu_state.process_times()
     after = cpu_state.process_times()
     assert child.pid not in after
     assert sum(after.values()) - sum(before.values()) >= 0.35

@@ -291,6 +291,6 @@ with Isolated(runtime) as isolated:
 def test_a_script_without_a_main_guard_runs_once(way: list[str], model: Path, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(MAIN.format(path=str(model)))
     done = subprocess.run(
-        [sys.executable, *way], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, *way], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600
     )
     assert (done.returncode, done.stdout) == (0, "imported\n2\n"), done.stderr

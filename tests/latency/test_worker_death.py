@@ -105,7 +105,7 @@ def test_ctrl_c_ends_both(parent: tuple["subprocess.Popen[str]", int]) -> None:
     time.sleep(0.2)
     for target in (pid, process.pid):  # a terminal sends it to both
         os.kill(target, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=600)
     assert err.rstrip().endswith("KeyboardInterrupt")
     assert not is_there(pid)
 
@@ -116,7 +116,7 @@ def test_a_parent_that_is_killed_leaves_no_orphan(parent: tuple["subprocess.Pope
     process.kill()
     process.wait()
     # In the middle of a turn it is given some time to come to its end.
-    wait_until_gone(pid, seconds=60)
+    wait_until_gone(pid, seconds=600)
 
 
 # A library that misbehaves.

@@ -83,5 +83,5 @@ def run(page: str, *options: str, dark: bool = False) -> "subprocess.CompletedPr
             capture_output=True,
             text=True,
             check=True,
-            timeout=120,
+            timeout=600,
         )

@@ -22,8 +22,9 @@ from msgspec import structs
 from rich.console import Console
 
 from attn_export.exporter.comparison.compare import compare
-from attn_export.exporter.comparison.pair import MARGINS, Pair
-from attn_export.exporter.comparison.read import LoadedReport, read_report
+from attn_export.exporter.comparison.pair import MARGINS
+from attn_export.exporter.comparison.read import TimedReport, read_timed_report
+from attn_export.exporter.records.compare import Pair
 from attn_export.exporter.records.document import plain
 from attn_export.exporter.records.environment import describe
 from attn_export.exporter.records.latency import Timing
@@ -44,20 +45,20 @@ def prepared(network: str, folder: Path) -> tuple[str, str]:
     return checkpoint, str(folder / f"{network}.onnx")
 
 
-def benched(files: Sequence[str], options: Sequence[str], path: Path) -> LoadedReport:
+def benched(files: Sequence[str], options: Sequence[str], path: Path) -> TimedReport:
     """The report of one run."""
     command = [*PROGRAM, "bench", *files, *options, "--no-cost", "--quiet", "--json"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     path.write_text(done.stdout, encoding="utf-8")
-    return read_report(path)
+    return read_timed_report(path)
 
 
-def slowed(report: LoadedReport, factor: float) -> LoadedReport:
+def slowed(report: TimedReport, factor: float) -> TimedReport:
     """The same with a file that takes so many times as long."""
     latency = report.record.latency
     timings = tuple(_slowed(timing, factor) if timing.runtime == FILE else timing for timing in latency.timings)
     record = structs.replace(report.record, latency=structs.replace(latency, timings=timings))
-    return LoadedReport(report.path, record)
+    return TimedReport(report.path, record)
 
 
 def _slowed(timing: Timing, factor: float) -> Timing:
@@ -65,7 +66,7 @@ def _slowed(timing: Timing, factor: float) -> Timing:
     return structs.replace(timing, median_ms=timing.median_ms * factor, ratio=timing.ratio * factor, rounds_ms=rounds)
 
 
-def pairs(reports: Sequence[LoadedReport], factor: float) -> list[Pair]:
+def pairs(reports: Sequence[TimedReport], factor: float) -> list[Pair]:
     """Of the file, every run against every other, the later one slower by a factor."""
     return [
         next(pair for pair in compare(old, slowed(new, factor), ALLOWED).pairs if pair.runtime == FILE)
@@ -85,7 +86,7 @@ def spread(values: Sequence[float]) -> float:
     return max(values) / min(values) - 1
 
 
-def judged(network: str, reports: Sequence[LoadedReport]) -> dict[str, Any]:
+def judged(network: str, reports: Sequence[TimedReport]) -> dict[str, Any]:
     """What the runs of one network say of the command."""
     same = pairs(reports, 1.0)
     timings = [{t.runtime: t for t in report.timings} for report in reports]
@@ -99,8 +100,8 @@ def judged(network: str, reports: Sequence[LoadedReport]) -> dict[str, Any]:
         "others": [run.conditions.others for r in reports for run in r.record.latency.runs if run.conditions],
         "false_by_latency": alone(same, "latency"),
         "false_by_ratio": alone(same, "ratio"),
-        "false_alarms": sum(pair.slower_than(ALLOWED) for pair in same),
-        "seen": {str(factor): sum(pair.slower_than(ALLOWED) for pair in pairs(reports, factor)) for factor in FACTORS},
+        "false_alarms": sum(pair.broken for pair in same),
+        "seen": {str(factor): sum(pair.broken for pair in pairs(reports, factor)) for factor in FACTORS},
     }
 
 
@@ -117,7 +118,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = {network: prepared(network, folder) for network in options.networks.split(",")}
-        reports: dict[str, list[LoadedReport]] = {network: [] for network in files}
+        reports: dict[str, list[TimedReport]] = {network: [] for network in files}
         for run, (network, paths) in itertools.product(range(options.runs), files.items()):
             reports[network].append(benched(paths, passed, folder / f"{network}.{run}.report.json"))
         rows = [judged(network, made) for network, made in reports.items()]

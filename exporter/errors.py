@@ -197,13 +197,9 @@ class MixedPrecisionError(AttnExportError):
 
 
 class BudgetError(AttnExportError):
-    """A budget, or what a comparison allows, is broken beyond noise; ``broken`` has a sentence for each."""
+    """A budget is broken, or a latency grew by more than a comparison allows, beyond noise."""
 
     exit_code = 1
-
-    def __init__(self, message: str, *, broken: Sequence[str], hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.broken = tuple(broken)
 
 
 def first_line(error: BaseException) -> str:

@@ -59,11 +59,7 @@ def failure(results: Sequence[BudgetResult], others: Sequence[str] = ()) -> Budg
     sentences = [*(result.sentence for result in results if result.state == BROKEN), *others]
     if not sentences:
         return None
-    return BudgetError(
-        "; ".join(sentences),
-        broken=sentences,
-        hint="That is more than noise explains. Make it as good as it has to be, or allow more.",
-    )
+    return BudgetError("; ".join(sentences), hint="Noise doesn't explain it. Make it faster or better, or allow more.")
 
 
 def _results(report: Report, budget: Budget) -> list[BudgetResult]:

@@ -100,7 +100,7 @@ def print_with_error(record: Any, error: AttnExportError | None) -> None:
     if error is None:
         print_json(record)
         return
-    print_json(structs.replace(record, error=ErrorRecord(error.message, error.hint, error.exit_code)))
+    print_json(structs.replace(record, error=ErrorRecord.of(error)))
     raise typer.Exit(error.exit_code)
 
 

@@ -20,8 +20,8 @@ def report(
     """Render the report of an earlier run again, as a page, as Markdown or in the terminal."""
     written = report_paths(reports)
     with make_progress(quiet) as progress, progress.stage("Reading the report"):
+        from attn_export.exporter.report.read import read_report
         from attn_export.exporter.report.write import check_reports, write_reports
-        from attn_export.exporter.workflows.report import read_report
 
         check_reports(written)
         found = read_report(source)

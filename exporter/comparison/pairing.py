@@ -1,31 +1,31 @@
-"""Which timing of one report belongs to which of another."""
+"""Matching the timings of one report with those of another."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from attn_export.exporter.comparison.read import LoadedReport
+from attn_export.exporter.comparison.read import TimedReport
 from attn_export.exporter.records.latency import Timing
 from attn_export.exporter.records.report import BundleRecord
 
 Key = tuple[str, str, str, str, int]
 
 
-def key_of(report: LoadedReport, timing: Timing) -> Key:
-    """Runtime, format of its file, precision, device, batch: a file's name may change."""
-    name = timing.artifact
+def key_of(report: TimedReport, timing: Timing) -> Key:
+    """Runtime, format, precision, device, batch. The name of the file may change."""
     runnable = (a for a in report.record.artifacts if not isinstance(a, BundleRecord))
-    listed = next((a for a in runnable if a.path == name), None)
+    listed = next((a for a in runnable if a.path == timing.artifact), None)
     if listed is None:
-        return timing.runtime, Path(name or "").suffix, timing.precision, timing.device, timing.batch
+        suffix = Path(timing.artifact or "").suffix
+        return timing.runtime, suffix, timing.precision, timing.device, timing.batch
     precision = listed.precision or timing.precision
     return timing.runtime, type(listed).__name__, precision, timing.device, timing.batch
 
 
-def pairs_of(old: LoadedReport, new: LoadedReport) -> tuple[tuple[Timing, Timing], ...]:
-    """Timings of the same, in the new report's order.
+def pairs_of(old: TimedReport, new: TimedReport) -> tuple[tuple[Timing, Timing], ...]:
+    """Timings of the same subject, in the new report's order.
 
-    Where several have the same key (two files of one format and precision), those of the same name belong together;
-    what is left is a pair if there is one on either side.
+    Of several with one key (two files of one format and precision), those of the same name are a pair; then the last
+    one, if one is left in each report.
     """
     found: dict[int, Timing] = {}
     for key in dict.fromkeys(key_of(new, timing) for timing in new.timings):
@@ -49,5 +49,4 @@ def unpaired(timings: Sequence[Timing], paired: Sequence[Timing]) -> tuple[str, 
 
 def name_of(timing: Timing) -> str:
     """``onnxruntime of model.onnx, batch 1``."""
-    of = f" of {timing.artifact}" if timing.artifact else ""
-    return f"{timing.runtime}{of}, batch {timing.batch}"
+    return f"{timing.label}, batch {timing.batch}"

@@ -1,15 +1,10 @@
-"""The two runs that are compared, and which figures of a pair decide."""
+"""The two runs of a comparison, and which figures of a pair decide."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-from attn_export.exporter.comparison.read import LoadedReport
+from attn_export.exporter.comparison.read import TimedReport
+from attn_export.exporter.records.compare import Decides
 from attn_export.exporter.records.latency import BASELINE, Timing
-
-Decides = Literal["both", "ratio", "latency"]
-BY_BOTH: Decides = "both"
-BY_RATIO: Decides = "ratio"
-BY_LATENCY: Decides = "latency"
 
 
 @dataclass(frozen=True)
@@ -18,52 +13,53 @@ class Runs:
 
     Attributes:
         old, new: the reports.
-        pairs: timings of the same, old and new.
-        elsewhere: whether they were measured on different machines.
+        pairs: timings of the same subject, old and new.
+        other_machine: whether the machines differ.
         confidence: of all intervals, 0..1.
+        slower: by how much a latency may grow: 0.05 is 5 %.
     """
 
-    old: LoadedReport
-    new: LoadedReport
+    old: TimedReport
+    new: TimedReport
     pairs: tuple[tuple[Timing, Timing], ...]
-    elsewhere: bool
+    other_machine: bool
     confidence: float
+    slower: float
 
     def share_baseline(self, before: Timing, now: Timing) -> bool:
-        """Whether nothing of a pair's baseline changed between the runs but the machine's mood.
+        """Whether the baselines of a pair are the same: device, version, and the bytes of a file.
 
-        On another machine the baseline has to have run on the timing's own device, because a ratio between a CPU and a
-        GPU is one of machines; another version is let pass there, and noted.
+        On another machine the baseline must have run on the timing's own device, because a ratio between a CPU and a
+        GPU depends on both; its version may differ there, which a note says.
         """
-        was, is_now = self.old.baseline_of(before), self.new.baseline_of(now)
-        if not any(a is was and b is is_now for a, b in self.pairs):
+        old_baseline, new_baseline = self.old.baseline_of(before), self.new.baseline_of(now)
+        if not any(old is old_baseline and new is new_baseline for old, new in self.pairs):
             return False
-        if self.elsewhere:
-            return bool(now.device == is_now.device)
-        return bool(was.provenance == is_now.provenance) and self._same_file(was, is_now)
+        if self.other_machine:
+            return now.device == new_baseline.device
+        return old_baseline.provenance == new_baseline.provenance and self._same_file(old_baseline, new_baseline)
 
     def deciding(self, before: Timing, now: Timing) -> Decides | None:
-        """What the verdict on a pair rests on; None where nothing can be said.
+        """The figures that the verdict on a pair rests on; None where no verdict is possible.
 
-        What the machine did to a whole run moves its latencies and not its ratios, and what it did to the baseline
-        alone moves the ratios and not the latencies. So where both can be had, both have to say the same. A baseline
-        that others are measured against isn't judged itself.
+        A disturbance of a whole run moves its latencies and not its ratios; one of the baseline alone moves the ratios
+        and not the latencies. Where both figures exist, both must agree. A baseline of other timings gets no verdict.
         """
         shared = self.share_baseline(before, now)
         if shared and now.verdict != BASELINE:
-            return BY_RATIO if self.elsewhere else BY_BOTH
-        return None if self.elsewhere or (shared and self._is_leant_on(now)) else BY_LATENCY
+            return "ratio" if self.other_machine else "both"
+        return None if self.other_machine or (shared and self._is_baseline_of_others(now)) else "latency"
 
-    def _is_leant_on(self, baseline: Timing) -> bool:
+    def _is_baseline_of_others(self, baseline: Timing) -> bool:
         return any(now.batch == baseline.batch and now is not baseline for _, now in self.pairs)
 
-    def _same_file(self, was: Timing, is_now: Timing) -> bool:
-        if was.artifact is None:
+    def _same_file(self, old: Timing, new: Timing) -> bool:
+        if old.artifact is None:
             return True
-        hashes = [_hash(self.old, was.artifact), _hash(self.new, is_now.artifact)]
+        hashes = [_hash(self.old, old.artifact), _hash(self.new, new.artifact)]
         return hashes[0] == hashes[1] and None not in hashes
 
 
-def _hash(report: LoadedReport, name: str | None) -> str | None:
-    """Of an artifact's file; None where the report doesn't say."""
+def _hash(report: TimedReport, name: str | None) -> str | None:
+    """The sha256 of an artifact; None where the report lacks it."""
     return next((a.sha256 for a in report.record.artifacts if a.path == name), None)

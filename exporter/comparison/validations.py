@@ -1,31 +1,30 @@
-"""How artifacts stood to PyTorch before, and how they do now."""
+"""The validations of artifacts in two reports."""
 
 import math
 from collections.abc import Iterator, Sequence
 
-from attn_export.exporter.comparison.read import LoadedReport
+from attn_export.exporter.comparison.read import TimedReport
 from attn_export.exporter.records.compare import Standing, ValidationChange
 from attn_export.exporter.records.report import BundleRecord, EngineSummary, OnnxRecord
 
-# A ratio that grew by more than this is worth a note: on the same images the same versions give the same ratio.
+# A larger growth of an error ratio is worth a note: the same versions give the same ratio on the same images.
 GREW = 1.1
 
 
-def compare_validations(old: LoadedReport, new: LoadedReport) -> tuple[ValidationChange, ...]:
+def compare_validations(old: TimedReport, new: TimedReport) -> tuple[ValidationChange, ...]:
     """Artifacts of the same format and precision, those of the same name first."""
     left = _runnable(old)
     paired = []
     for artifact in _runnable(new):
-        alike = [other for other in left if _kind(other) == _kind(artifact)]
-        alike.sort(key=lambda other: other.path != artifact.path)
-        twin = alike[0] if alike else None
+        same_kind = [other for other in left if _kind(other) == _kind(artifact)]
+        twin = min(same_kind, key=lambda other: other.path != artifact.path, default=None)
         if twin is not None:
             left.remove(twin)
         paired.append(ValidationChange(artifact.path, _standing(twin) if twin else None, _standing(artifact)))
     return (*paired, *(ValidationChange(artifact.path, _standing(artifact), None) for artifact in left))
 
 
-def _runnable(report: LoadedReport) -> list[OnnxRecord | EngineSummary]:
+def _runnable(report: TimedReport) -> list[OnnxRecord | EngineSummary]:
     return [artifact for artifact in report.record.artifacts if not isinstance(artifact, BundleRecord)]
 
 
@@ -45,7 +44,7 @@ def _standing(artifact: OnnxRecord | EngineSummary) -> Standing:
 
 
 def validation_notes(validations: Sequence[ValidationChange]) -> Iterator[str]:
-    """What got worse, or isn't there any more."""
+    """Validations that got worse or are missing."""
     for entry in validations:
         before, now = entry.before, entry.now
         if before is None:
@@ -57,11 +56,8 @@ def validation_notes(validations: Sequence[ValidationChange]) -> Iterator[str]:
         elif before.agrees and not now.agrees:
             yield f"{entry.artifact} agreed with PyTorch before, and DISAGREES now"
         elif before.worst_ratio and now.worst_ratio and now.worst_ratio > GREW * before.worst_ratio:
-            yield (
-                f"{entry.artifact} is further from float64: {now.worst_ratio:.2f} times PyTorch's own error, "
-                f"{before.worst_ratio:.2f} before"
-            )
-        if before is not None and now is not None and _share(now) > _share(before):
+            yield f"{entry.artifact}: the worst error ratio is {now.worst_ratio:.2f}, {before.worst_ratio:.2f} before"
+        if now is not None and _share(now) > _share(before):
             yield (
                 f"{entry.artifact} gives another class than float64 for {now.differ} of {now.images} images, "
                 f"{before.differ} of {before.images} before"

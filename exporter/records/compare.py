@@ -6,9 +6,11 @@ from msgspec import Struct
 
 from attn_export.exporter.records.budget import BudgetResult
 from attn_export.exporter.records.document import SCHEMA_VERSION
+from attn_export.exporter.records.latency import Subject
 from attn_export.exporter.records.report import ErrorRecord
 
 PairVerdict = Literal["faster", "slower", "can't tell", "baseline", "not compared"]
+Decides = Literal["both", "ratio", "latency"]
 
 
 class ReportSource(Struct, frozen=True):
@@ -28,27 +30,20 @@ class Change(Struct, frozen=True):
     high: float
 
 
-class PairRecord(Struct, frozen=True, kw_only=True):
-    """One artifact in one runtime at one batch, in both reports.
+class Pair(Subject, frozen=True, kw_only=True):
+    """One subject in both reports; artifact and provenance are the new report's.
 
     Attributes:
-        runtime, artifact, provenance, device, precision, batch: of the new timing.
         old_ms, new_ms: medians.
-        old_ratio, new_ratio: to the baseline.
-        latency: change of the median; None where the machines differ.
-        baseline: the runtime that both ratios are to; None where the reports have different ones.
-        ratio: change of the ratio to the baseline.
-        decides: which of the two changes the verdict rests on.
-        verdict: of the new one.
-        broken: slower than allowed.
+        old_ratio, new_ratio: to the baseline of each run.
+        latency: change of the median; None on another machine, or with too few rounds.
+        baseline: the runtime that both ratios are to; None where the runs have no baseline in common.
+        ratio: change of the ratio; None where it decides nothing, or with too few rounds.
+        decides: the changes that the verdict rests on; None where no verdict is possible.
+        verdict: of the new timing against the old.
+        broken: slower than allowed, beyond noise.
     """
 
-    runtime: str
-    artifact: str | None
-    provenance: str
-    device: str
-    precision: str
-    batch: int
     old_ms: float
     new_ms: float
     old_ratio: float
@@ -56,7 +51,7 @@ class PairRecord(Struct, frozen=True, kw_only=True):
     latency: Change | None
     baseline: str | None
     ratio: Change | None
-    decides: Literal["both", "ratio", "latency"] | None
+    decides: Decides | None
     verdict: PairVerdict
     broken: bool
 
@@ -84,8 +79,11 @@ class ComparisonReport(Struct, frozen=True, kw_only=True):
     Attributes:
         confidence: of the intervals.
         slower_allowed: by how much a latency may grow, relative.
+        pairs: in the new report's order.
         only_old, only_new: timings without a counterpart, by name.
-        notes: differences in circumstances that matter for the comparison.
+        notes: differences between the runs that matter for the comparison, one sentence each.
+        budgets: checked against the new report.
+        error: what is slower than allowed, and the broken budgets; None without either.
     """
 
     old: ReportSource
@@ -93,7 +91,7 @@ class ComparisonReport(Struct, frozen=True, kw_only=True):
     same_machine: bool
     confidence: float
     slower_allowed: float
-    pairs: tuple[PairRecord, ...]
+    pairs: tuple[Pair, ...]
     only_old: tuple[str, ...]
     only_new: tuple[str, ...]
     validations: tuple[ValidationChange, ...]

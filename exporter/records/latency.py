@@ -35,16 +35,35 @@ Share = Annotated[float, Meta(gt=0, lt=1)]
 LatencyVerdict = Literal["baseline", "faster", "slower", "can't tell"]
 
 
-class Timing(Struct, frozen=True):
-    """How long one runtime took for one batch.
+class Subject(Struct, frozen=True):
+    """What a timing is of.
 
     Attributes:
         runtime: its name.
-        artifact: name of the file that ran, None where it was the module itself.
-        provenance: what really ran.
+        artifact: name of the file, None for the module itself.
+        provenance: what really ran, with its version.
         device: where.
         precision: that the artifact computes in.
         batch: images in one inference.
+    """
+
+    runtime: str
+    artifact: str | None
+    provenance: str
+    device: str
+    precision: str
+    batch: Count
+
+    @property
+    def label(self) -> str:
+        """``onnxruntime of model.onnx``, or ``eager``."""
+        return f"{self.runtime} of {self.artifact}" if self.artifact else self.runtime
+
+
+class Timing(Subject, frozen=True):
+    """How long one runtime took for one batch.
+
+    Attributes:
         clock: what was read.
         process: "shared" with the other runtimes, or its "own".
         open_seconds: loading, compiling and the first inference, which are not part of the latencies.
@@ -63,12 +82,6 @@ class Timing(Struct, frozen=True):
         rounds_ms: every inference, by round.
     """
 
-    runtime: str
-    artifact: str | None
-    provenance: str
-    device: str
-    precision: str
-    batch: Count
     clock: str
     process: str
     open_seconds: float

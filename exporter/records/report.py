@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from attn_export.exporter.artifacts import AttentionBlock, Axis, Gate, Kept, Normalization, Step
+from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.records.attention import AttentionCost
 from attn_export.exporter.records.budget import BudgetResult
 from attn_export.exporter.records.document import SCHEMA_VERSION
@@ -28,6 +29,11 @@ class ErrorRecord(Struct, frozen=True):
     message: str
     hint: str
     exit_code: int
+
+    @classmethod
+    def of(cls, error: AttnExportError) -> "ErrorRecord":
+        """The record of an exception."""
+        return cls(error.message, error.hint, error.exit_code)
 
 
 class ModelRecord(Struct, frozen=True):

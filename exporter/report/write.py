@@ -3,51 +3,83 @@
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from attn_export.exporter.errors import OutputError, RuntimeUnavailableError, UsageError, first_line
 from attn_export.exporter.records.document import encode
 from attn_export.exporter.records.report import Report
+from attn_export.exporter.report.markdown import render, render_comparison
 from attn_export.exporter.system.files import SCRATCH, unwritable, write_text, written_atomically
 
 INSTALL = "pip install -c constraints.txt -e '.[report]'"
+Formats = Mapping[str, Callable[[Any], str]]
 
 
-def check_reports(paths: Sequence[Path]) -> None:
+def _page_renderer() -> Callable[[Report], str]:
+    """The renderer of pages, whose libraries are optional."""
+    try:
+        from attn_export.exporter.report.page.render import render as render_page
+    except ImportError as error:
+        raise RuntimeUnavailableError(
+            f"a report as a page needs matplotlib and Jinja2: {first_line(error)}",
+            runtime="report",
+            hint=f"{INSTALL}, or ask for report.md, which needs nothing.",
+        ) from error
+    return render_page
+
+
+def _page(report: Report) -> str:
+    return _page_renderer()(report)
+
+
+# Renderers by extension: of a `Report`, and of a `ComparisonReport`.
+FORMATS: Formats = {".html": _page, ".md": render, ".json": encode}
+COMPARISON_FORMATS: Formats = {".md": render_comparison, ".json": encode}
+
+
+def check_reports(paths: Sequence[Path], formats: Formats = FORMATS, *, sources: Sequence[Path] = ()) -> None:
     """Check before the work begins that the reports can be written.
 
+    Args:
+        paths: of the reports.
+        formats: known extensions.
+        sources: files that no report may replace.
+
     Raises:
-        UsageError: an extension is unknown, or a file is named twice.
+        UsageError: an extension is unknown, a file is named twice, or it is one of the sources.
         OutputError: a folder can't be written, or the name is taken by something other than a file.
         RuntimeUnavailableError: the libraries for HTML pages aren't installed.
     """
     for path in paths:
-        if path.suffix.lower() not in FORMATS:
-            known = ", ".join(FORMATS)
+        if path.suffix.lower() not in formats:
             raise UsageError(
-                f"{path} can't be a report: its ending is {path.suffix or 'missing'}, expected is one of {known}",
-                hint="A page for people is report.html, a comment for a pull request report.md.",
+                f"--report {path}: the ending is {path.suffix or 'missing'}, expected is one of {', '.join(formats)}",
+                hint=f"For example --report {path.stem}.md.",
             )
-    places = [path.resolve() for path in paths]
-    for index, place in enumerate(places):
-        if place in places[:index]:
-            raise UsageError(f"{paths[index]} is asked for twice", hint="Name each report once.")
+    taken = [source.resolve() for source in sources]
     for path in paths:
+        if (place := path.resolve()) in taken:
+            twice = place in taken[len(sources) :]
+            reason = "is asked for twice" if twice else "would replace a report that is compared"
+            raise UsageError(f"--report {path} {reason}", hint="Choose another name.")
+        taken.append(place)
         _check_place(path)
     if any(path.suffix.lower() == ".html" for path in paths):
         _page_renderer()
 
 
-def write_reports(report: Report, paths: Sequence[Path]) -> None:
-    """Write a report in the format of each extension, atomically.
+def write_reports(record: Any, paths: Sequence[Path], formats: Formats = FORMATS) -> None:
+    """Write a record in the format of each extension, atomically.
 
     Args:
-        report: of any run.
-        paths: with the extension .html, .md or .json; missing folders are created.
+        record: of the type that the formats are for.
+        paths: with known extensions; missing folders are created.
+        formats: renderer of each extension.
 
     Raises:
         As `check_reports`; and OutputError: the disk is full.
     """
-    written = [(path, FORMATS[path.suffix.lower()](report)) for path in paths]
+    written = [(path, formats[path.suffix.lower()](record)) for path in paths]
     for path, text in written:
         with written_atomically(path) as temporary:
             write_text(temporary, text)
@@ -74,29 +106,3 @@ def _check_place(path: Path) -> None:
             pass
     except OSError as error:
         raise unwritable(path, error) from error
-
-
-def _page_renderer() -> Callable[[Report], str]:
-    """The renderer of pages, whose libraries are optional."""
-    try:
-        from attn_export.exporter.report.page.render import render
-    except ImportError as error:
-        raise RuntimeUnavailableError(
-            f"a report as a page needs matplotlib and Jinja2: {first_line(error)}",
-            runtime="report",
-            hint=f"{INSTALL}, or ask for report.md, which needs nothing.",
-        ) from error
-    return render
-
-
-def _page(report: Report) -> str:
-    return _page_renderer()(report)
-
-
-def _comment(report: Report) -> str:
-    from attn_export.exporter.report.markdown import render
-
-    return render(report)
-
-
-FORMATS: Mapping[str, Callable[[Report], str]] = {".html": _page, ".md": _comment, ".json": encode}

@@ -1,6 +1,7 @@
 """How far a figure moved, and how certain that is."""
 
 import random
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -11,17 +12,15 @@ from attn_export.exporter.comparison.change import change_of_latency, change_of_
 from attn_export.exporter.latency.bootstrap import fewest_rounds
 from attn_export.exporter.records.compare import Change
 from attn_export.exporter.records.latency import Timing
-from tests.budgets.sample import CONFIDENCE, as_timing, sample_rounds, sample_timing
+from tests.budgets.sample import CONFIDENCE, sample_rounds, sample_timing
 
 LEAST = fewest_rounds(CONFIDENCE)
 counts = st.integers(LEAST, 40)
 factors = st.floats(0.1, 10)
+TIMING = sample_timing("eager", 3.0)
 
 
-TIMING = as_timing(sample_timing("eager", 3.0))
-
-
-def timed(rounds: list[list[float]], factor: float = 1.0) -> Timing:
+def timed(rounds: Sequence[Sequence[float]], factor: float = 1.0) -> Timing:
     scaled = tuple(tuple(factor * value for value in values) for values in rounds)
     return structs.replace(TIMING, rounds_ms=scaled)
 

@@ -1,18 +1,32 @@
 """Two reports of the same network: what got faster, what got slower, and what decides."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from attn_export.exporter.artifacts import Axis
 from attn_export.exporter.errors import IncomparableReportsError
+from attn_export.exporter.records.compare import ComparisonReport
+from attn_export.exporter.records.report import Report
+from attn_export.exporter.system.gpus import Gpu
 from tests.budgets.conftest import Compared
-from tests.budgets.sample import FILE, sample_artifact, sample_record, sample_timing, sample_timings, scaled
+from tests.budgets.sample import (
+    CONFIDENCE,
+    FILE,
+    changed,
+    sample_artifact,
+    sample_report,
+    sample_timing,
+    sample_timings,
+    scaled,
+)
 
-OLD = sample_record()
-AGAIN = sample_record(sample_timings(seed=7), created="2026-11-26T01:11:00+00:00")
+OLD = sample_report()
+AGAIN = sample_report(sample_timings(seed=7), created="2026-11-26T01:11:00+00:00")
 
 
-def verdicts(found: Any) -> dict[str, tuple[str, str | None]]:
+def verdicts(found: ComparisonReport) -> dict[str, tuple[str, str | None]]:
     return {pair.runtime: (pair.verdict, pair.decides) for pair in found.pairs}
 
 
@@ -22,15 +36,17 @@ def verdicts(found: Any) -> dict[str, tuple[str, str | None]]:
 def test_two_runs_of_the_same_cant_be_told_apart(compared: Compared) -> None:
     found = compared(OLD, AGAIN)
     assert verdicts(found) == {"eager": ("baseline", None), "onnxruntime": ("can't tell", "both")}
-    assert found.broken == ()
+    assert found.error is None
     assert found.notes == ()
-    assert found.machine == ()
+    assert found.same_machine
 
 
 def test_what_got_slower_is_found_and_named(compared: Compared) -> None:
     found = compared(OLD, scaled(AGAIN, 1.2, ["onnxruntime"]))
     assert verdicts(found)["onnxruntime"] == ("slower", "both")
-    (sentence,) = found.broken
+    assert found.error is not None
+    sentence = found.error.message
+    assert [pair.broken for pair in found.pairs] == [False, True]
     assert sentence.startswith("onnxruntime of model.onnx at batch 1 got slower: +")
     assert "measured against eager" in sentence
     assert "5% is allowed" in sentence
@@ -39,18 +55,18 @@ def test_what_got_slower_is_found_and_named(compared: Compared) -> None:
 def test_slower_by_less_than_is_allowed_is_said_and_breaks_nothing(compared: Compared) -> None:
     found = compared(OLD, scaled(AGAIN, 1.2, ["onnxruntime"]), slower=0.25)
     assert verdicts(found)["onnxruntime"] == ("slower", "both")
-    assert found.broken == ()
+    assert found.error is None
 
 
 def test_slower_by_less_than_noise_breaks_nothing(compared: Compared) -> None:
     """6 % where 5 % is allowed: two runs of the same differ by as much."""
-    assert compared(OLD, scaled(AGAIN, 1.06, ["onnxruntime"])).broken == ()
+    assert compared(OLD, scaled(AGAIN, 1.06, ["onnxruntime"])).error is None
 
 
 def test_what_got_faster_is_found_and_breaks_nothing(compared: Compared) -> None:
     found = compared(OLD, scaled(AGAIN, 0.7, ["onnxruntime"]))
     assert verdicts(found)["onnxruntime"] == ("faster", "both")
-    assert found.broken == ()
+    assert found.error is None
 
 
 def test_a_slower_machine_makes_nothing_slower_and_is_said(compared: Compared) -> None:
@@ -65,11 +81,11 @@ def test_a_slower_machine_makes_nothing_slower_and_is_said(compared: Compared) -
 @pytest.mark.parametrize("factor", [0.7, 1.4])
 def test_a_baseline_that_moved_alone_makes_nothing_slower_or_faster(compared: Compared, factor: float) -> None:
     eager = sample_timing("eager", 10 * factor, seed=3)
-    found = compared(OLD, sample_record([eager, sample_timing("onnxruntime", 3, eager, artifact=FILE, seed=4)]))
+    found = compared(OLD, sample_report([eager, sample_timing("onnxruntime", 3, eager, artifact=FILE, seed=4)]))
     pair = found.pairs[1]
     assert pair.ratio is not None
     assert pair.ratio.estimate == pytest.approx(1 / factor, rel=0.05)
-    assert (pair.verdict, found.broken) == ("can't tell", ())
+    assert (pair.verdict, found.error) == ("can't tell", None)
     assert "eager, which the others are measured against" in found.notes[0]
 
 
@@ -77,7 +93,7 @@ def test_one_figure_alone_has_to_be_further_off(compared: Compared) -> None:
     """3.5 % slower: two figures are enough to say so, one isn't."""
     both = compared(OLD, scaled(AGAIN, 1.035, ["onnxruntime"]))
     only = [
-        sample_record([timing]) for timing in (sample_timing("onnxruntime", ms, artifact=FILE) for ms in (3, 3.105))
+        sample_report([timing]) for timing in (sample_timing("onnxruntime", ms, artifact=FILE) for ms in (3, 3.105))
     ]
     assert both.pairs[1].verdict == "slower"
     assert compared(*only).pairs[0].verdict == "can't tell"
@@ -86,14 +102,14 @@ def test_one_figure_alone_has_to_be_further_off(compared: Compared) -> None:
 def test_every_batch_is_judged_for_itself(compared: Compared) -> None:
     both = [*sample_timings(), *sample_timings(80, 24, batch=8)]
     slow = [*sample_timings(), *sample_timings(80, 48, batch=8)]
-    found = compared(sample_record(both), sample_record(slow))
+    found = compared(sample_report(both), sample_report(slow))
     assert [(pair.batch, pair.verdict) for pair in found.pairs] == [
         (1, "baseline"),
         (1, "can't tell"),
         (8, "baseline"),
         (8, "slower"),
     ]
-    assert len(found.broken) == 1
+    assert [pair.broken for pair in found.pairs] == [False, False, False, True]
 
 
 # What decides.
@@ -101,7 +117,7 @@ def test_every_batch_is_judged_for_itself(compared: Compared) -> None:
 
 def test_with_another_version_of_the_baseline_the_latency_decides(compared: Compared) -> None:
     eager = sample_timing("eager", 20, provenance="eager 2.0", seed=3)
-    new = sample_record([eager, sample_timing("onnxruntime", 3, eager, artifact=FILE, seed=4)])
+    new = sample_report([eager, sample_timing("onnxruntime", 3, eager, artifact=FILE, seed=4)])
     found = compared(OLD, new)
     assert verdicts(found) == {"eager": ("slower", "latency"), "onnxruntime": ("can't tell", "latency")}
     assert found.pairs[1].baseline is None
@@ -110,58 +126,61 @@ def test_with_another_version_of_the_baseline_the_latency_decides(compared: Comp
 
 @pytest.mark.parametrize(("runtime", "artifact"), [("eager", None), ("onnxruntime", FILE)])
 def test_alone_the_baseline_is_judged_by_its_latency(compared: Compared, runtime: str, artifact: str | None) -> None:
-    old, new = (sample_record([sample_timing(runtime, ms, artifact=artifact)]) for ms in (3, 6))
+    old, new = (sample_report([sample_timing(runtime, ms, artifact=artifact)]) for ms in (3, 6))
     found = compared(old, new)
     assert verdicts(found) == {runtime: ("slower", "latency")}
-    assert "measured against" not in found.broken[0]
+    assert found.error is not None
+    assert "measured against" not in found.error.message
 
 
 @pytest.mark.parametrize(("sha256", "decides"), [("a" * 64, (None, "both")), ("b" * 64, ("latency", "latency"))])
 def test_a_baseline_that_is_a_file_has_to_be_the_same_file(
     compared: Compared, sha256: str, decides: tuple[str | None, ...]
 ) -> None:
-    def record(seed: int, sha256: str) -> dict[str, Any]:
+    def record(seed: int, sha256: str) -> Report:
         plain = sample_timing("onnxruntime", 3, artifact=FILE, seed=seed)
         half = sample_timing("onnxruntime", 2, plain, artifact="model.fp16.onnx", precision="float16", seed=seed + 1)
-        files = [{**sample_artifact(), "sha256": sha256}, sample_artifact("model.fp16.onnx", precision="float16")]
-        return sample_record([plain, half], artifacts=files)
+        files = (sample_artifact(sha256=sha256), sample_artifact("model.fp16.onnx", precision="float16"))
+        return sample_report([plain, half], artifacts=files)
 
     found = compared(record(1, "a" * 64), record(5, sha256))
     assert tuple(pair.decides for pair in found.pairs) == decides
 
 
 def test_with_too_few_rounds_nothing_is_told_and_that_is_said(compared: Compared) -> None:
-    few = sample_record(sample_timings(10, 300, rounds=5))
+    few = sample_report(sample_timings(10, 300, rounds=5))
     found = compared(OLD, few)
     assert verdicts(found)["onnxruntime"] == ("can't tell", "both")
     assert found.pairs[1].ratio is None
-    assert found.broken == ()
+    assert found.error is None
     assert any("has 5 rounds, and 99% intervals need 8 at least" in note for note in found.notes)
 
 
+def too_noisy(interval: float) -> Report:
+    runs = (changed(OLD.latency.runs[0], {"reached": False, "interval": interval}),)
+    return sample_report(sample_timings(seed=7), latency={"runs": runs})
+
+
 def test_a_run_that_was_too_noisy_is_said(compared: Compared) -> None:
-    runs = [{**OLD["latency"]["runs"][0], "reached": False, "interval": 0.08}]
-    found = compared(OLD, sample_record(sample_timings(seed=7), latency={"runs": runs}))
-    (note,) = found.notes
+    (note,) = compared(OLD, too_noisy(0.08)).notes
     assert "new.report.json knows its ratios to ±8.0% only, and ±2.0% was asked for (batch 1)" in note
 
 
 def test_a_run_that_knows_nothing_of_its_ratios_is_said_without_digits(compared: Compared) -> None:
-    runs = [{**OLD["latency"]["runs"][0], "reached": False, "interval": 167.03}]
-    (note,) = compared(OLD, sample_record(sample_timings(seed=7), latency={"runs": runs})).notes
-    assert "new.report.json doesn't even know its ratios to ±100%, and ±2.0% was asked for (batch 1)" in note
+    (note,) = compared(OLD, too_noisy(167.03)).notes
+    assert "new.report.json knows its ratios not even to ±100%, and ±2.0% was asked for (batch 1)" in note
 
 
-def uneasy(record: dict[str, Any]) -> dict[str, Any]:
+def uneasy(report: Report) -> Report:
     """The same with a baseline that is a hundred times as fast in every second round."""
-    eager, *others = record["latency"]["timings"]
-    rounds = [[ms * (10, 0.1)[i % 2] for ms in turn] for i, turn in enumerate(eager["rounds_ms"])]
-    return {**record, "latency": {**record["latency"], "timings": [{**eager, "rounds_ms": rounds}, *others]}}
+    eager, *others = report.latency.timings
+    rounds = tuple(tuple(ms * (10, 0.1)[i % 2] for ms in values) for i, values in enumerate(eager.rounds_ms))
+    return changed(report, {"latency": {"timings": (changed(eager, {"rounds_ms": rounds}), *others)}})
 
 
 def test_what_only_the_baselines_noise_hides_is_said(compared: Compared) -> None:
     found = compared(uneasy(OLD), uneasy(scaled(AGAIN, 3.0, ["onnxruntime"])))
-    assert (found.pairs[1].verdict, found.broken) == ("can't tell", ())
+    assert (found.pairs[1].verdict, found.error) == ("can't tell", None)
     (note,) = [note for note in found.notes if "onnxruntime" in note]
     assert "onnxruntime of model.onnx at batch 1 takes 3.0" in note
     assert "eager is too uncertain to confirm it" in note
@@ -173,9 +192,10 @@ def test_what_noise_hides_is_not_said_of_what_is_as_fast_as_before(compared: Com
 
 
 def test_the_more_confident_report_sets_the_confidence(compared: Compared) -> None:
-    new = sample_record(sample_timings(), latency={"asked": {"confidence": 0.8}})
-    assert compared(OLD, new).confidence == 0.99
-    assert compared(new, OLD).confidence == 0.99
+    new = sample_report(latency={"schedule": {"confidence": 0.8}})
+    assert compared(OLD, new).confidence == CONFIDENCE
+    assert compared(new, OLD).confidence == CONFIDENCE
+    assert compared(new, new).confidence == 0.8
 
 
 # On another machine.
@@ -183,13 +203,13 @@ def test_the_more_confident_report_sets_the_confidence(compared: Compared) -> No
 ELSEWHERE = [
     ({"environment": {"cpu": "Another"}}, "the CPU was A processor and is Another"),
     ({"latency": {"threads": 4}}, "2 threads were used and 4 are now"),
-    ({"latency": {"cpus": [2, 3]}}, "CPUs 0,1 could be used and 2,3 can now"),
+    ({"latency": {"cpus": (2, 3)}}, "CPUs 0,1 could be used and 2,3 can now"),
 ]
 
 
 @pytest.mark.parametrize(("changes", "says"), ELSEWHERE)
 def test_on_another_machine_only_ratios_are_compared(compared: Compared, changes: dict[str, Any], says: str) -> None:
-    new = scaled(sample_record(sample_timings(20, 6, seed=7), **changes), 1.5, ["onnxruntime"])
+    new = scaled(sample_report(sample_timings(20, 6, seed=7), **changes), 1.5, ["onnxruntime"])
     found = compared(OLD, new)
     assert verdicts(found) == {"eager": ("baseline", None), "onnxruntime": ("slower", "ratio")}
     assert [pair.latency for pair in found.pairs] == [None, None]
@@ -198,18 +218,17 @@ def test_on_another_machine_only_ratios_are_compared(compared: Compared, changes
 
 
 def test_another_gpu_is_another_machine(compared: Compared) -> None:
-    old, new = (
-        sample_record(environment={"gpus": [{"name": name, "compute_capability": "8.7"}]})
-        for name in ("Orin", "RTX 4090")
-    )
-    assert compared(old, new).machine == ("the GPU was Orin and is RTX 4090",)
-    assert compared(old, OLD).machine == (), "a run on the CPU doesn't ask for GPUs"
+    old, new = (sample_report(environment={"gpus": (Gpu(name, "8.9"),)}) for name in ("Orin", "RTX 4090"))
+    found = compared(old, new)
+    assert found.notes[0].endswith("only ratios to the baseline are compared: the GPU was Orin and is RTX 4090")
+    assert not found.same_machine
+    assert compared(old, OLD).same_machine, "a run on the CPU doesn't ask for GPUs"
 
 
 def test_on_another_machine_another_version_of_the_baseline_is_let_pass_and_said(compared: Compared) -> None:
     eager = sample_timing("eager", 20, provenance="eager 2.0", seed=3)
     timings = [eager, sample_timing("onnxruntime", 6, eager, artifact=FILE, seed=4)]
-    found = compared(OLD, sample_record(timings, environment={"cpu": "Another"}))
+    found = compared(OLD, sample_report(timings, environment={"cpu": "Another"}))
     assert verdicts(found)["onnxruntime"] == ("can't tell", "ratio")
     assert any("eager 2.0" in note for note in found.notes)
 
@@ -220,7 +239,7 @@ def test_on_another_machine_without_a_common_baseline_it_is_refused(compared: Co
     if kind == "another baseline":
         compiled = sample_timing("compile", 5)
         timings = [compiled, sample_timing("onnxruntime", 3, compiled, artifact=FILE)]
-    new = sample_record(timings, environment={"cpu": "Another"})
+    new = sample_report(timings, environment={"cpu": "Another"})
     with pytest.raises(IncomparableReportsError, match="share no baseline on the same device") as caught:
         compared(OLD, new)
     assert "the CPU was A processor and is Another" in caught.value.message
@@ -229,11 +248,11 @@ def test_on_another_machine_without_a_common_baseline_it_is_refused(compared: Co
 def test_on_another_machine_a_ratio_of_two_devices_says_nothing(compared: Compared) -> None:
     eager = sample_timing("eager", 10)
     on_gpu = sample_timing("onnxruntime-cuda", 1, eager, artifact=FILE, device="cuda")
-    old = sample_record([eager, on_gpu])
+    old = sample_report([eager, on_gpu])
     with pytest.raises(IncomparableReportsError):
-        compared(old, sample_record([eager, on_gpu], environment={"cpu": "Another"}))
+        compared(old, sample_report([eager, on_gpu], environment={"cpu": "Another"}))
     on_cpu = sample_timing("onnxruntime", 3, eager, artifact=FILE)
-    three = [sample_record([eager, on_gpu, on_cpu], environment={"cpu": cpu}) for cpu in ("One", "Another")]
+    three = [sample_report([eager, on_gpu, on_cpu], environment={"cpu": cpu}) for cpu in ("One", "Another")]
     assert verdicts(compared(*three)) == {
         "eager": ("baseline", None),
         "onnxruntime-cuda": ("not compared", None),
@@ -248,13 +267,13 @@ def test_on_another_machine_a_ratio_of_two_devices_says_nothing(compared: Compar
     ("changes", "says"),
     [
         ({"model": {"name": "se_resnet8"}}, "its name is cbam_resnet8, not se_resnet8"),
-        ({"model": {"input_shape": [3, 32, 32]}}, "its input shape is 3×16×16, not 3×32×32"),
+        ({"model": {"input_shape": (3, 32, 32)}}, "its input shape is 3×16×16, not 3×32×32"),
         ({"model": {"architecture": {"num_classes": 5}}}, "its architecture is"),
     ],
 )
 def test_another_network_is_refused(compared: Compared, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(IncomparableReportsError) as caught:
-        compared(OLD, sample_record(**changes))
+        compared(OLD, sample_report(**changes))
     assert says in caught.value.message
     assert "old.report.json" in caught.value.message
     assert caught.value.exit_code == 3
@@ -262,28 +281,28 @@ def test_another_network_is_refused(compared: Compared, changes: dict[str, Any],
 
 
 def test_other_weights_of_the_same_network_are_a_note(compared: Compared) -> None:
-    assert "the weights are others than before" in compared(OLD, sample_record(model={"sha256": "d" * 64})).notes
+    assert "the weights changed" in compared(OLD, sample_report(model={"sha256": "d" * 64})).notes
 
 
 def test_a_network_of_somebody_else_s_has_no_architecture_to_differ(compared: Compared) -> None:
-    assert compared(OLD, sample_record(model={"architecture": None})).pairs
+    assert compared(OLD, sample_report(model={"architecture": None})).pairs
 
 
 def test_without_a_checkpoint_it_is_said_that_the_network_isnt_known(compared: Compared) -> None:
-    files = [{**sample_artifact(), "validation": None}]
-    found = compared(sample_record(model=None, artifacts=files), sample_record(model=None, artifacts=files, command=[]))
+    files = (sample_artifact(validation=None),)
+    found = compared(sample_report(model=None, artifacts=files), sample_report(model=None, artifacts=files, command=()))
     assert any("doesn't say what network was timed" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("which", ["attention", "image", "open image"])
 def test_without_a_checkpoint_files_that_differ_are_refused(compared: Compared, which: str) -> None:
-    other = sample_artifact()
-    if which == "attention":
-        other["attention"][0]["kind"] = "SE"
-    else:
-        other["input"]["shape"] = [1, 3, 32, 32]
-        if which == "open image":
-            other["input"]["dynamic_axes"] += [{"name": "height", "index": 2, "minimum": 8}]
-    old, new = sample_record(model=None), sample_record(model=None, artifacts=[other])
+    file = sample_artifact()
+    axes = (*file.input.dynamic_axes, Axis("height", 2, 8))
+    changes: dict[str, Any] = {
+        "attention": {"attention": (replace(file.attention[0], kind="SE"),)},
+        "image": {"input": {"shape": (1, 3, 32, 32)}},
+        "open image": {"input": {"shape": (1, 3, 32, 32), "dynamic_axes": axes}},
+    }
+    old, new = sample_report(model=None), sample_report(model=None, artifacts=(changed(file, changes[which]),))
     with pytest.raises(IncomparableReportsError, match="another network"):
         compared(old, new)

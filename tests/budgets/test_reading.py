@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from attn_export.exporter.comparison import read
-from attn_export.exporter.comparison.read import read_report
+from attn_export.exporter.comparison.read import read_timed_report
 from attn_export.exporter.errors import UnreadableReportError
-from attn_export.exporter.records.document import SCHEMA_VERSION
-from tests.budgets.sample import as_report, sample_record
+from attn_export.exporter.records.document import SCHEMA_VERSION, plain
+from attn_export.exporter.report import read
+from tests.budgets.sample import sample_report
 
-WHOLE = sample_record()
+WHOLE: dict[str, Any] = plain(sample_report())
 
 
 def saved(folder: Path, document: Any) -> Path:
@@ -27,7 +27,7 @@ def saved(folder: Path, document: Any) -> Path:
 
 def refusal(path: Path) -> UnreadableReportError:
     with pytest.raises(UnreadableReportError) as caught:
-        read_report(path)
+        read_timed_report(path)
     assert str(path) in caught.value.message
     assert caught.value.hint
     assert caught.value.exit_code == 3
@@ -46,11 +46,16 @@ def with_timing(**changes: Any) -> dict[str, Any]:
     return dict(record)
 
 
+def document(**changes: Any) -> dict[str, Any]:
+    """The record with these fields, whatever their types."""
+    return dict(plain(sample_report(**changes)))
+
+
 # What is read.
 
 
 def test_a_whole_report_is_read(tmp_path: Path) -> None:
-    assert read_report(saved(tmp_path, WHOLE)).record == as_report(WHOLE)
+    assert read_timed_report(saved(tmp_path, WHOLE)).record == sample_report()
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -58,17 +63,19 @@ def test_what_other_shells_write_is_read(tmp_path: Path, encoding: str) -> None:
     """PowerShell's ``>`` writes UTF-16, and others a byte order mark."""
     path = tmp_path / "a.json"
     path.write_bytes(json.dumps(WHOLE).encode(encoding))
-    assert read_report(path).record == as_report(WHOLE)
+    assert read_timed_report(path).record == sample_report()
 
 
 def test_an_error_beside_latencies_is_no_obstacle(tmp_path: Path) -> None:
     """A run whose budget was broken has latencies all the same."""
     error = {"message": "broken", "hint": "", "exit_code": 1}
-    assert read_report(saved(tmp_path, {**WHOLE, "error": error})).timings
+    assert read_timed_report(saved(tmp_path, {**WHOLE, "error": error})).timings
 
 
 def test_fields_of_later_versions_are_no_obstacle(tmp_path: Path) -> None:
-    assert read_report(saved(tmp_path, sample_record(news={"a": 1}, latency={"news": [1]}))).timings
+    assert read_timed_report(
+        saved(tmp_path, {**WHOLE, "news": {"a": 1}, "latency": {**WHOLE["latency"], "news": [1]}})
+    ).timings
 
 
 # What isn't there, or isn't JSON.
@@ -105,15 +112,14 @@ def test_an_empty_file(tmp_path: Path, content: bytes) -> None:
         b"note: something\n" + json.dumps(WHOLE).encode(),
         b"\xff\xfe\x00",
         b"[" * 100_000,
-        b"1" * 5000,
         bytes(range(256)),
     ],
-    ids=["html", "cut at once", "cut late", "with other lines", "no text", "deep", "long number", "binary"],
+    ids=["html", "cut at once", "cut late", "with other lines", "no text", "deep", "binary"],
 )
 def test_what_is_no_json(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
-    assert "is no JSON document" in (message := refusal(path).message) or "is no report of attn-export" in message
+    assert "is no JSON document" in refusal(path).message
 
 
 def test_a_huge_file_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,9 +130,9 @@ def test_a_huge_file_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.
 # What is JSON, and no report with latencies.
 
 
-@pytest.mark.parametrize("document", [[], {}, None, 3, "text", {"latency": {}}, [WHOLE]])
-def test_what_is_no_report(tmp_path: Path, document: Any) -> None:
-    assert "is no report of attn-export" in refusal(saved(tmp_path, document)).message
+@pytest.mark.parametrize("value", [[], {}, None, 3, 10**4000, "text", {"latency": {}}, [WHOLE]], ids=str)
+def test_what_is_no_report(tmp_path: Path, value: Any) -> None:
+    assert "is no report of attn-export" in refusal(saved(tmp_path, value)).message
 
 
 def test_the_document_of_a_failed_run_says_why_it_failed(tmp_path: Path) -> None:
@@ -136,12 +142,12 @@ def test_the_document_of_a_failed_run_says_why_it_failed(tmp_path: Path) -> None
 
 
 def test_another_command_s_document(tmp_path: Path) -> None:
-    document = {"schema_version": SCHEMA_VERSION, "path": "model.onnx", "attention": []}
-    assert "another command's document" in refusal(saved(tmp_path, document)).message
+    inventory = {"schema_version": SCHEMA_VERSION, "path": "model.onnx", "attention": []}
+    assert "another command's document" in refusal(saved(tmp_path, inventory)).message
 
 
 def test_a_report_without_latencies(tmp_path: Path) -> None:
-    error = refusal(saved(tmp_path, sample_record([])))
+    error = refusal(saved(tmp_path, plain(sample_report([]))))
     assert "nothing was timed" in error.message
     assert "--no-bench" in error.hint
 
@@ -158,7 +164,7 @@ def test_a_report_without_latencies(tmp_path: Path) -> None:
 )
 def test_another_schema_version_says_who_made_it_and_what_to_do(tmp_path: Path, version: Any, hint: str) -> None:
     packages = {"packages": {"attn-export": "9.8.7"}}
-    error = refusal(saved(tmp_path, sample_record(schema_version=version, environment=packages)))
+    error = refusal(saved(tmp_path, document(schema_version=version, environment=packages)))
     assert (
         f"schema version {version!r}, made by attn-export 9.8.7, and this attn-export reads {SCHEMA_VERSION}"
         in error.message
@@ -208,6 +214,7 @@ def test_a_damaged_timing(tmp_path: Path, changes: dict[str, Any], says: str) ->
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
+        ({"latency": None}, "Expected `object`, got `null` - at `$.latency`"),
         ({"latency": {"timings": None}}, "Expected `array`, got `null` - at `$.latency.timings`"),
         ({"latency": {"schedule": {"confidence": 99}}}, "at `$.latency.schedule.confidence`"),
         ({"latency": {"schedule": {"interval": 0}}}, "at `$.latency.schedule.interval`"),
@@ -223,12 +230,12 @@ def test_a_damaged_timing(tmp_path: Path, changes: dict[str, Any], says: str) ->
     ],
 )
 def test_a_damaged_report(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
-    assert says in refusal(saved(tmp_path, sample_record(**changes))).message
+    assert says in refusal(saved(tmp_path, document(**changes))).message
 
 
 @pytest.mark.parametrize("name", ["images", "differ"])
 def test_a_negative_number_of_images(tmp_path: Path, name: str) -> None:
-    record = sample_record()
+    record = document()
     record["artifacts"][0]["validation"]["classes"][name] = -1
     message = refusal(saved(tmp_path, record)).message
     assert "is no whole report: Expected `int` >= 0 - at `$.artifacts[" in message
@@ -237,7 +244,7 @@ def test_a_negative_number_of_images(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("batch", 0), ("interval", -0.1), ("reached", 1)])
 def test_a_damaged_run(tmp_path: Path, name: str, value: float) -> None:
-    record = sample_record()
+    record = document()
     record["latency"]["runs"][0][name] = value
     assert f"at `$.latency.runs[0].{name}`" in refusal(saved(tmp_path, record)).message
 
@@ -264,9 +271,9 @@ json_values = st.recursive(
 def test_whatever_stands_somewhere_is_read_or_refused_in_words(tmp_path: Path, place: str, value: Any) -> None:
     path = saved(tmp_path, {**WHOLE, place: value})
     try:
-        read_report(path)
+        read_timed_report(path)
     except UnreadableReportError as error:
-        told = error
+        refused = error
     else:
         return
-    assert told.hint
+    assert refused.hint

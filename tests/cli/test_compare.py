@@ -8,24 +8,25 @@ from typing import Any
 import jsonschema
 import pytest
 
-from attn_export.exporter.records.document import SCHEMA_VERSION
-from tests.budgets.sample import FILE, sample_record, sample_timing, sample_timings, scaled
+from attn_export.exporter.records.document import SCHEMA_VERSION, encode
+from attn_export.exporter.records.report import Report
+from tests.budgets.sample import FILE, sample_report, sample_timing, sample_timings, scaled
 from tests.cli.conftest import Finished
 
 Command = Callable[..., Finished]
 SCHEMA = Path(__file__).parents[2] / "docs" / "compare.schema.json"
 
 OLD, NEW = "old.report.json", "new.report.json"
-SAME = sample_record(sample_timings(seed=7))
+SAME = sample_report(sample_timings(seed=7))
 
 
 @pytest.fixture
 def reports(folder: Path) -> Callable[..., None]:
     """``reports(new)`` puts two reports into the folder."""
 
-    def write(new: dict[str, Any], old: dict[str, Any] | None = None) -> None:
-        for name, record in ((OLD, old or sample_record()), (NEW, new)):
-            (folder / name).write_text(json.dumps(record), encoding="utf-8")
+    def write(new: Report, old: Report | None = None) -> None:
+        for name, report in ((OLD, old or sample_report()), (NEW, new)):
+            (folder / name).write_text(encode(report), encoding="utf-8")
 
     return write
 
@@ -50,7 +51,7 @@ def test_two_runs_of_the_same_pass(reports: Callable[..., None], attn_export: Co
 
 def test_what_cant_be_told_passes_and_is_said(reports: Callable[..., None], attn_export: Command) -> None:
     reports(SAME)
-    low, high = SAME["latency"]["timings"][1]["median_interval_ms"]
+    low, high = SAME.latency.timings[1].median_interval_ms
     done = attn_export("compare", OLD, NEW, "--budget", f"latency={(low + high) / 2}")
     assert done.returncode == 0, done.stderr
     last = done.stdout.rstrip().splitlines()[-1]
@@ -59,7 +60,7 @@ def test_what_cant_be_told_passes_and_is_said(reports: Callable[..., None], attn
 
 
 def test_notes_are_on_standard_error_and_can_be_left_out(reports: Callable[..., None], attn_export: Command) -> None:
-    reports(sample_record(sample_timings(seed=7), environment={"cpu": "Another"}))
+    reports(sample_report(sample_timings(seed=7), environment={"cpu": "Another"}))
     done = attn_export("compare", OLD, NEW)
     assert done.returncode == 0, done.stderr
     assert "note: another machine, so only ratios to the baseline are compared" in done.stderr
@@ -89,14 +90,14 @@ def test_a_broken_budget_ends_with_1_and_names_all_there_is_to_it(
     done = attn_export("compare", OLD, NEW, "--budget", "latency=2ms,drop=0", "--budget", "eager:p99=1s")
     assert done.returncode == 1
     assert "--budget latency=2ms is broken: the latency of model.onnx in onnxruntime at batch 1 is" in done.stderr
-    low, high = SAME["latency"]["timings"][1]["median_interval_ms"]
+    low, high = SAME.latency.timings[1].median_interval_ms
     assert f"({low:.4g} to {high:.4g})" in done.stderr
     assert "drop=0 is broken" not in done.stderr
     assert "p99=1s is broken" not in done.stderr
 
 
 def test_budgets_are_held_against_the_new_report(reports: Callable[..., None], attn_export: Command) -> None:
-    fast, slow = sample_record(sample_timings(10, 1)), sample_record(sample_timings(10, 9))
+    fast, slow = sample_report(sample_timings(10, 1)), sample_report(sample_timings(10, 9))
     reports(fast, slow)
     assert attn_export("compare", OLD, NEW, "--budget", "latency=2").returncode == 0
     reports(slow, fast)
@@ -169,9 +170,9 @@ def test_nothing_else_is_written(
         (["--slower", "some"], "--slower 'some' is no percentage", "--slower 5%"),
         (["--slower", "-5%"], "--slower '-5%' is no percentage", "--slower 5%"),
         (["--slower", "nan"], "--slower 'nan' is no percentage", "--slower 5%"),
-        (["--report", "compare.txt"], "ends in .md or .json", "compare.md"),
-        (["--report", "a.md,./a.md"], "a.md is asked for twice", "once"),
-        (["--report", "a.md,a.html"], "a.html: expected is a name that ends in .md or .json", "compare.md"),
+        (["--report", "compare.txt"], "the ending is .txt, expected is one of .md, .json", "compare.md"),
+        (["--report", "a.md,./a.md"], "a.md is asked for twice", "another name"),
+        (["--report", "a.md,a.html"], "a.html: the ending is .html, expected is one of .md, .json", "a.md"),
         (["--report", NEW], "would replace a report that is compared", "another name"),
         (["--report", f"./{OLD}"], "would replace a report that is compared", "another name"),
     ],
@@ -202,13 +203,13 @@ def test_two_reports_are_needed(attn_export: Command, reports: Callable[..., Non
         ("", "is empty"),
         ("latency", "is no JSON document"),
         ("[]", "is no report of attn-export"),
-        (json.dumps(sample_record(schema_version=1)), "has schema version 1, made by attn-export 0.1.0"),
+        (encode(sample_report(schema_version=1)), "has schema version 1, made by attn-export 0.1.0"),
         (
             json.dumps({"schema_version": SCHEMA_VERSION, "error": {"message": "no disk"}}),
-            "is what a run left that failed: no disk",
+            "is the document of a run that failed: no disk",
         ),
-        (json.dumps(sample_record([])), "has no latencies"),
-        (json.dumps(sample_record(latency={"threads": None})), "Expected `int`, got `null` - at `$.latency.threads`"),
+        (encode(sample_report([])), "has no latencies"),
+        (encode(sample_report(latency={"threads": None})), "Expected `int`, got `null` - at `$.latency.threads`"),
     ],
 )
 def test_a_file_that_is_no_report_is_named(
@@ -228,17 +229,17 @@ def test_a_missing_report_and_a_folder(reports: Callable[..., None], refused: Co
 @pytest.mark.parametrize(
     ("new", "says"),
     [
-        (sample_record(model={"name": "se_resnet8"}), "another network"),
-        (sample_record(model={"input_shape": [3, 32, 32]}), "3×16×16, not 3×32×32"),
-        (sample_record([sample_timing("compile", 5)]), "no timing in common"),
+        (sample_report(model={"name": "se_resnet8"}), "another network"),
+        (sample_report(model={"input_shape": (3, 32, 32)}), "3×16×16, not 3×32×32"),
+        (sample_report([sample_timing("compile", 5)]), "no timing in common"),
         (
-            sample_record([sample_timing("onnxruntime", 3, artifact=FILE)], environment={"cpu": "Another"}),
+            sample_report([sample_timing("onnxruntime", 3, artifact=FILE)], environment={"cpu": "Another"}),
             "the CPU was A processor and is Another",
         ),
     ],
 )
 def test_reports_that_dont_fit_each_other(
-    reports: Callable[..., None], refused: Command, new: dict[str, Any], says: str
+    reports: Callable[..., None], refused: Command, new: Report, says: str
 ) -> None:
     reports(new)
     refused(3, "compare", OLD, NEW, says=[OLD, NEW, says] if "CPU" not in says else [OLD, says])
@@ -256,7 +257,7 @@ def test_a_budget_about_nothing_is_not_taken_for_kept(
 
 
 def test_an_error_is_a_document_under_json(reports: Callable[..., None], attn_export: Command) -> None:
-    reports(sample_record(model={"name": "se_resnet8"}))
+    reports(sample_report(model={"name": "se_resnet8"}))
     done = attn_export("compare", OLD, NEW, "--json")
     assert done.returncode == 3
     assert json.loads(done.stdout)["error"]["exit_code"] == 3

@@ -1,7 +1,6 @@
 """What the pages say is true: links lead somewhere, commands run, options exist."""
 
 import itertools
-import json
 import os
 import re
 import shlex
@@ -13,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from attn_export.cli import command_names, run
+from attn_export.exporter.records.document import encode
 from tests import shared
-from tests.budgets.sample import sample_record
+from tests.budgets.sample import sample_report
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [p for p in (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))) if p.exists()]
@@ -222,7 +222,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(folder / "images.npy", np.concatenate(images))
     quantized(folder / "model.onnx", folder / "model.int8.onnx", images, per_channel=True)
     build_file(folder / "model.onnx", folder / "model.engine", EngineSettings(gpus=("sm86",)))
-    (folder / "model.report.json").write_text(json.dumps(sample_record()), encoding="utf-8")
+    (folder / "model.report.json").write_text(encode(sample_report()), encoding="utf-8")
     return folder
 
 

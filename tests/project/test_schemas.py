@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from attn_export.exporter.records.document import plain, schema
-from tests.budgets.sample import as_report, sample_record
+from tests.budgets.sample import sample_report
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -30,7 +30,7 @@ def test_the_schema_is_the_one_of_the_type(name: str) -> None:
 
 
 def test_a_report_is_valid_and_a_damaged_one_is_not() -> None:
-    report = as_report(sample_record())
+    report = sample_report()
     jsonschema.validate(plain(report), schema(type(report)))
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**plain(report), "created": 3}, schema(type(report)))

@@ -1,6 +1,6 @@
 """Two reports beside each other."""
 
-from attn_export.exporter.records.compare import Change, ComparisonReport, PairRecord
+from attn_export.exporter.records.compare import Change, ComparisonReport, Pair
 from attn_export.exporter.report.findings.table import BAD, GOOD, PLAIN, QUIET, Cell, Table, table
 
 MARKS = {"faster": GOOD, "baseline": QUIET, "not compared": QUIET}
@@ -17,7 +17,7 @@ def pair_table(comparison: ComparisonReport) -> Table:
     return table("", heads, [_row(pair, several) for pair in comparison.pairs])
 
 
-def _row(pair: PairRecord, several: bool) -> list[str | Cell]:
+def _row(pair: Pair, several: bool) -> list[str | Cell]:
     return [
         f"{pair.runtime} ({pair.device})" if several else pair.runtime,
         pair.artifact or "the module",

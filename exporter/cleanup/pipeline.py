@@ -10,7 +10,8 @@ from attn_export.exporter.cleanup.apply import RewriteLog, apply_to_fixpoint
 from attn_export.exporter.cleanup.onnxscript_rules import onnxscript_rules
 from attn_export.exporter.cleanup.rule import Context, Rule
 from attn_export.exporter.cleanup.rules import RULES, TARGET_RULES
-from attn_export.exporter.cleanup.steps import AFTER, BEFORE, apply_and_infer, infer_missing_shapes, resolve_all_sizes
+from attn_export.exporter.cleanup.shapes import infer_missing_shapes
+from attn_export.exporter.cleanup.steps import AFTER, BEFORE, apply_and_infer, resolve_all_sizes
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.attention.blocks import METADATA_KEY, from_json, known_as, to_json
 from attn_export.exporter.graph.attention.recognize import find_blocks

@@ -18,6 +18,7 @@ from attn_export.exporter.cleanup.rule import Rewrite
 from attn_export.exporter.cleanup.whole_maps import whole_map_operators
 from attn_export.exporter.errors import first_line
 from attn_export.exporter.graph.facts import DEFAULT_DOMAINS, constant, dims, is_op
+from attn_export.exporter.graph.randomness import is_random
 
 Array = np.ndarray[Any, Any]
 
@@ -27,7 +28,7 @@ EXACT = 1e-11
 ROUNDINGS = 8
 FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 # What stands for a size that isn't known, by the axis: two shapes, odd and even, none of them square.
-STAND_INS = ((1, 4, 5, 6), (2, 6, 7, 4))
+STAND_INS = ((1, 4, 5, 6), (3, 6, 7, 4))
 # Sizes for H and W where they are known but nothing in the part depends on them.
 SMALL_MAPS = ((3, 4), (5, 2))
 # Wide enough to reach both ends of a hard sigmoid.
@@ -244,6 +245,8 @@ class _Names(dict[ir.Value, str]):
 def _proto(node: ir.Node, names: _Names) -> onnx.NodeProto:
     if node.domain not in DEFAULT_DOMAINS:
         raise Unprovable(f"{node.op_type} of the domain {node.domain} can't be run here")
+    if is_random(node):
+        raise Unprovable(f"{node.op_type} is random")
     proto = onnx.NodeProto(
         op_type=node.op_type,
         input=[names[v] if v is not None else "" for v in node.inputs],

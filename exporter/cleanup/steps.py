@@ -10,18 +10,28 @@ from onnxscript.optimizer import fold_constants_ir
 from attn_export.exporter.cleanup.apply import RewriteLog, apply_to_fixpoint
 from attn_export.exporter.cleanup.rule import Context, Rule
 from attn_export.exporter.cleanup.rules import resolve_sizes
+from attn_export.exporter.cleanup.shapes import (
+    drop_generated_names,
+    infer_from_inputs,
+    infer_missing_shapes,
+    infer_shapes,
+)
 from attn_export.exporter.graph.facts import is_op
+from attn_export.exporter.graph.randomness import may_share
 
 Apply = Callable[[ir.Model], Any]
 
 # Larger folded constants would bloat the file.
 FOLDED_ELEMENTS = 8192
 MAX_INFERENCES = 4
-
-
-def infer_shapes(model: ir.Model) -> None:
-    """Infer shapes as far as ONNX can; rules skip unknown shapes."""
-    common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
+# Operators that may be folded: ONNX's reference implementation of others, such as LRN, isn't always right.
+FOLDABLE = frozenset(
+    "Abs Add And Cast CastLike Ceil Concat Cos Div Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND "
+    "Greater GreaterOrEqual Identity Less LessOrEqual Log MatMul Max Mean Min Mod Mul Neg Not OneHot Or Pow Range "
+    "Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round Shape Sigmoid Sign Sin Size "
+    "Slice Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Trilu Unsqueeze Where".split()
+)
+APART = "attn_export.apart"
 
 
 def apply_and_infer(model: ir.Model, rules: Sequence[Rule], context: Context) -> list[RewriteLog]:
@@ -42,18 +52,6 @@ def resolve_all_sizes(model: ir.Model, context: Context) -> list[RewriteLog]:
 
 def _all_ranked(model: ir.Model) -> bool:
     return all(output.shape is not None for node in model.graph for output in node.outputs)
-
-
-def infer_missing_shapes(model: ir.Model) -> None:
-    """Infer again if a shape is unknown; a rule may have made it inferable."""
-    shapes = [value.shape for node in model.graph for value in node.outputs]
-    if any(shape is None or any(_is_unknown(size) for size in shape) for shape in shapes):
-        drop_generated_names(model)  # a generated name would block the right one
-        infer_shapes(model)
-
-
-def _is_unknown(size: int | ir.SymbolicDim) -> bool:
-    return not isinstance(size, int) and (size.value is None or _is_generated(size))
 
 
 def drop_identities(model: ir.Model) -> None:
@@ -84,36 +82,43 @@ def order_initializers(model: ir.Model) -> None:
     model.graph.initializers.update({str(n): initializers[str(n)] for n in (*ordered, *initializers)})
 
 
-def drop_generated_names(model: ir.Model) -> None:
-    """Drop the names unk__0, unk__1, ... of shape inference: each cleanup would count on."""
-    for graph in model.graphs():
-        values = [output for node in graph for output in node.outputs]
-        for value in (*graph.inputs, *values):
-            if value.shape is not None and any(_is_generated(d) for d in value.shape):
-                value.shape = ir.Shape([None if _is_generated(d) else d for d in value.shape])
+def fold_constants(model: ir.Model) -> None:
+    """Compute what depends on constants only, by operators whose reference implementation can be trusted."""
+    fold_constants_ir(model, output_size_limit=FOLDED_ELEMENTS, should_fold=_should_fold)
 
 
-def _is_generated(size: int | ir.SymbolicDim) -> bool:
-    return not isinstance(size, int) and str(size.value).startswith("unk__")
+def _should_fold(node: ir.Node) -> bool | None:
+    """None leaves the choice to the folder's own limits of size."""
+    return None if may_share(node) and is_op(node, *FOLDABLE) else False
+
+
+def share_equal_nodes(model: ir.Model) -> None:
+    """Share nodes that compute the same; of random nodes and other domains' operators each stays."""
+    apart = [node for node in model.graph if not may_share(node)]
+    for index, node in enumerate(apart):
+        node.attributes[APART] = ir.AttrInt64(APART, index)
+    common.CommonSubexpressionEliminationPass()(model)
+    for node in apart:
+        node.attributes.pop(APART)
 
 
 BEFORE: tuple[tuple[str, Apply], ...] = (
     ("inline functions", common.InlinePass()),
-    ("infer shapes", infer_shapes),
-    ("fold constants", lambda model: fold_constants_ir(model, output_size_limit=FOLDED_ELEMENTS)),
+    ("infer shapes", infer_from_inputs),
+    ("fold constants", fold_constants),
     ("drop identities", drop_identities),
     ("lift constants to initializers", common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)),
     ("drop unused nodes", common.RemoveUnusedNodesPass()),
     # From here on, equal branches and weights are one value.
     ("share equal initializers", common.DeduplicateInitializersPass()),
-    ("share equal nodes", common.CommonSubexpressionEliminationPass()),
+    ("share equal nodes", share_equal_nodes),
 )
 
 AFTER: tuple[tuple[str, Apply], ...] = (
-    ("fold again", lambda model: fold_constants_ir(model, output_size_limit=FOLDED_ELEMENTS)),
+    ("fold again", fold_constants),
     ("drop unused nodes", common.RemoveUnusedNodesPass()),
     ("share equal initializers", common.DeduplicateInitializersPass()),
-    ("share equal nodes", common.CommonSubexpressionEliminationPass()),
+    ("share equal nodes", share_equal_nodes),
     ("drop unused operator sets", common.RemoveUnusedOpsetsPass()),
     ("fix outputs", common.OutputFixPass()),
     ("name identities", name_identities),

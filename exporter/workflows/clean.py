@@ -10,6 +10,7 @@ from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.pipeline import clean
 from attn_export.exporter.errors import CleanupError, OutputError, UnreadableGraphError
 from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.graph.randomness import random_outputs
 from attn_export.exporter.graph.read import files_of, read
 from attn_export.exporter.records.results import CleanResult
 from attn_export.exporter.records.verdict import Verdict, number
@@ -17,7 +18,7 @@ from attn_export.exporter.system.files import scratch_folder
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.memory import forget_weights, trim
 from attn_export.exporter.system.progress import NullProgress, Progress
-from attn_export.exporter.validation.source_graph import Answers, ask, compare_with_source, sensitivity
+from attn_export.exporter.validation.source_graph import SourceRun, compare_with_source, run_source, sensitivity
 
 if TYPE_CHECKING:
     from attn_export.exporter.records.cleanup import RevertedRewrite
@@ -54,7 +55,8 @@ def clean_file(
         model = read(source)
         before, sources = len(model.graph), files_of(model)
     with progress.stage("Running it"):
-        answers = ask(model, source.parent, threads)
+        runs = run_source(model, source.parent, threads)
+        random = random_outputs(model)
     with scratch_folder(out.parent) as scratch:
         with progress.stage("Cleaning the graph"):
             cleaned = clean(model, target)
@@ -73,7 +75,7 @@ def clean_file(
                     step="onnx.checker",
                     hint="This is a defect of the cleanup. Please report it with the file.",
                 ) from error
-            verdict = _compared(answers, source, child, file, threads) if isinstance(answers, Answers) else None
+            verdict = _compared(runs, source, child, file, threads) if not isinstance(runs, str) else None
         weights = onnx_file.external_data_of(out)
         if onnx_file.external_data_of(file).exists() and weights.resolve() in sources and not _is_same(source, out):
             raise OutputError(
@@ -81,9 +83,13 @@ def clean_file(
                 hint="Choose another name for the result.",
             )
         onnx_file.publish_with_weights(file, out, keep=set() if _is_same(source, out) else sources)
-    missed = answers if isinstance(answers, str) else ""
+    missed = runs if isinstance(runs, str) else ""
     if missed:
         progress.note(f"the whole graph was not compared with its parent: {missed}; every rewrite was proven")
+    elif random:
+        progress.note(
+            f"not compared, as they depend on random numbers: {', '.join(f'{n} ({o})' for n, o in random.items())}"
+        )
     return CleanResult(out, cleaned, verdict, missed, before, after)
 
 
@@ -91,17 +97,17 @@ def _is_same(first: Path, second: Path) -> bool:
     return first.resolve() == second.resolve()
 
 
-def _compared(answers: Answers, source: Path, child: ir.Model, file: Path, threads: int) -> Verdict:
+def _compared(runs: Sequence[SourceRun], source: Path, child: ir.Model, file: Path, threads: int) -> Verdict:
     """The verdict on a cleaned graph, which agrees with its source.
 
     Raises:
         CleanupError: it doesn't agree, or doesn't run.
     """
 
-    def parents_sensitivity() -> dict[str, float]:
-        return sensitivity(answers, read(source), source.parent, threads)
+    def sensitivity_of_source(run: SourceRun) -> dict[str, float]:
+        return sensitivity(run, read(source), source.parent, threads)
 
-    verdict = compare_with_source(answers, child, file.parent, threads, parents_sensitivity)
+    verdict = compare_with_source(runs, child, file.parent, threads, sensitivity_of_source)
     if isinstance(verdict, Verdict) and verdict.agrees:
         return verdict
     reason = verdict if isinstance(verdict, str) else _difference(verdict)

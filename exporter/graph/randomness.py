@@ -1,0 +1,57 @@
+"""Nodes that compute something else in every run, and what depends on them."""
+
+import onnx_ir as ir
+
+from attn_export.exporter.graph.facts import DEFAULT_DOMAINS, is_op
+
+RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+
+
+def is_random(node: ir.Node, model: "ir.Model | None" = None) -> bool:
+    """Whether a node draws random numbers, itself or in a body of its own.
+
+    Args:
+        node: Dropout is random if its training mode is on or unknown; before opset 12 it has none.
+        model: its local functions, which the node may call, are looked into.
+    """
+    if is_op(node, *RANDOM) or (is_op(node, "Dropout") and _is_training(node)):
+        return True
+    called = model.functions.get(node.op_identifier()) if model is not None else None
+    if called is not None and any(is_random(inner, model) for inner in called.all_nodes()):
+        return True
+    bodies = [attribute.value for attribute in node.attributes.values() if attribute.type == ir.AttributeType.GRAPH]
+    return any(is_random(inner, model) for body in bodies for inner in body.all_nodes())
+
+
+def _is_training(dropout: ir.Node) -> bool:
+    mode = dropout.inputs[2] if len(dropout.inputs) > 2 else None
+    if mode is None:
+        return False
+    known = None if mode.is_graph_input() else ir.convenience.get_const_tensor(mode)
+    return known is None or bool(known.numpy().any())
+
+
+def may_share(node: ir.Node) -> bool:
+    """Whether equal nodes compute equal results. Of other domains' operators nothing is known."""
+    return node.domain in DEFAULT_DOMAINS and not is_random(node)
+
+
+def random_outputs(model: ir.Model) -> dict[str, str]:
+    """The graph's outputs that depend on random numbers: name -> the node that draws them."""
+    origin: dict[ir.Value, str] = {}
+    for node in model.graph:
+        read = [] if is_op(node, "Shape", "Size") else _read(node)
+        source = next((origin[value] for value in read if value in origin), "")
+        if is_random(node, model):
+            source = source or f"{node.op_type} {node.name or node.outputs[0].name}"
+        if source:
+            origin |= dict.fromkeys(node.outputs, source)
+    return {str(value.name): origin[value] for value in model.graph.outputs if value in origin}
+
+
+def _read(node: ir.Node) -> list[ir.Value]:
+    """What a node reads, in bodies of its own too."""
+    bodies = [attribute.value for attribute in node.attributes.values() if attribute.type == ir.AttributeType.GRAPH]
+    inner = [value for body in bodies for n in body.all_nodes() for value in n.inputs]
+    returned = [value for body in bodies for value in body.outputs]
+    return [value for value in (*node.inputs, *inner, *returned) if value is not None]

@@ -22,7 +22,8 @@ from tests.cleanup.spellings import SE_NODES_OF, difference, noise, parsed, run,
 C, SIDE = 16, 12
 SE = SE_NODES_OF.format(source="x")
 ECA = """p = GlobalAveragePool(x)  s = Squeeze(p, last)  t = Transpose<perm = [0, 2, 1]>(s)
-    k = Conv<pads = [1, 1]>(t, w)  b = Transpose<perm = [0, 2, 1]>(k)  u = Unsqueeze(b, last)  g = Sigmoid(u)  y = Mul(x, g)"""
+    k = Conv<pads = [1, 1]>(t, w)  b = Transpose<perm = [0, 2, 1]>(k)
+    u = Unsqueeze(b, last)  g = Sigmoid(u)  y = Mul(x, g)"""
 SPATIAL = """m = ReduceMax(x, channel)  a = ReduceMean(x, channel)  c = Concat<axis = 1>(m, a)
     l = Conv<pads = [3, 3, 3, 3]>(c, w7)  g = Sigmoid(l)  y = Mul(x, g)"""
 CHANNEL = """a = ReduceMean(x, map)  m = ReduceMax(x, map)  a1 = Conv(a, w1, b1)  a2 = Relu(a1)  a3 = Conv(a2, w2, b2)

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from attn_export.exporter.artifacts import Target
+from attn_export.exporter.cleanup.pipeline import clean
 from attn_export.exporter.cleanup.shapes import infer_from_inputs
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.facts import dims
@@ -38,7 +39,8 @@ BLOCKS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def opened(blocks: list[str], axes: dict[int, str], *, outputs_too: bool = True) -> onnx.ModelProto:
     """A network traced at 1 x 16 x 12 x 12, its inner shapes written down, some axes opened afterwards."""
-    nodes, weights, last = "", {}, "x"
+    nodes, last = "", "x"
+    weights: dict[str, Any] = {}
     for number, name in enumerate(blocks):
         text, constants = BLOCKS[name]
         part = onnx.parser.parse_graph(f"g (float[1] x) => (float[1] y) {{ {text} }}")
@@ -128,10 +130,10 @@ def test_a_size_written_into_the_result_is_found(
 ) -> None:
     """The final comparison runs at other sizes than those that files are traced with."""
     onnx.save(opened(["SE"], axes), tmp_path / "a.onnx")
-    right, sizes = cleaning.clean, np.array([1, C, 64 if 2 in axes else SIDE, 64 if 3 in axes else SIDE])
+    sizes = np.array([1, C, 64 if 2 in axes else SIDE, 64 if 3 in axes else SIDE])
 
     def clean_and_fix(model: ir.Model, *rest: Any) -> Any:
-        done = right(model, *rest)
+        done = clean(model, *rest)
         shape = ir.Value(
             name="fixed", const_value=ir.tensor(sizes, name="fixed"), type=ir.TensorType(ir.DataType.INT64)
         )

@@ -59,6 +59,7 @@ def counted(network: str, gpu: str) -> dict[str, Any]:
     from attn_export.exporter.engine.job import build_file
     from attn_export.exporter.engine.settings import EngineSettings
     from attn_export.exporter.graph import write as onnx_file
+    from attn_export.exporter.graph.read import parse
     from attn_export.exporter.network.capture import capture
     from attn_export.exporter.precision.typed_file import typed
     from attn_export.models.registry import architecture, create
@@ -90,7 +91,7 @@ def counted(network: str, gpu: str) -> dict[str, Any]:
         }
         images = np.random.default_rng(0).standard_normal((1, *shape), dtype=np.float32)
         half = Path(name, "fp16.onnx")
-        typed(path, Precision.FP16, [{"input": images}], half, threads=2)
+        typed(parse(path), Precision.FP16, [{"input": images}], half, threads=2)
         row["fp16"] = kernels(half)["cost"]["kernels"]
     return row
 

@@ -1,6 +1,7 @@
 """What flows from room to room. Each of these knows where it came from, and none is changed after it was made."""
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -162,6 +163,26 @@ class Kept:
     reason: str
 
 
+@dataclass(frozen=True, eq=False)
+class ParsedFile:
+    """An ONNX file, parsed and checked once and then passed on.
+
+    Attributes:
+        path: the file.
+        model: its graph. Nobody changes it; `copy` gives a graph to change.
+    """
+
+    path: Path
+    model: "ir.Model"
+
+    def copy(self) -> "ir.Model":
+        """The graph once more. Weights that it loads are mapped from the file for as long as the copy lives."""
+        model = self.model.clone()
+        for value in model.graph.initializers.values():
+            value.const_value = copy(value.const_value)
+        return model
+
+
 @dataclass(frozen=True)
 class OnnxFile:
     """An ONNX file on disk.
@@ -177,7 +198,8 @@ class OnnxFile:
         blocks: its attention blocks.
         precision: that most of it computes in.
         kept: the nodes that compute in float32 nevertheless.
-        label: what it is called where the file's name is another one's too; empty where it isn't.
+        label: its name in reports where another file has the same file name; empty otherwise.
+        parsed: the file's content; None before it is parsed.
     """
 
     path: Path
@@ -191,6 +213,7 @@ class OnnxFile:
     precision: Precision = Precision.FP32
     kept: tuple[Kept, ...] = ()
     label: str = ""
+    parsed: ParsedFile | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:

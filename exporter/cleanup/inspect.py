@@ -6,12 +6,12 @@ from pathlib import Path
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from attn_export.exporter.artifacts import AttentionBlock
+from attn_export.exporter.artifacts import AttentionBlock, ParsedFile
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.graph.attention.blocks import METADATA_KEY, from_json, known_as
 from attn_export.exporter.graph.attention.recognize import find_blocks
 from attn_export.exporter.graph.outline import outline
-from attn_export.exporter.graph.read import read, read_named
+from attn_export.exporter.graph.read import named, parse
 from attn_export.exporter.records.graphs import Outline
 from attn_export.exporter.system.quiet import quiet
 
@@ -43,26 +43,31 @@ def attention_of(model: ir.Model) -> tuple[AttentionBlock, ...]:
 
 
 def inspect_file(path: Path | str) -> tuple[AttentionBlock, ...]:
-    """The attention blocks of an ONNX file, with nodes named as `read_named` names them.
+    """The attention blocks of an ONNX file, with nodes named as by `named`.
 
     Raises:
         UnreadableGraphError: the file is missing, damaged, or not valid ONNX.
         RuntimeUnavailableError: see `attention_of`.
     """
-    return attention_of(read_named(Path(path)))
+    return blocks_of(parse(Path(path)))
 
 
-def outline_of_file(path: Path, blocks: Sequence[AttentionBlock] | None = None) -> Outline:
-    """The outline of an ONNX file of any exporter, local functions inlined.
-
-    Args:
-        path: the file.
-        blocks: its attention blocks, if known; None finds them.
+def blocks_of(file: ParsedFile) -> tuple[AttentionBlock, ...]:
+    """The same for a file that is parsed already.
 
     Raises:
-        UnreadableGraphError: the file is missing, damaged, or not valid ONNX.
+        RuntimeUnavailableError: see `attention_of`.
     """
-    model = read(path)
+    return attention_of(named(file.copy()))
+
+
+def outline_of(model: ir.Model, blocks: Sequence[AttentionBlock] | None = None) -> Outline:
+    """The outline of the graph of an ONNX file of any exporter, local functions inlined.
+
+    Args:
+        model: the graph, which is changed.
+        blocks: its attention blocks, if known; None finds them.
+    """
     with quiet():
         if model.functions:
             common.InlinePass()(model)

@@ -8,13 +8,13 @@ from typing import Any
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from attn_export.exporter.artifacts import AttentionBlock, Precision
+from attn_export.exporter.artifacts import AttentionBlock, ParsedFile, Precision
 from attn_export.exporter.cleanup.inspect import attention_of
 from attn_export.exporter.engine.precision_audit import NodeTypes
 from attn_export.exporter.graph.attention.blocks import METADATA_KEY
 from attn_export.exporter.graph.attention.paths import module_path
 from attn_export.exporter.graph.facts import attribute, dims, is_op, made_by, users
-from attn_export.exporter.graph.read import files_of, read_named
+from attn_export.exporter.graph.read import files_of, named, parse
 from attn_export.exporter.graph.write import PRODUCER
 from attn_export.exporter.precision.float16 import is_float16
 from attn_export.exporter.records.engine import Dim
@@ -55,14 +55,16 @@ class GraphFacts:
 
 @dataclass(frozen=True)
 class OnnxSource:
-    """An ONNX file that engines are built from, read once.
+    """An ONNX file that engines are built from.
 
     Attributes:
+        parsed: its content.
         facts: about its graph.
         precision: that it computes in.
         cleaned: whether the cleanup wrote it.
     """
 
+    parsed: ParsedFile
     facts: GraphFacts
     precision: Precision
     cleaned: bool
@@ -75,12 +77,21 @@ def read_source(path: Path) -> OnnxSource:
         UnreadableGraphError: the file is missing, damaged, or not valid ONNX.
         RuntimeUnavailableError: it carries no inventory, and onnxscript, which helps to find one, isn't installed.
     """
-    model = read_named(path)
+    return source_of(parse(path))
+
+
+def source_of(parsed: ParsedFile) -> OnnxSource:
+    """An ONNX file that is parsed already.
+
+    Raises:
+        RuntimeUnavailableError: as `read_source`.
+    """
+    model = named(parsed.copy())
     with quiet():
         common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
     precision = Precision.FP16 if is_float16(model.graph) else Precision.FP32
     cleaned = METADATA_KEY in model.metadata_props or model.producer_name == PRODUCER
-    return OnnxSource(_facts(model, path), precision, cleaned)
+    return OnnxSource(parsed, _facts(model, parsed.path), precision, cleaned)
 
 
 def read_graph(path: Path) -> GraphFacts:

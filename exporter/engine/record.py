@@ -15,6 +15,7 @@ from attn_export.exporter.engine.sidecar import this_platform, why_not_here
 from attn_export.exporter.errors import EngineError, MixedPrecisionError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.attention.ablation import without_attention
+from attn_export.exporter.graph.read import named, read
 from attn_export.exporter.records.engine import (
     BackendRecord,
     BuildRecord,
@@ -129,7 +130,7 @@ def _ablated_kernels(plan: "Plan", settings: "EngineSettings", scratch: Path, pr
     if not plan.facts.blocks or not settings.count_ablated or not plan.backend.is_rtx:
         return None
     with progress.stage("Counting the kernels without attention") as advance, scratch_folder(scratch) as folder:
-        model = without_attention(plan.facts.path, plan.facts.blocks)
+        model = without_attention(named(read(plan.facts.path)), plan.facts.blocks)
         if model is None:
             return None
         path = folder / "plain.onnx"

@@ -14,6 +14,7 @@ import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
+from attn_export.exporter.artifacts import OnnxFile, ParsedFile
 from attn_export.exporter.errors import UnreadableGraphError, first_line
 from attn_export.exporter.system.quiet import quiet
 
@@ -55,13 +56,28 @@ def read(path: Path) -> ir.Model:
     return model
 
 
-def read_named(path: Path) -> ir.Model:
-    """The graph, with a name for every node: those without one are named as TensorRT's parser names them.
+def parse(path: Path) -> ParsedFile:
+    """Parse and check a file, to be passed on.
 
     Raises:
         UnreadableGraphError: as `read`.
     """
-    model = read(path)
+    return ParsedFile(path, read(path))
+
+
+def parsed(file: OnnxFile) -> ParsedFile:
+    """The content of a file, which is parsed only if that hasn't been done.
+
+    Raises:
+        UnreadableGraphError: as `read`.
+    """
+    if file.parsed is None or file.parsed.path != file.path:
+        return parse(file.path)
+    return file.parsed
+
+
+def named(model: ir.Model) -> ir.Model:
+    """The graph with a name for every node: nodes without one get the name that TensorRT's parser gives them."""
     for node in model.graph:
         if not node.name:
             node.name = f"node_of_{next((v.name for v in node.outputs if v.name), '')}"

@@ -2,20 +2,20 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from attn_export.exporter.artifacts import ParsedFile
 from attn_export.exporter.errors import InputError, first_line
-from attn_export.exporter.graph.read import read, skeleton
+from attn_export.exporter.graph.read import skeleton
 
 Array = np.ndarray[Any, Any]
 
 
 def largest_values(
-    path: Path, feeds: Sequence[Mapping[str, Array]], threads: int, of: ir.DataType = ir.DataType.FLOAT
+    file: ParsedFile, feeds: Sequence[Mapping[str, Array]], threads: int, of: ir.DataType = ir.DataType.FLOAT
 ) -> dict[str, float]:
     """The largest absolute value of every tensor of one type that an ONNX file reads or computes on these inputs.
 
@@ -23,36 +23,20 @@ def largest_values(
     runs without optimizations, which would fuse tensors away.
 
     Args:
-        path: the file; weights in other files are found.
+        file: the ONNX file.
         feeds: inputs by name, one mapping for each run.
         threads: of ONNX Runtime.
         of: the type, float32 or float16.
 
     Returns:
-        By name of the tensor; infinite where a NaN or an infinity was seen.
-
-    Raises:
-        UnreadableGraphError: the file can't be read.
-        InputError: ONNX Runtime can't run it on these inputs.
-    """
-    return largest_values_of(read(path), path, feeds, threads, of)
-
-
-def largest_values_of(
-    model: ir.Model,
-    path: Path,
-    feeds: Sequence[Mapping[str, Array]],
-    threads: int,
-    of: ir.DataType = ir.DataType.FLOAT,
-) -> dict[str, float]:
-    """As `largest_values`, for a file that was read; the graph stays as it is.
+        By name of the tensor; infinite where a tensor has a NaN or an infinity.
 
     Raises:
         InputError: ONNX Runtime can't run it on these inputs.
     """
     import onnxruntime
 
-    model = model.clone()
+    model, path = file.copy(), file.path
     for value in model.graph.inputs:
         fed = feeds[0].get(str(value.name))
         if fed is not None and fed.dtype == np.float32 and value.dtype not in (None, ir.DataType.FLOAT):

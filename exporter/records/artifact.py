@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from attn_export.exporter.artifacts import Dim, Gate, OnnxFile, Precision, Signature
+from attn_export.exporter.artifacts import Dim, Gate, OnnxFile, ParsedFile, Precision, Signature
 from attn_export.exporter.records.engine import EngineRecord, Range
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Artifact(Struct, frozen=True):
         quantized: the ONNX file with the quantization: this one, or the source of the engine; None if not quantized.
         quantized_type: most frequent quantized type, such as "int8" or "float8e4m3fn"; empty if not quantized.
         sidecar: the metadata of an engine as read and checked; None for an ONNX file.
+        parsed: the content of an ONNX file; None for an engine.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class Artifact(Struct, frozen=True):
     quantized: Path | None = None
     quantized_type: str = ""
     sidecar: EngineRecord | None = None
+    parsed: ParsedFile | None = None
 
     def as_file(self, signature: Signature, *, blocks: "tuple[AttentionBlock, ...]" = (), label: str = "") -> OnnxFile:
         """The ONNX file in the form that workflows pass on.
@@ -80,4 +82,5 @@ class Artifact(Struct, frozen=True):
             blocks=blocks,
             precision=self.precision,
             label=label,
+            parsed=self.parsed,
         )

@@ -69,9 +69,12 @@ def runtime_of_file(
         from attn_export.exporter.runtimes.evaluator import Evaluator
 
         return _of_precision(Evaluator(file.path, file.signature, settings, extra_outputs, only_extra=only_extra), file)
+    from attn_export.exporter.graph.read import parsed
     from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 
-    return _of_precision(OnnxRuntime(file.path, file.signature, settings, extra_outputs, only_extra=only_extra), file)
+    graph = parsed(file).model if extra_outputs else None
+    runtime = OnnxRuntime(file.path, file.signature, settings, extra_outputs, only_extra=only_extra, graph=graph)
+    return _of_precision(runtime, file)
 
 
 RUNTIMES: dict[str, Callable[[LoadedModel, OnnxFile, Settings], Runtime]] = {

@@ -31,7 +31,7 @@ class OnnxRuntime(Runtime):
         settings: alike for all runtimes.
         extra_outputs: tensors of the graph that are returned too. Such outputs may keep ONNX Runtime from fusing.
         only_extra: return these instead of the signature's outputs; what they don't need isn't run.
-        graph: run this in place of the file's graph. It was made of that, so its weights are places in the file.
+        graph: the file's graph, or one made from it, to run instead of the file; its weights are mapped from the file.
     """
 
     name = "onnxruntime"
@@ -94,7 +94,7 @@ class OnnxRuntime(Runtime):
             return str(self.path)
         from attn_export.exporter.graph.read import skeleton
 
-        model = self._with_extra() if self._graph is None else self._graph
+        model = self._graph if self._graph is not None and not self._extra else self._with_extra()
         folder = self.path.resolve().parent
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
         return skeleton(model, folder)
@@ -103,7 +103,7 @@ class OnnxRuntime(Runtime):
         """The graph with more outputs, or others."""
         from attn_export.exporter.graph.read import read
 
-        model = read(self.path)
+        model = read(self.path) if self._graph is None else self._graph.clone()
         computed = {value.name: value for node in model.graph for value in node.outputs}
         if self._only_extra:
             model.graph.outputs.clear()

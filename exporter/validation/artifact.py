@@ -46,10 +46,11 @@ def read_artifact(path: Path, *, trust: bool = False) -> Artifact:
 
 
 def _read_onnx(path: Path) -> Artifact:
-    from attn_export.exporter.graph.read import read
+    from attn_export.exporter.graph.read import parse
     from attn_export.exporter.precision.float16 import infer_types
 
-    model = read(path)
+    parsed = parse(path)
+    model = parsed.copy()
     graph = model.graph
     infer_types(model)
     quantized_type = _quantized_type(graph)
@@ -66,6 +67,7 @@ def _read_onnx(path: Path) -> Artifact:
         gates=gates_of(model),
         quantized=path if quantized_type else None,
         quantized_type=quantized_type,
+        parsed=parsed,
     )
 
 

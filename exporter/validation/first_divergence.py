@@ -165,10 +165,10 @@ def _sides(
     file: OnnxFile, model: LoadedModel, batch: Batch
 ) -> tuple[list[Boundary], dict[Boundary, set[Boundary]], Mapping[Boundary, Array], Mapping[Boundary, Array]]:
     """The places, which are computed from which, and what the network computes there in double and in the own type."""
-    from attn_export.exporter.graph.read import read
+    from attn_export.exporter.graph.read import parsed
     from attn_export.exporter.precision.float16 import infer_types
 
-    graph = read(file.path)
+    graph = parsed(file).copy()
     infer_types(graph)
     found = boundaries_of(graph, model.module)
     known = shapes_of(graph, found)

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from attn_export.exporter.artifacts import ParsedFile
 from attn_export.exporter.errors import DisagreementError, InputError
-from attn_export.exporter.graph.read import read
 from attn_export.exporter.precision.rounding import overflows, rounded
 from attn_export.exporter.records.verdict import SIZE, Comparison, Verdict, number
 from attn_export.exporter.validation.policies import CONVERTED
@@ -23,7 +23,7 @@ ALL = "all"  # kinds of input together
 
 
 def compare_with_parent(
-    parent: Path, child: Path, feeds: Sequence[Mapping[str, Array]], threads: int, graph: ir.Model | None = None
+    parent: ParsedFile, child: ParsedFile, feeds: Sequence[Mapping[str, Array]], threads: int
 ) -> Verdict:
     """Run both on the same inputs.
 
@@ -32,32 +32,29 @@ def compare_with_parent(
         child: made of it, with the same inputs and outputs.
         feeds: inputs by name, one mapping for each run; at least one.
         threads: of ONNX Runtime.
-        graph: the child's, if it was read already.
 
     Returns:
         The verdict, which agrees.
 
     Raises:
-        UnreadableGraphError: a file can't be read.
         InputError: the parent doesn't run, or rounding its weights changes its outputs so much that nothing can be told
             from them.
         DisagreementError: the child computes something else, or doesn't run.
     """
-    model = read(parent)
-    exact = _answers(model, parent, feeds, threads)
+    exact = _answers(parent.model, parent.path, feeds, threads)
     if isinstance(exact, str):
-        raise InputError(f"ONNX Runtime can't run {parent}: {exact}", hint="Nothing can be compared then.")
-    coarse = _answers(_rounded(model), parent, [_rounded_feed(feed) for feed in feeds], threads)
-    got = _answers(graph or read(child), child, feeds, threads)
+        raise InputError(f"ONNX Runtime can't run {parent.path}: {exact}", hint="Nothing can be compared then.")
+    coarse = _answers(_rounded(parent.copy()), parent.path, [_rounded_feed(feed) for feed in feeds], threads)
+    got = _answers(child.model, child.path, feeds, threads)
     if isinstance(got, str):
-        raise DisagreementError(f"the float16 file of {parent} doesn't run: {got}", first_seen="all", hint=HINT)
+        raise DisagreementError(f"the float16 file of {parent.path} doesn't run: {got}", first_seen="all", hint=HINT)
     found = []
     for name, expected in exact.items():
         baseline = _apart(coarse[name], expected) if not isinstance(coarse, str) else float("inf")
         if not baseline <= CONVERTED.largest_baseline:
             raise InputError(
-                f"rounding the weights of {parent} to float16 changes {name} by {baseline:.1e}: with such a baseline "
-                "nothing can be proven",
+                f"rounding the weights of {parent.path} to float16 changes {name} by {baseline:.1e}: with such a "
+                "baseline error nothing can be proven",
                 hint="Export the checkpoint in float16 instead: there the network itself is the judge.",
             )
         error = _apart(got[name], expected) if name in got else float("inf")
@@ -77,7 +74,7 @@ def compare_with_parent(
         worst = verdict.worst
         ratio = "" if worst.ratio is None else f", error ratio {worst.ratio:.0f}"
         raise DisagreementError(
-            f"the float16 file doesn't compute what {parent} computes: the error of {worst.tensor} is "
+            f"the float16 file doesn't compute what {parent.path} computes: the error of {worst.tensor} is "
             f"{number(worst.error)}, rounding the weights changes it by {number(worst.baseline)}{ratio} "
             f"(max {worst.limit:.0f})",
             first_seen=worst.tensor,

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from attn_export.exporter.artifacts import LoadedModel, Normalization, OnnxFile
 from attn_export.exporter.errors import AttnExportError
+from attn_export.exporter.graph.read import parsed
 from attn_export.exporter.network.images import IMAGE_RANK, REAL, SEED, Image, Images, natural, noise
 from attn_export.exporter.network.observation import evaluating, observed
 from attn_export.exporter.network.run import GATE_ACTIVATIONS
@@ -223,7 +224,7 @@ def _in_file(
     signature, taps = file.signature, [gates[i].tensor for i in chosen]
     count = 1 if signature.axis("batch") else signature.input_shape[0]
     try:
-        with OnnxRuntime(file.path, signature, settings, taps) as runtime:
+        with OnnxRuntime(file.path, signature, settings, taps, graph=parsed(file).model) as runtime:
             results = runtime.run({signature.input_name: np.repeat(image[None], count, axis=0)})
     except AttnExportError as error:  # a page without its gates is better than none
         return error.message

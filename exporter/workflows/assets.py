@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
-from attn_export.exporter.cleanup.inspect import outline_of_file
+from attn_export.exporter.cleanup.inspect import outline_of
+from attn_export.exporter.graph.read import parsed
 from attn_export.exporter.records.graphs import Outline, Outlined
 from attn_export.exporter.records.results import ReportAssets
 from attn_export.exporter.runtimes.base import Settings
@@ -36,7 +37,7 @@ def show(
         unavailable: other artifacts by name, and why they can't be looked into.
     """
     with progress.stage("Drawing the graphs and the gates"):
-        graphs = tuple(Outlined(file.name, before, outline_of_file(file.path, file.blocks)) for file in files)
+        graphs = tuple(Outlined(file.name, before, outline_of(parsed(file).copy(), file.blocks)) for file in files)
         if model is None:
             return ReportAssets(graphs)
         from attn_export.exporter.validation.gate_activations import look, sample_image

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import CPU, Axis, LoadedModel, OnnxFile, Signature
 from attn_export.exporter.budgets.parse import refuse_untimed
-from attn_export.exporter.cleanup.inspect import inspect_file
+from attn_export.exporter.cleanup.inspect import blocks_of
 from attn_export.exporter.errors import InputError, RuntimeUnavailableError, UsageError
 from attn_export.exporter.latency.interleaved import Candidate, TimingSettings, time_interleaved
 from attn_export.exporter.records.artifact import Artifact
@@ -101,9 +101,9 @@ def bench(
         refuse_different_images(artifacts, signatures)
         of_all = zip(artifacts, signatures, called, strict=True)
         onnx = tuple(
-            a.as_file(signature, blocks=inspect_file(a.path), label=name)
+            a.as_file(signature, blocks=blocks_of(a.parsed), label=name)
             for a, signature, name in of_all
-            if a.format == ONNX
+            if a.parsed is not None
         )
     if model is None and not artifacts:
         raise UsageError("nothing was named that can be timed", hint="attn-export bench model.pt model.onnx")

@@ -167,7 +167,7 @@ def _of_precision(
         UsageError: the file is of another one that can't be changed back.
         DisagreementError: the new file computes something else.
     """
-    from attn_export.exporter.engine.graph import read_graph
+    from attn_export.exporter.engine.graph import source_of
     from attn_export.exporter.network.images import feeds_for
     from attn_export.exporter.precision.typed_file import typed
     from attn_export.exporter.validation.float16_source import compare_with_parent
@@ -185,7 +185,7 @@ def _of_precision(
     path = scratch / f"{source.stem}{precision.suffix}{ENDING}"
     if (earlier := folder / path.name).is_file():
         with progress.stage(f"Comparing {earlier.name} with the float32 file"):
-            child = _read_child(source, earlier, precision, feeds, threads)
+            child = _read_child(read, earlier, precision, feeds, threads)
         progress.note(
             f"{earlier} is there and agrees with {source.name}: it is used as it is"
             if child
@@ -194,14 +194,14 @@ def _of_precision(
         if child:
             return child, None
     with progress.stage(f"Changing the graph to {precision}"):
-        graph, kept = typed(source, precision, feeds, path, threads, facts.blocks)
+        converted, kept = typed(read.parsed, precision, feeds, path, threads, facts.blocks)
     with progress.stage("Comparing it with the float32 file"):
-        verdict = compare_with_parent(source, path, feeds, threads, graph)
-    return read_graph(path), Retyped(path, kept, verdict)
+        verdict = compare_with_parent(read.parsed, converted, feeds, threads)
+    return source_of(converted).facts, Retyped(path, kept, verdict)
 
 
 def _read_child(
-    parent: Path, child: Path, precision: Precision, feeds: Sequence[Mapping[str, Array]], threads: int
+    parent: "OnnxSource", child: Path, precision: Precision, feeds: Sequence[Mapping[str, Array]], threads: int
 ) -> "GraphFacts | None":
     """Facts about a file that is of this precision and computes what its parent computes; None if it doesn't."""
     from attn_export.exporter.engine.graph import read_source
@@ -211,7 +211,7 @@ def _read_child(
         read = read_source(child)
         if read.precision is not precision:
             return None
-        compare_with_parent(parent, child, feeds, threads)
+        compare_with_parent(parent.parsed, read.parsed, feeds, threads)
     except (DisagreementError, InputError):
         return None
     return read.facts

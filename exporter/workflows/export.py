@@ -15,6 +15,7 @@ from attn_export.exporter.engine.profile import make_profile
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.outline import outline
+from attn_export.exporter.graph.read import parse, parsed
 from attn_export.exporter.latency.interleaved import Candidate, TimingSettings, time_interleaved
 from attn_export.exporter.network.images import batches
 from attn_export.exporter.records.document import encode
@@ -183,7 +184,9 @@ def make_onnx(model: LoadedModel, path: Path, settings: ExportSettings, progress
         file = onnx_file.write(graph, path)
     forget_weights(graph.model)
     give_back()
-    return Made(file, cleaned.reverted, before.marked(cleaned.blocks_before) if before else None)
+    return Made(
+        replace(file, parsed=parse(path)), cleaned.reverted, before.marked(cleaned.blocks_before) if before else None
+    )
 
 
 def deploy_all(
@@ -201,10 +204,10 @@ def deploy_all(
     """
     if settings.engine is None:
         return []
-    from attn_export.exporter.engine.graph import read_graph
+    from attn_export.exporter.engine.graph import source_of
 
     with progress.stage("Reading the graphs"):
-        facts = [read_graph(artifact.file.path) for artifact in proven]
+        facts = [source_of(parsed(artifact.file)).facts for artifact in proven]
     return [
         deploy(
             graph,

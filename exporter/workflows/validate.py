@@ -290,7 +290,7 @@ def report_of_validation(
         command: the command line, None for a call from Python.
         progress: receives stages and notes.
     """
-    from attn_export.exporter.cleanup.inspect import inspect_file
+    from attn_export.exporter.cleanup.inspect import blocks_of
     from attn_export.exporter.records.gates import ENGINE_UNAVAILABLE
     from attn_export.exporter.system.files import unique_names
     from attn_export.exporter.workflows.assets import show
@@ -300,9 +300,9 @@ def report_of_validation(
     names = unique_names([result.artifact.path for result in results])
     named = list(zip(results, names, strict=True))
     files = [
-        result.artifact.as_file(result.signature, blocks=inspect_file(result.artifact.path), label=name)
+        result.artifact.as_file(result.signature, blocks=blocks_of(result.artifact.parsed), label=name)
         for result, name in named
-        if result.artifact.format == ONNX
+        if result.artifact.parsed is not None
     ]
     unavailable = {name: ENGINE_UNAVAILABLE for result, name in named if result.artifact.format == ENGINE}
     shown = show(model, files, settings, progress or NullProgress(), images=images, unavailable=unavailable)

@@ -15,7 +15,7 @@ import torch
 from attn_export.exporter.artifacts import OnnxFile, Precision, Signature, Target
 from attn_export.exporter.cleanup.inspect import inspect_file
 from attn_export.exporter.graph.facts import dims
-from attn_export.exporter.graph.read import read, read_named
+from attn_export.exporter.graph.read import named, parse, read
 from attn_export.exporter.latency.attention_cost.naming import Names
 from attn_export.exporter.latency.attention_cost.profile import Kernel, profile
 from attn_export.exporter.precision.typed_file import typed
@@ -46,7 +46,7 @@ def images_of(file: OnnxFile) -> np.ndarray:
 
 def kernels_of(file: OnnxFile, folder: Path, model=None) -> tuple[Kernel, ...]:
     """What ONNX Runtime makes of a file, or of a graph that was made of it."""
-    model = read_named(file.path) if model is None else model
+    model = named(read(file.path)) if model is None else model
     Names(model)
     return profile(model, file.path, file.signature, ONE_THREAD, images_of(file), 1, folder)
 
@@ -67,7 +67,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., OnnxFile]
         elif form.endswith(".fp16"):
             parent = path_of(name, form.removesuffix(".fp16"))
             file = as_file(parent)
-            typed(parent, Precision.FP16, [{file.signature.input_name: images_of(file)}], path, 1)
+            typed(parse(parent), Precision.FP16, [{file.signature.input_name: images_of(file)}], path, 1)
         else:
             clean_file(path_of(name, LEGACY), path, target=Target(form), threads=1)
         return path

@@ -9,7 +9,7 @@ import pytest
 
 from attn_export.exporter.artifacts import OnnxFile
 from attn_export.exporter.graph.attention.members import members_of, owners_of
-from attn_export.exporter.graph.read import read_named
+from attn_export.exporter.graph.read import named, read
 from attn_export.exporter.latency.attention_cost.attribution import NO_BLOCK, UNKNOWN, attributed
 from attn_export.exporter.latency.attention_cost.naming import Names
 from attn_export.exporter.latency.attention_cost.profile import Kernel, profile
@@ -22,7 +22,7 @@ REORDERS = ("ReorderInput", "ReorderOutput")
 
 
 def owners_in(file: OnnxFile, folder: Path) -> list[tuple[Kernel, int]]:
-    model = read_named(file.path)
+    model = named(read(file.path))
     owner = owners_of(members_of(model, file.blocks))
     names = Names(model)
     kernels = profile(model, file.path, file.signature, ONE_THREAD, images_of(file), 1, folder)
@@ -98,7 +98,7 @@ def test_a_block_within_a_block_is_one(tmp_path: Path) -> None:
 
 
 def test_what_lies_in_a_block_within_another_is_the_inner_one_s(tmp_path: Path) -> None:
-    nodes = list(read_named(gated(tmp_path / "gated.onnx")).graph)
+    nodes = list(named(read(gated(tmp_path / "gated.onnx"))).graph)
     for members in ([frozenset(nodes), frozenset(nodes[2:4])], [frozenset(nodes[2:4]), frozenset(nodes)]):
         owner = owners_of(members)
         inner = min(range(2), key=lambda index: len(members[index]))
@@ -127,7 +127,7 @@ class Sketch:
 
     def __init__(self, folder: Path) -> None:
         self.file = as_file(gated(folder / "gated.onnx"))
-        self.model = read_named(self.file.path)
+        self.model = named(read(self.file.path))
         self.nodes = list(self.model.graph)
         self.owner = owners_of(members_of(self.model, self.file.blocks))
         self.tensors = {value.name: value for node in self.nodes for value in node.outputs}

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from attn_export.exporter.artifacts import OnnxFile
-from attn_export.exporter.graph.read import read_named
+from attn_export.exporter.graph.read import named, read
 from attn_export.exporter.latency.attention_cost.macs import macs_of, macs_of_blocks
 from attn_export.models.complexity import complexity
 from attn_export.models.registry import architecture
@@ -90,7 +90,7 @@ def test_each_block_has_its_own(tmp_path: Path) -> None:
 
 
 def total(path: Path, shape: tuple[int, ...] = SHAPE) -> int | None:
-    made = macs_of(read_named(path), "x", shape)
+    made = macs_of(named(read(path)), "x", shape)
     return None if made is None else sum(made.values())
 
 
@@ -111,7 +111,7 @@ def test_a_matrix_product_counts(tmp_path: Path, turned: int) -> None:
     inputs, outputs = [stated("x", (5, 7))], [stated("y", (7 if turned else 5, 3))]
     nodes = [node("Gemm", "x w", "y", transA=turned)]
     path = saved(tmp_path / "a.onnx", nodes, [weight("w", 5 if turned else 7, 3)], inputs, outputs)
-    made = macs_of(read_named(path), "x", (5, 7))
+    made = macs_of(named(read(path)), "x", (5, 7))
     assert made is not None
     assert sum(made.values()) == 5 * 7 * 3 // 5, "for one of five"
 

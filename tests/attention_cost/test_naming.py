@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attn_export.exporter.artifacts import OnnxFile
-from attn_export.exporter.graph.read import read, read_named
+from attn_export.exporter.graph.read import named, read
 from attn_export.exporter.latency.attention_cost.naming import Names
 from tests.attention_cost.conftest import kernels_of
 from tests.engine.graphs import gated
@@ -18,7 +18,7 @@ AROUND = st.text(string.ascii_letters + string.digits + "_/.: ", max_size=12)
 
 
 def test_nodes_and_tensors_are_found_again(tmp_path):
-    model = read_named(gated(tmp_path / "gated.onnx"))
+    model = named(read(gated(tmp_path / "gated.onnx")))
     names = Names(model)
     for node in model.graph:
         assert names.node(node.name) is node
@@ -42,7 +42,7 @@ def test_inputs_outputs_and_weights_keep_their_names(tmp_path: Path) -> None:
 def test_whatever_is_put_around_a_name_it_tells_where_it_comes_from(
     before: str, behind: str, index: int, tmp_path_factory
 ) -> None:
-    model = read_named(gated(tmp_path_factory.mktemp("named") / "gated.onnx"))
+    model = named(read(gated(tmp_path_factory.mktemp("named") / "gated.onnx")))
     names = Names(model)
     node = list(model.graph)[index]
     assert names.node(f"{before}{node.name}{behind}") is node
@@ -51,7 +51,7 @@ def test_whatever_is_put_around_a_name_it_tells_where_it_comes_from(
 
 
 def test_other_names_tell_nothing(tmp_path: Path) -> None:
-    names = Names(read_named(gated(tmp_path / "gated.onnx")))
+    names = Names(named(read(gated(tmp_path / "gated.onnx"))))
     for name in ("", "reorder_token_3", "ReorderOutput", "Node3", "w", "attn", "_inlfunc_HardSwish_HS_X"):
         assert names.node(name) is None
         assert names.tensor(name) is None
@@ -63,6 +63,6 @@ def test_onnx_runtime_makes_the_same_kernels_whatever_the_names(network: Network
     from tests.attention_cost.conftest import ONE_THREAD, images_of
 
     file = network("cbam_resnet8", "onnxruntime")
-    own = profile(read_named(file.path), file.path, file.signature, ONE_THREAD, images_of(file), 1, tmp_path)
+    own = profile(named(read(file.path)), file.path, file.signature, ONE_THREAD, images_of(file), 1, tmp_path)
     renamed = kernels_of(file, tmp_path)
     assert [kernel.op_type for kernel in renamed] == [kernel.op_type for kernel in own]

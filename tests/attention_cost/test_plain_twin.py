@@ -14,7 +14,7 @@ from attn_export.exporter.cleanup.inspect import inspect_file
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.attention.ablation import without_attention
 from attn_export.exporter.graph.gates import gates_of
-from attn_export.exporter.graph.read import read
+from attn_export.exporter.graph.read import named, read
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from tests.attention_cost.conftest import LEGACY, ONE_THREAD, as_file, images_of, kernels_of, with_batch
 from tests.engine.graphs import conv, gate, gate_weights, node, saved, stated, weight
@@ -29,7 +29,7 @@ NETWORKS = [
 
 
 def twin_of(file: OnnxFile) -> ir.Model:
-    twin = without_attention(file.path, file.blocks)
+    twin = without_attention(named(read(file.path)), file.blocks)
     assert twin is not None
     return twin
 
@@ -91,7 +91,7 @@ def test_nodes_that_share_a_name_are_told_apart_by_what_they_compute(tmp_path: P
     path = saved(tmp_path / "same.onnx", nodes, [*WEIGHTS, weight("v", 8, 8, 3, 3)])
     blocks = inspect_file(path)
     assert len(blocks) == 2
-    twin = without_attention(path, blocks)
+    twin = without_attention(named(read(path)), blocks)
     assert twin is not None
     assert [n.op_type for n in twin.graph] == ["Conv", "Conv", "Relu"]
     assert [v.name for n in twin.graph for v in n.outputs] == ["a", "c", "y"]
@@ -114,7 +114,7 @@ def test_a_weighted_sum_on_the_way_is_not_taken_for_the_map(tmp_path: Path) -> N
     path = saved(tmp_path / "cast.onnx", nodes, [weight("w", 8, 8, 3, 3), weight("scale", 1, 8, 1, 1), axes])
     (block,) = inspect_file(path)
     without_casts = tuple(name for name in block.nodes if not name.startswith("cast"))
-    twin = without_attention(path, [type(block)(**{**vars(block), "nodes": without_casts})])
+    twin = without_attention(named(read(path)), [type(block)(**{**vars(block), "nodes": without_casts})])
     assert twin is not None
     assert [n.op_type for n in twin.graph] == ["Conv", "Relu"]
 
@@ -122,4 +122,4 @@ def test_a_weighted_sum_on_the_way_is_not_taken_for_the_map(tmp_path: Path) -> N
 def test_what_a_graph_returns_has_no_twin(tmp_path: Path) -> None:
     nodes = [conv("x", "a"), *gate("a", "y", "se")]
     path = saved(tmp_path / "end.onnx", nodes, WEIGHTS, outputs=[stated("y", ("N", 8, None, None))])
-    assert without_attention(path, inspect_file(path)) is None
+    assert without_attention(named(read(path)), inspect_file(path)) is None

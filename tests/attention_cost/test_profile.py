@@ -12,7 +12,7 @@ from onnx import helper
 
 from attn_export.exporter.artifacts import OnnxFile
 from attn_export.exporter.errors import RuntimeUnavailableError
-from attn_export.exporter.graph.read import read_named
+from attn_export.exporter.graph.read import named, read
 from attn_export.exporter.latency.attention_cost import profile as module
 from attn_export.exporter.latency.attention_cost.overhead import KERNELS, overhead_ms
 from attn_export.exporter.latency.attention_cost.profile import profile
@@ -42,7 +42,7 @@ def test_every_kernel_has_a_name_of_its_own_and_a_time(network: Network, tmp_pat
 def test_an_operator_that_is_expanded_has_kernels_without_names_of_ours(network: Network, tmp_path: Path) -> None:
     """HardSwish after a Gemm is a function; the file has it whole."""
     file = network("se_mobilenet_v3_small")
-    assert "HardSwish" in {n.op_type for n in read_named(file.path).graph}
+    assert "HardSwish" in {n.op_type for n in named(read(file.path)).graph}
     kernels = kernels_of(file, tmp_path)
     assert "HardSwish" not in {kernel.op_type for kernel in kernels}
     assert all(kernel.name for kernel in kernels)
@@ -77,7 +77,7 @@ def test_a_profile_of_another_form_is_refused_in_words(
     file = network("se_resnet8")
 
     def profiled():
-        return profile(read_named(file.path), file.path, file.signature, ONE_THREAD, images_of(file), 1, tmp_path)
+        return profile(named(read(file.path)), file.path, file.signature, ONE_THREAD, images_of(file), 1, tmp_path)
 
     others: list[Any] = [[{"cat": "Node", "name": "a_kernel_time"}], [], {"events": []}, [{"cat": "Node", "name": 3}]]
     for events in others:

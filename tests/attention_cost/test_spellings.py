@@ -11,7 +11,7 @@ import pytest
 from attn_export.exporter.artifacts import OnnxFile, Target
 from attn_export.exporter.graph.attention.ablation import without_attention
 from attn_export.exporter.graph.attention.members import members_of, owners_of
-from attn_export.exporter.graph.read import read_named
+from attn_export.exporter.graph.read import named, read
 from attn_export.exporter.latency.attention_cost.attribution import NO_BLOCK, UNKNOWN, attributed
 from attn_export.exporter.latency.attention_cost.macs import macs_of_blocks
 from attn_export.exporter.latency.attention_cost.naming import Names
@@ -64,7 +64,7 @@ def test_every_block_has_kernels_and_no_kernel_is_in_doubt(
     written: Written, tmp_path: Path, way: str, target: Target | None
 ) -> None:
     file = written(way, target)
-    model = read_named(file.path)
+    model = named(read(file.path))
     owner = owners_of(members_of(model, file.blocks))
     names = Names(model)
     kernels = profile(model, file.path, file.signature, ONE_THREAD, images_of(file), 1, tmp_path)
@@ -81,7 +81,7 @@ def test_without_them_the_convolutions_are_left(
     written: Written, tmp_path: Path, way: str, target: Target | None
 ) -> None:
     file = written(way, target)
-    twin = without_attention(file.path, file.blocks)
+    twin = without_attention(named(read(file.path)), file.blocks)
     assert twin is not None
     operators = Counter(node.op_type for node in twin.graph)
     assert {"Sigmoid", "HardSigmoid", "Mul"}.isdisjoint(operators)

@@ -57,3 +57,28 @@ def test_build_reads_each_file_at_most_three_times(file: Path, reads: Counter[Pa
         assert run(["build", str(source), *gpus, "--precision", "fp16", "--quiet"]) == 0
         assert len(reads) >= 2
         assert max(reads.values()) <= MOST_READS, reads
+
+
+def read_at_most_three_times(reads: Counter[Path], *names: str) -> None:
+    """Each of the named files is read, and no file is read more than three times."""
+    assert {path.name for path in reads} >= set(names)
+    assert max(reads.values()) <= MOST_READS, reads
+
+
+def test_an_export_reads_each_file_at_most_three_times(folder: Path, reads: Counter[Path]) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    engines = ["--engine", "--gpu", "sm86", "--gpu", "Jetson Orin Nano"]
+    options = ["--precision", "fp32,fp16", *engines, "--seconds", "0.1", "--report", "report.html", "--quiet"]
+    assert run(["model.pt", "--onnx", *options]) == 0
+    read_at_most_three_times(reads, "model.onnx", "model.fp16.onnx")
+
+
+@pytest.mark.parametrize("command", [["bench", "--seconds", "0.1"], ["validate"]], ids=lambda command: command[0])
+def test_bench_and_validate_read_each_file_at_most_three_times(
+    command: list[str], folder: Path, reads: Counter[Path]
+) -> None:
+    assert run(["model.pt", "--onnx", "--precision", "fp32,fp16", "--no-bench", "--quiet"]) == 0
+    reads.clear()
+    files = ["model.pt", "model.onnx", "model.fp16.onnx"]
+    assert run([command[0], *files, *command[1:], "--report", "report.html", "--quiet"]) == 0
+    read_at_most_three_times(reads, "model.onnx", "model.fp16.onnx")

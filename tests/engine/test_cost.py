@@ -13,6 +13,7 @@ from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.attention.ablation import without_attention
+from attn_export.exporter.graph.read import named, read
 from attn_export.exporter.records.engine import BlockCost, EngineCost, KernelReport
 from tests.engine.conftest import Engine
 from tests.engine.graphs import conv, gate, gate_weights, gated, node, plain, saved, stated, weight
@@ -28,7 +29,7 @@ def costs_of(made: Engine) -> tuple[BlockCost, ...]:
 
 def plain_of(path: Path, out: Path) -> Path | None:
     """The file without its attention, which onnx's own checker has seen."""
-    model = without_attention(path, read_graph(path).blocks)
+    model = without_attention(named(read(path)), read_graph(path).blocks)
     if model is None:
         return None
     onnx_file.save(model, out)
@@ -187,7 +188,7 @@ def test_what_a_graph_returns_is_not_taken_out(rtx: Backend, tmp_path: Path, wha
     nodes, names = RETURNED[what]
     outputs = [stated(name, ("N", 8, None, None)) for name in names]
     path = saved(tmp_path / "a.onnx", nodes, WEIGHTS, outputs=outputs)
-    assert without_attention(path, read_graph(path).blocks) is None
+    assert without_attention(named(read(path)), read_graph(path).blocks) is None
     cost = build_file(path, tmp_path / "a.engine", EngineSettings(gpus=("sm86",))).record.cost
     assert cost.kernels_without_attention is None
     assert len(cost.blocks) == 1

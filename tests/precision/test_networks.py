@@ -12,16 +12,16 @@ import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 
-from attn_export.exporter.artifacts import MODULE_KEY, Kept, LoadedModel, OnnxFile, Precision, Target
+from attn_export.exporter.artifacts import MODULE_KEY, Kept, LoadedModel, OnnxFile, ParsedFile, Precision, Target
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.engine.graph import read_source
 from attn_export.exporter.errors import CleanupError, DisagreementError, InputError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.gates import gates_of
-from attn_export.exporter.graph.read import read
+from attn_export.exporter.graph.read import parse, parsed, read
 from attn_export.exporter.network.images import batches
-from attn_export.exporter.precision.ranges import largest_values, largest_values_of
+from attn_export.exporter.precision.ranges import largest_values
 from attn_export.exporter.precision.rounding import LARGEST
 from attn_export.exporter.precision.typed_file import PRECISION_KEY, typed, typed_file
 from attn_export.exporter.runtimes.base import Settings
@@ -214,8 +214,8 @@ def test_a_network_whose_activations_overflow_float16_stays_finite_and_agrees(tm
     verdict = validate(made, reference, ONE_THREAD)
     assert verdict.agrees
     feeds = [{"input": batch.images} for batch in images]
-    assert max(largest_values(made.path, feeds, 1, ir.DataType.FLOAT16).values()) <= LARGEST
-    assert max(largest_values(file.path, feeds, 1).values()) > LARGEST
+    assert max(largest_values(parsed(made), feeds, 1, ir.DataType.FLOAT16).values()) <= LARGEST
+    assert max(largest_values(parsed(file), feeds, 1).values()) > LARGEST
 
 
 def test_an_overflow_that_was_not_foreseen_is_refused(
@@ -223,14 +223,12 @@ def test_an_overflow_that_was_not_foreseen_is_refused(
 ) -> None:
     images = [{"input": batches((3, 32, 32), ("batch",), 1)[0].images * 1e6}]
 
-    def none_seen(
-        model: ir.Model, path: Path, feeds: Any, threads: int, of: ir.DataType = ir.DataType.FLOAT
-    ) -> dict[str, float]:
-        return {} if of == ir.DataType.FLOAT else largest_values_of(model, path, feeds, threads, of)
+    def none_seen(file: ParsedFile, feeds: Any, threads: int, of: ir.DataType = ir.DataType.FLOAT) -> dict[str, float]:
+        return {} if of == ir.DataType.FLOAT else largest_values(file, feeds, threads, of)
 
-    monkeypatch.setattr("attn_export.exporter.precision.typed_file.largest_values_of", none_seen)
+    monkeypatch.setattr("attn_export.exporter.precision.typed_file.largest_values", none_seen)
     with pytest.raises(CleanupError, match="which float16 doesn't hold"):
-        typed(plain("se_resnet8").path, Precision.FP16, images, tmp_path / "b.onnx", 1)
+        typed(parse(plain("se_resnet8").path), Precision.FP16, images, tmp_path / "b.onnx", 1)
 
 
 # ---- ranges ------------------------------------------------------------------------------------------------------
@@ -251,12 +249,12 @@ def feed(*numbers: float) -> dict[str, Any]:
 
 
 def test_the_largest_values_are_those_of_all_runs_whatever_their_sign(saved: Any) -> None:
-    path = saved(small())
-    found = largest_values(path, [feed(1, 2, 3), feed(0.001, 5, 1)], 1)
+    file = parse(saved(small()))
+    found = largest_values(file, [feed(1, 2, 3), feed(0.001, 5, 1)], 1)
     assert set(found) == {"x", "a", "b", "c", "f", "y"}
     assert (found["x"], found["a"], found["f"]) == (5, 500, 7)
     assert found["b"] == pytest.approx(np.log(500))
-    assert largest_values(path, [feed(1e-5, 0.01, 0.01)], 1)["b"] == pytest.approx(np.log(1000), rel=1e-3)
+    assert largest_values(file, [feed(1e-5, 0.01, 0.01)], 1)["b"] == pytest.approx(np.log(1000), rel=1e-3)
 
 
 @pytest.mark.parametrize("number", [-1, 0])
@@ -264,7 +262,7 @@ def test_the_largest_values_are_those_of_all_runs_whatever_their_sign(saved: Any
 def test_nan_and_infinity_are_infinite_wherever_they_stand(number: float, place: int, saved: Any) -> None:
     numbers = [1.0, 2.0, 3.0]
     numbers[place] = number
-    found = largest_values(saved(small()), [feed(*numbers), feed(1, 1, 1)], 1)
+    found = largest_values(parse(saved(small())), [feed(*numbers), feed(1, 1, 1)], 1)
     assert found["b"] == float("inf")
     assert np.isfinite(found["a"])
 
@@ -274,12 +272,13 @@ def test_weights_outside_of_the_file_are_found(plain: Callable[..., OnnxFile], t
     onnx_file.save(model, tmp_path / "large.onnx", largest_inside=0)
     assert (tmp_path / "large.onnx.data").exists()
     feeds = [{"input": np.ones((1, 3, 32, 32), np.float32)}]
-    assert largest_values(tmp_path / "large.onnx", feeds, 1) == largest_values(plain("se_resnet8").path, feeds, 1)
+    large = parse(tmp_path / "large.onnx")
+    assert largest_values(large, feeds, 1) == largest_values(parsed(plain("se_resnet8")), feeds, 1)
 
 
 def test_images_that_do_not_fit_are_told(plain: Callable[..., OnnxFile]) -> None:
     with pytest.raises(InputError, match="can't run"):
-        largest_values(plain("se_resnet8").path, [{"input": np.ones((1, 4, 32, 32), np.float32)}], 1)
+        largest_values(parsed(plain("se_resnet8")), [{"input": np.ones((1, 4, 32, 32), np.float32)}], 1)
 
 
 # ---- without a checkpoint ----------------------------------------------------------------------------------------
@@ -293,7 +292,7 @@ def feeds(name: str) -> list[dict[str, Any]]:
 def test_a_typed_file_agrees_with_its_parent(
     name: str, plain: Callable[..., OnnxFile], half: Callable[..., OnnxFile]
 ) -> None:
-    rounding = compare_with_parent(plain(name).path, half(name).path, feeds(name), 1).worst
+    rounding = compare_with_parent(parsed(plain(name)), parsed(half(name)), feeds(name), 1).worst
     assert rounding.ratio is not None
     assert rounding.tensor == "output"
     assert 0 < rounding.ratio < LARGEST_GOOD_RATIO < rounding.limit
@@ -309,12 +308,13 @@ def test_a_fault_is_a_disagreement_with_the_parent(
     proto = onnx.load(half("se_resnet8").path)
     fault(proto)
     with pytest.raises(DisagreementError, match="doesn't compute what"):
-        compare_with_parent(plain("se_resnet8").path, saved(proto), feeds("se_resnet8"), 1)
+        compare_with_parent(parsed(plain("se_resnet8")), parse(saved(proto)), feeds("se_resnet8"), 1)
 
 
 def test_a_parent_that_does_not_run_is_told(plain: Callable[..., OnnxFile], half: Callable[..., OnnxFile]) -> None:
+    files = parsed(plain("se_resnet8")), parsed(half("se_resnet8"))
     with pytest.raises(InputError, match="can't run"):
-        compare_with_parent(plain("se_resnet8").path, half("se_resnet8").path, [{"input": np.ones(3, "f4")}], 1)
+        compare_with_parent(*files, [{"input": np.ones(3, "f4")}], 1)
 
 
 def test_a_file_knows_its_precision_whoever_made_it(
@@ -331,7 +331,7 @@ def test_the_verdict_of_the_parent_is_not_handed_on(plain: Callable[..., OnnxFil
     source = tmp_path / "a.onnx"
     source.write_bytes(plain("se_resnet8").path.read_bytes())
     onnx_file.add_metadata(source, {"attn_export.validation": "{}", "attn_export.architecture": "x"})
-    _, kept = typed(source, Precision.FP16, feeds("se_resnet8"), tmp_path / "b.onnx", 1)
+    _, kept = typed(parse(source), Precision.FP16, feeds("se_resnet8"), tmp_path / "b.onnx", 1)
     keys = {entry.key for entry in onnx.load(tmp_path / "b.onnx").metadata_props}
     assert "attn_export.validation" not in keys
     assert "attn_export.architecture" in keys

@@ -1,7 +1,6 @@
-"""The plain twin of a network: the same without its attention blocks, for any graph and not only those of the zoo."""
+"""The ablated model of any graph: the same network without its attention blocks."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import onnx_ir as ir
 import onnx_ir.passes.common as common
@@ -9,22 +8,20 @@ import onnx_ir.passes.common as common
 from attn_export.exporter.artifacts import AttentionBlock
 from attn_export.exporter.graph.attention.members import members_of
 from attn_export.exporter.graph.facts import dims
-from attn_export.exporter.graph.read import read_named
 from attn_export.exporter.system.quiet import quiet
 
 
-def without_attention(path: Path, blocks: Sequence[AttentionBlock]) -> ir.Model | None:
-    """The same network with every attention block replaced by the map that goes into it.
+def without_attention(model: ir.Model, blocks: Sequence[AttentionBlock]) -> ir.Model | None:
+    """Replace every attention block of a graph by its input map.
 
     Args:
-        path: the ONNX file.
+        model: every node has a name. It is changed.
         blocks: its attention blocks.
 
     Returns:
-        The graph, its weights still in the file. It runs, and what it computes means nothing. None where a block has
-        no such map, or something else reads its gate.
+        The graph, which runs and computes nothing meaningful. None where a block has no such map, or something else
+        reads its gate.
     """
-    model = read_named(path)
     for block, own in zip(blocks, members_of(model, blocks), strict=True):
         final = next((v for node in own for v in node.outputs if v.name == block.maps[-1]), None)
         source = _entering(own, final) if final is not None else None

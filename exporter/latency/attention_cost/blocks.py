@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory, gettempdir
 
 from attn_export.exporter.artifacts import OnnxFile
 from attn_export.exporter.graph.attention.members import members_of, owners_of
-from attn_export.exporter.graph.read import read_named
+from attn_export.exporter.graph.read import named, parsed
 from attn_export.exporter.latency.attention_cost.attribution import UNKNOWN, attributed
 from attn_export.exporter.latency.attention_cost.naming import Names
 from attn_export.exporter.latency.attention_cost.overhead import overhead_ms
@@ -49,7 +49,7 @@ def profiled_blocks(file: OnnxFile, images: Array, settings: Settings, inference
         OutputError: there is no room for the profile.
         UnreadableGraphError: the file can't be read.
     """
-    model = read_named(file.path)
+    model = named(parsed(file).copy())
     owner = owners_of(members_of(model, file.blocks))
     names = Names(model)
     try:

@@ -8,7 +8,7 @@ import onnx_ir.passes.common as common
 from attn_export.exporter.artifacts import OnnxFile
 from attn_export.exporter.graph.attention.members import members_of, owners_of
 from attn_export.exporter.graph.facts import attribute, dims, is_op, made_by
-from attn_export.exporter.graph.read import read_named
+from attn_export.exporter.graph.read import named, parsed
 from attn_export.exporter.system.quiet import quiet
 
 Sizes = tuple[int, ...]
@@ -22,7 +22,7 @@ def macs_of_blocks(file: OnnxFile) -> tuple[int, tuple[int, ...]] | None:
     Raises:
         UnreadableGraphError: the file can't be read.
     """
-    model = read_named(file.path)
+    model = named(parsed(file).copy())
     owner = owners_of(members_of(model, file.blocks))
     counted = macs_of(model, file.signature.input_name, file.signature.input_shape)
     if counted is None:

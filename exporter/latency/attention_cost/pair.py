@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from attn_export.exporter.artifacts import CUDA, OnnxFile
 from attn_export.exporter.graph.attention.ablation import without_attention
-from attn_export.exporter.graph.read import read
+from attn_export.exporter.graph.read import named, parsed
 from attn_export.exporter.latency.measure import measure
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.latency import Schedule
@@ -50,12 +50,13 @@ def timed_pair(
         RuntimeUnavailableError: ONNX Runtime can't run one of them.
         UnreadableGraphError: the file can't be read.
     """
-    twin = without_attention(file.path, file.blocks)
-    graphs = [read(file.path)] if twin is None else [twin, read(file.path)]
+    content = parsed(file)
+    ablated = without_attention(named(content.copy()), file.blocks)
+    graphs = [content.model] if ablated is None else [ablated, content.model]
     with ExitStack() as stack:
         opened = [stack.enter_context(_runtime(file, settings, graph)) for graph in graphs]
         timings = measure(opened, images, schedule, advance).timings
-    if twin is None:
+    if ablated is None:
         return Pair(timings[0].median_ms, missed=NO_TWIN)
     without, network = timings
     return Pair(

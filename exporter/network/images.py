@@ -99,6 +99,8 @@ REAL = "real"
 NOMINAL = frozenset({*KINDS, REAL})
 # What they meet now and then. There is one of each, whose own error may be small by luck; see `metrics` and `verdict`.
 STRESS: dict[str, Kind] = {"large": large, "tiny": tiny, "zeros": zeros, "hot": hot, "saturated": saturated}
+# Those that leave a map nearly the same everywhere; see `arithmetic.Perturbation`.
+FAINT = frozenset({"tiny", "zeros", "hot"})
 # Where maps may be the same everywhere; see `verdict`. What the user's images show isn't known.
 FLAT = frozenset({*STRESS, REAL})
 POOL = ("natural", "natural", "noise", "noise", *STRESS)

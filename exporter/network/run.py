@@ -1,6 +1,6 @@
 """A network on a batch of images: its outputs, and what goes into its gates."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,15 @@ def _stacked(arrays: Sequence[Array]) -> Array:
     return np.concatenate(arrays)
 
 
+def gate_test(module: nn.Module) -> Callable[[str, Any], bool]:
+    """Whether an operator that the submodule of this path runs squashes a gate.
+
+    Sigmoids inside a recurrent layer are none: it is one node in an ONNX file, and in some types one operator here.
+    """
+    recurrent = {path for path, submodule in module.named_modules() if isinstance(submodule, nn.RNNBase)}
+    return lambda path, operator: operator.overloadpacket.__name__ in GATE_ACTIVATIONS and path not in recurrent
+
+
 def run(module: nn.Module, images: Array) -> Result:
     """The network in the numbers that are set, see `arithmetic`.
 
@@ -81,9 +90,10 @@ def run(module: nn.Module, images: Array) -> Result:
         CaptureError: it can't take this shape, or returns something that isn't a batch.
     """
     gates: list[tuple[str, Array]] = []
+    squashes = gate_test(module)
 
     def look(path: str, operator: Any, args: tuple[Any, ...]) -> None:
-        if operator.overloadpacket.__name__ in GATE_ACTIVATIONS:
+        if squashes(path, operator):
             tensor, count = args[0], len(images)
             # Groups of channels may stand on the first axis as well. What doesn't grow with the batch has no rows.
             rows = tensor.reshape(count, -1) if tensor.numel() % count == 0 else tensor.new_empty(count, 0)
@@ -98,7 +108,9 @@ def run(module: nn.Module, images: Array) -> Result:
             hint="Its height and width are fixed by a layer, for example a Linear after flatten. Leave them out of "
             "--dynamic.",
         ) from error
-    outputs = tuple(tensor.numpy() for tensor in pytree.tree_leaves(results) if isinstance(tensor, torch.Tensor))
+    tensors = [leaf for leaf in pytree.tree_leaves(results) if isinstance(leaf, torch.Tensor)]
+    _refuse_types(tensors)
+    outputs = tuple(tensor.numpy() for tensor in tensors)
     for output in outputs:
         if output.ndim == 0 or len(output) != len(images):
             raise CaptureError(
@@ -107,3 +119,19 @@ def run(module: nn.Module, images: Array) -> Result:
                 hint="Return one result for each image.",
             )
     return Result(outputs, tuple(values for _, values in gates), tuple(path for path, _ in gates))
+
+
+def _refuse_types(tensors: Sequence[torch.Tensor]) -> None:
+    """What neither numpy nor ONNX Runtime's Python interface can hold, or ONNX has no operators for.
+
+    Raises:
+        CaptureError: an output is complex or bfloat16.
+    """
+    ways = {torch.bfloat16: "tensor.float()", torch.complex64: "torch.view_as_real(tensor)"}
+    for tensor in tensors:
+        dtype = torch.complex64 if tensor.is_complex() else tensor.dtype
+        if dtype in ways:
+            raise CaptureError(
+                f"the network returns {str(tensor.dtype).removeprefix('torch.')} numbers, which no runtime returns",
+                hint=f"Return {ways[dtype]} instead.",
+            )

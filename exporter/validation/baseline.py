@@ -15,7 +15,7 @@ from torch import nn
 
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.network.arithmetic import Perturbation, rounded_to
-from attn_export.exporter.network.images import Batch
+from attn_export.exporter.network.images import FAINT, Batch
 from attn_export.exporter.network.run import Result, joined, run
 from attn_export.exporter.records.arrays import Array
 
@@ -41,6 +41,7 @@ class BaselineError:
     def __init__(self, module: nn.Module, precision: Precision, batches: Sequence[Batch]) -> None:
         self._module, self._precision, self._batches = module, precision, batches
         self._perturbations = _perturbations(module, precision)
+        self._faint_perturbations = _perturbations(module, precision, activations=True)
         self._moved: dict[str, tuple[Result, ...]] = {}
 
     def of(self, batch: Batch) -> Result:
@@ -63,13 +64,16 @@ class BaselineError:
     def _move_all(self, shape: tuple[int, ...]) -> None:
         """Run all images of one shape (C, H, W), in batches as large as the largest: moving weights takes time."""
         batches = [batch for batch in self._batches if batch.names and batch.images.shape[1:] == shape]
-        named = {name: image for b in batches for name, image in zip(b.names, b.images, strict=True)}
-        names, count = list(named), max(len(batch.images) for batch in batches)
-        for start in range(0, len(names), count):
-            taken = names[start : start + count]
-            moved = self._run(np.stack([named[name] for name in taken]), self._perturbations)
-            for row, name in enumerate(taken):
-                self._moved[name] = tuple(result.rows(row, row + 1) for result in moved)
+        rows = [row for b in batches for row in zip(b.names, b.kinds, b.images, strict=True)]
+        count = max(len(batch.images) for batch in batches)
+        for faint, perturbations in ((False, self._perturbations), (True, self._faint_perturbations)):
+            named = {name: image for name, kind, image in rows if (kind in FAINT) is faint}
+            names = list(named)
+            for start in range(0, len(names), count):
+                taken = names[start : start + count]
+                moved = self._run(np.stack([named[name] for name in taken]), perturbations)
+                for row, name in enumerate(taken):
+                    self._moved[name] = tuple(result.rows(row, row + 1) for result in moved)
 
     def _run(self, images: Array, perturbations: Sequence[Perturbation | None]) -> list[Result]:
         return _drawn(TYPES[self._precision], images, partial(run, self._module), perturbations)
@@ -87,8 +91,10 @@ def drawn(module: nn.Module, precision: Precision, images: Array, job: Callable[
     return _drawn(TYPES[precision], images, job, [None, *_perturbations(module, precision)])
 
 
-def _perturbations(module: nn.Module, precision: Precision) -> list[Perturbation]:
-    return [Perturbation(module, TYPES[precision], draw) for draw in range(1, PERTURBED_RUNS)]
+def _perturbations(module: nn.Module, precision: Precision, *, activations: bool = False) -> list[Perturbation]:
+    return [
+        Perturbation(module, TYPES[precision], draw, activations=activations) for draw in range(1, PERTURBED_RUNS)
+    ]
 
 
 def _drawn(

@@ -89,7 +89,7 @@ def _why(run: Run, batches: Sequence[Batch]) -> str:
 
 
 def _alike(these: Sequence[Array], those: Sequence[Array], tolerance: float = 0.0) -> bool:
-    pairs = list(zip(these, those, strict=True))
+    pairs = [(np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in zip(these, those, strict=True)]
     return all(
         a.shape == b.shape and float(np.linalg.norm(a - b)) <= tolerance * float(np.linalg.norm(b)) for a, b in pairs
     )

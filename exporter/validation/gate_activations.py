@@ -18,7 +18,7 @@ from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.graph.read import parsed
 from attn_export.exporter.network.images import IMAGE_RANK, REAL, SEED, Image, Images, natural, noise
 from attn_export.exporter.network.observation import evaluating, observed
-from attn_export.exporter.network.run import GATE_ACTIVATIONS
+from attn_export.exporter.network.run import gate_test
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.gates import PYTORCH, GateActivation, GateActivations, OmittedGate, Picture
 from attn_export.exporter.runtimes.base import Settings
@@ -201,11 +201,12 @@ def look(
 def _in_pytorch(model: LoadedModel, image: Image) -> tuple[list[_Gate], list[Array]]:
     """Everything that is squashed, in the order in which it is computed, and what the network returns."""
     found: list[_Gate] = []
+    squashes = gate_test(model.module)
 
     def note(path: str, operator: Any, args: tuple[Any, ...]) -> None:
-        name = operator.overloadpacket.__name__
-        if name in GATE_ACTIVATIONS:
-            found.append(_Gate(path, name.removesuffix("_"), args[0].detach().numpy().copy()))
+        if squashes(path, operator):
+            name = operator.overloadpacket.__name__.removesuffix("_")
+            found.append(_Gate(path, name, args[0].detach().numpy().copy()))
 
     with evaluating(model.module) as module, observed(module, note):
         results = module(torch.from_numpy(np.ascontiguousarray(image[None])))

@@ -14,6 +14,11 @@ import numpy as np
 from attn_export.exporter.network.images import NOMINAL
 from attn_export.exporter.records.arrays import Array
 
+# Kinds of numpy's types whose values are no measures.
+DISCRETE = "biu"
+# A score that rounding decides may fall on either side of a threshold: one element in so many, and one of a tenth of
+# them.
+STRAY_ELEMENTS = 10_000
 # Of the ordinary images' root mean square, what that of an extreme one is taken for at least.
 FAINTEST = 0.1
 
@@ -32,10 +37,14 @@ class PooledError:
 
         Args:
             computed: first axis N, any float dtype; or several times N, of runs one after the other.
-            exact: of as many elements for each of the N, double precision.
+            exact: of as many elements for each of the N, double precision; of integers or booleans the elements that
+                differ count, and not by how much: a class index is no measure.
             kinds: N names.
         """
         count = len(kinds)
+        if discrete := exact.dtype.kind in DISCRETE:
+            computed = np.reshape(computed, (-1, *exact.shape)) != exact
+            exact = np.zeros(exact.shape)
         exact = np.asarray(exact, np.float64).reshape(count, -1)
         computed = np.asarray(computed, np.float64).reshape(-1, *exact.shape)
         for i, kind in enumerate(kinds):
@@ -44,8 +53,14 @@ class PooledError:
             if not np.isfinite(computed[:, i]).all():
                 self.not_finite.add(kind)
             self.difference[kind] += float(np.square(computed[:, i] - exact[i]).sum())
-            self.length[kind] += float(np.square(exact[i]).sum()) * len(computed)
+            self.length[kind] += (exact[i].size if discrete else float(np.square(exact[i]).sum())) * len(computed)
             self.count[kind] += exact[i].size * len(computed)
+
+    def stray(self) -> float:
+        """The relative error of as many elements as may stray where these are integers or booleans."""
+        count = min((count for count in self.count.values() if count), default=1)
+        few = -(-count // STRAY_ELEMENTS) if 10 * count >= STRAY_ELEMENTS else 0
+        return float(np.sqrt(few / count))
 
     def add_all(self, other: "PooledError") -> None:
         """Add what another one has pooled."""

@@ -142,7 +142,11 @@ def quality(said: Sequence[tuple[Array, ...]], reference: Reference, names: Sequ
     agreement = None
     for o, name in enumerate(names):
         got = [result[o][chosen] for result, chosen in zip(said, rows, strict=True) if chosen]
-        exact = [result.outputs[o][chosen] for result, chosen in zip(reference.exact, rows, strict=True) if chosen]
+        exact = [
+            np.asarray(result.outputs[o][chosen], np.float64)
+            for result, chosen in zip(reference.exact, rows, strict=True)
+            if chosen
+        ]
         noise = sum(float(np.square(g.reshape(e.shape) - e).sum()) for g, e in zip(got, exact, strict=True))
         signal = sum(float(np.square(e).sum()) for e in exact)
         sqnr[name] = 10 * math.log10(signal / noise) if noise and signal else math.inf

@@ -42,7 +42,7 @@ def _by_size(reference: "Reference", output: int) -> list[list[Array]]:
 
 
 def _is_constant(groups: Sequence[Sequence[Array]]) -> bool:
-    for rows in groups:
+    for rows in ([np.asarray(row, np.float64) for row in group] for group in groups):
         for row in rows[1:]:
             size = max(float(np.abs(rows[0]).max(initial=0.0)), float(np.abs(row).max(initial=0.0)))
             if row.shape != rows[0].shape or not float(np.abs(row - rows[0]).max(initial=0.0)) <= SAME * size:

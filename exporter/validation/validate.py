@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from attn_export.exporter.artifacts import Gate, OnnxFile, Precision
 from attn_export.exporter.network.images import NOMINAL
@@ -11,7 +12,7 @@ from attn_export.exporter.records.verdict import SIZE, Classes, Comparison, Verd
 from attn_export.exporter.runtimes import runtime_of_file
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.system.memory import give_back
-from attn_export.exporter.validation.metrics import PooledError
+from attn_export.exporter.validation.metrics import DISCRETE, PooledError
 from attn_export.exporter.validation.policies import POLICIES
 from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.verdict import compare, pixels_of, shape_name
@@ -114,7 +115,7 @@ def classes_of(computed: Computed, reference: Reference) -> Classes | None:
     images = differ = 0
     for batch, arrays, exact in zip(reference.batches, computed, reference.exact, strict=True):
         scores = exact.outputs[0]
-        if scores.ndim != SCORES_RANK or scores.shape[1] < 2 or arrays[0].size != scores.size:
+        if scores.dtype.kind in DISCRETE or scores.ndim != SCORES_RANK or scores.shape[1] < 2 or arrays[0].size != scores.size:
             return None
         ordinary = [i for i, kind in enumerate(batch.kinds) if kind in NOMINAL]
         got = arrays[0].reshape(scores.shape)
@@ -174,6 +175,8 @@ def _compared(
     pixels = pixels_of(batch.images.shape for batch in reference.batches)
     for part in by_shape.values():
         error.add_all(part)
+    if expected.dtype.kind in DISCRETE:
+        policy = replace(policy, floor=max(policy.floor, error.stray() / policy.limit))
     shapes = {shape: part.relative(least) for shape, part in by_shape.items()}
     return compare(
         tensor, role, error.relative(least), baseline.relative(least), policy, pixels=pixels, by_shape=shapes

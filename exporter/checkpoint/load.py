@@ -1,6 +1,7 @@
 """A file to a network that is ready to run."""
 
 import hashlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -109,7 +110,26 @@ def from_module(
     for name, tensor in weights.items():
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return LoadedModel(module=module, input_shape=input_shape, sha256=digest.hexdigest(), architecture=architecture)
+    return LoadedModel(
+        module=module,
+        input_shape=input_shape,
+        sha256=digest.hexdigest(),
+        architecture=architecture,
+        notes=left_out_inputs(module),
+    )
+
+
+def left_out_inputs(module: nn.Module) -> tuple[str, ...]:
+    """A note for each argument of ``forward`` that has a default, which is what the exported network computes with."""
+    try:
+        parameters = list(inspect.signature(module.forward).parameters.values())
+    except (TypeError, ValueError):  # of a builtin or compiled function
+        return ()
+    return tuple(
+        f"forward's argument {p.name!r} is left out: the network is exported with its default, {p.default!r}"
+        for p in parameters[1:]
+        if p.default is not p.empty
+    )
 
 
 def _described(arch: str | None, weights: state_dict.StateDict, path: Path, not_run: tuple[str, ...]) -> Architecture:
@@ -167,4 +187,5 @@ def _trusted_module(module: nn.Module, path: Path, input_shape: tuple[int, ...] 
         raise UsageError(f"{path} is a whole module and doesn't say its input shape", hint="Add --input 1x3x224x224.")
     module = module.float().requires_grad_(False).eval()
     note = f"{type(module).__name__} was unpickled with the code that it names, as --trust asked"
-    return replace(from_module(module, input_shape), sha256=sha256_of(path), path=path, notes=(note,))
+    model = from_module(module, input_shape)
+    return replace(model, sha256=sha256_of(path), path=path, notes=(note, *model.notes))

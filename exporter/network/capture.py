@@ -53,7 +53,7 @@ def capture(
     example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     with evaluating(model.module), quiet():
         if open_sizes := [name for name in dynamic if name != "batch"]:
-            _refuse_full_size_pools(model.module, example, open_sizes)
+            _refuse_fixed_pools(model.module, example, open_sizes)
         program = _trace(model.module, example, dynamic)
         names = names_returned(program)
         onnx_program = _translate(program, names, opset)
@@ -157,16 +157,43 @@ def _not_traceable(module: nn.Module, example: torch.Tensor, dynamic: Sequence[s
     )
 
 
-def _refuse_full_size_pools(module: nn.Module, example: torch.Tensor, open_sizes: list[str]) -> None:
-    """A kernel is a constant in the file: one that fills its input at this size is another network at any other."""
+def _refuse_fixed_pools(module: nn.Module, example: torch.Tensor, open_sizes: list[str]) -> None:
+    """Kernels are constants in the file: one that follows from this size is another network at any other.
+
+    Raises:
+        CaptureError: a pool fills its input, or pools to a size of its own along an axis that is to stay open.
+    """
+    axes = " and ".join(open_sizes)
     if pools := full_size_pools(module, example):
         raise CaptureError(
-            f"{_where(pools[0])} pools with a kernel of its input's own size, so {' and '.join(open_sizes)} can't stay "
-            "open",
+            f"{_where(pools[0])} pools with a kernel of its input's own size, so {axes} can't stay open",
             module_path=pools[0],
             hint="Either export for a fixed size (--dynamic batch), or replace the pool by nn.AdaptiveAvgPool2d(1) or "
             "nn.AdaptiveMaxPool2d(1), which compute the same at every size.",
         )
+    for path, sizes in adaptive_pools(module, example):
+        if any(sizes[AXES[name] - 2] != 1 for name in open_sizes):
+            raise CaptureError(
+                f"{_where(path)} pools adaptively to {sizes[0]} x {sizes[1]}, and PyTorch's exporter writes the kernel "
+                f"for this size into the file, so {axes} can't stay open",
+                module_path=path,
+                hint="Either export for a fixed size (--dynamic batch), or pool over whole axes: x.mean(3, "
+                "keepdim=True) is nn.AdaptiveAvgPool2d((None, 1)), x.amax(2, keepdim=True) is "
+                "nn.AdaptiveMaxPool2d((1, None)), at every size.",
+            )
+
+
+def adaptive_pools(module: nn.Module, example: torch.Tensor) -> list[tuple[str, list[int]]]:
+    """Paths of the submodules that pool to a given size, with that H and W."""
+    found: list[tuple[str, list[int]]] = []
+
+    def look(path: str, operator: Any, args: tuple[Any, ...]) -> None:
+        if "adaptive" in str(operator) and "pool2d" in str(operator):
+            found.append((path, list(args[1])))
+
+    with observed(module, look):
+        module(example)
+    return found
 
 
 def full_size_pools(module: nn.Module, example: torch.Tensor) -> list[str]:

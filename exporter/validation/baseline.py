@@ -92,9 +92,7 @@ def drawn(module: nn.Module, precision: Precision, images: Array, job: Callable[
 
 
 def _perturbations(module: nn.Module, precision: Precision, *, activations: bool = False) -> list[Perturbation]:
-    return [
-        Perturbation(module, TYPES[precision], draw, activations=activations) for draw in range(1, PERTURBED_RUNS)
-    ]
+    return [Perturbation(module, TYPES[precision], draw, activations=activations) for draw in range(1, PERTURBED_RUNS)]
 
 
 def _drawn(

@@ -1,7 +1,8 @@
 """Where a graph and a network can be compared inside: at the ends of the network's blocks and stages.
 
-A block's output is the one tensor that leaves the nodes that came from it. Layers are no such places: a cleaned graph
-has no BatchNorm any more, and what a convolution computes there isn't what the network's convolution does.
+A block's output is the one tensor that leaves the nodes that came from it. Layers with weights are no such places: a
+cleaned graph has no BatchNorm any more, and what a convolution computes there isn't what the network's convolution
+does. Pools and other layers without weights are.
 """
 
 from collections.abc import Mapping
@@ -61,7 +62,8 @@ def boundaries_of(model: ir.Model, module: nn.Module) -> list[Boundary]:
             by_path.setdefault(".".join(parts[:i]), []).append(node)
     found: list[tuple[int, Boundary]] = []
     for path, submodule in module.named_modules():
-        if not path or path not in by_path or not any(True for _ in submodule.children()):
+        is_layer = not any(True for _ in submodule.children())
+        if not path or path not in by_path or (is_layer and submodule.state_dict()):
             continue
         inside = by_path[path]
         leaving = _leaving(inside)
@@ -69,12 +71,12 @@ def boundaries_of(model: ir.Model, module: nn.Module) -> list[Boundary]:
             producer = leaving[0].producer()
             assert producer is not None
             found.append((number[producer], Boundary(path, False, str(leaving[0].name))))
-        entering = _entering(inside)
+        entering = [] if is_layer else _entering(inside)
         if any(is_op(node, *GATE_ACTIVATIONS) for node in inside) and len(entering) == 1:
             producer = entering[0].producer()
             if producer is not None:
                 found.append((number[producer], Boundary(path, True, str(entering[0].name))))
-    return [boundary for _, boundary in sorted(found, key=lambda entry: entry[0])]
+    return [boundary for _, boundary in sorted(found, key=lambda entry: (entry[0], entry[1].is_input))]
 
 
 def _between(node: ir.Node) -> str:

@@ -17,6 +17,7 @@ from attn_export.exporter.network.run import Result, joined, run
 from attn_export.exporter.validation.baseline import PERTURBED_RUNS, BaselineError
 from attn_export.exporter.validation.diagnosis import refuse_unstable
 from attn_export.exporter.validation.matching import Returned
+from attn_export.exporter.validation.metrics import DISCRETE
 from attn_export.exporter.validation.reference import Reference, refuse_constant
 
 
@@ -107,7 +108,9 @@ def returned(model: LoadedModel) -> tuple[Returned, ...]:
     """
     with evaluating(model.module) as module:
         image = torch.zeros(1, *model.input_shape)
-        shapes = [array.shape[1:] for array in run(module, image.numpy()).outputs]
+        arrays = run(module, image.numpy()).outputs
         leaves, _ = pytree.tree_flatten_with_path(module(image))
     names = output_names([path for path, leaf in leaves if isinstance(leaf, torch.Tensor)])
-    return tuple(Returned(name, shape) for name, shape in zip(names, shapes, strict=True))
+    return tuple(
+        Returned(name, array.shape[1:], array.dtype.kind in DISCRETE) for name, array in zip(names, arrays, strict=True)
+    )

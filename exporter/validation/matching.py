@@ -24,10 +24,12 @@ class Returned:
     Attributes:
         name: as our exporter names it.
         shape: for one image, without N.
+        whole: whether it holds integers or booleans.
     """
 
     name: str
     shape: tuple[int, ...]
+    whole: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} ({', '.join(map(str, ('N', *self.shape)))})"
@@ -145,7 +147,7 @@ def _is_float(tensor: Tensor) -> bool:
 
 def _fits(tensor: Tensor, entry: Returned) -> bool:
     """Whether an output may be this one, as far as its type and shape are known."""
-    if not _is_float(tensor):
+    if tensor.dtype and _is_float(tensor) is entry.whole:
         return False
     if tensor.dims is None or any(not isinstance(size, int) for size in tensor.dims[1:]):
         return True

@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from attn_export.exporter.artifacts import OnnxFile, Precision
+import numpy as np
+
+from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Precision
 from attn_export.exporter.errors import DisagreementError
 from attn_export.exporter.records.engine import EngineFile
-from attn_export.exporter.records.verdict import SIZE, Comparison, Verdict, number
+from attn_export.exporter.records.verdict import SIZE, Comparison, FirstDivergence, Verdict, number
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.memory import large_blocks_returned
 from attn_export.exporter.system.progress import Progress, counted
@@ -14,12 +16,15 @@ if TYPE_CHECKING:
     from attn_export.exporter.validation.reference import Reference
 
 
-def prove(file: OnnxFile, reference: "Reference", settings: Settings, progress: Progress) -> Verdict:
+def prove(
+    file: OnnxFile, model: LoadedModel, reference: "Reference", settings: Settings, progress: Progress
+) -> Verdict:
     """Compare a file with PyTorch in float64.
 
     Raises:
-        DisagreementError: it computes something else; the error names where that is first seen.
+        DisagreementError: it computes something else; the error names the module where that starts.
     """
+    from attn_export.exporter.validation.first_divergence import find_first_divergence
     from attn_export.exporter.validation.validate import validate
 
     title = "Comparing ONNX Runtime with the reference"
@@ -28,9 +33,32 @@ def prove(file: OnnxFile, reference: "Reference", settings: Settings, progress: 
         verdict = validate(file, reference, settings, counted(advance, 2 * len(reference.batches)))
     if verdict.gates_missed:
         progress.note(f"the gates were not compared: {verdict.gates_missed}; the verdict rests on the outputs")
+    for note in omitted_kinds(verdict, reference):
+        progress.note(note)
     if (first := verdict.first_disagreement) is not None:
-        raise disagreement("the ONNX file", file.precision, first, verdict)
+        with progress.stage("Looking for where the error starts"):
+            start = find_first_divergence(file, model, reference, settings, kind=first.kind)
+        raise disagreement("the ONNX file", file.precision, first, verdict, start)
     return verdict
+
+
+def omitted_kinds(verdict: Verdict, reference: "Reference") -> list[str]:
+    """A note for the kinds of images that a tensor isn't judged on, because rounding decides what it is there."""
+    kinds = dict.fromkeys(kind for batch in reference.batches for kind in batch.kinds)
+    finite = {
+        kind
+        for batch, exact in zip(reference.batches, reference.exact, strict=True)
+        for row, kind in enumerate(batch.kinds)
+        if all(np.isfinite(array[row]).all() for array in exact.outputs if len(array) == len(batch.kinds))
+    }
+    tensors: dict[str, list[str]] = {}
+    for kind in kinds:
+        if kind in finite and (omitted := [c.tensor for c in verdict.comparisons if c.ratios and kind not in c.ratios]):
+            tensors.setdefault(", ".join(omitted), []).append(kind)
+    return [
+        f"{names} isn't judged on {' and '.join(several)} images: rounding errors decide what the network computes there"
+        for names, several in tensors.items()
+    ]
 
 
 def prove_engine(
@@ -59,8 +87,10 @@ def prove_engine(
     return verdict
 
 
-def disagreement(artifact: str, precision: Precision, first: Comparison, verdict: Verdict) -> DisagreementError:
-    """The error for an artifact that computes something else."""
+def disagreement(
+    artifact: str, precision: Precision, first: Comparison, verdict: Verdict, start: FirstDivergence | None = None
+) -> DisagreementError:
+    """The error for an artifact that computes something else, with the place where that starts if it is known."""
     place = f"in the gate of {first.tensor}" if first.role == "gate" else f"in {first.tensor}"
     worst = verdict.worst
     if first.kind == SIZE:
@@ -74,7 +104,8 @@ def disagreement(artifact: str, precision: Precision, first: Comparison, verdict
             f"worst in {worst.tensor}, {_times(worst)}"
         )
     return DisagreementError(
-        f"{artifact} doesn't compute what PyTorch computes: first seen {told}",
+        f"{artifact} doesn't compute what PyTorch computes: first seen {told}"
+        + (f"; {start.describe()}" if start else ""),
         first_seen=first.tensor,
         hint="No file was written. Please report it with the network and the versions (attn-export --version): the "
         "exporter, the cleanup or the runtime computes it wrong.",

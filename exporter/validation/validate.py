@@ -115,7 +115,12 @@ def classes_of(computed: Computed, reference: Reference) -> Classes | None:
     images = differ = 0
     for batch, arrays, exact in zip(reference.batches, computed, reference.exact, strict=True):
         scores = exact.outputs[0]
-        if scores.dtype.kind in DISCRETE or scores.ndim != SCORES_RANK or scores.shape[1] < 2 or arrays[0].size != scores.size:
+        if (
+            scores.dtype.kind in DISCRETE
+            or scores.ndim != SCORES_RANK
+            or scores.shape[1] < 2
+            or arrays[0].size != scores.size
+        ):
             return None
         ordinary = [i for i, kind in enumerate(batch.kinds) if kind in NOMINAL]
         got = arrays[0].reshape(scores.shape)

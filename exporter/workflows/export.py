@@ -73,8 +73,11 @@ def export(
     shape = tuple(int(n) for n in input_shape)
     if len(shape) < 2 or min(shape) < 1:
         raise UsageError(f"input_shape is {shape}; expected is (N, C, H, W)")
-    settings = replace(settings or ExportSettings(), batch=shape[0])
-    return export_loaded(from_module(module, shape[1:]), Path(out), name, settings, progress or NullProgress())
+    settings, progress = replace(settings or ExportSettings(), batch=shape[0]), progress or NullProgress()
+    model = from_module(module, shape[1:])
+    for note in model.notes:
+        progress.note(note)
+    return export_loaded(model, Path(out), name, settings, progress)
 
 
 def export_loaded(
@@ -92,7 +95,7 @@ def export_loaded(
     with scratch_folder(out) as scratch:
         reference = reference_outputs(model, settings, judged, progress)
         made = make_onnx(model, scratch / f"{stem}.onnx", settings, progress)
-        proven = prove_all(made.file, reference, settings.precisions, runtime_settings, progress)
+        proven = prove_all(made.file, model, reference, settings.precisions, runtime_settings, progress)
         for artifact in proven:
             onnx_file.add_metadata(artifact.file.path, metadata(model, artifact.verdict))
         deployed = deploy_all(proven, stem, reference, settings, runtime_settings, progress)
@@ -294,7 +297,12 @@ def metadata(model: LoadedModel, verdict: Verdict) -> dict[str, str]:
 
 
 def prove_all(
-    plain: OnnxFile, reference: "Reference", precisions: Sequence[Precision], settings: Settings, progress: Progress
+    plain: OnnxFile,
+    model: LoadedModel,
+    reference: "Reference",
+    precisions: Sequence[Precision],
+    settings: Settings,
+    progress: Progress,
 ) -> list[Proven]:
     """The files of all precisions, made of the float32 file, each proven.
 
@@ -303,7 +311,7 @@ def prove_all(
     Raises:
         DisagreementError: one of them computes something else; the error names where that is first seen.
     """
-    verdict = prove(plain, reference, settings, progress)
+    verdict = prove(plain, model, reference, settings, progress)
     proven = []
     for precision in precisions:
         if precision is plain.precision:
@@ -314,7 +322,7 @@ def prove_all(
 
             path = plain.path.with_name(f"{plain.path.stem}{precision.suffix}.onnx")
             file = typed_file(plain, precision, reference.batches, path, settings.threads)
-        proven.append(Proven(file, prove(file, reference, settings, progress)))
+        proven.append(Proven(file, prove(file, model, reference, settings, progress)))
     return proven
 
 

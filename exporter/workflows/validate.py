@@ -36,7 +36,7 @@ SHOWN = 12  # of a hash
 
 def validate_artifacts(
     model: LoadedModel,
-    paths: Sequence[Path | str],
+    paths: Path | str | Sequence[Path | str],
     *,
     threads: int | None = None,
     trust: bool = False,
@@ -49,7 +49,7 @@ def validate_artifacts(
 
     Args:
         model: the network.
-        paths: ONNX files, and engines with their records.
+        paths: one or several ONNX files, or engines with their records.
         threads: of every runtime; all usable CPUs if None.
         trust: take engines that were changed since their records were written.
         images: real ones besides those that are made, (N, C, H, W) float32 as the network takes them.
@@ -67,7 +67,7 @@ def validate_artifacts(
     """
     progress = progress or NullProgress()
     settings = Settings(threads or usable_cpus())
-    files = [Path(path) for path in paths]
+    files = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     if not files:
         raise UsageError("no artifact was named", hint="attn-export validate model.pt model.onnx model.engine")
     if len(set(files)) < len(files):

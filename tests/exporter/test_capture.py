@@ -175,6 +175,27 @@ def test_other_pools_are_captured_with_open_sizes(pool: nn.Module) -> None:
     assert dims(capture(network(pool), dynamic=ALL_AXES))[0] == ["batch", 3, "height", "width"]
 
 
+ADAPTIVE_POOLS: dict[str, nn.Module | Callable[[torch.Tensor], Any]] = {
+    "height kept": nn.AdaptiveAvgPool2d((None, 1)),
+    "width kept": nn.AdaptiveMaxPool2d((1, None)),
+    "a size": nn.AdaptiveAvgPool2d(4),
+    "function": lambda x: F.adaptive_avg_pool2d(x, (x.size(2), 1)),
+}
+
+
+@pytest.mark.parametrize("pool", ADAPTIVE_POOLS)
+def test_an_adaptive_pool_to_a_size_is_refused_where_sizes_are_open(pool: str) -> None:
+    with pytest.raises(CaptureError, match=r"inner.after.1 pools adaptively to .* can't stay open") as caught:
+        capture(network(torch.relu, ADAPTIVE_POOLS[pool]), dynamic=ALL_AXES)
+    assert caught.value.module_path == "inner.after.1"
+    assert "x.mean(3, keepdim=True)" in caught.value.hint
+
+
+def test_an_adaptive_pool_keeps_the_other_axis_open() -> None:
+    graph = capture(network(nn.AdaptiveAvgPool2d((None, 1))), dynamic=("batch", "width"))
+    assert dims(graph)[0] == ["batch", 3, 16, "width"]
+
+
 @pytest.mark.parametrize("opset", [18, 19, 20, 21, 22, 23])
 def test_the_opset_is_the_one_that_was_asked(loaded: Callable[[str], LoadedModel], opset: int) -> None:
     graph = capture(loaded("toy"), opset=opset)

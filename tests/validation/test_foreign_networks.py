@@ -9,14 +9,22 @@ import pytest
 import torch
 from torch import nn
 
-from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.checkpoint.load import from_module
-from attn_export.exporter.errors import CaptureError
+from attn_export.exporter.cleanup.pipeline import clean_graph
+from attn_export.exporter.errors import CaptureError, DisagreementError
+from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.network.arithmetic import in_double
-from attn_export.exporter.network.images import Batch, batches
+from attn_export.exporter.network.capture import capture
+from attn_export.exporter.network.images import batches
 from attn_export.exporter.network.observation import evaluating
+from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.metrics import PooledError
+from attn_export.exporter.validation.prove import omitted_kinds
+from attn_export.exporter.validation.validate import validate
+from attn_export.exporter.workflows.export import export
+from attn_export.exporter.workflows.settings import ExportSettings
+from attn_export.exporter.workflows.validate import validate_artifacts
 from attn_export.models.attention.squeeze_excite import SEBlock
 from tests.validation.exporting import assert_good, exported
 
@@ -159,3 +167,64 @@ def test_rounding_errors_of_constant_maps_that_a_normalization_divides_are_no_di
     verdict = exported(from_module(Style(seed).eval(), (3, 24, 24)), tmp_path)
     assert verdict.agrees, verdict.first_disagreement
     assert "noise" in verdict.worst_of("output").ratios  # type: ignore[union-attr]
+
+
+def test_a_fault_behind_a_normalization_of_constant_maps_is_still_found(tmp_path: Path) -> None:
+    model, faulty = (from_module(Style(0, fault).eval(), (3, 24, 24)) for fault in (1.0, 1.001))
+    reference = compute_reference(model, batches(model.input_shape, ("batch",), 1))
+    graph, _ = clean_graph(capture(faulty))
+    verdict = validate(onnx_file.write(graph, tmp_path / "faulty.onnx"), reference, Settings(threads=1))
+    assert not verdict.agrees
+
+
+def test_kinds_of_images_that_rounding_decides_are_named(tmp_path: Path) -> None:
+    model = from_module(Style(0).eval(), (3, 24, 24))
+    reference = compute_reference(model, batches(model.input_shape, ("batch",), 1))
+    notes = omitted_kinds(exported(model, tmp_path), reference)
+    assert any("zeros" in note and "output" in note for note in notes)
+    plain = from_module(Returns(DISCRETE["bool"]).eval(), (3, 16, 16))
+    reference = compute_reference(plain, batches(plain.input_shape, ("batch",), 1))
+    assert omitted_kinds(exported(plain, tmp_path), reference) == []
+
+
+class Dropped(nn.Module):
+    """A pool whose divisor PyTorch's exporter drops, between a convolution and SE."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.se = nn.Conv2d(3, 8, 3, padding=1), SEBlock(8, reduction=2)
+        self.pool = nn.AvgPool2d(2, divisor_override=3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.se(self.pool(torch.relu(self.conv(x))))
+
+
+def test_what_pytorchs_exporter_computes_otherwise_is_an_error_that_names_the_module(tmp_path: Path) -> None:
+    settings = ExportSettings(runtimes=(), threads=1)
+    with pytest.raises(DisagreementError, match="the error starts in pool: ") as caught:
+        export(Dropped().eval(), (1, 3, 16, 16), tmp_path, settings=settings)
+    assert caught.value.exit_code == 1
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+@pytest.mark.parametrize("kind", DISCRETE)
+def test_an_exported_file_with_outputs_that_are_no_floats_is_validated(kind: str, tmp_path: Path) -> None:
+    module = Returns(DISCRETE[kind]).eval()
+    made = export(module, (1, 3, 16, 16), tmp_path, settings=ExportSettings(runtimes=(), threads=1))
+    (found,) = validate_artifacts(from_module(module, (3, 16, 16)), made.onnx, threads=1)
+    assert found.error is None
+
+
+class WithMeta(Returns):
+    """Takes more than an image, as detectors do."""
+
+    def forward(self, x: torch.Tensor, meta: Any = None, *, scale: float = 1.0) -> Any:
+        return super().forward(x)[0] * scale
+
+
+def test_an_argument_that_is_left_out_is_named() -> None:
+    notes = from_module(WithMeta(torch.relu).eval(), (3, 16, 16)).notes
+    assert ["'meta'" in note for note in notes] == [True, False]
+    assert ["'scale'" in note for note in notes] == [False, True]
+    assert from_module(Returns(torch.relu).eval(), (3, 16, 16)).notes == ()

@@ -56,7 +56,7 @@ def omitted_kinds(verdict: Verdict, reference: "Reference") -> list[str]:
         if kind in finite and (omitted := [c.tensor for c in verdict.comparisons if c.ratios and kind not in c.ratios]):
             tensors.setdefault(", ".join(omitted), []).append(kind)
     return [
-        f"{names} isn't judged on {' and '.join(several)} images: rounding errors decide what the network computes there"
+        f"{names} isn't judged on {' and '.join(several)} images: rounding decides what the network computes there"
         for names, several in tensors.items()
     ]
 

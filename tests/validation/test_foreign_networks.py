@@ -143,7 +143,7 @@ def test_the_error_of_whole_numbers_is_how_many_differ_not_by_how_much(dtype: ty
 
 
 class Style(nn.Module):
-    """InstanceNorm behind a convolution: of an all-zero image it gets constant maps and divides their rounding errors."""
+    """InstanceNorm behind a convolution: of zeros it gets constant maps, and divides rounding errors."""
 
     def __init__(self, seed: int, fault: float = 1.0) -> None:
         super().__init__()

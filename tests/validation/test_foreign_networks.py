@@ -134,7 +134,7 @@ def test_an_output_that_no_runtime_returns_is_refused_in_words(kind: str) -> Non
 
 @pytest.mark.parametrize("dtype", [bool, np.int64, np.uint8, np.int8])
 def test_the_error_of_whole_numbers_is_how_many_differ_not_by_how_much(dtype: type) -> None:
-    exact = np.arange(8).reshape(1, 8).astype(dtype)
+    exact: Any = np.arange(8).reshape(1, 8).astype(dtype)
     computed = exact.copy()
     computed[0, 0] = 1
     error = PooledError()

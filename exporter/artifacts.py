@@ -1,4 +1,4 @@
-"""What flows from room to room. Each of these knows where it came from, and none is changed after it was made."""
+"""The objects that pass between the packages: models, signatures, graphs, files. All are immutable."""
 
 from copy import copy
 from dataclasses import dataclass, field
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
     from attn_export.models.registry import Architecture
 
-# Where a node of a graph keeps the path of the submodule that it came from.
+# The metadata key for a node's submodule path.
 MODULE_KEY = "attn_export.module"
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """How an image, scaled to 0..1, becomes an input: ``(image - mean) / std``, one number for each channel."""
+    """``(image - mean) / std`` for images in 0..1, one number for each channel."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -26,15 +26,15 @@ class Normalization:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network that is ready to run, and what is known of it.
+    """A network that is ready to run, and its description.
 
     Attributes:
         module: in eval mode, float32, on the CPU.
-        input_shape: (C, H, W) of one input.
-        sha256: of the checkpoint file, or of the weights where there is no file.
+        input_shape: (C, H, W).
+        sha256: of the checkpoint file, or of the weights of a live module.
         path: the checkpoint file, None for a live module.
-        architecture: the zoo's description, None for a network of somebody else's.
-        notes: what the user should know about how the file was read.
+        architecture: from the zoo, None for other networks.
+        notes: remarks for the user about the loading.
     """
 
     module: "nn.Module"
@@ -54,7 +54,7 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class Axis:
-    """A dimension of the input that stays open, and the smallest size that the network takes there."""
+    """A dynamic axis of the input, and its minimum size."""
 
     name: str
     index: int
@@ -63,13 +63,13 @@ class Axis:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a network takes and returns, the same for every artifact made of it.
+    """The input and outputs of a network and of all its artifacts.
 
     Attributes:
         input_name: of the one input, float32.
-        input_shape: (N, C, H, W) as traced; the axes that stay open are in ``axes``.
-        axes: by ascending index.
-        output_names: in the order in which the network returns them.
+        input_shape: (N, C, H, W) as traced; ``axes`` lists the dynamic ones.
+        axes: the dynamic axes, by ascending index.
+        output_names: in the network's order.
     """
 
     input_name: str
@@ -78,17 +78,17 @@ class Signature:
     output_names: tuple[str, ...]
 
     def axis(self, name: str) -> Axis | None:
-        """The open axis of this name, None where it is fixed."""
+        """The dynamic axis of this name, None if it is static."""
         return next((axis for axis in self.axes if axis.name == name), None)
 
 
 @dataclass(frozen=True)
 class Gate:
-    """The place in a graph where an attention gate is about to be squashed into 0..1.
+    """The gate activation of an attention block.
 
     Attributes:
-        module_path: of the submodule it came from, empty where that isn't known.
-        tensor: name of the tensor that goes into the Sigmoid or HardSigmoid.
+        module_path: of its submodule, empty if unknown.
+        tensor: the input of the Sigmoid or HardSigmoid.
     """
 
     module_path: str
@@ -97,7 +97,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Step:
-    """One cleanup step and what it did."""
+    """One cleanup step."""
 
     name: str
     nodes_before: int
@@ -109,12 +109,12 @@ class Graph:
     """An ONNX graph in memory.
 
     Attributes:
-        model: the graph. A room that changes it consumes it and returns a new `Graph`.
+        model: the graph. Functions that change it take it over and return a new `Graph`.
         signature: of the network.
-        parent_sha256: of the checkpoint it was captured from.
+        parent_sha256: of the source checkpoint.
         opset: of the default domain.
-        steps: what was done to it so far.
-        blocks: its attention blocks, once it is cleaned.
+        steps: the cleanup so far.
+        blocks: the attention blocks of a cleaned graph.
     """
 
     model: "ir.Model"
@@ -126,7 +126,7 @@ class Graph:
 
 
 class Precision(str, Enum):
-    """The format that most of a graph computes in; the inputs and outputs of those we make are float32 in any case."""
+    """The type that most of a graph computes in. Inputs and outputs of exported graphs are always float32."""
 
     FP32 = "fp32"
     FP16 = "fp16"
@@ -137,7 +137,7 @@ class Precision(str, Enum):
 
     @property
     def suffix(self) -> str:
-        """What stands between the stem and the ending of a file: none for float32, which is the plain name."""
+        """The suffix of a file's stem, empty for float32."""
         return "" if self is Precision.FP32 else f".{self.value}"
 
     @property
@@ -147,15 +147,8 @@ class Precision(str, Enum):
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A node that computes in float32 within a graph of another format.
-
-    Attributes:
-        node: its name.
-        module_path: of the submodule it came from, empty where that isn't known.
-        op_type: the operator.
-        reason: half a sentence.
-    """
+class Float32Node:
+    """A node that stays in float32 in a graph of another precision; ``module_path`` is empty if unknown."""
 
     node: str
     module_path: str
@@ -188,18 +181,18 @@ class OnnxFile:
     """An ONNX file on disk.
 
     Attributes:
-        path: the file; weights that are too many for one file stand in ``<path>.data`` beside it.
+        path: the file; weights beyond 2 GiB are in ``<path>.data``.
         signature: of the network.
-        parent_sha256: of the checkpoint.
+        parent_sha256: of the source checkpoint.
         opset: of the default domain.
-        nodes: in the main graph.
-        gates: in the order in which they are computed.
-        steps: what the graph went through.
+        nodes: their number in the main graph.
+        gates: in topological order.
+        steps: the cleanup.
         blocks: its attention blocks.
-        precision: that most of it computes in.
-        kept: the nodes that compute in float32 nevertheless.
-        label: its name in reports where another file has the same file name; empty otherwise.
-        parsed: the file's content; None before it is parsed.
+        precision: of most nodes.
+        kept: the nodes that stay in float32.
+        label: a distinct name for a file whose name isn't unique, else empty.
+        parsed: the file's content, None before it is parsed.
     """
 
     path: Path
@@ -211,13 +204,13 @@ class OnnxFile:
     steps: tuple[Step, ...] = ()
     blocks: tuple["AttentionBlock", ...] = ()
     precision: Precision = Precision.FP32
-    kept: tuple[Kept, ...] = ()
+    kept: tuple[Float32Node, ...] = ()
     label: str = ""
     parsed: ParsedFile | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
-        """What records and people call it."""
+        """The name in records and tables."""
         return self.label or self.path.name
 
 
@@ -231,15 +224,15 @@ class AttentionBlock:
     """One attention block of a graph.
 
     Attributes:
-        kind: "SE", "ECA", "CBAM", "CBAM channel", "CBAM spatial", or "gate" for one of another make.
-        module_path: of the module it came from, such as ``layer3.4.attention``; empty where the graph doesn't tell.
-        channels: C of the map it gates, None where the graph doesn't tell.
+        kind: "SE", "ECA", "CBAM", "CBAM channel", "CBAM spatial", or "gate" for other blocks.
+        module_path: such as ``layer3.4.attention``, empty if unknown.
+        channels: C of the gated map, None if unknown.
         reduction: C divided by the width of the channel gate's hidden layer.
         kernel: of the spatial gate's convolution (k x k), or of ECA's over the channels.
-        gates: names of the tensors that go into its Sigmoid or HardSigmoid, in the order in which they are computed.
-        maps: names of the gated maps: one, or for CBAM the map behind each of its gates.
-        nodes: names of the nodes that it consists of, from the map it gates to the gated map.
-        nodes_before: how many there were before the first cleanup.
+        gates: the inputs of its gate activations, in topological order.
+        maps: the gated maps: one, or for CBAM one for each gate.
+        nodes: the names of its nodes.
+        nodes_before: their number before the first cleanup.
     """
 
     kind: str
@@ -254,20 +247,19 @@ class AttentionBlock:
 
     @property
     def place(self) -> str:
-        """For people: the module's path, or the name of the gated map."""
+        """The module's path, or the name of the gated map."""
         return self.module_path or self.maps[-1]
 
 
 CPU, CUDA = "cpu", "cuda"
 DEVICES = (CPU, CUDA)
 
-
-# What files are made in; those of others are judged in all.
-MADE = (Precision.FP32, Precision.FP16)
+# Precisions of exported files; `validate` takes all of them.
+EXPORT_PRECISIONS = (Precision.FP32, Precision.FP16)
 
 
 class Target(str, Enum):
-    """The runtime whose preferences decide where two forms compute the same; docs/cleanup.md has the measurements."""
+    """The runtime to optimize a graph for; docs/cleanup.md has the measurements."""
 
     ANY = "any"
     TENSORRT = "tensorrt"

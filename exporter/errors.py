@@ -1,29 +1,29 @@
-"""Every error a user can meet.
+"""The errors of this library.
 
     AttnExportError                   exit code
-    ├── UsageError                    2   the command line, or an argument, is wrong
-    ├── InputError                    3   an input can't be read, doesn't fit or isn't trusted
-    │   ├── UnreadableCheckpointError     missing, empty, damaged, or no checkpoint at all
-    │   ├── UnreadableGraphError          the same of an ONNX file
-    │   ├── UnreadableEngineError         an engine is missing, damaged, or was built for another version or GPU
-    │   ├── UntrustedEngineError          nothing says where an engine came from, or it was changed since
-    │   ├── UnreadableBundleError            a deployment bundle is missing, incomplete or damaged
-    │   ├── UnreadableReportError         a report is missing, damaged, without latencies, or of another version
-    │   ├── IncomparableReportsError      two reports are of different networks, or have nothing in common
-    │   ├── UntrustedCheckpointError      reading it would mean running code from it
-    │   ├── UnknownArchitectureError      the file doesn't say what network it belongs to
-    │   ├── StateDictMismatchError        it belongs to another network
-    │   └── NonFiniteWeightsError         it holds NaN or infinity
-    ├── CaptureError                  4   PyTorch's exporter can't turn the module into a graph
-    ├── CleanupError                  4   a rewrite of the graph went wrong
-    ├── RuntimeUnavailableError       5   a runtime that was asked for isn't there or can't run the artifact
-    ├── EngineError                   5   TensorRT can't build an engine of this graph
+    ├── UsageError                    2   wrong command line or argument
+    ├── InputError                    3   unreadable, unsuitable or untrusted input
+    │   ├── UnreadableCheckpointError     missing, empty, damaged, or not a checkpoint
+    │   ├── UnreadableGraphError          missing, empty, damaged, or not valid ONNX
+    │   ├── UnreadableEngineError         missing, damaged, or built for another version or GPU
+    │   ├── UntrustedEngineError          an engine of unknown origin, or changed after its build
+    │   ├── UnreadableBundleError         a missing, incomplete or damaged deployment bundle
+    │   ├── UnreadableReportError         missing, damaged, without latencies, or of another version
+    │   ├── IncomparableReportsError      reports of different networks, or with nothing in common
+    │   ├── UntrustedCheckpointError      a checkpoint that would run code
+    │   ├── UnknownArchitectureError      a checkpoint that names no architecture
+    │   ├── StateDictMismatchError        weights of another network
+    │   └── NonFiniteWeightsError         weights with NaN or infinity
+    ├── CaptureError                  4   PyTorch's exporter fails
+    ├── CleanupError                  4   a cleanup step fails
+    ├── RuntimeUnavailableError       5   a runtime isn't installed or can't run the artifact
+    ├── EngineError                   5   TensorRT can't build the engine
     ├── OutputError                   6   a result can't be written
-    ├── DisagreementError             1   an artifact doesn't compute what PyTorch computes
-    ├── MixedPrecisionError           1   kernels of an engine run in another type than the graph says
-    └── BudgetError                   1   a budget is broken, or something got slower than is allowed
+    ├── DisagreementError             1   an artifact disagrees with PyTorch
+    ├── MixedPrecisionError           1   kernels compute in other types than the graph
+    └── BudgetError                   1   a broken budget, or a regression
 
-Anything else that leaves the library is a defect of ours, and the command line exits with 70.
+Any other exception is a bug; the command line exits with 70.
 """
 
 import copyreg
@@ -32,7 +32,7 @@ from typing import Any
 
 
 class AttnExportError(Exception):
-    """What happened and what was expected, with what to do about it in ``hint``."""
+    """Its message says what happened and what was expected, ``hint`` what to do."""
 
     exit_code = 70
 
@@ -42,12 +42,12 @@ class AttnExportError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle without a call of ``__init__``, whose keywords differ from class to class."""
+        """Unpickle without ``__init__``, whose keywords differ between classes."""
         return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 class UsageError(AttnExportError):
-    """The command line, or an argument of the Python call, is wrong."""
+    """The command line or an argument is wrong."""
 
     exit_code = 2
 
@@ -63,7 +63,7 @@ class UnreadableCheckpointError(InputError):
 
 
 class UnreadableGraphError(InputError):
-    """The file is missing, empty, damaged, no ONNX file, or no valid one."""
+    """The file is missing, empty, damaged, or not valid ONNX."""
 
 
 class UnreadableEngineError(InputError):
@@ -71,7 +71,7 @@ class UnreadableEngineError(InputError):
 
 
 class UntrustedEngineError(InputError):
-    """Loading an engine runs code from it, and nothing says where this one came from."""
+    """The engine has no record of its origin or was changed; loading an engine runs its code."""
 
 
 class UnreadableBundleError(InputError):
@@ -83,11 +83,11 @@ class UnreadableReportError(InputError):
 
 
 class IncomparableReportsError(InputError):
-    """Two reports are of different networks, or have no latency in common that can be compared."""
+    """The reports are of different networks, or have no latency in common."""
 
 
 class UntrustedCheckpointError(InputError):
-    """Reading the file would mean running code from it; ``names`` are those it wants."""
+    """Reading the file would run code; ``names`` lists the functions."""
 
     def __init__(self, message: str, *, names: Sequence[str], hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -95,7 +95,7 @@ class UntrustedCheckpointError(InputError):
 
 
 class UnknownArchitectureError(InputError):
-    """The file holds weights and doesn't say of which network; ``nearest`` is our guess."""
+    """The file names no architecture; ``nearest`` is the best guess."""
 
     def __init__(self, message: str, *, nearest: str | None, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -103,7 +103,7 @@ class UnknownArchitectureError(InputError):
 
 
 class StateDictMismatchError(InputError):
-    """The weights belong to another network; the differences are in the fields."""
+    """The weights belong to another network."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class NonFiniteWeightsError(InputError):
 
 
 class CaptureError(AttnExportError):
-    """PyTorch's exporter can't turn the module into a graph; ``module_path`` is the submodule, where it is known."""
+    """PyTorch's exporter fails; ``module_path`` is the submodule, if known."""
 
     exit_code = 4
 
@@ -151,7 +151,7 @@ class CleanupError(AttnExportError):
 
 
 class RuntimeUnavailableError(AttnExportError):
-    """A runtime that was asked for isn't installed or can't run the artifact; ``runtime`` names it."""
+    """The runtime ``runtime`` isn't installed or can't run the artifact."""
 
     exit_code = 5
 
@@ -161,7 +161,7 @@ class RuntimeUnavailableError(AttnExportError):
 
 
 class EngineError(AttnExportError):
-    """TensorRT can't build an engine of this graph; ``problems`` lists everything it objects to."""
+    """TensorRT can't build an engine from this graph; ``problems`` lists its errors."""
 
     exit_code = 5
 
@@ -177,7 +177,7 @@ class OutputError(AttnExportError):
 
 
 class DisagreementError(AttnExportError):
-    """An artifact doesn't compute what PyTorch computes; ``first_seen`` is where the difference starts."""
+    """An artifact disagrees with PyTorch; ``first_seen`` is its first divergent layer."""
 
     exit_code = 1
 
@@ -187,7 +187,7 @@ class DisagreementError(AttnExportError):
 
 
 class MixedPrecisionError(AttnExportError):
-    """Kernels of an engine run in another type than the graph says; ``kernels`` names them."""
+    """The kernels in ``kernels`` compute in other types than the graph."""
 
     exit_code = 1
 
@@ -203,5 +203,5 @@ class BudgetError(AttnExportError):
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, in one line; its class where it says nothing."""
+    """The first line of another library's error message; its class if the message is empty."""
     return next((line.strip()[:300] for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attn_export.exporter.artifacts import MADE, Precision
+from attn_export.exporter.artifacts import EXPORT_PRECISIONS, Precision
 from attn_export.exporter.commands.options import split
 from attn_export.exporter.errors import UsageError
 
@@ -105,7 +105,7 @@ def parse_precisions(names: Iterable[str] | None) -> tuple[Precision, ...]:
     Raises:
         UsageError: one of them isn't known.
     """
-    known = [precision.value for precision in MADE]
+    known = [precision.value for precision in EXPORT_PRECISIONS]
     for name in split(names):
         if name not in known:
             raise UsageError(f"--precision {name}: there is no such precision", hint=f"Known are {', '.join(known)}.")
@@ -113,7 +113,7 @@ def parse_precisions(names: Iterable[str] | None) -> tuple[Precision, ...]:
 
 
 def parse_sizes(batch: Iterable[str] | None, size: Iterable[str] | None) -> "Sizes":
-    """``1,8,32`` and ``192x192,224x224,320x320``: smallest, usual and largest; one stands for all three.
+    """The min, opt and max shapes from ``1,8,32`` and ``192x192,224x224,320x320``; one size stands for all three.
 
     Raises:
         UsageError: they aren't of this form, or aren't in ascending order.
@@ -187,9 +187,7 @@ def engine_settings(
 
     parse_targets(split(gpus))  # before anything takes time
     if backend not in (AUTO, *MODULES):
-        raise UsageError(
-            f"--backend {backend}: there is no such backend", hint=f"Known are auto, {', '.join(MODULES)}."
-        )
+        raise UsageError(f"--backend {backend}: unknown backend", hint=f"Known are auto, {', '.join(MODULES)}.")
     return EngineSettings(
         gpus=split(gpus),
         backend=backend,

@@ -1,4 +1,4 @@
-"""ONNX graphs to TensorRT engines, with whichever of TensorRT 10, TensorRT 11 and TensorRT-RTX is there.
+"""Builds TensorRT engines from ONNX graphs with TensorRT 10, TensorRT 11 or TensorRT-RTX.
 
-One code path serves all three: the module is an argument, and what only some of them have is found by looking for it.
+One code path serves all three: the module is an argument, and features are detected by attribute.
 """

@@ -1,4 +1,4 @@
-"""Which TensorRT builds: `tensorrt` (10.3 and later, on a machine with the GPU) or `tensorrt_rtx` (anywhere)."""
+"""The TensorRT variants: `tensorrt` (10.3 and later, needs the GPU) and `tensorrt_rtx` (builds anywhere)."""
 
 import importlib
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Backend:
-    """One of the TensorRTs, imported.
+    """An imported TensorRT variant.
 
     Attributes:
         name: "tensorrt" or "tensorrt-rtx".
@@ -32,14 +32,14 @@ class Backend:
 
     @property
     def named_gpus(self) -> tuple[str, ...]:
-        """The architectures that engines can be built for without such a GPU: "sm86". None in the classic one."""
+        """The architectures that can be built for without such a GPU, as "sm86"; empty for classic TensorRT."""
         capabilities = getattr(self.trt, "ComputeCapability", None)
         names = capabilities.__members__ if capabilities is not None else ()
         return tuple(name.lower() for name in names if name.startswith("SM"))
 
     @property
     def is_rtx(self) -> bool:
-        """Whether engines are finished by a compiler on the device when they are loaded."""
+        """Whether the device compiles the engine's kernels when it is loaded."""
         return bool(self.named_gpus)
 
     def __str__(self) -> str:
@@ -47,14 +47,14 @@ class Backend:
 
 
 def load(name: str) -> Backend:
-    """Import one.
+    """Import a backend.
 
     Raises:
-        RuntimeUnavailableError: it isn't installed, or can't be imported; the hint has the command.
+        RuntimeUnavailableError: it isn't installed or can't be imported; the hint has the command.
     """
     try:
         return Backend(name, importlib.import_module(MODULES[name]))
-    except Exception as error:  # libraries that are missing or too old for the driver raise all kinds
+    except Exception as error:  # missing libraries and old drivers raise various types
         missing = isinstance(error, ModuleNotFoundError) and error.name == MODULES[name]
         raise RuntimeUnavailableError(
             f"{name} is not installed" if missing else f"{name} can't be imported: {first_line(error)}",
@@ -63,42 +63,42 @@ def load(name: str) -> Backend:
         ) from error
 
 
-def choose(asked: str, *, named_gpus: bool, has_gpu: bool) -> tuple[Backend, str]:
-    """The backend that was asked for, or the one that suits.
+def choose(name: str, *, named_gpus: bool, has_gpu: bool) -> tuple[Backend, str]:
+    """The requested backend, or the best available one.
 
     Args:
-        asked: "auto", "tensorrt" or "tensorrt-rtx".
-        named_gpus: whether the engine is for architectures that were named.
-        has_gpu: whether this machine has a GPU to build on.
+        name: "auto", "tensorrt" or "tensorrt-rtx".
+        named_gpus: whether GPUs were requested by name.
+        has_gpu: whether this machine has a GPU.
 
     Returns:
-        The backend, and why it was chosen.
+        The backend, and the reason for the choice.
 
     Raises:
-        UsageError: there is no such backend.
+        UsageError: the backend is unknown.
         RuntimeUnavailableError: it isn't installed; with "auto", none is.
     """
-    if asked in MODULES:
-        return load(asked), "as asked"
-    if asked != AUTO:
-        raise UsageError(f"--backend {asked}: there is no such backend", hint=f"Known are auto, {', '.join(MODULES)}.")
+    if name in MODULES:
+        return load(name), "as requested"
+    if name != AUTO:
+        raise UsageError(f"--backend {name}: unknown backend", hint=f"Known are auto, {', '.join(MODULES)}.")
     if named_gpus or not has_gpu:
         reason = "it builds for GPUs by name" if named_gpus else "it builds without a GPU"
         preferred = [("tensorrt-rtx", reason)]
     else:
         preferred = [
             ("tensorrt", "it is tuned on this machine's GPU"),
-            ("tensorrt-rtx", "it is the one that is there"),
+            ("tensorrt-rtx", "it is the one installed"),
         ]
     refusals: list[str] = []
-    for name, why in preferred:
+    for candidate, why in preferred:
         try:
-            return load(name), ", and ".join([why, *refusals])
+            return load(candidate), ", and ".join([why, *refusals])
         except RuntimeUnavailableError as error:
             refusals.append(error.message)
-    commands = "; ".join(f"{name}: {command}" for name, command in INSTALL.items())
+    commands = "; ".join(f"{backend}: {command}" for backend, command in INSTALL.items())
     raise RuntimeUnavailableError(
-        f"no engine can be built: {', and '.join(refusals)}" + ("" if has_gpu else ", and there is no GPU here"),
+        f"no engine can be built: {', and '.join(refusals)}" + ("" if has_gpu else ", and this machine has no GPU"),
         runtime=AUTO,
         hint=f"{commands} ({ON_JETSON}).",
     )

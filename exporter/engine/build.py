@@ -1,8 +1,7 @@
-"""A graph to an engine's bytes, with whichever TensorRT is given.
+"""Builds a serialized engine from a graph with any TensorRT.
 
-Networks are strongly typed: what runs in which type is decided by the graph alone. Everything a build needs is held by
-one object until the build is over, because TensorRT's parser doesn't keep its network alive, nor the network its
-builder.
+Networks are strongly typed: the graph alone decides the types. One object holds all parts of a build until its end,
+because TensorRT's parser doesn't keep its network alive, nor the network its builder.
 """
 
 import signal
@@ -23,20 +22,20 @@ from attn_export.exporter.system.memory import PeakMemory
 from attn_export.exporter.system.progress import Advance
 
 MIB = 2**20
-# How often a waiting main thread looks for Ctrl-C.
-LOOK_SECONDS = 0.05
+# How often the waiting main thread checks for Ctrl-C.
+POLL_SECONDS = 0.05
 SHOWN_PROBLEMS = 20
 
 
 @dataclass(frozen=True)
 class Built:
-    """What a build gave.
+    """The result of a build.
 
     Attributes:
-        plan: the engine's bytes.
-        log: everything that TensorRT said.
+        plan: the serialized engine.
+        log: TensorRT's messages.
         seconds: of parsing and building.
-        peak_bytes: most memory that this process had meanwhile, None where the system doesn't tell.
+        peak_bytes: this process's peak memory meanwhile, None if unknown.
     """
 
     plan: memoryview
@@ -46,27 +45,27 @@ class Built:
 
 
 def check_options(options: BuildOptions, backend: Backend) -> None:
-    """Refuse what the backend hasn't.
+    """Refuse options that the backend doesn't have.
 
     Raises:
-        UsageError: naming the option and why.
+        UsageError: names the option and the reason.
     """
     if options.workspace_mib is not None and options.workspace_mib < 1:
         raise UsageError(
-            f"--workspace {options.workspace_mib} is no amount of memory", hint="Give a number of MiB, at least 1."
+            f"--workspace {options.workspace_mib} is not a memory size", hint="Give a number of MiB, at least 1."
         )
     if not backend.is_rtx:
         return
     reasons = {
-        "--timing-cache": (options.timing_cache, "it times nothing while it builds"),
+        "--timing-cache": (options.timing_cache, "it measures no kernels during the build"),
         "--version-compatible": (
             options.version_compatible,
-            "an engine has to be built again for every version of TensorRT-RTX",
+            "every version of TensorRT-RTX needs its own engine",
         ),
         "--hardware-compatible": (options.hardware_compatible, "name all architectures with --gpu instead"),
     }
-    for option, (asked, reason) in reasons.items():
-        if asked:
+    for option, (value, reason) in reasons.items():
+        if value:
             raise UsageError(f"{backend} has no {option}: {reason}", hint="Leave it out, or use --backend tensorrt.")
 
 
@@ -83,33 +82,33 @@ def build(
     """Build one engine. Ctrl-C stops it at TensorRT's next step.
 
     Args:
-        backend: that builds.
-        path: an ONNX file; weights outside of it are read from beside it.
-        profile: for every input.
-        architectures: as `targets.resolve` gave them.
-        options: as `check_options` passed them.
+        backend: the TensorRT to use.
+        path: an ONNX file; external weights are found relative to it.
+        profile: the shapes of every input.
+        architectures: from `targets.resolve`.
+        options: checked by `check_options`.
         modules: node -> module path, for messages.
-        advance: hears the finished share, 0..1.
+        advance: receives the finished share, 0..1.
 
     Raises:
-        EngineError: TensorRT can't parse or build the graph; all its objections are in the error.
-        UsageError: it doesn't accept the profile.
+        EngineError: TensorRT can't parse or build the graph; ``problems`` has all its errors.
+        UsageError: it rejects the profile.
     """
     started = time.perf_counter()
     with PeakMemory() as memory:
         build = _Build(backend, options)
         build.parse(path, modules or {})
         add_profile(build.builder, build.config, profile)
-        build.aim(architectures)
+        build.set_architectures(architectures)
         plan = build.run(advance)
         if options.timing_cache is not None:
-            build.keep_timings(options.timing_cache)
+            build.write_timing_cache(options.timing_cache)
     advance(1.0)
     return Built(memoryview(plan), build.log, time.perf_counter() - started, memory.bytes)
 
 
 class _Build:
-    """Logger, builder, network, parser and config of one build, which all have to live until it is over."""
+    """Logger, builder, network, parser and config of one build; all must live until its end."""
 
     def __init__(self, backend: Backend, options: BuildOptions) -> None:
         trt = backend.trt
@@ -119,25 +118,25 @@ class _Build:
         self.logger = self.log.logger(trt)
         try:
             self.builder = trt.Builder(self.logger)
-        except TypeError as error:  # what the bindings make of a builder that can't be had
+        except TypeError as error:  # raised by the bindings if no builder can be created
             raise RuntimeUnavailableError(
                 f"{backend} can't build here: {(self.log.errors or ['it gives no reason'])[0]}",
                 runtime=backend.name,
-                hint="It needs a GPU and a driver that is new enough; --backend tensorrt-rtx builds without.",
+                hint="It needs a GPU and a recent driver; --backend tensorrt-rtx needs neither.",
             ) from error
-        # The flag's value differs between versions. TensorRT 11 and RTX know no other networks.
+        # The flag's value differs between versions. TensorRT 11 and RTX have no other networks.
         self.network = self.builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         self.parser = trt.OnnxParser(self.network, self.logger)
         self.config = self.builder.create_builder_config()
         self.config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-        # One stream: parallel branches of a gate are too small to be worth waiting for each other.
+        # One stream: the parallel branches of a gate are too small for synchronization to pay off.
         self.config.max_aux_streams = 0
         flags = {
             trt.BuilderFlag.TF32: options.tf32,
             trt.BuilderFlag.VERSION_COMPATIBLE: options.version_compatible,
         }
-        for flag, wanted in flags.items():
-            (self.config.set_flag if wanted else self.config.clear_flag)(flag)
+        for flag, is_set in flags.items():
+            (self.config.set_flag if is_set else self.config.clear_flag)(flag)
         if options.workspace_mib is not None:
             self.config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MIB)
         if options.hardware_compatible:
@@ -147,10 +146,10 @@ class _Build:
             self.config.set_timing_cache(self.config.create_timing_cache(known), False)
 
     def parse(self, path: Path, modules: Mapping[str, str]) -> None:
-        """Read the graph.
+        """Parse the graph.
 
         Raises:
-            EngineError: with all of the parser's objections.
+            EngineError: with all of the parser's errors.
         """
         if self.parser.parse_from_file(str(path)):
             return
@@ -158,26 +157,25 @@ class _Build:
         problems = list(dict.fromkeys(problems)) or self.log.errors
         shown = [*problems[:SHOWN_PROBLEMS], *(["…"] if len(problems) > SHOWN_PROBLEMS else [])]
         raise EngineError(
-            f"{self.name} can't take {path.name}:" + "".join(f"\n  {problem}" for problem in shown),
+            f"{self.name} can't parse {path.name}:" + "".join(f"\n  {problem}" for problem in shown),
             problems=problems,
-            hint="Replace these operators in the network by some that TensorRT has, or run the ONNX file in ONNX "
-            "Runtime. The list: https://github.com/onnx/onnx-tensorrt/blob/main/docs/operators.md",
+            hint="Replace these operators by ones that TensorRT supports, or run the ONNX file in ONNX Runtime. "
+            "Supported operators: https://github.com/onnx/onnx-tensorrt/blob/main/docs/operators.md",
         )
 
     def _problem(self, error: Any, modules: Mapping[str, str]) -> str:
-        """One objection: the operator, the node, its module, and what the parser says of it."""
+        """The operator, node, module and message of a parser error."""
         code = str(error.code()).rpartition(".")[2].rpartition("_NODE")[0].replace("_", " ").lower()
-        said = error.desc().strip().partition("\n")[0]
+        message = error.desc().strip().partition("\n")[0]
         if not error.node_operator():
-            return said
+            return message
         module = modules.get(error.node_name(), "")
         place = f"node {error.node_name()!r}" + (f" of {module}" if module else "")
-        # Of an operator that it has never heard of, the parser says just "false".
-        said = "" if said == "false" else said
-        return f"{error.node_operator()} ({place}): " + (said or f"{code or 'unsupported'} operator")
+        message = "" if message == "false" else message  # the parser's message for an unknown operator
+        return f"{error.node_operator()} ({place}): " + (message or f"{code or 'unsupported'} operator")
 
-    def aim(self, architectures: tuple[str, ...]) -> None:
-        """Name the GPUs, where the backend builds for GPUs by name."""
+    def set_architectures(self, architectures: tuple[str, ...]) -> None:
+        """Name the GPUs, if the backend builds for GPUs by name."""
         named = [a for a in architectures if a != PORTABLE] if hasattr(self.config, "num_compute_capabilities") else []
         if named:
             self.config.num_compute_capabilities = len(named)
@@ -185,19 +183,19 @@ class _Build:
                 self.config.set_compute_capability(getattr(self.trt.ComputeCapability, architecture.upper()), index)
 
     def run(self, advance: Advance) -> Any:
-        """Build, in a thread of its own, so that this one hears Ctrl-C.
+        """Build in another thread, so that this one receives Ctrl-C.
 
         Raises:
-            EngineError: with TensorRT's own words.
+            EngineError: with TensorRT's errors.
         """
         cancelled, finished = threading.Event(), threading.Event()
-        made: list[Any] = []
+        plans: list[Any] = []
         raised: list[BaseException] = []
 
         def work() -> None:
             try:
-                made.append(self.builder.build_serialized_network(self.network, self.config))
-            except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
+                plans.append(self.builder.build_serialized_network(self.network, self.config))
+            except Exception as error:  # noqa: BLE001 - raised again in the waiting thread
                 raised.append(error)
             finally:
                 finished.set()
@@ -205,23 +203,22 @@ class _Build:
         self.config.progress_monitor = _monitor(self.trt, advance, cancelled, raised)
         with _interrupts(cancelled) as interrupted:
             threading.Thread(target=work, daemon=True).start()
-            while not finished.wait(LOOK_SECONDS):
+            while not finished.wait(POLL_SECONDS):
                 pass
         if interrupted.is_set():
             raise KeyboardInterrupt
         if raised:
             raise raised[0]
-        if not made or made[0] is None:
+        if not plans or plans[0] is None:
             problems = self.log.errors
             raise EngineError(
                 f"{self.name} can't build an engine: {problems[0] if problems else 'it gives no reason'}",
                 problems=problems,
                 hint=_advice(problems),
             )
-        return made[0]
+        return plans[0]
 
-    def keep_timings(self, path: Path) -> None:
-        """Write the timing cache."""
+    def write_timing_cache(self, path: Path) -> None:
         from attn_export.exporter.system.files import written_atomically
 
         with written_atomically(path) as temporary:
@@ -229,7 +226,7 @@ class _Build:
 
 
 def _timings(path: Path) -> bytes:
-    """The content of a timing cache, nothing where there is none yet.
+    """The content of a timing cache, empty if there is none yet.
 
     Raises:
         UsageError: it can't be read.
@@ -245,28 +242,30 @@ def _timings(path: Path) -> bytes:
 
 
 ADVICE = {
-    "FP32 GEMM is not supported": "Turing (sm75) has no float32 matrix products in TensorRT-RTX: use --precision fp16, "
+    "FP32 GEMM is not supported": "TensorRT-RTX has no float32 matrix products for Turing (sm75): use --precision fp16 "
     "or leave sm75 out.",
-    "HW-specific datatypes": "One of the GPUs hasn't got a type that the graph uses (fp8 from sm89 on, bf16 from sm80 "
-    "on): leave it out, or use another precision.",
-    "optimization profile": "Give the open axes sizes: --batch 1,8,32 and --size 224x224.",
+    "HW-specific datatypes": "One of the GPUs lacks a type of the graph (fp8 needs sm89, bf16 sm80): leave it out, or "
+    "use another precision.",
+    "optimization profile": "Give sizes for the dynamic axes: --batch 1,8,32 and --size 224x224.",
     "out of memory": "Take a smaller --batch or --workspace.",
     "OutOfMemory": "Take a smaller --batch or --workspace.",
 }
 
 
 def _advice(problems: list[str]) -> str:
-    told = " ".join(problems)
-    also = f"It also said: {'; '.join(problems[1:SHOWN_PROBLEMS])}." if problems[1:] else "It said nothing else."
-    return next((advice for sign, advice in ADVICE.items() if sign in told), also)
+    text = " ".join(problems)
+    others = (
+        f"Other errors: {'; '.join(problems[1:SHOWN_PROBLEMS])}." if problems[1:] else "There were no other errors."
+    )
+    return next((advice for sign, advice in ADVICE.items() if sign in text), others)
 
 
 @contextmanager
 def _interrupts(cancelled: threading.Event) -> Iterator[threading.Event]:
-    """Inside, Ctrl-C (and what else is an interrupt here) cancels, however often it is pressed, and raises nothing.
+    """Within the context, Ctrl-C (or another interrupting signal) sets ``cancelled`` and raises nothing.
 
-    TensorRT must have left its thread before anything is raised: the process would crash if it ended sooner. Only
-    Python's own handlers are replaced, and only the main thread has any.
+    TensorRT must have left its thread first; otherwise the process crashes at exit. Only Python's default handlers are
+    replaced, and only in the main thread.
     """
     interrupted = threading.Event()
 
@@ -274,22 +273,22 @@ def _interrupts(cancelled: threading.Event) -> Iterator[threading.Event]:
         interrupted.set()
         cancelled.set()
 
-    ours = threading.current_thread() is threading.main_thread()
+    is_main = threading.current_thread() is threading.main_thread()
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    held = [n for n in numbers if ours and signal.getsignal(n) is signal.default_int_handler]
-    for number in held:
+    replaced = [n for n in numbers if is_main and signal.getsignal(n) is signal.default_int_handler]
+    for number in replaced:
         signal.signal(number, cancel)
     try:
         yield interrupted
     finally:
-        for number in held:
+        for number in replaced:
             signal.signal(number, signal.default_int_handler)
 
 
 def _monitor(trt: Any, advance: Advance, cancelled: threading.Event, raised: list[BaseException]) -> Any:
-    """A progress monitor that tells the share of the outermost phase with what is open inside of it.
+    """A progress monitor that reports the finished share of the outermost phase, nested phases included.
 
-    What a make_progress raises cancels the build and is kept in ``raised``.
+    An exception from ``advance`` cancels the build and is appended to ``raised``.
     """
     phases: dict[str, tuple[str | None, int, int]] = {}
     last = 0.0

@@ -20,22 +20,22 @@ from attn_export.exporter.precision.float16 import is_float16
 from attn_export.exporter.records.engine import Dim
 from attn_export.exporter.system.quiet import quiet
 
-# By their definition in ONNX their statistics are float32 whatever they read, unless ``stash_type`` says otherwise.
-STAGED = ("LayerNormalization", "GroupNormalization", "RMSNormalization")
+# ONNX defines their statistics in float32 for every input type, unless ``stash_type`` says otherwise.
+FLOAT32_STATISTICS = ("LayerNormalization", "GroupNormalization", "RMSNormalization")
 
 
 @dataclass(frozen=True)
 class GraphFacts:
-    """Of one ONNX file.
+    """Facts about one ONNX file.
 
     Attributes:
         path: the file.
         inputs, outputs: name -> dimensions.
-        types: node -> what it reads and writes.
-        modules: node -> the path of the module that it came from, where that is known.
-        weights: node -> bytes of the constants that it reads.
+        types: node -> types of its inputs and outputs.
+        modules: node -> its module path, if known.
+        weights: node -> bytes of its constants.
         blocks: the attention blocks.
-        weight_files: that hold weights besides the file itself.
+        weight_files: the external weights.
     """
 
     path: Path
@@ -49,20 +49,13 @@ class GraphFacts:
 
     @property
     def all_types(self) -> frozenset[str]:
-        """That any node reads or writes."""
+        """The types that any node reads or writes."""
         return frozenset().union(*(types.all for types in self.types.values()))
 
 
 @dataclass(frozen=True)
 class OnnxSource:
-    """An ONNX file that engines are built from.
-
-    Attributes:
-        parsed: its content.
-        facts: about its graph.
-        precision: that it computes in.
-        cleaned: whether the cleanup wrote it.
-    """
+    """An ONNX file to build engines from; ``cleaned`` says whether the cleanup wrote it."""
 
     parsed: ParsedFile
     facts: GraphFacts
@@ -75,7 +68,7 @@ def read_source(path: Path) -> OnnxSource:
 
     Raises:
         UnreadableGraphError: the file is missing, damaged, or not valid ONNX.
-        RuntimeUnavailableError: it carries no inventory, and onnxscript, which helps to find one, isn't installed.
+        RuntimeUnavailableError: it has no inventory, and onnxscript, which is needed to make one, isn't installed.
     """
     return source_of(parse(path))
 
@@ -95,11 +88,7 @@ def source_of(parsed: ParsedFile) -> OnnxSource:
 
 
 def read_graph(path: Path) -> GraphFacts:
-    """The facts alone.
-
-    Raises:
-        UnreadableGraphError, RuntimeUnavailableError: as `read_source`.
-    """
+    """The facts alone; raises as `read_source`."""
     return read_source(path).facts
 
 
@@ -118,7 +107,7 @@ def _facts(model: ir.Model, path: Path) -> GraphFacts:
 
 
 def _by_name(model: ir.Model, look: Callable[[ir.Node], Any], nothing: Any) -> dict[str, Any]:
-    """What is seen of the nodes of each name: names needn't be unique."""
+    """``look(node)`` added up for each name; names needn't be unique."""
     found: dict[str, Any] = {}
     for node in model.graph:
         before = found.get(str(node.name), nothing)
@@ -130,7 +119,7 @@ def _types(node: ir.Node) -> NodeTypes:
     reads, writes = ([value for value in values if value is not None] for values in (node.inputs, node.outputs))
     before = [cast.inputs[0] for value in reads if (cast := made_by(value, "Cast")) is not None]
     after = [user.outputs[0] for value in writes for user in users(value) if is_op(user, "Cast")]
-    inside = {"FLOAT"} if is_op(node, *STAGED) and attribute(node, "stash_type", 1) == 1 else set()
+    inside = {"FLOAT"} if is_op(node, *FLOAT32_STATISTICS) and attribute(node, "stash_type", 1) == 1 else set()
     return NodeTypes(_names(reads), _names(writes), _names([*before, *after]) | inside)
 
 

@@ -1,4 +1,4 @@
-"""One job: an ONNX file to a TensorRT engine, with the record of what it is made of."""
+"""Builds an engine and its sidecar from an ONNX file."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,20 +22,17 @@ from attn_export.exporter.system.progress import NullProgress, Progress
 if TYPE_CHECKING:
     from attn_export.exporter.engine.graph import GraphFacts
 
-SHOWN_KERNELS = 5
-
 
 def choose_backend(settings: EngineSettings, here: tuple[gpus.Gpu, ...]) -> tuple[Backend, str, tuple[str, ...]]:
-    """Backend, reason and architectures, before anything that takes time.
+    """Backend, reason for it, and architectures.
 
     Raises:
-        UsageError, RuntimeUnavailableError: something that was asked for isn't there or doesn't fit.
+        UsageError, RuntimeUnavailableError: a requested backend, GPU or option isn't available.
     """
-    wanted = parse_targets(settings.gpus, here)
-    own = {gpu.architecture for gpu in here[:1]}
-    others = set(wanted.architectures) - own
+    targets = parse_targets(settings.gpus, here)
+    others = set(targets.architectures) - {gpu.architecture for gpu in here[:1]}
     backend, why = choose(settings.backend, named_gpus=bool(others), has_gpu=bool(here))
-    architectures = resolve(wanted, backend, here)
+    architectures = resolve(targets, backend, here)
     check_options(settings.options, backend)
     return backend, why, architectures
 
@@ -53,19 +50,19 @@ def build_file(
 
     Args:
         source: any ONNX file; its types are those of the engine.
-        out: the engine; ``<out>.json`` is written beside it.
+        out: the engine; the sidecar is ``<out>.json``.
         settings: see `EngineSettings`.
-        precision: what was asked for, for the record; what the graph says if None.
-        judge: runs the engine before it gets its name; called where this machine has a GPU that it is for.
+        precision: as requested, for the record.
+        judge: validates the engine before it is published, if this machine's GPU can run it.
         progress: receives stages and notes.
 
     Raises:
-        UnreadableGraphError: the file isn't there, is damaged, or isn't valid ONNX.
-        UsageError: an option doesn't fit the file, the backend or another option.
-        RuntimeUnavailableError: no TensorRT that could build it.
+        UnreadableGraphError: the file is missing, damaged, or not valid ONNX.
+        UsageError: an option conflicts with the file, the backend or another option.
+        RuntimeUnavailableError: no suitable TensorRT.
         EngineError: TensorRT can't build it.
-        MixedPrecisionError: kernels run in other types than the graph says.
-        DisagreementError: ``judge`` found that it computes something else.
+        MixedPrecisionError: kernels compute in other types than the graph.
+        DisagreementError: ``judge`` rejects the engine.
         OutputError: the result can't be written.
     """
     from attn_export.exporter.engine.graph import read_graph
@@ -89,7 +86,7 @@ def build_graph(
     judge: Judge | None,
     progress: Progress,
 ) -> EngineFile:
-    """Build an engine of a file that was read: arguments and errors as for `build_file`."""
+    """As `build_file`, for a parsed file."""
     backend, why, architectures = choose_backend(settings, gpus.found())
     profile = make_profile(facts.inputs, settings.sizes, settings.opt_batch)
     plan = Plan(backend, why, architectures, facts, profile)
@@ -106,19 +103,9 @@ def write_engine(
     bundle: BundleSource | None = None,
     judge: Judge | None = None,
 ) -> EngineFile:
-    """Build, judge where there is a GPU for it, and let engine and record appear.
+    """Build and judge an engine, then publish it with its sidecar.
 
-    Args:
-        out: the engine.
-        plan: what is built.
-        settings: how.
-        precision: as asked.
-        progress: receives stages and notes.
-        bundle: that it is built from.
-        judge: as in `build_file`.
-
-    Raises:
-        EngineError, MixedPrecisionError, DisagreementError, OutputError: as `build_file` says.
+    Arguments and errors as for `build_file`; ``bundle`` is the deployment bundle of the ONNX file.
     """
     from attn_export.exporter.engine.record import engine_record
 
@@ -129,7 +116,7 @@ def write_engine(
             engine.write_bytes(built.plan)
         except OSError as error:
             raise unwritable(out, error) from error
-        built = replace(built, plan=memoryview(b""))  # a hundred megabytes that nothing needs any more
+        built = replace(built, plan=memoryview(b""))  # frees some hundred megabytes
         record = engine_record(
             engine,
             plan,
@@ -152,10 +139,10 @@ def write_engine(
 
 
 def _built(plan: Plan, settings: EngineSettings, progress: Progress) -> tuple[Built, Plan, dict[str, EngineError]]:
-    """The engine for all GPUs, or for those that it can be built for.
+    """The engine for all GPUs, or with ``keep_going`` for those that succeed.
 
     Raises:
-        EngineError: naming the GPUs that it can't be built for, where there are others.
+        EngineError: names the GPUs that fail if others succeed.
     """
 
     def attempt(architectures: tuple[str, ...]) -> Built:
@@ -175,7 +162,7 @@ def _built(plan: Plan, settings: EngineSettings, progress: Progress) -> tuple[Bu
     except EngineError as error:
         if len(plan.architectures) < 2:
             raise
-        together = error
+        joint = error
     failed: dict[str, EngineError] = {}
     for architecture in plan.architectures:
         try:
@@ -184,7 +171,7 @@ def _built(plan: Plan, settings: EngineSettings, progress: Progress) -> tuple[Bu
             failed[architecture] = error
     good = tuple(a for a in plan.architectures if a not in failed)
     if not failed or not good:
-        raise together
+        raise joint
     names, first = ", ".join(failed), next(iter(failed.values()))
     if not settings.keep_going:
         raise EngineError(

@@ -1,8 +1,7 @@
-"""The kernels of an engine: what each reads and writes, and the ONNX nodes that were fused into it.
+"""The kernels of an engine: their inputs and outputs, and the ONNX nodes fused into them.
 
-TensorRT-RTX tells them in its log while it builds, also on a machine without a GPU; the classic TensorRT tells them of
-an engine that is loaded (`IEngineInspector`). Neither format is promised to stay. Where nothing is found, the report
-says so, and nothing that rests on it is claimed.
+TensorRT-RTX logs them during the build, even without a GPU; classic TensorRT lists those of a loaded engine
+(`IEngineInspector`). Both formats may change; the report is then empty, and so is what derives from it.
 """
 
 import json
@@ -15,9 +14,9 @@ from attn_export.exporter.engine.log import Log
 from attn_export.exporter.records.engine import Kernel, KernelReport
 
 HEADLINE = "Layers:"
-# Entries of the list that aren't work: they compute shapes, or let parallel streams wait for each other.
+# Entries that aren't kernels: they compute shapes or synchronize streams.
 NO_KERNELS = ("shape_call", "signal", "wait", "NoOp")
-# What TensorRT calls the types of tensors, in one place or another, and ONNX's names of them.
+# TensorRT's names of types (all spellings) to ONNX's.
 TYPES = {
     "Float": "FLOAT",
     "FP32": "FLOAT",
@@ -41,16 +40,16 @@ _LINE = re.compile(
     re.DOTALL,
 )
 _TAIL = re.compile(r"\], TacticName: [^,]*(?:, \w+: [^,]*)*?, Metadata: ")
-_NEXT = re.compile(r"\n(?=Name: )|\n\n")  # names of nodes may hold line ends
+_NEXT = re.compile(r"\n(?=Name: )|\n\n")  # node names may contain line breaks
 _TENSOR = re.compile(r"Dimensions: \[((?:-?[0-9]{1,18}(?:,-?[0-9]{1,18})*)?)\].*?Datatype: (\w+)", re.DOTALL)
-# Names may hold brackets: one ends where another begins or nothing follows. Some versions separate them by an
-# invisible character.
+# Names may contain brackets: a name ends where the next begins or nothing follows. Some versions separate names by a
+# control character.
 _ONNX = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\x1f]|\[\w[\w ]*: |\s*$)", re.DOTALL)
 _TOTAL = re.compile(r"Total (Weights|Activation) Memory: ([0-9]{1,18}) bytes")
 
 
 def read_log(log: Log) -> KernelReport:
-    """The report in what TensorRT-RTX said during a build with detailed verbosity."""
+    """The report from TensorRT-RTX's log of a build with detailed verbosity."""
     kernels: list[Kernel] = []
     totals: dict[str, int] = {}
     for _, message in log.messages:
@@ -86,7 +85,7 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 def _bytes(written: Iterable[tuple[tuple[int, ...], str]]) -> int | None:
-    """For one image: an open first axis is the batch."""
+    """For one image: a dynamic first axis is the batch. None if another axis is dynamic."""
     total = 0
     for sizes, kind in written:
         product = BYTES.get(kind, 4)
@@ -99,7 +98,7 @@ def _bytes(written: Iterable[tuple[tuple[int, ...], str]]) -> int | None:
 
 
 def read_inspector(text: str) -> KernelReport:
-    """The report in what ``IEngineInspector.get_engine_information`` gives as JSON, of TensorRT 10 and 11.
+    """The report from the JSON of ``IEngineInspector.get_engine_information``, TensorRT 10 and 11.
 
     TensorRT 10 writes type and format as one word ("Format/Datatype"), TensorRT 11 as two ("Format", "Datatype").
     """
@@ -107,13 +106,12 @@ def read_inspector(text: str) -> KernelReport:
         document = json.loads(text)
     except (ValueError, RecursionError):
         document = None
-    layers = _listed(document, "Layers")
-    kernels = [_from_layer(layer) for layer in layers]
+    kernels = [_from_layer(layer) for layer in _listed(document, "Layers")]
     return KernelReport(tuple(k for k in kernels if k.kind not in NO_KERNELS), "TensorRT's engine inspector")
 
 
 def _listed(owner: Any, key: str) -> list[dict[str, Any]]:
-    """The objects of a list in an object; none where it isn't of this form."""
+    """The objects of a list in an object; empty for any other JSON."""
     found = owner.get(key) if isinstance(owner, dict) else None
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
@@ -127,15 +125,13 @@ def _from_layer(layer: dict[str, Any]) -> Kernel:
         nodes=tuple(dict.fromkeys(_ONNX.findall(str(layer.get("Metadata", ""))))),
         reads=tuple(dict.fromkeys(kind for _, kind in read)),
         writes=tuple(dict.fromkeys(kind for _, kind in written)),
-        weights=(),  # the inspector tells of no constants
+        weights=(),  # the inspector lists no constants
         bytes_written=_bytes(written),
     )
 
 
 def _from_tensor(tensor: dict[str, Any]) -> tuple[tuple[int, ...], str]:
-    said = str(tensor.get("Datatype") or tensor.get("Format/Datatype") or "")
-    kind = next(
-        (ours for theirs, ours in TYPES.items() if re.search(rf"\b{theirs}\b", said, re.IGNORECASE)), said.upper()
-    )
+    text = str(tensor.get("Datatype") or tensor.get("Format/Datatype") or "")
+    kind = next((onnx for trt, onnx in TYPES.items() if re.search(rf"\b{trt}\b", text, re.IGNORECASE)), text.upper())
     sizes = tensor.get("Dimensions")
     return tuple(size for size in sizes if type(size) is int) if isinstance(sizes, list) else (), kind

@@ -1,21 +1,21 @@
-"""What TensorRT says while it works. It reports failures nowhere else: its functions return None, False or -1."""
+"""TensorRT's log, the only place for its errors: its functions return None, False or -1."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 ERROR = 1
-# Said after every error on a machine without a driver, and of no help there.
+# These follow every error on a machine without a driver and don't help.
 NOISE = ("cudaError", "CUDA initialization failure", "CUDA driver version is insufficient")
 
 
 @dataclass
 class Log:
-    """Messages in the order in which they came, with their severities: 0 and 1 are errors, 4 is verbose."""
+    """Messages with their severities, in order: 0 and 1 are errors, 4 is verbose."""
 
     messages: list[tuple[int, str]] = field(default_factory=list)
 
     def logger(self, trt: Any) -> Any:
-        """A logger for this log. It has to live as long as everything that is made with it."""
+        """A logger for this log; it must outlive everything created with it."""
 
         def start(logger: Any) -> None:
             trt.ILogger.__init__(logger)
@@ -27,7 +27,7 @@ class Log:
 
     @property
     def errors(self) -> list[str]:
-        """The first lines of all errors, without repetition; noise only where there is nothing else."""
-        told = [text.strip().partition("\n")[0] for severity, text in self.messages if severity <= ERROR]
-        told = list(dict.fromkeys(line for line in told if line))
-        return [line for line in told if not any(word in line for word in NOISE)] or told
+        """The first lines of all errors, without repetition; noise only if there is nothing else."""
+        lines = (text.strip().partition("\n")[0] for severity, text in self.messages if severity <= ERROR)
+        errors = list(dict.fromkeys(line for line in lines if line))
+        return [line for line in errors if not any(word in line for word in NOISE)] or errors

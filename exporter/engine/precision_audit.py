@@ -1,7 +1,6 @@
-"""Whether an engine computes in the types that its graph says.
+"""Checks that an engine computes in the types of its graph.
 
-A network that is strongly typed should leave no choice. Whether it did is looked up in the kernels, because what was
-asked and what was built has differed before: engines called "fp16" that ran in float32.
+A strongly typed network should leave TensorRT no choice, but engines called "fp16" have run in float32.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,11 +8,8 @@ from dataclasses import dataclass
 
 from attn_export.exporter.records.engine import KernelReport, MixedKernel
 
-# Others are sizes, indices and conditions.
+# Other types hold sizes, indices and conditions.
 NUMERIC = frozenset("FLOAT FLOAT16 BFLOAT16 INT8 FLOAT8E4M3FN INT4 FLOAT4E2M1".split())
-
-
-SIDES = ("reads", "writes", "beside")
 
 
 @dataclass(frozen=True)
@@ -23,34 +19,30 @@ class NodeTypes:
     Attributes:
         reads: of its inputs, constants included.
         writes: of its outputs.
-        beside: of what a Cast makes of these, or made these of, and what the operator is defined to compute in.
+        adjacent: on the other side of adjacent Casts, and of the operator's internal computation.
     """
 
     reads: frozenset[str] = frozenset()
     writes: frozenset[str] = frozenset()
-    beside: frozenset[str] = frozenset()
+    adjacent: frozenset[str] = frozenset()
 
     def __or__(self, other: "NodeTypes") -> "NodeTypes":
-        return NodeTypes(self.reads | other.reads, self.writes | other.writes, self.beside | other.beside)
+        return NodeTypes(self.reads | other.reads, self.writes | other.writes, self.adjacent | other.adjacent)
 
     @property
     def all(self) -> frozenset[str]:
-        """Every one."""
-        return self.reads | self.writes | self.beside
+        """The union of all three."""
+        return self.reads | self.writes | self.adjacent
 
 
 def mixed_kernels(report: KernelReport, types: Mapping[str, NodeTypes]) -> tuple[MixedKernel, ...]:
-    """The kernels that run in another type than the graph says.
+    """The kernels that compute in other types than the graph.
 
-    What goes in and out of a kernel may have any type that its nodes read or write, types behind a Cast beside them
-    included: a node may be computed by two kernels, and not every Cast is listed where it is computed. Its weights have
-    the type that its nodes read: they tell in what a convolution between two Casts really computes.
-
-    Args:
-        report: of the engine.
-        types: of the graph's nodes, as `graph.GraphFacts` has them.
+    Inputs and outputs of a kernel may have any type that its nodes read or write, or that is adjacent by a Cast: two
+    kernels may share a node, and a kernel may compute Casts that it doesn't list. Weights must have a type that the
+    nodes read; they reveal the true type of a convolution between two Casts.
     """
-    every = _joined(types.values())  # a change of layout belongs to no node
+    every = _joined(types.values())  # for layout changes, which belong to no node
     mixed = []
     for kernel in report.kernels:
         known = [types[node] for node in kernel.nodes if node in types]

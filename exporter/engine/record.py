@@ -1,4 +1,4 @@
-"""The record of an engine: what it was built of, with and for, and which kernels it has."""
+"""The record of an engine: source, backend, GPUs, options and kernels."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -51,21 +51,21 @@ def engine_record(
     scratch: Path,
     progress: Progress,
 ) -> EngineRecord:
-    """The sidecar of an engine that was just built; docs/engine.schema.json describes the fields.
+    """The record of a new engine; docs/engine.schema.json describes the fields.
 
     Args:
-        engine: its bytes, as they will be published.
-        plan: what was built.
-        built: how.
-        settings: as asked.
-        precision: as asked.
-        failed: GPUs that it couldn't be built for.
-        bundle: that it was built from.
-        scratch: a folder for the network without attention.
+        engine: the file, not yet published.
+        plan: of the build.
+        built: its result.
+        settings: as requested.
+        precision: as requested.
+        failed: GPU -> error, for GPUs left out.
+        bundle: the deployment bundle of the ONNX file.
+        scratch: a folder for the ablated model.
         progress: receives stages and notes.
 
     Raises:
-        MixedPrecisionError: kernels run in other types than the graph says.
+        MixedPrecisionError: kernels compute in other types than the graph.
     """
     report = kernels_of(plan.backend, built, engine)
     mixed = mixed_kernels(report, plan.facts.types)
@@ -102,7 +102,7 @@ def engine_record(
 
 
 def kernels_of(backend: Backend, built: Built, engine: Path) -> KernelReport:
-    """What runs: from the log of the build, or from the engine where there is a GPU to load it on."""
+    """The kernels, from the build log or from the loaded engine."""
     if backend.is_rtx:
         return read_log(built.log)
     logger = built.log.logger(backend.trt)
@@ -115,29 +115,29 @@ def kernels_of(backend: Backend, built: Built, engine: Path) -> KernelReport:
 
 
 def mixed_error(mixed: Sequence[MixedKernel]) -> MixedPrecisionError:
-    """The error for an engine that computes in other types than its graph."""
+    """The error for an engine with these kernels."""
     count = len(mixed)
     shown = "".join(f"\n  {kernel}" for kernel in mixed[:SHOWN_KERNELS]) + ("\n  …" if count > SHOWN_KERNELS else "")
     return MixedPrecisionError(
-        f"{count} kernel{'s run' if count > 1 else ' runs'} in another type than the graph says:{shown}",
+        f"{count} kernel{'s compute' if count > 1 else ' computes'} in another type than the graph:{shown}",
         kernels=[kernel.kernel for kernel in mixed],
-        hint="No engine was written. --allow-mixed accepts it, and the record says so.",
+        hint="No engine was written. --allow-mixed accepts it and records the kernels.",
     )
 
 
 def _ablated_kernels(plan: "Plan", settings: "EngineSettings", scratch: Path, progress: Progress) -> int | None:
-    """How many kernels the same network has without its attention; None where that can't be told."""
+    """The number of kernels of the ablated model; None if unknown."""
     if not plan.facts.blocks or not settings.count_ablated or not plan.backend.is_rtx:
         return None
     with progress.stage("Counting the kernels without attention") as advance, scratch_folder(scratch) as folder:
         model = without_attention(named(read(plan.facts.path)), plan.facts.blocks)
         if model is None:
             return None
-        path = folder / "plain.onnx"
+        path = folder / "ablated.onnx"
         onnx_file.save(model, path)
         del model
         try:
-            plain = build(plan.backend, path, plan.profile, plan.architectures, settings.options, advance=advance)
-        except EngineError:  # the engine is there; only this number isn't
+            ablated = build(plan.backend, path, plan.profile, plan.architectures, settings.options, advance=advance)
+        except EngineError:  # only this number is lost
             return None
-        return len(read_log(plain.log).kernels) or None
+        return len(read_log(ablated.log).kernels) or None

@@ -1,4 +1,4 @@
-"""How an engine is built: settings, and the plan made from them."""
+"""Settings and plan of an engine build."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """How an engine is built.
+    """Settings of an engine build.
 
     Attributes:
-        gpus: as typed: architectures, product names, "current"; none: the backend's default.
+        gpus: architectures, product names, "current"; empty: the backend's default.
         backend: "auto", "tensorrt" or "tensorrt-rtx".
-        sizes: for the axes that are open.
-        opt_batch: N that engines are tuned for where none is asked.
-        options: passed through to TensorRT.
-        allow_mixed: accept kernels in other types than the graph says; the record names them all the same.
-        keep_going: where one of several GPUs can't be built for, build for the others.
-        count_ablated: count the kernels of the network without attention as well, which takes a second build.
+        sizes: of the dynamic axes.
+        opt_batch: the opt size of a dynamic N without a requested one.
+        options: passed to TensorRT.
+        allow_mixed: accept kernels in other types than the graph; the record names them.
+        keep_going: if the build fails for one of several GPUs, build for the others.
+        count_ablated: also count the kernels of the ablated model, which takes a second build.
     """
 
     gpus: tuple[str, ...] = ()
@@ -38,20 +38,20 @@ class EngineSettings:
     count_ablated: bool = True
 
 
-# Runs an engine on this machine's GPU and gives what its record says of that; raises where it computes something else.
+# Runs an engine on this machine's GPU; raises DisagreementError if it disagrees with its reference.
 Judge = Callable[[EngineFile], Verdict]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is going to be built, checked as far as that can be done before building.
+    """A build, checked as far as possible in advance.
 
     Attributes:
-        backend: that builds.
-        why: it was chosen.
-        architectures: as `targets.resolve` gave them.
+        backend: the TensorRT to use.
+        why: the reason for the backend.
+        architectures: from `targets.resolve`.
         facts: of the graph.
-        profile: for all of its inputs.
+        profile: of all its inputs.
     """
 
     backend: Backend

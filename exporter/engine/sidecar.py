@@ -1,8 +1,8 @@
-"""The file beside an engine: what it is, and whether it may be loaded.
+"""The sidecar of an engine, and the checks before loading it.
 
-The engine itself is TensorRT's plain file, which trtexec and other programs load. ``<name>.engine.json`` beside it says
-what it was built with and for, and the hash of its bytes. The hash shows that the file is whole and belongs to this
-record. It doesn't show that its maker meant well: who can change the engine can change the record.
+The engine is TensorRT's plain file, which other programs can load. ``<name>.engine.json`` records its origin and hash.
+The hash shows that the file is complete and belongs to the record, but not that its author is trustworthy: whoever can
+change the engine can change the record.
 """
 
 import platform
@@ -16,27 +16,27 @@ from attn_export.exporter.records.engine import PORTABLE, EngineRecord
 from attn_export.exporter.system.files import sha256_of, write_text
 from attn_export.exporter.system.gpus import Gpu
 
-# Compute capabilities that an engine for no GPU in particular serves: TensorRT-RTX's documentation of CPU-only builds,
-# and the classic one's of hardware compatibility ("AMPERE_PLUS").
-SMALLEST_PORTABLE = 80
+# The lowest compute capability that portable engines run on: TensorRT-RTX's documentation of CPU-only builds, and
+# TensorRT's of hardware compatibility ("AMPERE_PLUS").
+MIN_PORTABLE = 80
 BUILD_AGAIN = "Build the engine again."
 
 
 def sidecar_path(engine: Path) -> Path:
-    """The sidecar of an engine."""
+    """``<name>.engine.json``."""
     return engine.with_name(f"{engine.name}.json")
 
 
 def this_platform() -> str:
-    """Operating system and processor, which an engine is bound to."""
+    """Operating system and CPU architecture, to which an engine is bound."""
     return f"{platform.system().lower()}-{platform.machine().lower()}"
 
 
 def read_sidecar(engine: Path) -> EngineRecord | None:
-    """The record beside an engine; None where there is no file.
+    """The record of an engine; None without a sidecar.
 
     Raises:
-        UnreadableEngineError: it isn't such a record.
+        UnreadableEngineError: the sidecar can't be read or isn't valid.
     """
     path = sidecar_path(engine)
     try:
@@ -46,31 +46,27 @@ def read_sidecar(engine: Path) -> EngineRecord | None:
     except OSError as error:
         raise UnreadableEngineError(f"{path} can't be read: {error.strerror or error}", hint=BUILD_AGAIN) from error
     except DocumentError as error:
-        raise UnreadableEngineError(f"{path} is no record of an engine: {error}", hint=BUILD_AGAIN) from error
+        raise UnreadableEngineError(f"{path} is not the record of an engine: {error}", hint=BUILD_AGAIN) from error
 
 
 def write_sidecar(engine: Path, record: EngineRecord) -> None:
-    """Write the record beside an engine.
-
-    Raises:
-        OutputError: it can't be written.
-    """
+    """Write the sidecar; raises OutputError."""
     write_text(sidecar_path(engine), encode(record))
 
 
 def check_file(engine: Path, *, trust: bool) -> EngineRecord | None:
-    """Whether an engine may be handed to TensorRT, as far as its bytes tell.
+    """Check an engine's bytes before TensorRT loads them.
 
     Returns:
-        Its record; None for one without that is trusted.
+        Its record; None for a trusted engine without a sidecar.
 
     Raises:
-        UnreadableEngineError: it is missing, empty, truncated, or its record is damaged.
-        UntrustedEngineError: it has no record, or was changed since, and isn't trusted.
+        UnreadableEngineError: it is missing, empty, truncated, or its sidecar is damaged.
+        UntrustedEngineError: it has no sidecar or was changed, and ``trust`` is off.
     """
     try:
         size = engine.stat().st_size
-        with engine.open("rb"):  # a folder, or somebody else's, can't be
+        with engine.open("rb"):  # fails for folders and without permission
             pass
     except OSError as error:
         raise UnreadableEngineError(
@@ -83,8 +79,8 @@ def check_file(engine: Path, *, trust: bool) -> EngineRecord | None:
         if trust:
             return None
         raise UntrustedEngineError(
-            f"{engine} has no record of where it came from ({sidecar_path(engine).name})",
-            hint="An engine is a program. Copy its record along, build it again, or use --trust if you know its maker.",
+            f"{engine} has no record of its origin ({sidecar_path(engine).name})",
+            hint="An engine is a program. Copy its record too, build it again, or use --trust if you trust its author.",
         )
     if size < record.bytes:
         raise UnreadableEngineError(
@@ -92,26 +88,27 @@ def check_file(engine: Path, *, trust: bool) -> EngineRecord | None:
         )
     if sha256_of(engine) != record.sha256 and not trust:
         raise UntrustedEngineError(
-            f"{engine} was changed after it was built: its hash isn't the one in {sidecar_path(engine).name}",
+            f"{engine} was changed after its build: its hash differs from the one in {sidecar_path(engine).name}",
             hint="An engine is a program. Build it again, or use --trust if you know who changed it.",
         )
     return record
 
 
 def check_fits(record: EngineRecord, engine: Path, backend: Backend, here: Sequence[Gpu]) -> None:
-    """Whether an engine can run on this machine, before TensorRT sees it.
+    """Check that an engine can run on this machine, before TensorRT loads it.
 
     Raises:
-        UnreadableEngineError: it was built for another version, GPU or system; the error says which.
+        UnreadableEngineError: it was built for another version, GPU or system.
     """
     if not _runs_with(record, backend):
         raise UnreadableEngineError(
-            f"{engine} was built by {record.backend.name} {record.backend.version}, and here is {backend}",
-            hint="An engine runs with the version that built it: build it again.",
+            f"{engine} was built by {record.backend.name} {record.backend.version}, but {backend} is installed",
+            hint="An engine needs the version that built it: build it again.",
         )
     if record.platform != this_platform():
         raise UnreadableEngineError(
-            f"{engine} was built for {record.platform}, and this is {this_platform()}", hint="Build it again here."
+            f"{engine} was built for {record.platform}, but this machine is {this_platform()}",
+            hint="Build it again here.",
         )
     reason = why_not_here(record.gpus, record.options.hardware_compatible, here)
     if here and reason:
@@ -124,8 +121,8 @@ def _runs_with(record: EngineRecord, backend: Backend) -> bool:
         return False
     if built_by.version == backend.version:
         return True
-    later_too = record.options.version_compatible and not backend.is_rtx
-    return later_too and _ordered(built_by.version) <= _ordered(backend.version)
+    forward = record.options.version_compatible and not backend.is_rtx
+    return forward and _ordered(built_by.version) <= _ordered(backend.version)
 
 
 def _ordered(version: str) -> tuple[int, ...]:
@@ -133,17 +130,17 @@ def _ordered(version: str) -> tuple[int, ...]:
 
 
 def why_not_here(serves: Sequence[str], hardware_compatible: bool, here: Sequence[Gpu]) -> str | None:
-    """Why an engine doesn't run on this machine's GPU, None where it does.
+    """The reason why an engine can't run on this machine's GPU; None if it can.
 
     Args:
-        serves: the architectures that it was built for.
-        hardware_compatible: whether it was built for others from sm80 on too.
+        serves: the architectures of its build.
+        hardware_compatible: whether it also runs on others from sm80 on.
         here: this machine's GPUs; the first one runs it.
     """
     if not here:
         return "no GPU"
-    own = here[0]
+    gpu = here[0]
     any_gpu = PORTABLE in serves or hardware_compatible
-    if own.architecture in serves or (any_gpu and int(own.architecture[2:]) >= SMALLEST_PORTABLE):
+    if gpu.architecture in serves or (any_gpu and int(gpu.architecture[2:]) >= MIN_PORTABLE):
         return None
-    return f"was built for {', '.join(map(str, serves))}, and this machine's {own.name} is {own.architecture}"
+    return f"was built for {', '.join(map(str, serves))}, but this machine's {gpu.name} is {gpu.architecture}"

@@ -1,7 +1,7 @@
-"""The GPUs that an engine is for: by architecture, or by the name on the box.
+"""The GPUs to build for, by architecture or product name.
 
 Product names and their compute capabilities: https://developer.nvidia.com/cuda-gpus (and .../cuda/gpus/legacy), read
-2026-11. Only some that are common at the edge; any other is named by its architecture.
+2026-11. The table has only common ones at the edge; any other GPU is named by its architecture.
 """
 
 import difflib
@@ -27,23 +27,23 @@ PRODUCTS = {
     "sm120": ("RTX 5060", "RTX 5070", "RTX 5080", "RTX 5090", "RTX PRO 6000 Blackwell"),
     "sm121": ("DGX Spark",),
 }
-# Words in what the driver calls a GPU: makers and lines, forms, memories.
-SAYS_NOTHING = re.compile(
+# Words in the driver's GPU names that don't distinguish architectures.
+NOISE_WORDS = re.compile(
     r"nvidia|geforce|\b(tesla|laptop|gpu|super|ti|max q|generation|workstation|server|edition|pcie|nvl|sxm\d|"
     r"\d+ ?gb|hbm\d?e?)\b"
 )
-# Engines for these are built on the device, with the TensorRT that comes with its system.
+# Engines for these are built on the device, with JetPack's TensorRT.
 JETSON = {"sm72": "Jetson Xavier", "sm87": "Jetson Orin", "sm101": "Jetson Thor", "sm110": "Jetson Thor"}
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What was asked, sorted by who builds it.
+    """The requested GPUs.
 
     Attributes:
-        architectures: "sm86"; engines for them are built here. Empty: for every GPU that the backend's default serves.
+        architectures: such as "sm86", to build for here; empty: the backend's default.
         bundles: architectures whose engines are built on the device, from a bundle.
-        current: whether the engine is for the GPU of this machine.
+        current: whether to build for this machine's GPU.
     """
 
     architectures: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class Targets:
 
     @property
     def wants_engine(self) -> bool:
-        """Whether anything is built here at all."""
+        """Whether an engine is built on this machine."""
         return bool(self.architectures) or self.current or not self.bundles
 
 
@@ -60,11 +60,11 @@ def parse_targets(names: Sequence[str], here: Sequence[Gpu] = ()) -> Targets:
     """``["sm86", "RTX 4090", "current"]`` to architectures.
 
     Args:
-        names: as typed.
-        here: this machine's GPUs: on a Jetson its own architecture is the current GPU.
+        names: architectures, product names or "current".
+        here: this machine's GPUs; a Jetson's own architecture counts as "current".
 
     Raises:
-        UsageError: a name isn't known.
+        UsageError: a name is unknown.
     """
     own = {gpu.architecture for gpu in here[:1]}
     found = [CURRENT if (word := _architecture(name)) in JETSON and word in own else word for name in names]
@@ -89,34 +89,34 @@ def _architecture(name: str) -> str:
     every = [product for listed in PRODUCTS.values() for product in listed]
     near = difflib.get_close_matches(word, every, n=3, cutoff=0.6)
     raise UsageError(
-        f"--gpu {name}: there is no such GPU in the table",
+        f"--gpu {name}: unknown GPU",
         hint=(f"Is it {' or '.join(near)}? " if near else "")
         + "An architecture always works: sm86 for compute capability 8.6 (developer.nvidia.com/cuda-gpus).",
     )
 
 
 def _plain(product: str) -> str:
-    """Without spaces, the maker's name and the words that don't tell GPUs of one architecture apart."""
+    """The product without spaces and noise words."""
     word = re.sub(r"[\s_-]+", " ", product.lower())
-    return re.sub(r"(\d)ti$", r"\1", re.sub(SAYS_NOTHING, "", word).replace(" ", ""))
+    return re.sub(r"(\d)ti$", r"\1", re.sub(NOISE_WORDS, "", word).replace(" ", ""))
 
 
 def resolve(targets: Targets, backend: Backend, here: Sequence[Gpu]) -> tuple[str, ...]:
     """The architectures for one build with this backend; (PORTABLE,) for RTX's default set.
 
     Args:
-        targets: as asked; its bundles are somebody else's.
-        backend: that builds.
+        targets: as requested; bundles are ignored.
+        backend: the TensorRT to use.
         here: this machine's GPUs.
 
     Raises:
         UsageError: the backend can't build for an architecture.
-        RuntimeUnavailableError: the engine is for the current GPU, and there is none.
+        RuntimeUnavailableError: it needs this machine's GPU, and there is none.
     """
     own = here[0].architecture if here else None
     if (targets.current or not backend.is_rtx) and own is None:
         raise RuntimeUnavailableError(
-            f"{'--gpu current' if targets.current else str(backend)} needs a GPU, and there is none here",
+            f"{'--gpu current' if targets.current else str(backend)} needs a GPU, and this machine has none",
             runtime=backend.name,
             hint="Name architectures, such as --gpu sm86, and build with tensorrt-rtx; or build on the device.",
         )

@@ -1,1 +1,1 @@
-"""The number format that a graph computes in: typed in the graph itself, since TensorRT builds what the graph says."""
+"""The precision of a graph. TensorRT builds strongly typed networks: the graph itself holds the types."""

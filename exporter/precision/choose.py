@@ -1,4 +1,4 @@
-"""Which nodes stay in float32, and why."""
+"""Selects the nodes that stay in float32, each with a reason."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -8,55 +8,54 @@ import onnx_ir as ir
 
 from attn_export.exporter.graph.facts import attribute, axes_of, constant, dims, is_op, is_pooled
 from attn_export.exporter.precision.operator_types import is_known, may_read, may_write, opset_of, reads_any_type
-from attn_export.exporter.precision.rounding import LARGEST, LARGEST_CHANGE, Array, change, overflows, rounded, vanishes
+from attn_export.exporter.precision.rounding import LARGEST, LARGEST_CHANGE, change, overflows, rounded, vanishes
+from attn_export.exporter.records.arrays import Array
 
-# A sum of more numbers than this isn't left to float16. What a runtime accumulates in isn't promised anywhere, and a
-# sum in float16 loses up to a rounding with every element, stands still at 2048 equal ones, and overflows at 65504.
-# Maps of 7x7 are above, the windows of poolings inside a network below.
+# Longer sums stay in float32: the accumulator's type is up to the runtime, and a float16 sum loses up to one rounding
+# for each element, stops growing at 2048 equal ones, and overflows at 65504. Only maps of 7x7 and above are longer,
+# not pooling windows.
 LARGEST_SUM = 32
-# Of the values seen on the validation images. Other images may give larger ones: activations have long tails, and a
-# network's maxima on a few images lie within a factor of two or three of those on many. Three bits are kept free.
+# Three bits above the largest value on the validation images: activations have long tails, and the maxima over few
+# images lie within a factor of two or three of those over many.
 MARGIN = 8
-SQUARING = ("ReduceL2", "ReduceSumSquare", "LpNormalization", "InstanceNormalization", "MeanVarianceNormalization")
-SUMMING = ("ReduceMean", "ReduceSum", "ReduceL1", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd")
+SQUARES = ("ReduceL2", "ReduceSumSquare", "LpNormalization", "InstanceNormalization", "MeanVarianceNormalization")
+SUMS = ("ReduceMean", "ReduceSum", "ReduceL1", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd")
 COORDINATES = ("GridSample", "AffineGrid", "RoiAlign", "MaxRoiPool")
-STATES_ITS_TYPE = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "EyeLike", "Bernoulli")
-# What magnifies a small number that was rounded to zero, or passes it on to what does.
-MAGNIFYING = ("Sqrt", "Reciprocal", "Log", "Pow", "Div")
+HAS_DTYPE = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "EyeLike", "Bernoulli")
+# Operators that amplify small values, and so the error of rounding them to zero.
+AMPLIFYING = ("Sqrt", "Reciprocal", "Log", "Pow", "Div")
 TOO_SMALL = "its constants are as small as"
-# Layers whose third input is a bias.
-ADDING_LAST = ("Conv", "ConvTranspose", "Gemm")
-BIAS = 2
-# They only move numbers.
-MOVING = ("Identity", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Expand")
+WITH_BIAS = ("Conv", "ConvTranspose", "Gemm")
+BIAS = 2  # input index
+DATA_MOVEMENT = ("Identity", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Expand")
 
 
-def reasons(graph: ir.Graph, largest: Mapping[str, float]) -> dict[ir.Node, str]:
-    """The nodes that stay in float32, each with half a sentence.
+def float32_nodes(graph: ir.Graph, largest: Mapping[str, float]) -> dict[ir.Node, str]:
+    """The nodes that stay in float32, each with its reason.
 
     Args:
-        graph: float32, its types known, sorted, without bodies.
-        largest: by tensor, the largest absolute value that was seen; what isn't there is taken to be small.
+        graph: float32, with known types, sorted, without subgraphs.
+        largest: tensor -> largest absolute value on the validation images; missing tensors count as small.
     """
     wide = {name for name, value in largest.items() if not value * MARGIN <= LARGEST}
-    sizing = _computing_sizes(graph)
+    sizing = _size_arithmetic(graph)
     found: dict[ir.Node, str] = {}
-    delicate: set[ir.Node] = set()  # their results may be zero in float16 and aren't, on purpose
+    guarded: set[ir.Node] = set()  # a small constant keeps their results away from zero
     for node in graph:
-        if not any(_is_float(value) for value in (*node.inputs, *node.outputs)) or _is_untyped(node):
+        if not any(_is_float(value) for value in (*node.inputs, *node.outputs)) or _ignores_type(node):
             continue
         if node in sizing:
             found[node] = "it computes sizes"
-        elif _magnifies(node, delicate):
-            found[node] = "it magnifies a number that float16 rounds to zero"
-            delicate |= set() if is_op(node, "Div") else {node}
-        elif reason := _operator(node) or _values(node, wide, largest) or _weights(node, largest):
+        elif _amplifies(node, guarded):
+            found[node] = "it amplifies a value that float16 rounds to zero"
+            guarded |= set() if is_op(node, "Div") else {node}
+        elif reason := _operator_reason(node) or _value_reason(node, wide, largest) or _weight_reason(node, largest):
             found[node] = reason
-            delicate |= {node} if reason.startswith(TOO_SMALL) and is_op(node, "Add", "Clip", "Max") else set()
-    for node in _squeezing(found):
-        found.setdefault(node, "it reads a sum in float32, and a Cast between the two would be a kernel of its own")
-    for node in _between(graph, found):
-        found[node] = "it moves numbers between places in float32"
+            guarded |= {node} if reason.startswith(TOO_SMALL) and is_op(node, "Add", "Clip", "Max") else set()
+    for node in _gate_layers(found):
+        found.setdefault(node, "it reads a float32 sum, and a Cast between them would be an extra kernel")
+    for node in _data_movement(graph, found):
+        found[node] = "it moves data between float32 nodes"
     return {node: found[node] for node in graph if node in found}
 
 
@@ -64,40 +63,39 @@ def _is_float(value: ir.Value | None) -> bool:
     return value is not None and value.dtype == ir.DataType.FLOAT
 
 
-def _is_untyped(node: ir.Node) -> bool:
-    """Whether the node computes nothing of its own in float32: it only looks at a tensor's size, or converts it."""
+def _ignores_type(node: ir.Node) -> bool:
+    """Whether the node only reads a tensor's shape, or converts it."""
     return reads_any_type(node, 0) and not any(_is_float(output) for output in node.outputs)
 
 
-def _operator(node: ir.Node) -> str:
-    """A reason that lies in what the operator does."""
+def _operator_reason(node: ir.Node) -> str:
     if not is_known(node):
-        return "whether it takes float16 isn't known"
-    if is_op(node, *STATES_ITS_TYPE):
-        return "it says itself that it makes float32"
+        return "its float16 support is unknown"
+    if is_op(node, *HAS_DTYPE):
+        return "its output type is an attribute"
     if any(value is not None and not isinstance(value.type, ir.TensorType) for value in (*node.inputs, *node.outputs)):
-        return "it handles more than single tensors"
+        return "it has inputs or outputs that aren't tensors"
     if _is_float(node.outputs[0]) and not may_write(node, 0):
-        return "ONNX has no float16 form of it"
+        return "ONNX defines no float16 variant"
     if is_op(node, *COORDINATES):
         return "coordinates need more than 11 bits"
-    if is_op(node, *SQUARING) or (is_op(node, "GroupNormalization") and not _accumulates_in_float32(node)):
-        return "it sums squares, which overflow for values of 256 and more"
-    count = _summed(node)
+    if is_op(node, *SQUARES) or (is_op(node, "GroupNormalization") and not _accumulates_in_float32(node)):
+        return "it sums squares, which overflow from 256 on"
+    count = _terms(node)
     if count > LARGEST_SUM:
-        return "it sums over an open number of elements" if math.isinf(count) else f"it sums {count:.0f} elements"
+        return "it sums a dynamic number of elements" if math.isinf(count) else f"it sums {count:.0f} elements"
     return ""
 
 
 def _accumulates_in_float32(node: ir.Node) -> bool:
-    """Whether the operator's definition has its statistics in float32, which it has from opset 21."""
+    """Whether the operator is defined with float32 statistics, as from opset 21 on."""
     return opset_of(node) >= 21 and attribute(node, "stash_type", 1) == 1
 
 
-def _summed(node: ir.Node) -> float:
-    """How many elements are added up for one of the result; 1 for what isn't a reduction, infinite where that is open.
+def _terms(node: ir.Node) -> float:
+    """The number of terms in each sum of a reduction; 1 for other nodes, infinite if dynamic.
 
-    Convolutions and matrix products aren't counted: every runtime accumulates those in float32. Maxima are exact.
+    Convolutions and matrix products don't count: every runtime accumulates them in float32. Maxima are exact.
     """
     shape = dims(node.inputs[0]) if node.inputs else None
     if is_op(node, "AveragePool", "LpPool"):
@@ -105,12 +103,12 @@ def _summed(node: ir.Node) -> float:
     if is_op(node, "GlobalAveragePool", "GlobalLpPool"):
         return _product(None if shape is None else shape[2:])
     if is_op(node, "Softmax", "LogSoftmax"):
-        old = opset_of(node) < 13  # everything from the axis on was one axis
+        old = opset_of(node) < 13  # normalizes over all axes from this one on
         axis = attribute(node, "axis", 1 if old else -1)
         return math.inf if shape is None else _product(shape[axis:] if old else (shape[axis],))
     if is_op(node, "CumSum"):
         return math.inf
-    if is_op(node, *SUMMING):
+    if is_op(node, *SUMS):
         if attribute(node, "noop_with_empty_axes", 0) and (len(node.inputs) < 2 or node.inputs[1] is None):
             return 1
         axes = axes_of(node)
@@ -124,50 +122,48 @@ def _product(sizes: tuple[int | str | None, ...] | None) -> float:
     return math.prod(size if isinstance(size, int) else math.inf for size in sizes)
 
 
-def _values(node: ir.Node, wide: set[str], largest: Mapping[str, float]) -> str:
-    """A reason that lies in the values that were seen."""
-    for what, values in (("gives", node.outputs), ("reads", node.inputs)):
+def _value_reason(node: ir.Node, wide: set[str], largest: Mapping[str, float]) -> str:
+    for side, values in (("output", node.outputs), ("input", node.inputs)):
         for index, value in enumerate(values):
             if value is None or not _is_float(value) or value.name not in wide or constant(value) is not None:
                 continue
-            if what == "reads" and reads_any_type(node, index):
+            if side == "input" and reads_any_type(node, index):
                 continue
-            return f"it {what} values up to {largest[str(value.name)]:.3g}, too near to float16's largest"
+            return f"its {side} reaches {largest[str(value.name)]:.3g}, too close to float16's maximum"
     return ""
 
 
-def _weights(node: ir.Node, largest: Mapping[str, float]) -> str:
-    """A reason that lies in the node's constants."""
+def _weight_reason(node: ir.Node, largest: Mapping[str, float]) -> str:
     for index, value in enumerate(node.inputs):
         array = constant(value) if _is_float(value) and may_read(node, index) else None
         if array is None or not array.size:
             continue
         if is_op(node, "Clip") and index and overflows(array):
-            continue  # a bound that no float16 reaches; the largest float16 does the same
+            continue  # an unreachable bound; saturation has the same effect
         if overflows(array):
-            return f"its weights go up to {np.abs(array[np.isfinite(array)]).max():.3g}, beyond float16's largest"
+            return f"its weights reach {np.abs(array[np.isfinite(array)]).max():.3g}, beyond float16's maximum"
         if is_op(node, "BatchNormalization") and index:
             continue
-        if is_op(node, *ADDING_LAST) and index == BIAS and _is_lost_in(array, node.outputs[0], largest):
+        if is_op(node, *WITH_BIAS) and index == BIAS and _is_absorbed(array, node.outputs[0], largest):
             continue
         if change(array) > LARGEST_CHANGE:
-            return f"{TOO_SMALL} {np.abs(array[array != 0]).min():.1e}, where float16 has few digits or none"
+            return f"{TOO_SMALL} {np.abs(array[array != 0]).min():.1e}, where float16 loses precision"
         if is_op(node, "Div") and index == 1 and vanishes(array):
-            return "it divides by numbers that are zero in float16"
-    if is_op(node, "BatchNormalization") and _statistics_suffer(node):
+            return "it divides by values that float16 rounds to zero"
+    if is_op(node, "BatchNormalization") and _statistics_change(node):
         return "its statistics are too small for float16"
     return ""
 
 
-def _is_lost_in(bias: Array, output: ir.Value, largest: Mapping[str, float]) -> bool:
-    """Whether what rounding a bias changes is below half a rounding of the values that it is added to."""
-    seen = largest.get(str(output.name), 0.0)
+def _is_absorbed(bias: Array, output: ir.Value, largest: Mapping[str, float]) -> bool:
+    """Whether rounding a bias changes it by less than half a rounding of the layer's output."""
+    magnitude = largest.get(str(output.name), 0.0)
     moved = np.abs(bias.astype(np.float64) - rounded(bias).astype(np.float64)).max()
-    return bool(moved <= float(np.finfo(np.float16).eps) / 2 * seen)
+    return bool(moved <= float(np.finfo(np.float16).eps) / 2 * magnitude)
 
 
-def _statistics_suffer(node: ir.Node) -> bool:
-    """Whether rounding its four vectors moves what BatchNormalization multiplies with, or adds, by too much."""
+def _statistics_change(node: ir.Node) -> bool:
+    """Whether rounding its four vectors changes the factor or offset of BatchNormalization too much."""
     vectors = [constant(value) for value in node.inputs[1:5]]
     if any(vector is None for vector in vectors):
         return False
@@ -183,18 +179,18 @@ def _statistics_suffer(node: ir.Node) -> bool:
     return not float(np.linalg.norm(after - before)) <= LARGEST_CHANGE * float(np.linalg.norm(before))
 
 
-def _magnifies(node: ir.Node, delicate: set[ir.Node]) -> bool:
-    """Whether the node reads what a small constant was added to, before a division: zero in float16."""
-    if not is_op(node, *MAGNIFYING, *MOVING):
+def _amplifies(node: ir.Node, guarded: set[ir.Node]) -> bool:
+    """Whether the node amplifies, or passes on, a result that only a small constant keeps away from zero."""
+    if not is_op(node, *AMPLIFYING, *DATA_MOVEMENT):
         return False
     inputs = node.inputs[1:] if is_op(node, "Div") else node.inputs[:1]
-    return any(value is not None and value.producer() in delicate for value in inputs)
+    return any(value is not None and value.producer() in guarded for value in inputs)
 
 
-def _computing_sizes(graph: ir.Graph) -> set[ir.Node]:
-    """The nodes whose float32 results depend on no image and end in a size, an index or a scale of Resize.
+def _size_arithmetic(graph: ir.Graph) -> set[ir.Node]:
+    """The float32 nodes that compute a size, an index or a Resize scale, independently of the images.
 
-    Above 2048 float16 doesn't have every whole number.
+    float16 doesn't represent all integers above 2048.
     """
     from_images = {value for value in graph.inputs if _is_float(value)}
     for node in graph:
@@ -215,28 +211,28 @@ def _ends_in_size(node: ir.Node, value: ir.Value | None) -> bool:
     return is_op(node, "Resize", "Upsample") and value is not node.inputs[0]
 
 
-def _squeezing(found: Mapping[ir.Node, str]) -> list[ir.Node]:
-    """The convolutions of (N, C, 1, 1) behind a sum over a map: the first layer of a channel gate.
+def _gate_layers(found: Mapping[ir.Node, str]) -> list[ir.Node]:
+    """The first convolution of each channel gate, whose input (N, C, 1, 1) is a sum over a map.
 
-    In TensorRT-RTX 1.7, where the sum has a transposition before it, its Cast to float16 is a kernel of its own: 136
-    kernels instead of 120 for se_resnet50. A convolution in float32, which costs a few kilobytes of weights, avoids it.
+    If a transposition precedes the sum, TensorRT-RTX 1.7 computes the Cast to float16 in an extra kernel: 136 kernels
+    instead of 120 for se_resnet50. A float32 convolution avoids it for a few kilobytes of weights.
     """
-    layers, waiting = [], [node for node in found if is_op(node, *SUMMING, "GlobalAveragePool", "AveragePool")]
+    layers, waiting = [], [node for node in found if is_op(node, *SUMS, "GlobalAveragePool", "AveragePool")]
     while waiting:
         for reader in waiting.pop().outputs[0].consumers():
-            if is_op(reader, *MOVING) and _is_float(reader.inputs[0]):
+            if is_op(reader, *DATA_MOVEMENT) and _is_float(reader.inputs[0]):
                 waiting.append(reader)
             elif is_op(reader, "Conv") and is_pooled(reader.inputs[0]):
                 layers.append(reader)
     return layers
 
 
-def _between(graph: ir.Graph, found: Mapping[ir.Node, str]) -> Iterator[ir.Node]:
-    """The nodes that only move numbers from float32 to float32: rounding on the way would be for nothing."""
-    moving = [node for node in graph if node not in found and is_op(node, *MOVING) and _is_float(node.inputs[0])]
+def _data_movement(graph: ir.Graph, found: Mapping[ir.Node, str]) -> Iterator[ir.Node]:
+    """The nodes that only move data between float32 nodes, where rounding would gain nothing."""
+    moving = [node for node in graph if node not in found and is_op(node, *DATA_MOVEMENT) and _is_float(node.inputs[0])]
     stays = {*found, *moving}
 
-    def is_between(node: ir.Node) -> bool:
+    def is_data_movement(node: ir.Node) -> bool:
         source, output = node.inputs[0], node.outputs[0]
         before = source.producer() if source is not None else None
         if before not in stays and (before is not None or source is None or not source.is_graph_input()):
@@ -246,6 +242,6 @@ def _between(graph: ir.Graph, found: Mapping[ir.Node, str]) -> Iterator[ir.Node]
             return True
         return bool(readers) and all(reader in stays or is_op(reader, "Shape", "Size") for reader in readers)
 
-    while leaving := [node for node in moving if node in stays and not is_between(node)]:
+    while leaving := [node for node in moving if node in stays and not is_data_movement(node)]:
         stays -= set(leaving)
     return (node for node in moving if node in stays)

@@ -1,4 +1,4 @@
-"""Which inputs and outputs of an operator may be float16, as ONNX's own definitions say it."""
+"""The inputs and outputs that may be float16, from ONNX's operator schemas."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -9,35 +9,35 @@ import onnx_ir as ir
 from attn_export.exporter.graph.facts import is_op
 
 FLOAT16 = "tensor(float16)"
-# Allowed in float16 and better left: coordinates in an image, of which 11 bits are too few.
+# The schema allows float16, but coordinates in an image need more than 11 bits.
 NEVER = {("Resize", 1)}
 
 
 def opset_of(node: ir.Node) -> int:
-    """The version of the node's domain that its graph imports."""
+    """The opset of the node's domain in its graph."""
     imports = node.graph.opset_imports if node.graph is not None else {}
     return imports.get(node.domain) or (imports.get("ai.onnx") if not node.domain else None) or 1
 
 
 def is_known(node: ir.Node) -> bool:
-    """Whether ONNX defines the operator, so that its types are known."""
+    """Whether ONNX defines the operator."""
     return _schema(node.op_type, opset_of(node), node.domain) is not None
 
 
 def may_read(node: ir.Node, index: int) -> bool:
-    """Whether the input at this place may be float16."""
+    """Whether the input at this index may be float16."""
     schema = _schema(node.op_type, opset_of(node), node.domain)
     return (node.op_type, index) not in NEVER and schema is not None and FLOAT16 in _types(schema.inputs, index)
 
 
 def may_write(node: ir.Node, index: int) -> bool:
-    """Whether the output at this place may be float16."""
+    """Whether the output at this index may be float16."""
     schema = _schema(node.op_type, opset_of(node), node.domain)
     return schema is not None and FLOAT16 in _types(schema.outputs, index)
 
 
 def reads_any_type(node: ir.Node, index: int) -> bool:
-    """Whether the node takes this input in whatever type it has, and nothing follows from that for its output."""
+    """Whether the node takes this input in any type, independently of its output's."""
     return index == 0 and is_op(node, "Cast", "CastLike", "Shape", "Size")
 
 
@@ -50,5 +50,5 @@ def _schema(op_type: str, opset: int, domain: str) -> "onnx.defs.OpSchema | None
 
 
 def _types(parameters: "Sequence[onnx.defs.OpSchema.FormalParameter]", index: int) -> set[str]:
-    """The types at this place; the last parameter may stand for any number of places."""
+    """The types at this index; the last parameter may be variadic."""
     return set(parameters[min(index, len(parameters) - 1)].types) if parameters else set()

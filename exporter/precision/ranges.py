@@ -1,8 +1,7 @@
-"""How large the values inside a network get."""
+"""The largest absolute value of each tensor of a network."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -10,26 +9,25 @@ import onnx_ir as ir
 from attn_export.exporter.artifacts import ParsedFile
 from attn_export.exporter.errors import InputError, first_line
 from attn_export.exporter.graph.read import skeleton
-
-Array = np.ndarray[Any, Any]
+from attn_export.exporter.records.arrays import Array
 
 
 def largest_values(
     file: ParsedFile, feeds: Sequence[Mapping[str, Array]], threads: int, of: ir.DataType = ir.DataType.FLOAT
 ) -> dict[str, float]:
-    """The largest absolute value of every tensor of one type that an ONNX file reads or computes on these inputs.
+    """The largest absolute value of every tensor of one type in an ONNX file on these inputs.
 
-    A copy of the graph returns two numbers for each tensor, so nothing large is held; its weights stay in the file. It
-    runs without optimizations, which would fuse tensors away.
+    A copy of the graph, without its weights, returns two numbers for each tensor. It runs without optimizations, which
+    would fuse tensors away.
 
     Args:
         file: the ONNX file.
         feeds: inputs by name, one mapping for each run.
         threads: of ONNX Runtime.
-        of: the type, float32 or float16.
+        of: float32 or float16.
 
     Returns:
-        By name of the tensor; infinite where a tensor has a NaN or an infinity.
+        tensor -> value, infinite after a NaN or an infinity.
 
     Raises:
         InputError: ONNX Runtime can't run it on these inputs.
@@ -41,8 +39,8 @@ def largest_values(
         fed = feeds[0].get(str(value.name))
         if fed is not None and fed.dtype == np.float32 and value.dtype not in (None, ir.DataType.FLOAT):
             raise InputError(
-                f"{path} takes {value.name} as {value.dtype.name.lower()}, and only float32 inputs can be tried out",
-                hint="Export the network with float32 inputs; or build the file in the precision that it has.",
+                f"{path} takes {value.name} as {value.dtype.name.lower()}, but only float32 inputs are supported here",
+                hint="Export the network with float32 inputs, or build the file in its present precision.",
             )
     names = _measure(model.graph, of)
     options = onnxruntime.SessionOptions()
@@ -63,16 +61,16 @@ def largest_values(
                 found[name] = max(found[name], math.inf if math.isnan(float(total)) else float(largest))
     except Exception as error:
         raise InputError(
-            f"ONNX Runtime can't run {path}, which is needed to see how large its values get: {first_line(error)}",
-            hint="Is it of the size that the images have?",
+            f"ONNX Runtime can't run {path} to measure the range of its values: {first_line(error)}",
+            hint="Does its input have the size of the images?",
         ) from error
     return found
 
 
 def _measure(graph: ir.Graph, of: ir.DataType) -> list[str]:
-    """Let the graph return, for every tensor of the type, its largest absolute value and the sum of all of them.
+    """Replace the graph's outputs by the maximum and the sum of each tensor's absolute values.
 
-    The sum is there because ReduceMax passes over NaN, and a sum doesn't.
+    ReduceMax ignores NaN, ReduceSum doesn't.
     """
     values = [*graph.inputs, *(output for node in graph for output in node.outputs)]
     values = [value for value in values if value.name and value.dtype == of and _has_elements(value)]

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from attn_export.exporter.artifacts import MADE, AttentionBlock, Kept, OnnxFile, ParsedFile, Precision, Step
+from attn_export.exporter.artifacts import (
+    EXPORT_PRECISIONS,
+    AttentionBlock,
+    Float32Node,
+    OnnxFile,
+    ParsedFile,
+    Precision,
+    Step,
+)
 from attn_export.exporter.errors import CleanupError, UsageError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.attention.blocks import METADATA_KEY, to_json
@@ -14,8 +22,9 @@ from attn_export.exporter.graph.gates import gates_of
 from attn_export.exporter.graph.read import parse, parsed
 from attn_export.exporter.network.images import Batch
 from attn_export.exporter.precision.float16 import to_float16
-from attn_export.exporter.precision.ranges import Array, largest_values
+from attn_export.exporter.precision.ranges import largest_values
 from attn_export.exporter.precision.rounding import LARGEST
+from attn_export.exporter.records.arrays import Array
 
 PRECISION_KEY = "attn_export.precision"
 # Properties of the source file that the converted file doesn't have.
@@ -28,12 +37,12 @@ def typed_file(file: OnnxFile, precision: Precision, batches: Sequence[Batch], p
     Args:
         file: cleaned, float32.
         precision: of the new file.
-        batches: images that show how large the values get.
-        path: of the new file, in an existing folder; another one than the source file's.
+        batches: images for the range of the values.
+        path: of the new file, in an existing folder; not the source file's.
         threads: of ONNX Runtime.
 
     Returns:
-        The new file with its own gates and the same inputs and outputs; ``file`` itself if it has that precision.
+        The new file, with the same inputs and outputs; ``file`` itself if it has this precision.
 
     Raises:
         CleanupError: the graph can't be converted, see `float16.to_float16`.
@@ -65,7 +74,7 @@ def typed(
     path: Path,
     threads: int,
     blocks: Sequence[AttentionBlock] = (),
-) -> tuple[ParsedFile, tuple[Kept, ...]]:
+) -> tuple[ParsedFile, tuple[Float32Node, ...]]:
     """Convert any ONNX file, with inputs by name.
 
     ``blocks`` become the inventory of a file that has none.
@@ -77,15 +86,15 @@ def typed(
         UsageError: files can't be written in this precision.
         CleanupError, InputError, OutputError: as `typed_file` says.
     """
-    if precision not in MADE:
+    if precision not in EXPORT_PRECISIONS:
         raise UsageError(
             f"files can't be written in {precision.onnx_name}",
-            hint=f"Known are {', '.join(str(known) for known in MADE)}.",
+            hint=f"Known are {', '.join(str(known) for known in EXPORT_PRECISIONS)}.",
         )
     model = source.copy()
     if blocks:
         model.metadata_props.setdefault(METADATA_KEY, to_json(blocks))
-    kept: tuple[Kept, ...] = ()
+    kept: tuple[Float32Node, ...] = ()
     if precision is Precision.FP16:
         kept = to_float16(model, largest_values(source, feeds, threads))
     for key in STALE:
@@ -105,12 +114,12 @@ def _refuse_overflow(file: ParsedFile, feeds: Sequence[Mapping[str, Array]], thr
     are finite where a GPU's are infinite.
 
     Raises:
-        CleanupError: a value exceeds float16's largest.
+        CleanupError: a value exceeds float16's maximum.
     """
     for name, value in largest_values(file, feeds, threads, ir.DataType.FLOAT16).items():
         if not value <= LARGEST:
             raise CleanupError(
-                f"{name} goes up to {value:.3g}, which float16 doesn't hold",
+                f"{name} reaches {value:.3g}, beyond float16's maximum",
                 step="float16",
                 hint="This is a defect of the conversion to float16, or the network computes infinity on purpose.",
             )

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from attn_export.exporter.artifacts import AttentionBlock, Axis, Gate, Kept, Normalization, Step
+from attn_export.exporter.artifacts import AttentionBlock, Axis, Float32Node, Gate, Normalization, Step
 from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.records.attention import AttentionCost
 from attn_export.exporter.records.budget import BudgetResult
@@ -93,7 +93,7 @@ class OnnxRecord(Findings, frozen=True, kw_only=True, tag_field="format", tag="o
 
     path: str
     precision: str
-    kept_in_float32: tuple[Kept, ...]
+    kept_in_float32: tuple[Float32Node, ...]
     sha256: str
     opset: int
     nodes: int

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attn_export.exporter.artifacts import Kept, LoadedModel, OnnxFile, Signature
+from attn_export.exporter.artifacts import Float32Node, LoadedModel, OnnxFile, Signature
 from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.records.artifact import Artifact
 from attn_export.exporter.records.cleanup import Cleaned
@@ -101,7 +101,7 @@ class Retyped:
     """
 
     path: Path
-    kept: tuple[Kept, ...]
+    kept: tuple[Float32Node, ...]
     verdict: Verdict
 
 

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from attn_export.exporter.artifacts import AttentionBlock, Kept, Step
+from attn_export.exporter.artifacts import AttentionBlock, Float32Node, Step
 from attn_export.exporter.records.cleanup import AppliedRewrite, RevertedRewrite, SkippedRewrite
 from attn_export.exporter.records.document import SCHEMA_VERSION
 from attn_export.exporter.records.engine import EngineRecord
@@ -30,7 +30,7 @@ class ConvertedSummary(Struct, frozen=True):
     """A file of another precision that `build` made."""
 
     path: str
-    kept_in_float32: tuple[Kept, ...]
+    kept_in_float32: tuple[Float32Node, ...]
     validation: Verdict
 
 

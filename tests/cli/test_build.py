@@ -286,7 +286,7 @@ def test_an_operator_that_tensorrt_lacks_is_named_with_its_module(refused: Comma
     odd = onnx.helper.make_node("Sparkle", ["a"], ["y"], name="n", domain="odd")
     odd.metadata_props.add(key="pkg.torch.onnx.name_scopes", value="['', 'layer4', 'layer4.sparkle', 'n']")
     saved_graph(folder / "odd.onnx", [conv("x", "a"), odd], [weight("w", 8, 8, 3, 3)], domains=["odd"])
-    done = refused(5, "build", "odd.onnx", *SM86, says=["can't take odd.onnx", "Sparkle"], hint="operators")
+    done = refused(5, "build", "odd.onnx", *SM86, says=["can't parse odd.onnx", "Sparkle"], hint="operators")
     assert "layer4.sparkle" in done.stderr
 
 
@@ -354,7 +354,7 @@ def test_mixed_kernels_are_an_error_or_recorded(
 ) -> None:
     mixed = (MixedKernel("k", ("n",), ("FLOAT16",), ("FLOAT",)),) * 2
     monkeypatch.setattr(engine_records, "mixed_kernels", lambda *_: mixed)
-    refused(1, "build", "model.onnx", *SM86, says=["2 kernels run in another type"], hint="--allow-mixed")
+    refused(1, "build", "model.onnx", *SM86, says=["2 kernels compute in another type"], hint="--allow-mixed")
     done = attn_export("build", "model.onnx", *SM86, "--allow-mixed")
     assert done.returncode == 0, done.stderr
     assert "MIXED: 2 kernels" in done.stdout

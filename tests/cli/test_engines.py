@@ -22,7 +22,7 @@ import onnxruntime
 import pytest
 
 from attn_export.cli import run
-from attn_export.exporter.artifacts import MADE, LoadedModel, OnnxFile, Precision, Target
+from attn_export.exporter.artifacts import EXPORT_PRECISIONS, LoadedModel, OnnxFile, Precision, Target
 from attn_export.exporter.bundle.read import read_bundle
 from attn_export.exporter.commands import export as export_command
 from attn_export.exporter.engine import record as engine_records
@@ -93,7 +93,7 @@ def computed(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Comp
     from attn_export.exporter.checkpoint.load import load
 
     model = load(checkpoint)
-    settings = ExportSettings(precisions=MADE, target=Target.TENSORRT)
+    settings = ExportSettings(precisions=EXPORT_PRECISIONS, target=Target.TENSORRT)
     reference = workflow.reference_outputs(model, settings, (), NullProgress())
     path = tmp_path_factory.mktemp("computed") / "model.onnx"
     return Computed(reference, workflow.make_onnx(model, path, settings, NullProgress()).file)
@@ -356,7 +356,7 @@ def test_kernels_of_another_type_are_an_error(quick: None, one_mixed: None, refu
         1,
         "model.pt",
         *SM86,
-        says=["1 kernel runs in another type than the graph says", "node_conv2d runs in FLOAT16"],
+        says=["1 kernel computes in another type than the graph", "node_conv2d runs in FLOAT16"],
         hint="--allow-mixed",
     )
 
@@ -515,13 +515,13 @@ def test_sizes_that_are_none_are_refused(idle: None, refused: Command, option: s
 @pytest.mark.parametrize(
     ("arguments", "says", "hint"),
     [
-        (["--size", "32x32"], "--size asks for 32, and axis 2 of the input 'input' is fixed to 16", "--dynamic"),
-        (["--static", "--batch", "4"], "--batch asks for 4, and axis 0", "Leave --batch out"),
-        (["--dynamic", "batch,height,width"], "axis 2 of the input 'input' is open (height)", "--size 224x224"),
-        (["--dynamic", "width"], "axis 3 of the input 'input' is open (width)", "--size 224x224"),
+        (["--size", "32x32"], "--size asks for 32, but axis 2 of the input 'input' is static (16)", "--dynamic"),
+        (["--static", "--batch", "4"], "--batch asks for 4, but axis 0", "Leave --batch out"),
+        (["--dynamic", "batch,height,width"], "axis 2 of the input 'input' is dynamic (height)", "--size 224x224"),
+        (["--dynamic", "width"], "axis 3 of the input 'input' is dynamic (width)", "--size 224x224"),
         (
             ["--dynamic", "batch,height,width", "--gpu", "sm87"],
-            "axis 2 of the input 'input' is open (height)",
+            "axis 2 of the input 'input' is dynamic (height)",
             "--size 224x224",
         ),
     ],
@@ -569,7 +569,7 @@ def test_an_unknown_backend_is_refused(idle: None, refused: Command, gpu: str) -
         gpu,
         "--backend",
         "openvino",
-        says=["--backend openvino: there is no such backend"],
+        says=["--backend openvino: unknown backend"],
         hint="auto, tensorrt, tensorrt-rtx",
     )
 
@@ -578,7 +578,7 @@ def test_the_backend_may_be_named_and_tf32_is_recorded(quick: None, attn_export:
     done = attn_export("model.pt", *SM86, "--backend", "tensorrt-rtx", "--tf32")
     assert done.returncode == 0, done.stderr
     record = engine_of(folder)
-    assert (record["backend"]["name"], record["backend"]["why"]) == ("tensorrt-rtx", "as asked")
+    assert (record["backend"]["name"], record["backend"]["why"]) == ("tensorrt-rtx", "as requested")
     assert record["options"]["tf32"] is True
     assert "builds:" not in done.stderr, "nothing was chosen"
 
@@ -787,7 +787,7 @@ def test_a_changed_engine_is_noticed(refused: Command, copied: Path) -> None:
     content = bytearray(copied.read_bytes())
     content[len(content) // 2] ^= 1
     copied.write_bytes(content)
-    done = refused(3, "inspect", "model.engine", says=["model.engine was changed after it was built"])
+    done = refused(3, "inspect", "model.engine", says=["model.engine was changed after its build"])
     assert "--trust" not in done.stderr
 
 

@@ -87,7 +87,7 @@ def test_auto_says_what_to_install(installed: Installed, there: list[str], has_g
 def test_one_that_is_asked_for_by_name_is_taken_or_its_command_is_told(installed: Installed, name: str) -> None:
     installed(**only(name))
     backend, why = choose(name, named_gpus=False, has_gpu=False)
-    assert (backend.name, why) == (name, "as asked")
+    assert (backend.name, why) == (name, "as requested")
     (other,) = set(MODULES) - {name}
     with pytest.raises(RuntimeUnavailableError, match=f"^{other} is not installed$") as caught:
         choose(other, named_gpus=False, has_gpu=True)

@@ -1,4 +1,4 @@
-"""Kernels that run in another type than the graph says are found, named, and not written unless that is accepted."""
+"""Kernels that run in another type than the graph are found, named, and not written unless that is accepted."""
 
 import json
 from collections.abc import Callable
@@ -188,7 +188,7 @@ def test_a_mixture_is_an_error_and_nothing_is_written(
 ) -> None:
     source = pure_half(tmp_path / "half.onnx")
     planted("relu_b")
-    with pytest.raises(MixedPrecisionError, match="1 kernel runs in another type") as caught:
+    with pytest.raises(MixedPrecisionError, match="1 kernel computes in another type") as caught:
         build_file(source, tmp_path / "half.engine", SM86)
     assert "relu_b runs in FLOAT, the graph says FLOAT16" in caught.value.message
     assert caught.value.exit_code == 1
@@ -219,7 +219,7 @@ def test_a_mixture_that_is_accepted_is_recorded(rtx: object, tmp_path: Path, pla
 def test_many_mixed_kernels_are_counted_and_some_are_named() -> None:
     mixed = tuple(MixedKernel(f"k{i}", (f"n{i}",), ("FLOAT",), ("FLOAT16",)) for i in range(9))
     error = record.mixed_error(mixed)
-    assert error.message.startswith("9 kernels run in another type")
+    assert error.message.startswith("9 kernels compute in another type")
     assert len(error.kernels) == 9
     assert error.message.count("\n") == record.SHOWN_KERNELS + 1
     assert "…" in error.message

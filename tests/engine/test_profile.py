@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.engine.log import Log
-from attn_export.exporter.engine.profile import DEFAULT_LARGEST_BATCH, Sizes, add_profile, make_profile
+from attn_export.exporter.engine.profile import DEFAULT_MAX_BATCH, Sizes, add_profile, make_profile
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.records.engine import Range
 
@@ -24,7 +24,7 @@ def test_every_axis_is_covered_or_named(dims: tuple[Any, ...], batch: Any, image
         made = make_profile({"the input": dims}, Sizes(batch, images), usual)["the input"]
     except UsageError as error:
         refused = error
-    if refused is not None and images and len(dims) != 4 and "takes none" in refused.message:
+    if refused is not None and images and len(dims) != 4 and "has no such input" in refused.message:
         return  # there is no image among the inputs
     if refused is not None:
         assert "'the input'" in refused.message
@@ -44,7 +44,7 @@ def test_every_axis_is_covered_or_named(dims: tuple[Any, ...], batch: Any, image
 def test_an_open_batch_needs_no_option(dims: tuple[Any, ...], usual: int) -> None:
     made = make_profile({"x": dims}, Sizes(), usual)["x"]
     assert (made.min[0], made.opt[0]) == (1, usual)
-    assert made.max[0] == max(usual, DEFAULT_LARGEST_BATCH)
+    assert made.max[0] == max(usual, DEFAULT_MAX_BATCH)
 
 
 def test_fixed_axes_need_nothing() -> None:
@@ -60,7 +60,7 @@ def test_an_input_without_axes_needs_nothing() -> None:
     [
         (("N", 3, "height", 8), Sizes(), ["axis 2", "'x'", "height"]),
         (("N", 3, 8, "width"), Sizes(), ["axis 3", "'x'", "width"]),
-        (("N", 3, None, 8), Sizes(), ["axis 2", "'x'", "without a name"]),
+        (("N", 3, None, 8), Sizes(), ["axis 2", "'x'", "unnamed"]),
     ],
 )
 def test_open_height_and_width_ask_for_sizes(dims: tuple[Any, ...], sizes: Sizes, says: list[str]) -> None:
@@ -71,7 +71,7 @@ def test_open_height_and_width_ask_for_sizes(dims: tuple[Any, ...], sizes: Sizes
 
 
 def test_sizes_of_images_want_an_image() -> None:
-    with pytest.raises(UsageError, match="takes none"):
+    with pytest.raises(UsageError, match="has no such input"):
         make_profile({"x": ("N", 12)}, Sizes(images=((8, 8),) * 3))
     assert make_profile({"x": ("N", 12), "y": ("N", 3, 8, 8)}, Sizes(images=((8, 8),) * 3))["y"].opt == (1, 3, 8, 8)
 
@@ -80,7 +80,7 @@ def test_sizes_of_images_want_an_image() -> None:
 def test_an_axis_that_no_option_is_for_has_to_be_fixed(dims: tuple[Any, ...]) -> None:
     with pytest.raises(UsageError, match="no size is given") as caught:
         make_profile({"x": dims}, Sizes(images=((8, 8),) * 3))
-    assert caught.value.hint == "Export the network with this axis fixed."
+    assert caught.value.hint == "Export the network with this axis static."
 
 
 def test_a_fixed_batch_keeps_its_number() -> None:
@@ -91,7 +91,7 @@ def test_a_fixed_batch_keeps_its_number() -> None:
     ("sizes", "option"), [(Sizes((1, 2, 4)), "--batch"), (Sizes(images=((8, 8), (8, 8), (16, 16))), "--size")]
 )
 def test_a_fixed_axis_has_no_other_size(sizes: Sizes, option: str) -> None:
-    with pytest.raises(UsageError, match=f"{option} asks for .* fixed to") as caught:
+    with pytest.raises(UsageError, match=f"{option} asks for .* is static") as caught:
         make_profile({"x": (1, 3, 8, 8)}, sizes)
     assert option in caught.value.hint
     assert caught.value.exit_code == 2

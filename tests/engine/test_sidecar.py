@@ -96,7 +96,7 @@ def test_a_truncated_engine_is_refused(engine: Path, trust: bool, share: float) 
 @pytest.mark.parametrize("change", [lambda b: b"X" + b[1:], lambda b: b[:-1] + b"X", lambda b: b + b"X"])
 def test_a_changed_engine_is_loaded_only_on_trust(engine: Path, change: Callable[[bytes], bytes]) -> None:
     engine.write_bytes(change(engine.read_bytes()))
-    with pytest.raises(UntrustedEngineError, match="changed after it was built") as caught:
+    with pytest.raises(UntrustedEngineError, match="changed after its build") as caught:
         check_file(engine, trust=False)
     assert "--trust" in caught.value.hint
     assert check_file(engine, trust=True) is not None
@@ -111,7 +111,7 @@ def test_a_changed_hash_is_noticed(engine: Path, edited: Edit) -> None:
 def test_an_engine_without_a_record_is_loaded_only_on_trust(engine: Path) -> None:
     sidecar_path(engine).unlink()
     assert read_sidecar(engine) is None
-    with pytest.raises(UntrustedEngineError, match=r"no record of where it came from \(a\.engine\.json\)") as caught:
+    with pytest.raises(UntrustedEngineError, match=r"no record of its origin \(a\.engine\.json\)") as caught:
         check_file(engine, trust=False)
     assert "--trust" in caught.value.hint
     assert caught.value.exit_code == 3
@@ -135,7 +135,7 @@ REQUIRED = ("schema_version", "sha256", "bytes", "backend", "gpus", "platform", 
 @pytest.mark.parametrize("key", REQUIRED)
 def test_what_a_record_lacks_is_named(engine: Path, edited: Edit, key: str) -> None:
     edited(**{key: None})
-    with pytest.raises(UnreadableEngineError, match=rf"no record of an engine: .*\$\.{key}") as caught:
+    with pytest.raises(UnreadableEngineError, match=rf"not the record of an engine: .*\$\.{key}") as caught:
         check_file(engine, trust=True)
     assert "Build the engine again" in caught.value.hint
 
@@ -220,7 +220,9 @@ def made_by(name: str, version: str) -> dict[str, Any]:
 
 
 def test_another_version_is_refused(built: tuple[bytes, dict[str, Any]], rtx: Backend) -> None:
-    with pytest.raises(UnreadableEngineError, match=rf"built by tensorrt-rtx 1\.6\.0, and here is {rtx}") as caught:
+    with pytest.raises(
+        UnreadableEngineError, match=rf"built by tensorrt-rtx 1\.6\.0, but {rtx} is installed"
+    ) as caught:
         fits(built, rtx, AMPERE, **made_by("tensorrt-rtx", "1.6.0"))
     assert "build it again" in caught.value.hint
 
@@ -244,12 +246,12 @@ def test_only_the_classic_one_has_engines_for_later_versions(built: tuple[bytes,
 
 
 def test_another_system_is_refused(built: tuple[bytes, dict[str, Any]], rtx: Backend) -> None:
-    with pytest.raises(UnreadableEngineError, match=f"built for windows-amd64, and this is {this_platform()}"):
+    with pytest.raises(UnreadableEngineError, match=f"built for windows-amd64, but this machine is {this_platform()}"):
         fits(built, rtx, AMPERE, platform="windows-amd64")
 
 
 def test_another_gpu_is_refused(built: tuple[bytes, dict[str, Any]], rtx: Backend) -> None:
-    with pytest.raises(UnreadableEngineError, match="built for sm86, and this machine's NVIDIA L4 is sm89") as caught:
+    with pytest.raises(UnreadableEngineError, match="built for sm86, but this machine's NVIDIA L4 is sm89") as caught:
         fits(built, rtx, ADA)
     assert "--gpu sm89" in caught.value.hint
     fits(built, rtx, ADA, gpus=["sm86", "sm89"])

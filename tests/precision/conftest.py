@@ -10,7 +10,7 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from attn_export.exporter.artifacts import MODULE_KEY, Kept
+from attn_export.exporter.artifacts import MODULE_KEY, Float32Node
 from attn_export.exporter.precision.float16 import to_float16
 
 FLOAT, FLOAT16 = ir.DataType.FLOAT, ir.DataType.FLOAT16
@@ -28,7 +28,7 @@ class Typed:
             node.metadata_props.add(key=MODULE_KEY, value=f"path.{node.output[0]}")
         self.before = proto
         self.model = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
-        self.kept: tuple[Kept, ...] = to_float16(self.model, largest)
+        self.kept: tuple[Float32Node, ...] = to_float16(self.model, largest)
         self.after = ir.to_proto(self.model)
 
     @property

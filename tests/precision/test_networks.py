@@ -12,7 +12,7 @@ import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 
-from attn_export.exporter.artifacts import MODULE_KEY, Kept, LoadedModel, OnnxFile, ParsedFile, Precision, Target
+from attn_export.exporter.artifacts import MODULE_KEY, Float32Node, LoadedModel, OnnxFile, ParsedFile, Precision, Target
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.engine.graph import read_source
@@ -208,7 +208,7 @@ def test_a_network_whose_activations_overflow_float16_stays_finite_and_agrees(tm
     reference = compute_reference(model, images, precisions=PRECISIONS)
     file = onnx_file.write(clean_graph(capture(model))[0], tmp_path / "a.onnx")
     made = typed_file(file, Precision.FP16, images, tmp_path / "b.onnx", 1)
-    large = [kept for kept in made.kept if "too near to float16's largest" in kept.reason]
+    large = [kept for kept in made.kept if "too close to float16's maximum" in kept.reason]
     assert {kept.module_path.removeprefix("layer1.0.") for kept in large} & {"bn1", "conv1"}
     assert any(kept.op_type == "Relu" for kept in large)
     verdict = validate(made, reference, ONE_THREAD)
@@ -227,7 +227,7 @@ def test_an_overflow_that_was_not_foreseen_is_refused(
         return {} if of == ir.DataType.FLOAT else largest_values(file, feeds, threads, of)
 
     monkeypatch.setattr("attn_export.exporter.precision.typed_file.largest_values", none_seen)
-    with pytest.raises(CleanupError, match="which float16 doesn't hold"):
+    with pytest.raises(CleanupError, match="beyond float16's maximum"):
         typed(parse(plain("se_resnet8").path), Precision.FP16, images, tmp_path / "b.onnx", 1)
 
 
@@ -336,7 +336,7 @@ def test_the_verdict_of_the_parent_is_not_handed_on(plain: Callable[..., OnnxFil
     assert "attn_export.validation" not in keys
     assert "attn_export.architecture" in keys
     assert kept
-    assert all(isinstance(k, Kept) for k in kept)
+    assert all(isinstance(k, Float32Node) for k in kept)
 
 
 # ---- TensorRT-RTX ------------------------------------------------------------------------------------------------

@@ -203,7 +203,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import numpy as np
     import torch
 
-    from attn_export.exporter.artifacts import MADE
+    from attn_export.exporter.artifacts import EXPORT_PRECISIONS
     from attn_export.exporter.checkpoint.load import load
     from attn_export.exporter.engine.job import build_file
     from attn_export.exporter.engine.settings import EngineSettings
@@ -217,7 +217,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(CHECKPOINT, folder / "model.pt")
     torch.save(torch.load(CHECKPOINT, weights_only=True)["state_dict"], folder / "weights.pt")
     model = load(folder / "model.pt")
-    export_loaded(model, folder, "model", ExportSettings(runtimes=(), precisions=MADE), NullProgress())
+    export_loaded(model, folder, "model", ExportSettings(runtimes=(), precisions=EXPORT_PRECISIONS), NullProgress())
     images = [batch.images for batch in nominal_batches(model.input_shape, 4, 12)]
     np.save(folder / "images.npy", np.concatenate(images))
     quantized(folder / "model.onnx", folder / "model.int8.onnx", images, per_channel=True)

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from attn_export.exporter.artifacts import AttentionBlock, Axis, Gate, Kept, Normalization, Step
+from attn_export.exporter.artifacts import AttentionBlock, Axis, Float32Node, Gate, Normalization, Step
 from attn_export.exporter.records.attention import AttentionCost, TimedBlock
 from attn_export.exporter.records.budget import BudgetResult
 from attn_export.exporter.records.document import plain
@@ -139,7 +139,7 @@ def block(index: int, place: str, kind: str, channels: int) -> AttentionBlock:
 def onnx_file(
     name: str, precision: str, inventory: tuple[AttentionBlock, ...], gates: Gates, validation: Verdict | None
 ) -> OnnxRecord:
-    kept = [Kept(f"{b.place}/ReduceMean", b.place, "ReduceMean", "it sums 196 elements") for b in inventory]
+    kept = [Float32Node(f"{b.place}/ReduceMean", b.place, "ReduceMean", "it sums 196 elements") for b in inventory]
     return OnnxRecord(
         path=name,
         precision=precision,

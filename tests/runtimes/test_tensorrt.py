@@ -469,23 +469,27 @@ WRONG: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
     "missing": (lambda e: e.unlink(), UnreadableEngineError, "No such file"),
     "empty": (lambda e: e.write_bytes(b""), UnreadableEngineError, "is empty"),
     "truncated": (lambda e: e.write_bytes(e.read_bytes()[:-100]), UnreadableEngineError, "is truncated"),
-    "changed byte": (flip, UntrustedEngineError, "was changed after it was built"),
-    "no record": (lambda e: sidecar_path(e).unlink(), UntrustedEngineError, "no record of where it came from"),
+    "changed byte": (flip, UntrustedEngineError, "was changed after its build"),
+    "no record": (lambda e: sidecar_path(e).unlink(), UntrustedEngineError, "no record of its origin"),
     "garbage record": (
         lambda e: sidecar_path(e).write_bytes(b"\xff{"),
         UnreadableEngineError,
-        "is no record of an engine",
+        "is not the record of an engine",
     ),
-    "list as record": (lambda e: sidecar_path(e).write_text("[]"), UnreadableEngineError, "is no record of an engine"),
+    "list as record": (
+        lambda e: sidecar_path(e).write_text("[]"),
+        UnreadableEngineError,
+        "is not the record of an engine",
+    ),
     "newer record": (changed(schema_version=99), UnreadableEngineError, "has schema version 99"),
-    "other version": (version("1.0.0.1"), UnreadableEngineError, "was built by tensorrt-rtx 1.0.0.1, and here is"),
+    "other version": (version("1.0.0.1"), UnreadableEngineError, "was built by tensorrt-rtx 1.0.0.1, but "),
     "other platform": (changed(platform="linux-vax"), UnreadableEngineError, "was built for linux-vax"),
     "unknown backend": (
         changed(backend={"name": "trt-lite", "version": "1"}),
         UnreadableEngineError,
         "was built by trt-lite",
     ),
-    "no backend": (changed(backend={}), UnreadableEngineError, "is no record of an engine"),
+    "no backend": (changed(backend={}), UnreadableEngineError, "is not the record of an engine"),
 }
 
 
@@ -536,6 +540,6 @@ def test_the_real_one_calls_garbage_damaged(engine: Path, monkeypatch: pytest.Mo
 
 def test_an_engine_for_another_gpu_is_refused(trt: Any, tmp_path: Path) -> None:
     path = write_engine(tmp_path / "m.engine", trt.name, gpus=["sm89"])
-    with pytest.raises(UnreadableEngineError, match="was built for sm89, and this machine's Stand-in GPU is sm86"):
+    with pytest.raises(UnreadableEngineError, match="was built for sm89, but this machine's Stand-in GPU is sm86"):
         TensorRT(path, SIGNATURE, ONE).open()
     assert not trt.calls

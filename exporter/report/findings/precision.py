@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from attn_export.exporter.artifacts import Kept
+from attn_export.exporter.artifacts import Float32Node
 from attn_export.exporter.records.engine import PrecisionAudit
 from attn_export.exporter.records.report import EngineSummary, OnnxRecord, Report
 from attn_export.exporter.records.verdict import Comparison
@@ -44,7 +44,7 @@ def kept_tables(report: Report) -> list[Table]:
     return [kept_table(a.kept_in_float32, a.path) for a in report.onnx_files if a.kept_in_float32]
 
 
-def kept_table(kept: Sequence[Kept], name: str) -> Table:
+def kept_table(kept: Sequence[Float32Node], name: str) -> Table:
     """The nodes that stay in float32, and why."""
     rows = [[node.node, node.op_type, node.module_path, node.reason] for node in kept]
     return table(f"Kept in float32 in {name}", ["node", "<operator", "<module", "<because"], rows)

@@ -1,4 +1,4 @@
-"""How fast artifacts are. Times, and checks nothing."""
+"""Latency measurements."""
 
 from attn_export.exporter.latency.measure import Measured, measure
 from attn_export.exporter.latency.rounds import InProcess, RoundTimes, Timed

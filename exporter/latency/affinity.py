@@ -1,4 +1,4 @@
-"""Which CPUs a process may use, chosen for all of its threads."""
+"""CPU affinity of all threads of this process."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,16 +16,16 @@ def check_cpus(cpus: Iterable[int]) -> tuple[int, ...]:
     """The CPUs in ascending order, each once.
 
     Raises:
-        UsageError: there are none, one isn't there or isn't this process's, or the system doesn't let it choose.
+        UsageError: there are none, one is unavailable to this process, or the system has no CPU affinity.
     """
     wanted, usable = tuple(sorted(set(cpus))), usable_cpu_numbers()
     if not hasattr(os, "sched_setaffinity"):
-        raise UsageError("this system doesn't let a process choose its CPUs", hint="Leave the choice out.")
+        raise UsageError("this system doesn't support CPU affinity", hint="Leave the CPUs out.")
     if not wanted:
-        raise UsageError("no CPU was chosen", hint=f"This process may use {_listed(usable)}.")
+        raise UsageError("no CPU is given", hint=f"This process may use {_listed(usable)}.")
     if others := [cpu for cpu in wanted if cpu not in usable]:
         raise UsageError(
-            f"this process can't use CPU {_listed(others)}: it isn't there, or others keep it for themselves",
+            f"this process can't use CPU {_listed(others)}: it doesn't exist, or is reserved for others",
             hint=f"It may use {_listed(usable)}.",
         )
     return wanted
@@ -33,30 +33,30 @@ def check_cpus(cpus: Iterable[int]) -> tuple[int, ...]:
 
 @contextmanager
 def pinned(cpus: Sequence[int]) -> Iterator[None]:
-    """Inside, every thread of this process uses these CPUs alone, and so does what it starts.
+    """Pin every thread of this process, and its child processes, to these CPUs.
 
-    The system keeps a choice for each thread, and a library's threads that were there before don't follow the one that
-    chooses; so each is told. Afterwards each has what it had, and one that began inside what the caller had.
+    Affinity is set for each thread, because existing threads of libraries don't inherit it. At exit each thread
+    gets its former affinity, and threads started meanwhile get the caller's.
 
     Raises:
         UsageError: as `check_cpus`.
     """
     wanted = set(check_cpus(cpus))
-    usual = os.sched_getaffinity(ITSELF)
+    default = os.sched_getaffinity(ITSELF)
     before: dict[int, set[int]] = {}
     try:
         _choose(wanted, before)
         if os.sched_getaffinity(ITSELF) != wanted:
-            raise UsageError(f"the system doesn't grant CPU {_listed(sorted(wanted))}", hint="Choose others.")
+            raise UsageError(f"the system denies CPU {_listed(sorted(wanted))}", hint="Choose others.")
         yield
     finally:
         for thread in _threads():
             with suppress(OSError):  # it has ended, or its CPUs are gone
-                os.sched_setaffinity(thread, before.get(thread) or usual)
+                os.sched_setaffinity(thread, before.get(thread) or default)
 
 
 def _choose(wanted: set[int], before: dict[int, set[int]]) -> None:
-    """Tell every thread, those too that begin meanwhile, and write down what each had.
+    """Set the affinity of every thread, including those started meanwhile; ``before`` gets the former ones.
 
     Raises:
         UsageError: the system refuses.
@@ -71,13 +71,13 @@ def _choose(wanted: set[int], before: dict[int, set[int]]) -> None:
                 continue
             except OSError as error:
                 raise UsageError(
-                    f"the system doesn't let this process choose its CPUs: {error.strerror}",
-                    hint="Leave the choice out.",
+                    f"the CPU affinity can't be set: {error.strerror}",
+                    hint="Leave the CPUs out.",
                 ) from error
 
 
 def _threads() -> list[int]:
-    """By their numbers; the caller's own where the system doesn't list them."""
+    """The thread ids; only the caller's if the system doesn't list them."""
     try:
         return [int(place.name) for place in TASKS.iterdir()]
     except OSError:

@@ -1,10 +1,9 @@
-"""Confidence intervals from rounds, without a word about how latencies are distributed: they aren't normal.
+"""Distribution-free confidence intervals from rounds, by a circular block bootstrap.
 
-Rounds are drawn with replacement, in blocks of neighbours, because what disturbs a machine lasts for several of them.
-Künsch: "The jackknife and the bootstrap for general stationary observations", 1989; circular as in Politis and Romano,
-1992. Of few rounds, drawing makes intervals that are too narrow: of 8, those of 99 % held the median 88 times in 100.
-So an interval of medians is at least what the order of the rounds says, which is exact for independent ones (Thompson,
-"On confidence ranges for the median", 1936).
+Blocks, because disturbances of a machine last for several rounds: Künsch, "The jackknife and the bootstrap for general
+stationary observations", 1989; circular as in Politis and Romano, 1992. With few rounds bootstrap intervals are too
+narrow: with 8, those of 99 % covered the median in 88 % of cases. So an interval of medians is at least as wide as that
+of the order statistics, which is exact for independent rounds (Thompson, "On confidence ranges for the median", 1936).
 """
 
 import math
@@ -15,27 +14,27 @@ import numpy as np
 
 from attn_export.exporter.records.latency import CONFIDENCE, Interval
 
-Rounds = Sequence[Sequence[float]]  # what each round's turn measured
+Rounds = Sequence[Sequence[float]]  # the times of each round
 Values = np.ndarray[Any, np.dtype[np.float64]]
 
 RESAMPLES = 2000
 SEED = 0
-# At once, so that many rounds don't take much memory.
+# Limits the memory of many rounds.
 MOST_ELEMENTS = 2_000_000
 
 
 def fewest_rounds(confidence: float = CONFIDENCE) -> int:
-    """How many rounds it takes before any interval can be that certain.
+    """The fewest rounds with a nontrivial interval.
 
-    The smallest and the largest of n values have the median between them with probability 1 - 2^(1-n).
+    The minimum and maximum of n values enclose the median with probability 1 - 2^(1-n).
     """
     return math.ceil(1 - math.log2(1 - confidence))
 
 
 def paired_ratio(rounds: Rounds, baseline: Rounds) -> float:
-    """Median over the rounds of the ratio of the two medians of that round.
+    """The median over rounds of the ratio of the two medians of a round.
 
-    Turns of a round are moments apart, so a drift of the machine's speed hits both sides of each ratio alike.
+    Both sides of each ratio are measured moments apart, so drifts of the machine's speed cancel.
     """
     return float(np.exp(np.median(_log_ratios(rounds, baseline))))
 
@@ -43,16 +42,16 @@ def paired_ratio(rounds: Rounds, baseline: Rounds) -> float:
 def paired_interval(
     rounds: Rounds, baseline: Rounds, confidence: float = CONFIDENCE, resamples: int = RESAMPLES
 ) -> tuple[float, float, float]:
-    """`paired_ratio` and where it lies.
+    """`paired_ratio` with its confidence interval.
 
     Args:
-        rounds: what each round's turn measured, in any unit.
-        baseline: the same rounds of what is compared with.
+        rounds: the times of each round, in any unit.
+        baseline: the same rounds of the baseline.
         confidence: of the interval, 0..1.
-        resamples: how often the rounds are drawn.
+        resamples: of the bootstrap.
 
     Returns:
-        The ratio, and the ends of its interval.
+        (ratio, low, high).
     """
     ratios = _log_ratios(rounds, baseline)
     low, high = _ends_of_median(ratios, confidence, resamples)
@@ -60,20 +59,20 @@ def paired_interval(
 
 
 def median_interval(rounds: Rounds, confidence: float = CONFIDENCE, resamples: int = RESAMPLES) -> Interval:
-    """Where the median of the rounds' medians lies."""
+    """The confidence interval of the median of the rounds' medians."""
     return _ends_of_median(np.asarray([np.median(turn) for turn in rounds], np.float64), confidence, resamples)
 
 
 def percentile_interval(
     rounds: Rounds, share: float, confidence: float = CONFIDENCE, resamples: int = RESAMPLES
 ) -> Interval:
-    """Where a percentile of all inferences lies.
+    """The confidence interval of a percentile of all inferences.
 
     Args:
-        rounds: what each round's turn measured; the same number in each.
+        rounds: the times of each round, the same number in each.
         share: 99 for the latency that one in a hundred exceeds.
         confidence: of the interval, 0..1.
-        resamples: how often the rounds are drawn.
+        resamples: of the bootstrap.
     """
     table = np.asarray(rounds, np.float64)
 
@@ -84,7 +83,7 @@ def percentile_interval(
 
 
 def half_width(estimate: float, low: float, high: float) -> float:
-    """Of an interval, relative to what it is of."""
+    """Half the width of an interval, relative to the estimate."""
     return (high - low) / 2 / estimate
 
 
@@ -97,33 +96,33 @@ def _medians(drawn: Values) -> Values:
 
 
 def _resampled(values: Values, statistic: Callable[[Values], Values], resamples: int) -> Values:
-    """A statistic of rounds that were drawn anew; of the same rounds always the same.
+    """A statistic of resampled rounds; deterministic.
 
     Args:
         values: (rounds, ...).
-        statistic: of (draws, rounds, ...), one number for each draw.
-        resamples: how many draws.
+        statistic: maps (resamples, rounds, ...) to (resamples,).
+        resamples: their number.
     """
     draw, count = np.random.default_rng(SEED), len(values)
     length = max(1, round(math.sqrt(count)))
     at_once = max(1, MOST_ELEMENTS // max(1, values.size))
-    made = []
+    statistics = []
     for begin in range(0, resamples, at_once):
         starts = draw.integers(0, count, (min(at_once, resamples - begin), -(-count // length), 1))
         places = (starts + np.arange(length)) % count
-        made.append(statistic(values[places.reshape(len(starts), -1)[:, :count]]))
-    return np.concatenate(made)
+        statistics.append(statistic(values[places.reshape(len(starts), -1)[:, :count]]))
+    return np.concatenate(statistics)
 
 
 def _ends_of_median(values: Values, confidence: float, resamples: int) -> Interval:
-    """As drawing says, and at least as wide as the order says."""
+    """The bootstrap interval, at least as wide as that of the order statistics."""
     low, high = _ends(_resampled(values, _medians, resamples), confidence)
     ordered, cut = np.sort(values), _cut(len(values), confidence)
     return min(low, float(ordered[cut])), max(high, float(ordered[-1 - cut]))
 
 
 def _cut(count: int, confidence: float) -> int:
-    """How many values to leave out on either side so that the median is still among the others with that confidence."""
+    """The number of extreme values on either side that the order-statistics interval leaves out."""
     beyond, ways, most = 0, 1, int((1 - confidence) / 2 * 2**60) * 2**count >> 60
     for left_out in range(count // 2):
         beyond += ways

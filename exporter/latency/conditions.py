@@ -1,4 +1,4 @@
-"""The conditions of a timing: who else used the machine, and how fast it ran."""
+"""The conditions of a timing: background load and speed of the machine."""
 
 import time
 from pathlib import Path
@@ -28,33 +28,33 @@ class Watch:
         self._cpus: tuple[int, ...] = ()
         self._load: float | None = None
         self._before: CpuTimes | None = None
-        self._own_before = 0.0
+        self._ours_before = 0.0
         self._quota: Quota | None = None
         self.notes: tuple[str, ...] = ()
 
     def start(self) -> None:
-        """Begin; the runtimes are open by now."""
+        """Begin, with open runtimes."""
         self._cpus = usable_cpu_numbers()
         self._load = cpu_state.load()
         if self._gpus is not None:
             self._gpus.open()
         self._before = cpu_state.cpu_times(self._cpus)
-        self._own_before = sum(cpu_state.process_times().values())
+        self._ours_before = sum(cpu_state.process_times().values())
         self._quota = cpu_quota(self._root)
 
     def sample(self) -> None:
-        """Look at the GPUs if the last time was a second ago. Call it between rounds, never in one."""
+        """Sample the GPUs, at most once a second. Call it between rounds."""
         if self._gpus is not None:
             self._gpus.sample(time.monotonic())
 
     def stop(self) -> Conditions:
-        """The conditions since `start`; ``notes`` has what isn't known.
+        """The conditions since `start`; ``notes`` lists what is unknown.
 
-        The runtimes are still open, so that their processes count as ours.
+        Call it with open runtimes, so that their processes count as ours.
         """
         after = cpu_state.cpu_times(self._cpus)
         ours = cpu_state.process_times()
-        others, steal = _shares(self._before, after, sum(ours.values()) - self._own_before)
+        others, steal = _shares(self._before, after, sum(ours.values()) - self._ours_before)
         gpus: tuple[GpuConditions, ...] = ()
         if self._gpus is not None:
             gpus = self._gpus.close(ours)
@@ -72,15 +72,15 @@ class Watch:
         )
 
 
-def _shares(before: CpuTimes | None, after: CpuTimes | None, own: float) -> tuple[float | None, float | None]:
-    """Background load and steal time, 0..1; None where the counters stand still, run backwards or barely move."""
-    if before is None or after is None or own < 0:
+def _shares(before: CpuTimes | None, after: CpuTimes | None, ours: float) -> tuple[float | None, float | None]:
+    """Background load and steal time, 0..1; None if the counters don't advance enough, or run backwards."""
+    if before is None or after is None or ours < 0:
         return None, None
     total = after.total - before.total
     busy, steal = after.busy - before.busy, after.steal - before.steal
     if total < MIN_CPU_SECONDS or busy < 0 or steal < 0:
         return None, None
-    return round(max(0.0, busy - own) / total, 4), round(steal / total, 4)
+    return round(max(0.0, busy - ours) / total, 4), round(steal / total, 4)
 
 
 def _throttled(before: Quota | None, after: Quota | None) -> float | None:

@@ -1,4 +1,4 @@
-"""CPU times of the machine and of this process, clocks and governor; None is what the system doesn't report."""
+"""CPU times of the machine and of this process, clocks and governor; None if the system doesn't report them."""
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -20,8 +20,8 @@ class CpuTimes:
 
     Attributes:
         busy: running any process or the kernel.
-        steal: ready to run while the hypervisor ran somebody else.
-        total: these, and idle.
+        steal: ready to run while the hypervisor ran other guests.
+        total: busy, steal and idle.
     """
 
     busy: float
@@ -30,12 +30,12 @@ class CpuTimes:
 
 
 def cpu_times(cpus: Collection[int]) -> CpuTimes | None:
-    """The times of these CPUs; None where one isn't listed: a container may number CPUs in its own way."""
+    """The times of these CPUs; None if one isn't listed: containers may number CPUs differently."""
     try:
         listed = psutil.cpu_times(percpu=True)
     except (OSError, ValueError):
         return None
-    # The list has no gaps, so its places are no CPU numbers where one in between is offline.
+    # The list has no gaps, so with offline CPUs its indices aren't CPU numbers.
     if not cpus or max(cpus) >= len(listed) or "," in _text(CPUS / "online"):
         return None
     chosen = [listed[cpu] for cpu in cpus]
@@ -44,33 +44,33 @@ def cpu_times(cpus: Collection[int]) -> CpuTimes | None:
 
 
 def _sum(times: Sequence[Any], names: Sequence[str]) -> float:
-    return sum(getattr(one, name, 0.0) for one in times for name in names)
+    return sum(getattr(entry, name, 0.0) for entry in times for name in names)
 
 
 def process_times() -> dict[int, float]:
     """CPU seconds of this process and its living descendants, by process id, each with its ended children's."""
     found: dict[int, float] = {}
     with suppress(OSError, psutil.Error):
-        own = psutil.Process()
-        for process in (own, *own.children(recursive=True)):
+        this = psutil.Process()
+        for process in (this, *this.children(recursive=True)):
             with suppress(psutil.Error):
                 found[process.pid] = sum(process.cpu_times()[:4])
     return found
 
 
 def clocks(cpus: Sequence[int]) -> tuple[float, ...] | None:
-    """The present MHz of each of these CPUs, in their order; None where one of them isn't known."""
+    """The current MHz of each of these CPUs; None if one is unknown."""
     khz = [_cpufreq(cpu, "scaling_cur_freq") for cpu in cpus]
     mhz = [int(text) / KHZ_PER_MHZ for text in khz if text.isdecimal()]
     if len(mhz) < len(cpus):
         with suppress(AttributeError, NotImplementedError, OSError):
             listed = psutil.cpu_freq(percpu=True)
             mhz = [listed[cpu].current for cpu in cpus if cpu < len(listed)]
-    return tuple(round(one, 1) for one in mhz) if cpus and len(mhz) == len(cpus) and all(mhz) else None
+    return tuple(round(value, 1) for value in mhz) if cpus and len(mhz) == len(cpus) and all(mhz) else None
 
 
 def governor(cpus: Collection[int]) -> str | None:
-    """The governor of these CPUs' clocks: "performance"; several, with commas, where they differ."""
+    """The governor of these CPUs' clocks: "performance"; several, with commas, if they differ."""
     return ", ".join(sorted({_cpufreq(cpu, "scaling_governor") for cpu in cpus} - {""})) or None
 
 

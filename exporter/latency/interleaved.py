@@ -1,4 +1,4 @@
-"""Everything that was made, timed against each other."""
+"""Times runtimes against each other, interleaved."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -19,18 +19,18 @@ from attn_export.exporter.runtimes.base import Runtime
 from attn_export.exporter.system.machine import usable_cpu_numbers
 from attn_export.exporter.system.progress import Progress
 
-Candidate = tuple[str, Runtime]  # what people call it, and what runs; not open
+Candidate = tuple[str, Runtime]  # its name, and the unopened runtime
 
 
 @dataclass(frozen=True)
 class TimingSettings:
-    """How runtimes are timed together.
+    """Settings of an interleaved timing.
 
     Attributes:
-        schedule: how much.
-        threads: that each of them was told to use.
-        cpus: that all of them are to use; None: those that the process may.
-        isolate: time each runtime of a file in an isolated worker; those that must be are isolated anyway.
+        schedule: rounds, seconds and confidence.
+        threads: of each runtime.
+        cpus: to pin all runtimes to; None: no pinning.
+        isolate: time each runtime of a file in an isolated worker; others only if required.
     """
 
     schedule: Schedule
@@ -38,55 +38,55 @@ class TimingSettings:
     cpus: tuple[int, ...] | None = None
     isolate: bool = False
 
-    def kept_to_cpus(self) -> AbstractContextManager[Any]:
-        """Inside, all threads and processes are on these CPUs.
+    def pin(self) -> AbstractContextManager[Any]:
+        """Pin all threads and processes to ``cpus``.
 
         Raises:
-            UsageError: they can't be had.
+            UsageError: they aren't available.
         """
         return pinned(self.cpus) if self.cpus else nullcontext()
 
 
 def time_interleaved(
-    wanted: Sequence[Candidate], shape: tuple[int, ...], together: TimingSettings, progress: Progress
+    candidates: Sequence[Candidate], shape: tuple[int, ...], settings: TimingSettings, progress: Progress
 ) -> Latency:
-    """Time these against each other, at one shape.
+    """Time runtimes against each other at one shape.
 
     Args:
-        wanted: the first is the baseline; none: nothing is timed.
+        candidates: the first is the baseline; may be empty.
         shape: (N, C, H, W).
-        together: how.
-        progress: receives stages and notes, and of what makes the figures doubtful.
+        settings: of the timing.
+        progress: receives stages, notes and timing warnings.
 
     Raises:
         RuntimeUnavailableError: one can't be opened.
-        UsageError: one can't be isolated, or the CPUs can't be had.
+        UsageError: one can't be isolated, or the CPUs aren't available.
     """
     import numpy as np
 
-    nothing = Latency(together.threads, together.cpus or usable_cpu_numbers(), together.schedule)
-    if not wanted:
+    nothing = Latency(settings.threads, settings.cpus or usable_cpu_numbers(), settings.schedule)
+    if not candidates:
         return nothing
     images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    watch = Watch(gpu=any(runtime.device != CPU for _, runtime in wanted))
-    with together.kept_to_cpus(), ExitStack() as stack:
+    watch = Watch(gpu=any(runtime.device != CPU for _, runtime in candidates))
+    with settings.pin(), ExitStack() as stack:
         opened: list[Runtime | Timed] = []
-        for name, runtime in _placed(wanted, together):
+        for name, runtime in _isolated(candidates, settings):
             with progress.stage(f"Opening {name}"):
                 stack.enter_context(runtime)
             opened.append(runtime)
-        with progress.stage("Timing, in turns") as advance:
+        with progress.stage("Timing, interleaved") as advance:
             watch.start()
-            found = measure(opened, images, together.schedule, advance, between_rounds=watch.sample)
+            found = measure(opened, images, settings.schedule, advance, between_rounds=watch.sample)
             run = structs.replace(found.run, conditions=watch.stop())
-    for doubt in (*timing_warnings(found.timings, run, together.schedule), *watch.notes):
-        progress.note(doubt)
+    for warning in (*timing_warnings(found.timings, run, settings.schedule), *watch.notes):
+        progress.note(warning)
     return structs.replace(nothing, runs=(run,), timings=found.timings)
 
 
-def _placed(wanted: Sequence[Candidate], together: TimingSettings) -> Iterator[tuple[str, Runtime | Isolated]]:
-    """Each as it is opened: here, or in an isolated worker where it must be or `isolate` says so."""
-    apart = requires_isolation([runtime for _, runtime in wanted])
-    for name, runtime in wanted:
-        wants = together.isolate and runtime.can_be_isolated
-        yield name, Isolated(runtime) if wants or runtime in apart else runtime
+def _isolated(candidates: Sequence[Candidate], settings: TimingSettings) -> Iterator[tuple[str, Runtime | Isolated]]:
+    """The candidates, in isolated workers if required or requested."""
+    required = requires_isolation([runtime for _, runtime in candidates])
+    for name, runtime in candidates:
+        requested = settings.isolate and runtime.can_be_isolated
+        yield name, Isolated(runtime) if requested or runtime in required else runtime

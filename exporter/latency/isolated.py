@@ -1,8 +1,7 @@
-"""Runtimes in isolated workers: two libraries that clash in one process, or one that crashes, do no harm there.
+"""Runtimes in isolated workers, which contain crashes and clashes between libraries.
 
-The worker is started with ``python -I`` and not by multiprocessing's own spawn, which would import the user's
-``__main__`` again and, before it is given this process's search path, whatever modules lie in the current folder.
-What passes between the two is multiprocessing's `Connection`.
+Workers are started with ``python -I`` instead of multiprocessing's spawn, which imports the user's ``__main__`` again,
+and modules of the current folder before it sets the search path. They communicate by multiprocessing's `Connection`.
 """
 
 import signal
@@ -27,7 +26,7 @@ from attn_export.exporter.latency.worker import SECONDS_TO_END
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.runtimes.base import Runtime
 
-# The package's folder: the worker runs this very code, installed or not, with this process's search path.
+# The package's folder: the worker runs the same code, installed or not, with this process's search path.
 PACKAGE = Path(__file__).resolve().parents[2]
 START = """\
 import sys, types
@@ -37,8 +36,8 @@ package.__path__ = [place]
 from attn_export.exporter.latency.worker import main
 main(descriptor)
 """
-# A worker that is silent for longer is killed. Opening has compiled for minutes on a Jetson; an inference takes no
-# longer than opening, which runs one, unless the machine swaps.
+# Timeouts, after which a worker is killed. Opening may compile for minutes on a Jetson; an inference takes no longer
+# than opening, which runs one, unless the machine swaps.
 OPEN_SECONDS, ANSWER_SECONDS = 1800.0, 600.0
 TIMES_AS_LONG = 20
 LONGEST_POLL = 2e6  # poll(2) counts milliseconds in 31 bits
@@ -46,16 +45,15 @@ STDERR_TAIL = 4096
 
 
 class WorkerError(Exception):
-    """The worker's traceback: the cause of the error that is raised here, for --debug."""
+    """The worker's traceback, as the cause of an error, for --debug."""
 
 
 def requires_isolation(runtimes: Sequence[Runtime]) -> tuple[Runtime, ...]:
     """The runtimes that must be isolated: engines of the two TensorRTs, which can't share a process.
 
-    Their libraries define the same C functions (createInferRuntime_INTERNAL, getPluginRegistry and others), so the one
-    that is loaded first may answer for both; and their Python modules register the same C++ classes, which pybind11
-    refuses. With both, each engine gets a worker, so that neither kind has an advantage. A library that this process
-    has imported before, to build with, counts as well.
+    Their libraries define the same C functions (createInferRuntime_INTERNAL, getPluginRegistry and others), so calls
+    may reach the wrong one, and their Python modules register the same C++ classes, which pybind11 refuses. If both are
+    used, or already imported for building, all engines are isolated, so that neither kind has an advantage.
 
     Args:
         runtimes: all that are timed together.
@@ -67,16 +65,16 @@ def requires_isolation(runtimes: Sequence[Runtime]) -> tuple[Runtime, ...]:
 
 
 class Isolated:
-    """A runtime that a worker opens, loads and times, with the same code as those of this process.
+    """A runtime in a worker, timed by the same code as runtimes of this process.
 
-    Use as a context manager, or call `open` and `end`. The worker inherits this process's environment, its current
-    folder and the CPUs it may use. It sleeps while others are timed.
+    Use as a context manager, or call `open` and `end`. The worker inherits environment, current folder and CPU
+    affinity, and sleeps while others are timed.
 
     Args:
-        runtime: not open; it stays so, and the worker gets a copy.
+        runtime: not open; the worker gets a copy.
 
     Raises:
-        UsageError: the runtime runs something that only this process has.
+        UsageError: the runtime can't be copied to another process.
     """
 
     process = OWN
@@ -84,8 +82,8 @@ class Isolated:
     def __init__(self, runtime: Runtime) -> None:
         if not runtime.can_be_isolated:
             raise UsageError(
-                f"{runtime.name} can't be timed in an isolated worker: it doesn't run a file as it is",
-                hint="Runtimes that can are onnxruntime, onnxruntime-cuda and engines.",
+                f"{runtime.name} can't be timed in an isolated worker: it doesn't run an unmodified file",
+                hint="Isolation supports onnxruntime, onnxruntime-cuda and engines.",
             )
         self._runtime = runtime
         self._process: subprocess.Popen[bytes] | None = None
@@ -102,23 +100,23 @@ class Isolated:
 
     @property
     def pid(self) -> int | None:
-        """The worker's process number, None without a worker."""
+        """The worker's process id, None without a worker."""
         return None if self._process is None else self._process.pid
 
     def open(self) -> Self:
-        """Start the worker, and open the runtime there.
+        """Start the worker and open the runtime there.
 
         Raises:
-            RuntimeUnavailableError: the worker can't be started, ended, or doesn't answer.
-            AttnExportError: opening the runtime failed there.
+            RuntimeUnavailableError: the worker can't be started, crashed, or timed out.
+            AttnExportError: the runtime can't be opened.
         """
         try:
             self._start()
-            self._ask("it was opened", OPEN_SECONDS, "open", self._runtime)
+            self._call("it was opened", OPEN_SECONDS, "open", self._runtime)
         except OSError as error:
             self.end()
             raise RuntimeUnavailableError(
-                f"{self.name} can't be given an isolated worker: {error.strerror or error}", runtime=self.name
+                f"{self.name} can't be isolated: {error.strerror or error}", runtime=self.name
             ) from error
         except BaseException:
             self.end()
@@ -130,7 +128,7 @@ class Isolated:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (`end` closes it)
         self._connection, there = Pipe()
         with there:
-            self._process = subprocess.Popen(  # noqa: S603 (our own words)
+            self._process = subprocess.Popen(  # noqa: S603 (trusted arguments)
                 [sys.executable, "-I", "-c", START, str(PACKAGE), str(there.fileno()), *sys.path],
                 stdin=subprocess.DEVNULL,
                 stdout=self._stderr,
@@ -142,37 +140,37 @@ class Isolated:
         """Copy a batch, (N, C, H, W) float32, to the device.
 
         Raises:
-            RuntimeUnavailableError: the worker ended, or doesn't answer.
-            AttnExportError: loading failed there.
+            RuntimeUnavailableError: the worker crashed or timed out.
+            AttnExportError: loading failed.
         """
         opened_batch = self._runtime.signature.input_shape[0]
         self._inference_seconds = self.open_seconds * max(1.0, len(images) / opened_batch)
         images = np.ascontiguousarray(images, np.float32)
-        self._ask("a batch was loaded", ANSWER_SECONDS, "load", images)
+        self._call("a batch was loaded", ANSWER_SECONDS, "load", images)
 
     def turn(self, inferences: int, *, warmed: bool = True) -> RoundTimes:
-        """Time so many inferences there, see `Timed.turn`.
+        """Time inferences, see `Timed.turn`.
 
         Raises:
-            RuntimeUnavailableError: the worker ended, or doesn't answer.
-            AttnExportError: an inference failed there.
+            RuntimeUnavailableError: the worker crashed or timed out.
+            AttnExportError: an inference failed.
         """
         seconds = ANSWER_SECONDS + TIMES_AS_LONG * (inferences + 1) * self._inference_seconds
-        times: RoundTimes = self._ask("it was timed", seconds, "turn", inferences, warmed=warmed)
+        times: RoundTimes = self._call("it was timed", seconds, "turn", inferences, warmed=warmed)
         return times
 
     def close(self) -> None:
         """Free the batch; the worker stays."""
         if self._process is not None:
             with suppress(RuntimeUnavailableError):  # the next request reports it
-                self._ask("a batch was freed", ANSWER_SECONDS, "close")
+                self._call("a batch was freed", ANSWER_SECONDS, "close")
 
-    def _ask(self, doing: str, seconds: float, method: str, *args: Any, **options: Any) -> Any:
-        """A method's result in the worker. Kills a worker that is not done when this is left in any other way.
+    def _call(self, doing: str, seconds: float, method: str, *args: Any, **options: Any) -> Any:
+        """Call a method in the worker; any failure of the call itself kills the worker.
 
         Args:
-            doing: what the error says if there is no answer.
-            seconds: until the answer.
+            doing: for the error message.
+            seconds: the timeout.
             method: of `InProcess`, or "open".
             args: its arguments.
             options: its keyword arguments.
@@ -198,14 +196,14 @@ class Isolated:
         return answer
 
     def _gone(self, doing: str, why: str = "") -> RuntimeUnavailableError:
-        """The error for a worker that is no more: how it ended, and the last line it wrote."""
+        """The error for a dead worker: how it ended, and its last line."""
         assert self._process is not None
         code, last = _exit_code(self._process), self._last_line()
         hint = f"Its last line was: {last}" if last else ""
         if not why and code < 0:
             why = f"was ended by {_signal_name(-code)}"
             if -code == getattr(signal, "SIGKILL", 0):
-                hint = "Linux does so where memory runs out, see dmesg. A smaller batch needs less."
+                hint = "Linux kills processes if memory runs out, see dmesg. A smaller batch needs less."
         self.end()
         why = why or f"ended with exit code {code}"
         return RuntimeUnavailableError(
@@ -219,7 +217,7 @@ class Isolated:
         return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
 
     def end(self) -> None:
-        """Close the runtime and end the worker, by force if it takes too long; a second call does nothing."""
+        """Close the runtime and end the worker, by force after a timeout; idempotent."""
         process, connection, stderr = self._process, self._connection, self._stderr
         self._process = self._connection = self._stderr = None
         if connection is not None:
@@ -229,7 +227,7 @@ class Isolated:
                 _exit_code(process)
         finally:
             if process is not None:
-                process.kill()  # does nothing where it has ended
+                process.kill()  # no-op if it has ended
                 process.wait()
             if stderr is not None:
                 stderr.close()
@@ -244,7 +242,7 @@ class Isolated:
 
 
 def _exit_code(process: "subprocess.Popen[bytes]") -> int:
-    """The code of a process that ends by itself soon, or by force."""
+    """The exit code of an ending process, killed after a timeout."""
     try:
         return process.wait(SECONDS_TO_END)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""A runtime's turn: where the clock is read. The same code for all runtimes, in whatever process they are."""
+"""Times the inferences of one runtime in a round, in this process or a worker."""
 
 import time
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ SHARED, OWN = "shared", "own"
 
 @dataclass(frozen=True)
 class RoundTimes:
-    """What was timed in one turn.
+    """The times of one runtime in one round.
 
     Attributes:
         seconds: of each inference, by the host's clock.
-        device_seconds: of each, between two events on the device; None where it has none.
+        device_seconds: of each inference, between two events on the device; None without events.
     """
 
     seconds: tuple[float, ...]
@@ -25,13 +25,13 @@ class RoundTimes:
 
 
 class Timed(Protocol):
-    """Something that can be timed in turns with others.
+    """A candidate of an interleaved timing.
 
     Attributes:
         name: of the runtime.
-        artifact: name of the file that it runs, None where it runs the module itself.
-        provenance, device, precision, open_seconds: as `Runtime` has them.
-        clock: what was read, in words.
+        artifact: name of its file, None for the PyTorch module.
+        provenance, device, precision, open_seconds: as in `Runtime`.
+        clock: the clocks in use.
         process: "shared" with the others, or its "own".
     """
 
@@ -53,17 +53,16 @@ class Timed(Protocol):
     def process(self) -> str: ...  # noqa: D102
 
     def load(self, images: Array) -> None:
-        """Bring a batch, (N, C, H, W) float32, to the device; turns run on it until another is loaded."""
+        """Copy a batch, (N, C, H, W) float32, to the device, for all following rounds."""
 
     def turn(self, inferences: int, *, warmed: bool = True) -> RoundTimes:
-        """Time so many inferences.
+        """Time inferences.
 
-        A turn begins with one that isn't timed: it brings the weights back into the caches and lets the threads of the
-        others go to sleep. Without ``warmed`` there is none.
+        With ``warmed`` an untimed one precedes: it refills the caches and lets the others' threads go to sleep.
         """
 
     def close(self) -> None:
-        """Let go of what `load` made."""
+        """Free the batch."""
 
 
 class InProcess:
@@ -72,7 +71,7 @@ class InProcess:
     process = SHARED
 
     def __init__(self, runtime: Runtime) -> None:
-        """Take a runtime that is open, and stays the caller's."""
+        """``runtime`` is open; the caller closes it."""
         self._runtime = runtime
         self._inputs: Any = None
         self._stopwatch = runtime.device_stopwatch()
@@ -85,15 +84,15 @@ class InProcess:
 
     @property
     def provenance(self) -> str:
-        """What really ran."""
+        """The runtime's provenance."""
         return self._runtime.provenance
 
     def load(self, images: Array) -> None:
-        """Bring a batch to the device."""
+        """Copy a batch to the device."""
         self._inputs = self._runtime.upload({self._runtime.signature.input_name: images})
 
     def turn(self, inferences: int, *, warmed: bool = True) -> RoundTimes:
-        """Time so many inferences, see `Timed.turn`."""
+        """Time inferences, see `Timed.turn`."""
         runtime, inputs, stopwatch = self._runtime, self._inputs, self._stopwatch
         if warmed:
             runtime.infer(inputs)
@@ -114,5 +113,5 @@ class InProcess:
         return RoundTimes(tuple(seconds), tuple(on_device) if stopwatch is not None else None)
 
     def close(self) -> None:
-        """Let go of the batch; the runtime is closed by who opened it."""
+        """Free the batch."""
         self._inputs = None

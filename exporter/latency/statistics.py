@@ -1,4 +1,4 @@
-"""Times to numbers."""
+"""Statistics of the rounds of a timing."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ from attn_export.exporter.records.latency import (
     verdict_of,
 )
 
-# Of what a figure is worth: a tenth of a microsecond.
+# A tenth of a microsecond.
 DIGITS = 4
 
 
@@ -32,7 +32,7 @@ def percentile_ms(seconds: Sequence[float], share: float) -> float:
 
 
 def rounds_of(turns: Sequence[RoundTimes]) -> Rounds:
-    """The host's seconds of each turn."""
+    """The host's seconds of each round."""
     return [turn.seconds for turn in turns]
 
 
@@ -45,7 +45,7 @@ def timing(
     warm_up: WarmUp,
     confidence: float,
 ) -> Timing:
-    """Everything that is told of one runtime."""
+    """The record of one runtime."""
     rounds = rounds_of(turns)
     seconds = [s for turn in rounds for s in turn]
     on_device = [s for turn in turns for s in turn.device_seconds or ()]

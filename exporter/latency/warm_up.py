@@ -1,4 +1,4 @@
-"""Before anything counts: until inferences don't get faster any more."""
+"""Warm-up until inference times are stable."""
 
 import statistics
 import time
@@ -6,22 +6,22 @@ import time
 from attn_export.exporter.latency.rounds import Timed
 from attn_export.exporter.records.latency import WarmUp
 
-# A machine that goes from idle to work gets faster by tens of percent; noise of a busy one isn't waited for.
+# An idle machine speeds up by tens of percent under load; smaller changes are noise.
 STILL_FASTER = 0.03
-CHUNKS = 3  # that are compared with as many before them
+CHUNKS = 3  # to compare with as many earlier ones
 CHUNK_SECONDS = 0.02
 MOST_IN_A_CHUNK = 20
 
 
 def warm_up(timed: Timed, most_seconds: float) -> tuple[WarmUp, float]:
-    """Run until the latest inferences are no faster than those before them.
+    """Run until inferences don't get faster any more.
 
     Args:
         timed: loaded.
-        most_seconds: after this time it is given up.
+        most_seconds: the time limit.
 
     Returns:
-        What was done, and the seconds that one inference took at the end.
+        The record of the warm-up, and the seconds of one inference at its end.
     """
     started = time.perf_counter()
     first = timed.turn(1, warmed=False).seconds[0]

@@ -1,7 +1,6 @@
 """The isolated worker: serves one runtime over a connection. Started by `isolated`.
 
-Between requests it waits for the connection, and uses no CPU. It ends when the parent has ended, for whatever reason,
-and leaves Ctrl-C to the parent.
+Between requests it waits for the connection without using the CPU. It ends with its parent and leaves Ctrl-C to it.
 """
 
 import os
@@ -18,7 +17,7 @@ from attn_export.exporter.errors import AttnExportError, RuntimeUnavailableError
 from attn_export.exporter.latency.rounds import InProcess
 from attn_export.exporter.runtimes.base import Runtime
 
-# A runtime may take its time to close; one that hangs must not outlive its parent.
+# Time for a runtime to close, after which the worker is killed.
 SECONDS_TO_END = 5.0
 FACTS = ("name", "provenance", "device", "precision", "open_seconds", "clock")
 
@@ -34,7 +33,7 @@ class Service:
         self._name = ""
 
     def answer(self, request: Request) -> tuple[Any, dict[str, Any] | str]:
-        """The method's result and `FACTS`; or its error, and the report of it."""
+        """The method's result and `FACTS`; or its error and traceback."""
         method, args, options = request
         try:
             result = getattr(self if method == "open" else self._timed, method)(*args, **options)
@@ -43,17 +42,17 @@ class Service:
         return result, {name: getattr(self._timed, name) for name in FACTS}
 
     def open(self, runtime: Runtime) -> None:
-        """Open the runtime that all other requests are about."""
+        """Open the runtime of all other requests."""
         self._name = runtime.name
         self._timed = InProcess(self._stack.enter_context(runtime))
 
     def _portable(self, error: Exception) -> Exception:
-        """An error that the parent can unpickle: it need not have the runtime's library."""
+        """An error that the parent can unpickle without the runtime's library."""
         if isinstance(error, AttnExportError):
             return error
         if isinstance(error, MemoryError):
             return MemoryError(first_line(error))
-        hint = "--debug shows the runtime's own report."
+        hint = "--debug shows the runtime's error."
         return RuntimeUnavailableError(f"{self._name} failed: {first_line(error)}", runtime=self._name, hint=hint)
 
 

@@ -1,6 +1,6 @@
-"""Where artifacts run: one small interface, one file per runtime. Runtimes run, and compare nothing.
+"""Runtimes for artifacts: one small interface, one file for each runtime.
 
-What a runtime needs is imported when it is made, so that each works where the others are missing.
+Their libraries are imported on construction, so each works without the others.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ def _onnxruntime(model: LoadedModel, file: OnnxFile, settings: Settings) -> Runt
     return _of_precision(OnnxRuntime(file.path, file.signature, settings), file)
 
 
-def _onnxruntime_cuda(model: LoadedModel, file: OnnxFile, settings: Settings) -> Runtime:  # noqa: ARG001 (one form for all)
+def _onnxruntime_cuda(model: LoadedModel, file: OnnxFile, settings: Settings) -> Runtime:  # noqa: ARG001 (common signature)
     from attn_export.exporter.runtimes.onnxruntime_cuda import OnnxRuntimeCuda
 
     return _of_precision(OnnxRuntimeCuda(file.path, file.signature, settings), file)
@@ -57,13 +57,13 @@ def _of_precision(runtime: Runtime, file: OnnxFile) -> Runtime:
 def runtime_of_file(
     file: OnnxFile, settings: Settings, extra_outputs: Sequence[str] = (), *, only_extra: bool = False
 ) -> Runtime:
-    """Where a file is run on a CPU to be judged: ONNX Runtime, or onnx's reference evaluator for bfloat16.
+    """The CPU runtime that validates a file: ONNX Runtime, or onnx's reference evaluator for bfloat16.
 
     Args:
         file: of any precision.
         settings: of the runtime.
-        extra_outputs: tensors of the graph that are returned too.
-        only_extra: return these instead of the file's outputs.
+        extra_outputs: intermediate tensors to return too.
+        only_extra: return only these.
     """
     if file.precision is Precision.BF16:
         from attn_export.exporter.runtimes.evaluator import Evaluator
@@ -83,9 +83,9 @@ RUNTIMES: dict[str, Callable[[LoadedModel, OnnxFile, Settings], Runtime]] = {
     "onnxruntime": _onnxruntime,
     "onnxruntime-cuda": _onnxruntime_cuda,
 }
-# Those that run a file, and not the network that it was made of.
+# Those that run a file instead of the PyTorch module.
 RUNS_FILES = ("onnxruntime", "onnxruntime-cuda")
-# Those that run the engines that --engine makes. Where there is a GPU they are timed without being named.
+# Those that run engines from --engine; timed by default if there is a GPU.
 RUNS_ENGINES = ("tensorrt", "tensorrt-rtx")
 DEFAULT_RUNTIMES = ("eager", "onnxruntime")
 
@@ -94,21 +94,21 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
     """The names without repetition.
 
     Raises:
-        UsageError: one of them is no runtime.
+        UsageError: a runtime is unknown.
     """
     for name in names:
         if name not in (*RUNTIMES, *RUNS_ENGINES):
             known = ", ".join((*RUNTIMES, *RUNS_ENGINES))
-            raise UsageError(f"there is no runtime called {name!r}", hint=f"Known are {known}.")
+            raise UsageError(f"unknown runtime {name!r}", hint=f"Known are {known}.")
     return tuple(dict.fromkeys(names))
 
 
 def check_devices(names: Sequence[str], settings: Settings) -> None:
-    """Find out before the work begins whether the devices that it needs are there.
+    """Check in advance that the runtimes' devices are available.
 
     Raises:
-        UsageError: two names are the same runtime on this device.
-        RuntimeUnavailableError: there is no CUDA for one of them.
+        UsageError: two names mean the same runtime on this device.
+        RuntimeUnavailableError: one of them lacks CUDA.
     """
     if settings.device == CUDA and {"onnxruntime", "onnxruntime-cuda"} <= set(names):
         raise UsageError("onnxruntime and onnxruntime-cuda are the same on cuda", hint="Leave one of them out.")

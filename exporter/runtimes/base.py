@@ -1,7 +1,7 @@
-"""What every runtime offers. Checks and bookkeeping are here, so a runtime is only what is its own.
+"""The interface of all runtimes, with the checks that they share.
 
-A runtime is made from one artifact and one settings object. `open` loads it and runs one sample, so that whatever
-compiles or fails late does it there and not inside a measurement.
+`open` loads the artifact and runs one sample, so that lazy compilation and late failures happen there and not in a
+measurement.
 """
 
 import time
@@ -21,14 +21,14 @@ from attn_export.exporter.records.arrays import Array, Arrays
 
 @dataclass(frozen=True)
 class Settings:
-    """Alike for all runtimes that are compared.
+    """The settings that all compared runtimes share.
 
     Attributes:
-        threads: CPU threads that one inference may use.
-        device: of `DEVICES`; where a runtime runs that can run on either.
+        threads: CPU threads for one inference.
+        device: one of `DEVICES`, for runtimes that support both.
 
     Raises:
-        UsageError: there is no such device.
+        UsageError: the device is unknown.
     """
 
     threads: int
@@ -36,27 +36,27 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
-            raise UsageError(f"there is no device called {self.device!r}", hint=f"Known are {', '.join(DEVICES)}.")
+            raise UsageError(f"unknown device {self.device!r}", hint=f"Known are {', '.join(DEVICES)}.")
 
 
 class Stopwatch(Protocol):
-    """Two events on a device, before and after what is timed there."""
+    """Two events on a device, before and after the timed work."""
 
     def start(self) -> None:
         """Record the first event."""
 
     def stop(self) -> None:
-        """Record the second."""
+        """Record the second event."""
 
     def seconds(self) -> float:
-        """Between the two, once the device has finished."""
+        """The time between the two, once the device has finished."""
 
 
 class Runtime(ABC):
     """One artifact, ready to run. Use as a context manager, or call `open` and `close`.
 
     Attributes:
-        artifact: name of the file that it runs, None where it runs the module itself.
+        artifact: name of its file, None for the PyTorch module.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Runtime(ABC):
     @property
     @abstractmethod
     def provenance(self) -> str:
-        """What really runs: library, version, and the provider or compiler that was chosen."""
+        """Library, version, and provider or compiler."""
 
     @abstractmethod
     def _open(self) -> None:
@@ -81,36 +81,36 @@ class Runtime(ABC):
 
     @abstractmethod
     def infer(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Run on what `upload` made; returns at once where the device works on its own. This is what is timed."""
+        """Run on uploaded inputs; this is timed. May return before the device has finished."""
 
     @abstractmethod
     def upload(self, arrays: Arrays) -> Mapping[str, Any]:
-        """Arrays to the runtime's own tensors on its own device."""
+        """Copy arrays to the runtime's tensors on its device."""
 
     @abstractmethod
     def download(self, outputs: Mapping[str, Any]) -> dict[str, Array]:
-        """The runtime's tensors to arrays."""
+        """Copy the runtime's tensors to arrays."""
 
     def synchronize(self) -> None:
-        """Wait until the device has finished. Nothing to do where `infer` returns finished results."""
+        """Wait until the device has finished; no-op if `infer` is synchronous."""
 
     def device_stopwatch(self) -> Stopwatch | None:
-        """Of an open runtime, what reads its device's own clock; None where that can't be read."""
+        """A stopwatch on the clock of an open runtime's device, None if there is none."""
         return None
 
     @property
     def can_be_isolated(self) -> bool:
-        """Whether another process can open a pickled copy: it runs a file, and nothing that only this process has."""
+        """Whether another process can open a pickled copy: it needs nothing but a file."""
         return False
 
     def _close(self) -> None:
-        """Give back what `_open` took."""
+        """Release the resources of `_open`."""
 
     def open(self) -> Self:
         """Load, finish lazy compilation, and run one sample.
 
         Raises:
-            RuntimeUnavailableError: the runtime isn't there or can't run this artifact.
+            RuntimeUnavailableError: the runtime isn't installed or can't run this artifact.
         """
         started = time.perf_counter()
         try:
@@ -125,47 +125,47 @@ class Runtime(ABC):
         except ModuleNotFoundError as error:
             self.close()
             raise RuntimeUnavailableError(
-                f"{self.name} is not installed: there is no module {error.name}",
+                f"{self.name} is not installed: module {error.name} is missing",
                 runtime=self.name,
                 hint=f"pip install {error.name}, or leave {self.name} out of --runtimes.",
             ) from error
         except Exception as error:
             self.close()
             raise RuntimeUnavailableError(
-                f"{self.name} can't run this artifact: {str(error).partition(chr(10))[0] or type(error).__name__}",
+                f"{self.name} can't run this artifact: {first_line(error)}",
                 runtime=self.name,
-                hint="--debug shows the runtime's own report.",
+                hint="--debug shows the runtime's error.",
             ) from error
         self.open_seconds = time.perf_counter() - started
         return self
 
     def close(self) -> None:
-        """Free everything; a second call does nothing."""
+        """Release everything; idempotent."""
         if self._is_open:
             self._is_open = False
             self._close()
 
     def run(self, arrays: Arrays) -> dict[str, Array]:
-        """Arrays in, arrays out, with every check.
+        """Run on arrays, with all checks.
 
         Args:
             arrays: the one input, (N, C, H, W) float32.
 
         Raises:
-            UsageError: the input has another name, dtype or shape than the artifact takes.
-            RuntimeUnavailableError: the artifact says that it takes this shape, and doesn't.
+            UsageError: the input has the wrong name, dtype or shape.
+            RuntimeUnavailableError: the artifact fails on a shape that its signature allows.
         """
         self.check_inputs(arrays)
         try:
             return self._run(arrays)
         except (AttnExportError, MemoryError):
             raise
-        except Exception as error:  # every runtime has classes of its own
+        except Exception as error:  # each runtime has its own classes
             shape = arrays[self.signature.input_name].shape
             raise RuntimeUnavailableError(
                 f"{self.name} can't run this artifact on {shape}: {first_line(error)}",
                 runtime=self.name,
-                hint="Was a size written into it when it was exported? --debug shows the runtime's own report.",
+                hint="Was a size hard-coded at export? --debug shows the runtime's error.",
             ) from error
 
     def _run(self, arrays: Arrays) -> dict[str, Array]:
@@ -174,10 +174,10 @@ class Runtime(ABC):
         return self.download(outputs)
 
     def check_inputs(self, arrays: Arrays) -> None:
-        """Compare with the signature.
+        """Check inputs against the signature.
 
         Raises:
-            UsageError: it doesn't fit; the message names the tensor, what came and what was expected.
+            UsageError: with the tensor's name, the actual and the expected value.
         """
         signature = self.signature
         if set(arrays) != {signature.input_name}:
@@ -185,9 +185,9 @@ class Runtime(ABC):
         array = arrays[signature.input_name]
         if array.dtype != np.float32:
             raise UsageError(f"{signature.input_name} is {array.dtype}; expected is float32")
-        smallest = {axis.index: axis.minimum for axis in signature.axes}
+        minimum = {axis.index: axis.minimum for axis in signature.axes}
         fits = len(array.shape) == len(signature.input_shape) and all(
-            size >= smallest[i] if i in smallest else size == signature.input_shape[i]
+            size >= minimum[i] if i in minimum else size == signature.input_shape[i]
             for i, size in enumerate(array.shape)
         )
         if not fits:

@@ -1,6 +1,6 @@
-"""Arrays on the GPU, through whichever library is there: torch with CUDA, or NVIDIA's cuda-python on a Jetson without.
+"""Arrays on the GPU, through torch with CUDA or NVIDIA's cuda-python (for a Jetson without torch).
 
-Everything happens on one stream of its own, in order. TensorRT waits for the whole device on the default stream.
+All work is on one stream, because TensorRT synchronizes the whole device on the default stream.
 """
 
 import importlib
@@ -17,17 +17,17 @@ from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.runtimes.base import Stopwatch
 
 Replay = Callable[[], None]
-HINT = "Install torch with CUDA, or pip install cuda-python in the version of this machine's CUDA."
+HINT = "Install torch with CUDA, or pip install cuda-python in the version that matches this machine's CUDA."
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """An array on the GPU; its memory is free when nobody holds it any more.
+    """An array on the GPU; its memory is freed with the object.
 
     Attributes:
         pointer: the device address.
-        shape, dtype: as numpy has them; contiguous.
-        owner: what keeps the memory.
+        shape, dtype: as in numpy; contiguous.
+        owner: the object that owns the memory.
     """
 
     pointer: int
@@ -37,54 +37,51 @@ class Block:
 
 
 class DeviceMemory(ABC):
-    """What TensorRT needs of a GPU besides itself."""
+    """The memory operations that TensorRT needs."""
 
     @property
     @abstractmethod
     def stream(self) -> int:
-        """The handle of the stream on which everything happens."""
+        """The handle of the stream for all work."""
 
     @abstractmethod
     def allocate(self, shape: Sequence[int], dtype: np.dtype[Any]) -> Block:
-        """Room for an array; what is in it isn't defined."""
+        """An uninitialized array."""
 
     @abstractmethod
     def upload(self, array: Array) -> Block:
-        """A copy on the GPU. The array may be changed when this returns."""
+        """A copy on the GPU; the source may be changed afterwards."""
 
     @abstractmethod
     def download(self, block: Block) -> Array:
-        """A copy in main memory, made after all that was asked for before."""
+        """A copy in main memory, after all enqueued work."""
 
     @abstractmethod
     def synchronize(self) -> None:
-        """Wait until the GPU has done all that was asked for.
+        """Wait for all enqueued work.
 
         Raises:
-            RuntimeUnavailableError: it failed meanwhile.
+            RuntimeUnavailableError: it failed.
         """
 
     @abstractmethod
     def record(self, work: Callable[[], None]) -> Replay:
-        """Record what ``work`` asks the stream for, as a CUDA graph, without doing it.
-
-        Returns:
-            Does it all at once. Its memory is the graph's.
+        """Capture ``work`` as a CUDA graph without running it; returns a function that launches it.
 
         Raises:
-            RuntimeUnavailableError: the work can't be recorded.
+            RuntimeUnavailableError: the work can't be captured.
         """
 
     @abstractmethod
     def stopwatch(self) -> Stopwatch:
-        """Two events on the stream."""
+        """A stopwatch on the stream."""
 
     def close(self) -> None:
-        """Give the stream back."""
+        """Destroy the stream."""
 
 
 class TorchMemory(DeviceMemory):
-    """Through torch tensors."""
+    """Memory in torch tensors."""
 
     def __init__(self) -> None:
         import torch
@@ -104,7 +101,7 @@ class TorchMemory(DeviceMemory):
             return self._block(self._torch.empty(tuple(shape), dtype=kind, device="cuda"), dtype)
 
     def upload(self, array: Array) -> Block:
-        """A tensor of its own."""
+        """A new tensor."""
         with self._torch.cuda.stream(self._stream):
             return self._block(self._torch.tensor(np.ascontiguousarray(array), device="cuda"), array.dtype)
 
@@ -125,7 +122,7 @@ class TorchMemory(DeviceMemory):
             raise _failed(first_line(error)) from error
 
     def record(self, work: Callable[[], None]) -> Replay:
-        """As torch's own graph."""
+        """As a torch CUDA graph."""
         graph = self._torch.cuda.CUDAGraph()
         try:
             with self._torch.cuda.stream(self._stream):
@@ -151,7 +148,7 @@ class TorchMemory(DeviceMemory):
 
 
 class CudaMemory(DeviceMemory):
-    """Through CUDA's runtime, by NVIDIA's cuda-python.
+    """Memory of CUDA's runtime, through NVIDIA's cuda-python.
 
     https://nvidia.github.io/cuda-python/cuda-bindings/latest/module/runtime.html
 
@@ -166,7 +163,7 @@ class CudaMemory(DeviceMemory):
     def _call(self, function: str, *args: Any) -> list[Any]:
         error, *results = getattr(self._cuda, function)(*args)
         if int(error):
-            raise _failed(f"{function} says {getattr(error, 'name', error)}")
+            raise _failed(f"{function} returned {getattr(error, 'name', error)}")
         return results
 
     @property
@@ -175,7 +172,7 @@ class CudaMemory(DeviceMemory):
         return int(self._stream)
 
     def allocate(self, shape: Sequence[int], dtype: np.dtype[Any]) -> Block:
-        """By cudaMalloc; cudaFree follows when the block goes."""
+        """By cudaMalloc; cudaFree follows with the block's finalizer."""
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         (pointer,) = self._call("cudaMalloc", max(size, 1))
         block = Block(int(pointer), tuple(shape), dtype)
@@ -183,7 +180,7 @@ class CudaMemory(DeviceMemory):
         return block
 
     def upload(self, array: Array) -> Block:
-        """Copied and waited for, because main memory may be moved or changed afterwards."""
+        """Synchronous, because the source may be freed or changed afterwards."""
         array = np.ascontiguousarray(array)
         block = self.allocate(array.shape, array.dtype)
         self._copy(block.pointer, array.ctypes.data, array.nbytes, self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice)
@@ -210,7 +207,7 @@ class CudaMemory(DeviceMemory):
         try:
             work()
         finally:
-            # Ends the capture in any case: a stream that is left capturing can't be used again.
+            # Always end the capture; the stream would be unusable otherwise.
             (graph,) = self._call("cudaStreamEndCapture", self._stream)
         (ready,) = self._call("cudaGraphInstantiate", graph, 0)
         self._call("cudaGraphDestroy", graph)
@@ -222,7 +219,7 @@ class CudaMemory(DeviceMemory):
         return replay
 
     def stopwatch(self) -> Stopwatch:
-        """CUDA's own events, destroyed with it."""
+        """CUDA events, destroyed with the stopwatch."""
         return _Events(self._cuda, self._call, self._stream)
 
     def close(self) -> None:
@@ -235,9 +232,9 @@ class _Events:
 
     def __init__(self, cuda: Any, call: Callable[..., list[Any]], stream: Any) -> None:
         self._call, self._stream = call, stream
-        self._before, self._after = (self._made(cuda) for _ in range(2))
+        self._before, self._after = (self._event(cuda) for _ in range(2))
 
-    def _made(self, cuda: Any) -> Any:
+    def _event(self, cuda: Any) -> Any:
         (event,) = self._call("cudaEventCreate")
         weakref.finalize(self, cuda.cudaEventDestroy, event)
         return event
@@ -251,20 +248,20 @@ class _Events:
         self._call("cudaEventRecord", self._after, self._stream)
 
     def seconds(self) -> float:
-        """Between the two; waits for the second, which has no effect where the device was waited for."""
+        """The time between the two; waits for the second."""
         self._call("cudaEventSynchronize", self._after)
         (milliseconds,) = self._call("cudaEventElapsedTime", self._before, self._after)
         return float(milliseconds) / 1e3
 
 
 def device_memory(runtime: str) -> DeviceMemory:
-    """Of the library that is there; torch where both are, because its allocator keeps what it had.
+    """Memory of the installed library; torch if both are, because its allocator caches.
 
     Args:
-        runtime: who asks, for the error.
+        runtime: for the error.
 
     Raises:
-        RuntimeUnavailableError: neither is there.
+        RuntimeUnavailableError: neither is installed.
     """
     try:
         import torch
@@ -278,7 +275,7 @@ def device_memory(runtime: str) -> DeviceMemory:
         cuda = importlib.import_module("cuda.bindings.runtime")
     except ImportError as error:
         raise RuntimeUnavailableError(
-            f"{runtime} was not run: nothing here can hold arrays on the GPU: {why}, and cuda-python is not installed",
+            f"{runtime} was not run: no library for arrays on the GPU: {why}, and cuda-python is not installed",
             runtime=runtime,
             hint=HINT,
         ) from error
@@ -286,4 +283,4 @@ def device_memory(runtime: str) -> DeviceMemory:
 
 
 def _failed(why: str) -> RuntimeUnavailableError:
-    return RuntimeUnavailableError(f"the GPU failed: {why}", runtime="cuda", hint="nvidia-smi shows how it is.")
+    return RuntimeUnavailableError(f"the GPU failed: {why}", runtime="cuda", hint="nvidia-smi shows its state.")

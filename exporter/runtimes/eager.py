@@ -1,4 +1,4 @@
-"""PyTorch as it runs in a notebook."""
+"""PyTorch, eager and compiled."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -14,10 +14,10 @@ from attn_export.exporter.runtimes.torch_cuda import CudaEvents, Moved, device_w
 
 
 class Eager(Runtime):
-    """The module, called, on the CPU or on CUDA.
+    """The module on the CPU or on CUDA.
 
-    Torch's threads and its use of TF32, and the module's modes and weights, are afterwards what they were before.
-    Runtimes of one module that are open together are closed in the reverse order, as `with` does.
+    `close` restores torch's threads and TF32 settings, and the module's modes and weights. Close runtimes of one module
+    in reverse order, as `with` does.
     """
 
     name = "eager"
@@ -26,7 +26,7 @@ class Eager(Runtime):
         super().__init__(signature, settings)
         self.module = model.module
         self.device = settings.device
-        self._taken = ExitStack()
+        self._stack = ExitStack()
         self._threads_before = torch.get_num_threads()
         self._modes = {submodule: submodule.training for submodule in self.module.modules()}
 
@@ -40,11 +40,11 @@ class Eager(Runtime):
         self.module.eval()
         if self.device == CUDA:
             require_cuda(self.name)
-            self._taken.enter_context(exact_float32())
-            self._taken.enter_context(Moved(self.module, self.device))
+            self._stack.enter_context(exact_float32())
+            self._stack.enter_context(Moved(self.module, self.device))
 
     def _close(self) -> None:
-        self._taken.close()
+        self._stack.close()
         if self.device == CUDA:
             torch.cuda.empty_cache()
         torch.set_num_threads(self._threads_before)
@@ -52,21 +52,21 @@ class Eager(Runtime):
             submodule.training = training
 
     def upload(self, arrays: Arrays) -> Mapping[str, torch.Tensor]:
-        """To torch tensors; on the CPU they share the arrays' memory."""
+        """Copy to torch tensors; on the CPU they share the arrays' memory."""
         return {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
 
     def infer(self, inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        """Call the module; on the CPU the results are finished when it returns."""
+        """Call the module; synchronous on the CPU."""
         with torch.inference_mode():
             results = self.call(inputs[self.signature.input_name])
         return dict(zip(self.signature.output_names, pytree.tree_leaves(results), strict=True))
 
     def call(self, x: torch.Tensor) -> Any:
-        """What is run."""
+        """Run the module."""
         return self.module(x)
 
     def download(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, Array]:
-        """To arrays; on the CPU they share the tensors' memory."""
+        """Copy to arrays; on the CPU they share the tensors' memory."""
         return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
 
     def synchronize(self) -> None:
@@ -75,12 +75,12 @@ class Eager(Runtime):
             torch.cuda.synchronize()
 
     def device_stopwatch(self) -> Stopwatch | None:
-        """CUDA events on torch's current stream, where the module runs."""
+        """CUDA events on torch's current stream."""
         return CudaEvents() if self.device == CUDA else None
 
 
 class Compiled(Eager):
-    """The module compiled by torch's default backend for the shape it is run with; compiling happens in `open`."""
+    """The module compiled by torch's default backend for one shape, in `open`."""
 
     name = "compile"
 
@@ -94,5 +94,5 @@ class Compiled(Eager):
         return f"torch {torch.__version__}, inductor{device_words(self.device)}"
 
     def call(self, x: torch.Tensor) -> Any:
-        """What is run."""
+        """Run the module."""
         return self._compiled(x)

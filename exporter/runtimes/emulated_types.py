@@ -1,7 +1,7 @@
-"""A graph with float16 and bfloat16 as one that computes in float32 and rounds where the types say so.
+"""Emulates float16 and bfloat16: the graph computes in float32 and rounds each result to its type.
 
-That is what its types mean to a runtime which multiplies in them, accumulates in float32 and stores them; and what has
-no kernels for bfloat16 can run it. numpy's own bfloat16 adds up in bfloat16: the mean of 12544 numbers is off by 90 %.
+This models a runtime with narrow operands and float32 accumulators, and needs no bfloat16 kernels. numpy's bfloat16
+also accumulates in bfloat16: the mean of 12544 numbers is off by 90 %.
 """
 
 from collections.abc import Iterator
@@ -17,20 +17,17 @@ from attn_export.exporter.errors import InputError
 NARROW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 # Attributes that name a type.
 TYPES = ("to", "dtype", "output_dtype")
-# A graph of any opset below has no types for bfloat16's convolutions; those of 22 are the same.
+# Below opset 22 convolutions have no bfloat16; they are unchanged otherwise.
 TYPED_OPSET = 22
 
 
 def emulated(path: Path) -> ModelProto:
-    """Read a file, and let every operator compute in float32; behind it two Casts round to its type and back.
+    """Read an ONNX file and make every operator float32, followed by Casts to its type and back.
 
-    Names stay: what was called ``x`` is now ``x`` rounded. Inputs and outputs are float32.
-
-    Args:
-        path: of the ONNX file.
+    ``x`` becomes the name of the rounded ``x``. Inputs and outputs are float32.
 
     Raises:
-        InputError: it has bodies (If, Loop), whose types aren't looked into.
+        InputError: the graph has subgraphs (If, Loop).
     """
     model = onnx.load(path)
     if model.functions:
@@ -38,7 +35,7 @@ def emulated(path: Path) -> ModelProto:
     graph = model.graph
     if any(attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for attribute in _attributes(graph)):
         raise InputError(
-            f"{path} has control flow, which isn't evaluated operator by operator",
+            f"{path} has control flow, which the emulation doesn't support",
             hint="Export the network without it.",
         )
     types = _types(model)
@@ -49,10 +46,10 @@ def emulated(path: Path) -> ModelProto:
     for value in graph.input:
         narrow = types.get(value.name)
         if narrow in NARROW and value.name not in {tensor.name for tensor in graph.initializer}:
-            _read_instead(nodes, value.name, f"{value.name}/rounded")
+            _rename_inputs(nodes, value.name, f"{value.name}/rounded")
             graph.node.extend(_rounding(value.name, f"{value.name}/rounded", narrow))
     for node in nodes:
-        graph.node.extend(_spelled(node, types))
+        graph.node.extend(_emulate(node, types))
     for value in (*graph.input, *graph.output):
         if value.type.tensor_type.elem_type in NARROW:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
@@ -65,7 +62,7 @@ def _attributes(graph: GraphProto) -> Iterator[AttributeProto]:
 
 
 def _types(model: ModelProto) -> dict[str, int]:
-    """By name, the types that the file tells and those that follow; a node's unknown result has its first input's."""
+    """Tensor -> type, as declared or inferred; defaults to that of the node's first input."""
     typed = ModelProto()
     typed.CopyFrom(model)
     for opset in typed.opset_import:
@@ -83,8 +80,8 @@ def _types(model: ModelProto) -> dict[str, int]:
     return found
 
 
-def _spelled(node: NodeProto, types: dict[str, int]) -> Iterator[NodeProto]:
-    """The node in float32, and what rounds its results."""
+def _emulate(node: NodeProto, types: dict[str, int]) -> Iterator[NodeProto]:
+    """The node in float32, and the Casts of its results."""
     for attribute in node.attribute:
         if attribute.type == AttributeProto.TENSOR:
             _widen(attribute.t)
@@ -107,7 +104,7 @@ def _rounding(source: str, name: str, narrow: int) -> list[NodeProto]:
     ]
 
 
-def _read_instead(nodes: list[NodeProto], old: str, new: str) -> None:
+def _rename_inputs(nodes: list[NodeProto], old: str, new: str) -> None:
     for node in nodes:
         node.input[:] = [new if name == old else name for name in node.input]
 

@@ -1,4 +1,4 @@
-"""ONNX's reference evaluator, for what ONNX Runtime has no kernels for on a CPU: bfloat16."""
+"""ONNX's reference evaluator, for bfloat16, which ONNX Runtime's CPU provider lacks."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,16 +18,16 @@ from attn_export.exporter.runtimes.evaluator_operators import operators_for
 
 
 class Evaluator(Runtime):
-    """An ONNX file, operator by operator in float32, every result rounded to the type that the file gives it.
+    """An ONNX file, operator by operator in float32, each result rounded to its type in the file.
 
-    It is exact where a runtime takes shortcuts, and slow: nobody deploys it, and its latency means nothing.
+    Slow; its latency is meaningless.
 
     Args:
         path: the file.
         signature: of the network.
         settings: PyTorch's threads, for the operators that it computes.
-        extra_outputs: tensors of the graph that are returned too.
-        only_extra: return these instead of the signature's outputs.
+        extra_outputs: intermediate tensors to return too.
+        only_extra: return only these.
     """
 
     name = "onnx reference evaluator"
@@ -50,9 +50,9 @@ class Evaluator(Runtime):
 
     @property
     def provenance(self) -> str:
-        """The versions, and what is computed how."""
+        """The versions, and how the file is evaluated."""
         return (
-            f"onnx {onnx.__version__}'s reference evaluator, in float32 with every result rounded as the file says; "
+            f"onnx {onnx.__version__}'s reference evaluator, in float32 with each result rounded to its type; "
             f"convolutions and pools by torch {torch.__version__}"
         )
 
@@ -66,16 +66,16 @@ class Evaluator(Runtime):
         torch.set_num_threads(self._threads_before)
 
     def upload(self, arrays: Arrays) -> Mapping[str, Array]:
-        """It reads arrays."""
+        """No copy: the evaluator reads arrays."""
         return arrays
 
     def infer(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Compute; the results are finished when it returns."""
+        """Evaluate; synchronous."""
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made = self._evaluator.run(self._fetched, dict(inputs))
-        return dict(zip(self._fetched, made, strict=True))
+            results = self._evaluator.run(self._fetched, dict(inputs))
+        return dict(zip(self._fetched, results, strict=True))
 
     def download(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Nothing: they are arrays."""
+        """The results as arrays."""
         return {name: np.asarray(array) for name, array in outputs.items()}

@@ -1,7 +1,7 @@
-"""Operators that ONNX's reference evaluator takes pixel by pixel in Python, computed by PyTorch.
+"""PyTorch implementations of operators for ONNX's reference evaluator.
 
-They take a thousandth of the time. The evaluator's own pools of onnx 1.23 are wrong, too, where a stride is larger than
-the kernel or a window reaches into the padding.
+They are a thousand times faster than its Python loops over pixels. The pools of onnx 1.23 are also wrong if a stride
+exceeds the kernel or a window reaches into the padding.
 """
 
 import math
@@ -14,7 +14,7 @@ import onnx
 import torch
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_dequantize_linear import DequantizeLinear_23
-from onnx.reference.ops.op_max_pool import MaxPool as OwnMaxPool
+from onnx.reference.ops.op_max_pool import MaxPool as OnnxMaxPool
 from onnx.reference.ops.op_quantize_linear import QuantizeLinear_23
 from torch.nn import functional
 
@@ -28,12 +28,12 @@ MAXIMA: dict[int, Any] = {1: functional.max_pool1d, 2: functional.max_pool2d, 3:
 
 @dataclass(frozen=True)
 class Window:
-    """How a kernel goes over the axes behind (N, C), as ONNX's attributes say.
+    """A sliding window over the spatial axes, from ONNX's attributes.
 
     Attributes:
         kernel, strides, dilations: by axis.
         pads: begins of all axes, then ends.
-        beyond: what is added behind the padding, for windows that aren't whole (``ceil_mode``).
+        beyond: extra padding at the ends for partial windows (``ceil_mode``).
     """
 
     kernel: tuple[int, ...]
@@ -42,8 +42,8 @@ class Window:
     pads: tuple[int, ...]
     beyond: tuple[int, ...]
 
-    def around(self, x: torch.Tensor, value: float, beyond: float | None = None) -> torch.Tensor:
-        """The tensor with everything that is added around it."""
+    def pad(self, x: torch.Tensor, value: float, beyond: float | None = None) -> torch.Tensor:
+        """The padded tensor; ``beyond`` is the value of the extra padding."""
         axes = range(len(self.kernel))
         padded = functional.pad(x, self._sides(self.pads[: len(axes)], self.pads[len(axes) :]), value=value)
         return functional.pad(
@@ -51,7 +51,7 @@ class Window:
         )
 
     def _sides(self, begins: Sequence[int], ends: Sequence[int]) -> list[int]:
-        """As PyTorch counts them: from the last axis."""
+        """In PyTorch's order: from the last axis."""
         return [n for begin, end in zip(reversed(begins), reversed(ends), strict=True) for n in (begin, end)]
 
 
@@ -80,7 +80,7 @@ def window_of(
     for i in range(axes if ceil_mode else 0):
         room = sizes[i] + pads[i] + pads[axes + i] - spans[i]
         count = math.ceil(room / strides[i]) + 1
-        if (count - 1) * strides[i] >= sizes[i] + pads[i]:  # it would begin in the padding
+        if (count - 1) * strides[i] >= sizes[i] + pads[i]:  # the last window would begin in the padding
             count -= 1
         beyond[i] = max(0, (count - 1) * strides[i] - room)
     return Window(tuple(kernel), strides, dilations, pads, tuple(beyond))
@@ -104,18 +104,18 @@ class Conv(OpRun):
         window = window_of(x.shape[2:], weight.shape[2:], strides, dilations, pads, auto_pad)
         tensors = [None if t is None else torch.from_numpy(np.array(t)) for t in (weight, bias)]
         with torch.no_grad():
-            made = CONVOLUTIONS[x.ndim - IMAGE_AXES](
-                window.around(_tensor(x), 0.0),
+            result = CONVOLUTIONS[x.ndim - IMAGE_AXES](
+                window.pad(_tensor(x), 0.0),
                 *tensors,
                 stride=window.strides,
                 dilation=window.dilations,
                 groups=group,
             )
-        return (made.numpy(),)
+        return (result.numpy(),)
 
 
-class MaxPool(OwnMaxPool):
-    """The largest of each window. Where it is, and whole numbers, are left to the evaluator."""
+class MaxPool(OnnxMaxPool):
+    """Max pooling. Indices and integers are left to the evaluator."""
 
     def _run(  # type: ignore[no-untyped-def,override]
         self,
@@ -129,16 +129,16 @@ class MaxPool(OwnMaxPool):
         strides=None,
     ):
         if len(self.onnx_node.output) > 1 or x.dtype.kind != "f":
-            own: Any = super()._run
-            return own(x, auto_pad, ceil_mode, dilations, kernel_shape, pads, storage_order, strides)
+            onnx_run: Any = super()._run
+            return onnx_run(x, auto_pad, ceil_mode, dilations, kernel_shape, pads, storage_order, strides)
         window = window_of(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
-        padded = window.around(_tensor(x), -math.inf)
+        padded = window.pad(_tensor(x), -math.inf)
         largest = MAXIMA[len(kernel_shape)](padded, window.kernel, window.strides, dilation=window.dilations)
         return (largest.numpy(),)
 
 
 class AveragePool(OpRun):
-    """The mean of what of each window lies in the image, or in its padding if that counts."""
+    """The mean over each window's pixels, with ``count_include_pad`` also over its padding."""
 
     def _run(  # type: ignore[no-untyped-def]
         self,
@@ -154,11 +154,11 @@ class AveragePool(OpRun):
         window = window_of(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
         images = _tensor(x).reshape(-1, 1, *x.shape[2:])
         ones = torch.ones(1, 1, *window.kernel, dtype=images.dtype)
-        counted = window.around(torch.ones_like(images[:1]), 1.0 if count_include_pad else 0.0, beyond=0.0)
+        counted = window.pad(torch.ones_like(images[:1]), 1.0 if count_include_pad else 0.0, beyond=0.0)
         convolve = CONVOLUTIONS[len(window.kernel)]
         sums, counts = (
             convolve(padded, ones, stride=window.strides, dilation=window.dilations)
-            for padded in (window.around(images, 0.0), counted)
+            for padded in (window.pad(images, 0.0), counted)
         )
         return ((sums / counts).reshape(*x.shape[:2], *sums.shape[2:]).numpy(),)
 
@@ -168,7 +168,7 @@ def _tensor(x: Array) -> torch.Tensor:
 
 
 class ConvInteger(OpRun):
-    """A convolution of whole numbers, exact in double precision."""
+    """Integer convolution, exact in double precision."""
 
     def _run(  # type: ignore[no-untyped-def]
         self,
@@ -189,18 +189,18 @@ class ConvInteger(OpRun):
             images -= float(x_zero_point)
         if w_zero_point is not None:  # one, or one for each of the first axis
             kernels -= np.reshape(w_zero_point, (-1, *[1] * (weight.ndim - 1)))
-        made = CONVOLUTIONS[x.ndim - IMAGE_AXES](
-            window.around(_tensor(images), 0.0),
+        result = CONVOLUTIONS[x.ndim - IMAGE_AXES](
+            window.pad(_tensor(images), 0.0),
             _tensor(kernels),
             stride=window.strides,
             dilation=window.dilations,
             groups=group,
         )
-        return (made.numpy().astype(np.int32),)
+        return (result.numpy().astype(np.int32),)
 
 
-def _named(name: str, own: Any, domain: str) -> Any:
-    return type(name, (own,), {"op_domain": domain})
+def _named(name: str, base: Any, domain: str) -> Any:
+    return type(name, (base,), {"op_domain": domain})
 
 
 OPERATORS = (
@@ -208,15 +208,15 @@ OPERATORS = (
     MaxPool,
     AveragePool,
     ConvInteger,
-    # ONNX Runtime has them in its own domain as well, for types that ONNX got later.
+    # ONNX Runtime's domain has them too, for types that ONNX added later.
     _named("QuantizeLinear", QuantizeLinear_23, "com.microsoft"),
     _named("DequantizeLinear", DequantizeLinear_23, "com.microsoft"),
 )
-# The evaluator has DequantizeLinear from opset 19 only, and it is no other before.
+# The evaluator lacks the earlier DequantizeLinear, which has the same definition.
 BEFORE_19 = (_named("DequantizeLinear", DequantizeLinear_23, ""),)
 
 
 def operators_for(model: onnx.ModelProto) -> list[Any]:
-    """For `ReferenceEvaluator`'s ``new_ops``."""
+    """The ``new_ops`` of `ReferenceEvaluator`."""
     opset = next((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), 0)
     return [*OPERATORS, *(BEFORE_19 if opset < 19 else ())]

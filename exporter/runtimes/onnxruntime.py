@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 PROVIDER = "CPUExecutionProvider"
 ERRORS_ONLY = 3
-# Files of others may take another type than float32: what is given is converted.
+# Third-party files may take other types than float32; inputs are converted.
 INPUT_TYPES = {"tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
 class OnnxRuntime(Runtime):
-    """An ONNX file on the CPU provider, with the library's default optimizations, whatever device the settings name.
+    """An ONNX file on the CPU provider with default optimizations; ``settings.device`` is ignored.
 
-    A provider that isn't the one asked for is an error: nothing runs elsewhere in silence.
+    A fallback to another provider is an error.
 
     Args:
         path: the file.
         signature: of the network.
-        settings: alike for all runtimes.
-        extra_outputs: tensors of the graph that are returned too. Such outputs may keep ONNX Runtime from fusing.
+        settings: common to all runtimes.
+        extra_outputs: intermediate tensors to return too; they may prevent fusions.
         only_extra: return these instead of the signature's outputs; what they don't need isn't run.
         graph: the file's graph, or one made from it, to run instead of the file; its weights are mapped from the file.
     """
@@ -65,7 +65,7 @@ class OnnxRuntime(Runtime):
 
     @property
     def can_be_isolated(self) -> bool:
-        """Whether it runs the file as it is."""
+        """Whether it runs the unmodified file."""
         return self._graph is None and self._fetched == list(self.signature.output_names)
 
     def _options(self) -> Any:
@@ -86,10 +86,10 @@ class OnnxRuntime(Runtime):
             raise RuntimeUnavailableError(
                 f"ONNX Runtime chose {self._session.get_providers()} instead of {PROVIDER}", runtime=self.name
             )
-        self._dtypes = {taken.name: INPUT_TYPES.get(taken.type, np.float32) for taken in self._session.get_inputs()}
+        self._dtypes = {entry.name: INPUT_TYPES.get(entry.type, np.float32) for entry in self._session.get_inputs()}
 
     def _source(self, options: Any) -> str | bytes:
-        """What the session is made of: the file, or a graph whose weights are read from where they are."""
+        """The file, or a serialized graph that refers to its weights."""
         if not self._extra and self._graph is None:
             return str(self.path)
         from attn_export.exporter.graph.read import skeleton
@@ -100,7 +100,7 @@ class OnnxRuntime(Runtime):
         return skeleton(model, folder)
 
     def _with_extra(self) -> "ir.Model":
-        """The graph with more outputs, or others."""
+        """The graph with the extra outputs."""
         from attn_export.exporter.graph.read import read
 
         model = read(self.path) if self._graph is None else self._graph.clone()
@@ -114,13 +114,13 @@ class OnnxRuntime(Runtime):
         self._session = None
 
     def upload(self, arrays: Arrays) -> Mapping[str, Array]:
-        """The CPU provider reads arrays, of the type that the file takes."""
+        """Arrays in the file's input type."""
         return {name: np.ascontiguousarray(array, self._dtypes.get(name)) for name, array in arrays.items()}
 
     def infer(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Run the session; the results are finished when it returns."""
+        """Run the session; synchronous."""
         return dict(zip(self._fetched, self._session.run(self._fetched, inputs), strict=True))
 
     def download(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Nothing: they are arrays."""
+        """The results as arrays."""
         return dict(outputs)

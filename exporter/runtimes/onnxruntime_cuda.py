@@ -14,13 +14,13 @@ from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.system import install
 
 PROVIDER = "CUDAExecutionProvider"
-# What every session has besides, for what no other provider takes; here nothing may be left to it.
-ALWAYS_THERE = "CPUExecutionProvider"
+# Part of every session, as the fallback, which is disabled here.
+FALLBACK = "CPUExecutionProvider"
 NO_CPU_NODES = "session.disable_cpu_ep_fallback"
 PROVIDER_OPTIONS = {
     "device_id": "0",
     "use_tf32": "0",  # float32 means float32
-    "cudnn_conv_algo_search": "EXHAUSTIVE",  # the library's default, stated; it is over when the runtime is open
+    "cudnn_conv_algo_search": "EXHAUSTIVE",  # the library's default; the search happens in `open`
 }
 
 
@@ -28,7 +28,7 @@ def require_provider() -> None:
     """Check that this ONNX Runtime was built with CUDA.
 
     Raises:
-        RuntimeUnavailableError: it wasn't.
+        RuntimeUnavailableError: it was not.
     """
     import onnxruntime
 
@@ -37,15 +37,15 @@ def require_provider() -> None:
             f"onnxruntime can't run on cuda: onnxruntime {onnxruntime.__version__} was built without {PROVIDER}; it "
             f"has {', '.join(providers)}",
             runtime=OnnxRuntimeCuda.name,
-            hint=f"{install.ONNXRUNTIME_GPU} (both bring the same module, so one has to go), or --device cpu.",
+            hint=f"{install.ONNXRUNTIME_GPU} (both provide the same module, so uninstall the other), or --device cpu.",
         )
 
 
 class OnnxRuntimeCuda(OnnxRuntime):
-    """An ONNX file on the CUDA provider alone: a node that it doesn't take is an error, and doesn't run on the CPU.
+    """An ONNX file on the CUDA provider alone; a node without a CUDA kernel is an error.
 
-    Inputs and outputs are bound to the GPU's memory, so that copies are outside of `infer`. Outputs that haven't been
-    downloaded are overwritten by the next `infer` on the same inputs.
+    Inputs and outputs are bound to GPU memory, so `infer` copies nothing. The next `infer` on the same inputs
+    overwrites its outputs.
     """
 
     name = "onnxruntime-cuda"
@@ -57,12 +57,12 @@ class OnnxRuntimeCuda(OnnxRuntime):
 
     @property
     def provenance(self) -> str:
-        """The library's version, the provider, and what was asked of it."""
+        """The library's version, the provider and its options."""
         import onnxruntime
 
         provider, options = self.provider
-        asked = ", ".join(f"{key}={value}" for key, value in options.items())
-        return f"onnxruntime {onnxruntime.__version__}, {provider} ({asked}), no node on the CPU, no CUDA graph"
+        text = ", ".join(f"{key}={value}" for key, value in options.items())
+        return f"onnxruntime {onnxruntime.__version__}, {provider} ({text}), no node on the CPU, no CUDA graph"
 
     def _open(self) -> None:
         import onnxruntime
@@ -70,28 +70,28 @@ class OnnxRuntimeCuda(OnnxRuntime):
         require_provider()
         options = self._options()
         options.add_session_config_entry(NO_CPU_NODES, "1")
-        with redirect_stdout(StringIO()):  # it prints which libraries it didn't find; the session's error says it too
-            if hasattr(onnxruntime, "preload_dlls"):  # finds CUDA's libraries where pip put them
+        with redirect_stdout(StringIO()):  # it prints missing libraries, which the session's error repeats
+            if hasattr(onnxruntime, "preload_dlls"):  # loads CUDA's libraries from pip's packages
                 onnxruntime.preload_dlls()
         self._session = onnxruntime.InferenceSession(
             self._source(options), options, providers=[self.provider], enable_fallback=0
         )
         chosen = self._session.get_providers()
-        if [name for name in chosen if name != ALWAYS_THERE] != [self.provider[0]]:
+        if [name for name in chosen if name != FALLBACK] != [self.provider[0]]:
             raise RuntimeUnavailableError(
-                f"ONNX Runtime chose {', '.join(chosen)} instead of {self.provider[0]}: CUDA's own libraries, cuDNN "
-                "or the driver are missing, or are of another version than it needs",
+                f"ONNX Runtime chose {', '.join(chosen)} instead of {self.provider[0]}: CUDA's libraries, cuDNN "
+                "or the driver are missing or have the wrong version",
                 runtime=self.name,
-                hint="attn-export doctor says what is here.",
+                hint="attn-export doctor lists the installed versions.",
             )
 
     def _close(self) -> None:
-        # Bindings hold memory of the session's device, so they go first.
+        # First the bindings, which hold memory of the session's device.
         self._binding = self._bound = None
         super()._close()
 
     def upload(self, arrays: Arrays) -> Mapping[str, Any]:
-        """To tensors in the GPU's memory."""
+        """Copy to GPU memory."""
         import onnxruntime
 
         return {
@@ -100,7 +100,7 @@ class OnnxRuntimeCuda(OnnxRuntime):
         }
 
     def infer(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Run the session on bound memory; inputs that were bound before aren't bound again."""
+        """Run the session on bound memory; binds new inputs first."""
         if inputs is not self._bound:
             self._binding, self._bound = self._bind(inputs), inputs
         self._session.run_with_iobinding(self._binding)
@@ -120,5 +120,5 @@ class OnnxRuntimeCuda(OnnxRuntime):
             self._binding.synchronize_outputs()
 
     def download(self, outputs: Mapping[str, Any]) -> dict[str, Array]:
-        """To arrays of their own."""
+        """Copy to new arrays."""
         return {name: np.array(value.numpy()) for name, value in outputs.items()}

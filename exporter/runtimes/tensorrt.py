@@ -1,6 +1,6 @@
-"""TensorRT engines, of the classic TensorRT and of TensorRT-RTX.
+"""TensorRT engines, of classic TensorRT and TensorRT-RTX.
 
-An engine is a program: nothing of it reaches TensorRT before its record, its bytes and this machine were checked.
+An engine is a program, so its record, hash and fit to this machine are checked before TensorRT loads it.
 """
 
 from collections.abc import Mapping
@@ -22,51 +22,51 @@ from attn_export.exporter.runtimes.base import Runtime, Settings, Stopwatch
 from attn_export.exporter.runtimes.device_memory import Block, DeviceMemory, Replay, device_memory
 from attn_export.exporter.system import gpus
 
-# TensorRT's types by name, those that numpy has.
+# TensorRT's names of types, and numpy's.
 KINDS = {"FLOAT": "f4", "HALF": "f2", "INT8": "i1", "UINT8": "u1", "INT32": "i4", "INT64": "i8", "BOOL": "?"}
 DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(kind) for name, kind in KINDS.items()}
-# How TensorRT-RTX's engines begin (seen in 1.7), where no record tells who built one.
+# First bytes of TensorRT-RTX engines (as of 1.7), for engines without a record.
 RTX_MAGIC = b"vtrt"
 RTX, CLASSIC = "tensorrt-rtx", "tensorrt"
-# What `Runtime.get_engine_validity` finds wrong, by the names of `EngineInvalidityDiagnostics`.
+# The diagnostics of `Runtime.get_engine_validity`, by name in `EngineInvalidityDiagnostics`.
 DIAGNOSTICS = {
     "VERSION_MISMATCH": "it was built by another version of TensorRT-RTX",
     "UNSUPPORTED_CC": "it wasn't built for this GPU's architecture",
     "OLD_CUDA_DRIVER": "the driver is too old for it",
     "OLD_CUDA_RUNTIME": "the CUDA runtime is too old for it",
-    "INSUFFICIENT_GPU_MEMORY": "the GPU hasn't enough memory for it",
-    "MALFORMED_ENGINE": "it is damaged or no engine",
+    "INSUFFICIENT_GPU_MEMORY": "the GPU has too little memory for it",
+    "MALFORMED_ENGINE": "it is damaged or not an engine",
     "CUDA_ERROR": "CUDA's driver or runtime isn't installed properly",
 }
 
 
 @dataclass(frozen=True)
 class _Binding:
-    """What the context reads and writes at present.
+    """The bound tensors of the context.
 
     Attributes:
-        given: the input.
+        source: the input.
         outputs: all of the engine's, by name.
-        replay: the CUDA graph of one inference, where this side records it.
+        replay: the CUDA graph of one inference, for classic TensorRT.
     """
 
-    given: Block
+    source: Block
     outputs: dict[str, Block]
     replay: Replay | None = None
 
 
 class TensorRT(Runtime):
-    """An engine. Outputs stay on the GPU and are overwritten by the next inference on the same input.
+    """An engine. The next inference on the same input overwrites the outputs on the GPU.
 
-    Kernels are launched as one CUDA graph: by TensorRT-RTX itself, and recorded here for the classic TensorRT. A graph
-    belongs to one shape and one place in memory; it is recorded again when the input is another one. Nothing is kept
-    from one process to the next, so TensorRT-RTX compiles its kernels in `open`, which takes a few seconds.
+    Kernels are launched as one CUDA graph, by TensorRT-RTX itself, or captured here for classic TensorRT. A graph is
+    bound to the shape and address of the input, and captured again for another one. Nothing is cached between
+    processes, so TensorRT-RTX compiles its kernels in `open`, which takes a few seconds.
 
     Args:
-        path: the engine, its record beside it.
+        path: the engine, with its sidecar.
         signature: of the network.
-        settings: alike for all runtimes.
-        trust: load an engine without a record, or one that was changed since.
+        settings: common to all runtimes.
+        trust: load an engine without a record or with another hash.
 
     Raises:
         UnreadableEngineError: its record is damaged.
@@ -80,7 +80,6 @@ class TensorRT(Runtime):
         self.artifact = path.name
         self.trust = trust
         record = read_sidecar(path)
-        # Both differ from engine to engine.
         self.name = _builder_of(path, record)
         self.precision = _precision_of(record)
         self._version = record.backend.version if record else ""
@@ -103,13 +102,13 @@ class TensorRT(Runtime):
 
     @property
     def provenance(self) -> str:
-        """The version; while it is open, also the GPU, and how kernels are chosen and launched."""
+        """The version; while open also the GPU, and how kernels are selected and launched."""
         parts = (f"{self.name} {self._version}".strip(), self._gpu.name if self._gpu else "", self._how)
         return ", ".join(part for part in parts if part)
 
     @property
     def can_be_isolated(self) -> bool:
-        """Always: it runs a file."""
+        """Always; it needs only the file."""
         return True
 
     def _open(self) -> None:
@@ -121,38 +120,38 @@ class TensorRT(Runtime):
             check_fits(record, self.path, backend, here)
         if not here:
             raise RuntimeUnavailableError(
-                f"{self.path} was not run: no GPU is here, or its driver isn't",
+                f"{self.path} was not run: no GPU or no driver on this machine",
                 runtime=self.name,
-                hint="Copy the engine and its record to the device, and run it there.",
+                hint="Copy the engine and its record to the device and run it there.",
             )
         self._gpu = here[0]
         self._memory = device_memory(self.name)
         self._log = Log()
         self._logger = self._log.logger(backend.trt)
-        self._runtime = self._had(backend.trt.Runtime(self._logger), "runtime")
+        self._runtime = self._created(backend.trt.Runtime(self._logger), "runtime")
         self._engine = self._deserialized(backend, self.path.read_bytes())
         self._read_tensors(backend)
         self._range = self._range_of(record)
         self.signature = _within(self.signature, self._range)
-        self._context = self._had(self._make_context(backend), "execution context")
+        self._context = self._created(self._make_context(backend), "execution context")
 
-    def _had(self, made: Any, what: str) -> Any:
-        """What TensorRT made.
+    def _created(self, value: Any, what: str) -> Any:
+        """``value``, unless TensorRT returned None.
 
         Raises:
-            RuntimeUnavailableError: it made nothing.
+            RuntimeUnavailableError: it did.
         """
-        if made is None:
-            raise self._refused(f"gives no {what}")
-        return made
+        if value is None:
+            raise self._refused(f"creates no {what}")
+        return value
 
     def _refused(self, what: str) -> RuntimeUnavailableError:
-        """The error for a call that TensorRT refuses, with its own words."""
+        """The error for a failed call, with TensorRT's message."""
         errors = self._log.errors
         return RuntimeUnavailableError(
             f"{self.name} {what}: {errors[0] if errors else 'it gives no reason'}",
             runtime=self.name,
-            hint="--debug shows everything that TensorRT said.",
+            hint="--debug shows TensorRT's log.",
         )
 
     def _deserialized(self, backend: Backend, plan: bytes) -> Any:
@@ -183,38 +182,37 @@ class TensorRT(Runtime):
             name = self._engine.get_tensor_name(index)
             is_input = self._engine.get_tensor_mode(name) == modes.INPUT
             (self._inputs if is_input else self._outputs)[name] = self._dtype_of(name)
-        wanted = self.signature
-        if set(self._inputs) != {wanted.input_name} or not set(wanted.output_names) <= set(self._outputs):
+        network = self.signature
+        if set(self._inputs) != {network.input_name} or not set(network.output_names) <= set(self._outputs):
             raise UnreadableEngineError(
                 f"{self.path} takes {', '.join(self._inputs)} and returns {', '.join(self._outputs)}; the network "
-                f"takes {wanted.input_name} and returns {', '.join(wanted.output_names)}",
-                hint="It is the engine of another network.",
+                f"takes {network.input_name} and returns {', '.join(network.output_names)}",
+                hint="The engine is of another network.",
             )
-        if self._inputs[wanted.input_name].kind != "f":
+        if self._inputs[network.input_name].kind != "f":
             raise UnreadableEngineError(
-                f"{self.path} takes {wanted.input_name} as {self._inputs[wanted.input_name]}, the network as float32",
-                hint="It is the engine of another network.",
+                f"{self.path} takes {network.input_name} as {self._inputs[network.input_name]}, the network as float32",
+                hint="The engine is of another network.",
             )
 
     def _dtype_of(self, name: str) -> np.dtype[Any]:
         kind = str(self._engine.get_tensor_dtype(name)).rpartition(".")[2]
         if kind not in DTYPES:
             raise UnreadableEngineError(
-                f"{self.path} has {name} in {kind}, which numpy hasn't",
-                hint="Keep inputs and outputs in float32, whatever the engine computes in.",
+                f"{self.path} has {name} in {kind}, which numpy doesn't support",
+                hint="Keep inputs and outputs in float32.",
             )
         return DTYPES[kind]
 
     def _range_of(self, record: EngineRecord | None) -> Range:
-        """The shapes that the engine takes: the record's word, or the engine's where there is no record.
+        """The engine's profile, from its record or else from the engine.
 
         Raises:
-            UnreadableEngineError: the record doesn't tell.
+            UnreadableEngineError: the record has none.
         """
         name = self.signature.input_name
         if record is None:
-            low, usual, high = (tuple(dims) for dims in self._engine.get_tensor_profile_shape(name, 0))
-            return Range(low, usual, high)
+            return Range(*(tuple(dims) for dims in self._engine.get_tensor_profile_shape(name, 0)))
         if name not in record.profile:
             raise UnreadableEngineError(
                 f"{self.path}'s record has no shapes for {name}", hint="Build the engine again."
@@ -222,26 +220,26 @@ class TensorRT(Runtime):
         return record.profile[name]
 
     def _make_context(self, backend: Backend) -> Any:
-        """Where inference happens. TensorRT-RTX compiles its kernels here."""
+        """The execution context; TensorRT-RTX compiles its kernels here."""
         if not backend.is_rtx:
             return self._engine.create_execution_context()
         trt = backend.trt
-        config = self._had(self._engine.create_runtime_config(), "runtime configuration")
+        config = self._created(self._engine.create_runtime_config(), "runtime configuration")
         eager, graphs = trt.DynamicShapesKernelSpecializationStrategy.EAGER, trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-        # By default the first inferences of a shape run in kernels for any shape, and later ones in others.
+        # By default the first inferences of a shape use generic kernels and later ones specialized kernels.
         config.dynamic_shapes_kernel_specialization_strategy = eager
         config.cuda_graph_strategy = graphs
-        # Setting gives no answer; what was set does.
+        # The setters report no failure.
         if (config.dynamic_shapes_kernel_specialization_strategy, config.cuda_graph_strategy) != (eager, graphs):
-            raise self._refused("can't specialize kernels at once and launch them as one CUDA graph")
+            raise self._refused("can't specialize kernels eagerly and launch them as one CUDA graph")
         self._how = "eager kernel specialization, CUDA graphs"
         return self._engine.create_execution_context(config)
 
     def _close(self) -> None:
-        """Each before what it was made of: graph and arrays, context, engine, runtime, logger, stream."""
+        """Release in reverse order: graph and arrays, context, engine, runtime, logger, stream."""
         memory = self._memory
         if memory is not None:
-            with suppress(RuntimeUnavailableError):  # a GPU that failed has nothing left to wait for
+            with suppress(RuntimeUnavailableError):  # nothing left to wait for after a failure
                 memory.synchronize()
         self._binding = None
         self._context = None
@@ -253,7 +251,7 @@ class TensorRT(Runtime):
             memory.close()
 
     def upload(self, arrays: Arrays) -> Mapping[str, Block]:
-        """To the GPU, in the engine's own type of input.
+        """Copy to the GPU in the engine's input type.
 
         Raises:
             UsageError: the engine's profile doesn't cover the shape.
@@ -266,19 +264,19 @@ class TensorRT(Runtime):
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         assert self._range is not None
         if not self._range.covers(shape):
-            smallest, largest = self._range.min, self._range.max
-            takes = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
+            low, high = self._range.min, self._range.max
+            takes = f"{low}" if low == high else f"{low} to {high}"
             raise UsageError(
                 f"{self.signature.input_name} has shape {shape}; this engine takes {takes}",
                 hint="Build it for this shape too: --batch and --size.",
             )
 
     def infer(self, inputs: Mapping[str, Block]) -> Mapping[str, Block]:
-        """Hand one inference to the GPU and return; the first on an input prepares for it, and waits."""
-        given = inputs[self.signature.input_name]
-        # No name is given to the binding before: its graph has to go when another input is bound.
-        if self._binding is None or self._binding.given is not given:
-            self._bind(given)
+        """Enqueue one inference; the first on an input binds it and waits."""
+        source = inputs[self.signature.input_name]
+        # No reference to the old binding: its graph must be freed when another input is bound.
+        if self._binding is None or self._binding.source is not source:
+            self._bind(source)
         binding = self._binding
         assert binding is not None
         if binding.replay is not None:
@@ -287,8 +285,8 @@ class TensorRT(Runtime):
             self._enqueue()
         return {name: binding.outputs[name] for name in self.signature.output_names}
 
-    def _bind(self, given: Block) -> None:
-        """Tell the context where it reads and writes, and record the graph.
+    def _bind(self, source: Block) -> None:
+        """Bind input and outputs to the context, and capture the graph.
 
         Raises:
             UsageError: the engine's profile doesn't cover the shape.
@@ -296,27 +294,27 @@ class TensorRT(Runtime):
         """
         assert self._memory is not None
         assert self._backend is not None
-        self._check_shape(given.shape)
+        self._check_shape(source.shape)
         self._memory.synchronize()
-        # A graph must not outlive a change of the context that it was recorded from.
+        # A graph must not outlive a change of its context.
         self._binding = None
         name = self.signature.input_name
-        if not self._context.set_input_shape(name, given.shape):
-            raise self._refused(f"doesn't take {name} in shape {given.shape}")
+        if not self._context.set_input_shape(name, source.shape):
+            raise self._refused(f"rejects shape {source.shape} of {name}")
         outputs: dict[str, Block] = {}
         for output, dtype in self._outputs.items():
             shape = tuple(self._context.get_tensor_shape(output))
             if min(shape, default=0) < 0:
-                raise self._refused(f"doesn't know the shape of {output}, but {shape}")
+                raise self._refused(f"has no complete shape for {output}: {shape}")
             outputs[output] = self._memory.allocate(shape, dtype)
-        for tensor, block in {name: given, **outputs}.items():
+        for tensor, block in {name: source, **outputs}.items():
             if not self._context.set_tensor_address(tensor, block.pointer):
-                raise self._refused(f"doesn't take the address of {tensor}")
-        replay = None if self._backend.is_rtx else self._recorded()
-        self._binding = _Binding(given, outputs, replay)
+                raise self._refused(f"rejects the address of {tensor}")
+        replay = None if self._backend.is_rtx else self._capture()
+        self._binding = _Binding(source, outputs, replay)
 
-    def _recorded(self) -> Replay | None:
-        """The graph of one inference, after an ordinary one, in which TensorRT allocates what it still needs."""
+    def _capture(self) -> Replay | None:
+        """The graph of one inference, after a normal one in which TensorRT makes its late allocations."""
         assert self._memory is not None
         self._enqueue()
         self._memory.synchronize()
@@ -343,33 +341,33 @@ class TensorRT(Runtime):
         return self._memory.stopwatch() if self._memory is not None else None
 
     def download(self, outputs: Mapping[str, Block]) -> dict[str, Array]:
-        """To arrays of their own."""
+        """Copy to new arrays."""
         assert self._memory is not None
         return {name: self._memory.download(block) for name, block in outputs.items()}
 
 
 def _builder_of(path: Path, record: EngineRecord | None) -> str:
-    """The backend that built an engine: its record's word, or its first bytes'.
+    """The backend of an engine, from its record or else from its first bytes.
 
     Raises:
-        UnreadableEngineError: the record names one that doesn't exist.
+        UnreadableEngineError: the record names an unknown one.
     """
     if record is not None:
         name = record.backend.name
         if name not in (RTX, CLASSIC):
             raise UnreadableEngineError(
-                f"{path} was built by {name}, which isn't known here", hint="Update attn-export, or build it again."
+                f"{path} was built by {name}, an unknown backend", hint="Update attn-export, or build it again."
             )
         return name
     try:
         with path.open("rb") as stream:
             return RTX if stream.read(len(RTX_MAGIC)) == RTX_MAGIC else CLASSIC
-    except OSError:  # told in `open`, with everything else that can be wrong with a file
+    except OSError:  # reported by `open`
         return CLASSIC
 
 
 def _precision_of(record: EngineRecord | None) -> str:
-    """What was asked for, or what most kernels run in; "unknown" where nothing tells."""
+    """The requested precision, or else that of most kernels."""
     if record is None:
         return "unknown"
     audit = record.precision
@@ -380,7 +378,7 @@ def _precision_of(record: EngineRecord | None) -> str:
 
 
 def _validity(backend: Backend, runtime: Any, plan: bytes) -> str:
-    """Why TensorRT-RTX wouldn't load an engine; empty where it would, or can't tell, as without a driver."""
+    """Why TensorRT-RTX can't load an engine; empty if it can, or if unknown, as without a driver."""
     validity, diagnostics = runtime.get_engine_validity(plan)
     if validity != backend.trt.EngineValidity.INVALID:
         return ""
@@ -390,9 +388,9 @@ def _validity(backend: Backend, runtime: Any, plan: bytes) -> str:
 
 
 def _within(signature: Signature, shapes: Range) -> Signature:
-    """The signature with a sample that the engine takes: its usual sizes in open axes if the traced one is outside."""
+    """The signature with the profile's opt sizes on dynamic axes if the profile excludes the traced shape."""
     shape = signature.input_shape
     if shapes.covers(shape) or len(shape) != len(shapes.opt):
         return signature
-    usual = {axis.index: shapes.opt[axis.index] for axis in signature.axes}
-    return replace(signature, input_shape=tuple(usual.get(index, size) for index, size in enumerate(shape)))
+    opt = {axis.index: shapes.opt[axis.index] for axis in signature.axes}
+    return replace(signature, input_shape=tuple(opt.get(index, size) for index, size in enumerate(shape)))

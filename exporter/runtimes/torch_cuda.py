@@ -1,4 +1,4 @@
-"""What PyTorch needs to run a module on CUDA, and to leave no trace of it."""
+"""Runs a PyTorch module on CUDA and restores everything afterwards."""
 
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
@@ -17,13 +17,10 @@ EXACT = "ieee"
 
 
 def require_cuda(runtime: str) -> None:
-    """Check that torch can work on a GPU.
-
-    Args:
-        runtime: that needs it, for the message.
+    """Check that torch can use a GPU; ``runtime`` is for the message.
 
     Raises:
-        RuntimeUnavailableError: it can't; the message says why.
+        RuntimeUnavailableError: with the reason.
     """
     if torch.cuda.is_available():
         return
@@ -36,8 +33,8 @@ def require_cuda(runtime: str) -> None:
     raise RuntimeUnavailableError(
         f"{runtime} can't run on cuda: {_why_unusable()}",
         runtime=runtime,
-        hint="nvidia-smi has to list a GPU, with a driver that is new enough for this torch; attn-export doctor says "
-        "what is here. Or --device cpu.",
+        hint="nvidia-smi must list a GPU, with a driver recent enough for this torch (see attn-export doctor); "
+        "or use --device cpu.",
     )
 
 
@@ -50,7 +47,7 @@ def _why_unusable() -> str:
 
 
 def device_words(device: str) -> str:
-    """What a runtime's provenance says of its device; nothing of the CPU."""
+    """The device part of a runtime's provenance, empty for the CPU."""
     if device == CPU:
         return ""
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
@@ -58,11 +55,7 @@ def device_words(device: str) -> str:
 
 
 class CudaEvents:
-    """A stopwatch of two CUDA events, which the GPU stamps when it comes to them.
-
-    Args:
-        stream: that the work is asked of; None: torch's current one.
-    """
+    """A stopwatch of two CUDA events on ``stream``, None for torch's current one."""
 
     def __init__(self, stream: "torch.cuda.Stream | None" = None) -> None:
         self._stream = stream
@@ -74,21 +67,21 @@ class CudaEvents:
         self._before.record(self._stream)
 
     def stop(self) -> None:
-        """Record the second."""
+        """Record the second event."""
         self._after.record(self._stream)
 
     def seconds(self) -> float:
-        """Between the two; waits for the second, which has no effect where the device was waited for."""
+        """The time between the two; waits for the second."""
         self._after.synchronize()
         return float(self._before.elapsed_time(self._after)) / 1e3
 
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """No TF32 in matrix products and convolutions inside: float32 means float32.
+    """Disable TF32 in matrix products and convolutions.
 
-    Torch has two interfaces for this. The older one is set as well, because torch refuses to compute where they
-    contradict each other; it can't even be read where a user's own settings do.
+    Torch has two interfaces for this and refuses to compute if they conflict, so both are set. The older one can't be
+    read while the user's settings conflict.
     """
     backends: Any = torch.backends
     knobs = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul)
@@ -115,14 +108,9 @@ def _set_older(precision: str, tf32: bool) -> None:
 
 
 class Moved:
-    """A module on another device, for as long as this is entered.
+    """Context manager that moves a module to another device and restores its original tensors at exit.
 
-    Afterwards it has the very tensors that it had before, in the same memory. They stay there all the time, so the
-    weights are held twice.
-
-    Args:
-        module: to be moved.
-        device: where to.
+    The originals stay in memory meanwhile, so the weights exist twice.
     """
 
     def __init__(self, module: nn.Module, device: str) -> None:

@@ -118,7 +118,7 @@ def bench(
         latencies.append(time_interleaved(wanted, (batch, *image), together, progress))
     assets = show(model, onnx, own, progress) if settings.show else ReportAssets()
     if settings.cost:
-        with together.kept_to_cpus():
+        with together.pin():
             pairs = zip(onnx, of_onnx(artifacts), strict=True)
             costs = [cost_of(file, artifact, settings, own, progress) for file, artifact in pairs]
         assets = replace(assets, costs=tuple(cost for cost in costs if cost is not None))

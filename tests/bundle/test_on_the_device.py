@@ -394,7 +394,7 @@ def test_the_limits_are_those_of_the_whole_validation(cbam: Any) -> None:
         (lambda e: e.write_bytes(e.read_bytes()[:-1]), 3, "is truncated"),
         (lambda e: e.open("ab").write(b"x"), 3, "was changed"),
         (lambda e: e.with_name(f"{e.name}.json").unlink(), 3, "has no record"),
-        (lambda e: e.with_name(f"{e.name}.json").write_text("{}"), 3, "is no record"),
+        (lambda e: e.with_name(f"{e.name}.json").write_text("{}"), 3, "is not the record"),
     ],
 )
 def test_an_engine_that_may_not_be_loaded_is_refused_before_it_is(

@@ -507,7 +507,7 @@ STAGES = [
     "Comparing ONNX Runtime with the reference",
     "Opening eager",
     "Opening onnxruntime",
-    "Timing, in turns",
+    "Timing, interleaved",
 ]
 
 
@@ -597,7 +597,7 @@ def interrupted_in_a_terminal(arguments: list[str], folder: Path, until: str) ->
     [
         pytest.param("Reading the checkpoint", marks=pytest.mark.full),
         "Capturing with PyTorch's exporter",
-        pytest.param("Timing, in turns", marks=pytest.mark.full),
+        pytest.param("Timing, interleaved", marks=pytest.mark.full),
     ],
 )
 def test_ctrl_c_in_a_terminal_leaves_nothing_behind(folder: Path, contents: Contents, title: str) -> None:

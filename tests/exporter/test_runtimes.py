@@ -190,7 +190,7 @@ def test_an_error_inside_closes_the_runtime(toy: Callable[[str, Settings], Runti
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="there is no runtime called 'tflite'") as caught:
+    with pytest.raises(UsageError, match="unknown runtime 'tflite'") as caught:
         check_names(["eager", "tflite"])
     assert caught.value.hint == f"Known are {', '.join((*RUNTIMES, *RUNS_ENGINES))}."
 
@@ -319,7 +319,7 @@ def test_what_is_not_the_runtimes_fault_stays_what_it_is(where: str, error: type
 def test_a_library_that_is_not_installed_is_named() -> None:
     missing = ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime")
     with pytest.raises(
-        RuntimeUnavailableError, match="broken is not installed: there is no module onnxruntime"
+        RuntimeUnavailableError, match="broken is not installed: module onnxruntime is missing"
     ) as caught:
         Broken("open", missing).open()
     assert "pip install onnxruntime" in caught.value.hint

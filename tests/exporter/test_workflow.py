@@ -53,7 +53,7 @@ STAGES = (
     "Comparing ONNX Runtime with the reference",
     "Opening eager",
     "Opening onnxruntime",
-    "Timing, in turns",
+    "Timing, interleaved",
 )
 
 
@@ -470,7 +470,7 @@ def test_a_shape_that_is_none_is_refused(shape: tuple[int, ...], toy: nn.Module,
 
 def test_an_unknown_runtime_is_refused_before_anything_is_done(toy: nn.Module, tmp_path: Path) -> None:
     make_progress = Listener()
-    with pytest.raises(UsageError, match="there is no runtime called 'tflite'"):
+    with pytest.raises(UsageError, match="unknown runtime 'tflite'"):
         export(toy, SHAPE, tmp_path / "out", settings=replace(TIMED, runtimes=("tflite",)), progress=make_progress)
     assert make_progress.titles == []
     assert list(tmp_path.iterdir()) == []

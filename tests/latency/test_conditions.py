@@ -156,11 +156,11 @@ def later(busy: float, steal: float, total: float) -> CpuTimes:
 
 
 def test_shares_are_of_all_cpu_time_and_ours_is_no_background_load() -> None:
-    assert conditions._shares(BEFORE, later(5.0, 0.2, 10.0), own=4.0) == (0.1, 0.02)
+    assert conditions._shares(BEFORE, later(5.0, 0.2, 10.0), ours=4.0) == (0.1, 0.02)
 
 
 def test_rounding_in_our_favour_is_not_less_than_nothing() -> None:
-    assert conditions._shares(BEFORE, later(5.0, 0, 10.0), own=5.03) == (0.0, 0.0)
+    assert conditions._shares(BEFORE, later(5.0, 0, 10.0), ours=5.03) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_a_thread_that_began_inside_gets_what_the_caller_had() -> None:
 @ON_LINUX
 @pytest.mark.parametrize(
     ("cpus", "message"),
-    [([], "no CPU was chosen"), ([100_000], "can't use CPU 100000: it isn't there"), ([-1], "can't use CPU -1")],
+    [([], "no CPU is given"), ([100_000], "can't use CPU 100000: it doesn't exist"), ([-1], "can't use CPU -1")],
 )
 def test_cpus_that_cannot_be_had_are_wrong_usage(cpus: list[int], message: str) -> None:
     before = os.sched_getaffinity(0)
@@ -356,7 +356,7 @@ def test_a_cpu_that_others_keep_for_themselves_is_not_ours() -> None:
 
 def test_a_system_without_affinity_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_setaffinity", raising=False)
-    with pytest.raises(UsageError, match="doesn't let a process choose its CPUs"):
+    with pytest.raises(UsageError, match="doesn't support CPU affinity"):
         enter_pinned([0])
 
 
@@ -375,7 +375,7 @@ def test_a_system_that_refuses_is_told_and_nothing_is_left_changed(
     monkeypatch.setattr(os, "sched_setaffinity", refuse)
     if len(before) < 2:
         pytest.skip("there is one CPU only")
-    with pytest.raises(UsageError, match="doesn't let this process choose"):
+    with pytest.raises(UsageError, match="the CPU affinity can't be set"):
         enter_pinned([min(before)])
     assert os.sched_getaffinity(0) == before
 

@@ -243,7 +243,7 @@ def test_a_clock_that_somebody_set_is_noted_and_is_no_throttling(installed: Inst
     installed(Nvml(a4000(reasons=[CHOSEN])))
     (gpu,), notes = watched()
     assert gpu.throttling == ()
-    assert notes == ("GPU 0: its clock is held where somebody set it",)
+    assert notes == ("GPU 0: its clock is locked",)
 
 
 # Who else is there.
@@ -259,7 +259,7 @@ def test_in_a_container_whose_driver_counts_otherwise_nobody_is_accused(installe
     installed(Nvml(a4000(processes=[[(311_000, 100 * MIB)]])))
     (gpu,), notes = watched()
     assert gpu.others == ()
-    assert notes == ("GPU 0: the driver doesn't tell which of its processes are others'",)
+    assert notes == ("GPU 0: the driver doesn't report which of its processes are others'",)
 
 
 def test_processes_of_the_multi_process_service_count_as_well(installed: Installed) -> None:
@@ -279,7 +279,7 @@ def test_a_jetson_tells_its_name_and_little_else(installed: Installed) -> None:
     (gpu,), (note,) = watched()
     assert gpu == GpuConditions(0, "Orin (nvgpu)")
     assert note == (
-        "GPU 0: the driver doesn't tell its clock, its memory's clock, its temperature, its power, whether it was "
+        "GPU 0: the driver doesn't report its clock, its memory's clock, its temperature, its power, whether it was "
         "throttled, which other processes use it"
     )
 
@@ -299,7 +299,7 @@ def test_without_a_driver_it_says_why(why: str, installed: Installed) -> None:
     installed(Nvml(a4000(), fails=why))
     told, notes = watched()
     assert told == ()
-    assert notes == (f"clocks, temperature, power and other processes of the GPU aren't known: {why}",)
+    assert notes == (f"clocks, temperature, power and other processes of the GPU are unknown: {why}",)
 
 
 def test_without_the_library_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,7 +352,7 @@ def test_the_real_library_has_the_functions_and_numbers_that_are_used() -> None:
     named = "SwPowerCap SwThermalSlowdown HwThermalSlowdown HwPowerBrakeSlowdown".split()
     assert [getattr(pynvml, f"nvmlClocksEventReason{name}") for name in named] == list(gpu_state.THROTTLING)
     assert pynvml.nvmlClocksEventReasonHwSlowdown == gpu_state.HW_SLOWDOWN
-    assert pynvml.nvmlClocksEventReasonApplicationsClocksSetting == gpu_state.CHOSEN_CLOCK
+    assert pynvml.nvmlClocksEventReasonApplicationsClocksSetting == gpu_state.LOCKED_CLOCK
 
 
 # As part of all conditions.
@@ -374,5 +374,5 @@ def test_a_watch_tells_gpus_and_notes(installed: Installed) -> None:
     watch.sample()
     (gpu,) = watch.stop().gpus
     assert gpu.throttling == ("software thermal slowdown",)
-    assert watch.notes[-1] == "GPU 0: its clock is held where somebody set it"
+    assert watch.notes[-1] == "GPU 0: its clock is locked"
     assert nvml.open == 0

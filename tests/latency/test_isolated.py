@@ -190,7 +190,7 @@ def test_one_that_was_ended_says_so(runtime: OnnxRuntime) -> None:
 
 def test_without_a_python_to_start_it_is_not_available(runtime: OnnxRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.raises(RuntimeUnavailableError, match="can't be given an isolated worker: No such file"):
+    with pytest.raises(RuntimeUnavailableError, match="can't be isolated: No such file"):
         Isolated(runtime).open()
 
 

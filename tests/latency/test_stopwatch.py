@@ -204,7 +204,7 @@ def test_every_code_is_looked_at(function: str) -> None:
     cuda = Cuda()
     memory = CudaMemory(cuda)
     cuda.fails = function
-    with pytest.raises(RuntimeUnavailableError, match=f"the GPU failed: {function} says cudaErrorIllegalAddress"):
+    with pytest.raises(RuntimeUnavailableError, match=f"the GPU failed: {function} returned cudaErrorIllegalAddress"):
         time_nothing(memory)
 
 

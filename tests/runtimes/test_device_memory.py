@@ -140,7 +140,7 @@ def test_every_code_is_looked_at(cuda: StandInCuda, function: str) -> None:
     cuda.fails = function
     ask = memory.record if "Capture" in function or "Graph" in function else memory.upload
     given: Any = (lambda: None) if ask == memory.record else np.zeros(3)
-    with pytest.raises(RuntimeUnavailableError, match=f"the GPU failed: {function} says cudaErrorMemoryAllocation"):
+    with pytest.raises(RuntimeUnavailableError, match=f"the GPU failed: {function} returned cudaErrorMemoryAllocation"):
         ask(given)
     cuda.fails = ""
 

@@ -302,13 +302,13 @@ def test_the_precision_is_the_records(told: str, tmp_path: Path) -> None:
 # What TensorRT refuses, and what is given back.
 
 REFUSED = {
-    "Runtime": "gives no runtime",
-    "create_runtime_config": "gives no runtime configuration",
-    "settings": "can't specialize kernels at once and launch them as one CUDA graph",
-    "create_execution_context": "gives no execution context",
-    "set_input_shape": r"doesn't take input in shape \(2, 3, 12, 12\)",
-    "get_tensor_shape": r"doesn't know the shape of gates, but \(-1, 4, 1, 1\)",
-    "set_tensor_address": "doesn't take the address of input",
+    "Runtime": "creates no runtime",
+    "create_runtime_config": "creates no runtime configuration",
+    "settings": "can't specialize kernels eagerly and launch them as one CUDA graph",
+    "create_execution_context": "creates no execution context",
+    "set_input_shape": r"rejects shape \(2, 3, 12, 12\) of input",
+    "get_tensor_shape": r"has no complete shape for gates: \(-1, 4, 1, 1\)",
+    "set_tensor_address": "rejects the address of input",
     "execute_async_v3": "can't run the engine",
 }
 
@@ -350,7 +350,7 @@ def test_an_engine_that_cannot_be_loaded_is_unreadable(trt: Any, runtime: Tensor
     [
         (1, "it was built by another version of TensorRT-RTX"),
         (2 + 4, "it wasn't built for this GPU's architecture; the driver is too old for it"),
-        (32, "it is damaged or no engine"),
+        (32, "it is damaged or not an engine"),
     ],
 )
 @pytest.mark.parametrize("trt", ["tensorrt-rtx"], indirect=True)
@@ -417,7 +417,8 @@ def test_the_engine_of_another_network_is_refused(other: str, trt: Any, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"), [(TensorProto.BFLOAT16, "in BF16, which numpy hasn't"), (TensorProto.INT32, "input as int32")]
+    ("kind", "words"),
+    [(TensorProto.BFLOAT16, "in BF16, which numpy doesn't support"), (TensorProto.INT32, "input as int32")],
 )
 def test_types_that_cannot_be_given_are_refused(kind: int, words: str, trt: Any, tmp_path: Path) -> None:
     model = network()
@@ -534,7 +535,7 @@ def test_the_real_one_calls_garbage_damaged(engine: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(gpus, "found", lambda: HERE)
     monkeypatch.setattr(room, "device_memory", lambda _: Gpu())
     engine.write_bytes(b"garbage " * engine.stat().st_size)
-    with pytest.raises(UnreadableEngineError, match=r"can't load .*: it is damaged or no engine"):
+    with pytest.raises(UnreadableEngineError, match=r"can't load .*: it is damaged or not an engine"):
         TensorRT(engine, SIGNATURE, ONE, trust=True).open()
 
 

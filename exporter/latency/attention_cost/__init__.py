@@ -1,4 +1,4 @@
-"""What attention costs where a network runs. Measures; changes nothing, and judges nothing."""
+"""The latency of the attention blocks of a network."""
 
 from attn_export.exporter.latency.attention_cost.costs import attention_costs
 from attn_export.exporter.records.attention import AttentionCost, TimedBlock

@@ -1,13 +1,13 @@
-"""Which attention block a kernel of ONNX Runtime works for.
+"""Attributes the kernels of ONNX Runtime to attention blocks.
 
-A kernel's name, and those of what it writes, tell operators that it computes (`naming`). Operators that were fused into
-it are found by following the graph back from these to what the kernel reads. Then:
+The names of a kernel and of its outputs identify operators that it computes (`naming`). The operators fused into it lie
+on the paths from these back to the kernel's inputs. Then:
 
-- A kernel that computes operators of one block alone is the block's.
-- One that computes nothing of any block isn't attention.
-- One that does both is nobody's, and so is one that nothing is known of: its time can't be told apart.
-- One that only brings a map into another layout or type belongs to the block that made the map, or else to the one that
-  alone reads it. In the graph without attention neither side would ask for it.
+- A kernel with operators of one block alone belongs to the block.
+- One without operators of any block isn't attention.
+- One with both, or with unknown operators, is unattributed.
+- One that only changes layout or type belongs to the block that produces its input, or else to the only block that
+  reads its output: the ablated model doesn't need it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,6 @@ import onnx_ir as ir
 from attn_export.exporter.latency.attention_cost.naming import Names
 from attn_export.exporter.latency.attention_cost.profile import Kernel
 
-# They hand numbers on as they are.
 LAYOUT_OPERATORS = (
     *("Cast", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Identity"),
     *("ReorderInput", "ReorderOutput"),
@@ -29,9 +28,9 @@ def attributed(kernels: Sequence[Kernel], names: Names, owner: Mapping[ir.Node, 
     """For each kernel the index of its block, `NO_BLOCK`, or `UNKNOWN`.
 
     Args:
-        kernels: of the graph that was named.
-        names: of that graph.
-        owner: of that graph's nodes, as `inventory.members.owners_of` tells it.
+        kernels: of a graph with tokens for names.
+        names: its tokens.
+        owner: node -> block index, from `owners_of`.
     """
     flow = _Flow(kernels)
     found = _computed(kernels, names, flow)
@@ -42,12 +41,13 @@ def attributed(kernels: Sequence[Kernel], names: Names, owner: Mapping[ir.Node, 
 
 
 class _Flow:
-    """Who makes what a kernel reads, and who reads what it makes."""
+    """The producers of each kernel's inputs, and the consumers of its outputs."""
 
     def __init__(self, kernels: Sequence[Kernel]) -> None:
-        makers = {tensor: index for index, kernel in enumerate(kernels) for tensor in kernel.writes if tensor}
+        producers = {tensor: index for index, kernel in enumerate(kernels) for tensor in kernel.writes if tensor}
         self.before = [
-            list(dict.fromkeys(makers[tensor] for tensor in kernel.reads if tensor in makers)) for kernel in kernels
+            list(dict.fromkeys(producers[tensor] for tensor in kernel.reads if tensor in producers))
+            for kernel in kernels
         ]
         self.after: list[list[int]] = [[] for _ in kernels]
         for index, sources in enumerate(self.before):
@@ -56,35 +56,35 @@ class _Flow:
 
 
 def _computed(kernels: Sequence[Kernel], names: Names, flow: _Flow) -> list[set[ir.Node]]:
-    """The nodes of the graph that each kernel computes, as far as they can be told."""
-    told = [_told(kernel, names) for kernel in kernels]
-    taken = set[ir.Node]().union(*told)
+    """The nodes of the graph that each kernel computes, as far as known."""
+    nodes_of = [_named_nodes(kernel, names) for kernel in kernels]
+    taken = set[ir.Node]().union(*nodes_of)
     moves = [kernel.op_type in LAYOUT_OPERATORS for kernel in kernels]
-    silent = [not nodes for nodes in told]
-    read = _read(kernels, names, flow, [a and b for a, b in zip(moves, silent, strict=True)])
-    for index, nodes in enumerate(told):
+    unnamed = [not nodes for nodes in nodes_of]
+    read = _read(kernels, names, flow, [a and b for a, b in zip(moves, unnamed, strict=True)])
+    for index, nodes in enumerate(nodes_of):
         for node in list(nodes):
             nodes |= _fused(node, read[index], taken)
-    # An operator that is a function of ONNX may be expanded to several kernels, of which the last has its name.
-    read = _read(kernels, names, flow, silent)
+    # An ONNX function may be expanded to several kernels; only the last one has its name.
+    read = _read(kernels, names, flow, unnamed)
     for index in reversed(range(len(kernels))):
-        if silent[index] and not moves[index]:
-            last = set[ir.Node]().union(*(told[reader] for reader in flow.after[index]))
-            told[index] = {node for node in last if read[index].intersection(node.inputs)}
-    return told
+        if unnamed[index] and not moves[index]:
+            last = set[ir.Node]().union(*(nodes_of[reader] for reader in flow.after[index]))
+            nodes_of[index] = {node for node in last if read[index].intersection(node.inputs)}
+    return nodes_of
 
 
-def _told(kernel: Kernel, names: Names) -> set[ir.Node]:
-    """The nodes that names speak of. What a mover writes was computed by another kernel."""
+def _named_nodes(kernel: Kernel, names: Names) -> set[ir.Node]:
+    """The nodes named by a kernel. The output of a layout change was computed by another kernel."""
     nodes = {names.node(name) for name in (kernel.name, *kernel.writes)}
     moves = kernel.op_type in LAYOUT_OPERATORS
     return {node for node in nodes if node is not None and (not moves or node.op_type in LAYOUT_OPERATORS)}
 
 
 def _read(kernels: Sequence[Kernel], names: Names, flow: _Flow, passing: Sequence[bool]) -> list[set[ir.Value]]:
-    """The graph's tensors that each kernel reads, by name or by way of the kernels that are passing on."""
+    """The graph's tensors that each kernel reads, by name or through ``passing`` kernels."""
     read: list[set[ir.Value]] = []
-    for index, kernel in enumerate(kernels):  # in the order in which they run
+    for index, kernel in enumerate(kernels):  # in execution order
         found = {names.tensor(name) for name in kernel.reads}
         found |= {value for source in flow.before[index] if passing[source] for value in read[source]}
         read.append({value for value in found if value is not None})
@@ -92,7 +92,7 @@ def _read(kernels: Sequence[Kernel], names: Names, flow: _Flow, passing: Sequenc
 
 
 def _fused(node: ir.Node, read: set[ir.Value], taken: set[ir.Node]) -> set[ir.Node]:
-    """Nodes that no kernel is named after, on the ways back from a node to the tensors that its kernel reads."""
+    """Unnamed nodes on the paths from a node back to its kernel's inputs."""
     behind: dict[ir.Node, None] = {}
     waiting = [node]
     while waiting:
@@ -103,7 +103,7 @@ def _fused(node: ir.Node, read: set[ir.Value], taken: set[ir.Node]) -> set[ir.No
                 waiting.append(source)
     found: set[ir.Node] = set()
     while more := {
-        one for one in behind if one not in found and (read.intersection(one.inputs) or found & _before(one))
+        node for node in behind if node not in found and (read.intersection(node.inputs) or found & _before(node))
     }:
         found |= more
     return found
@@ -114,7 +114,7 @@ def _before(node: ir.Node) -> set[ir.Node | None]:
 
 
 def _owner(kernel: Kernel, nodes: set[ir.Node], owner: Mapping[ir.Node, int]) -> int | None:
-    """By what it computes; None for one that only moves maps."""
+    """The block of a kernel by its nodes; None for layout changes."""
     owners = {owner.get(node, NO_BLOCK) for node in nodes if node.op_type not in LAYOUT_OPERATORS}
     if not owners:
         owners = {owner[node] for node in nodes if node in owner}
@@ -124,17 +124,17 @@ def _owner(kernel: Kernel, nodes: set[ir.Node], owner: Mapping[ir.Node, int]) ->
 
 
 def _by_neighbours(index: int, flow: _Flow, owners: Sequence[int | None]) -> int:
-    """Of a mover: the block that makes what it reads, or the one that alone reads what it makes."""
-    makers = _nearest(index, flow.before, owners)
+    """The block of a layout change: its producer's, or its only reader's."""
+    producers = _nearest(index, flow.before, owners)
     readers = _nearest(index, flow.after, owners)
-    for around in (makers, readers):
-        if len(around) == 1 and (only := next(iter(around))) != NO_BLOCK:
+    for side in (producers, readers):
+        if len(side) == 1 and (only := next(iter(side))) != NO_BLOCK:
             return only
-    return UNKNOWN if UNKNOWN in makers | readers else NO_BLOCK
+    return UNKNOWN if UNKNOWN in producers | readers else NO_BLOCK
 
 
 def _nearest(index: int, ways: Sequence[Sequence[int]], owners: Sequence[int | None]) -> set[int]:
-    """The owners of the nearest kernels in one direction that aren't movers."""
+    """The owners of the nearest kernels in one direction, skipping layout changes."""
     found: set[int] = set()
     waiting, seen = list(ways[index]), set()
     while waiting:

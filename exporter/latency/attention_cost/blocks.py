@@ -1,4 +1,4 @@
-"""The runtime's profile, block by block."""
+"""ONNX Runtime's profile by attention block."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +18,14 @@ from attn_export.exporter.system.files import unwritable
 
 @dataclass(frozen=True)
 class ProfiledBlocks:
-    """What the runtime's profiler tells of the attention blocks.
+    """The profile of one inference.
 
     Attributes:
-        total_ms: of all kernels in one inference, without what the profiler adds to each.
-        blocks_ms: of each block's.
-        kernels: how many each block has.
-        unattributed_ms: of kernels whose time can't be told apart.
-        unattributed: how many these are.
+        total_ms: of all kernels, without the profiler's overhead.
+        blocks_ms: of each block's kernels.
+        kernels: the number of kernels of each block.
+        unattributed_ms: of the unattributed kernels.
+        unattributed: their number.
     """
 
     total_ms: float
@@ -36,17 +36,17 @@ class ProfiledBlocks:
 
 
 def profiled_blocks(file: OnnxFile, images: Array, settings: Settings, inferences: int) -> ProfiledBlocks:
-    """Run the file under ONNX Runtime's profiler, on a CPU. The profile is read, and left nowhere.
+    """Profile the file in ONNX Runtime on the CPU.
 
     Args:
         file: with the shape of ``images`` in its signature.
         images: one batch, (N, C, H, W) float32.
         settings: as for timing.
-        inferences: that the times are of.
+        inferences: the number to average over.
 
     Raises:
-        RuntimeUnavailableError: ONNX Runtime can't run it, or its profile isn't of the form that is known.
-        OutputError: there is no room for the profile.
+        RuntimeUnavailableError: ONNX Runtime can't run it, or the format of its profile is unknown.
+        OutputError: the profile can't be written.
         UnreadableGraphError: the file can't be read.
     """
     model = named(parsed(file).copy())
@@ -62,8 +62,8 @@ def profiled_blocks(file: OnnxFile, images: Array, settings: Settings, inference
     owners = attributed(kernels, names, owner)
     places = range(len(file.blocks))
 
-    def time_of(whose: int) -> float:
-        return sum(ms for ms, own in zip(times, owners, strict=True) if own == whose)
+    def time_of(block: int) -> float:
+        return sum(ms for ms, owner in zip(times, owners, strict=True) if owner == block)
 
     return ProfiledBlocks(
         total_ms=sum(times),

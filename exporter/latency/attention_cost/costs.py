@@ -1,4 +1,4 @@
-"""What attention costs, put together."""
+"""The attention cost of files."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,29 +18,29 @@ from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.system.progress import Progress
 
-# Of the schedule's seconds: whoever asks how fast artifacts are doesn't wait twice as long for this.
+# Shares of the schedule's seconds.
 PAIR_SHARE, PROFILE_SHARE = 0.5, 0.125
-# Inferences under the profiler.
+# Limits of the inferences under the profiler.
 FEWEST, MOST = 7, 50
-NO_MACS = "the MACs aren't counted: a shape can't be told from the graph"
-NOT_ON_A_GPU = "kernels on a GPU aren't timed one by one"
+NO_MACS = "the MACs are unknown: the graph has an unknown shape"
+NOT_ON_A_GPU = "single kernels on a GPU aren't timed"
 
 
 def attention_costs(
     files: Sequence[OnnxFile], batch: int, settings: Settings, schedule: Schedule, progress: Progress
 ) -> tuple[AttentionCost, ...]:
-    """Time each file against its plain twin, and its blocks in ONNX Runtime's profile.
+    """Time each file against its ablated model, and its blocks in ONNX Runtime's profile.
 
     Args:
-        files: with their blocks; nothing is measured of one that has none.
-        batch: N that is timed.
-        settings: alike for all; on "cuda" the pair is timed there, and blocks aren't.
-        schedule: as of latencies. For each file half of its seconds are for the pair, and an eighth for the profile, or
-            seven inferences where these take longer.
+        files: with their blocks; those without are skipped.
+        batch: N.
+        settings: common to all; on "cuda" blocks aren't timed.
+        schedule: as for latencies. For each file the pair takes half of its seconds and the profile an eighth, but at
+            least seven inferences.
         progress: receives stages and notes.
 
     Returns:
-        One for each file that has attention. What can't be measured is missing in it, with the reason.
+        One for each file with attention; ``missed`` has the reasons for missing values.
     """
     return tuple(_cost(_for_batch(file, batch), settings, schedule, progress) for file in files if file.blocks)
 
@@ -58,7 +58,7 @@ def _cost(file: OnnxFile, settings: Settings, schedule: Schedule, progress: Prog
         with progress.stage("Timing the network without its attention") as advance:
             seconds = PAIR_SHARE * schedule.seconds
             pair = timed_pair(file, images, settings, structs.replace(schedule, seconds=seconds), advance)
-    except AttnExportError as error:  # the file is there, whatever can't be measured of it
+    except AttnExportError as error:  # recorded instead of raised
         return structs.replace(nothing, missed=error.message)
     counted = macs_of_blocks(file)
     profiled, missed = None, NOT_ON_A_GPU
@@ -88,17 +88,17 @@ def _inferences(schedule: Schedule, pair: Pair) -> int:
 
 
 def _profiled(file: OnnxFile, images: Array, settings: Settings, inferences: int) -> tuple[ProfiledBlocks | None, str]:
-    """The profile, and what is missing of it, in words."""
+    """The profile, and the reasons for missing parts."""
     try:
         profiled = profiled_blocks(file, images, settings, inferences)
     except AttnExportError as error:
         return None, error.message
     reasons = []
     if lost := [b.place for b, kernels in zip(file.blocks, profiled.kernels, strict=True) if not kernels]:
-        reasons.append(f"no kernel was found of {', '.join(lost)}")
+        reasons.append(f"no kernel was found for {', '.join(lost)}")
     if profiled.unattributed:
         several = f"{profiled.unattributed} kernels" if profiled.unattributed > 1 else "a kernel"
-        reasons.append(f"the time of {several} can't be told apart: parts of a block and other work together")
+        reasons.append(f"the time of {several} is unattributed: parts of a block fused with other work")
     return profiled, "; ".join(reasons)
 
 

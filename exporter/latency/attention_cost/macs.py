@@ -1,4 +1,4 @@
-"""Multiply-accumulates of a graph, counted from its shapes."""
+"""Counts the multiply-accumulates of a graph from its shapes."""
 
 from math import prod
 
@@ -15,9 +15,9 @@ Sizes = tuple[int, ...]
 
 
 def macs_of_blocks(file: OnnxFile) -> tuple[int, tuple[int, ...]] | None:
-    """Of the network and of each of its blocks, for one image; None where a shape can't be told.
+    """The MACs of the network and of each of its blocks for one image; None if a shape is unknown.
 
-    What lies in a block within another is counted for the inner one.
+    Nodes of nested blocks count for the inner one.
 
     Raises:
         UnreadableGraphError: the file can't be read.
@@ -27,28 +27,28 @@ def macs_of_blocks(file: OnnxFile) -> tuple[int, tuple[int, ...]] | None:
     counted = macs_of(model, file.signature.input_name, file.signature.input_shape)
     if counted is None:
         return None
-    own = [0] * len(file.blocks)
+    of_blocks = [0] * len(file.blocks)
     for node, macs in counted.items():
         if node in owner:
-            own[owner[node]] += macs
-    return sum(counted.values()), tuple(own)
+            of_blocks[owner[node]] += macs
+    return sum(counted.values()), tuple(of_blocks)
 
 
 def macs_of(model: ir.Model, input_name: str, shape: Sizes) -> dict[ir.Node, int] | None:
-    """Of the convolutions and matrix products of the main graph, for one image.
+    """The MACs of the main graph's convolutions and matrix products for one image.
 
-    Poolings, gates and other element-wise work are no MACs, as is usual.
+    Pooling and element-wise operators don't count, as is usual.
 
     Args:
-        model: it is changed: its shapes become those that follow from the input's.
+        model: changed in place: its shapes are inferred again.
         input_name: of the one input.
-        shape: (N, C, H, W) that it has.
+        shape: its (N, C, H, W).
 
     Returns:
-        Node -> MACs, for nodes that have any; None where a shape can't be told.
+        node -> MACs, without zeros; None if a shape is unknown.
     """
     counted, unknown = _counted(model, input_name, shape)
-    while unknown:  # sizes that the graph computes can be folded, and tell others
+    while unknown:  # constant folding makes further shapes known
         from attn_export.exporter.cleanup.pipeline import prepare
 
         before = unknown
@@ -60,14 +60,14 @@ def macs_of(model: ir.Model, input_name: str, shape: Sizes) -> dict[ir.Node, int
 
 
 def _counted(model: ir.Model, input_name: str, shape: Sizes) -> tuple[dict[ir.Node, int], int]:
-    """The MACs of nodes that have any, for one image, and of how many they can't be told."""
+    """The nonzero MACs of nodes for one image, and the number of unknown ones."""
     _infer(model, input_name, shape)
     counted = {node: _macs(node) for node in model.graph}
     return {node: macs // shape[0] for node, macs in counted.items() if macs}, list(counted.values()).count(None)
 
 
 def _infer(model: ir.Model, input_name: str, shape: Sizes) -> None:
-    """Let ONNX tell all shapes from the input's; what the file says of an open batch doesn't count."""
+    """Infer all shapes from the input's; the file's shapes, with a dynamic batch, are dropped."""
     for value in model.graph.inputs:
         if value.name == input_name:
             value.shape = ir.Shape(shape)
@@ -79,22 +79,22 @@ def _infer(model: ir.Model, input_name: str, shape: Sizes) -> None:
 
 
 def _macs(node: ir.Node) -> int | None:
-    """Of one node for the whole batch; None where a shape isn't known."""
+    """The MACs of one node for the whole batch; None if a shape is unknown."""
     product = made_by(node.inputs[0], "Mul") if is_op(node, "ReduceSum") else None
     if product is not None and any(value is not None and value.const_value is not None for value in product.inputs):
-        made = _sizes(product.outputs[0])  # a matrix product, spelled as one for TensorRT
-        return None if made is None else prod(made)
+        sizes = _sizes(product.outputs[0])  # TensorRT's form of a matrix product
+        return None if sizes is None else prod(sizes)
     if not is_op(node, "Conv", "ConvTranspose", "Gemm", "MatMul"):
         return 0
-    first, weight, made = _sizes(node.inputs[0]), _sizes(node.inputs[1]), _sizes(node.outputs[0])
-    if first is None or weight is None or made is None:
+    first, weight, output = _sizes(node.inputs[0]), _sizes(node.inputs[1]), _sizes(node.outputs[0])
+    if first is None or weight is None or output is None:
         return None
-    if node.op_type == "Conv":  # (N, M, …) is made with weights (M, C / groups, …)
-        return prod(made) * prod(weight[1:])
-    if node.op_type == "ConvTranspose":  # (N, C, …) is read with weights (C, M / groups, …)
+    if node.op_type == "Conv":  # output (N, M, …), weights (M, C / groups, …)
+        return prod(output) * prod(weight[1:])
+    if node.op_type == "ConvTranspose":  # input (N, C, …), weights (C, M / groups, …)
         return prod(first) * prod(weight[1:])
     inner = first[0] if node.op_type == "Gemm" and attribute(node, "transA", 0) else first[-1]
-    return prod(made) * inner
+    return prod(output) * inner
 
 
 def _sizes(value: ir.Value | None) -> Sizes | None:

@@ -1,8 +1,8 @@
-"""Names that can be read back out of whatever a runtime makes of them.
+"""Names that survive a runtime's renaming.
 
-ONNX Runtime derives the names of its own nodes from those it was given: "InsertedPrecisionFreeCast_relu_nchwc" is the
-convolution, in another layout and precision, that ends in the tensor "relu". With names of one distinctive form
-every name that is derived from them tells where it comes from, whatever was put before or behind it.
+ONNX Runtime derives the names of its nodes from the original ones: "InsertedPrecisionFreeCast_relu_nchwc" is the
+convolution, in another layout and precision, that ends in the tensor "relu". Distinctive tokens can be found in every
+derived name, whatever prefix or suffix was added.
 """
 
 import re
@@ -13,11 +13,7 @@ _TOKEN = re.compile(r"attn(Node|Tensor)(\d+)\.")
 
 
 class Names:
-    """The names of a graph's nodes and tensors, replaced by tokens. Inputs, outputs and weights keep theirs.
-
-    Args:
-        model: is changed.
-    """
+    """The names of nodes and tensors, replaced in place by tokens; inputs, outputs and weights keep theirs."""
 
     def __init__(self, model: ir.Model) -> None:
         self._nodes = list(model.graph)
@@ -30,7 +26,7 @@ class Names:
             value.name = f"attnTensor{index}."
 
     def node(self, name: str) -> ir.Node | None:
-        """The node that a name was derived from: its own, or that of a tensor which it computes."""
+        """The node that a name derives from, directly or through one of its outputs."""
         if name in self._kept:
             return self._kept[name].producer()
         for kind, number in _TOKEN.findall(name):
@@ -38,7 +34,7 @@ class Names:
         return None
 
     def tensor(self, name: str) -> ir.Value | None:
-        """The tensor that holds the same numbers as one of this name, but for layout and type."""
+        """The tensor with the values of the one of this name, apart from layout and type."""
         if name in self._kept:
             return self._kept[name]
         for kind, number in _TOKEN.findall(name):

@@ -1,4 +1,4 @@
-"""What ONNX Runtime's profiler adds to the time of every kernel."""
+"""The overhead of ONNX Runtime's profiler for each kernel."""
 
 from pathlib import Path
 from statistics import median
@@ -17,22 +17,22 @@ OPSET, IR_VERSION = 17, 9
 
 
 def overhead_ms(settings: Settings, folder: Path) -> float:
-    """The time that the profiler writes down for a kernel that does nothing.
+    """The time that the profiler records for a kernel without work.
 
-    While a kernel is timed, its shapes and the threads' work are written down too. That takes one to several
-    microseconds, by the number of threads; a block of attention has many kernels that take no longer themselves.
+    It includes logging of shapes and thread statistics: one to several microseconds, depending on the number of
+    threads, as long as many kernels of an attention block.
 
     Args:
-        settings: as of what is profiled.
-        folder: for the profile; what is written there is the caller's to remove.
+        settings: as for the profiled network.
+        folder: for the profile; the caller removes its files.
 
     Raises:
         RuntimeUnavailableError: see `profile`.
     """
     nodes = [helper.make_node("Flatten", [f"t{i}"], [f"t{i + 1}"], name=f"flatten{i}") for i in range(KERNELS)]
-    taken = helper.make_tensor_value_info("t0", TensorProto.FLOAT, SHAPE)
-    made = helper.make_tensor_value_info(f"t{KERNELS}", TensorProto.FLOAT, (1, 1))
-    graph = helper.make_graph(nodes, "idle", [taken], [made])
+    source = helper.make_tensor_value_info("t0", TensorProto.FLOAT, SHAPE)
+    result = helper.make_tensor_value_info(f"t{KERNELS}", TensorProto.FLOAT, (1, 1))
+    graph = helper.make_graph(nodes, "idle", [source], [result])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     signature = Signature("t0", SHAPE, (), (f"t{KERNELS}",))
     images = np.zeros(SHAPE, np.float32)

@@ -1,4 +1,4 @@
-"""The network against its plain twin, in turns."""
+"""The network against its ablated model, interleaved."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,8 +15,8 @@ from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 
-NO_TWIN = (
-    "there is no such network without attention: the graph returns a gated map or a gate, or reads a gate elsewhere"
+NOT_ABLATED = (
+    "the network can't be ablated: the graph returns a gated map or a gate, or reads a gate outside of its block"
 )
 
 
@@ -35,16 +35,14 @@ class Pair:
 def timed_pair(
     file: OnnxFile, images: Array, settings: Settings, schedule: Schedule, advance: Callable[[float], None]
 ) -> Pair:
-    """Time the network in turns with the same graph without its attention blocks.
-
-    Both are handed to ONNX Runtime in the same way, with the same weights from the same file.
+    """Time the network and its ablated model, interleaved, in ONNX Runtime with the same weights.
 
     Args:
         file: with the shape of ``images`` in its signature.
         images: one batch, (N, C, H, W) float32.
-        settings: alike for both.
+        settings: common to both.
         schedule: of the timing.
-        advance: hears of the share that is done.
+        advance: receives the finished share, 0..1.
 
     Raises:
         RuntimeUnavailableError: ONNX Runtime can't run one of them.
@@ -57,7 +55,7 @@ def timed_pair(
         opened = [stack.enter_context(_runtime(file, settings, graph)) for graph in graphs]
         timings = measure(opened, images, schedule, advance).timings
     if ablated is None:
-        return Pair(timings[0].median_ms, missed=NO_TWIN)
+        return Pair(timings[0].median_ms, missed=NOT_ABLATED)
     without, network = timings
     return Pair(
         with_ms=network.median_ms,

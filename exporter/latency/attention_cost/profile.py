@@ -1,8 +1,8 @@
-"""How long each kernel of ONNX Runtime takes, and what it reads and writes.
+"""The time, inputs and outputs of each kernel in ONNX Runtime.
 
-ONNX Runtime doesn't run the graph that it is given: it fuses operators, changes the layout of maps and puts conversions
-in between. Its profiler (https://onnxruntime.ai/docs/performance/tune-performance/profiling-tools.html) times the
-kernels of the graph that it made of it, and the session saves that graph, so both are read and put together.
+ONNX Runtime runs an optimized graph, with fused operators, other layouts and conversions. Its profiler
+(https://onnxruntime.ai/docs/performance/tune-performance/profiling-tools.html) times the kernels of that graph, which
+the session saves; this module joins the two.
 """
 
 import json
@@ -21,7 +21,7 @@ from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 
-WARM_UP = 3  # inferences that don't count
+WARM_UP = 3  # inferences
 ENDING = "_kernel_time"
 OPTIMIZED, WEIGHTS = "optimized.onnx", "optimized.weights"
 
@@ -32,8 +32,8 @@ class Kernel:
 
     Attributes:
         name, op_type: of the node, after fusions.
-        reads, writes: names of tensors; a weight has a name too.
-        ms: in one inference.
+        reads, writes: names of tensors, weights included.
+        ms: for one inference.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Kernel:
 
 
 class _Profiled(OnnxRuntime):
-    """A session that keeps a profile of every inference, and saves the graph that it runs, in a folder."""
+    """A session that writes a profile and its optimized graph to a folder."""
 
     def __init__(self, model: ir.Model, path: Path, signature: Signature, settings: Settings, folder: Path) -> None:
         super().__init__(path, signature, settings, graph=model)
@@ -55,12 +55,12 @@ class _Profiled(OnnxRuntime):
         options.enable_profiling = True
         options.profile_file_prefix = str(self._folder / "profile")
         options.optimized_model_filepath = str(self._folder / OPTIMIZED)
-        # Weights beside the graph: a protobuf message holds less than 2 GiB.
+        # External weights: a protobuf message holds less than 2 GiB.
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", WEIGHTS)
         return options
 
     def profile(self) -> Path:
-        """End it."""
+        """Stop profiling; returns the trace."""
         return Path(self._session.end_profiling())
 
 
@@ -73,28 +73,28 @@ def profile(
     inferences: int,
     folder: Path,
 ) -> tuple[Kernel, ...]:
-    """Run the graph and see how long each kernel takes.
+    """Profile a graph.
 
     Args:
-        model: every node has a name of its own. Its weights are places in the file.
+        model: with unique node names; its weights are in the file.
         path: the ONNX file.
         signature: of the network, with the shape of the images.
-        settings: alike for all runtimes; the CPU provider runs it, whatever device they name.
+        settings: common to all runtimes; always runs on the CPU provider.
         images: one batch, (N, C, H, W) float32.
-        inferences: that count.
-        folder: for the profile; what is written there is the caller's to remove.
+        inferences: their number after the warm-up.
+        folder: for the profile; the caller removes its files.
 
     Returns:
-        In the order in which they run.
+        The kernels in execution order.
 
     Raises:
-        RuntimeUnavailableError: ONNX Runtime can't run it, or its profile isn't of the form that is known.
+        RuntimeUnavailableError: ONNX Runtime can't run it, or the format of its profile is unknown.
     """
     with _Profiled(model, path, signature, settings, folder) as runtime:
-        (folder / WEIGHTS).unlink(missing_ok=True)  # nothing needs them, and they are as large as the file
-        given = runtime.upload({signature.input_name: images})
+        (folder / WEIGHTS).unlink(missing_ok=True)  # unused, and as large as the file
+        inputs = runtime.upload({signature.input_name: images})
         for _ in range(WARM_UP + inferences):
-            runtime.infer(given)
+            runtime.infer(inputs)
         trace = runtime.profile()
     try:
         nodes = onnx.load(str(folder / OPTIMIZED), load_external_data=False).graph.node
@@ -103,7 +103,7 @@ def profile(
         raise RuntimeUnavailableError(
             f"ONNX Runtime's profile can't be read: {error}",
             runtime=OnnxRuntime.name,
-            hint="Its form isn't promised to stay; this version's isn't known.",
+            hint="This version of ONNX Runtime has another format.",
         ) from error
 
 
@@ -112,7 +112,7 @@ def _kernels(
 ) -> tuple[Kernel, ...]:
     """The nodes of the saved graph with the times of their events.
 
-    Kernels in the bodies of If and Loop have events too; their time is part of the If's.
+    Kernels in subgraphs of If and Loop have events too; the If's time includes them.
 
     Raises:
         LookupError: a node has no event.
@@ -126,7 +126,7 @@ def _kernels(
         if name not in times and name == f"{details['op_name']}_{details['node_index']}":
             nameless.setdefault(details["op_name"], []).append(name)
         times.setdefault(name, []).append(event["dur"] / 1e3)
-    # Nodes are saved in the order in which they run. What a function of ONNX was expanded to has no names.
+    # Nodes are saved in execution order. Nodes of an expanded ONNX function have no names.
     names = [node.name or nameless[node.op_type].pop(0) for node in nodes]
     return tuple(
         Kernel(name, node.op_type, tuple(node.input), tuple(node.output), _typical(times[name][-inferences:]))
@@ -135,6 +135,6 @@ def _kernels(
 
 
 def _typical(times: Sequence[float]) -> float:
-    """The mean of the middle half: as robust as the median, and finer than the profiler's whole microseconds."""
+    """The interquartile mean: robust like the median, but finer than the profiler's microseconds."""
     cut = len(times) // 4
     return mean(sorted(times)[cut : len(times) - cut])

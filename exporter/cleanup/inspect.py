@@ -10,6 +10,7 @@ from attn_export.exporter.artifacts import AttentionBlock, ParsedFile
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.graph.attention.blocks import METADATA_KEY, from_json, known_as
 from attn_export.exporter.graph.attention.recognize import find_blocks
+from attn_export.exporter.graph.facts import is_overridable
 from attn_export.exporter.graph.outline import outline
 from attn_export.exporter.graph.read import named, parse
 from attn_export.exporter.records.graphs import Outline
@@ -37,6 +38,7 @@ def attention_of(model: ir.Model) -> tuple[AttentionBlock, ...]:
             runtime="onnxscript",
             hint="pip install onnxscript; or build from a bundle, which says where they are.",
         ) from error
+    model.graph.inputs[:] = [value for value in model.graph.inputs if not is_overridable(value)]
     prepare(model)
     found = find_blocks(model)
     return known_as(found, known, known or found)

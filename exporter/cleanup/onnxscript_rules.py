@@ -7,6 +7,7 @@ from onnxscript.rewriter.pattern import RewriteRule
 from onnxscript.rewriter.rules import common
 
 from attn_export.exporter.cleanup.rule import Context, MatchResult, Rewrite, Rule, Skip
+from attn_export.exporter.errors import first_line
 
 RULES: tuple[tuple[str, str, RewriteRule], ...] = (
     ("Add", "drop an added 0", common.add_0_rule),
@@ -21,12 +22,6 @@ RULES: tuple[tuple[str, str, RewriteRule], ...] = (
     ("Slice", "drop a slice of the whole axis", common.collapse_slice_rule),
     ("Slice", "drop a slice to the same shape", common.collapse_slice2_rule),
     ("Expand", "drop an expand to the same shape", common.no_op_expand_rule),
-    ("Relu", "merge Relu after Relu", common.successive_relu_rule),
-    ("Relu", "merge Relu after Clip", common.successive_clip_relu_rule),
-    ("Clip", "merge Clip after Relu", common.successive_relu_clip_rule),
-    ("Clip", "merge Clip after Clip", common.successive_clip_rule),
-    ("Max", "merge Min and Max into Clip", common.min_max_rule),
-    ("Min", "merge Max and Min into Clip", common.max_min_rule),
     ("Conv", "merge Pad into convolution", common.fuse_pad_into_conv_rule),
     ("Conv", "drop a bias of zeros", common.remove_optional_bias_from_conv_rule),
     ("Gemm", "drop a linear bias of zeros", common.remove_optional_bias_from_gemm_rule),
@@ -47,7 +42,10 @@ def onnxscript_rules(model: ir.Model) -> Iterator[Rule]:
 
 def _adapted(rule: RewriteRule, model: ir.Model) -> Callable[[ir.Node, Context], MatchResult]:
     def match(node: ir.Node, _: Context) -> MatchResult:
-        result = rule.try_rewrite(model, model.graph, node)
+        try:
+            result = rule.try_rewrite(model, model.graph, node)
+        except Exception as error:  # noqa: BLE001 - a rule that fails at a node has changed nothing
+            return Skip(f"onnxscript's rule fails: {first_line(error)}")
         if result is None:
             return None
         if len(result.match.outputs) != 1:

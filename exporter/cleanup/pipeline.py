@@ -10,17 +10,18 @@ from attn_export.exporter.cleanup.apply import RewriteLog, apply_to_fixpoint
 from attn_export.exporter.cleanup.onnxscript_rules import onnxscript_rules
 from attn_export.exporter.cleanup.rule import Context, Rule
 from attn_export.exporter.cleanup.rules import RULES, TARGET_RULES
-from attn_export.exporter.cleanup.shapes import infer_missing_shapes
 from attn_export.exporter.cleanup.steps import AFTER, BEFORE, apply_and_infer, resolve_all_sizes
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.attention.blocks import METADATA_KEY, from_json, known_as, to_json
 from attn_export.exporter.graph.attention.recognize import find_blocks
+from attn_export.exporter.graph.shapes import infer_missing_shapes
 from attn_export.exporter.records.cleanup import Cleaned
 from attn_export.exporter.system.quiet import quiet
 
 
 def prepare(model: ir.Model) -> None:
     """Run the steps before the rules; the rules and the inventory need their result."""
+    _list_computed_outputs(model)
     with quiet():
         for _, apply in BEFORE:
             apply(model)
@@ -52,7 +53,9 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
         logs.append(apply_to_fixpoint(model, TARGET_RULES[target], context))
 
     steps = []
+    outputs = [value.name for value in model.graph.outputs]
     declared = {value.name: value.shape for value in (*model.graph.inputs, *model.graph.outputs)}
+    _list_computed_outputs(model)
     for name, apply in (*BEFORE, ("apply rules", apply_rules), *AFTER):
         before = len(model.graph)
         try:
@@ -67,7 +70,9 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
                 hint="The step doesn't handle this graph. Please report it with the file.",
             ) from error
         steps.append(Step(name, before, len(model.graph)))
-    for value in (*model.graph.inputs, *model.graph.outputs):  # keep the signature
+    named = {value.name: value for value in (*model.graph.inputs, *model.graph.outputs)}
+    model.graph.outputs[:] = [named[name] for name in outputs]
+    for value in named.values():  # keep the signature
         value.shape = declared[value.name]
     log = RewriteLog.joined(logs)
     known = from_json(model.metadata_props.get(METADATA_KEY, ""))
@@ -77,6 +82,11 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
         model.metadata_props[METADATA_KEY] = to_json(blocks)
     first = known_as(found, blocks)
     return Cleaned(tuple(steps), tuple(log.applied), tuple(log.skipped), tuple(log.reverted), blocks, first)
+
+
+def _list_computed_outputs(model: ir.Model) -> None:
+    """List every computed output once: passes expect that, while files may return a tensor twice, or an input."""
+    model.graph.outputs[:] = dict.fromkeys(value for value in model.graph.outputs if not value.is_graph_input())
 
 
 def clean_graph(graph: Graph, target: Target = Target.ANY) -> tuple[Graph, Cleaned]:

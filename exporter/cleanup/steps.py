@@ -10,14 +10,15 @@ from onnxscript.optimizer import fold_constants_ir
 from attn_export.exporter.cleanup.apply import RewriteLog, apply_to_fixpoint
 from attn_export.exporter.cleanup.rule import Context, Rule
 from attn_export.exporter.cleanup.rules import resolve_sizes
-from attn_export.exporter.cleanup.shapes import (
+from attn_export.exporter.graph.facts import is_op
+from attn_export.exporter.graph.randomness import may_share
+from attn_export.exporter.graph.shapes import (
+    confirm_claims,
     drop_generated_names,
     infer_from_inputs,
     infer_missing_shapes,
     infer_shapes,
 )
-from attn_export.exporter.graph.facts import is_op
-from attn_export.exporter.graph.randomness import may_share
 
 Apply = Callable[[ir.Model], Any]
 
@@ -106,6 +107,7 @@ BEFORE: tuple[tuple[str, Apply], ...] = (
     ("inline functions", common.InlinePass()),
     ("infer shapes", infer_from_inputs),
     ("fold constants", fold_constants),
+    ("confirm stated shapes", confirm_claims),
     ("drop identities", drop_identities),
     ("lift constants to initializers", common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)),
     ("drop unused nodes", common.RemoveUnusedNodesPass()),

@@ -27,11 +27,21 @@ def made_by(value: ir.Value | None, *op_types: str) -> ir.Node | None:
 
 def constant(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
     """The content of an initializer; None for what is computed, and for an initializer that a caller may override."""
-    if value is None or value.const_value is None or value.is_graph_input():
+    return None if is_overridable(value) else stored(value)
+
+
+def stored(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
+    """The content of an initializer, also of one that a caller may override; None for what is computed."""
+    if value is None or value.const_value is None:
         return None
     if value.producer() is not None and not is_op(value.producer(), "Constant"):
         return None
     return value.const_value.numpy()
+
+
+def is_overridable(value: ir.Value | None) -> bool:
+    """Whether the value is an initializer that is listed as a graph input too."""
+    return value is not None and value.const_value is not None and value.is_graph_input()
 
 
 def scalar(value: ir.Value | None) -> float | None:

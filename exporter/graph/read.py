@@ -16,11 +16,12 @@ import onnx_ir.passes.common as common
 
 from attn_export.exporter.artifacts import OnnxFile, ParsedFile
 from attn_export.exporter.errors import UnreadableGraphError, first_line
+from attn_export.exporter.graph.dialect import unify
+from attn_export.exporter.graph.shapes import forget_generated_names, infer_shapes
 from attn_export.exporter.system.quiet import quiet
 
 # Smaller ones are shapes and scalars, which are looked at anyway.
 MAPPED_BYTES = 1024
-FIRST_OPSET = 11
 LENGTH_DELIMITED = 2
 Buffer = bytes | mmap.mmap
 
@@ -32,14 +33,15 @@ def read(path: Path) -> ir.Model:
         path: the file. It may be replaced afterwards, but not be written to, while the graph is in use.
 
     Returns:
-        The graph. Weights in other files are places in those.
+        The graph, in the spelling of `dialect.unify`. Weights in other files are places in those.
 
     Raises:
-        UnreadableGraphError: the file is missing, empty, truncated, not ONNX, not valid, older than opset 11, or its
-            external data are missing, too short or outside of its folder.
+        UnreadableGraphError: the file is missing, empty, truncated, not ONNX, not valid, or its external data are
+            missing, too short or outside of its folder.
     """
     proto, places = _parse(path)
     _refuse_what_would_be_lost(proto, path)
+    unify(proto)
     try:
         with quiet():
             model = ir.from_proto(proto)
@@ -49,9 +51,10 @@ def read(path: Path) -> ir.Model:
     except UnreadableGraphError:
         raise
     except Exception as error:
-        message = "its nodes form a cycle" if "cycle" in str(error).lower() else first_line(error)
+        message = "its nodes form a cycle" if "cycle" in str(error).lower() else first_line(_root(error))
         raise UnreadableGraphError(f"{path} is not a valid ONNX graph: {message}") from error
     _settle_external_data(model, path)
+    _infer_outputs(model)
     check(model, path)
     return model
 
@@ -90,12 +93,9 @@ def check(model: ir.Model, path: Path) -> None:
     Raises:
         UnreadableGraphError: it objects.
     """
-    opset = model.graph.opset_imports.get("", model.graph.opset_imports.get("ai.onnx"))
-    if opset is not None and opset < FIRST_OPSET:
-        raise UnreadableGraphError(
-            f"{path} is of opset {opset}; the cleanup is for {FIRST_OPSET} and later",
-            hint="Export it again with a newer opset, or convert it with onnx.version_converter.",
-        )
+    shapeless = [value for value in model.graph.outputs if value.shape is None]
+    for value in shapeless:  # ONNX's specification doesn't require the shape of an output, but its checker does
+        value.shape = ir.Shape(())
     try:
         with quiet():
             common.CheckerPass(full_check=False)(model)
@@ -105,6 +105,19 @@ def check(model: ir.Model, path: Path) -> None:
             f"{path} is not valid ONNX: {reason.splitlines()[0]}",
             hint="onnx.checker.check_model says the same; the program that wrote the file has to be mended.",
         ) from error
+    finally:
+        for value in shapeless:
+            value.shape = None
+
+
+def _infer_outputs(model: ir.Model) -> None:
+    """Infer the types and shapes of outputs that state none."""
+    unstated = [value for value in model.graph.outputs if value.type is None or value.shape is None]
+    if unstated:
+        with quiet():
+            infer_shapes(model)
+        for value in unstated:
+            forget_generated_names(value)
 
 
 def _parse(path: Path) -> tuple[onnx.ModelProto, dict[str, tuple[int, int]]]:
@@ -268,8 +281,22 @@ def _map_weights(model: ir.Model, places: dict[str, tuple[int, int]], path: Path
                 hint="Was it copied completely?",
             )
         value.const_value = ir.ExternalTensor(
-            str(path.resolve()), offset, length, parsed.dtype, shape=ir.Shape(parsed.shape.numpy()), name=name
+            str(path.resolve()),
+            offset,
+            length,
+            parsed.dtype,
+            shape=ir.Shape(parsed.shape.numpy()),
+            name=name,
+            doc_string=parsed.doc_string,
+            metadata_props=dict(parsed.metadata_props),
         )
+
+
+def _root(error: BaseException) -> BaseException:
+    """What an error was raised from in the first place."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _settle_external_data(model: ir.Model, path: Path) -> None:

@@ -77,7 +77,13 @@ def _in_memory(tensor: ir.TensorProtocol | None) -> Any:
     """A weight that is a place in another file as a tensor, others as they are."""
     if not isinstance(tensor, ir.ExternalTensor):
         return tensor
-    return ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name, doc_string=tensor.doc_string)
+    return ir.Tensor(
+        tensor.numpy(),
+        dtype=tensor.dtype,
+        name=tensor.name,
+        doc_string=tensor.doc_string,
+        metadata_props=tensor.metadata_props,
+    )
 
 
 def publish_with_weights(temporary: Path, path: Path, keep: Collection[Path] = ()) -> None:
@@ -154,6 +160,7 @@ def _head_of(tensor: ir.TensorProtocol) -> bytes:
     head = onnx.TensorProto(dims=tensor.shape.numpy(), data_type=int(tensor.dtype), name=tensor.name)
     if tensor.doc_string:
         head.doc_string = tensor.doc_string
+    head.metadata_props.extend(onnx.StringStringEntryProto(key=k, value=v) for k, v in tensor.metadata_props.items())
     return head.SerializeToString() + length_prefix(onnx.TensorProto.RAW_DATA_FIELD_NUMBER, tensor.nbytes)
 
 

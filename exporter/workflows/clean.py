@@ -23,6 +23,8 @@ from attn_export.exporter.validation.source_graph import SourceRun, compare_with
 if TYPE_CHECKING:
     from attn_export.exporter.records.cleanup import RevertedRewrite
 
+FIRST_OPSET = 11
+
 
 def clean_file(
     source: Path | str,
@@ -53,6 +55,7 @@ def clean_file(
     threads = threads or usable_cpus()
     with progress.stage("Reading the graph"):
         model = read(source)
+        _check_opset(model, source)
         before, sources = len(model.graph), files_of(model)
     with progress.stage("Running it"):
         runs = run_source(model, source.parent, threads)
@@ -91,6 +94,20 @@ def clean_file(
             f"not compared, as they depend on random numbers: {', '.join(f'{n} ({o})' for n, o in random.items())}"
         )
     return CleanResult(out, cleaned, verdict, missed, before, after)
+
+
+def _check_opset(model: ir.Model, source: Path) -> None:
+    """Refuse opsets whose operators the rules don't know.
+
+    Raises:
+        UnreadableGraphError: the file's is older than `FIRST_OPSET`.
+    """
+    opset = model.graph.opset_imports.get("")
+    if opset is not None and opset < FIRST_OPSET:
+        raise UnreadableGraphError(
+            f"{source} is of opset {opset}; the cleanup is for {FIRST_OPSET} and later",
+            hint="Export it again with a newer opset, or convert it with onnx.version_converter.",
+        )
 
 
 def _is_same(first: Path, second: Path) -> bool:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.pipeline import clean
-from attn_export.exporter.cleanup.shapes import infer_from_inputs
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.facts import dims
 from attn_export.exporter.graph.read import read
+from attn_export.exporter.graph.shapes import confirm_claims, infer_from_inputs
 from attn_export.exporter.workflows import clean as cleaning
 from attn_export.exporter.workflows.clean import clean_file
 from tests.cleanup.spellings import SE_NODES_OF, difference, noise, parsed, run, se_weights
@@ -83,6 +83,7 @@ def shapes_of(model: onnx.ModelProto, path: Path) -> dict[str | None, Any]:
     onnx.save(model, path)
     graph = read(path)
     infer_from_inputs(graph)
+    confirm_claims(graph)
     return {value.name: dims(value) for node in graph.graph for value in node.outputs}
 
 

@@ -442,21 +442,16 @@ def test_a_file_of_opset_10_is_refused(written: Written, tmp_path: Path) -> None
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("ir_version", [3, 8])
-def test_weights_that_are_inputs_stay_what_a_caller_may_override(
-    written: Written, tmp_path: Path, ir_version: int
-) -> None:
-    """Before IR version 4 every initializer was an input as well; since then it is a default, not to be folded."""
+def test_weights_that_are_inputs_stay_what_a_caller_may_override(written: Written, tmp_path: Path) -> None:
     weights = {**norm_weights(), **se_weights()}
     inputs = ", ".join(f"float[{', '.join(map(str, array.shape))}] {name}" for name, array in weights.items())
     nodes = f"{NORMED} {SE_NODES_OF.format(source='n').replace('Mul(x', 'Mul(n')}"
-    header = f'<ir_version: {ir_version}, opset_import: ["" : 11]>'
+    header = '<ir_version: 8, opset_import: ["" : 11]>'
     path = written(f"{header} g ({MAP} x, {inputs}) => ({MAP} y) {{ {nodes} }}", **weights)
     x, other = noise(2, 16, 12, 12), {"scale": noise(16, seed=77), "w1": noise(4, 16, 1, 1, seed=78)}
     out = cleaned_alike(path, tmp_path / "clean.onnx", x=x)
     assert [i.name for i in onnx.load(out).graph.input] == [i.name for i in onnx.load(path).graph.input]
-    if ir_version > 3:  # ONNX Runtime lets nobody override those of older files
-        assert difference(run(out, x=x, **other)[0], run(path, x=x, **other)[0]) < 1e-5
+    assert difference(run(out, x=x, **other)[0], run(path, x=x, **other)[0]) < 1e-5
 
 
 # What has nothing to do with the rules.

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attn_export.exporter.cleanup.rules import fuse_hard_sigmoid, fuse_hard_swish
+from attn_export.exporter.cleanup.rules import fuse_hard_sigmoid, fuse_hard_swish, merge_clips
 from tests.cleanup.conftest import Fires, Keeps, assert_same, assert_valid, graph, operators, settled
 
-SIGMOID, SWISH = fuse_hard_sigmoid.RULE, fuse_hard_swish.RULE
+SIGMOID, SWISH, CLIPS = fuse_hard_sigmoid.RULE, fuse_hard_swish.RULE, merge_clips.RULE
 MAP, OUT = "float[N, 8, H, W] x", "float[N, 8, H, W] y"
 NUMBERS = (
     "float nought = {0}, float one = {1}, float three = {3}, float six = {6}, float sixth = {0.16666667}, "
@@ -23,7 +23,23 @@ def hard(body: str, constants: str = NUMBERS, *, inputs: str = MAP, outputs: str
 
 
 DIVIDED = "a = Add(x, three) c = Clip(a, nought, six) y = Div(c, six)"
+RELU6 = "a = Add(x, three) c = Clip(a, nought, six)"
+GATED = "float[N, 8, H, W] x, float[N, 8, H, W] z"
 FIRES = [
+    Fires("times-its-input", SIGMOID, hard(f"{RELU6} m = Mul(x, c) y = Div(m, six)"), "HardSigmoid Mul"),
+    Fires("times-its-input-scaled", SIGMOID, hard(f"{RELU6} s = Mul(x, sixth) y = Mul(s, c)"), "HardSigmoid Mul"),
+    Fires("times-its-input-divided", SIGMOID, hard(f"{RELU6} s = Div(x, six) y = Mul(c, s)"), "HardSigmoid Mul"),
+    Fires("times-another", SIGMOID, hard(f"{RELU6} m = Mul(z, c) y = Mul(sixth, m)", inputs=GATED), "HardSigmoid Mul"),
+    Fires("two-clips", CLIPS, hard("c = Clip(x, nought, six) y = Clip(c, one, three)"), "Clip"),
+    Fires("clips-apart", CLIPS, hard("c = Clip(x, nought, one) y = Clip(c, three, six)"), "Clip"),
+    Fires("clips-without-limits", CLIPS, hard("c = Clip(x, nought) y = Clip(c, , six)"), "Clip"),
+    Fires("clip-of-nothing", CLIPS, hard("c = Clip(x) y = Clip(c, one)"), "Clip"),
+    Fires("clip-after-relu", CLIPS, hard("c = Relu(x) y = Clip(c, , six)"), "Clip"),
+    Fires("relu-after-clip", CLIPS, hard("c = Clip(x, one) y = Relu(c)"), "Clip"),
+    Fires("relus", CLIPS, hard("c = Relu(x) y = Relu(c)"), "Relu"),
+    Fires("relu-of-all", CLIPS, hard("c = Clip(x) y = Relu(c)"), "Relu"),
+    Fires("tensorflows-relu6", CLIPS, hard("c = Relu(x) y = Min(c, six)"), "Clip"),
+    Fires("minimum-and-maximum", CLIPS, hard("c = Min(six, x) y = Max(listed, c)"), "Clip"),
     Fires("relu6-divided", SIGMOID, hard(DIVIDED), "HardSigmoid"),
     Fires(
         "relu6-multiplied", SIGMOID, hard("a = Add(three, x) c = Clip(a, nought, six) y = Mul(sixth, c)"), "HardSigmoid"
@@ -90,6 +106,7 @@ FIRES = [
 ]
 
 READ = "a part of it has other readers"
+FIRST_READ = "the first of both has other readers"
 TWO = f"{OUT}, float[N, 8, H, W] "
 GATE = f"h = HardSigmoid <{SIXTH}> (x) y = Mul(x, h)"
 KEEPS = [
@@ -179,6 +196,23 @@ KEEPS = [
         SWISH,
         hard(f"h = HardSigmoid <{SIXTH}> (e) y = Mul(x, h)", "", inputs=f"{MAP}, float[N, 8, 1, 1] e"),
     ),
+    Keeps("clip-of-a-vector", CLIPS, hard("c = Relu(x) y = Min(c, v)", "float[8, 1, 1] v = random")),
+    Keeps("one-input", CLIPS, hard("c = Relu(x) y = Max(c)", "")),
+    Keeps("three-inputs", CLIPS, hard("c = Relu(x) y = Max(c, x, x)", "")),
+    Keeps("limit-is-computed", CLIPS, hard("c = Relu(x) l = ReduceMax<keepdims = 0>(x) y = Clip(c, l)", "")),
+    Keeps("first-is-read-twice", CLIPS, hard("c = Relu(x) y = Relu(c) z = Neg(c)", "", outputs=f"{TWO} z"), FIRST_READ),
+    Keeps("first-is-an-output", CLIPS, hard("c = Relu(x) y = Relu(c)", "", outputs=f"{TWO} c"), FIRST_READ),
+    Keeps(
+        "deep-limit",
+        CLIPS,
+        hard("c = Relu(x) y = Max(c, deep)", "float[1, 1, 1, 1, 1] deep = {3}", outputs="float[1, N, 8, H, W] y"),
+    ),
+    Keeps(
+        "whole-numbers",
+        CLIPS,
+        graph("int32[N] x", "int32[N] y", "c = Max(x, a) y = Min(c, b)", "int32 a = {1}, int32 b = {7}", opset=11),
+        "Clip takes whole numbers from opset 12 on",
+    ),
     Keeps("squared", SWISH, hard(f"h = HardSigmoid <{SIXTH}> (x) y = Mul(h, h)", "")),
 ]
 
@@ -200,9 +234,18 @@ def test_the_slope_of_a_float16_graph_is_meant_to_be_a_sixth() -> None:
     )
 
 
-def test_parts_become_a_hard_swish_in_the_end() -> None:
-    text = hard("a = Add(x, three) c = Clip(a, nought, six) d = Div(c, six) y = Mul(x, d)")
-    done = settled(text, SIGMOID, SWISH)
+@pytest.mark.parametrize("relu6", ["c = Clip(a, nought, six)", "r = Relu(a) c = Min(r, six)"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "d = Div(c, six) y = Mul(x, d)",
+        "d = Mul(x, c) y = Div(d, six)",
+        "d = Mul(c, x) y = Mul(d, sixth)",
+        "d = Mul(x, sixth) y = Mul(d, c)",
+    ],
+)
+def test_parts_become_a_hard_swish_in_the_end(body: str, relu6: str) -> None:
+    done = settled(hard(f"a = Add(x, three) {relu6} {body}"), CLIPS, SIGMOID, SWISH)
     assert operators(done.model) == "HardSwish"
     assert_same(done.raw, done.model)
 
@@ -237,5 +280,27 @@ def test_any_slope_and_middle_is_fused(
         assert done.log.reverted == []
         return
     assert operators(done.model) == "HardSigmoid"
+    assert_valid(done.model)
+    assert_same(done.raw, done.model)
+
+
+LIMIT = st.none() | st.sampled_from([-2.0, 0.0, 0.5, 3.0, 6.0])
+CLAMP = st.sampled_from(["Relu", "Min", "Max", "Clip"]) | st.just("Clip")
+
+
+@given(st.lists(st.tuples(CLAMP, LIMIT, LIMIT), min_size=2, max_size=4))
+def test_any_row_of_clamps_becomes_one(row: list[tuple[str, float | None, float | None]]) -> None:
+    """Whatever the limits are, the lower above the upper included."""
+    names, body, value = [], "", "x"
+    for index, (operator, low, high) in enumerate(row):
+        stated = [low, high] if operator == "Clip" else [] if operator == "Relu" else [low or 1.0]
+        names += [f"float l{index}_{i} = {{{limit}}}" for i, limit in enumerate(stated) if limit is not None]
+        listed = ["" if limit is None else f"l{index}_{i}" for i, limit in enumerate(stated)]
+        name = "y" if index == len(row) - 1 else f"v{index}"
+        body += f"{name} = {operator}({', '.join([value, *listed]).rstrip(', ')}) "
+        value = name
+    done = settled(hard(body, ", ".join(names)), CLIPS)
+    assert len(done.model.graph) == 1
+    assert done.log.reverted == []
     assert_valid(done.model)
     assert_same(done.raw, done.model)

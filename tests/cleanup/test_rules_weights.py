@@ -185,12 +185,17 @@ KEEPS = [
         "the convolution's weights aren't constant",
     ),
     *(
-        Keeps(f"overridable-{name}", FOLD, folded(PLAIN, inputs=f"{MAP}, {declared}"), reason)
-        for name, declared, reason in (
-            ("weights", "float[6, 4, 3, 3] w", "the convolution's weights aren't constant"),
-            ("bias", "float[6] b", "the convolution's weights aren't constant"),
-            ("scale", "float[6] scale", "the BatchNorm parameters aren't constant"),
-            ("variance", "float[6] var", "the BatchNorm parameters aren't constant"),
+        Keeps(
+            f"overridable-{name}",
+            FOLD,
+            folded(PLAIN, inputs=f"{MAP}, {declared}"),
+            "the weights are graph inputs, which callers may override",
+        )
+        for name, declared in (
+            ("weights", "float[6, 4, 3, 3] w"),
+            ("bias", "float[6] b"),
+            ("scale", "float[6] scale"),
+            ("variance", "float[6] var"),
         )
     ),
     Keeps("no-convolution", FOLD, graph(OUT.replace("y", "x"), OUT, f"y = BatchNormalization(x, {PARAMETERS})", NORM)),

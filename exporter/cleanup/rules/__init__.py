@@ -10,6 +10,7 @@ from attn_export.exporter.cleanup.rules import (
     fuse_hard_sigmoid,
     fuse_hard_swish,
     keep_reduced_axis,
+    merge_clips,
     merge_views,
     multiply_gates_first,
     pool_channels_last,
@@ -34,6 +35,7 @@ RULES: tuple[Rule, ...] = (
     keep_reduced_axis.RULE,
     # Weights.
     fold_batch_norm.RULE,
+    merge_clips.RULE,
     fuse_hard_sigmoid.RULE,
     fuse_hard_swish.RULE,
     # The channel gate: its pools, its layers, then the views between them.

@@ -5,6 +5,7 @@ sigmoid and was computed from that map alone. Which block it is, is told by what
 of each channel (SE, ECA, the channel half of CBAM) or the channels of each place (the spatial half).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,15 +14,16 @@ import onnx_ir as ir
 
 from attn_export.exporter.artifacts import UNKNOWN, AttentionBlock, Dim
 from attn_export.exporter.graph.attention.paths import common_path
+from attn_export.exporter.graph.clamps import CLAMPS, clamp_of
 from attn_export.exporter.graph.facts import (
     GATE_ACTIVATIONS,
     attribute,
     axes_of,
-    constant,
     dims,
     is_op,
     made_by,
     scalar,
+    stored,
 )
 
 # What may stand between the sigmoid and the multiplication.
@@ -67,8 +69,9 @@ def _gating(product: ir.Node, order: dict[ir.Node, int]) -> Gating | None:
     for source, gate in (product.inputs[:2], product.inputs[1::-1]):
         if source is None or gate is None:
             continue
-        both = made_by(gate, "Mul")
-        behind = [_squash_behind(value) for value in (both.inputs if both is not None else (gate,))]
+        both, behind = None, [_squash_behind(gate)]
+        if behind[0][0] is None and (both := made_by(gate, "Mul")) is not None:
+            behind = [_squash_behind(value) for value in both.inputs]
         if any(logits is None or logits is source for logits, _ in behind):
             continue
         nodes = {both} if both is not None else set()
@@ -111,36 +114,39 @@ def _squash_behind(gate: ir.Value | None) -> tuple[ir.Value | None, list[ir.Node
 
 def _repeats(convolution: ir.Node) -> bool:
     """Whether a convolution does nothing but repeat one channel: weights of one, (C, 1, 1, 1)."""
-    weight = constant(convolution.inputs[1])
+    weight = stored(convolution.inputs[1])
     return weight is not None and weight.shape[1:] == (1, 1, 1) and bool((weight == 1).all())
 
 
 def _keeps_all(piece: ir.Node) -> bool:
     """Whether a Slice gives back all that it reads, as the first of ``gate[:, :, None, None]`` does."""
     before, after = dims(piece.inputs[0]), dims(piece.outputs[0])
-    steps = constant(piece.inputs[4]) if len(piece.inputs) > 4 and piece.inputs[4] is not None else np.ones(1)
+    steps = stored(piece.inputs[4]) if len(piece.inputs) > 4 and piece.inputs[4] is not None else np.ones(1)
     forward = steps is not None and bool((steps == 1).all())
     return forward and before is not None and None not in before and before == after
 
 
 def _hard_sigmoid_in_parts(value: ir.Value | None) -> tuple[ir.Value | None, list[ir.Node]]:
-    """relu6(x + 3) / 6, or clip(x / 6 + 0.5, 0, 1): the x, and the nodes."""
-    parts: list[ir.Node] = []
-    scaled = made_by(value, "Mul", "Div")
-    if scaled is not None:
-        parts.append(scaled)
-        value = next((v for v in scaled.inputs if scalar(v) is None), None)
-    clip = made_by(value, "Clip")
-    added = made_by(clip.inputs[0], "Add") if clip is not None else None
+    """relu6(x + 3) / 6, or clip(x / 6 + 0.5, 0, 1), the clip in one node or several: the x, and the nodes."""
+    value, parts = _unscaled(value)
+    low, high = -math.inf, math.inf
+    while (node := made_by(value, *CLAMPS)) is not None and (clamp := clamp_of(node)) is not None:
+        low, high = max(low, clamp.limits.low), min(high, clamp.limits.high)
+        parts.append(node)
+        value = clamp.source
+    added = made_by(value, "Add")
     inner = [v for v in added.inputs if scalar(v) is None] if added is not None else []
-    if clip is None or added is None or len(inner) != 1:
+    if added is None or len(inner) != 1 or low != 0 or not 0 < high < math.inf:
         return None, []
-    parts += [clip, added]
-    multiplied = made_by(inner[0], "Mul", "Div")
-    if multiplied is not None and any(scalar(v) is not None for v in multiplied.inputs):
-        parts.append(multiplied)
-        return next((v for v in multiplied.inputs if scalar(v) is None), None), parts
-    return inner[0], parts
+    source, scaled = _unscaled(inner[0])
+    return source, [*parts, added, *scaled]
+
+
+def _unscaled(value: ir.Value | None) -> tuple[ir.Value | None, list[ir.Node]]:
+    """What is multiplied with a number or divided by one, and the node; the value itself if it isn't."""
+    scaled = made_by(value, "Mul", "Div")
+    source = [v for v in scaled.inputs if scalar(v) is None] if scaled is not None else []
+    return (source[0], [scaled]) if scaled is not None and len(source) == 1 else (value, [])
 
 
 def _between(sources: Sequence[ir.Value], result: ir.Value | None) -> list[ir.Node]:
@@ -152,7 +158,7 @@ def _between(sources: Sequence[ir.Value], result: ir.Value | None) -> list[ir.No
     waiting = [result]
     while waiting:
         value = waiting.pop()
-        if value is None or any(value is source for source in sources) or constant(value) is not None:
+        if value is None or any(value is source for source in sources) or stored(value) is not None:
             continue
         node = value.producer()
         if node is None or len(nodes) > LARGEST_BLOCK:
@@ -227,7 +233,7 @@ def _summaries(gating: Gating, channels: Dim) -> tuple[set[str], set[str], list[
             over_channels = attribute(node, "kernel_shape", None) and (dims(node.inputs[0]) or (0, 0))[1] == 1
             (across if over_channels else pooled).add(kind)
         elif is_op(node, "Conv", "Gemm", "MatMul"):
-            weight = constant(node.inputs[1])
+            weight = stored(node.inputs[1])
             if weight is not None and weight.ndim > 1:
                 weights.append(tuple(weight.shape))
     return pooled, across, weights

@@ -16,6 +16,7 @@ Sizes = tuple[Dim, ...]
 Shapes = dict[ir.Value, Sizes | None]
 
 # Sizes of dynamic axes by their index, at which claims are tried: all differ, and none is a likely constant.
+CLAIM = "attn_export.claim"
 TRIALS = ((3, 37, 160, 224), (5, 41, 96, 288))
 
 
@@ -25,19 +26,29 @@ def infer_shapes(model: ir.Model) -> None:
 
 
 def infer_from_inputs(model: ir.Model) -> None:
-    """Infer all shapes anew from the graph's inputs.
+    """Infer all shapes anew from the graph's inputs; what the file states is set aside for `confirm_claims`."""
+    for value in _values(model):
+        value.meta[CLAIM] = dims(value)
+        value.shape = None
+    infer_shapes(model)
 
-    Where ONNX finds no size, the file's claim counts if it agrees with what is inferred: with all that is known where
-    the inputs have no dynamic axis, otherwise with what ONNX infers at two concrete sizes of every such axis.
+
+def confirm_claims(model: ir.Model) -> None:
+    """Let the file's claims count where ONNX finds no size, now that constants are folded, if the claims hold.
+
+    Without dynamic axes they hold if none contradicts what is inferred. With dynamic axes each holds that ONNX infers
+    at two concrete sizes of every such axis; and if none contradicts that, and the claims of inner values name every
+    such axis, so do those that ONNX knows nothing of.
     """
-    claims = _shapes(model)
+    claims: Shapes = {value: value.meta.pop(CLAIM, None) for value in _values(model)}
     found = _inferred(model)
-    unknown = {v: c for v, c in claims.items() if c is not None and _is_incomplete(found[v])}
-    if unknown and _dynamic_axes(model):
-        trials = [_trial(model, sizes) for sizes in TRIALS]
-        claims = {value: _confirmed(value, claim, trials) for value, claim in unknown.items()}
-    elif unknown and not all(_agrees(claim, found[value]) for value, claim in claims.items()):
-        claims = {value: (None,) * len(claim) for value, claim in unknown.items()}
+    if any(claim is not None and _is_incomplete(found[value]) for value, claim in claims.items()):
+        names = {name for _, _, name in _dynamic_axes(model)}
+        trials = [_trial(model, sizes) for sizes in TRIALS] if names else [_Trial({}, found)]
+        inner = [claim for value, claim in claims.items() if claim is not None and not value.is_graph_output()]
+        credible = names <= {size for claim in inner for size in claim}
+        if not credible or not all(_holds(value, claim, trials) for value, claim in claims.items()):
+            claims = {value: _confirmed(value, claim, trials) for value, claim in claims.items()}
     for value, shape in found.items():
         merged = _merged(shape, claims.get(value))
         value.shape = None if merged is None else ir.Shape(merged)
@@ -64,13 +75,6 @@ def _is_incomplete(shape: Sizes | None) -> bool:
     return shape is None or any(size is None or is_generated(size) for size in shape)
 
 
-def _agrees(claim: Sizes | None, found: Sizes | None) -> bool:
-    if claim is None or found is None:
-        return True
-    pairs = zip(claim, found, strict=False)
-    return len(claim) == len(found) and all(a == b for a, b in pairs if isinstance(a, int) and isinstance(b, int))
-
-
 def _dynamic_axes(model: ir.Model) -> list[tuple[ir.Value, int, str]]:
     """The dynamic axes of the graph's inputs, with their names."""
     return [
@@ -88,6 +92,12 @@ class _Trial:
     named: dict[str, int]
     shapes: Shapes
 
+    def agrees(self, claimed: Dim, inferred: Dim) -> bool | None:
+        """Whether a claimed size is the inferred one; None where either is unknown. A new name is what it is here."""
+        if claimed is None or not isinstance(inferred, int):
+            return None
+        return inferred == (claimed if isinstance(claimed, int) else self.named.setdefault(claimed, inferred))
+
 
 def _trial(model: ir.Model, sizes: tuple[int, ...]) -> _Trial:
     stated = {value: value.shape for value in model.graph.inputs}
@@ -102,23 +112,32 @@ def _trial(model: ir.Model, sizes: tuple[int, ...]) -> _Trial:
     return _Trial(named, shapes)
 
 
+def _holds(value: ir.Value, claim: Sizes | None, trials: list[_Trial]) -> bool:
+    """Whether no trial contradicts a claim."""
+    for trial in trials if claim is not None else ():
+        shape = trial.shapes[value]
+        if shape is not None and claim is not None:
+            same_rank = len(shape) == len(claim)
+            if not same_rank or any(trial.agrees(*pair) is False for pair in zip(claim, shape, strict=True)):
+                return False
+    return True
+
+
 def _confirmed(value: ir.Value, claim: Sizes | None, trials: list[_Trial]) -> Sizes | None:
     """The claim without the sizes that a trial contradicts or leaves unknown; of what has no shape only the rank."""
-    if claim is None:
+    shapes = [trial.shapes[value] for trial in trials]
+    if claim is None or not _holds_rank(claim, shapes):
         return None
     kept = list(claim)
-    for trial in trials:
-        shape = trial.shapes[value]
-        if shape is not None and len(shape) != len(claim):
-            return (None,) * len(shape)
+    for trial, shape in zip(trials, shapes, strict=True):
         for axis, size in enumerate(claim):
-            concrete = None if shape is None else shape[axis]
-            wanted = (
-                trial.named.setdefault(size, concrete) if isinstance(size, str) and isinstance(concrete, int) else size
-            )
-            if not isinstance(concrete, int) or wanted != concrete:
+            if shape is None or not trial.agrees(size, shape[axis]):
                 kept[axis] = None
     return tuple(kept)
+
+
+def _holds_rank(claim: Sizes, shapes: list[Sizes | None]) -> bool:
+    return all(shape is None or len(shape) == len(claim) for shape in shapes)
 
 
 def _merged(found: Sizes | None, claim: Sizes | None) -> Sizes | None:
@@ -138,9 +157,14 @@ def drop_generated_names(model: ir.Model) -> None:
     """Drop the names unk__0, unk__1, ... of shape inference: each cleanup would count on."""
     inputs = [value for graph in model.graphs() for value in graph.inputs]
     for value in (*inputs, *_values(model)):
-        shape = dims(value)
-        if shape is not None and _is_incomplete(shape):
-            value.shape = ir.Shape([None if is_generated(size) else size for size in shape])
+        forget_generated_names(value)
+
+
+def forget_generated_names(value: ir.Value) -> None:
+    """Make unnamed axes of those for which shape inference made up a name."""
+    shape = dims(value)
+    if shape is not None and any(is_generated(size) for size in shape):
+        value.shape = ir.Shape([None if is_generated(size) else size for size in shape])
 
 
 def is_generated(size: Dim) -> bool:

@@ -1,4 +1,4 @@
-"""One limit."""
+"""Budgets and their results."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class Metric(str, Enum):
-    """What is limited."""
+    """The limited figure."""
 
     LATENCY = "latency"
     P99 = "p99"
@@ -20,12 +20,12 @@ class Metric(str, Enum):
 
     @property
     def unit(self) -> str:
-        """That values are told in."""
+        """The unit of its values."""
         return UNITS[self]
 
     @property
     def timed(self) -> bool:
-        """Whether it is one of latency's; otherwise it is one of validation's."""
+        """Whether it comes from latency rather than validation."""
         return self is not Metric.DROP
 
 
@@ -36,11 +36,11 @@ class Budget(Struct, frozen=True):
     """A limit on one figure.
 
     Attributes:
-        text: as it was asked for: ``onnxruntime:latency=3ms``.
+        text: as given: ``onnxruntime:latency=3ms``.
         metric: the median latency, the 99th percentile, the ratio to the run's baseline, or the share of ordinary and
             real images whose class is another than in float64.
-        limit: the largest value that is allowed, in the metric's unit.
-        runtime: whose figure it is; None: every artifact's, in whatever runs it.
+        limit: the largest allowed value, in the metric's unit.
+        runtime: that it applies to; None: every artifact in every runtime.
     """
 
     text: str
@@ -53,7 +53,7 @@ BudgetState = Literal["kept", "broken", "can't tell"]
 KEPT: BudgetState = "kept"
 BROKEN: BudgetState = "broken"
 CANT_TELL: BudgetState = "can't tell"
-# Where the record has a timing's value, and where its interval.
+# The fields of a timing with a metric's value and interval.
 FIGURES = {
     Metric.LATENCY: ("median_ms", "median_interval_ms"),
     Metric.P99: ("p99_ms", "p99_interval_ms"),
@@ -62,18 +62,18 @@ FIGURES = {
 
 
 class BudgetResult(Struct, frozen=True):
-    """How one figure stands to a budget.
+    """One figure compared with a budget.
 
     Attributes:
-        budget: as it was asked for.
-        metric, limit, unit: what is limited to how much.
-        value: the figure; None where it isn't known.
-        interval: where it lies, at the record's confidence; None where it was counted or isn't known.
-        state: "kept" or "broken" if the whole interval says so, else "can't tell".
-        runtime: what ran; None if nothing did.
-        artifact: name of the file; None where it was the module itself.
-        batch: that was timed; None for what wasn't timed.
-        reason: why the value isn't known.
+        budget: as given.
+        metric, limit, unit: of the budget.
+        value: the figure; None if unknown.
+        interval: its confidence interval; None for counts and unknown figures.
+        state: "kept" or "broken" if the whole interval is, else "can't tell".
+        runtime: None if nothing ran.
+        artifact: name of the file; None for the PyTorch module.
+        batch: None without a timing.
+        reason: why the value is unknown.
     """
 
     budget: str
@@ -90,16 +90,16 @@ class BudgetResult(Struct, frozen=True):
 
     @property
     def sentence(self) -> str:
-        """A broken one, for people."""
+        """The message for a broken budget."""
         what = f"{self.artifact} in {self.runtime}" if self.artifact and self.runtime else self.artifact or self.runtime
         at = "" if self.batch is None else f" at batch {self.batch}"
-        told = figure(self.value, self.interval, self.unit)
-        return f"--budget {self.budget} is broken: the {self.metric} of {what}{at} is {told}"
+        value = figure(self.value, self.interval, self.unit)
+        return f"--budget {self.budget} is broken: the {self.metric} of {what}{at} is {value}"
 
 
 def figure(value: float | None, interval: tuple[float, float] | None, unit: str) -> str:
     """``3.42 ms (3.31 to 3.55)``."""
     if value is None:
         return "not known"
-    told = f"{value:.4g} {unit}"
-    return told if interval is None else f"{told} ({interval[0]:.4g} to {interval[1]:.4g})"
+    text = f"{value:.4g} {unit}"
+    return text if interval is None else f"{text} ({interval[0]:.4g} to {interval[1]:.4g})"

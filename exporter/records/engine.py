@@ -1,4 +1,4 @@
-"""What is known of a TensorRT engine: shapes, kernels, precision and cost."""
+"""The record of a TensorRT engine: shapes, kernels, precision and cost."""
 
 from pathlib import Path
 
@@ -13,21 +13,21 @@ Shape = tuple[int, ...]
 
 
 class Range(Struct, frozen=True):
-    """The shapes of one input, each (N, C, H, W) or of the input's own rank."""
+    """The shapes of one input, each (N, C, H, W) or of the input's rank."""
 
     min: Shape
     opt: Shape
     max: Shape
 
     def covers(self, shape: Shape) -> bool:
-        """Whether the engine takes this shape."""
+        """Whether the range contains this shape."""
         return len(shape) == len(self.min) and all(
             low <= size <= high for low, size, high in zip(self.min, shape, self.max, strict=True)
         )
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
-        """The different ones, from small to large."""
+        """The distinct shapes, ascending."""
         return tuple(dict.fromkeys((self.min, self.opt, self.max)))
 
 
@@ -36,11 +36,11 @@ class BlockCost(Struct, frozen=True):
 
     Attributes:
         module_path, kind: of the block.
-        kernels: that compute any node of it.
-        shared: of these, kernels that also compute what isn't attention, such as the addition after it.
-        fused_nodes: ONNX nodes of the block that these kernels compute.
+        kernels: the number of kernels with its nodes.
+        shared: of these, kernels with other nodes too, such as the addition after it.
+        fused_nodes: the number of its ONNX nodes in these kernels.
         weights_bytes: of its layers.
-        activation_bytes: that its kernels write for each image; None where sizes are open.
+        activation_bytes: written by its kernels for one image; None for dynamic sizes.
     """
 
     module_path: str
@@ -58,10 +58,10 @@ class Kernel(Struct, frozen=True):
     Attributes:
         name: TensorRT's.
         kind: "correlation" is a convolution, "kgen" a generated kernel, "gemm" a matrix product.
-        nodes: names of the ONNX nodes that it computes; none for a change of layout.
+        nodes: names of its ONNX nodes; empty for a layout change.
         reads, writes: types, by their ONNX names, without repetition.
-        weights: the same of the constants that hold more than one number.
-        bytes_written: for each image; None where a size other than the batch is open.
+        weights: types of the constants with more than one element.
+        bytes_written: for one image; None if a size other than the batch is dynamic.
     """
 
     name: str
@@ -74,12 +74,12 @@ class Kernel(Struct, frozen=True):
 
 
 class KernelReport(Struct, frozen=True):
-    """All kernels.
+    """The kernels of an engine.
 
     Attributes:
-        kernels: in the order in which they run; empty where TensorRT told nothing.
-        source: where they were read.
-        weights_bytes, activation_bytes: of the whole engine, for the largest shape; None where it isn't told.
+        kernels: in execution order; empty if unknown.
+        source: of the list.
+        weights_bytes, activation_bytes: of the engine, for the max shape; None if unknown.
     """
 
     kernels: tuple[Kernel, ...]
@@ -89,7 +89,7 @@ class KernelReport(Struct, frozen=True):
 
     @property
     def types(self) -> tuple[str, ...]:
-        """All types that kernels read or write, most frequent first."""
+        """The types that kernels read or write, most frequent first."""
         counts: dict[str, int] = {}
         for kernel in self.kernels:
             for name in {*kernel.reads, *kernel.writes}:
@@ -106,7 +106,7 @@ PORTABLE = "portable"
 
 
 class MixedKernel(Struct, frozen=True):
-    """A kernel that reads or writes a type which its nodes don't have in the graph."""
+    """A kernel with a type that its nodes don't have in the graph."""
 
     kernel: str
     nodes: tuple[str, ...]
@@ -122,8 +122,8 @@ class BuildOptions(Struct, frozen=True):
     """Options passed through to TensorRT; one that a TensorRT doesn't have is refused.
 
     Attributes:
-        tf32: round float32 products to 10 bits of mantissa on tensor cores; otherwise float32 means float32.
-        workspace_mib: most memory that a kernel may use besides its inputs and outputs.
+        tf32: allow TF32, which rounds float32 products to 10 bits of mantissa.
+        workspace_mib: limit of a kernel's scratch memory.
         timing_cache: a file with the timings of earlier builds, read and written.
         version_compatible: the engine runs with later versions of TensorRT.
         hardware_compatible: the engine runs on GPUs of other architectures, from sm80 on.
@@ -137,7 +137,7 @@ class BuildOptions(Struct, frozen=True):
 
 
 class BackendRecord(Struct, frozen=True):
-    """The TensorRT that built an engine, and why it was chosen."""
+    """The TensorRT that built an engine, and the reason for the choice."""
 
     name: str
     version: str
@@ -145,9 +145,9 @@ class BackendRecord(Struct, frozen=True):
 
 
 class PrecisionAudit(Struct, frozen=True):
-    """The precision asked for, the types in the graph, the types that kernels compute in, and kernels that differ."""
+    """The requested precision, the types of the graph and of the kernels, and the kernels that differ."""
 
-    asked: str | None
+    requested: str | None
     graph: tuple[str, ...]
     kernels: tuple[str, ...]
     mixed: tuple[MixedKernel, ...]
@@ -191,18 +191,18 @@ class BuildRecord(Struct, frozen=True):
 
 
 class EngineRecord(Struct, frozen=True, kw_only=True):
-    """The sidecar of an engine: what it was built from, with and for, and which kernels it has.
+    """The sidecar of an engine: source, backend, GPUs, options and kernels.
 
     Attributes:
         created: UTC, ISO 8601, to the second.
         sha256, bytes: of the engine file.
-        gpus: architectures that it was built for.
-        failed: architectures that it couldn't be built for, with the reasons.
-        platform: operating system and processor.
+        gpus: the architectures of its build.
+        failed: architecture -> reason, for those left out.
+        platform: operating system and CPU architecture.
         profile: min, opt and max shapes of each input.
-        bundle: None for an engine that was built from an ONNX file.
-        validation: the verdict; None where the engine didn't run.
-        not_run: why it didn't run; None where it did.
+        bundle: None for an engine from an ONNX file.
+        validation: the verdict; None if the engine didn't run.
+        not_run: why it didn't run; None if it did.
     """
 
     created: str
@@ -229,7 +229,7 @@ class EngineRecord(Struct, frozen=True, kw_only=True):
 
 
 class EngineFile(Struct, frozen=True):
-    """An engine on disk, and the content of the sidecar beside it."""
+    """An engine on disk and its record."""
 
     path: Path
     record: EngineRecord

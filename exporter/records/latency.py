@@ -1,4 +1,4 @@
-"""What one run of timing gives: the latencies, and how and under what conditions they were taken."""
+"""The results of a timing: latencies, schedule and conditions."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -12,12 +12,12 @@ TIMED = (
 
 
 class WarmUp(Struct, frozen=True):
-    """How a runtime was warmed up.
+    """The warm-up of a runtime.
 
     Attributes:
-        inferences: that it took.
-        seconds: that these took.
-        stable: whether it had stopped getting faster; if not, the time for it was over.
+        inferences: their number.
+        seconds: their duration.
+        stable: whether times became stable within the time limit.
     """
 
     inferences: int
@@ -36,14 +36,14 @@ LatencyVerdict = Literal["baseline", "faster", "slower", "can't tell"]
 
 
 class Subject(Struct, frozen=True):
-    """What a timing is of.
+    """The subject of a timing.
 
     Attributes:
         runtime: its name.
-        artifact: name of the file, None for the module itself.
-        provenance: what really ran, with its version.
-        device: where.
-        precision: that the artifact computes in.
+        artifact: name of the file, None for the PyTorch module.
+        provenance: library, version and provider.
+        device: "cpu" or "cuda".
+        precision: of the artifact.
         batch: images in one inference.
     """
 
@@ -61,24 +61,24 @@ class Subject(Struct, frozen=True):
 
 
 class Timing(Subject, frozen=True):
-    """How long one runtime took for one batch.
+    """The latency of one runtime at one batch size.
 
     Attributes:
-        clock: what was read.
+        clock: the clocks that were read.
         process: "shared" with the other runtimes, or its "own".
         open_seconds: loading, compiling and the first inference, which are not part of the latencies.
-        warm_up: what came before the first round.
-        samples: inferences that were timed.
+        warm_up: before the first round.
+        samples: timed inferences.
         median_ms, p90_ms, p99_ms, worst_ms: of one inference.
-        median_interval_ms, p99_interval_ms: where median and p99 lie, at the confidence that was asked for.
+        median_interval_ms, p99_interval_ms: confidence intervals of median and p99.
         variation: standard deviation divided by mean.
         images_per_second: from the median.
         ratio: median over the rounds of this runtime's time divided by the baseline's in the same round.
-        ratio_interval: where it lies.
+        ratio_interval: its confidence interval.
         verdict: "faster" or "slower" than the baseline, "can't tell", or "baseline".
-        baseline: the runtime that the ratio is to.
-        baseline_device: where that one ran; a ratio of two devices compares these, and not artifacts.
-        device_median_ms: between two events on the device; None where it has none.
+        baseline: the baseline's runtime.
+        baseline_device: its device; a ratio between devices compares these rather than artifacts.
+        device_median_ms: between two events on the device; None without events.
         rounds_ms: every inference, by round.
     """
 
@@ -105,16 +105,16 @@ class Timing(Subject, frozen=True):
 
 
 class Run(Struct, frozen=True):
-    """How one batch was measured.
+    """The timing of one batch size.
 
     Attributes:
         batch: N.
-        rounds: in which each runtime had a turn.
-        inferences: that were timed in each turn.
-        seconds: that the rounds took.
-        interval: the widest half width of a ratio, relative; of the median where there is one runtime only.
-        reached: whether that is what was asked for.
-        conditions: under which it was; None where nobody looked.
+        rounds: their number.
+        inferences: timed inferences of each runtime in a round.
+        seconds: of all rounds.
+        interval: the largest relative half-width of a ratio; of the median for a single runtime.
+        reached: whether ``interval`` met the schedule's.
+        conditions: None if they were not recorded.
     """
 
     batch: Count
@@ -130,19 +130,19 @@ CONFIDENCE = 0.99
 
 
 class Schedule(Struct, frozen=True):
-    """How much is measured.
+    """The schedule of a timing.
 
     Attributes:
-        interval: rounds go on until every ratio is known to so much to either side, relative.
+        interval: target for the relative half-width of every ratio.
         confidence: of all intervals.
-        seconds: after this time no new round starts, reached or not.
+        seconds: time limit, after which no new round starts.
         fewest_seconds: rounds go on for so long even if the ratios seem to be known: a disturbance of a third of a
             second would otherwise be all that was seen of the machine.
-        fewest_rounds: are run however long they take. With fewer than the confidence needs nothing can be told.
-        most_rounds: more would not tell more.
-        inferences: timed in each turn of a runtime; None: as many as make a turn of `TURN_SECONDS`.
-        warm_up_seconds: for each runtime, at most.
-        seed: of the order of turns.
+        fewest_rounds: regardless of the time; fewer than the confidence needs give no verdict.
+        most_rounds: the largest number.
+        inferences: of each runtime in a round; None: as many as take `TURN_SECONDS`.
+        warm_up_seconds: time limit for each runtime.
+        seed: of the random order.
     """
 
     interval: Positive = 0.02
@@ -157,12 +157,12 @@ class Schedule(Struct, frozen=True):
 
 
 class Latency(Struct, frozen=True):
-    """Everything that was timed together.
+    """The timings of one command.
 
     Attributes:
         threads: CPU threads of every runtime.
-        cpus: that the process may use.
-        schedule: what was asked for.
+        cpus: available to the process.
+        schedule: as requested.
         runs: one for each batch.
         timings: of the first batch in the order of the runtimes, then of the next.
         timed: what one latency covers.
@@ -177,7 +177,7 @@ class Latency(Struct, frozen=True):
 
 
 def joined(parts: Sequence[Latency]) -> Latency:
-    """Several batches that were timed one after the other, with the same schedule, as one; at least one."""
+    """Merge the timings of several batch sizes with the same schedule; at least one."""
     first = parts[0]
     runs = tuple(run for part in parts for run in part.runs)
     timings = tuple(timing for part in parts for timing in part.timings)
@@ -188,11 +188,11 @@ Range = tuple[float, float, float]
 
 
 class GpuProcess(Struct, frozen=True):
-    """A process that isn't ours and computes on the GPU.
+    """Another process on the GPU.
 
     Attributes:
-        pid: its number, as the driver counts.
-        memory_mib: of the GPU's, None where the driver doesn't say.
+        pid: its id, from the driver.
+        memory_mib: of the GPU, None if unknown.
     """
 
     pid: int
@@ -200,7 +200,7 @@ class GpuProcess(Struct, frozen=True):
 
 
 class GpuConditions(Struct, frozen=True):
-    """How one GPU was, sampled once a second. Ranges are least, median, most.
+    """The conditions of one GPU, sampled once a second. Ranges are minimum, median, maximum.
 
     Attributes:
         index: NVML's.
@@ -209,8 +209,8 @@ class GpuConditions(Struct, frozen=True):
         memory_clock_mhz: of its memory.
         temperature_c: in degrees Celsius.
         power_w: in watts.
-        throttling: what slowed it down at any time, in words.
-        others: processes that computed on it at any time, and aren't ours.
+        throttling: its kinds, at any time.
+        others: other processes on it, at any time.
     """
 
     index: int
@@ -224,17 +224,17 @@ class GpuConditions(Struct, frozen=True):
 
 
 class Conditions(Struct, frozen=True):
-    """How the machine was while latencies were taken; None is what the system doesn't say.
+    """The conditions of the machine during a timing; None if unknown.
 
     Attributes:
-        load: the system's run queue when it began, averaged over a minute.
+        load: the run queue at the beginning, averaged over a minute.
         others: share of all CPU time, over the CPUs that this process may use, that processes other than this one and
             those that it started used.
-        steal: share that the hypervisor took.
-        quota: of CPU time that a control group grants, in CPUs: 1.5; None too where it grants all.
-        throttled: share of that quota's periods in which it was used up, and everything had to wait.
-        mhz: of each CPU that this process may use, at the end.
-        governor: what chooses these clocks.
+        steal: share of the hypervisor.
+        quota: of a control group, in CPUs, such as 1.5; None without a limit.
+        throttled: share of the quota's periods in which it was used up.
+        mhz: of each available CPU, at the end.
+        governor: of these clocks.
         gpus: those in use.
     """
 
@@ -252,18 +252,13 @@ BASELINE: Literal["baseline"] = "baseline"
 FASTER: Literal["faster"] = "faster"
 SLOWER: Literal["slower"] = "slower"
 CANT_TELL: Literal["can't tell"] = "can't tell"
-# Two copies of one network in one process may differ by this much for good, by where their memory happens to lie: a
-# smaller difference is one of this run, and not of what was timed (docs/latency.md has the measurement).
+# Two copies of one network in one process may differ permanently by this much, because of their memory layout
+# (docs/latency.md has the measurement).
 RESOLUTION = 0.01
 
 
 def verdict_of(low: float, high: float) -> LatencyVerdict:
-    """Faster or slower, or neither can be told.
-
-    Args:
-        low: the lower end of the interval of the ratio to the baseline.
-        high: its upper end.
-    """
+    """The verdict for the interval of a ratio to the baseline."""
     if high < 1 - RESOLUTION:
         return FASTER
     if low > 1 + RESOLUTION:

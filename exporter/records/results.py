@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReportAssets:
-    """What there is to look at.
+    """The graphs, gate activations and attention costs for a report.
 
     Attributes:
         graphs: of every ONNX file.
         activations: of the gates; None without a network.
-        costs: what attention costs in each file, where that was measured.
+        costs: of each measured file.
     """
 
     graphs: tuple[Outlined, ...] = ()
@@ -38,15 +38,15 @@ class ReportAssets:
 
 @dataclass(frozen=True)
 class Benched:
-    """What was found out.
+    """The result of `bench`.
 
     Attributes:
-        model: the network, None where no checkpoint was given.
-        artifacts: the files, in their order, as they take the first batch.
-        names: what they are called.
-        files: those of ONNX among them, with their attention.
-        latency: of everything, for every batch.
-        assets: what attention costs in each ONNX file that has some, graphs and gates.
+        model: the network, None without a checkpoint.
+        artifacts: the files, in order, for the first batch size.
+        names: their names.
+        files: the ONNX files, with their attention blocks.
+        latency: of all, for every batch size.
+        assets: for the report.
     """
 
     model: LoadedModel | None
@@ -59,13 +59,13 @@ class Benched:
 
 @dataclass(frozen=True)
 class CleanResult:
-    """What was made of a file.
+    """The result of `clean`.
 
     Attributes:
         path: the cleaned file.
-        cleaned: what was done.
-        verdict: of the comparison with the source graph in ONNX Runtime; None where the source graph does not run.
-        not_compared: why it does not; empty where it runs.
+        cleaned: the rewrites.
+        verdict: of the comparison with the source graph in ONNX Runtime; None if that doesn't run.
+        not_compared: the reason why it doesn't, else empty.
         nodes_before, nodes_after: in the main graph.
     """
 
@@ -79,11 +79,11 @@ class CleanResult:
 
 @dataclass(frozen=True)
 class Deployed:
-    """What was made of one ONNX file.
+    """Engines and bundles of one ONNX file.
 
     Attributes:
-        engines: one, or none if only bundles were asked for.
-        bundles: one for each architecture that is built for on the device.
+        engines: one, or none if only bundles were requested.
+        bundles: one for each architecture that needs one.
     """
 
     engines: tuple[EngineFile, ...]
@@ -92,7 +92,7 @@ class Deployed:
 
 @dataclass(frozen=True)
 class Retyped:
-    """A file of another precision, made of the one that was given.
+    """A file converted to another precision.
 
     Attributes:
         path: the file.
@@ -107,11 +107,11 @@ class Retyped:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What `build_all` made, under the names that people see.
+    """The result of `build`.
 
     Attributes:
         retyped: files of other precisions.
-        engines, bundles: made of these, or of the file that was given.
+        engines, bundles: of these, or of the source file.
     """
 
     retyped: tuple[Retyped, ...]
@@ -121,7 +121,7 @@ class BuildResult:
 
 @dataclass(frozen=True)
 class Proven:
-    """An ONNX file, and that it computes what PyTorch computes."""
+    """An ONNX file that agrees with PyTorch, and its verdict."""
 
     file: OnnxFile
     verdict: Verdict
@@ -129,16 +129,16 @@ class Proven:
 
 @dataclass(frozen=True)
 class Validated:
-    """One artifact and what was found.
+    """The validation of one artifact.
 
     Attributes:
-        artifact: what it says of itself.
-        signature: what it was given, and what of the network its outputs are.
-        notes: what isn't alike, and how it was taken.
-        verdict: None where it couldn't be run.
+        artifact: its description.
+        signature: its input, and the network's outputs that it has.
+        notes: differences between the signatures, and how they were resolved.
+        verdict: None if it can't run.
         quality: quantization quality, of a quantized artifact.
-        first_divergence: the first divergent layer, where found.
-        error: why it isn't good; None for one that agrees.
+        first_divergence: the first divergent layer, if found.
+        error: None if it agrees.
     """
 
     artifact: Artifact
@@ -152,16 +152,16 @@ class Validated:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What was made.
+    """The result of `export`.
 
     Attributes:
         files: the ONNX files, in the order of the precisions.
-        report_path: the report, as a file.
-        verdicts: of the files, agreeing; a disagreement is an error and no result.
-        latency: of everything that was timed.
+        report_path: the report file.
+        verdicts: of the files; all agree, because a disagreement raises an error.
+        latency: of all runtimes.
         report: its content.
-        engines, bundles: where engines were asked for.
-        reverted: rewrites that the cleanup reverted because they would have changed the result: defects of rules.
+        engines, bundles: if requested.
+        reverted: rewrites that would have changed the result, which are bugs of rules.
     """
 
     files: tuple[Path, ...]
@@ -180,23 +180,23 @@ class ExportResult:
 
     @property
     def timings(self) -> tuple[Timing, ...]:
-        """One for each runtime, in the order asked."""
+        """One for each runtime, in order."""
         return self.latency.timings
 
     @property
     def verdict(self) -> Verdict:
-        """Of the first ONNX file."""
+        """The verdict of the first ONNX file."""
         return self.verdicts[0]
 
 
 @dataclass(frozen=True)
 class Made:
-    """A file, and what the way to it tells.
+    """A file and the record of its cleanup.
 
     Attributes:
         file: on disk.
         reverted: rewrites that were reverted.
-        before: the graph as it was captured, where somebody wants to see it.
+        before: the captured graph, if the report needs it.
     """
 
     file: OnnxFile

@@ -21,10 +21,10 @@ def timing_warnings(timings: Sequence[Timing], run: Run, schedule: Schedule) -> 
     if not run.reached:
         known = f"known to ±{run.interval:.1%}" if run.interval < 1 else "not even known to ±100%"
         what = "the median is" if len(timings) == 1 else "the ratios are"
-        asked = f"{schedule.interval:.1%}" if schedule.interval >= SMALL else f"{100 * schedule.interval:.2g}%"
+        target = f"{schedule.interval:.1%}" if schedule.interval >= SMALL else f"{100 * schedule.interval:.2g}%"
         warnings.append(
             f"batch {run.batch}: after {run.seconds:.{0 if run.seconds >= 10 else 1}f} s {what} {known}, and "
-            f"±{asked} was asked for: this machine is too noisy for the time, so give it more, or quiet"
+            f"±{target} was asked for: this machine is too noisy for the time, so give it more, or quiet"
         )
     warnings += [
         f"{timing.runtime} was still getting faster when its warm-up of {timing.warm_up.seconds:.1f} s was over"
@@ -38,9 +38,9 @@ def condition_warnings(conditions: Conditions) -> list[str]:
     """Warnings about the machine, a sentence each; none where nothing is known."""
     warnings = []
     if conditions.others is not None and conditions.others > BACKGROUND_LOAD:
-        warnings.append(f"other processes took {conditions.others:.0%} of the CPU time while latencies were taken")
+        warnings.append(f"other processes took {conditions.others:.0%} of the CPU time during the timing")
     if conditions.steal is not None and conditions.steal > STEAL:
-        warnings.append(f"the hypervisor took {conditions.steal:.0%} of the CPU time while latencies were taken")
+        warnings.append(f"the hypervisor took {conditions.steal:.0%} of the CPU time during the timing")
     if conditions.throttled is not None and conditions.throttled > THROTTLED:
         warnings.append(
             f"the quota of {conditions.quota:g} CPUs was used up in {conditions.throttled:.0%} of its periods, and "
@@ -57,7 +57,7 @@ def _of_gpu(gpu: GpuConditions, name: str) -> Sequence[str]:
         warnings.append(f"{name} was throttled: {', '.join(gpu.throttling)}")
     elif gpu.clock_mhz is not None and gpu.clock_mhz[0] < STEADY_CLOCK * gpu.clock_mhz[2]:
         low, _, high = gpu.clock_mhz
-        warnings.append(f"{name}'s clock moved between {low:.0f} and {high:.0f} MHz while latencies were taken")
+        warnings.append(f"{name}'s clock moved between {low:.0f} and {high:.0f} MHz during the timing")
     if gpu.others:
         one = len(gpu.others) == 1
         warnings.append(f"{len(gpu.others)} other {'process uses' if one else 'processes use'} {name}")

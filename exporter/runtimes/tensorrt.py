@@ -371,8 +371,8 @@ def _precision_of(record: EngineRecord | None) -> str:
     if record is None:
         return "unknown"
     audit = record.precision
-    if audit.asked in [str(known) for known in Precision]:
-        return Precision(audit.asked).onnx_name
+    if audit.requested in [str(known) for known in Precision]:
+        return Precision(audit.requested).onnx_name
     types = [*audit.kernels, *audit.graph]
     return {"FLOAT": "float32"}.get(types[0], types[0].lower()) if types else "unknown"
 

@@ -125,7 +125,7 @@ def _read_engine(path: Path, *, trust: bool) -> Artifact:
             f"{path} has no record beside it ({path.name}.json), which says what it takes and returns",
             hint="Copy the record along, or build the engine with attn-export.",
         )
-    graph, asked = record.precision.graph, record.precision.asked
+    graph, asked = record.precision.graph, record.precision.requested
     quantized_type = next((name.lower() for name in graph if name in QUANTIZED_TYPES), "")
     half = asked == Precision.FP16.value if asked else "FLOAT16" in graph
     return Artifact(

@@ -204,7 +204,7 @@ def engine_summary(
     """
     return EngineSummary(
         path=name,
-        precision=record.precision.asked,
+        precision=record.precision.requested,
         types=record.precision,
         sha256=record.sha256,
         bytes=record.bytes,

@@ -98,7 +98,7 @@ def test_the_engine_of_a_bundle_is_built_with_what_a_device_has(engine: Path, cb
         "weights_sha256": {},
     }
     assert record["gpus"] == ["sm86"]
-    assert record["precision"]["asked"] == "fp32"
+    assert record["precision"]["requested"] == "fp32"
     assert record["precision"]["kernels"] == ["FLOAT"]
     assert record["options"]["workspace_mib"] == 256
     assert record["profile"]["input"]["max"] == [4, 3, 32, 32]

@@ -100,7 +100,7 @@ def test_an_engine_appears_beside_the_file(attn_export: Command, onnx_folder: Pa
     assert (onnx_folder / "model.onnx").read_bytes() == before
     record = record_of(onnx_folder)
     assert record["onnx"]["sha256"] == sha256_of(onnx_folder / "model.onnx")
-    assert record["precision"]["asked"] is None
+    assert record["precision"]["requested"] is None
     for words in ("model.engine", "sm86", "float32, as the graph says", "layer1.0.attention", "attention adds"):
         assert words in done.stdout
 
@@ -126,7 +126,7 @@ def test_a_float16_file_is_made_compared_and_built(attn_export: Command, onnx_fo
     assert names(onnx_folder) == {"model.onnx", *made}
     record = record_of(onnx_folder, "model.fp16.engine")
     assert record["onnx"]["sha256"] == sha256_of(onnx_folder / "model.fp16.onnx")
-    assert record["precision"]["asked"] == "fp16"
+    assert record["precision"]["requested"] == "fp16"
     assert "error against its source" in done.stdout
     table = done.stdout.partition("Kept in float32")[2].partition("model.fp16.engine")[0]
     kept = {n.name for n in onnx.load(onnx_folder / "model.fp16.onnx").graph.node} & set(table.split())

@@ -206,7 +206,7 @@ def test_the_report_has_the_engine_and_the_engine_a_record_of_its_own(plain: Don
         assert engine[fact] == own[fact], fact
     assert engine["kernels"] == len(own["kernels"]["kernels"]) == engine["cost"]["kernels"] > 0
     assert engine["types"] == own["precision"]
-    assert engine["types"] | {"graph": None} == {"asked": "fp32", "graph": None, "kernels": ["FLOAT"], "mixed": []}
+    assert engine["types"] | {"graph": None} == {"requested": "fp32", "graph": None, "kernels": ["FLOAT"], "mixed": []}
     assert (engine["gpus"], engine["not_run"], engine["validation"]) == (["sm86", "sm89"], "no GPU", None)
     assert engine["options"]["tf32"] is False
     assert len(engine["cost"]["blocks"]) == 3

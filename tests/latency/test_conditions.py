@@ -239,8 +239,8 @@ def test_a_quiet_machine_is_no_trouble() -> None:
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"others": 0.234}, "other processes took 23% of the CPU time while latencies were taken"),
-        ({"steal": 0.05}, "the hypervisor took 5% of the CPU time while latencies were taken"),
+        ({"others": 0.234}, "other processes took 23% of the CPU time during the timing"),
+        ({"steal": 0.05}, "the hypervisor took 5% of the CPU time during the timing"),
         (
             {"gpus": (structs.replace(GPU, throttling=("power cap", "software thermal slowdown")),)},
             "the GPU was throttled: power cap, software thermal slowdown",
@@ -256,7 +256,7 @@ def test_a_quiet_machine_is_no_trouble() -> None:
         ),
         (
             {"gpus": (structs.replace(GPU, clock_mhz=(1200.0, 1500.0, 1710.0)),)},
-            "the GPU's clock moved between 1200 and 1710 MHz while latencies were taken",
+            "the GPU's clock moved between 1200 and 1710 MHz during the timing",
         ),
     ],
 )

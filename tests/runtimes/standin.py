@@ -391,7 +391,7 @@ def write_engine(path: Path, name: str, model: onnx.ModelProto | None = None, **
         "platform": this_platform(),
         "profile": {"input": dict(zip(("min", "opt", "max"), sizes, strict=True))},
         "io": {"inputs": {}, "outputs": {}},
-        "precision": {"asked": "fp32", "graph": ["FLOAT"], "kernels": ["FLOAT"], "mixed": []},
+        "precision": {"requested": "fp32", "graph": ["FLOAT"], "kernels": ["FLOAT"], "mixed": []},
         "options": {},
         **changes,
     }

@@ -285,10 +285,10 @@ def test_names_belong_to_instances(tmp_path: Path) -> None:
 
 
 PRECISIONS = {
-    "asked": ({"asked": "fp16", "graph": [], "kernels": ["FLOAT", "FLOAT16"], "mixed": []}, "float16"),
-    "not asked": ({"asked": None, "graph": [], "kernels": ["FLOAT16", "FLOAT"], "mixed": []}, "float16"),
-    "no kernels": ({"asked": None, "kernels": [], "graph": ["FLOAT"], "mixed": []}, "float32"),
-    "nothing": ({"asked": None, "graph": [], "kernels": [], "mixed": []}, "unknown"),
+    "asked": ({"requested": "fp16", "graph": [], "kernels": ["FLOAT", "FLOAT16"], "mixed": []}, "float16"),
+    "not asked": ({"requested": None, "graph": [], "kernels": ["FLOAT16", "FLOAT"], "mixed": []}, "float16"),
+    "no kernels": ({"requested": None, "kernels": [], "graph": ["FLOAT"], "mixed": []}, "float32"),
+    "nothing": ({"requested": None, "graph": [], "kernels": [], "mixed": []}, "unknown"),
 }
 
 

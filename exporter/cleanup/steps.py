@@ -83,6 +83,18 @@ def order_initializers(model: ir.Model) -> None:
     model.graph.initializers.update({str(n): initializers[str(n)] for n in (*ordered, *initializers)})
 
 
+class NameAfterOutput:
+    """Names for `NameFixPass`: a node without a name is called after its output."""
+
+    def generate_node_name(self, node: ir.Node) -> str:
+        """The node's name, or that of its output and its operator."""
+        return node.name or f"{next((value.name for value in node.outputs if value.name), '')}/{node.op_type}"
+
+    def generate_value_name(self, value: ir.Value) -> str:
+        """The value's name."""
+        return value.name or "v"
+
+
 def fold_constants(model: ir.Model) -> None:
     """Compute what depends on constants only, by operators whose reference implementation can be trusted."""
     fold_constants_ir(model, output_size_limit=FOLDED_ELEMENTS, should_fold=_should_fold)
@@ -105,6 +117,8 @@ def share_equal_nodes(model: ir.Model) -> None:
 
 BEFORE: tuple[tuple[str, Apply], ...] = (
     ("inline functions", common.InlinePass()),
+    # PyTorch's exporter may give a tensor the name of a weight.
+    ("make names unique", common.NameFixPass(NameAfterOutput())),
     ("infer shapes", infer_from_inputs),
     ("fold constants", fold_constants),
     ("confirm stated shapes", confirm_claims),
@@ -124,7 +138,7 @@ AFTER: tuple[tuple[str, Apply], ...] = (
     ("drop unused operator sets", common.RemoveUnusedOpsetsPass()),
     ("fix outputs", common.OutputFixPass()),
     ("name identities", name_identities),
-    ("fix names", common.NameFixPass()),
+    ("fix names", common.NameFixPass(NameAfterOutput())),
     ("sort", common.TopologicalSortPass()),
     ("infer shapes again", infer_missing_shapes),
     ("order initializers", order_initializers),

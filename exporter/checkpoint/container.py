@@ -1,4 +1,4 @@
-"""From a file to plain Python values: what kind of file it is, and its content without running any of it."""
+"""Detects the format of a checkpoint file and reads its content without running it."""
 
 import pickle
 import warnings
@@ -19,7 +19,7 @@ OLD_MAGICS = (b"\x80", b"sys_info", b"pickle", b"storages", b"tensors")
 
 @dataclass(frozen=True)
 class Payload:
-    """What a checkpoint file held. ``not_run`` are the names that stood in it and were not imported."""
+    """What a checkpoint file held. ``not_run`` lists its names that were not imported."""
 
     content: Any
     not_run: tuple[str, ...] = ()
@@ -33,8 +33,8 @@ def read(path: Path, *, trust: bool = False) -> Payload:
         trust: import and run what the file names, as ``torch.load(weights_only=False)`` does.
 
     Raises:
-        UnreadableCheckpointError: missing, a directory, empty, damaged, or no checkpoint.
-        UntrustedCheckpointError: its content can't be had without running code that stands in it.
+        UnreadableCheckpointError: missing, a directory, empty, damaged, or not a checkpoint.
+        UntrustedCheckpointError: reading it would run its code.
     """
     check_readable(path)
     if trust:
@@ -60,7 +60,7 @@ def read(path: Path, *, trust: bool = False) -> Payload:
 
 @contextmanager
 def damage_reported(path: Path) -> Iterator[None]:
-    """Whatever torch's readers stumble over in a damaged file, as one error that says so.
+    """Convert the errors of torch's readers on a damaged file.
 
     Bent bytes come out of them as almost any exception. Without ``--trust`` no code of the file's runs, so none of
     these is a defect of somebody's program.
@@ -81,7 +81,7 @@ def damage_reported(path: Path) -> Iterator[None]:
 
 
 def check_readable(path: Path) -> None:
-    """Refuse what can't be a checkpoint, with a sentence for each case.
+    """Refuse files that aren't checkpoints.
 
     Raises:
         UnreadableCheckpointError: it can't be one.
@@ -114,7 +114,7 @@ def check_readable(path: Path) -> None:
 
 
 def check_archive(path: Path) -> None:
-    """The zip format of torch 1.6 and later: whole, and a checkpoint rather than one of its relatives.
+    """Check the zip format of torch 1.6 and later: complete, and a checkpoint.
 
     Raises:
         UnreadableCheckpointError: it isn't.
@@ -160,7 +160,7 @@ def _is_intact(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
 
 
 def needs_code(path: Path, names: Sequence[str]) -> UntrustedCheckpointError:
-    """The refusal of a file whose weights can't be had without its code."""
+    """The error for a file whose weights need its code."""
     return UntrustedCheckpointError(
         f"{path} can't be read without running code: it wants {listed(names)}. Nothing was run",
         names=names,
@@ -170,7 +170,7 @@ def needs_code(path: Path, names: Sequence[str]) -> UntrustedCheckpointError:
 
 
 def no_weights(path: Path) -> UnreadableCheckpointError:
-    """The refusal of a checkpoint without a state dict in it."""
+    """The error for a checkpoint without a state dict."""
     return UnreadableCheckpointError(
         f"{path} holds no weights",
         hint="Expected is a state dict, bare or under one of the usual names such as 'state_dict' or 'model'.",
@@ -178,7 +178,7 @@ def no_weights(path: Path) -> UnreadableCheckpointError:
 
 
 def not_a_checkpoint(path: Path, error: Exception) -> UnreadableCheckpointError:
-    """The refusal of a file that isn't a pickle at all, or not one of torch's."""
+    """The error for a file that isn't one of torch's pickles."""
     reason = (str(error).partition("WeightsUnpickler error:")[2] or str(error)).strip().partition("\n")[0]
     return UnreadableCheckpointError(
         f"{path} is not a PyTorch checkpoint that can be read without running code ({reason or type(error).__name__})",
@@ -191,7 +191,7 @@ def _load(path: Path, *, weights_only: bool) -> Any:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle protocols: what can't be read becomes an error below
+            warnings.simplefilter("ignore")  # about pickle protocols; unreadable ones raise an error below
             return torch.load(path, map_location="cpu", weights_only=weights_only)
     except (ImportError, AttributeError) as error:
         if weights_only:

@@ -1,4 +1,4 @@
-"""A fresh network to a checkpoint, with or without the weights of a trained backbone."""
+"""Creates checkpoints of new networks, optionally with the weights of a trained backbone."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +20,9 @@ def create_checkpoint(
     """Build the network called ``name`` and write its checkpoint.
 
     Args:
-        path: where to.
+        path: of the checkpoint.
         name: see `attn_export.models.create`.
-        weights: a state dict of the backbone; what it doesn't have keeps its random weights.
+        weights: a state dict of the backbone; missing tensors keep their random weights.
         seed: of the random weights.
         **arguments: the others of `attn_export.models.create`.
 
@@ -63,14 +63,14 @@ def load_backbone(network: torch.nn.Module, arch: Architecture, path: Path) -> t
     if found is None:
         raise no_weights(path)
     weights, _ = found
-    own = network.state_dict()
+    current = network.state_dict()
     attention = attention_names(arch)
-    classifier = list(own)[-2:]  # weight and bias of the last layer
-    other_classes = [n for n in classifier if n in weights and weights[n].shape[0] != own[n].shape[0]]
-    taken = {n: t for n, t in weights.items() if n in own and own[n].shape == t.shape}
-    missing = [n for n in own if n not in weights and n not in attention and not n.endswith(fit.OPTIONAL)]
-    unexpected = [n for n in weights if n not in own and n not in attention]
-    misshapen = [n for n in weights if n in own and n not in taken and n not in other_classes]
+    classifier = list(current)[-2:]  # weight and bias of the last layer
+    other_classes = [n for n in classifier if n in weights and weights[n].shape[0] != current[n].shape[0]]
+    taken = {n: t for n, t in weights.items() if n in current and current[n].shape == t.shape}
+    missing = [n for n in current if n not in weights and n not in attention and not n.endswith(fit.OPTIONAL)]
+    unexpected = [n for n in weights if n not in current and n not in attention]
+    misshapen = [n for n in weights if n in current and n not in taken and n not in other_classes]
     if missing or unexpected or misshapen:
         nearest = fit.nearest(weights)
         raise StateDictMismatchError(
@@ -82,18 +82,18 @@ def load_backbone(network: torch.nn.Module, arch: Architecture, path: Path) -> t
             nearest=nearest,
             hint=f"The nearest architecture is {nearest}." if nearest else "The names resemble no network of the zoo.",
         )
-    network.load_state_dict({**own, **taken})
+    network.load_state_dict({**current, **taken})
     notes = []
-    if fresh := [n for n in own if n not in taken and n in attention]:
+    if fresh := [n for n in current if n not in taken and n in attention]:
         notes.append(f"{len(fresh)} tensors of the attention blocks are not in {path}: they are random, train them")
     if other_classes:
         notes.append(f"the classifier of {path} has another number of classes: it is random, train it")
-    if dropped := [n for n in weights if n not in own]:
+    if dropped := [n for n in weights if n not in current]:
         notes.append(f"{len(dropped)} tensors of another attention in {path} were left out")
     return tuple(notes)
 
 
 def attention_names(arch: Architecture) -> set[str]:
-    """The names that belong to attention, in whichever form this backbone can have it."""
+    """The names of attention tensors, in every form that this backbone supports."""
     plain = set(fit.shapes_of(arch.plain))
     return {n for a in ATTENTIONS for n in fit.shapes_of(replace(arch, attention=a))} - plain

@@ -1,4 +1,4 @@
-"""The project's own checkpoint: weights, and a small description of what they are the weights of.
+"""The project's checkpoint: weights and a description of their network.
 
     {"format": "attn-export", "version": 1, "architecture": {...}, "input_shape": [C, H, W],
      "normalization": {"mean": [...], "std": [...]} or None, "class_names": [...] or None, "state_dict": {...}}
@@ -46,11 +46,11 @@ def save(
     normalization: Normalization | None = None,
     class_names: Sequence[str] | None = None,
 ) -> Path:
-    """Write ``module``'s weights with their description; the file appears whole or not at all.
+    """Write ``module``'s weights with their description, atomically.
 
     Args:
-        path: where to.
-        module: of that architecture.
+        path: of the checkpoint.
+        module: of the architecture.
         architecture: see `attn_export.models.architecture`.
         input_shape: (C, H, W), by default the architecture's.
         normalization: of the images it was trained on.
@@ -84,13 +84,13 @@ def save(
     with written_atomically(Path(path)) as temporary:
         try:
             torch.save(document, temporary)
-        except RuntimeError as error:  # what torch's zip writer makes of a full disk
+        except RuntimeError as error:  # raised by torch's zip writer on a full disk
             raise OSError(str(error).partition("\n")[0]) from error
     return Path(path)
 
 
 def is_ours(content: Any) -> bool:
-    """Whether a loaded file is of this format, of whatever version."""
+    """Whether a loaded file is of this format, in any version."""
     return isinstance(content, Mapping) and content.get("format") == FORMAT
 
 
@@ -98,7 +98,7 @@ def parse(content: Mapping[str, Any], path: Path) -> tuple[Description, dict[str
     """Description and weights of a file that `is_ours`.
 
     Raises:
-        UnreadableCheckpointError: another version, or a part is missing or makes no sense.
+        UnreadableCheckpointError: another version, or an invalid part.
     """
     from attn_export.models.registry import Architecture
 
@@ -121,7 +121,7 @@ def parse(content: Mapping[str, Any], path: Path) -> tuple[Description, dict[str
 
 
 def check_description(description: Description) -> None:
-    """Whether the parts fit each other.
+    """Check that the parts fit each other.
 
     Raises:
         ValueError: they don't.

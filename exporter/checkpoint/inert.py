@@ -15,8 +15,7 @@ from typing import IO, Any
 
 from typing_extensions import Self
 
-# A checkpoint has no honest reason to call into these. Nothing would run either way; a file that tries is refused,
-# because somebody meant it to run elsewhere.
+# No legitimate checkpoint calls these. They wouldn't run here, but such a file is an attack on other readers.
 HOSTILE_MODULES = frozenset(
     "__builtin__ asyncio bdb builtins code codeop commands ctypes distutils ftplib http importlib marshal "
     "multiprocessing nt os pdb pickle pip pkgutil platform posix profile pty requests runpy shutil signal site smtplib "
@@ -29,7 +28,7 @@ HARMLESS_BUILTINS = frozenset(
 
 
 class Inert:
-    """Stands for an object whose class was not imported; ``state`` is what the pickle would have given it."""
+    """Placeholder for an object whose class was not imported; ``state`` is its pickled state."""
 
     state: Any = None
 
@@ -45,7 +44,7 @@ class Inert:
 
 
 def inert_class(full_name: str) -> type[Inert]:
-    """A class for one foreign name; every name has its own, as the unpickler looks classes up by name."""
+    """A placeholder class for one foreign name; the unpickler looks classes up by name."""
     return type(full_name.rpartition(".")[2], (Inert,), {})
 
 
@@ -73,7 +72,7 @@ def hostile(names: list[str]) -> list[str]:
 
 
 def listed(names: Sequence[str]) -> str:
-    """The names as a person wants them: the first few, and how many more."""
+    """The first names, and the number of further ones."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
 

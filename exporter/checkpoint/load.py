@@ -1,4 +1,4 @@
-"""A file to a network that is ready to run."""
+"""Loads a network from a file."""
 
 import hashlib
 import inspect
@@ -27,20 +27,20 @@ def load(
     input_shape: tuple[int, ...] | None = None,
     trust: bool = False,
 ) -> LoadedModel:
-    """Read a checkpoint: the project's own, or a state dict, bare or in the usual wrappers, or a pickled module.
+    """Read a checkpoint: the project's, a state dict (bare or in the usual wrappers), or a pickled module.
 
     Args:
         path: the file.
-        arch: the architecture's name, for a file that doesn't say.
-        input_shape: (C, H, W), for a file that doesn't say, or instead of what it says.
-        trust: run code that the file holds. Without it nothing in the file is run.
+        arch: the architecture's name, for a file without one.
+        input_shape: (C, H, W), for a file without one, or to override it.
+        trust: allow running the file's code.
 
     Raises:
         UnreadableCheckpointError, UntrustedCheckpointError: see `container.read`.
-        UnknownArchitectureError: a bare state dict, and no ``arch``.
+        UnknownArchitectureError: a bare state dict without ``arch``.
         StateDictMismatchError: the weights belong to another network.
-        NonFiniteWeightsError: the weights hold NaN or infinity.
-        UsageError: ``arch`` is unknown, contradicts the file, or the input shape isn't known.
+        NonFiniteWeightsError: weights are NaN or infinite.
+        UsageError: ``arch`` is unknown, contradicts the file, or the input shape is unknown.
     """
     payload = read(path, trust=trust)
     notes = []
@@ -91,10 +91,10 @@ def load(
 def from_module(
     module: nn.Module, input_shape: tuple[int, ...], architecture: Architecture | None = None
 ) -> LoadedModel:
-    """A live module, as it is; its hash is that of its weights.
+    """A live module, unchanged; its hash is that of its weights.
 
     Raises:
-        NonFiniteWeightsError: the weights hold NaN or infinity.
+        NonFiniteWeightsError: weights are NaN or infinite.
     """
     weights = {
         name: tensor.detach() for name, tensor in module.state_dict().items() if isinstance(tensor, torch.Tensor)
@@ -120,7 +120,7 @@ def from_module(
 
 
 def left_out_inputs(module: nn.Module) -> tuple[str, ...]:
-    """A note for each argument of ``forward`` that has a default, which is what the exported network computes with."""
+    """A note for each argument of ``forward`` with a default, which the exported network uses."""
     try:
         parameters = list(inspect.signature(module.forward).parameters.values())
     except (TypeError, ValueError):  # of a builtin or compiled function
@@ -133,7 +133,7 @@ def left_out_inputs(module: nn.Module) -> tuple[str, ...]:
 
 
 def _described(arch: str | None, weights: state_dict.StateDict, path: Path, not_run: tuple[str, ...]) -> Architecture:
-    """The network that was named, or an error with what helps: the nearest one, or running the file's own code."""
+    """The named network, or an error that suggests the nearest one or ``--trust``."""
     if arch is not None:
         return fit.infer_arguments(arch, weights)
     best = fit.nearest(weights)
@@ -156,14 +156,14 @@ def _described(arch: str | None, weights: state_dict.StateDict, path: Path, not_
 
 
 def _arguments(arch: Architecture) -> str:
-    told = f"{arch.num_classes} classes, {arch.in_channels} input channels"
+    text = f"{arch.num_classes} classes, {arch.in_channels} input channels"
     if arch.attention != "none":
-        told += f", reduction {arch.reduction}"
-    return told + (f", spatial kernel {arch.kernel_size}" if arch.attention == "cbam" else "")
+        text += f", reduction {arch.reduction}"
+    return text + (f", spatial kernel {arch.kernel_size}" if arch.attention == "cbam" else "")
 
 
 def _assemble(arch: Architecture, weights: state_dict.StateDict) -> nn.Module:
-    """The network around the tensors of the file, which are not copied."""
+    """The network with the file's tensors, without copying them."""
     network = skeleton(arch)
     full = {
         name: torch.zeros(tensor.shape, dtype=tensor.dtype) if name.endswith(fit.OPTIONAL) else torch.empty(0)
@@ -186,6 +186,6 @@ def _trusted_module(module: nn.Module, path: Path, input_shape: tuple[int, ...] 
     if input_shape is None:
         raise UsageError(f"{path} is a whole module and doesn't say its input shape", hint="Add --input 1x3x224x224.")
     module = module.float().requires_grad_(False).eval()
-    note = f"{type(module).__name__} was unpickled with the code that it names, as --trust asked"
+    note = f"{type(module).__name__} was unpickled with the code that it names, as requested by --trust"
     model = from_module(module, input_shape)
     return replace(model, sha256=sha256_of(path), path=path, notes=(note, *model.notes))

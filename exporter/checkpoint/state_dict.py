@@ -1,4 +1,4 @@
-"""Finding a state dict in what a training script saved, and the names in it that matter."""
+"""Finds the state dict in a training script's checkpoint, and normalizes its names."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,13 +8,13 @@ import torch
 from attn_export.exporter.checkpoint.inert import Inert, listed
 from attn_export.exporter.errors import NonFiniteWeightsError, UnreadableCheckpointError
 
-# In order of preference: averaged weights are the ones a training script evaluates.
+# In order of preference: training scripts evaluate the averaged weights.
 WRAPPERS = (
     "state_dict_ema", "model_ema", "ema_state_dict", "ema",
     "state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights",
 )  # fmt: skip
 PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "network.")
-# What averaging and parallel wrappers add beside the weights.
+# Entries of averaging and parallel wrappers that aren't weights.
 BOOKKEEPING = ("n_averaged",)
 READABLE = (
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2,
@@ -32,7 +32,7 @@ def find(content: Any, *, depth: int = 3) -> tuple[StateDict, tuple[str, ...]] |
 
     Args:
         content: of the file.
-        depth: how many wrappers may stand one inside the other.
+        depth: the allowed nesting of wrappers.
     """
     if isinstance(content, Inert | torch.nn.Module):
         weights = dict(_tensors_of_module(content))
@@ -60,7 +60,7 @@ def find(content: Any, *, depth: int = 3) -> tuple[StateDict, tuple[str, ...]] |
 
 
 def strip_prefixes(weights: StateDict) -> StateDict:
-    """Take off the prefixes of parallel, compiled and wrapped modules, as long as every name has one."""
+    """Remove the prefixes of parallel, compiled and wrapped modules, while every name has one."""
     weights = {name: tensor for name, tensor in weights.items() if name not in BOOKKEEPING}
     while weights:
         prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in weights)), None)
@@ -74,12 +74,12 @@ def usable(weights: StateDict, origin: str) -> StateDict:
     """The weights as dense, finite float32 tensors; counters stay integers.
 
     Args:
-        weights: as found.
-        origin: where they come from, for the message.
+        weights: of any type.
+        origin: for the message.
 
     Raises:
-        UnreadableCheckpointError: a tensor is of a kind that no network here computes with.
-        NonFiniteWeightsError: a tensor holds NaN or infinity, in float32.
+        UnreadableCheckpointError: a tensor has an unsupported type.
+        NonFiniteWeightsError: a tensor has NaN or infinity in float32.
     """
     for name, tensor in weights.items():
         if kind := _unusable_kind(tensor):

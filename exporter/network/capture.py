@@ -1,7 +1,6 @@
-"""A network to an ONNX graph, by PyTorch's exporter (``torch.export``, then ``torch.onnx``) and no other.
+"""Captures a network as an ONNX graph with PyTorch's exporter (``torch.export``, then ``torch.onnx``).
 
-What the exporter can't do is an error that names the module; nothing falls back to another exporter, another opset or
-a fixed size.
+Failures raise an error that names the module; there is no fallback to another exporter, another opset or static axes.
 """
 
 import re
@@ -22,7 +21,7 @@ from attn_export.exporter.system.quiet import quiet
 AXES = {"batch": 0, "height": 2, "width": 3}
 INPUT_NAME = "input"
 DEFAULT_OPSET = 20
-# A batch of one is special to the exporter: it would be baked in.
+# The exporter specializes a batch of one.
 EXAMPLE_BATCH = 2
 _TORCH_SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -34,22 +33,22 @@ def capture(
 
     Args:
         model: its input shape gives C, H and W.
-        dynamic: which of "batch", "height" and "width" stay open; the axes carry these names in the file.
-        batch: the N of the file where it isn't dynamic.
+        dynamic: of "batch", "height" and "width"; the axes have these names in the file.
+        batch: N if it is static.
         opset: of the default domain.
 
     Returns:
-        The graph as PyTorch made it. Each node says in its metadata (`MODULE_KEY`) which submodule it came from.
+        The unmodified graph. Each node has the path of its submodule in its metadata (`MODULE_KEY`).
 
     Raises:
-        CaptureError: the module can't be traced, translated, kept open in the dynamic axes, or written in this opset.
-        UsageError: ``dynamic`` holds an unknown name.
+        CaptureError: the module can't be traced or translated with these dynamic axes and this opset.
+        UsageError: ``dynamic`` has an unknown name.
     """
     if unknown := [name for name in dynamic if name not in AXES]:
         raise UsageError(f"unknown dynamic axis {unknown[0]!r}", hint=f"Known are {', '.join(AXES)}.")
     shape = (EXAMPLE_BATCH if "batch" in dynamic else batch, *model.input_shape)
     if len(shape) != 4 and set(dynamic) - {"batch"}:
-        raise UsageError("height and width can stay open in a (C, H, W) input only", hint="Use --dynamic batch.")
+        raise UsageError("height and width can be dynamic in a (C, H, W) input only", hint="Use --dynamic batch.")
     example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     with evaluating(model.module), quiet():
         if open_sizes := [name for name in dynamic if name != "batch"]:
@@ -61,12 +60,12 @@ def capture(
     got = ir_model.opset_imports.get("")
     if got != opset:
         raise CaptureError(
-            f"opset {opset} was asked, PyTorch's exporter wrote {got}",
-            hint="With torch 2.13, 18 to 23 come out as asked. docs/export.md says which runtime takes which.",
+            f"opset {opset} was requested, but PyTorch's exporter wrote {got}",
+            hint="torch 2.13 writes 18 to 23. docs/export.md lists the opsets of each runtime.",
         )
     if [value.name for value in (*ir_model.graph.inputs, *ir_model.graph.outputs)] != [INPUT_NAME, *names]:
         raise CaptureError(
-            "the network returns one tensor twice, or its input as it is, and an ONNX file can't give it two names",
+            "the network returns one tensor twice, or its input, but in ONNX a tensor has only one name",
             hint="Return each tensor once.",
         )
     input_dims = ir_model.graph.inputs[0].shape or ()
@@ -86,7 +85,7 @@ def names_returned(program: torch.export.ExportedProgram) -> tuple[str, ...]:
     """A name for each tensor that the network returns.
 
     Raises:
-        CaptureError: the network returns nothing, or something besides tensors.
+        CaptureError: the network returns nothing, or other objects than tensors.
     """
     spec = program.call_spec.out_spec
     outputs = program.graph_signature.output_specs
@@ -110,7 +109,7 @@ def _trace(module: nn.Module, example: torch.Tensor, dynamic: Sequence[str]) -> 
 
 def _translate(program: torch.export.ExportedProgram, names: tuple[str, ...], opset: int) -> torch.onnx.ONNXProgram:
     try:
-        made = torch.onnx.export(
+        exported = torch.onnx.export(
             program,
             (),
             dynamo=True,
@@ -127,15 +126,15 @@ def _translate(program: torch.export.ExportedProgram, names: tuple[str, ...], op
         raise CaptureError(
             f"PyTorch's exporter can't translate {_where(path)}: {reason}",
             module_path=path,
-            hint="Replace the operator that it names by one that ONNX has. --debug shows the exporter's report.",
+            hint="Replace the operator by one that ONNX supports. --debug shows the exporter's report.",
         ) from error
-    if made is None:
+    if exported is None:
         raise CaptureError("PyTorch's exporter returned nothing")
-    return made
+    return exported
 
 
 def _not_traceable(module: nn.Module, example: torch.Tensor, dynamic: Sequence[str], error: Exception) -> CaptureError:
-    """The error for a module that ``torch.export`` refused, naming the submodule where that can be found out."""
+    """The error for a failure of ``torch.export``, with the submodule if known."""
     text = str(error)
     fixed = [n for n in dynamic if re.search(rf"size\(\)\[{AXES[n]}\]", text)]
     specialized = fixed and ("specialized" in text or "Specializations" in text or "specialized value" in text)
@@ -144,40 +143,40 @@ def _not_traceable(module: nn.Module, example: torch.Tensor, dynamic: Sequence[s
         return CaptureError(
             f"the network fixes {' and '.join(fixed)} to the example's size ({tuple(example.shape)})",
             module_path=path,
-            hint="Something computes with the size as a constant, for example view(2, -1) where view(x.size(0), -1) is "
-            "meant. Change it, or leave the axis fixed: --static, or fewer names in --dynamic.",
+            hint="The code uses the size as a constant, for example view(2, -1) instead of view(x.size(0), -1). "
+            "Change it, or keep the axis static: --static, or fewer names in --dynamic.",
         )
     code = re.search(r'File "([^"]+)", line (\d+), in forward', text)
     at = f" ({code[1]}, line {code[2]})" if code else ""
     return CaptureError(
         f"PyTorch's exporter can't trace {_where(path)}{at}: {first_line(error)}",
         module_path=path,
-        hint="Control flow that depends on values, and calls out of PyTorch, can't become a graph. --debug shows the "
+        hint="Data-dependent control flow, and calls outside of PyTorch, can't be traced. --debug shows the "
         "exporter's report.",
     )
 
 
 def _refuse_fixed_pools(module: nn.Module, example: torch.Tensor, open_sizes: list[str]) -> None:
-    """Kernels are constants in the file: one that follows from this size is another network at any other.
+    """Refuse pools whose kernel, a constant in the file, follows from the input's size.
 
     Raises:
-        CaptureError: a pool fills its input, or pools to a size of its own along an axis that is to stay open.
+        CaptureError: a pool covers its whole input, or pools to a fixed size, along a dynamic axis.
     """
     axes = " and ".join(open_sizes)
     if pools := full_size_pools(module, example):
         raise CaptureError(
-            f"{_where(pools[0])} pools with a kernel of its input's own size, so {axes} can't stay open",
+            f"{_where(pools[0])} pools with a kernel of its input's size, so {axes} can't be dynamic",
             module_path=pools[0],
-            hint="Either export for a fixed size (--dynamic batch), or replace the pool by nn.AdaptiveAvgPool2d(1) or "
+            hint="Either export for a static size (--dynamic batch), or replace the pool by nn.AdaptiveAvgPool2d(1) or "
             "nn.AdaptiveMaxPool2d(1), which compute the same at every size.",
         )
     for path, sizes in adaptive_pools(module, example):
         if any(sizes[AXES[name] - 2] != 1 for name in open_sizes):
             raise CaptureError(
                 f"{_where(path)} pools adaptively to {sizes[0]} x {sizes[1]}, and PyTorch's exporter writes the kernel "
-                f"for this size into the file, so {axes} can't stay open",
+                f"for this size into the file, so {axes} can't be dynamic",
                 module_path=path,
-                hint="Either export for a fixed size (--dynamic batch), or pool over whole axes: x.mean(3, "
+                hint="Either export for a static size (--dynamic batch), or pool over whole axes: x.mean(3, "
                 "keepdim=True) is nn.AdaptiveAvgPool2d((None, 1)), x.amax(2, keepdim=True) is "
                 "nn.AdaptiveMaxPool2d((1, None)), at every size.",
             )
@@ -228,10 +227,10 @@ def _path_in_traceback(module: nn.Module, error: BaseException) -> str | None:
 
 
 def _path_of_fx_node(program: torch.export.ExportedProgram, message: str) -> str | None:
-    """Path of the submodule that the node named in the exporter's message came from."""
+    """Path of the submodule of the node in the exporter's message."""
     named = re.search(r"node %(\w+)", message)
     for node in program.graph.nodes:
-        # The exporter decomposes operators before it translates them: linalg_svd is then called _linalg_svd.
+        # The exporter decomposes operators first: linalg_svd becomes _linalg_svd.
         if named is not None and node.name.strip("_") == named[1].strip("_"):
             stack = list((node.meta.get("nn_module_stack") or {}).values())
             return str(stack[-1][0]) if stack else None
@@ -239,7 +238,7 @@ def _path_of_fx_node(program: torch.export.ExportedProgram, message: str) -> str
 
 
 def _axis(program: torch.export.ExportedProgram, name: str, symbol: str) -> Axis:
-    """The axis with the smallest size that the trace holds for; a batch is always meant to start at one."""
+    """The axis with the minimum size that the trace supports; always one for a batch."""
     minimum = 1
     if name != "batch":
         for known, bounds in program.range_constraints.items():
@@ -249,7 +248,7 @@ def _axis(program: torch.export.ExportedProgram, name: str, symbol: str) -> Axis
 
 
 def _keep_module_paths(model: Any) -> None:
-    """Of what the exporter notes at each node keep the module's path; the rest names files of the user's machine."""
+    """Keep only the module's path of the exporter's metadata; the rest names files of the user's machine."""
     for node in model.graph.all_nodes():
         scopes = re.findall(r"'([^']*)'", node.metadata_props.get(_TORCH_SCOPES, ""))
         node.metadata_props.clear()

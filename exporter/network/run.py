@@ -58,44 +58,44 @@ def joined(results: Sequence[Result]) -> Result:
         )
     except ValueError as error:
         raise InputError(
-            "the network returns or computes other things for other images of the same size",
-            hint="Does it decide by values what it computes? An exported graph is the same for all images.",
+            "the network's outputs or operators depend on the values of the images",
+            hint="Does it have data-dependent control flow? An exported graph is the same for all images.",
         ) from error
 
 
 def _stacked(arrays: Sequence[Array]) -> Array:
-    """One gate of several batches; without columns where it isn't of one size for each image."""
+    """One gate of several batches; without columns if its size differs between images."""
     if len({array.shape[1:] for array in arrays}) > 1:
         return np.empty((sum(map(len, arrays)), 0), arrays[0].dtype)
     return np.concatenate(arrays)
 
 
 def gate_test(module: nn.Module) -> Callable[[str, Any], bool]:
-    """Whether an operator that the submodule of this path runs squashes a gate.
+    """A test whether an operator of the submodule at a path is a gate activation.
 
-    Sigmoids inside a recurrent layer are none: it is one node in an ONNX file, and in some types one operator here.
+    Sigmoids inside a recurrent layer don't count: the layer is one node in an ONNX file.
     """
     recurrent = {path for path, submodule in module.named_modules() if isinstance(submodule, nn.RNNBase)}
     return lambda path, operator: operator.overloadpacket.__name__ in GATE_ACTIVATIONS and path not in recurrent
 
 
 def run(module: nn.Module, images: Array) -> Result:
-    """The network in the numbers that are set, see `arithmetic`.
+    """Run the network in the arithmetic that is set, see `arithmetic`.
 
     Args:
-        module: evaluating.
+        module: in eval mode.
         images: (N, C, H, W).
 
     Raises:
-        CaptureError: it can't take this shape, or returns something that isn't a batch.
+        CaptureError: it can't run on this shape, or its output has no batch axis.
     """
     gates: list[tuple[str, Array]] = []
-    squashes = gate_test(module)
+    is_gate = gate_test(module)
 
     def look(path: str, operator: Any, args: tuple[Any, ...]) -> None:
-        if squashes(path, operator):
+        if is_gate(path, operator):
             tensor, count = args[0], len(images)
-            # Groups of channels may stand on the first axis as well. What doesn't grow with the batch has no rows.
+            # The first axis may also contain groups of channels. Without a batch axis there are no rows.
             rows = tensor.reshape(count, -1) if tensor.numel() % count == 0 else tensor.new_empty(count, 0)
             gates.append((path, rows.numpy().copy()))
 
@@ -104,7 +104,7 @@ def run(module: nn.Module, images: Array) -> Result:
             results = module(torch.from_numpy(images))
     except RuntimeError as error:
         raise CaptureError(
-            f"the network can't take a batch of shape {images.shape}: {str(error).splitlines()[0]}",
+            f"the network can't run on a batch of shape {images.shape}: {str(error).splitlines()[0]}",
             hint="Its height and width are fixed by a layer, for example a Linear after flatten. Leave them out of "
             "--dynamic.",
         ) from error

@@ -267,7 +267,7 @@ def test_trust_unpickles_a_module_that_the_zoo_does_not_know(write):
     assert model.name == "Sequential"
     assert not model.module.training
     assert {p.dtype for p in model.module.parameters()} == {torch.float32}
-    assert "Sequential was unpickled with the code that it names, as --trust asked" in model.notes
+    assert "Sequential was unpickled with the code that it names, as requested by --trust" in model.notes
     assert model.module(torch.zeros(1, 3, 8, 8)).shape == (1, 4, 6, 6)
 
 

@@ -86,7 +86,7 @@ def test_the_document_has_every_comparison(files: Path, attn_export: Command) ->
     for artifact in document["artifacts"]:
         comparisons = artifact["validation"]["comparisons"]
         assert [c["role"] for c in comparisons] == ["gate"] * 6 + ["output"]
-        assert all(set(c["ratios"]) >= {"natural", "noise", "zeros", "hot"} for c in comparisons)
+        assert all(set(c["ratios"]) >= {"natural", "noise", "zeros", "impulse"} for c in comparisons)
         assert artifact["error"] is None
         assert artifact["first_divergence"] is None
 

@@ -40,7 +40,7 @@ from attn_export.exporter.records.report import EngineSummary, InputRecord, Mode
 from attn_export.exporter.records.verdict import Classes, Comparison, Verdict
 from tests.report.sample_graphs import BODY_AFTER, outline, parts_of
 
-IMAGE_KINDS = ("natural", "noise", "saturated", "tiny", "hot", "large", "zeros")
+IMAGE_KINDS = ("natural", "noise", "saturated", "tiny", "impulse", "large", "zeros")
 Gates = Sequence[tuple[str, str]]
 
 

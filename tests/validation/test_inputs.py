@@ -128,5 +128,5 @@ def test_extreme_images_are_extreme() -> None:
     assert made["large"].std() > 5
     assert 0 < made["tiny"].std() < 0.01
     assert not made["zeros"].any()
-    assert (made["hot"] != 0).sum() == 3, "one pixel of three channels"
+    assert (made["impulse"] != 0).sum() == 3, "one pixel of three channels"
     assert len(np.unique(made["saturated"])) == 2

@@ -89,14 +89,14 @@ def test_open_heights_and_widths_are_shapes_of_their_own(tmp_path: Path) -> None
 
 
 def test_the_ordinary_kind_that_stands_worst_tells_a_shape() -> None:
-    floored = {"noise": 1e-6, "natural": 2e-6, "hot": 1e-6}
-    errors = {"noise": 3e-6, "natural": 2e-6, "hot": 9e-6}
+    floored = {"noise": 1e-6, "natural": 2e-6, "impulse": 1e-6}
+    errors = {"noise": 3e-6, "natural": 2e-6, "impulse": 9e-6}
     assert ratios_by_shape({"1x3": errors}, floored) == {"1x3": pytest.approx(3.0)}
 
 
 def test_a_shape_without_an_ordinary_image_is_told_by_the_others() -> None:
-    floored = {"noise": 1e-6, "hot": 1e-6, "zeros": 1e-6}
-    assert ratios_by_shape({"3x3": {"hot": 5e-6, "zeros": 1e-6}}, floored) == {"3x3": pytest.approx(5.0)}
+    floored = {"noise": 1e-6, "impulse": 1e-6, "zeros": 1e-6}
+    assert ratios_by_shape({"3x3": {"impulse": 5e-6, "zeros": 1e-6}}, floored) == {"3x3": pytest.approx(5.0)}
 
 
 def test_a_shape_without_an_image_that_can_be_judged_is_left_out() -> None:
@@ -124,7 +124,7 @@ def test_parts_pool_to_what_all_pools_to(counts: list[int], seed: int, broken: b
         computed = exact + 1e-6 * draw.standard_normal((count, 5))
         if broken:
             computed[0, 0] = np.nan
-        kinds = tuple(draw.choice(["noise", "natural", "hot"], count))
+        kinds = tuple(draw.choice(["noise", "natural", "impulse"], count))
         part = PooledError()
         part.add(computed, exact, kinds)
         whole.add(computed, exact, kinds)
@@ -169,7 +169,7 @@ def test_extreme_images_are_not_counted_and_real_ones_are(
 ) -> None:
     model = loaded("toy")
     real = np.random.default_rng(0).standard_normal((4, 3, 16, 16)).astype(np.float32)
-    made = compute_reference(model, [Batch(real, ("real", "hot", "large", "noise"))])
+    made = compute_reference(model, [Batch(real, ("real", "impulse", "large", "noise"))])
     found = validate_outputs(Changed(artifact("toy"), 0, lambda a: -a), Precision.FP32, made)
     assert found.classes == Classes(2, 2)
 

@@ -40,8 +40,12 @@ from attn_export.exporter.errors import AttnExportError, OutputError, UsageError
 INTERRUPTED, DEFECT = 130, 70
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 GLOBAL_FLAGS = ("--json", "--quiet", "--debug")
-# Old names of options, which keep working until 0.3.
-RENAMED = {"--promise": "--require", "--own-process": "--isolate"}
+# Old names of options, by command; they keep working until 0.3.
+RENAMED = {
+    "validate": {"--promise": "--require"},
+    "bench": {"--own-process": "--isolate"},
+    **{command: {"--batch": "--profile-batch"} for command in ("export", "build")},
+}
 NO_MEMORY, TAKE_LESS = "there is not enough memory", "Take a smaller input or batch."
 
 
@@ -99,13 +103,13 @@ def command_names() -> list[str]:
 
 
 def renamed(arguments: Sequence[str]) -> list[str]:
-    """The arguments with today's names of options; a note on standard error for each old name."""
-    words = []
+    """The arguments of a command with today's names of options; a note on standard error for each old name."""
+    names, words = RENAMED.get(arguments[0] if arguments else "", {}), []
     for word in arguments:
         name, equals, value = word.partition("=")
-        if name in RENAMED:
-            print(f"note: {name} is called {RENAMED[name]} now", file=sys.stderr)
-        words.append(f"{RENAMED.get(name, name)}{equals}{value}")
+        if name in names:
+            print(f"note: {name} is called {names[name]} now", file=sys.stderr)
+        words.append(f"{names.get(name, name)}{equals}{value}")
     return words
 
 
@@ -152,7 +156,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code, see docs/architecture.md."""
     debug = "--debug" in arguments
     try:
-        code = app(args=route(renamed(arguments)), prog_name="attn-export", standalone_mode=False, obj=tuple(arguments))
+        code = app(args=renamed(route(arguments)), prog_name="attn-export", standalone_mode=False, obj=tuple(arguments))
         sys.stdout.flush()
     except AttnExportError as error:
         print_error(error.message, error.hint, error.exit_code, arguments)

@@ -5,78 +5,58 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.commands.console import make_progress, print_json, print_parts
-from attn_export.exporter.commands.engine_options import (
-    AUTO,
-    AllowMixed,
-    BackendName,
-    Batch,
-    Gpus,
-    HardwareCompatible,
-    KeepGoing,
-    Size,
-    Tf32,
-    TimingCache,
-    VersionCompatible,
-    Workspace,
-    engine_settings,
-    parse_precisions,
-)
-from attn_export.exporter.commands.options import AsJson, Debug, Quiet, Threads
+from attn_export.exporter.commands import options, parse
+from attn_export.exporter.commands.console import make_progress, print_result
 
 
 def build(
-    source: Annotated[Path, typer.Argument(help="An ONNX file, or a deployment bundle.", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="An ONNX file, or a deployment bundle.")],
     out: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="The engine.", show_default="<stem>.engine beside the file"),
+        Path | None, typer.Option("-o", "--output", help="The engine.", show_default="<stem>.engine beside the file")
     ] = None,
-    gpus: Gpus = None,
-    precisions: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--precision",
-            help="What the engines compute in: fp32,fp16.",
-            show_default="as the file does",
-            metavar="NAMES",
-        ),
-    ] = None,
-    backend: BackendName = AUTO,
-    batch: Batch = None,
-    size: Size = None,
-    tf32: Tf32 = False,
-    allow_mixed: AllowMixed = False,
-    keep_going: KeepGoing = False,
-    workspace: Workspace = None,
-    timing_cache: TimingCache = None,
-    version_compatible: VersionCompatible = False,
-    hardware_compatible: HardwareCompatible = False,
-    threads: Threads = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    gpus: options.Gpus = None,
+    precisions: options.Precisions = None,
+    backend: options.BackendName = parse.AUTO,
+    profile_batch: options.ProfileBatch = None,
+    size: options.Size = None,
+    tf32: options.Tf32 = False,
+    allow_mixed: options.AllowMixed = False,
+    keep_going: options.KeepGoing = False,
+    workspace: options.Workspace = None,
+    timing_cache: options.TimingCache = None,
+    version_compatible: options.VersionCompatible = False,
+    hardware_compatible: options.HardwareCompatible = False,
+    threads: options.Threads = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
 ) -> None:
     """Build a TensorRT engine of an ONNX file.
 
-    With tensorrt-rtx this needs no GPU. For a Jetson a bundle is written, which
-    this command builds on the device.
+    TensorRT-RTX needs no GPU for that. For a Jetson a deployment bundle is
+    written; the same command builds it on the device.
     """
-    settings = engine_settings(
-        gpus,
-        backend,
-        batch,
-        size,
-        tf32=tf32,
+    from attn_export.exporter.engine.settings import EngineSettings
+    from attn_export.exporter.records.engine import BuildOptions
+
+    settings = EngineSettings(
+        gpus=parse.parse_gpus(gpus),
+        backend=parse.parse_backend(backend),
+        sizes=parse.parse_sizes(profile_batch, size),
+        options=BuildOptions(
+            tf32=tf32,
+            workspace_mib=workspace,
+            timing_cache=timing_cache,
+            version_compatible=version_compatible,
+            hardware_compatible=hardware_compatible,
+        ),
         allow_mixed=allow_mixed,
         keep_going=keep_going,
-        workspace=workspace,
-        timing_cache=timing_cache,
-        version_compatible=version_compatible,
-        hardware_compatible=hardware_compatible,
     )
-    chosen = parse_precisions(precisions) if precisions else None
+    chosen = parse.parse_precisions(precisions) or None
     with make_progress(quiet) as progress:
         from attn_export.exporter.bundle.read import is_bundle
+        from attn_export.exporter.report.terminal import build_parts
         from attn_export.exporter.workflows.build import build_all, build_from_bundle
         from attn_export.exporter.workflows.record import build_summary
 
@@ -84,9 +64,4 @@ def build(
             result = build_from_bundle(source, out, precisions=chosen, settings=settings, progress=progress)
         else:
             result = build_all(source, out, precisions=chosen, settings=settings, threads=threads, progress=progress)
-    if as_json:
-        print_json(build_summary(result))
-        return
-    from attn_export.exporter.report.terminal import build_parts
-
-    print_parts(build_parts(result))
+    print_result(build_summary(result), build_parts(result), as_json=as_json)

@@ -5,37 +5,31 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.commands.console import make_progress, print_parts, print_with_error
-from attn_export.exporter.commands.options import AsJson, Debug, For, Quiet, Threads, parse_target
+from attn_export.exporter.commands import options, parse
+from attn_export.exporter.commands.console import make_progress, print_result
 
 
 def clean(
-    source: Annotated[Path, typer.Argument(help="Any ONNX file of opset 11 and up.", show_default=False)],
-    out: Annotated[Path, typer.Option("-o", "--output", help="The cleaned file.", show_default=False)],
-    target: For = None,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Say how often each rule fired, and why it didn't where it nearly did.")
-    ] = False,
-    threads: Threads = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    source: Annotated[Path, typer.Argument(help="An ONNX file of opset 11 or later.")],
+    out: Annotated[Path, typer.Option("-o", "--output", help="The cleaned file.")],
+    target: options.For = None,
+    explain: Annotated[bool, typer.Option("--explain", help="List applied, skipped and reverted rewrites.")] = False,
+    threads: options.Threads = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
 ) -> None:
     """Clean an ONNX file; every rewrite is proven.
 
-    The same function in the form that suits what runs it. Each rewrite is proven in float64 before it takes place, and
-    the result is compared with the file it was made of.
+    The same function in the form that suits the runtime. Every rewrite is
+    compared in float64 before it is applied, and the result with the source.
     """
-    graph_for = parse_target(target)
+    graph_for = parse.parse_target(target)
     with make_progress(quiet) as progress:
-        from attn_export.exporter.workflows.clean import clean_file, error_of, refuse_reverted
-        from attn_export.exporter.workflows.record import clean_summary as summary_of
+        from attn_export.exporter.report.terminal import clean_parts
+        from attn_export.exporter.workflows.clean import clean_file, error_of
+        from attn_export.exporter.workflows.record import clean_summary
 
         result = clean_file(source, out, target=graph_for, threads=threads, progress=progress)
-    if as_json:
-        print_with_error(summary_of(result), error_of(result.cleaned.reverted))
-    else:
-        from attn_export.exporter.report.terminal import clean_parts
-
-        print_parts(clean_parts(result, explain=explain))
-        refuse_reverted(result.cleaned.reverted)
+    parts, error = clean_parts(result, explain=explain), error_of(result.cleaned.reverted)
+    print_result(clean_summary(result), parts, as_json=as_json, error=error)

@@ -1,4 +1,4 @@
-"""What every command prints with: results on standard output, progress on standard error."""
+"""Printing of results on standard output and of progress on standard error."""
 
 import codecs
 import os
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,16 +14,18 @@ import typer
 from attn_export.exporter.errors import AttnExportError
 
 if TYPE_CHECKING:
+    from attn_export.exporter.artifacts import LoadedModel
     from attn_export.exporter.report.terminal import Part
+    from attn_export.exporter.system.progress import Progress
 
 REDIRECTED_WIDTH = 140
 WIDEST_TABLE = 10_000
-# What stands in our own tables, where a stream can't hold it; of anything else the number of the character is printed.
+# Replacements for the characters of our tables that a stream's encoding lacks; others become their escape sequence.
 PLAIN = {"×": "x", "–": "-", "—": "-", "±": "+-", "…": "...", "→": "->", "≥": ">=", "\u202f": " ", "\u00a0": " "}
 
 
 def stdout() -> Any:
-    """The console for results. A table is as wide as it has to be: half a figure is worse than a line that wraps."""
+    """The console for results; it never truncates a table."""
     from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
@@ -40,7 +43,7 @@ def stdout() -> Any:
 
 
 def print_in_any_encoding() -> None:
-    """From now on no character stops a result: of what a stream's encoding lacks, something plain is printed."""
+    """Replace characters that the encoding of a stream lacks, instead of failing."""
     codecs.register_error("plain", _plain)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -64,7 +67,7 @@ def print_parts(parts: "Iterable[Part]") -> None:
 
 @contextmanager
 def make_progress(quiet: bool) -> Iterator[Any]:
-    """What hears of the library's progress: on standard error, a moving bar in a terminal and a line elsewhere."""
+    """Progress on standard error: bars in a terminal, lines elsewhere."""
     from attn_export.exporter.report.live import Bars, Lines
     from attn_export.exporter.system.progress import NullProgress
 
@@ -78,7 +81,7 @@ def make_progress(quiet: bool) -> Iterator[Any]:
 
 
 def print_json(record: Any) -> None:
-    """The result for machines."""
+    """Print a record as JSON."""
     from attn_export.exporter.records.document import encode
 
     try:
@@ -87,28 +90,66 @@ def print_json(record: Any) -> None:
         redirect_stdout_to_devnull()
 
 
-def print_with_error(record: Any, error: AttnExportError | None) -> None:
-    """Print a result for machines, whose ``error`` says what is wrong although the result is there.
+def print_result(
+    record: Any,
+    parts: "Iterable[Part]",
+    *,
+    as_json: bool,
+    reports: Iterable[Path] = (),
+    error: AttnExportError | None = None,
+) -> None:
+    """Print the result of a command as tables and the paths of its reports, or as JSON.
 
     Raises:
-        typer.Exit: there is an error.
+        AttnExportError: the error.
+        typer.Exit: with the error's exit code under ``--json``, where the record contains the error.
     """
-    from msgspec import structs
-
-    from attn_export.exporter.records.report import ErrorRecord
-
-    if error is None:
-        print_json(record)
+    if not as_json:
+        print_parts(parts)
+        for path in reports:
+            stdout().print(str(path), style="bold")
+        if error is not None:
+            raise error
         return
-    print_json(structs.replace(record, error=ErrorRecord.of(error)))
-    raise typer.Exit(error.exit_code)
+    if error is not None:
+        from msgspec import structs
+
+        from attn_export.exporter.records.report import ErrorRecord
+
+        record = structs.replace(record, error=ErrorRecord.of(error))
+    print_json(record)
+    if error is not None:
+        raise typer.Exit(error.exit_code)
+
+
+def load_checkpoint(
+    path: Path, progress: "Progress", *, arch: str | None, input_shape: tuple[int, ...] | None, trust: bool
+) -> "LoadedModel":
+    """Load a network, and print how its checkpoint was read.
+
+    Args:
+        path: the checkpoint.
+        progress: for the stage and the notes.
+        arch: architecture of a bare state dict.
+        input_shape: (N, C, H, W).
+        trust: run the checkpoint's code; the modules that it needs are often in the current folder.
+    """
+    if trust:
+        sys.path.insert(0, str(Path.cwd()))
+    with progress.stage("Reading the checkpoint"):
+        from attn_export.exporter.checkpoint.load import load
+
+        model = load(path, arch=arch, input_shape=input_shape[1:] if input_shape else None, trust=trust)
+    for note in model.notes:
+        progress.note(note)
+    return model
 
 
 def command_line(ctx: typer.Context) -> tuple[str, ...]:
-    """What was typed, for the record."""
+    """The command line, for the record."""
     return ("attn-export", *(ctx.obj or ()))
 
 
 def redirect_stdout_to_devnull() -> None:
-    """Whoever read the result has gone away; what is still buffered must go somewhere."""
+    """After a broken pipe, so that flushing the buffer at exit doesn't fail again."""
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123

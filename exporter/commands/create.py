@@ -5,26 +5,24 @@ from typing import Annotated
 
 import typer
 
+from attn_export.exporter.commands import options
 from attn_export.exporter.commands.console import make_progress, print_json, stdout
-from attn_export.exporter.commands.options import AsJson, Debug, Quiet
 from attn_export.exporter.errors import OutputError
 
 
 def create(
     name: Annotated[str, typer.Argument(help="Such as cbam_resnet50; `attn-export models` lists them.")],
-    out: Annotated[Path, typer.Option("-o", "--output", help="The checkpoint to write.", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--output", help="The checkpoint to write.")],
     num_classes: Annotated[int | None, typer.Option(min=1, help="Outputs.", show_default="the backbone's")] = None,
     in_channels: Annotated[int, typer.Option(min=1, help="Channels of the input image.")] = 3,
     reduction: Annotated[int | None, typer.Option(min=1, help="Of the channel gates.", show_default="16")] = None,
     kernel_size: Annotated[int, typer.Option(help="Of CBAM's spatial gates: 7 or 3.")] = 7,
     seed: Annotated[int, typer.Option(help="The random weights are drawn from it.")] = 0,
-    weights: Annotated[
-        Path | None, typer.Option(help="Weights of the backbone, for example torchvision's.", show_default=False)
-    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Weights of the backbone, for example torchvision's.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
 ) -> None:
     """Build a network and write its checkpoint."""
     if out.exists() and not force:

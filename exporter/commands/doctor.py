@@ -1,20 +1,16 @@
 """The command `attn-export doctor`."""
 
-from attn_export.exporter.commands.console import make_progress, print_json, print_parts
-from attn_export.exporter.commands.options import AsJson, Debug, Quiet
+from attn_export.exporter.commands import options
+from attn_export.exporter.commands.console import make_progress, print_result
 
 
-def doctor(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
-    """Say what this machine has, which jobs it can do, and how to get what is missing."""
+def doctor(as_json: options.AsJson = False, quiet: options.Quiet = False, debug: options.Debug = False) -> None:
+    """Show this machine, the jobs that it can do, and how to install missing parts."""
     with make_progress(quiet) as progress, progress.stage("Looking at this machine") as advance:
         from attn_export.exporter.system.survey import survey
 
         found = survey(advance)
-    if as_json:
-        from attn_export.exporter.records.document import SCHEMA_VERSION
-
-        print_json({"schema_version": SCHEMA_VERSION, **found.to_dict()})
-        return
+    from attn_export.exporter.records.document import SCHEMA_VERSION
     from attn_export.exporter.report.terminal import doctor_parts
 
-    print_parts(doctor_parts(found))
+    print_result({"schema_version": SCHEMA_VERSION, **found.to_dict()}, doctor_parts(found), as_json=as_json)

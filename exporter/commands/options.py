@@ -1,120 +1,102 @@
-"""Options that several commands share, and the words that they take."""
+"""The options of the command line, each declared once."""
 
-import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from pathlib import Path
+from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
-from attn_export.exporter.artifacts import DEVICES, Target
-from attn_export.exporter.errors import UsageError
+_latency = partial(Option, rich_help_panel="Latencies and reports")
+_engine = partial(Option, rich_help_panel="Engines")
 
-if TYPE_CHECKING:
-    from attn_export.exporter.records.budget import Budget
+# Every command.
+AsJson = Annotated[bool, Option("--json", help="Print the result as one JSON document.")]
+Quiet = Annotated[bool, Option("--quiet", help="No progress and no notes.")]
+Debug = Annotated[bool, Option("--debug", help="Show the traceback of an error.")]
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Trust = Annotated[
-    bool, typer.Option("--trust", help="Run code that the checkpoint holds. Only for files of known origin.")
+# The network and its graph.
+Checkpoint = Annotated[Path, Argument(help="The trained network: model.pt")]
+Arch = Annotated[str | None, Option(help="Architecture of a bare state dict, such as cbam_resnet50.")]
+InputShape = Annotated[
+    str | None,
+    Option("--input", metavar="NxCxHxW", help="Input shape: 1x3x224x224.", show_default="the model's"),
 ]
-# More than any machine has CPUs would only take memory.
-Threads = Annotated[
-    int | None, typer.Option(min=1, max=1024, help="CPU threads of every runtime.", show_default="all CPUs")
-]
-Device = Annotated[
-    str, typer.Option("--device", help="Where PyTorch and ONNX Runtime are timed: cpu or cuda.", metavar="NAME")
+Trust = Annotated[bool, Option("--trust", help="Run the checkpoint's code. Only for files of known origin.")]
+TrustEngines = Annotated[bool, Option("--trust", help="Run the checkpoint's code; load an engine without a record.")]
+Images = Annotated[
+    Path | None, Option(help="Validate on real images too, at most 16: .npy or .npz, preprocessed, (N, C, H, W).")
 ]
 For = Annotated[
     str | None,
-    typer.Option(
-        "--for", help="Shape the graph for tensorrt or onnxruntime.", show_default="good in both", metavar="RUNTIME"
-    ),
+    Option("--for", metavar="RUNTIME", help="Graph form: tensorrt or onnxruntime.", show_default="good in both"),
+]
+Precisions = Annotated[
+    list[str] | None,
+    Option("--precision", metavar="NAMES", help="Precisions: fp32,fp16.", show_default="the source's"),
 ]
 
+# Runtimes, latencies and reports. More threads than any machine has CPUs would only take memory.
+Threads = Annotated[int | None, Option(min=1, max=1024, help="CPU threads of every runtime.", show_default="all CPUs")]
+Device = Annotated[str, Option(metavar="NAME", help="Device of PyTorch and ONNX Runtime: cpu or cuda.")]
+Runtimes = Annotated[
+    list[str] | None,
+    Option(
+        metavar="NAMES",
+        help="Timed runtimes: eager, compile (of a checkpoint), onnxruntime, onnxruntime-cuda (of ONNX files).",
+        show_default="eager,onnxruntime",
+    ),
+]
+Batches = Annotated[
+    list[str] | None,
+    Option("--batch", metavar="N[,N]", help="Batch sizes to time: 1,8,32.", show_default="the files' own, or 1"),
+]
+Interval = Annotated[str, _latency("--ci", metavar="PERCENT", help="Half-width of the ratios' confidence intervals.")]
+Seconds = Annotated[float, _latency(min=0.1, max=86400, help="Time limit of each batch size.")]
+Cpus = Annotated[str | None, _latency(metavar="LIST", help="CPU affinity: 0-3 or 0,2.")]
+Isolate = Annotated[bool, _latency("--isolate", help="Time each runtime of a file in a separate process.")]
+Reports = Annotated[
+    list[Path] | None, _latency("--report", metavar="FILES", help="Also write a report (html, md, json).")
+]
 Budgets = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--budget",
-        help="A limit, and exit code 1 where it is broken: latency=3ms, p99=5ms, ratio=0.8 or drop=0.5%; of every "
-        "artifact, or of one runtime: eager:latency=9ms.",
-        show_default=False,
         metavar="LIMIT",
+        help="Exit code 1 beyond a limit: latency=3ms, p99=5ms, ratio=0.8 or drop=0.5%; of every artifact, or of one "
+        "runtime: eager:latency=9ms.",
     ),
 ]
 
-
-def split(values: Iterable[str] | None) -> tuple[str, ...]:
-    """Comma lists and repetition alike: ["a,b", "c"] -> ("a", "b", "c")."""
-    return tuple(part.strip() for value in values or () for part in value.split(",") if part.strip())
-
-
-def parse_axes(dynamic: list[str] | None, static: bool) -> tuple[str, ...]:
-    """The open axes.
-
-    Raises:
-        UsageError: contradictory or unknown.
-    """
-    known = ("batch", "height", "width")
-    names = split(dynamic)
-    if static and names:
-        raise UsageError("--static and --dynamic contradict each other", hint="Leave one of them out.")
-    for name in names:
-        if name not in known:
-            raise UsageError(f"--dynamic {name}: there is no such axis", hint=f"Known are {', '.join(known)}.")
-    return () if static else names or ("batch",)
-
-
-def parse_shape(text: str | None) -> tuple[int, ...] | None:
-    """``1x3x224x224`` -> (1, 3, 224, 224).
-
-    Raises:
-        UsageError: it isn't of this form.
-    """
-    if text is None:
-        return None
-    if not re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5}){3}", text.lower()):
-        raise UsageError(f"--input {text} is not a shape", hint="Expected is NxCxHxW, for example 1x3x224x224.")
-    return tuple(int(part) for part in text.lower().split("x"))
-
-
-def parse_target(name: str | None) -> Target:
-    """Whom the graph is for.
-
-    Raises:
-        UsageError: nobody that is known.
-    """
-    known = [target.value for target in Target if target is not Target.ANY]
-    if name is None:
-        return Target.ANY
-    if name not in known:
-        raise UsageError(f"--for {name}: there is no such target", hint=f"Known are {', '.join(known)}.")
-    return Target(name)
-
-
-def parse_device(name: str) -> str:
-    """Where runtimes run.
-
-    Raises:
-        UsageError: there is no such device.
-    """
-    if name not in DEVICES:
-        raise UsageError(f"--device {name}: there is no such device", hint=f"Known are {', '.join(DEVICES)}.")
-    return name
-
-
-def parse_budget_options(values: list[str] | None) -> "tuple[Budget, ...]":
-    """Of `--budget`.
-
-    Raises:
-        UsageError: one can't be understood.
-    """
-    if not values:
-        return ()
-    from attn_export.exporter.budgets.parse import parse_budgets
-    from attn_export.exporter.runtimes import RUNS_ENGINES, RUNTIMES
-
-    parts = split(values)
-    if not parts:
-        raise UsageError("--budget names none", hint="For example --budget latency=3ms.")
-    return parse_budgets(parts, (*RUNTIMES, *RUNS_ENGINES))
+# Engines.
+Gpus = Annotated[
+    list[str] | None,
+    _engine(
+        "--gpu",
+        metavar="NAMES",
+        help="Target GPUs: sm86,sm89, a product such as 'RTX 4090', or current. A Jetson gets a deployment bundle.",
+        show_default="all of TensorRT-RTX's, or this machine's",
+    ),
+]
+BackendName = Annotated[str, _engine("--backend", metavar="NAME", help="auto, tensorrt or tensorrt-rtx.")]
+ProfileBatch = Annotated[
+    list[str] | None,
+    _engine(
+        metavar="MIN,OPT,MAX", help="Batch sizes of the optimization profile: 1,8,32, or one.", show_default="1,1,8"
+    ),
+]
+Size = Annotated[
+    list[str] | None,
+    _engine(
+        "--size",
+        metavar="MIN,OPT,MAX",
+        help="Image sizes of the optimization profile where height and width are dynamic: 192x192,224x224,320x320, or "
+        "one.",
+    ),
+]
+Tf32 = Annotated[bool, _engine("--tf32", help="Allow TF32 in float32 products.")]
+AllowMixed = Annotated[bool, _engine("--allow-mixed", help="Accept kernels of other types than the graph's.")]
+KeepGoing = Annotated[bool, _engine("--keep-going", help="Skip GPUs that can't be built for.")]
+Workspace = Annotated[int | None, _engine(min=1, metavar="MIB", help="Memory limit of a kernel.", show_default="none")]
+TimingCache = Annotated[Path | None, _engine(help="TensorRT's timing cache, read and written.")]
+VersionCompatible = Annotated[bool, _engine("--version-compatible", help="Run in later versions of TensorRT too.")]
+HardwareCompatible = Annotated[bool, _engine("--hardware-compatible", help="Run on other GPUs from sm80 on too.")]

@@ -1,136 +1,87 @@
 """The commands `attn-export validate model.pt ARTIFACT…` and `attn-export validate BUNDLE ARTIFACT…`."""
 
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from attn_export.exporter.commands.console import command_line, make_progress, print_parts, print_with_error, stdout
-from attn_export.exporter.commands.latency_options import Reports, report_paths
-from attn_export.exporter.commands.options import AsJson, Debug, Quiet, Threads, parse_shape, split
-from attn_export.exporter.errors import AttnExportError, UsageError
-
-if TYPE_CHECKING:
-    from attn_export.exporter.report.terminal import Part
+from attn_export.exporter.commands import options, parse
+from attn_export.exporter.commands.console import command_line, load_checkpoint, make_progress, print_result
+from attn_export.exporter.errors import UsageError
 
 
 def validate(
     ctx: typer.Context,
-    reference: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT|BUNDLE", help="model.pt, or a deployment bundle.", show_default=False)
-    ],
-    artifacts: Annotated[list[Path], typer.Argument(help="ONNX files and engines.", show_default=False)],
-    arch: Annotated[
-        str | None, typer.Option(help="Architecture of a bare state dict, such as cbam_resnet50.", show_default=False)
-    ] = None,
-    input_shape: Annotated[
-        str | None, typer.Option("--input", help="1x3x224x224; by default as the checkpoint says.", show_default=False)
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            help="Real images too, 16 at most: .npy or .npz with (N, C, H, W) as the network takes them.",
-            show_default=False,
-        ),
-    ] = None,
+    reference: Annotated[Path, typer.Argument(metavar="CHECKPOINT|BUNDLE", help="model.pt, or a deployment bundle.")],
+    artifacts: Annotated[list[Path], typer.Argument(help="ONNX files and engines.")],
+    arch: options.Arch = None,
+    input_shape: options.InputShape = None,
+    images: options.Images = None,
     requirement: Annotated[
         list[str] | None,
-        typer.Option(
-            "--require",
-            help="What an int8 file has to keep: sqnr=20,agreement=0.99",
-            show_default=False,
-            metavar="NAME=VALUE",
-        ),
+        typer.Option("--require", metavar="NAME=VALUE", help="Required quality of int8: sqnr=20,agreement=0.99"),
     ] = None,
-    cache: Annotated[
-        bool, typer.Option("--cache/--no-cache", help="Use results of the checkpoint that were computed before.")
-    ] = True,
-    threads: Threads = None,
-    reports: Reports = None,
-    trust: Annotated[
-        bool,
-        typer.Option("--trust", help="Run code that the checkpoint holds; load an engine without a record."),
-    ] = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Use cached reference outputs.")] = True,
+    threads: options.Threads = None,
+    reports: options.Reports = None,
+    trust: options.TrustEngines = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
 ) -> None:
-    """Compare ONNX files and engines with the network they were made of.
+    """Compare ONNX files and engines with the network that they were made of.
 
-    The network runs in float64, and each artifact on the same images. What
-    counts is how many times PyTorch's own error an artifact's is. Exit code 1
-    if one disagrees; the block where its error starts is named.
+    The reference is the network in float64. The verdict rests on the error
+    ratio: the artifact's error / PyTorch's own error on the same images. Exit
+    code 1 if one disagrees; the first divergent layer is named.
 
-    With a deployment bundle its results are the reference, and no PyTorch is needed.
+    With a deployment bundle its golden outputs are the reference; no PyTorch is needed.
     """
     if names_bundle(reference):
-        refuse_with_bundle(
-            {"--arch": arch, "--input": input_shape, "--images": images, "--require": requirement, "--report": reports}
+        parse.refuse(
+            {"--arch": arch, "--input": input_shape, "--images": images, "--require": requirement, "--report": reports},
+            "for a checkpoint, and a deployment bundle was given",
+            "Leave it out.",
         )
-        outcome = against_bundle(reference, artifacts, threads=threads, trust=trust, quiet=quiet)
-    else:
-        refuse_swapped(reference, artifacts)
-        shape, written = parse_shape(input_shape), report_paths(reports)
-        if trust:  # a module's code is usually beside the place where it was trained
-            sys.path.insert(0, str(Path.cwd()))
-        with make_progress(quiet) as progress:
-            from attn_export.exporter.checkpoint.load import load
-            from attn_export.exporter.network.real_images import read_images
-            from attn_export.exporter.report.terminal import validation_parts
-            from attn_export.exporter.report.write import check_reports, write_reports
-            from attn_export.exporter.validation.cache import default_cache
-            from attn_export.exporter.validation.quantized import parse_requirement
-            from attn_export.exporter.workflows.record import validation_summary
-            from attn_export.exporter.workflows.validate import failure, report_of_validation, validate_artifacts
-
-            check_reports(written)
-            promised = parse_requirement(split(requirement))
-            with progress.stage("Reading the checkpoint"):
-                model = load(reference, arch=arch, input_shape=shape[1:] if shape else None, trust=trust)
-            for note in model.notes:
-                progress.note(note)
-            real = read_images(images, model.input_shape) if images else None
-            results = validate_artifacts(
-                model,
-                artifacts,
-                threads=threads,
-                trust=trust,
-                images=real,
-                requirement=promised,
-                cache=default_cache() if cache else None,
-                progress=progress,
-            )
-            if written:
-                report = report_of_validation(
-                    model, results, threads=threads, images=real, command=command_line(ctx), progress=progress
-                )
-                write_reports(report, written)
-        document = validation_summary(model, results)
-        outcome = Outcome(document, validation_parts(document), failure(results), written)
-    if as_json:
-        print_with_error(outcome.document, outcome.error)
+        validate_against_bundle(reference, artifacts, threads=threads, trust=trust, as_json=as_json, quiet=quiet)
         return
-    print_parts(outcome.parts)
-    for path in outcome.written:
-        stdout().print(str(path), style="bold")
-    if outcome.error is not None:
-        raise outcome.error
+    refuse_swapped(reference, artifacts)
+    shape, written = parse.parse_shape(input_shape), parse.report_paths(reports)
+    with make_progress(quiet) as progress:
+        from attn_export.exporter.network.real_images import read_images
+        from attn_export.exporter.report.terminal import validation_parts
+        from attn_export.exporter.report.write import check_reports, write_reports
+        from attn_export.exporter.validation.cache import default_cache
+        from attn_export.exporter.validation.quantized import parse_requirement
+        from attn_export.exporter.workflows.record import validation_summary
+        from attn_export.exporter.workflows.validate import failure, report_of_validation, validate_artifacts
+
+        check_reports(written)
+        required = parse_requirement(parse.split(requirement))
+        model = load_checkpoint(reference, progress, arch=arch, input_shape=shape, trust=trust)
+        real = read_images(images, model.input_shape) if images else None
+        results = validate_artifacts(
+            model,
+            artifacts,
+            threads=threads,
+            trust=trust,
+            images=real,
+            requirement=required,
+            cache=default_cache() if cache else None,
+            progress=progress,
+        )
+        if written:
+            report = report_of_validation(
+                model, results, threads=threads, images=real, command=command_line(ctx), progress=progress
+            )
+            write_reports(report, written)
+    document, error = validation_summary(model, results), failure(results)
+    print_result(document, validation_parts(document), as_json=as_json, reports=written, error=error)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What is to be printed: a document for machines, or parts for people; what it fails with, and its reports."""
-
-    document: Any
-    parts: "Sequence[Part]"
-    error: AttnExportError | None
-    written: Sequence[Path] = ()
-
-
-def against_bundle(bundle: Path, artifacts: list[Path], *, threads: int | None, trust: bool, quiet: bool) -> Outcome:
+def validate_against_bundle(
+    bundle: Path, artifacts: list[Path], *, threads: int | None, trust: bool, as_json: bool, quiet: bool
+) -> None:
     """Compare one artifact with the golden outputs of a bundle.
 
     Raises:
@@ -138,7 +89,7 @@ def against_bundle(bundle: Path, artifacts: list[Path], *, threads: int | None, 
         AttnExportError: as `validate_with_bundle` says.
     """
     if len(artifacts) > 1:
-        raise UsageError("a deployment bundle is compared with one artifact", hint="Name one, and then the other.")
+        raise UsageError("a deployment bundle is compared with one artifact", hint="Validate them one by one.")
     (artifact,) = artifacts
     with make_progress(quiet) as progress:
         from attn_export.exporter.report.terminal import bundle_parts
@@ -146,12 +97,12 @@ def against_bundle(bundle: Path, artifacts: list[Path], *, threads: int | None, 
         from attn_export.exporter.workflows.validate_bundle import disagreement, validate_with_bundle
 
         read, verdict = validate_with_bundle(bundle, artifact, trust=trust, threads=threads, progress=progress)
-    document = bundle_validation(read, artifact, verdict)
-    return Outcome(document, bundle_parts(document), disagreement(artifact, verdict))
+    document, error = bundle_validation(read, artifact, verdict), disagreement(artifact, verdict)
+    print_result(document, bundle_parts(document), as_json=as_json, error=error)
 
 
 def names_bundle(path: Path) -> bool:
-    """Whether what is compared with is a bundle: torch's checkpoints are zip files too, and go by another name."""
+    """Whether the reference is a bundle; torch's checkpoints are zip files too, with another ending."""
     from attn_export.exporter.bundle.read import is_bundle
 
     return is_bundle(path) or path.is_dir()
@@ -161,22 +112,11 @@ def refuse_swapped(reference: Path, artifacts: list[Path]) -> None:
     """The checkpoint comes first.
 
     Raises:
-        UsageError: something else does.
+        UsageError: an artifact does.
     """
     if reference.suffix.lower() in (".onnx", ".engine"):
         shown = next((path for path in artifacts if path.suffix.lower() in (".pt", ".pth")), "model.pt")
         raise UsageError(
-            f"{reference} is an artifact, and what it is compared with comes first",
+            f"{reference} is an artifact, and the reference comes first",
             hint=f"attn-export validate {shown} {reference}",
         )
-
-
-def refuse_with_bundle(options: Mapping[str, object]) -> None:
-    """A bundle holds what these would tell.
-
-    Raises:
-        UsageError: one of them was given.
-    """
-    for name, value in options.items():
-        if value is not None:
-            raise UsageError(f"{name} is for a checkpoint, and a deployment bundle was given", hint="Leave it out.")

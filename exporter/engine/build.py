@@ -246,9 +246,9 @@ ADVICE = {
     "or leave sm75 out.",
     "HW-specific datatypes": "One of the GPUs lacks a type of the graph (fp8 needs sm89, bf16 sm80): leave it out, or "
     "use another precision.",
-    "optimization profile": "Give sizes for the dynamic axes: --batch 1,8,32 and --size 224x224.",
-    "out of memory": "Take a smaller --batch or --workspace.",
-    "OutOfMemory": "Take a smaller --batch or --workspace.",
+    "optimization profile": "Give sizes for the dynamic axes: --profile-batch 1,8,32 and --size 224x224.",
+    "out of memory": "Take a smaller --profile-batch or --workspace.",
+    "OutOfMemory": "Take a smaller --profile-batch or --workspace.",
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.records.engine import Dim, Profile, Range
 
-# For a dynamic N without --batch.
+# For a dynamic N without --profile-batch.
 DEFAULT_MAX_BATCH = 8
 IMAGE_RANK = 4
 
@@ -49,7 +49,7 @@ def _range(name: str, dims: tuple[Dim, ...], batch: tuple[int, int, int], sizes:
         size: tuple[int, int, int] | None = None
         option = ""
         if axis == 0 and (sizes.batch or not isinstance(dim, int)):
-            size, option = batch, "--batch"
+            size, option = batch, "--profile-batch"
         elif len(dims) == IMAGE_RANK and axis in (2, 3) and sizes.images:
             size, option = tuple(image[axis - 2] for image in sizes.images), "--size"  # type: ignore[assignment]
         if isinstance(dim, int):

@@ -268,7 +268,7 @@ class TensorRT(Runtime):
             takes = f"{low}" if low == high else f"{low} to {high}"
             raise UsageError(
                 f"{self.signature.input_name} has shape {shape}; this engine takes {takes}",
-                hint="Build it for this shape too: --batch and --size.",
+                hint="Build it for this shape too: --profile-batch and --size.",
             )
 
     def infer(self, inputs: Mapping[str, Block]) -> Mapping[str, Block]:

@@ -190,7 +190,7 @@ def _session(onnx: Path, threads: int) -> tuple[Run, str, tuple[str, ...]]:
             except Exception as error:  # as above
                 raise UnreadableGraphError(
                     f"ONNX Runtime can't run {onnx} on images of {images.shape[1:]}: {first_line(error)}",
-                    hint="The sizes come from --size and --batch: does the network take them?",
+                    hint="The sizes come from --size and --profile-batch: does the network take them?",
                 ) from error
         joined = (np.concatenate(arrays)[: len(images)] for arrays in zip(*results, strict=True))
         return tuple(np.asarray(array, np.float64) for array in joined)

@@ -301,7 +301,7 @@ def settings_for_bundle(bundle: Bundle, asked: EngineSettings, here: tuple[gpus.
     if asked.sizes != Sizes():
         raise UsageError(
             f"{bundle.path} sets the shapes of its engine",
-            hint="Leave --batch and --size out, or write another bundle.",
+            hint="Leave --profile-batch and --size out, or write another bundle.",
         )
     for flag in ("tf32", "version_compatible", "hardware_compatible"):
         if getattr(asked.options, flag) and not getattr(options, flag):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attn_export.exporter.budgets.parse import parse_budget, parse_budgets, refuse_untimed
-from attn_export.exporter.commands.options import parse_budget_options
+from attn_export.exporter.commands.parse import parse_budget_options
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.records.budget import Budget, Metric
 

@@ -222,7 +222,7 @@ def test_a_misspelt_option_gets_the_right_one_suggested(refused: Command) -> Non
 
 @pytest.mark.parametrize("arguments", [["model.pt"], ["export", "model.pt"], ["model.pt", "--no-bench"]], ids=" ".join)
 def test_asking_for_nothing_says_what_can_be_asked(refused: Command, arguments: list[str]) -> None:
-    refused(2, *arguments, says=["nothing was asked"], hint="attn-export model.pt --onnx")
+    refused(2, *arguments, says=["neither --onnx nor --engine"], hint="attn-export model.pt --onnx")
 
 
 @pytest.mark.parametrize("arguments", [["--onnx"], ["export", "--onnx"]], ids=" ".join)
@@ -753,7 +753,7 @@ def test_a_cleanup_step_that_fails_is_named(refused: Command, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("code", "arguments", "words"),
     [
-        (2, ["model.pt", "--json"], "nothing was asked"),
+        (2, ["model.pt", "--json"], "neither --onnx nor --engine"),
         (2, ["--json", "model.pt", "--onnx", "--input", "large"], "large"),
         (2, ["model.pt", "--onnx", "--json", "--frobnicate"], "--frobnicate"),
         (2, ["create", "--json"], "name"),

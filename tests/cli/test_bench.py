@@ -227,8 +227,8 @@ def test_files_for_images_of_different_sizes_are_not_timed_against_each_other(fo
     [
         (["model.onnx", "--batch", "0"], 2, "--batch 0"),
         (["model.onnx", "--batch", "1,many"], 2, "--batch many"),
-        (["model.onnx", "--ci", "0"], 2, "--ci 0"),
-        (["model.onnx", "--ci", "tight"], 2, "--ci tight"),
+        (["model.onnx", "--ci", "0"], 2, "--ci '0'"),
+        (["model.onnx", "--ci", "tight"], 2, "--ci 'tight'"),
         (["model.onnx", "--threads", "1000000"], 2, "--threads"),
         (["model.onnx", "--cpus", "3-1"], 2, "--cpus 3-1"),
         (["model.onnx", "--cpus", "9999"], 2, "9999"),

@@ -215,7 +215,7 @@ def test_the_engine_may_have_another_place_and_name(attn_export: Command, onnx_f
 
 
 def test_a_jetson_gets_a_bundle_that_judges_by_the_file(attn_export: Command, onnx_folder: Path) -> None:
-    done = attn_export("build", "model.onnx", "--gpu", "sm87", "--batch", "2")
+    done = attn_export("build", "model.onnx", "--gpu", "sm87", "--profile-batch", "2")
     assert done.returncode == 0, done.stderr
     assert names(onnx_folder) == {"model.onnx", "model.sm87.bundle.zip"}
     assert "on the device: attn-export build model.sm87.bundle.zip" in done.stdout
@@ -308,7 +308,7 @@ def test_a_backend_that_is_not_installed(refused: Command, onnx_folder: Path, mo
         (["--precision", "int8"], "--precision int8"),
         (["--gpu", "sm87", "--backend", "openvino"], "--backend openvino"),
         (["--gpu", "RTX 9999"], "--gpu RTX 9999"),
-        (["--batch", "8,1,32"], "--batch: 8, 1, 32"),
+        (["--profile-batch", "8,1,32"], "--profile-batch: 8, 1, 32"),
         (["--size", "32x32"], "--size asks for 32"),
         (["--workspace", "0"], "--workspace"),
         (["-o", "model.onnx"], "would overwrite model.onnx"),

@@ -59,7 +59,7 @@ def test_no_option_is_without_its_explanation(attn_export: Command, command: str
             assert re.sub(kinds, "", match[2]), f"{command} {match[1]} has no words beside it"
 
 
-ENGINE_OPTIONS = {"--gpu", "--backend", "--batch", "--size", "--tf32", "--allow-mixed", "--keep-going"}
+ENGINE_OPTIONS = {"--gpu", "--backend", "--profile-batch", "--size", "--tf32", "--allow-mixed", "--keep-going"}
 
 
 @pytest.mark.parametrize(
@@ -181,9 +181,22 @@ def test_the_block_of_these_tests_does_block() -> None:
     assert "No module named 'torch'" in python(f"{BLOCK}\nimport torch").stderr
 
 
-@pytest.mark.parametrize(("old", "new"), [("--promise", "--require"), ("--own-process", "--isolate")])
+RENAMED_OPTIONS = [
+    ("validate", "--promise", "--require"),
+    ("bench", "--own-process", "--isolate"),
+    ("export", "--batch", "--profile-batch"),
+    ("build", "--batch", "--profile-batch"),
+]
+
+
+@pytest.mark.parametrize(("command", "old", "new"), RENAMED_OPTIONS)
 def test_an_old_name_of_an_option_works_and_says_the_new_one(
-    old: str, new: str, capsys: pytest.CaptureFixture[str]
+    command: str, old: str, new: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert renamed(["validate", old, f"{old}=1", "model.pt"]) == ["validate", new, f"{new}=1", "model.pt"]
+    assert renamed([command, old, f"{old}=1", "model.pt"]) == [command, new, f"{new}=1", "model.pt"]
     assert capsys.readouterr().err.count(f"{old} is called {new} now") == 2
+
+
+def test_the_batch_sizes_to_time_keep_their_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert renamed(["bench", "model.onnx", "--batch", "1,8"]) == ["bench", "model.onnx", "--batch", "1,8"]
+    assert capsys.readouterr().err == ""

@@ -88,7 +88,7 @@ def test_a_fixed_batch_keeps_its_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "option"), [(Sizes((1, 2, 4)), "--batch"), (Sizes(images=((8, 8), (8, 8), (16, 16))), "--size")]
+    ("sizes", "option"), [(Sizes((1, 2, 4)), "--profile-batch"), (Sizes(images=((8, 8), (8, 8), (16, 16))), "--size")]
 )
 def test_a_fixed_axis_has_no_other_size(sizes: Sizes, option: str) -> None:
     with pytest.raises(UsageError, match=f"{option} asks for .* is static") as caught:

@@ -102,7 +102,7 @@ def test_the_workflow_runs_the_script_with_what_the_script_takes() -> None:
 
 
 def test_the_workflow_s_budget_is_one() -> None:
-    from attn_export.exporter.commands.options import parse_budget_options
+    from attn_export.exporter.commands.parse import parse_budget_options
 
     found = re.search(r"BUDGET: (\S+)", (FOLDER / "latency.yml").read_text(encoding="utf-8"))
     assert found is not None

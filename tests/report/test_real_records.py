@@ -74,9 +74,9 @@ def test_an_old_report_is_printed_again(folder: Path, capsys: pytest.CaptureFixt
     ("content", "reason"),
     [
         ('{"schema_version": 1, "created": ""}', "schema version 1"),
-        ('{"schema_version": 2, "created": 3}', "$.created"),
-        ("[1, 2", "can't be read as a report"),
-        (None, "No such file"),
+        ('{"schema_version": 2, "created": 3, "latency": {}}', "$.created"),
+        ("[1, 2", "is no JSON document"),
+        (None, "does not exist"),
     ],
 )
 def test_what_is_no_report_of_this_version_is_refused(

@@ -1,0 +1,237 @@
+"""The values of options."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attn_export.exporter.artifacts import DEVICES, EXPORT_PRECISIONS, Precision, Target
+from attn_export.exporter.errors import UsageError
+
+if TYPE_CHECKING:
+    from attn_export.exporter.engine.profile import Sizes
+    from attn_export.exporter.records.budget import Budget
+
+AUTO = "auto"
+AXES = ("batch", "height", "width")
+LARGEST_SIZE, MOST_CPUS = 65536, 4096
+
+
+def split(values: Iterable[str] | None) -> tuple[str, ...]:
+    """Comma lists and repetition alike: ["a,b", "c"] -> ("a", "b", "c")."""
+    return tuple(part.strip() for value in values or () for part in value.split(",") if part.strip())
+
+
+def check_known(option: str, names: Iterable[str], known: Sequence[str]) -> None:
+    """Refuse unknown names.
+
+    Raises:
+        UsageError: with the known ones.
+    """
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{option} {name} is unknown", hint=f"Known are {', '.join(known)}.")
+
+
+def parse_axes(dynamic: Iterable[str] | None, static: bool) -> tuple[str, ...]:
+    """The dynamic axes.
+
+    Raises:
+        UsageError: contradictory or unknown.
+    """
+    names = split(dynamic)
+    if static and names:
+        raise UsageError("--static and --dynamic contradict each other", hint="Leave one of them out.")
+    check_known("--dynamic", names, AXES)
+    return () if static else names or ("batch",)
+
+
+def parse_shape(text: str | None) -> tuple[int, ...] | None:
+    """``1x3x224x224`` -> (1, 3, 224, 224).
+
+    Raises:
+        UsageError: another form.
+    """
+    if text is None:
+        return None
+    if not re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5}){3}", text.lower()):
+        raise UsageError(f"--input {text} is not a shape", hint="Expected is NxCxHxW, for example 1x3x224x224.")
+    return tuple(int(part) for part in text.lower().split("x"))
+
+
+def parse_target(name: str | None) -> Target:
+    """The runtime that a graph is shaped for.
+
+    Raises:
+        UsageError: unknown.
+    """
+    if name is None:
+        return Target.ANY
+    check_known("--for", [name], [target.value for target in Target if target is not Target.ANY])
+    return Target(name)
+
+
+def parse_device(name: str) -> str:
+    """``cpu`` or ``cuda``.
+
+    Raises:
+        UsageError: unknown.
+    """
+    check_known("--device", [name], DEVICES)
+    return name
+
+
+def parse_precisions(names: Iterable[str] | None) -> tuple[Precision, ...]:
+    """The precisions without repetition; empty where none is named.
+
+    Raises:
+        UsageError: unknown.
+    """
+    check_known("--precision", split(names), [precision.value for precision in EXPORT_PRECISIONS])
+    return tuple(Precision(name) for name in dict.fromkeys(split(names)))
+
+
+def parse_percent(option: str, text: str, below: float = math.inf) -> float:
+    """``2%`` or ``2`` -> 0.02.
+
+    Raises:
+        UsageError: no percentage, or not between 0 and ``below``.
+    """
+    found = re.fullmatch(r"\s*([0-9]{1,6}(?:\.[0-9]*)?|\.[0-9]+)\s*%?\s*", text)
+    value = float(found[1]) / 100 if found else math.nan
+    if not (0 < value < below if below < math.inf else value >= 0):
+        between = f" between 0 and {100 * below:g}" if below < math.inf else ""
+        raise UsageError(f"{option} {text!r} is no percentage{between}", hint=f"For example {option} 5%.")
+    return value
+
+
+def parse_cpus(text: str | None) -> tuple[int, ...] | None:
+    """``0-2,5`` -> (0, 1, 2, 5).
+
+    Raises:
+        UsageError: another form, or a CPU that this process can't use.
+    """
+    if text is None:
+        return None
+    from attn_export.exporter.latency.affinity import check_cpus
+
+    chosen: list[int] = []
+    for part in split([text]) or ("",):
+        found = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part)
+        if not found or int(found[1]) > int(found[2] or found[1]) or int(found[2] or found[1]) >= MOST_CPUS:
+            raise UsageError(f"--cpus {text} can't be understood", hint="Expected are numbers: 0-3 or 0,2.")
+        chosen += range(int(found[1]), int(found[2] or found[1]) + 1)
+    return check_cpus(chosen)
+
+
+def parse_batches(values: Iterable[str] | None) -> tuple[int, ...]:
+    """``["1,8", "32"]`` -> (1, 8, 32).
+
+    Raises:
+        UsageError: no batch size.
+    """
+    return tuple(dict.fromkeys(_number("--batch", word) for word in split(values)))
+
+
+def parse_sizes(batch: Iterable[str] | None, size: Iterable[str] | None) -> "Sizes":
+    """``1,8,32`` and ``192x192,224x224,320x320``: min, opt and max; one stands for all three.
+
+    Raises:
+        UsageError: another form, or not in ascending order.
+    """
+    from attn_export.exporter.engine.profile import Sizes
+
+    batches = [_number("--profile-batch", word) for word in split(batch)]
+    images = [_image(word) for word in split(size)]
+    triple = _triple("--profile-batch", batches, "1,8,32") if batches else None
+    if not images:
+        return Sizes(triple)
+    heights, widths = (_triple("--size", list(axis), "192x192,224x224,320x320") for axis in zip(*images, strict=True))
+    low, opt, high = zip(heights, widths, strict=True)
+    return Sizes(triple, (low, opt, high))
+
+
+def _number(option: str, word: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,4}", word) or int(word) > LARGEST_SIZE:
+        raise UsageError(f"{option} {word} is not a size", hint=f"Expected is a number from 1 to {LARGEST_SIZE}.")
+    return int(word)
+
+
+def _image(word: str) -> tuple[int, int]:
+    height, times, width = word.lower().partition("x")
+    if not times or "x" in width:
+        raise UsageError(f"--size {word} is not a size", hint="Expected is HxW, for example 224x224.")
+    return _number("--size", height), _number("--size", width)
+
+
+def _triple(option: str, sizes: list[int], example: str) -> tuple[int, int, int]:
+    if len(sizes) not in (1, 3):
+        raise UsageError(f"{option} has {len(sizes)} sizes", hint=f"Expected is one, or min, opt and max: {example}.")
+    if sizes != sorted(sizes):
+        raise UsageError(
+            f"{option}: {', '.join(map(str, sizes))} are not min, opt and max",
+            hint=f"Give them in ascending order: {example}.",
+        )
+    return sizes[0], sizes[len(sizes) // 2], sizes[-1]
+
+
+def parse_gpus(names: Iterable[str] | None) -> tuple[str, ...]:
+    """The names of GPUs, checked.
+
+    Raises:
+        UsageError: unknown.
+    """
+    from attn_export.exporter.engine.targets import parse_targets
+
+    parse_targets(split(names))
+    return split(names)
+
+
+def parse_backend(name: str) -> str:
+    """``auto``, or the name of a backend.
+
+    Raises:
+        UsageError: unknown.
+    """
+    from attn_export.exporter.engine.backend import MODULES
+
+    check_known("--backend", [name], (AUTO, *MODULES))
+    return name
+
+
+def parse_budget_options(values: list[str] | None) -> "tuple[Budget, ...]":
+    """The budgets.
+
+    Raises:
+        UsageError: another form.
+    """
+    if not values:
+        return ()
+    from attn_export.exporter.budgets.parse import parse_budgets
+    from attn_export.exporter.runtimes import RUNS_ENGINES, RUNTIMES
+
+    parts = split(values)
+    if not parts:
+        raise UsageError("--budget names none", hint="For example --budget latency=3ms.")
+    return parse_budgets(parts, (*RUNTIMES, *RUNS_ENGINES))
+
+
+def report_paths(values: Iterable[Path] | None) -> tuple[Path, ...]:
+    """Comma lists and repetition alike."""
+    return tuple(Path(part) for part in split(str(path) for path in values or ()))
+
+
+def refuse(options: Mapping[str, Any], reason: str, hint: str) -> None:
+    """Refuse options without effect.
+
+    Args:
+        options: values by name; those that are set are refused.
+        reason: after their names and ``is`` or ``are``.
+        hint: for the error.
+
+    Raises:
+        UsageError: one or more are set.
+    """
+    if given := [option for option, value in options.items() if value]:
+        raise UsageError(f"{', '.join(given)} {'are' if len(given) > 1 else 'is'} {reason}", hint=hint)

@@ -16,6 +16,7 @@ from attn_export.exporter.records.budget import Budget
 from attn_export.exporter.records.compare import ComparisonReport, Pair, ReportSource
 from attn_export.exporter.records.latency import BASELINE, Timing
 from attn_export.exporter.records.report import ErrorRecord
+from attn_export.exporter.records.timing_warnings import latency_warnings
 
 # A larger change of the baseline itself is worth a note.
 BASELINE_DRIFT = 0.1
@@ -75,7 +76,7 @@ def compare(old: TimedReport, new: TimedReport, slower: float, budgets: Sequence
             *(f"another machine, so only ratios to the baseline are compared: {difference}" for difference in machine),
             *circumstances(old, new),
             *_too_few_rounds(runs),
-            *_noisy(runs),
+            *_warnings(runs),
             *_drift(pairs),
             *_hidden(pairs, slower),
             *(f"{name} was timed before, and isn't now" for name in only_old),
@@ -131,17 +132,9 @@ def _too_few_rounds(runs: Runs) -> Iterator[str]:
             yield f"{report.path} has {fewest} rounds, and {runs.confidence:.0%} intervals need {needed} at least"
 
 
-def _noisy(runs: Runs) -> Iterator[str]:
-    """Runs that missed the requested half-width of their intervals."""
+def _warnings(runs: Runs) -> Iterator[str]:
     for report in (runs.old, runs.new):
-        requested = report.record.latency.schedule.interval
-        for run in report.record.latency.runs:
-            if not run.reached:
-                known = f"to ±{run.interval:.1%} only" if run.interval < 1 else "not even to ±100%"
-                yield (
-                    f"{report.path} knows its ratios {known}, and ±{requested:.1%} was asked for (batch {run.batch}): "
-                    "the machine was too noisy for the time"
-                )
+        yield from (f"{report.path}, {warning}" for warning in latency_warnings(report.record.latency))
 
 
 def _drift(pairs: Sequence[Pair]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from attn_export.exporter.latency import cpu_state
 from attn_export.exporter.latency.cpu_state import CpuTimes
 from attn_export.exporter.latency.gpu_state import GpuWatch
-from attn_export.exporter.records.latency import Conditions, GpuConditions
+from attn_export.exporter.records.latency import Conditions
 from attn_export.exporter.system.machine import usable_cpu_numbers
 from attn_export.exporter.system.quota import Quota, cpu_quota
 
@@ -30,7 +30,6 @@ class Watch:
         self._before: CpuTimes | None = None
         self._ours_before = 0.0
         self._quota: Quota | None = None
-        self.notes: tuple[str, ...] = ()
 
     def start(self) -> None:
         """Begin, with open runtimes."""
@@ -48,17 +47,14 @@ class Watch:
             self._gpus.sample(time.monotonic())
 
     def stop(self) -> Conditions:
-        """The conditions since `start`; ``notes`` lists what is unknown.
+        """The conditions since `start`.
 
         Call it with open runtimes, so that their processes count as ours.
         """
         after = cpu_state.cpu_times(self._cpus)
         ours = cpu_state.process_times()
         others, steal = _shares(self._before, after, sum(ours.values()) - self._ours_before)
-        gpus: tuple[GpuConditions, ...] = ()
-        if self._gpus is not None:
-            gpus = self._gpus.close(ours)
-            self.notes = self._gpus.notes
+        gpus = self._gpus.close(ours) if self._gpus is not None else ()
         quota = cpu_quota(self._root)
         return Conditions(
             load=self._load,
@@ -69,6 +65,7 @@ class Watch:
             gpus=gpus,
             quota=quota.cpus if quota else None,
             throttled=_throttled(self._quota, quota),
+            notes=self._gpus.notes if self._gpus is not None else (),
         )
 
 

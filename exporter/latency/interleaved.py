@@ -14,7 +14,7 @@ from attn_export.exporter.latency.isolated import Isolated, requires_isolation
 from attn_export.exporter.latency.measure import measure
 from attn_export.exporter.latency.rounds import Timed
 from attn_export.exporter.records.latency import Latency, Schedule
-from attn_export.exporter.records.timing_warnings import timing_warnings
+from attn_export.exporter.records.timing_warnings import latency_warnings
 from attn_export.exporter.runtimes.base import Runtime
 from attn_export.exporter.system.machine import usable_cpu_numbers
 from attn_export.exporter.system.progress import Progress
@@ -79,9 +79,10 @@ def time_interleaved(
             watch.start()
             found = measure(opened, images, settings.schedule, advance, between_rounds=watch.sample)
             run = structs.replace(found.run, conditions=watch.stop())
-    for warning in (*timing_warnings(found.timings, run, settings.schedule), *watch.notes):
+    latency = structs.replace(nothing, runs=(run,), timings=found.timings)
+    for warning in latency_warnings(latency):
         progress.note(warning)
-    return structs.replace(nothing, runs=(run,), timings=found.timings)
+    return latency
 
 
 def _isolated(candidates: Sequence[Candidate], settings: TimingSettings) -> Iterator[tuple[str, Runtime | Isolated]]:

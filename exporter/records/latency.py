@@ -236,6 +236,7 @@ class Conditions(Struct, frozen=True):
         mhz: of each available CPU, at the end.
         governor: of these clocks.
         gpus: those in use.
+        notes: what couldn't be measured.
     """
 
     load: float | None = None
@@ -246,6 +247,7 @@ class Conditions(Struct, frozen=True):
     gpus: tuple[GpuConditions, ...] = ()
     quota: float | None = None
     throttled: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 BASELINE: Literal["baseline"] = "baseline"

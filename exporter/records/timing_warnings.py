@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from attn_export.exporter.records.latency import Conditions, GpuConditions, Run, Schedule, Timing
+from attn_export.exporter.records.latency import Conditions, GpuConditions, Latency, Run, Schedule, Timing
 
 SMALL = 0.001  # a share that one decimal of a percent would round away
 # Shares of the CPU time. An idle desktop takes 1 to 3 % of its CPUs, and ticks are counted to about one percent.
@@ -13,6 +13,17 @@ STEAL = 0.01
 THROTTLED = 0.01
 # A GPU that was warmed up keeps its clock within a few percent; latencies follow it one to one.
 STEADY_CLOCK = 0.9
+# The 90th percentile of an idle machine lies within a few percent of the median.
+RESTLESS = 1.5
+
+
+def latency_warnings(latency: Latency) -> list[str]:
+    """All warnings about the timings of a record, a sentence each, which begins with the batch."""
+    return [
+        warning if warning.startswith(f"batch {run.batch}: ") else f"batch {run.batch}: {warning}"
+        for run in latency.runs
+        for warning in timing_warnings([t for t in latency.timings if t.batch == run.batch], run, latency.schedule)
+    ]
 
 
 def timing_warnings(timings: Sequence[Timing], run: Run, schedule: Schedule) -> list[str]:
@@ -31,6 +42,11 @@ def timing_warnings(timings: Sequence[Timing], run: Run, schedule: Schedule) -> 
         for timing in timings
         if not timing.warm_up.stable
     ]
+    warnings += [
+        f"the latencies of {timing.runtime} vary a lot: p90 is {timing.p90_ms / timing.median_ms:.1f} times the median"
+        for timing in timings
+        if timing.p90_ms > RESTLESS * timing.median_ms
+    ]
     return warnings + (condition_warnings(run.conditions) if run.conditions else [])
 
 
@@ -48,7 +64,7 @@ def condition_warnings(conditions: Conditions) -> list[str]:
         )
     for gpu in conditions.gpus:
         warnings += _of_gpu(gpu, f"GPU {gpu.index}" if len(conditions.gpus) > 1 else "the GPU")
-    return warnings
+    return [*warnings, *conditions.notes]
 
 
 def _of_gpu(gpu: GpuConditions, name: str) -> Sequence[str]:

@@ -82,7 +82,7 @@ def _verdicts(report: Report) -> str:
 def _latency(timed: Latency) -> list[str]:
     if not timed.timings:
         return []
-    warnings = [f"> - {escaped(warning)}" for warning in conditions.latency_warnings(timed)]
+    warnings = [f"> - {escaped(warning)}" for warning in conditions.warning_sentences(timed)]
     confidence = latency.confidence_of(timed)
     tables = [latency.latency_table(timings, confidence) for timings in latency.by_batch(timed).values()]
     return ["### Latency", "\n".join(warnings), *(f"{escaped(t.caption)}:\n\n{table_text(t)}" for t in tables)]

@@ -8,7 +8,9 @@ import pytest
 from attn_export.exporter.artifacts import Axis
 from attn_export.exporter.errors import IncomparableReportsError
 from attn_export.exporter.records.compare import ComparisonReport
+from attn_export.exporter.records.latency import Conditions
 from attn_export.exporter.records.report import Report
+from attn_export.exporter.records.timing_warnings import latency_warnings
 from attn_export.exporter.system.gpus import Gpu
 from tests.budgets.conftest import Compared
 from tests.budgets.sample import (
@@ -163,12 +165,21 @@ def too_noisy(interval: float) -> Report:
 
 def test_a_run_that_was_too_noisy_is_said(compared: Compared) -> None:
     (note,) = compared(OLD, too_noisy(0.08)).notes
-    assert "new.report.json knows its ratios to ±8.0% only, and ±2.0% was asked for (batch 1)" in note
+    assert "new.report.json, batch 1: after " in note
+    assert "the ratios are known to ±8.0%, and ±2.0% was asked for" in note
 
 
 def test_a_run_that_knows_nothing_of_its_ratios_is_said_without_digits(compared: Compared) -> None:
     (note,) = compared(OLD, too_noisy(167.03)).notes
-    assert "new.report.json knows its ratios not even to ±100%, and ±2.0% was asked for (batch 1)" in note
+    assert "the ratios are not even known to ±100%, and ±2.0% was asked for" in note
+
+
+def test_a_busy_machine_is_said_in_the_words_of_standard_error(compared: Compared) -> None:
+    runs = (changed(OLD.latency.runs[0], {"conditions": Conditions(others=0.3, steal=0.05)}),)
+    report = sample_report(sample_timings(seed=7), latency={"runs": runs})
+    notes = compared(OLD, report).notes
+    assert [note.partition("new.report.json, ")[2] for note in notes] == latency_warnings(report.latency)
+    assert len(notes) == 2
 
 
 def uneasy(report: Report) -> Report:

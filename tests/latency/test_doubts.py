@@ -11,7 +11,7 @@ from attn_export.exporter.latency.interleaved import TimingSettings, time_interl
 from attn_export.exporter.latency.measure import measure
 from attn_export.exporter.records.latency import Conditions, Latency, Run, Schedule, WarmUp
 from attn_export.exporter.records.timing_warnings import timing_warnings
-from attn_export.exporter.report.findings.conditions import latency_warnings
+from attn_export.exporter.report.findings.conditions import warning_sentences
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.system.progress import NullProgress
@@ -129,6 +129,6 @@ def test_what_standard_error_warns_of_the_report_warns_of_too() -> None:
     run = structs.replace(GOOD, conditions=conditions)
     warnings = timing_warnings((), run, ASKED)
     assert len(warnings) == 3
-    said = " ".join(latency_warnings(Latency(1, (0,), ASKED, (run,))))
+    said = " ".join(warning_sentences(Latency(1, (0,), ASKED, (run,))))
     for warning in warnings:
         assert warning in said

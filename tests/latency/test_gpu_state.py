@@ -372,7 +372,8 @@ def test_a_watch_tells_gpus_and_notes(installed: Installed) -> None:
     watch = Watch(gpu=True)
     watch.start()
     watch.sample()
-    (gpu,) = watch.stop().gpus
+    found = watch.stop()
+    (gpu,) = found.gpus
     assert gpu.throttling == ("software thermal slowdown",)
-    assert watch.notes[-1] == "GPU 0: its clock is locked"
+    assert found.notes[-1] == "GPU 0: its clock is locked"
     assert nvml.open == 0

@@ -72,8 +72,18 @@ def test_without_a_significant_difference_nothing_is_the_fastest(record: Report)
 
 
 def test_a_baseline_with_slower_rivals_is_the_fastest(record: Report) -> None:
-    found = badge(changed(record, {"latency/timings/1/verdict": "slower"}), "Fastest")
+    slower = {"latency/timings/1/verdict": "slower", "latency/timings/1/ratio_interval": (1.1, 1.2)}
+    found = badge(changed(record, slower), "Fastest")
     assert (found.verdict, found.mark) == ("eager", "good")
+
+
+@pytest.mark.parametrize(("verdict", "interval"), [("faster", (0.2, 1.01)), ("slower", (0.99, 1.2))])
+def test_a_ratio_whose_interval_contains_1_makes_nothing_the_fastest(
+    record: Report, verdict: str, interval: tuple[float, float]
+) -> None:
+    changes = {"latency/timings/1/verdict": verdict, "latency/timings/1/ratio_interval": interval}
+    found = badge(changed(record, changes), "Fastest")
+    assert (found.verdict, found.mark) == ("Can't tell", "unsure")
 
 
 def test_of_two_that_are_as_fast_neither_is_the_fastest_alone(record: Report) -> None:
@@ -82,7 +92,9 @@ def test_of_two_that_are_as_fast_neither_is_the_fastest_alone(record: Report) ->
     far = replace(near, ratio_interval=(0.9, 0.95))
     for third, expected in ((near, True), (far, False)):
         report = replace(record, latency=replace(record.latency, timings=(first, second, third)))
-        assert ("not differ significantly from compile" in badge(report, "Fastest").basis) is expected
+        found = badge(report, "Fastest")
+        assert ("not differ significantly from compile" in found.basis) is expected
+        assert found.mark == ("unsure" if expected else "good")
 
 
 def test_a_ratio_of_two_devices_says_so(record: Report) -> None:
@@ -140,7 +152,7 @@ def test_the_baseline_is_named_in_the_head(record: Report) -> None:
 
 
 def test_a_quiet_machine_gives_no_warnings(record: Report) -> None:
-    assert conditions.latency_warnings(record.latency) == []
+    assert conditions.warning_sentences(record.latency) == []
 
 
 def test_every_warning_is_shown(record: Report) -> None:
@@ -148,7 +160,7 @@ def test_every_warning_is_shown(record: Report) -> None:
     disturbed = {f"{run}/reached": False, f"{run}/interval": 0.05, f"{run}/conditions/gpus": [gpu_conditions()]}
     disturbed |= {f"{run}/conditions/others": 0.4, f"{run}/conditions/steal": 0.2}
     disturbed |= {"latency/timings/0/warm_up/stable": False, "latency/timings/1/p90_ms": 99.0}
-    text = " ".join(conditions.latency_warnings(changed(record, disturbed).latency)).replace("\N{NO-BREAK SPACE}", " ")
+    text = " ".join(conditions.warning_sentences(changed(record, disturbed).latency)).replace("\N{NO-BREAK SPACE}", " ")
     for words in ("±5.0%", "thermal slowdown", "the GPU", "40%", "20%", "onnxruntime", "warm-up"):
         assert words in text
 

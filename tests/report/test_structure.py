@@ -5,11 +5,13 @@ from itertools import pairwise
 
 from msgspec.structs import replace
 
+from attn_export.exporter.records.latency import Conditions
 from attn_export.exporter.records.report import Report
+from attn_export.exporter.records.timing_warnings import latency_warnings
 from attn_export.exporter.report.page.render import render
 from tests.report import page
 from tests.report.page import Element
-from tests.report.sample import engine, sample
+from tests.report.sample import changed, engine, sample
 
 LARGEST = 2_000_000
 
@@ -142,3 +144,13 @@ def test_a_page_of_a_large_network_is_not_large() -> None:
     html = render(replace(record, artifacts=(*record.artifacts, engine("model", places, "CBAM"))))
     assert len(html.encode()) < LARGEST
     assert len(page.read(html).find("svg")) > 9
+
+
+def test_the_page_shows_every_warning_of_standard_error(full_record: Report) -> None:
+    conditions = Conditions(others=0.07, steal=0.05, quota=1.5, throttled=0.08, notes=("clocks aren't known",))
+    report = changed(full_record, {"latency/runs/0/conditions": conditions, "latency/timings/1/p90_ms": 99.0})
+    warnings = latency_warnings(report.latency)
+    assert len(warnings) > 5
+    (box,) = page.read(render(report)).find("div", class_="caution")
+    for warning in warnings:
+        assert warning[1:] in box.text

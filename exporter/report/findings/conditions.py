@@ -3,29 +3,15 @@
 from collections.abc import Sequence
 
 from attn_export.exporter.records.latency import Conditions, GpuConditions, Latency, Range, Run, Schedule
-from attn_export.exporter.records.timing_warnings import timing_warnings
+from attn_export.exporter.records.timing_warnings import latency_warnings
 from attn_export.exporter.report.findings.environment import cpus_words
-from attn_export.exporter.report.findings.latency import by_batch, labels_of
 from attn_export.exporter.report.findings.table import BAD, PLAIN, UNSURE, Cell, Table, table
 from attn_export.exporter.report.findings.words import SPACE, counted, listed, percent, plus_minus, seconds
 
-# The 90th percentile of an idle machine lies within a few percent of the median.
-RESTLESS = 1.5
 
-
-def latency_warnings(latency: Latency) -> list[str]:
-    """Reasons not to rely on the latencies: those that were printed while they were taken, and what varies a lot."""
-    batches = by_batch(latency)
-    found = [
-        f"Batch {run.batch}: {warning.removeprefix(f'batch {run.batch}: ')}."
-        for run in latency.runs
-        for warning in timing_warnings(batches.get(run.batch, ()), run, latency.schedule)
-    ]
-    for batch, timings in batches.items():
-        named = zip(timings, labels_of(timings), strict=True)
-        if restless := [label for t, label in named if t.p90_ms > RESTLESS * t.median_ms]:
-            found.append(f"Batch {batch}: the latencies of {listed(restless)} vary a lot: p90 is far from the median.")
-    return found
+def warning_sentences(latency: Latency) -> list[str]:
+    """The warnings that were printed while the latencies were taken."""
+    return [f"{warning[0].upper()}{warning[1:]}." for warning in latency_warnings(latency)]
 
 
 def condition_sentences(latency: Latency) -> list[str]:

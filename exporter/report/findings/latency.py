@@ -54,7 +54,8 @@ def confidence_of(latency: Latency) -> str:
 
 def fastest(timings: Sequence[Timing]) -> Timing | None:
     """The timing with the smallest ratio among those that are significantly faster than the baseline."""
-    return min((t for t in timings if t.verdict == FASTER), key=lambda t: t.ratio, default=None)
+    faster = (t for t in timings if t.verdict == FASTER and t.ratio_interval[1] < 1)
+    return min(faster, key=lambda t: t.ratio, default=None)
 
 
 def overlap(timing: Timing, other: Timing) -> bool:

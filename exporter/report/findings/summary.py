@@ -47,11 +47,11 @@ def _fastest(report: Report) -> Badge:
     batch, timings = next(iter(batches.items()))
     labels, best = latency.labels_of(timings), latency.fastest(timings)
     more = f" Batch {batch}; {len(batches) - 1} more below." if len(batches) > 1 else f" Batch {batch}."
-    more += " See the warnings about the timing." if conditions.latency_warnings(report.latency) else ""
+    more += " See the warnings about the timing." if conditions.warning_sentences(report.latency) else ""
     if len(timings) == 1:
         words = f"{milliseconds(timings[0].median_ms)} ms"
         return Badge("Latency", words, f"{labels[0]}, timed alone.{more}", PLAIN, "latency")
-    if best is None and all(t.verdict == "slower" for t in timings[1:]):
+    if best is None and all(t.verdict == "slower" and t.ratio_interval[0] > 1 for t in timings[1:]):
         return Badge("Fastest", labels[0], f"All others are slower.{more}", GOOD, "latency")
     if best is None:
         return Badge(
@@ -62,4 +62,5 @@ def _fastest(report: Report) -> Badge:
     basis += f" It does not differ significantly from {listed(near)}." if near else ""
     devices = latency.devices_compared(best)
     basis += f" The ratio compares {devices}." if devices else ""
-    return Badge("Fastest", labels[timings.index(best)], f"{basis}{more}", GOOD, "latency")
+    mark = UNSURE if near else GOOD
+    return Badge("Fastest", labels[timings.index(best)], f"{basis}{more}", mark, "latency")

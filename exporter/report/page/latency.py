@@ -24,7 +24,7 @@ def section(report: Report) -> Section:
         "first": first,
         "others": others,
         "throughput": throughput("throughput", findings.throughput_of(latency)),
-        "warnings": conditions.latency_warnings(latency),
+        "warnings": conditions.warning_sentences(latency),
         "conditions": conditions.condition_sentences(latency),
         "runs": conditions.run_table(latency),
         "gpus": conditions.gpu_table(latency),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from attn_export.models.registry import create
+from tests import shared
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -23,6 +24,7 @@ def test_there_are_examples():
 @pytest.mark.parametrize("code", EXAMPLES)
 def test_an_example_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    shared.use(monkeypatch)
     scope = {"module": create("cbam_resnet8")}
     exec(compile(code.replace("224", "32"), "example", "exec"), scope)
     assert scope["result"].verdict.agrees

@@ -1,4 +1,4 @@
-"""For all tests: parallel workers share the cores, so none of them may take them all."""
+"""For all tests."""
 
 import gc
 import os
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported
+# Parallel workers share the cores, and threads that wait for each other spin. Read when torch is first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell that starts the tests in the background lets them, and all they start, ignore Ctrl-C, which is tested here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

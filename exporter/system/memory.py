@@ -6,7 +6,6 @@ without this file, and is 880 MiB with it. Nothing here does anything where the 
 """
 
 import ctypes
-import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,14 +24,12 @@ ADAPTED_TRIM_BYTES = 2 * ADAPTED_MMAP_BYTES
 SMALL_MMAP_BYTES = 2**20
 
 
-def give_back() -> None:
-    """Collect garbage and return what is free."""
-    gc.collect()
-    trim()
-
-
 def trim() -> None:
-    """Return what is free."""
+    """Return freed blocks to the system, as far as the C library can.
+
+    Collecting garbage first changed the peaks of exporting and validating cbam_resnet50 by less than 5 % either way
+    and took a quarter of a second each time: torch and onnxscript have half a million objects.
+    """
     if (libc := _glibc()) is not None:
         libc.malloc_trim(0)
 

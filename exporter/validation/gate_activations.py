@@ -23,7 +23,7 @@ from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.gates import PYTORCH, GateActivation, GateActivations, OmittedGate, Picture
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
-from attn_export.exporter.system.memory import give_back
+from attn_export.exporter.system.memory import trim
 from attn_export.exporter.validation.validate import paired
 
 CHANNEL, SPATIAL = "channel", "spatial"
@@ -180,7 +180,7 @@ def look(
             told[file.name] = found
         else:
             logits[file.name] = found
-    give_back()
+    trim()
     return CapturedActivations(
         kind=sample.kind,
         picture=picture(sample.image, model.normalization),

@@ -11,7 +11,7 @@ from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.verdict import SIZE, Classes, Comparison, Verdict
 from attn_export.exporter.runtimes import runtime_of_file
 from attn_export.exporter.runtimes.base import Runtime, Settings
-from attn_export.exporter.system.memory import give_back
+from attn_export.exporter.system.memory import trim
 from attn_export.exporter.validation.metrics import DISCRETE, PooledError
 from attn_export.exporter.validation.policies import POLICIES
 from attn_export.exporter.validation.reference import Reference
@@ -153,7 +153,7 @@ def _run(runtime: Runtime, names: Sequence[str], reference: Reference, advance: 
             results = runtime.run({runtime.signature.input_name: batch.images})
             computed.append(tuple(results[name] for name in names))
             advance()
-    give_back()
+    trim()
     return computed
 
 

@@ -28,7 +28,7 @@ from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.system import gpus
 from attn_export.exporter.system.files import publish, refuse_folders, scratch_folder, write_text
 from attn_export.exporter.system.machine import usable_cpus
-from attn_export.exporter.system.memory import forget_weights, give_back
+from attn_export.exporter.system.memory import forget_weights, trim
 from attn_export.exporter.system.packages import versions
 from attn_export.exporter.system.progress import NullProgress, Progress, counted
 from attn_export.exporter.validation.prove import prove, prove_engine
@@ -165,7 +165,7 @@ def reference_outputs(
         images = batches(model.input_shape, settings.dynamic, settings.batch, judged, settings.images)
         precisions = tuple(dict.fromkeys((Precision.FP32, *settings.precisions)))
         reference = compute_reference(model, images, counted(advance, len(images)), precisions)
-        give_back()
+        trim()
         return reference
 
 
@@ -186,7 +186,7 @@ def make_onnx(model: LoadedModel, path: Path, settings: ExportSettings, progress
         graph, cleaned = clean_graph(graph, settings.target)
         file = onnx_file.write(graph, path)
     forget_weights(graph.model)
-    give_back()
+    trim()
     return Made(
         replace(file, parsed=parse(path)), cleaned.reverted, before.marked(cleaned.blocks_before) if before else None
     )

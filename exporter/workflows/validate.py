@@ -104,7 +104,7 @@ def _reference(
     cache: "Cache | None",
     progress: Progress,
 ) -> "Reference":
-    from attn_export.exporter.system.memory import give_back
+    from attn_export.exporter.system.memory import trim
     from attn_export.exporter.validation.cache import cached_reference
     from attn_export.exporter.validation.reference import constant_outputs
 
@@ -114,7 +114,7 @@ def _reference(
         reference, was_there = cached_reference(
             model, batches, counted(advance, len(batches)), tuple(dict.fromkeys(precisions)), cache
         )
-        give_back()
+        trim()
     if was_there:
         progress.note(
             "the reference was computed before, from the same weights by the same operators on the same images"

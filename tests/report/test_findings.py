@@ -174,14 +174,11 @@ def test_the_conditions_are_described(record: Report) -> None:
 # Graphs.
 
 
-def test_a_block_is_cut_out_with_its_sources(record: Report) -> None:
+def test_a_block_has_its_operators_before_and_after(record: Report) -> None:
     ((kind, place, before, after),) = graphs.representatives(record.graphs[0])
     assert (kind, place) == ("CBAM", "layer1.0.attention")
     assert before is not None
-    assert (len(before.operators), len(after.operators)) == (30, 16)
-    assert after.sources == ("Conv",)
-    assert after.inputs[0] == (-1,)
-    assert after.inputs[9] == (-1, 8)
+    assert (len(before), len(after)) == (30, 16)
 
 
 def test_equal_graphs_are_shown_once(record: Report) -> None:
@@ -198,7 +195,7 @@ def test_halves_of_a_block_before_are_the_block_after(record: Report) -> None:
     split = replace(outline, blocks=blocks, inventory=(*outline.inventory, half))
     before = graphs.representatives(replace(record.graphs[0], before=split))[0][2]
     assert before is not None
-    assert len(before.operators) == 30
+    assert len(before) == 30
 
 
 # Attention, gates, precision.

@@ -2,30 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from attn_export.exporter.records.cleanup import Cleaned
 from attn_export.exporter.records.graphs import GraphOutlines, OutlineRecord
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.findings.table import Table, table
 from attn_export.exporter.report.findings.words import counted, error, listed
-
-CONSTANT = "Constant"
-
-
-@dataclass(frozen=True)
-class Part:
-    """The nodes of one attention block, as a graph of its own.
-
-    Attributes:
-        operators: in topological order.
-        inputs: for each operator the indices of its producers; negative numbers stand for producers outside.
-        sources: the operators outside: ``sources[-1 - number]``.
-    """
-
-    operators: tuple[str, ...]
-    inputs: tuple[tuple[int, ...], ...]
-    sources: tuple[str, ...]
 
 
 def graphs_of(report: Report) -> list[GraphOutlines]:
@@ -89,18 +71,17 @@ def operator_table(graph: GraphOutlines) -> Table:
     return table("Nodes by operator", ["operator", *heads], rows)
 
 
-def representatives(graph: GraphOutlines) -> list[tuple[str, str, Part | None, Part]]:
-    """The first block of each kind: kind, module path, its nodes before (None where unknown) and after."""
+def representatives(graph: GraphOutlines) -> list[tuple[str, str, list[str] | None, list[str]]]:
+    """The first block of each kind: kind, module path, its operators before (None where unknown) and after."""
     after, before = graph.after, graph.before
     found = []
     for kind in dict.fromkeys(entry.kind for entry in after.inventory):
         index = next(i for i, entry in enumerate(after.inventory) if entry.kind == kind)
-        place = after.inventory[index].module_path
-        earlier = None
+        place, earlier = after.inventory[index].module_path, None
         if before is not None:
-            earlier = part_of(before, [i for i, e in enumerate(before.inventory) if _within(e.module_path, place)])
-        later = part_of(after, [index])
-        if later is not None:
+            inside = [i for i, entry in enumerate(before.inventory) if _within(entry.module_path, place)]
+            earlier = operators_of(before, inside) or None
+        if later := operators_of(after, [index]):
             found.append((kind, place, earlier, later))
     return found
 
@@ -110,37 +91,9 @@ def _within(path: str, place: str) -> bool:
     return path == place or path.startswith(f"{place}.")
 
 
-def without_constants(part: Part) -> Part:
-    """The part without its constants, and with the source that most nodes read, the input map, as the first."""
-    kept = [i for i, operator in enumerate(part.operators) if operator != CONSTANT]
-    readers = Counter(read for i in kept for read in part.inputs[i] if read < 0)
-    sources = [-1 - i for i, operator in enumerate(part.sources) if operator != CONSTANT and readers[-1 - i]]
-    sources.sort(key=lambda number: -readers[number])
-    place = {old: new for new, old in enumerate(kept)} | {old: -1 - new for new, old in enumerate(sources)}
-    return Part(
-        tuple(part.operators[i] for i in kept),
-        tuple(tuple(place[read] for read in part.inputs[i] if read in place) for i in kept),
-        tuple(part.sources[-1 - number] for number in sources),
-    )
-
-
-def part_of(outline: OutlineRecord, blocks: Sequence[int]) -> Part | None:
-    """The nodes of these blocks; None without nodes."""
-    nodes = [i for i, block in enumerate(outline.blocks) if block in blocks]
-    place = {node: i for i, node in enumerate(nodes)}
-    sources: dict[int, int] = {}
-    inputs = []
-    for node in nodes:
-        read = []
-        for producer in outline.inputs[node]:
-            if producer not in place:
-                sources.setdefault(producer, -1 - len(sources))
-            read.append(place.get(producer, sources.get(producer, 0)))
-        inputs.append(tuple(dict.fromkeys(read)))
-    operators = outline.operators
-    return (
-        Part(tuple(operators[i] for i in nodes), tuple(inputs), tuple(operators[i] for i in sources)) if nodes else None
-    )
+def operators_of(outline: OutlineRecord, blocks: Sequence[int]) -> list[str]:
+    """The operators of these blocks, in topological order."""
+    return [operator for operator, block in zip(outline.operators, outline.blocks, strict=True) if block in blocks]
 
 
 def rewrite_tables(cleaned: Cleaned) -> list[Table]:

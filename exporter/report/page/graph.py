@@ -40,9 +40,9 @@ def _kind_table(graph: GraphOutlines) -> Table:
     return table("Nodes by attention block", ["block", *(word for word, _ in states)], rows)
 
 
-def _block_table(kind: str, place: str, before: findings.Part | None, after: findings.Part) -> Table:
+def _block_table(kind: str, place: str, before: list[str] | None, after: list[str]) -> Table:
     """The operators of one block in the order of computation, those that the cleanup removed last."""
-    later, earlier = Counter(after.operators), Counter(before.operators if before else ())
+    later, earlier = Counter(after), Counter(before or ())
     names = list(dict.fromkeys([*later, *earlier]))
     rows = [[name, *([str(earlier[name])] if before else []), str(later[name])] for name in names]
     total = [str(sum(count.values())) for count in ([earlier, later] if before else [later])]

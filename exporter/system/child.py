@@ -1,4 +1,4 @@
-"""Imports one module and writes facts about it to a file. A program: `libraries` runs it in a process of its own.
+"""Imports one module and writes facts about it to a file. A program, run by `libraries` in a separate process.
 
 The answer goes to a file because libraries print while they are imported.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def facts_of(name: str) -> dict[str, Any]:
-    """The module's facts. Raises whatever its import raises."""
+    """The module's facts; raises the errors of its import."""
     module: Any = importlib.import_module(name)
     facts: dict[str, Any] = {"version": str(getattr(module, "__version__", "")) or None}
     if name == "torch":

@@ -1,4 +1,4 @@
-"""Writing files so that each is there whole or not at all."""
+"""Writes files atomically."""
 
 import errno
 import hashlib
@@ -16,7 +16,7 @@ SCRATCH = ".attn-export-"
 
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends without an error.
+    """A temporary path that replaces ``path`` when the block ends without an error.
 
     Raises:
         OutputError: the folder or the file can't be written, or the disk is full.
@@ -32,7 +32,7 @@ def written_atomically(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
-    """A hidden folder inside ``parent`` (made if it isn't there), removed at the end whatever happens.
+    """A hidden folder inside ``parent``, which is created if missing; always removed at the end.
 
     Files are made in it and then renamed into ``parent``: on one file system a rename is all or nothing.
 
@@ -49,7 +49,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 
 def publish(temporary: Path, path: Path) -> None:
-    """Let a finished file appear under its name, after its bytes have reached the disk.
+    """Publish a finished file under its name, after syncing it to the disk.
 
     Raises:
         OutputError: it can't, or ``path`` is a device; it is as it was.
@@ -67,7 +67,7 @@ def publish(temporary: Path, path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole text file.
+    """Write a text file.
 
     Raises:
         OutputError: it can't be written.
@@ -79,7 +79,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> OutputError:
-    """The sentence for a file or folder that can't be written; of a hidden folder on the way it doesn't speak."""
+    """The error for a file or folder that can't be written, without the hidden folder's path."""
     path = Path(*(part for part in path.parts if not part.startswith(SCRATCH)))
     return OutputError(
         f"{path} can't be written: {error.strerror or error}",
@@ -97,7 +97,7 @@ def sha256_of(path: Path) -> str:
 
 
 def unique_names(paths: Sequence[Path]) -> tuple[str, ...]:
-    """What each file is called: its name, with as many of its folders as tell it from the others of that name."""
+    """A distinct name for each file: its name, with as many parent folders as needed."""
     parts = [path.resolve().parts for path in paths]
 
     def name(own: tuple[str, ...]) -> str:
@@ -109,7 +109,7 @@ def unique_names(paths: Sequence[Path]) -> tuple[str, ...]:
 
 
 def refuse_folders(paths: Iterable[Path]) -> None:
-    """Before the first of several results gets its name: whether a folder stands in the way of one.
+    """Check before publishing several results that no folder has the name of one.
 
     Raises:
         OutputError: it does.

@@ -1,4 +1,4 @@
-"""The libraries that attn-export can use, each imported in a process of its own, all at the same time.
+"""The libraries that attn-export can use, each imported in a separate process, in parallel.
 
 A library that crashes, exits, hangs or prints does no harm there.
 """
@@ -16,7 +16,7 @@ from typing import Any
 from attn_export.exporter.system.packages import installed
 
 CHILD = Path(__file__).with_name("child.py")
-# All take 3 seconds together where the disk is warm; torch alone takes 20 from a Jetson's memory card.
+# All take 3 seconds together with a warm disk cache; torch alone takes 20 from a Jetson's memory card.
 SECONDS, SECONDS_TO_DIE = 30.0, 0.5
 
 
@@ -44,7 +44,7 @@ WANTED = (
     Wanted("onnxscript", "onnxscript", "rewrites the graph"),
     Wanted("onnxruntime", "onnxruntime", "proves and times ONNX files", ("onnxruntime-gpu",)),
     Wanted("tensorrt-rtx", "tensorrt_rtx", "builds engines for RTX GPUs, without a GPU, and runs them"),
-    Wanted("tensorrt", "tensorrt", "builds and runs engines on this machine's own GPU, a Jetson's too"),
+    Wanted("tensorrt", "tensorrt", "builds and runs engines on this machine's GPU, a Jetson's too"),
 )
 
 
@@ -85,13 +85,13 @@ class Library:
 
 
 def look_for(wanted: Wanted) -> Library:
-    """Import the library in a process of its own, and report the result."""
+    """Import the library in a separate process and report the result."""
     version = installed(wanted.name, *wanted.distributions)
     answer = import_isolated(wanted.module)
     if "error" not in answer:
         return Library(wanted, answer.pop("version", None) or version, facts=answer)
     if answer.get("missing") == wanted.module:
-        # The distribution may be there all the same: a package that only points at others.
+        # The distribution may exist nevertheless, as a package that only depends on others.
         return Library(wanted, version, "its module isn't there" if version else "not installed", bool(version))
     return Library(wanted, version, f"can't be imported: {error_text(answer)}")
 
@@ -117,7 +117,7 @@ def import_isolated(module: str) -> dict[str, Any]:
 
 
 def _exit_code(command: Sequence[str]) -> int | None:
-    """The program's exit code; None where it had not finished after `SECONDS`, and was killed."""
+    """The program's exit code; None if it was killed after `SECONDS`."""
     none = subprocess.DEVNULL
     process = subprocess.Popen(command, stdin=none, stdout=none, stderr=none)  # noqa: S603 (no words of a user)
     try:

@@ -17,7 +17,7 @@ from typing_extensions import Self
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-# mallopt(3): the parameters, and the values that glibc's own adaptation ends at in a process that frees large blocks.
+# mallopt(3): the parameters, and the values that glibc's adaptation reaches in a process that frees large blocks.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 ADAPTED_MMAP_BYTES = 32 * 2**20
 ADAPTED_TRIM_BYTES = 2 * ADAPTED_MMAP_BYTES
@@ -35,14 +35,14 @@ def trim() -> None:
 
 
 def forget_weights(model: "ir.Model") -> None:
-    """Let go of a graph's weights, in memory or mapped, though onnxscript's rules remember the graph they saw last."""
+    """Free a graph's weights, in memory or mapped, although onnxscript's rules keep the last graph."""
     for value in model.graph.initializers.values():
         value.const_value = None
 
 
 @contextmanager
 def large_blocks_returned() -> Iterator[None]:
-    """Inside, a block above 1 MiB goes back to the system as soon as it is freed, which costs time in a hot loop."""
+    """Context in which freed blocks above 1 MiB return to the system at once; slow in a hot loop."""
     libc = _glibc()
     if libc is not None:
         libc.mallopt(M_MMAP_THRESHOLD, SMALL_MMAP_BYTES)
@@ -62,7 +62,7 @@ def _glibc() -> Any:
 
 
 class PeakMemory:
-    """Inside, the most memory that this process has: ``with PeakMemory() as memory: ...; memory.bytes``.
+    """The peak memory of this process within the context: ``with PeakMemory() as memory: ...; memory.bytes``.
 
     Linux keeps the number (proc(5): VmHWM) and lets it be reset; elsewhere ``bytes`` stays None.
     """

@@ -1,4 +1,4 @@
-"""Progress of the library's work, for whoever shows it: the command line does. The library itself never prints."""
+"""Progress callbacks; the command line shows them, the library never prints."""
 
 import logging
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 Advance = Callable[[float], None]
-"""Takes the share of the stage that is done, 0..1."""
+"""Receives the finished share of a stage, 0..1."""
 
 
 LOGGER = logging.getLogger("attn_export")
@@ -20,7 +20,7 @@ class Progress(Protocol):
         """Entered when a stage begins, left when it ends."""
 
     def note(self, message: str) -> None:
-        """Something the user should know, though nothing is wrong."""
+        """Report a note to the user."""
 
 
 class NullProgress:

@@ -1,4 +1,4 @@
-"""Keeping libraries that print from printing: what matters in what they say becomes an error of ours."""
+"""Silences libraries that print."""
 
 import io
 import logging
@@ -11,7 +11,7 @@ TALKATIVE = ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No logging, no warnings, nothing on standard output or error from what runs inside."""
+    """Suppress logging, warnings and output on standard output and error."""
     loggers = [logging.getLogger(name) for name in TALKATIVE]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""The CPU time that a control group grants, as ``docker run --cpus 1.5`` sets it, and how often it held back.
+"""The CPU quota of a control group, as set by ``docker run --cpus 1.5``, and its throttling.
 
 Version 2: https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files
 Version 1: https://docs.kernel.org/scheduler/sched-bwc.html
@@ -14,7 +14,7 @@ CONTROLLER = "cpu"
 
 @dataclass(frozen=True)
 class Quota:
-    """What the tightest group around this process grants.
+    """The tightest quota of this process's groups.
 
     Attributes:
         cpus: seconds of CPU time for each second; 1.5 are one CPU and a half.
@@ -28,7 +28,7 @@ class Quota:
 
 
 def cpu_quota(root: Path = Path("/")) -> Quota | None:
-    """None where no group sets a limit, or the system has no groups.
+    """The quota; None without a limit or control groups.
 
     Args:
         root: where /proc and /sys are.
@@ -61,8 +61,8 @@ def _read(folder: Path) -> Quota | None:
     if not (_counts(granted) and _counts(period)):  # "max", or -1: there is none
         return None
     pairs = (line.split() for line in _text(folder / "cpu.stat").splitlines())
-    told = {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}
-    return Quota(int(granted) / int(period), told.get("nr_periods", 0), told.get("nr_throttled", 0))
+    counts = {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}
+    return Quota(int(granted) / int(period), counts.get("nr_periods", 0), counts.get("nr_throttled", 0))
 
 
 def _counts(text: str) -> bool:

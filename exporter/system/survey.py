@@ -61,7 +61,7 @@ class Survey:
 
 
 def survey(advance: Callable[[float], None] = lambda _: None) -> Survey:
-    """Run all probes, at the same time; a probe that fails is reported and stops no other.
+    """Run all probes in parallel; failures are reported and don't affect the others.
 
     Args:
         advance: called with the finished share, 0..1.
@@ -89,7 +89,7 @@ def survey(advance: Callable[[float], None] = lambda _: None) -> Survey:
 
 
 def machine() -> Machine:
-    """The facts that need no probe of their own."""
+    """The facts that need no probe."""
     return Machine(
         attn_export=installed("attn-export"),
         python=platform.python_version(),
@@ -102,7 +102,7 @@ def machine() -> Machine:
 
 
 def find_gpus() -> GpuSurvey:
-    """The GPUs, from a process of its own: a driver may hang or crash."""
+    """The GPUs, from a separate process, because a driver may hang or crash."""
     answer = import_isolated(gpus.__name__)
     if "error" in answer:
         return GpuSurvey(trouble=f"the CUDA driver doesn't answer: {error_text(answer)}")
@@ -115,7 +115,7 @@ def unseen_library(wanted: Wanted, error: Exception) -> Library:
 
 
 def guarded(probe: Callable[[], Found], otherwise: Callable[[Exception], Found]) -> Found:
-    """The probe's result, or the replacement for it where the probe fails."""
+    """The probe's result, or its replacement if the probe fails."""
     try:
         return probe()
     except Exception as error:  # noqa: BLE001 (a report of what is broken must not break)

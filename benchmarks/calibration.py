@@ -34,11 +34,11 @@ from attn_export.exporter.network.images import batches
 from attn_export.exporter.precision.typed_file import typed_file
 from attn_export.exporter.records.document import plain
 from attn_export.exporter.records.environment import describe
+from attn_export.exporter.records.policies import POLICIES
 from attn_export.exporter.report.tables import table
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.validation.compute_reference import compute_reference
-from attn_export.exporter.validation.policies import POLICIES
 from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate
 from attn_export.models.registry import create, names

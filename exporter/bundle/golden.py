@@ -21,16 +21,16 @@ Positive = Annotated[float, Meta(gt=0)]
 NotEmpty = Meta(min_length=1)
 
 
-class Limit(Struct, frozen=True):
+class Limit(Struct, frozen=True, rename={"limit": "allowed"}):
     """The tolerance of an output on one kind of image.
 
     Attributes:
         baseline: relative baseline error.
-        allowed: max error ratio, error / baseline.
+        limit: max error ratio, error / baseline.
     """
 
     baseline: Positive
-    allowed: Positive
+    limit: Positive
 
 
 class GoldenGroup(Struct, frozen=True):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.proof import Prover, Unprovable, allowed
+from attn_export.exporter.cleanup.proof import Prover, Unprovable, tolerance_of
 from attn_export.exporter.cleanup.replace import UniqueNames, apply_rewrite
 from attn_export.exporter.cleanup.rule import Context, Rewrite, Rule, Skip
 from attn_export.exporter.errors import CleanupError
@@ -77,15 +77,15 @@ class _Rewriter:
         place = _place(node)
         if any((entry.rule, entry.place) == (rule.name, place) for entry in self.log.reverted):
             return False
-        reason, error, limit = _obstacle(rewrite), 0.0, allowed(rewrite, rule.recomputes_constants)
+        reason, error, tolerance = _obstacle(rewrite), 0.0, tolerance_of(rewrite, rule.recomputes_constants)
         try:
             error = 0.0 if reason else self.prover.error_of(rewrite)
         except Unprovable as unprovable:
             reason = f"it can't be verified: {unprovable}"
         if reason:
             self.log.skipped.append(SkippedRewrite(rule.name, place, reason))
-        elif error > limit:
-            self.log.reverted.append(RevertedRewrite(rule.name, place, error, limit))
+        elif error > tolerance:
+            self.log.reverted.append(RevertedRewrite(rule.name, place, error, tolerance))
         else:
             apply_rewrite(self.graph, rewrite, self.names)
             self.log.applied.append(AppliedRewrite(rule.name, place, error))

@@ -1,8 +1,7 @@
-"""Proof that a rewrite computes the same: what it replaces and what it puts there, run in float64, side by side.
+"""Verifies a rewrite: the replaced nodes and their replacement run in float64, side by side.
 
-Both parts are cut out of the graph and given to ONNX's reference evaluator (https://onnx.ai/onnx/api/reference.html),
-which computes in the type that it is given. In float64 two exact forms differ by 1e-15 or so, and a wrong one by far
-more than what float32 would hide: the limit needs no judgement.
+ONNX's reference evaluator (https://onnx.ai/onnx/api/reference.html) computes in the type of its inputs. In float64 two
+exact forms differ by 1e-15 or so, and a wrong form by far more than what float32 would hide.
 """
 
 import math
@@ -19,23 +18,20 @@ from attn_export.exporter.cleanup.whole_maps import whole_map_operators
 from attn_export.exporter.errors import first_line
 from attn_export.exporter.graph.facts import DEFAULT_DOMAINS, constant, dims, is_op
 from attn_export.exporter.graph.randomness import is_random
+from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.policies import EPS16, EPS32, REWRITE
 
-Array = np.ndarray[Any, Any]
-
-# Two orders of summation in float64, over at most some thousand terms.
-EXACT = 1e-11
-# A recomputed constant is rounded once to the file's type: a few units in its last place.
-ROUNDINGS = 8
+EPS: dict[ir.DataType | None, float] = {ir.DataType.FLOAT16: EPS16, ir.DataType.BFLOAT16: 8 * EPS16}
 FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-# What stands for a size that isn't known, by the axis: two shapes, odd and even, none of them square.
-STAND_INS = ((1, 4, 5, 6), (3, 6, 7, 4))
-# Sizes for H and W where they are known but nothing in the part depends on them.
+# Substitutes for unknown sizes, by axis: two shapes, odd and even, neither of them square.
+SUBSTITUTES = ((1, 4, 5, 6), (3, 6, 7, 4))
+# H and W where they are known but no node depends on them.
 SMALL_MAPS = ((3, 4), (5, 2))
 # Wide enough to reach both ends of a hard sigmoid.
 SPREAD = 5.0
-# Parts with larger constants than shapes and scalars are weights', and each is proven for itself.
+# Parts with more constants than shapes and scalars hold weights, and each is verified for itself.
 REMEMBERED_BYTES = 4096
-# Operators to which H and W are nothing but how often they are applied.
+# Operators that treat all positions of a map alike.
 SIZE_FREE = frozenset(
     "Conv BatchNormalization Relu Sigmoid HardSigmoid HardSwish Clip Add Sub Mul Div Min Max Identity Cast "
     "GlobalAveragePool GlobalMaxPool ReduceMean ReduceMax ReduceSum Concat Unsqueeze Squeeze Flatten "
@@ -43,25 +39,19 @@ SIZE_FREE = frozenset(
 )
 
 
-class Unprovable(Exception):  # noqa: N818 - not an error: the rewrite is reverted, and the reason told
-    """The part can't be run outside of the graph; the message says why."""
+class Unprovable(Exception):  # noqa: N818 - not an error: the rewrite is skipped, with this reason
+    """The nodes can't run outside of the graph; the message says why."""
 
 
-def allowed(rewrite: Rewrite, recomputes_constants: bool) -> float:
-    """How large `error_of` may be, relative."""
-    if not recomputes_constants:
-        return EXACT
-    dtype = rewrite.old.dtype
-    if dtype == ir.DataType.BFLOAT16:
-        return ROUNDINGS * 2.0**-8
-    return ROUNDINGS * float(np.finfo(np.float16 if dtype == ir.DataType.FLOAT16 else np.float32).eps)
+def tolerance_of(rewrite: Rewrite, recomputes_constants: bool) -> float:
+    """The largest relative error of a correct rewrite."""
+    return REWRITE.limit * (EPS.get(rewrite.old.dtype, EPS32) if recomputes_constants else REWRITE.floor)
 
 
 class Prover:
-    """Proves rewrites of one graph.
+    """Verifies the rewrites of one graph.
 
-    A part that has been proven isn't proven again: sixteen blocks have sixteen pools to be rewritten, of four sizes,
-    and where neither part holds weights, the same operators on the same shapes are the same computation.
+    Parts without weights that have the same operators, attributes and shapes are verified once.
 
     Args:
         opset: of the graph.
@@ -72,21 +62,21 @@ class Prover:
         self.known: dict[tuple[Any, ...], float] = {}
 
     def error_of(self, rewrite: Rewrite) -> float:
-        """The largest difference between the two parts, relative to the largest value of the old one, over two shapes.
+        """The largest difference relative to the largest value of the replaced output, over two shapes.
 
         Args:
             rewrite: not yet applied.
 
         Raises:
-            Unprovable: the part has an operator of another domain, or inputs of unknown rank.
+            Unprovable: a node is of another domain, or an input of unknown rank.
         """
         before, inputs = cut(rewrite.old, rewrite.inputs)
         frontier = list(dict.fromkeys([*rewrite.inputs, *inputs]))
         old = Part(before, frontier, rewrite.old, self.opset)
         new = Part(rewrite.nodes, frontier, rewrite.new, self.opset)
-        key = (*old.key, *new.key, *(dims(value) for value in frontier))
         if old.weighs + new.weighs > REMEMBERED_BYTES:
             return _error(old, new, frontier)
+        key = (*old.key(), *new.key(), *(dims(value) for value in frontier))
         if key not in self.known:
             self.known[key] = _error(old, new, frontier)
         return self.known[key]
@@ -103,22 +93,22 @@ def _error(old: "Part", new: "Part", frontier: Sequence[ir.Value]) -> float:
 
 def _largest_difference(old: "Part", new: "Part", frontier: Sequence[ir.Value], *, small: bool) -> float:
     worst = 0.0
-    for trial in range(len(STAND_INS)):
+    for trial in range(len(SUBSTITUTES)):
         feeds = _feeds(frontier, trial, small=small)
-        expected, got = old(feeds), new(feeds)
+        expected, computed = old(feeds), new(feeds)
         largest = float(np.abs(expected).max(initial=0.0))
-        if expected.shape != got.shape or not np.isfinite(largest):
-            return float("inf")
-        if not np.array_equal(got, expected):
-            difference = float(np.abs(got - expected).max()) / max(largest, float(np.finfo(np.float64).tiny))
-            worst = max(worst, difference if np.isfinite(difference) else float("inf"))
+        if expected.shape != computed.shape or not np.isfinite(largest):
+            return math.inf
+        if not np.array_equal(computed, expected):
+            difference = float(np.abs(computed - expected).max()) / max(largest, float(np.finfo(np.float64).tiny))
+            worst = max(worst, difference if np.isfinite(difference) else math.inf)
     return worst
 
 
 def cut(output: ir.Value, inputs: Sequence[ir.Value]) -> tuple[list[ir.Node], list[ir.Value]]:
-    """The nodes between some values and an output, in order of computation, and what else flows into them.
+    """The nodes between inputs and an output, in topological order, and their other inputs.
 
-    What is asked for its shape only is an input, not something to compute.
+    A value of which only the shape is used is an input.
     """
     nodes: list[ir.Node] = []
     further: dict[ir.Value, None] = {}
@@ -143,7 +133,7 @@ def cut(output: ir.Value, inputs: Sequence[ir.Value]) -> tuple[list[ir.Node], li
 
 
 def _is_size_free(node: ir.Node) -> bool:
-    """Whether H and W mean nothing to the node but how often it is applied."""
+    """Whether H and W only set how often the node is applied."""
     if is_op(node, "Expand"):
         return constant(node.inputs[1]) is None
     if not is_op(node, "Conv"):
@@ -151,12 +141,12 @@ def _is_size_free(node: ir.Node) -> bool:
     source, kernel = dims(node.inputs[0]), dims(node.inputs[1])
     if source is None or kernel is None or len(kernel) != 4:
         return False
-    # Without padding a convolution may take all of H and W at once.
+    # Without padding the kernel of a convolution may cover all of H and W.
     return not any(isinstance(k, int) and k > 1 and k == s for k, s in zip(kernel[2:], source[2:], strict=False))
 
 
 class Part:
-    """A part of a graph as a function of its inputs.
+    """Nodes of a graph as a function of their inputs.
 
     Attributes:
         weighs: bytes of its constants.
@@ -167,24 +157,17 @@ class Part:
         self.nodes, self.opset = nodes, opset
         self.inputs = {value: names[value] for value in inputs}
         self.protos = [_proto(node, names) for node in nodes]
-        self.constants: dict[str, ir.Value] = {}
-        for node in nodes:
-            for value in node.inputs:
-                if value is not None and value not in self.inputs and constant(value) is not None:
-                    self.constants[names[value]] = value
+        read = dict.fromkeys(value for node in nodes for value in node.inputs if value is not None)
+        self.constants = {names[v]: v for v in read if v not in self.inputs and constant(v) is not None}
+        self.tensors = {name: v.const_value for name, v in self.constants.items() if v.const_value is not None}
         self.output = names[output]
-        made = {name for proto in self.protos for name in proto.output}
-        if self.output not in made and output not in self.inputs:  # it would be returned as it is
-            raise Unprovable("what is put in its place isn't one of its inputs")
-        self.weighs = sum(v.const_value.nbytes for v in self.constants.values() if v.const_value is not None)
+        if output not in self.inputs and all(self.output not in proto.output for proto in self.protos):
+            raise Unprovable("its replacement is a value that isn't one of its inputs")
+        self.weighs = sum(tensor.nbytes for tensor in self.tensors.values())
 
-    @property
     def key(self) -> tuple[Any, ...]:
-        """What makes it another computation, as long as its constants are few."""
-        if self.weighs > REMEMBERED_BYTES:
-            return ()
-        tensors = [value.const_value for value in self.constants.values() if value.const_value is not None]
-        contents = [(int(t.dtype), tuple(t.shape.numpy()), t.tobytes()) for t in tensors]
+        """Identifies the computation."""
+        contents = [(int(t.dtype), tuple(t.shape.numpy()), t.tobytes()) for t in self.tensors.values()]
         return (*(proto.SerializeToString() for proto in self.protos), self.output, *contents)
 
     @cached_property
@@ -192,7 +175,7 @@ class Part:
         """The evaluator.
 
         Raises:
-            Unprovable: it doesn't take the part.
+            Unprovable: it rejects the nodes.
         """
         from onnx.reference import ReferenceEvaluator
 
@@ -204,38 +187,36 @@ class Part:
             output=[onnx.ValueInfoProto(name=self.output, type=unknown)],
         )
         opsets = [onnx.OperatorSetIdProto(domain="", version=self.opset)]
+        model = onnx.ModelProto(ir_version=10, graph=graph, opset_import=opsets)
         try:
-            return ReferenceEvaluator(
-                onnx.ModelProto(ir_version=10, graph=graph, opset_import=opsets), new_ops=whole_map_operators()
-            ).run
+            return ReferenceEvaluator(model, new_ops=whole_map_operators()).run
         except Exception as error:
-            raise Unprovable(f"ONNX's reference evaluator doesn't take it: {first_line(error)}") from error
+            raise Unprovable(f"ONNX's reference evaluator rejects it: {first_line(error)}") from error
 
     @cached_property
     def doubled(self) -> dict[str, Array]:
         """Its constants in float64."""
-        return {name: _doubled(v.const_value.numpy(), v.dtype) for name, v in self.constants.items() if v.const_value}
+        return {name: _doubled(t.numpy(), self.constants[name].dtype) for name, t in self.tensors.items()}
 
     def __call__(self, feeds: dict[ir.Value, Array]) -> Array:
         """The output in float64.
 
         Raises:
-            Unprovable: it can't be computed outside of the graph.
+            Unprovable: the nodes can't run outside of the graph.
         """
         named = {name: feeds[value] for value, name in self.inputs.items()}
         if self.output in named:
             return named[self.output]
+        run = self.run
         try:
-            (result,) = self.run([self.output], {**named, **self.doubled})
-        except Unprovable:
-            raise
+            (result,) = run([self.output], {**named, **self.doubled})
         except Exception as error:
-            raise Unprovable(f"it can't be run outside of the graph: {first_line(error)}") from error
+            raise Unprovable(f"it can't run outside of the graph: {first_line(error)}") from error
         return np.asarray(result, dtype=np.float64)
 
 
 class _Names(dict[ir.Value, str]):
-    """A name for every value, whatever it is called, or isn't yet, in the graph."""
+    """A name for every value, independent of its name in the graph."""
 
     def __missing__(self, value: ir.Value) -> str:
         self[value] = f"v{len(self)}"
@@ -268,25 +249,20 @@ def _doubled(array: Array, dtype: ir.DataType | None) -> Array:
 
 
 def _feeds(inputs: Sequence[ir.Value], trial: int, *, small: bool) -> dict[ir.Value, Array]:
-    """Random inputs of the shapes that they have, with stand-ins for what isn't known; one name, one size."""
+    """Random inputs, with substitutes for unknown sizes; axes of one name have one size."""
     named: dict[str, int] = {}
     feeds: dict[ir.Value, Array] = {}
     for value in inputs:
         shape = dims(value)
-        if shape is None:
-            raise Unprovable("an input's rank isn't known")
-        if value.dtype not in FLOATS:
-            raise Unprovable("an input isn't of a floating type")
+        if shape is None or value.dtype not in FLOATS:
+            raise Unprovable("an input's rank isn't known" if shape is None else "an input isn't of a floating type")
         sizes = []
         for axis, size in enumerate(shape):
-            stand_in = STAND_INS[trial][min(axis, 3)]
+            substitute = SUBSTITUTES[trial][min(axis, 3)]
             if small and len(shape) == 4 and axis > 1 and size != 1:
-                stand_in = SMALL_MAPS[trial][axis - 2]
-                size = stand_in
-            if isinstance(size, str):
-                size = named.setdefault(size, stand_in)
-            sizes.append(stand_in if size is None else size)
-        start = 7919 * len(feeds)  # another piece of it for every input
+                size = substitute = SMALL_MAPS[trial][axis - 2]
+            sizes.append(size if isinstance(size, int) else named.setdefault(size, substitute) if size else substitute)
+        start = 7919 * len(feeds)  # each input has another piece
         piece = _noise(trial)[start : start + math.prod(sizes)]
         feeds[value] = piece.reshape(sizes) if len(piece) == math.prod(sizes) else np.resize(_noise(trial), sizes)
     return feeds

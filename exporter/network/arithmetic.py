@@ -1,4 +1,4 @@
-"""In which numbers a module computes. Its weights stay as they are; every operator gets them converted."""
+"""The arithmetic of a module: its weights don't change, every operator receives them converted."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# Up, down, and twice not at all: a weight that always moves is further off than one that was rounded.
+# Up, down, and twice not at all: always moving a weight changes it more than rounding does.
 # Measured for sums of 8x8 to 224x224 equal numbers in ONNX Runtime; see docs/validation.md.
 PIXELS_PER_ROUNDING = 65
 DIRECTIONS = np.array([1, -1, 0, 0], np.float32)
@@ -37,7 +37,7 @@ def in_double() -> Iterator[None]:
 
 
 class _DoubleFunctions(TorchFunctionMode):
-    """For what is called in Python: some functions compare the types of their arguments before any operator runs."""
+    """Functions called in Python: some compare the types of their arguments before any operator runs."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(function, "__name__", "")
@@ -50,14 +50,14 @@ class _DoubleFunctions(TorchFunctionMode):
 
 
 class _DoubleOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """For what a function makes inside itself."""
+    """Operators called inside a function."""
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return operator(*_doubled(args, operator.overloadpacket.__name__), **_doubled(kwargs or {}))
 
 
 def _doubled(tree: Any, function: str = "") -> Any:
-    """The arguments in double precision, but for the one that the function writes to."""
+    """The arguments in double precision, except the one that the function writes to."""
     if tree and (function == "__setitem__" or (function.endswith("_") and not function.endswith("__"))):
         return (tree[0], *_doubled(tree[1:]))
     return _mapped(lambda tensor: tensor.double() if tensor.dtype == torch.float32 else tensor, tree, torch.float64)
@@ -66,10 +66,7 @@ def _doubled(tree: Any, function: str = "") -> Any:
 def _mapped(
     function: Callable[[torch.Tensor], torch.Tensor], tree: Any, instead_of_float32: torch.dtype = torch.float32
 ) -> Any:
-    """The arguments or results of an operator with a function applied to every tensor in them.
-
-    torch's own walk through trees takes longer than many an operator.
-    """
+    """Apply a function to every tensor in arguments or results; torch's tree_map takes longer than many operators."""
     if isinstance(tree, torch.Tensor):
         return function(tree)
     if tree is torch.float32:
@@ -104,15 +101,12 @@ class Perturbation:
         self._activations = torch.Generator().manual_seed(draw) if activations else None
 
     def images(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Images (N, C, H, W) float32, every pixel moved for itself."""
+        """Images (N, C, H, W) float32 with every pixel perturbed."""
         moved: np.ndarray[Any, Any] = self._moved(torch.from_numpy(np.ascontiguousarray(array)), array.shape).numpy()
         return moved
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A parameter moved, alike along its first axis, so that directions are drawn at once; another tensor as it is.
-
-        So is a parameter that holds an infinity.
-        """
+        """A parameter perturbed, alike along its first axis; other tensors and infinite parameters unchanged."""
         if id(tensor) not in self._weights:
             return tensor
         return self._moved(tensor, tuple(tensor.shape[1:]) if tensor.ndim > 1 else tuple(tensor.shape))
@@ -136,15 +130,15 @@ class Perturbation:
 
 @contextmanager
 def rounded_to(dtype: torch.dtype, perturbation: Perturbation | None = None) -> Iterator[None]:
-    """Inside, every operator computes in float32 and has its arguments and its result rounded to a narrower type.
+    """Every operator computes in float32 with its arguments and results rounded to a narrower type.
 
-    That is what a runtime does which multiplies in float16, accumulates in float32 and stores float16; computing in
-    float16 itself takes PyTorch 22 times as long on a CPU. Values beyond the type's largest stay as they are: an
-    artifact computes those in float32, and one that didn't would give infinities, and no agreement.
+    So do runtimes that multiply in float16, accumulate in float32 and store float16; in float16 itself PyTorch takes 22
+    times as long on a CPU. Values beyond the type's largest stay: an artifact computes those in float32, otherwise it
+    returns infinities and disagrees.
 
     Args:
         dtype: float16, bfloat16, or float32, which rounds nothing.
-        perturbation: of a module's weights; None leaves them in place.
+        perturbation: of a module's weights; None for none.
     """
     if dtype == torch.float32 and perturbation is None:
         yield
@@ -154,7 +148,7 @@ def rounded_to(dtype: torch.dtype, perturbation: Perturbation | None = None) -> 
 
 
 class _RoundingOperators(TorchDispatchMode):
-    """Views are handed on as they are: what is written to one has to reach the tensor behind it."""
+    """Views aren't rounded: a write to a view has to reach its base tensor."""
 
     def __init__(self, dtype: torch.dtype, perturbation: Perturbation | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -183,7 +177,7 @@ class _RoundingOperators(TorchDispatchMode):
 
 
 def _rounded(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The nearest numbers of a narrower type, as float32; what is beyond its largest, or isn't float32, as it is."""
+    """The nearest numbers of a narrower type, as float32; numbers beyond its largest and other types unchanged."""
     if tensor.dtype != torch.float32 or dtype == torch.float32:
         return tensor
     rounded = tensor.to(dtype).float()

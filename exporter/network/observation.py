@@ -1,4 +1,4 @@
-"""Looking at a module while it runs, without changing it."""
+"""Observes a module while it runs, without changing it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,7 +13,7 @@ Observer = Callable[[str, Any, tuple[Any, ...]], None]
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[nn.Module]:
-    """The module in eval mode without gradients; every submodule has its own mode and buffers back afterwards."""
+    """The module in eval mode without gradients; modes and buffers of all submodules are restored afterwards."""
     modes = {submodule: submodule.training for submodule in module.modules()}
     buffers = [
         (submodule, name, buffer, buffer.clone())
@@ -36,7 +36,7 @@ def evaluating(module: nn.Module) -> Iterator[nn.Module]:
 def observed(module: nn.Module, observer: Observer) -> Iterator[None]:
     """Call ``observer(module_path, operator, arguments)`` before every operator that ``module`` runs.
 
-    The path is that of the innermost submodule at work, such as ``layer1.0.attention``; the operator is an overload of
+    The path is that of the innermost running submodule, such as ``layer1.0.attention``; the operator is an overload of
     ``torch.ops.aten``.
     """
     path: list[str] = []

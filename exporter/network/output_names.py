@@ -1,4 +1,4 @@
-"""What the tensors that a network returns are called, in its ONNX file and everywhere else."""
+"""Names of a network's outputs, in its ONNX file and everywhere else."""
 
 import re
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ def output_names(paths: Sequence[Any]) -> tuple[str, ...]:
     """``output``, ``output_0`` of a tuple, or ``output_<key>`` of a dictionary.
 
     Args:
-        paths: of each tensor in what ``forward`` returns, as torch's ``tree_flatten_with_path`` gives them.
+        paths: of each output tensor, from torch's ``tree_flatten_with_path``.
     """
     from torch.utils import _pytree as pytree
 
     keys = [re.sub(r"\W+", "_", pytree.keystr(path)).strip("_") for path in paths]
     names = tuple(f"output_{key}" if key else "output" for key in keys)
-    # Two keys may differ in nothing that a name may hold; then positions tell them apart.
+    # Keys that differ only in characters outside of names are numbered.
     return names if len(set(names)) == len(names) else tuple(f"output_{i}" for i in range(len(names)))

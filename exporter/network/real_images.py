@@ -1,4 +1,4 @@
-"""Images of the user's, as the network takes them."""
+"""Images of the user."""
 
 from pathlib import Path
 

@@ -30,6 +30,10 @@ class Result:
     gates: tuple[Array, ...]
     gate_paths: tuple[str, ...]
 
+    def of(self, role: str) -> tuple[Array, ...]:
+        """The tensors of a role, "output" or "gate"."""
+        return self.gates if role == "gate" else self.outputs
+
     def rows(self, first: int, last: int) -> "Result":
         """Those of some of the images."""
         return Result(

@@ -7,8 +7,8 @@ import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.artifacts import ParsedFile
-from attn_export.exporter.errors import InputError, first_line
-from attn_export.exporter.graph.read import skeleton
+from attn_export.exporter.errors import InputError
+from attn_export.exporter.graph.session import PlainSession, SessionError
 from attn_export.exporter.records.arrays import Array
 
 
@@ -32,8 +32,6 @@ def largest_values(
     Raises:
         InputError: ONNX Runtime can't run it on these inputs.
     """
-    import onnxruntime
-
     model, path = file.copy(), file.path
     for value in model.graph.inputs:
         fed = feeds[0].get(str(value.name))
@@ -43,28 +41,19 @@ def largest_values(
                 hint="Export the network with float32 inputs, or build the file in its present precision.",
             )
     names = _measure(model.graph, of)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4
-    options.enable_cpu_mem_arena = False
-    folder = str(path.resolve().parent)
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
-    found = dict.fromkeys(names, 0.0)
+    largest = dict.fromkeys(names, 0.0)
     try:
-        session = onnxruntime.InferenceSession(
-            skeleton(model, path.parent), options, providers=["CPUExecutionProvider"]
-        )
+        session = PlainSession(model, threads, path.parent)
         for feed in feeds:
-            results = iter(session.run([output.name for output in model.graph.outputs], dict(feed)))
-            for name, (largest, total) in zip(names, zip(results, results, strict=True), strict=True):
-                found[name] = max(found[name], math.inf if math.isnan(float(total)) else float(largest))
-    except Exception as error:
+            results = iter(session.run(feed).values())
+            for name, (maximum, total) in zip(names, zip(results, results, strict=True), strict=True):
+                largest[name] = max(largest[name], math.inf if math.isnan(float(total)) else float(maximum))
+    except SessionError as error:
         raise InputError(
-            f"ONNX Runtime can't run {path} to measure the range of its values: {first_line(error)}",
+            f"ONNX Runtime can't run {path} to measure the range of its values: {error}",
             hint="Does its input have the size of the images?",
         ) from error
-    return found
+    return largest
 
 
 def _measure(graph: ir.Graph, of: ir.DataType) -> list[str]:

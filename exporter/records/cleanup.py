@@ -21,13 +21,13 @@ class SkippedRewrite(Struct, frozen=True):
     reason: str
 
 
-class RevertedRewrite(Struct, frozen=True):
-    """A rewrite whose error exceeds ``limit``: a bug in its rule. It isn't in the graph."""
+class RevertedRewrite(Struct, frozen=True, rename={"tolerance": "limit"}):
+    """A rewrite whose error exceeds the tolerance: a bug in its rule. It isn't in the graph."""
 
     rule: str
     place: str
     error: float
-    limit: float
+    tolerance: float
 
 
 class Cleaned(Struct, frozen=True):

@@ -92,7 +92,7 @@ class Verdict(Struct, frozen=True):
         gates_missed: why gates were not compared; empty where they were.
         images: number of single-image inferences.
         classes: agreement of classes; None where the first output is not (N, classes) scores.
-        policy: name of the row of `validation.policies` that set floor and limit.
+        policy: name of the row of `records.policies` that set floor and limit.
         reference: where the expected values come from.
         baseline: where the baseline errors come from.
         agrees: whether every comparison agrees.

@@ -1,4 +1,4 @@
-"""What somebody's artifact says of itself: an ONNX file of any program, or an engine with its record."""
+"""Reads what an artifact declares: an ONNX file of any program, or an engine with its record."""
 
 from collections import Counter
 from pathlib import Path
@@ -19,21 +19,20 @@ QUANTIZES, BACK = ("QuantizeLinear", "DynamicQuantizeLinear"), "DequantizeLinear
 COMPUTES_WHOLE = ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm")
 QUANTIZED_TYPES = frozenset({"INT8", "UINT8", "INT4", "UINT4", "FLOAT8E4M3FN", "FLOAT8E5M2", "FLOAT4E2M1"})
 SOURCE_KEY = "attn_export.source_sha256"
-# Where whoever gives us one of these most likely meant something else.
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 ONNX_ENDING = ".onnx"
 ENGINES = (".engine", ".plan", ".trt")
 
 
 def read_artifact(path: Path, *, trust: bool = False) -> Artifact:
-    """Read what an artifact says of itself; its weights stay where they are.
+    """Read an artifact's declarations, without its weights.
 
     Args:
         path: an ONNX file, or an engine with its record beside it.
-        trust: take an engine that was changed since its record was written.
+        trust: accept an engine that has changed since its record was written.
 
     Raises:
-        InputError: it is neither, can't be read, is damaged, or isn't trusted; the message says what was expected.
+        InputError: the artifact is neither, can't be read, is damaged, or isn't trusted.
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder", hint="Expected is an ONNX file or an engine.")
@@ -72,7 +71,7 @@ def _read_onnx(path: Path) -> Artifact:
 
 
 def _precision(graph: "ir.Graph") -> Precision:
-    """What most of it computes in; bfloat16 where anything does, because that alone decides where it can run."""
+    """The precision of most values; bfloat16 where any value has it, because few runtimes take it."""
     import onnx_ir as ir
 
     from attn_export.exporter.precision.float16 import is_float16
@@ -84,7 +83,7 @@ def _precision(graph: "ir.Graph") -> Precision:
 
 
 def _quantized_type(graph: "ir.Graph") -> str:
-    """The type of most of what is rounded, biases aside; empty where nothing is."""
+    """The type of most quantized tensors, biases aside; empty without any."""
     rounding = [node for node in graph if node.op_type in (*QUANTIZES, BACK, *COMPUTES_WHOLE)]
     values = [node.outputs[0] if node.op_type in QUANTIZES else node.inputs[0] for node in rounding]
     names = [value.dtype.name for value in values if value is not None and value.dtype is not None]
@@ -100,12 +99,11 @@ def _tensor(value: "ir.Value") -> Tensor:
     return Tensor(str(value.name), dims(value), value.dtype.name.lower() if value.dtype is not None else "")
 
 
-# Names of ONNX's types that numpy calls otherwise.
 NUMPY_NAMES = {"float": "float32", "double": "float64"}
 
 
 def numpy_name(dtype: str) -> str:
-    """What numpy calls a type of ONNX."""
+    """Numpy's name of an ONNX type."""
     return NUMPY_NAMES.get(dtype, dtype)
 
 
@@ -142,10 +140,10 @@ def _read_engine(path: Path, *, trust: bool) -> Artifact:
 
 
 def _graph_of(engine: Path, record: EngineRecord) -> Path:
-    """The ONNX file that an engine was built of, beside it.
+    """The ONNX file of an engine, beside it.
 
     Raises:
-        InputError: it isn't there, or isn't the same any more.
+        InputError: the file is missing, or has changed.
     """
     from attn_export.exporter.system.files import sha256_of
 

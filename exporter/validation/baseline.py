@@ -1,8 +1,8 @@
-"""What PyTorch itself makes of images in an artifact's precision, several times. Its error is the baseline.
+"""The baseline error: PyTorch's own error in an artifact's precision, estimated by perturbed runs.
 
-One run is one draw, and may be right by luck: where a network magnifies one number above all others, as a gate with a
-single hidden unit does, two runs' errors stand to each other as two normal numbers do, one time in twelve above 8. So
-the network runs again with weights and pixels moved by a rounding, after which all others fall anew.
+The error of one run may be small by chance. Where a network magnifies one number above all others, as a gate with a
+single hidden unit does, the errors of two runs are like two normal numbers, whose ratio exceeds 8 one time in twelve.
+So the network runs again with weights and pixels moved by one rounding, which changes all other roundings.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,87 +19,87 @@ from attn_export.exporter.network.images import FAINT, Batch
 from attn_export.exporter.network.run import Result, joined, run
 from attn_export.exporter.records.arrays import Array
 
-# How often: once as it is, then moved. Calibrated, see docs/validation.md: more change little.
+# The first is unperturbed. Calibrated, see docs/validation.md: more change little.
 PERTURBED_RUNS = 4
 TYPES: Mapping[Precision, torch.dtype] = {
     Precision.FP32: torch.float32,
     Precision.FP16: torch.float16,
     Precision.BF16: torch.bfloat16,
 }
-Made = TypeVar("Made")
+T = TypeVar("T")
 
 
-class BaselineError:
+class BaselineRuns:
     """The results of a network in one precision.
 
     Args:
         module: evaluating.
         precision: of the artifacts.
-        batches: all whose results will be asked for.
+        batches: all batches that `of` will receive.
     """
 
     def __init__(self, module: nn.Module, precision: Precision, batches: Sequence[Batch]) -> None:
         self._module, self._precision, self._batches = module, precision, batches
         self._perturbations = _perturbations(module, precision)
         self._faint_perturbations = _perturbations(module, precision, activations=True)
-        self._moved: dict[str, tuple[Result, ...]] = {}
+        self._perturbed: dict[str, tuple[Result, ...]] = {}  # by name of the image
 
     def of(self, batch: Batch) -> Result:
-        """Of a batch of N images `PERTURBED_RUNS` times N rows: as it is, then perturbed, in the order of the images.
+        """`PERTURBED_RUNS` times N rows for a batch of N images: unperturbed, then each perturbed run.
 
-        Moved, an image runs once, and serves every batch that it is in.
+        The perturbed results of an image serve every batch with that image.
 
         Raises:
-            CaptureError: as `network.run` says.
+            CaptureError: see `network.run`.
         """
         results = self._run(batch.images, [None])
         if not batch.names:
             return joined([*results, *self._run(batch.images, self._perturbations)])
-        if batch.names[0] not in self._moved:
-            self._move_all(batch.images.shape[1:])
-        for draw in range(len(self._perturbations)):
-            results += [self._moved[name][draw] for name in batch.names]
+        if batch.names[0] not in self._perturbed:
+            self._run_perturbed(batch.images.shape[1:])
+        for i in range(len(self._perturbations)):
+            results += [self._perturbed[name][i] for name in batch.names]
         return joined(results)
 
-    def _move_all(self, shape: tuple[int, ...]) -> None:
-        """Run all images of one shape (C, H, W), in batches as large as the largest: moving weights takes time."""
+    def _run_perturbed(self, shape: tuple[int, ...]) -> None:
+        """Run all images of one shape (C, H, W), in batches of the largest N: perturbing weights takes time."""
         batches = [batch for batch in self._batches if batch.names and batch.images.shape[1:] == shape]
         rows = [row for b in batches for row in zip(b.names, b.kinds, b.images, strict=True)]
         count = max(len(batch.images) for batch in batches)
         for faint, perturbations in ((False, self._perturbations), (True, self._faint_perturbations)):
-            named = {name: image for name, kind, image in rows if (kind in FAINT) is faint}
-            names = list(named)
+            by_name = {name: image for name, kind, image in rows if (kind in FAINT) is faint}
+            names = list(by_name)
             for start in range(0, len(names), count):
-                taken = names[start : start + count]
-                moved = self._run(np.stack([named[name] for name in taken]), perturbations)
-                for row, name in enumerate(taken):
-                    self._moved[name] = tuple(result.rows(row, row + 1) for result in moved)
+                chosen = names[start : start + count]
+                results = self._run(np.stack([by_name[name] for name in chosen]), perturbations)
+                for row, name in enumerate(chosen):
+                    self._perturbed[name] = tuple(result.rows(row, row + 1) for result in results)
 
     def _run(self, images: Array, perturbations: Sequence[Perturbation | None]) -> list[Result]:
-        return _drawn(TYPES[self._precision], images, partial(run, self._module), perturbations)
+        return _runs(TYPES[self._precision], images, partial(run, self._module), perturbations)
 
 
-def drawn(module: nn.Module, precision: Precision, images: Array, job: Callable[[Array], Made]) -> list[Made]:
-    """What a job makes of images as they are, and with everything moved; `PERTURBED_RUNS` results.
+def perturbed_runs(module: nn.Module, precision: Precision, images: Array, job: Callable[[Array], T]) -> list[T]:
+    """The `PERTURBED_RUNS` results of a job, the first unperturbed.
 
     Args:
         module: that the job runs, evaluating.
-        precision: in which it runs.
+        precision: in which it computes.
         images: (N, C, H, W) float32.
-        job: is given them, moved.
+        job: called with the images, perturbed.
     """
-    return _drawn(TYPES[precision], images, job, [None, *_perturbations(module, precision)])
+    return _runs(TYPES[precision], images, job, [None, *_perturbations(module, precision)])
 
 
 def _perturbations(module: nn.Module, precision: Precision, *, activations: bool = False) -> list[Perturbation]:
-    return [Perturbation(module, TYPES[precision], draw, activations=activations) for draw in range(1, PERTURBED_RUNS)]
+    return [Perturbation(module, TYPES[precision], seed, activations=activations) for seed in range(1, PERTURBED_RUNS)]
 
 
-def _drawn(
-    dtype: torch.dtype, images: Array, job: Callable[[Array], Made], perturbations: Sequence[Perturbation | None]
-) -> list[Made]:
-    found = []
+def _runs(
+    dtype: torch.dtype, images: Array, job: Callable[[Array], T], perturbations: Sequence[Perturbation | None]
+) -> list[T]:
+    results = []
     for perturbation in perturbations:
         with rounded_to(dtype, perturbation):
-            found.append(job(perturbation.images(images) if perturbation else images))
-    return found
+            results.append(job(perturbation.images(images) if perturbation else images))
+    return results

@@ -1,14 +1,16 @@
-"""The reference of a network that was computed before, as a file. A wrong hit would make every verdict worthless, so
-whatever the results depend on is in the key (`fingerprint`), and a file that isn't whole is computed anew.
+"""The reference outputs of a network as files.
+
+The key is `fingerprint`, a hash of everything that the results depend on. A damaged file counts as missing. Together
+the files hold at most 1 GiB; those used longest ago are deleted first.
 """
 
 import json
 import os
-import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,40 +24,38 @@ from attn_export.exporter.validation.fingerprint import NotRepeatable, fingerpri
 from attn_export.exporter.validation.reference import Reference
 
 FOLDER = "ATTN_EXPORT_CACHE"
-MOST_BYTES = 2**30
-MOST_BYTES_OF_ONE = 2**28
 SUFFIX = ".reference.npz"
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Files in a folder, the oldest of which go when there are too many.
+    """A folder of reference outputs.
 
     Attributes:
-        folder: made when something is kept; need not be writable.
-        most_bytes: of all files.
-        most_bytes_of_one: larger references aren't kept.
+        folder: created by the first `store`; need not be writable.
+        max_bytes: of all files.
+        max_bytes_of_one: larger references aren't stored.
     """
 
     folder: Path
-    most_bytes: int = MOST_BYTES
-    most_bytes_of_one: int = MOST_BYTES_OF_ONE
+    max_bytes: int = 2**30
+    max_bytes_of_one: int = 2**28
 
     def load(self, key: str, batches: Sequence[Batch]) -> Reference | None:
-        """What was kept under this key; None where nothing was, or the file is damaged."""
-        path = self._path(key)
+        """The reference of a key; None where there is none, or its file is damaged."""
+        path = self.folder / f"{key}{SUFFIX}"
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                made = _reference(key, batches, arrays)
+            with np.load(path, allow_pickle=False) as archive:
+                reference = _read(archive, key, batches)
             path.touch()
         except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile):
             return None
-        return made
+        return reference
 
-    def store(self, key: str, made: Reference) -> None:
-        """Keep a reference, where that is possible: a full disk or a folder of somebody else's is no error."""
-        arrays = dict(_arrays(key, made))
-        if sum(array.nbytes for array in arrays.values()) > self.most_bytes_of_one:
+    def store(self, key: str, reference: Reference) -> None:
+        """Store a reference where that is possible: a full disk or a foreign folder is no error."""
+        arrays = _arrays(key, reference)
+        if sum(array.nbytes for array in arrays.values()) > self.max_bytes_of_one:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -63,39 +63,27 @@ class Cache:
                 try:
                     np.savez(stream, allow_pickle=False, **arrays)
                     stream.close()
-                    Path(stream.name).replace(self._path(key))
+                    Path(stream.name).replace(self.folder / f"{key}{SUFFIX}")
                 finally:
-                    stream.close()
                     Path(stream.name).unlink(missing_ok=True)
-            self._forget_oldest()
+            self._delete_oldest()
         except OSError:
             return
 
-    def _path(self, key: str) -> Path:
-        return self.folder / f"{key}{SUFFIX}"
-
-    def _forget_oldest(self) -> None:
-        files = [(path.stat(), path) for path in self.folder.glob(f"*{SUFFIX}")]
-        files.sort(key=lambda entry: entry[0].st_mtime)
-        size = sum(stat.st_size for stat, _ in files)
-        for stat, path in files[:-1]:
-            if size <= self.most_bytes:
+    def _delete_oldest(self) -> None:
+        files = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in self.folder.glob(f"*{SUFFIX}"))
+        excess = sum(size for _, size, _ in files) - self.max_bytes
+        for _, size, path in files[:-1]:
+            if excess <= 0:
                 break
             path.unlink(missing_ok=True)
-            size -= stat.st_size
+            excess -= size
 
 
 def default_cache() -> Cache:
-    """Where the system keeps such things, or in the folder that ``ATTN_EXPORT_CACHE`` names."""
-    if named := os.environ.get(FOLDER):
-        return Cache(Path(named))
-    home = Path.home()
-    places: Mapping[str, Path] = {
-        "darwin": home / "Library" / "Caches",
-        "win32": Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local"),
-    }
-    usual = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return Cache(places.get(sys.platform, usual) / "attn-export")
+    """The folder in ``ATTN_EXPORT_CACHE``, or the user's cache folder."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attn-export"
+    return Cache(Path(os.environ.get(FOLDER) or folder))
 
 
 def cached_reference(
@@ -108,64 +96,52 @@ def cached_reference(
     """The reference, from the cache where it is there.
 
     Args:
-        model: its module is not changed.
+        model: see `compute_reference`, as for the next three.
         batches: (N, C, H, W) float32 each.
-        advance: called after every batch that is computed.
-        precisions: of the artifacts that will be judged.
-        cache: None computes it anew, and keeps nothing.
+        advance: called after every computed batch.
+        precisions: of the artifacts.
+        cache: None computes the reference and stores nothing.
 
     Returns:
-        It, and whether it was there.
+        The reference, and whether it was in the cache.
 
     Raises:
-        CaptureError, InputError: as `oracle.reference` says.
+        CaptureError, InputError: see `compute_reference`.
     """
-    key = None
-    if cache is not None:
-        try:
-            key = fingerprint(model.module, batches, precisions)
-        except (NotRepeatable, RuntimeError):  # the latter is told by `reference`, in words
-            key = None
-    if cache is not None and key is not None and (known := cache.load(key, batches)) is not None:
+    try:
+        key = fingerprint(model.module, batches, precisions) if cache is not None else None
+    except (NotRepeatable, RuntimeError):  # `compute_reference` explains the latter
+        key = None
+    if cache is None or key is None:
+        return compute_reference(model, batches, advance, precisions), False
+    if (known := cache.load(key, batches)) is not None:
         return known, True
-    made = compute_reference(model, batches, advance, precisions)
-    if cache is not None and key is not None:
-        cache.store(key, made)
-    return made, False
+    reference = compute_reference(model, batches, advance, precisions)
+    cache.store(key, reference)
+    return reference, False
 
 
-def _arrays(key: str, made: Reference) -> Iterator[tuple[str, Any]]:
-    results = {"exact": made.exact, **{str(precision): own for precision, own in made.baselines.items()}}
-    about = {
-        "key": key,
-        "precisions": [str(precision) for precision in made.baselines],
-        "paths": {name: [result.gate_paths for result in several] for name, several in results.items()},
-        "outputs": len(made.exact[0].outputs),
-    }
-    yield "about", np.frombuffer(json.dumps(about).encode(), np.uint8)
-    for name, several in results.items():
-        for i, result in enumerate(several):
-            for role, arrays in (("output", result.outputs), ("gate", result.gates)):
-                yield from ((f"{name}/{i}/{role}/{j}", np.asarray(array)) for j, array in enumerate(arrays))
+def _arrays(key: str, reference: Reference) -> dict[str, Any]:
+    """All arrays in order, and "about": the key, and of every result the number of outputs and the gates' paths."""
+    results = {"exact": reference.exact, **{str(p): several for p, several in reference.baselines.items()}}
+    shape = {name: [(len(result.outputs), result.gate_paths) for result in r] for name, r in results.items()}
+    about = np.frombuffer(json.dumps({"key": key, "results": shape}).encode(), np.uint8)
+    arrays = [array for several in results.values() for r in several for array in (*r.outputs, *r.gates)]
+    return {"about": about, **{str(i): np.asarray(array) for i, array in enumerate(arrays)}}
 
 
-def _reference(key: str, batches: Sequence[Batch], arrays: Any) -> Reference:
-    about = json.loads(bytes(arrays["about"]))
+def _read(archive: Any, key: str, batches: Sequence[Batch]) -> Reference:
+    about = json.loads(bytes(archive["about"]))
     if about["key"] != key:
         raise ValueError("the file was renamed")
-
-    def results(name: str) -> tuple[Result, ...]:
-        paths = about["paths"][name]
-        if len(paths) != len(batches):
-            raise ValueError("of other batches")
-        return tuple(
-            Result(
-                tuple(arrays[f"{name}/{i}/output/{j}"] for j in range(about["outputs"])),
-                tuple(arrays[f"{name}/{i}/gate/{j}"] for j in range(len(of_batch))),
-                tuple(of_batch),
-            )
-            for i, of_batch in enumerate(paths)
+    arrays = (archive[str(i)] for i in count())
+    results = {
+        name: tuple(
+            Result(tuple(islice(arrays, outputs)), tuple(islice(arrays, len(paths))), tuple(paths))
+            for outputs, paths in several
         )
-
-    baselines = {Precision(name): results(name) for name in about["precisions"]}
-    return Reference(tuple(batches), results("exact"), baselines)
+        for name, several in about["results"].items()
+    }
+    return Reference(
+        tuple(batches), results.pop("exact"), {Precision(name): several for name, several in results.items()}
+    )

@@ -1,10 +1,11 @@
-"""What the network computes in float64, the reference outputs, and in an artifact's own precision, the baseline."""
+"""The reference outputs in float64, and the perturbed runs in each precision for the baseline errors."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils import _pytree as pytree
 
 from attn_export.exporter.artifacts import LoadedModel, Precision
@@ -14,7 +15,7 @@ from attn_export.exporter.network.images import NOMINAL, Batch
 from attn_export.exporter.network.observation import evaluating
 from attn_export.exporter.network.output_names import output_names
 from attn_export.exporter.network.run import Result, joined, run
-from attn_export.exporter.validation.baseline import PERTURBED_RUNS, BaselineError
+from attn_export.exporter.validation.baseline import PERTURBED_RUNS, BaselineRuns
 from attn_export.exporter.validation.diagnosis import refuse_unstable
 from attn_export.exporter.validation.matching import Returned
 from attn_export.exporter.validation.metrics import DISCRETE
@@ -27,84 +28,86 @@ def compute_reference(
     advance: Callable[[], None] = lambda: None,
     precisions: Sequence[Precision] = (Precision.FP32,),
 ) -> Reference:
-    """Run the network on every batch: in double precision each image alone, in other precisions the batch as it is.
+    """Run the network on every batch: in float64 each image alone, in other precisions as a batch.
 
-    Running alone is what makes a batch's elements independent of each other in the reference: an artifact that mixes
-    them disagrees.
+    An artifact that mixes the images of a batch disagrees with images that ran alone.
 
     Args:
-        model: its module is not changed.
+        model: its module doesn't change.
         batches: (N, C, H, W) float32 each.
         advance: called after every batch.
-        precisions: of the artifacts that will be judged.
+        precisions: of the artifacts.
 
     Raises:
-        CaptureError: the network can't take one of the sizes, though it was captured with them open.
-        InputError: the network's own results are not finite, don't depend on the image, or are too far from float64 to
-            judge anything by.
+        CaptureError: the network can't take one of the sizes.
+        InputError: the network's results are not finite, constant, or too far from float64 for a baseline.
     """
     exact: list[Result] = []
-    known: dict[str, Result] = {}  # by the name of the image: it is in several batches
+    known: dict[str, Result] = {}  # by name of the image, which is in several batches
     baselines: dict[Precision, list[Result]] = {precision: [] for precision in precisions}
     with evaluating(model.module) as module:
-        own = {precision: BaselineError(module, precision, batches) for precision in precisions}
+        runs = {precision: BaselineRuns(module, precision, batches) for precision in precisions}
         for batch in batches:
-            alone = []
-            with in_double():
-                for name, image in zip(batch.names or [""] * len(batch.images), batch.images, strict=True):
-                    result = known.get(name) or run(module, image[None].astype(np.float64))
-                    if name:
-                        known[name] = result
-                    alone.append(result)
-            exact.append(joined(alone))
+            exact.append(_each_alone(module, batch, known))
             for precision, results in baselines.items():
-                results.append(own[precision].of(batch))
+                results.append(runs[precision].of(batch))
             advance()
-        idle = {i for results in baselines.values() for i in _idle_gates(exact, results)}
-        exact = [result.without(idle) for result in exact]
-        baselines = {kind: [result.without(idle) for result in results] for kind, results in baselines.items()}
+        unused = {i for results in baselines.values() for i in _gates_without_images(exact, results)}
+        exact = [result.without(unused) for result in exact]
+        baselines = {kind: [result.without(unused) for result in results] for kind, results in baselines.items()}
         for results in (exact, *baselines.values()):
             for batch, result in zip(batches, results, strict=True):
-                _refuse_no_numbers(model.name, batch, result)
+                _refuse_not_finite(model.name, batch, result)
         for precision, results in baselines.items():
             refuse_unstable(model.name, partial(run, module), batches, exact, results, precision)
-    made = Reference(tuple(batches), tuple(exact), {p: tuple(results) for p, results in baselines.items()})
-    refuse_constant(model.name, made)
-    return made
+    reference = Reference(tuple(batches), tuple(exact), {p: tuple(results) for p, results in baselines.items()})
+    refuse_constant(model.name, reference)
+    return reference
 
 
-def _idle_gates(exact: Sequence[Result], own: Sequence[Result]) -> set[int]:
-    """Those that no image goes through, as the sigmoid of a weight: they don't grow with the batch."""
+def _each_alone(module: nn.Module, batch: Batch, known: dict[str, Result]) -> Result:
+    """The float64 results of a batch; ``known`` receives the results of named images."""
+    results = []
+    with in_double():
+        for name, image in zip(batch.names or [""] * len(batch.images), batch.images, strict=True):
+            result = known.get(name) or run(module, image[None].astype(np.float64))
+            if name:
+                known[name] = result
+            results.append(result)
+    return joined(results)
+
+
+def _gates_without_images(exact: Sequence[Result], baseline: Sequence[Result]) -> set[int]:
+    """Sigmoids of weights only: their size doesn't grow with the batch."""
     return {
         i
-        for alone, together in zip(exact, own, strict=True)
+        for alone, together in zip(exact, baseline, strict=True)
         for i in range(min(len(alone.gates), len(together.gates)))
         if together.gates[i].size != PERTURBED_RUNS * alone.gates[i].size
     }
 
 
-def _refuse_no_numbers(name: str, batch: Batch, result: Result) -> None:
-    """Ordinary images have to give numbers. Zeros may not, where something is divided by its own spread.
+def _refuse_not_finite(name: str, batch: Batch, result: Result) -> None:
+    """Refuse NaN and infinity for nominal images; zeros may give NaN, where a layer divides by their spread.
 
     Raises:
-        InputError: they don't.
+        InputError: a nominal image gives one.
     """
     for array in (*result.outputs, *result.gates):
         count = len(batch.kinds)
-        rows = np.isfinite(array).reshape(-1, count, array.size // len(array)).all((0, 2)) if array.size else []
-        wrong = [kind for kind, finite in zip(batch.kinds, rows, strict=False) if not finite]
-        if any(kind in NOMINAL for kind in wrong):
+        finite = np.isfinite(array).reshape(-1, count, array.size // len(array)).all((0, 2)) if array.size else []
+        if any(not ok and kind in NOMINAL for kind, ok in zip(batch.kinds, finite, strict=False)):
             raise InputError(
-                f"{name} computes NaN or infinity for ordinary images",
-                hint="Nothing can be proven about such a network. Was the right checkpoint exported?",
+                f"{name} computes NaN or infinity for nominal images",
+                hint="Nothing can be proven about such a network. Is it the right checkpoint?",
             )
 
 
 def returned(model: LoadedModel) -> tuple[Returned, ...]:
-    """What the network returns for one image, with the names that an export gives.
+    """The network's outputs for one image, with their names in an export.
 
     Raises:
-        CaptureError: it can't take its own size, or returns something that isn't a batch.
+        CaptureError: the network can't take its own input size, or an output has no batch axis.
     """
     with evaluating(model.module) as module:
         image = torch.zeros(1, *model.input_shape)

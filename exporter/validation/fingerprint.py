@@ -1,7 +1,7 @@
-"""What a network computes, as a hash: its weights, and every operator that it runs on them.
+"""A hash of what a network computes: its weights, its images, and every operator that it runs.
 
-Weights alone don't say it: the same ones may be wired otherwise after an edit of ``forward``. So one image goes through
-the network, and of every operator its name, its numbers and where each of its tensors came from are noted.
+Weights alone don't identify a network: an edit of ``forward`` connects them otherwise. So one image of each size runs
+through it, and a tape records the name, the numbers and the source of each tensor of every operator.
 """
 
 import hashlib
@@ -21,15 +21,18 @@ from attn_export.exporter.network import arithmetic, observation, run
 from attn_export.exporter.network.images import Batch
 from attn_export.exporter.network.observation import evaluating
 
-# Tensors that are neither weights nor computed by an operator, such as one that numpy gave: small ones are noted by
-# their content, and with a larger one it isn't known where it comes from.
-LARGEST_CONSTANT = 64
-# The files beside this one that say how a reference is computed.
-COMPUTING = ("compute_reference.py", "reference.py", "baseline.py")
+# Tensors that are neither weights nor computed by an operator, such as numpy's, are identified by their content; of a
+# larger one the origin is unknown.
+MAX_CONSTANT = 64
+# The modules that compute a reference: a change in them changes the results.
+SOURCES = (
+    *(Path(str(module.__file__)) for module in (arithmetic, observation, run)),
+    *(Path(__file__).with_name(f"{name}.py") for name in ("compute_reference", "reference", "baseline")),
+)
 
 
-class NotRepeatable(Exception):  # noqa: N818 - no error: the results just aren't kept
-    """What the network computes depends on more than its weights and operators; the message says on what."""
+class NotRepeatable(Exception):  # noqa: N818 - no error: the results just aren't stored
+    """The network's results depend on more than its weights and operators; the message says on what."""
 
 
 def fingerprint(module: nn.Module, batches: Sequence[Batch], precisions: Sequence[Precision]) -> str:
@@ -37,17 +40,16 @@ def fingerprint(module: nn.Module, batches: Sequence[Batch], precisions: Sequenc
 
     Args:
         module: the network.
-        batches: that it runs on, (N, C, H, W) float32 each.
-        precisions: in which it runs besides float64.
+        batches: its images, (N, C, H, W) float32 each.
+        precisions: of the perturbed runs.
 
     Raises:
-        NotRepeatable: it draws random numbers, or decides by values what it runs.
+        NotRepeatable: the network draws random numbers, or its operators depend on values.
     """
     digest = hashlib.sha256()
     digest.update(f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {sorted(precisions)}".encode())
-    sources = [Path(str(module.__file__)) for module in (arithmetic, observation, run)]
-    for source in (*sources, *(Path(__file__).with_name(name) for name in COMPUTING)):
-        digest.update(source.read_bytes())  # another way of computing the reference gives other results
+    for source in SOURCES:
+        digest.update(source.read_bytes())
     for name, tensor in _tensors(module).items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(_bytes(tensor))
@@ -79,30 +81,29 @@ def tape(module: nn.Module, image: np.ndarray[Any, Any]) -> list[str]:
     for name, tensor in _tensors(module).items():
         known[tensor] = name
 
-    def where(tensor: torch.Tensor) -> str:
+    def source_of(tensor: torch.Tensor) -> str:
         if tensor in known:
             return str(known[tensor])
-        if tensor.numel() > LARGEST_CONSTANT:
+        if tensor.numel() > MAX_CONSTANT:
             raise NotRepeatable(f"a tensor of {tuple(tensor.shape)} comes from outside of PyTorch")
         return f"constant {tensor.dtype} {tuple(tensor.shape)} {bytes(_bytes(tensor)).hex()}"
 
-    class Noted(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if torch.Tag.nondeterministic_seeded in operator.tags:
                 raise NotRepeatable(f"{operator} draws random numbers")
             if operator is torch.ops.aten._local_scalar_dense.default:  # noqa: SLF001 - the operator's name
                 raise NotRepeatable("a value decides what is computed")
-            told = pytree.tree_map_only(torch.Tensor, where, (args, kwargs or {}))
-            lines.append(f"{operator} {told}")
+            lines.append(f"{operator} {pytree.tree_map_only(torch.Tensor, source_of, (args, kwargs or {}))}")
             results = operator(*args, **(kwargs or {}))
             for i, tensor in enumerate(pytree.tree_leaves(results)):
                 if isinstance(tensor, torch.Tensor) and tensor not in known:
                     known[tensor] = f"%{len(lines)}.{i}"
             return results
 
-    given = torch.from_numpy(np.array(image))
-    known[given] = "input"
-    with evaluating(module), Noted():  # type: ignore[no-untyped-call]
-        results = module(given)
-    lines += [f"returned {where(t)}" for t in pytree.tree_leaves(results) if isinstance(t, torch.Tensor)]
+    images = torch.from_numpy(np.array(image))
+    known[images] = "input"
+    with evaluating(module), Tape():  # type: ignore[no-untyped-call]
+        results = module(images)
+    lines += [f"returned {source_of(t)}" for t in pytree.tree_leaves(results) if isinstance(t, torch.Tensor)]
     return lines

@@ -1,7 +1,7 @@
-"""The gates of a network on one image, and what artifacts make of them. To be looked at: nothing is judged by it.
+"""The gate activations of a network on one image, in PyTorch and in each artifact. Reported, not judged.
 
-What is recorded is what goes into a gate's sigmoid, in PyTorch and in each file; both are squashed here, in double
-precision, as PyTorch does it. So a difference that is shown is one of what was computed, not of two ways to squash.
+Runs return the inputs of the sigmoids; the sigmoids themselves are computed here, in float64. So a difference comes
+from the network, not from two implementations of a sigmoid.
 """
 
 from base64 import b64encode
@@ -27,20 +27,19 @@ from attn_export.exporter.system.memory import trim
 from attn_export.exporter.validation.validate import paired
 
 CHANNEL, SPATIAL = "channel", "spatial"
-
-# Nobody looks at more, and a page has to stay small.
-MOST_GATES = 64
-# Of a map and of the image, as they are shown.
-LARGEST_MAP, LARGEST_PICTURE = 112, 224
+# More would make the page large.
+MAX_GATES = 64
+# Largest sides in the report.
+MAX_MAP, MAX_PICTURE = 112, 224
 RGB = 3
 
 
 @dataclass(frozen=True)
-class ShownImage:
-    """What the gates are looked at on.
+class Sample:
+    """The image of the activations.
 
     Attributes:
-        kind: "real", "natural", or "noise" for a network that takes no images.
+        kind: "real", "natural", or "noise" for inputs that are no images.
         image: (C, H, W) float32, as the network takes it.
     """
 
@@ -50,14 +49,14 @@ class ShownImage:
 
 @dataclass(frozen=True)
 class CapturedGate:
-    """One gate, with its values.
+    """One gate with its activations.
 
     Attributes:
         module_path: of the submodule that computes it.
         kind: "channel" or "spatial".
         values: by "PyTorch" and file name, 0 to 1: (C,), or (H, W).
         differences: by file name, the largest absolute difference from PyTorch.
-        window: side of the averaging window that keeps a map within `LARGEST_MAP`.
+        window: side of the averaging window that keeps a map within `MAX_MAP`.
     """
 
     module_path: str
@@ -95,16 +94,15 @@ class CapturedActivations:
     unavailable: Mapping[str, str] = field(default_factory=dict)
 
     def to_record(self) -> GateActivations | None:
-        """The JSON form; None where the network and the files have no gates."""
+        """The JSON form; None where neither the network nor a file has gates."""
         if not (self.gates or self.omitted or self.unavailable):
             return None
         image = None
         if self.picture is not None:
             height, width, channels = self.picture.shape
             image = Picture(self.kind, (channels, height, width), _base64(self.picture), channels)
-        return GateActivations(
-            image, tuple(gate.to_record() for gate in self.gates), self.left_out, self.omitted, dict(self.unavailable)
-        )
+        gates = tuple(gate.to_record() for gate in self.gates)
+        return GateActivations(image, gates, self.left_out, self.omitted, dict(self.unavailable))
 
 
 def _base64(array: Array) -> str:
@@ -113,142 +111,136 @@ def _base64(array: Array) -> str:
 
 @dataclass(frozen=True)
 class _Gate:
-    """What goes into a sigmoid in PyTorch.
+    """A gate in PyTorch.
 
     Attributes:
         module_path: of the submodule.
         operator: "sigmoid" or "hardsigmoid".
-        logits: (1, C, H, W), or of another shape.
+        logits: its input, (1, C, H, W) or of another shape.
     """
 
     module_path: str
     operator: str
     logits: Array
 
-    @property
-    def place(self) -> str:
-        """For people."""
-        return self.module_path or "the network"
-
-    def gate(self, logits: Array) -> Array:
-        """Logits, as many as its own, squashed as PyTorch does it, in its own shape without the batch."""
+    def activation(self, logits: Array) -> Array:
+        """The activation of as many logits, in the gate's shape without the batch."""
         x = np.asarray(logits, np.float64).reshape(self.logits.shape[1:])
         return np.clip(x / 6 + 0.5, 0, 1) if self.operator == "hardsigmoid" else 0.5 + 0.5 * np.tanh(x / 2)
 
 
-def sample_image(input_shape: tuple[int, ...], real: Images | None = None) -> ShownImage:
-    """The first of the user's images, or else the first of those that artifacts are judged on.
+def sample_image(input_shape: tuple[int, ...], real: Images | None = None) -> Sample:
+    """The first of the user's images, otherwise the first test image.
 
     Args:
         input_shape: (C, H, W) of the network.
-        real: (N, C, H, W) of that size, as the network takes them.
+        real: (N, C, H, W), as the network takes them; used if they have that size.
     """
     if real is not None and len(real) and real.shape[1:] == tuple(input_shape):
-        return ShownImage(REAL, np.asarray(real[0], np.float32))
+        return Sample(REAL, np.asarray(real[0], np.float32))
     draw = np.random.default_rng([SEED, *input_shape])
     if len(input_shape) != IMAGE_RANK:
-        return ShownImage("noise", noise(input_shape, draw))
+        return Sample("noise", noise(input_shape, draw))
     channels, height, width = input_shape
-    return ShownImage("natural", natural((channels, height, width), draw))
+    return Sample("natural", natural((channels, height, width), draw))
 
 
-def look(
+def capture_gates(
     model: LoadedModel,
     files: Sequence[OnnxFile],
-    sample: ShownImage,
+    sample: Sample,
     settings: Settings,
     unavailable: Mapping[str, str] | None = None,
 ) -> CapturedActivations:
     """Run PyTorch in float32 and each file with its gates as outputs, on one image.
 
     Args:
-        model: its module is not changed.
-        files: ONNX files made of it. One that can't be run or paired is listed in `CapturedActivations.unavailable`.
+        model: its module doesn't change.
+        files: ONNX files of it. One that doesn't run or fit is listed in `CapturedActivations.unavailable`.
         sample: see `sample_image`.
         settings: of ONNX Runtime.
-        unavailable: other artifacts by name, and why they can't be looked into, such as `ENGINE_UNAVAILABLE`.
+        unavailable: other artifacts by name, with a reason such as `ENGINE_UNAVAILABLE`.
     """
-    squashed, outputs = _in_pytorch(model, sample.image)
-    forms = [_form(gate, outputs) for gate in squashed]
-    drawable = [i for i, form in enumerate(forms) if form in (CHANNEL, SPATIAL)]
-    chosen = _evenly(drawable)
-    told = dict(unavailable or {})
+    gates, outputs = _in_pytorch(model, sample.image)
+    kinds = [_kind(gate, outputs) for gate in gates]
+    drawable = [i for i, kind in enumerate(kinds) if kind in (CHANNEL, SPATIAL)]
+    chosen = [drawable[i] for i in np.linspace(0, len(drawable) - 1, min(len(drawable), MAX_GATES)).astype(int)]
+    reasons = dict(unavailable or {})
     logits: dict[str, list[Array]] = {}
     for file in files:
-        found = _in_file(file, squashed, chosen, sample.image, settings)
-        if isinstance(found, str):
-            told[file.name] = found
+        result = _in_file(file, gates, chosen, sample.image, settings)
+        if isinstance(result, str):
+            reasons[file.name] = result
         else:
-            logits[file.name] = found
+            logits[file.name] = result
     trim()
     return CapturedActivations(
         kind=sample.kind,
         picture=picture(sample.image, model.normalization),
         gates=tuple(
-            _seen(squashed[i], forms[i], {name: arrays[place] for name, arrays in logits.items()})
+            _captured(gates[i], kinds[i], {name: arrays[place] for name, arrays in logits.items()})
             for place, i in enumerate(chosen)
         ),
         left_out=len(drawable) - len(chosen),
         omitted=tuple(
-            OmittedGate(gate.module_path, form)
-            for gate, form in zip(squashed, forms, strict=True)
-            if form not in (CHANNEL, SPATIAL)
+            OmittedGate(gate.module_path, kind)
+            for gate, kind in zip(gates, kinds, strict=True)
+            if kind not in (CHANNEL, SPATIAL)
         ),
-        unavailable=told,
+        unavailable=reasons,
     )
 
 
 def _in_pytorch(model: LoadedModel, image: Image) -> tuple[list[_Gate], list[Array]]:
-    """Everything that is squashed, in the order in which it is computed, and what the network returns."""
-    found: list[_Gate] = []
-    squashes = gate_test(model.module)
+    """The gates in the order of computation, and the network's outputs."""
+    gates: list[_Gate] = []
+    is_gate = gate_test(model.module)
 
-    def note(path: str, operator: Any, args: tuple[Any, ...]) -> None:
-        if squashes(path, operator):
+    def record(path: str, operator: Any, args: tuple[Any, ...]) -> None:
+        if is_gate(path, operator):
             name = operator.overloadpacket.__name__.removesuffix("_")
-            found.append(_Gate(path, name, args[0].detach().numpy().copy()))
+            gates.append(_Gate(path, name, args[0].detach().numpy().copy()))
 
-    with evaluating(model.module) as module, observed(module, note):
+    with evaluating(model.module) as module, observed(module, record):
         results = module(torch.from_numpy(np.ascontiguousarray(image[None])))
-    return found, [tensor.numpy() for tensor in pytree.tree_leaves(results) if isinstance(tensor, torch.Tensor)]
+    return gates, [tensor.numpy() for tensor in pytree.tree_leaves(results) if isinstance(tensor, torch.Tensor)]
 
 
 def _in_file(
-    file: OnnxFile, squashed: Sequence[_Gate], chosen: Sequence[int], image: Image, settings: Settings
+    file: OnnxFile, gates: Sequence[_Gate], chosen: Sequence[int], image: Image, settings: Settings
 ) -> list[Array] | str:
-    """What goes into the chosen gates, flat, or why that can't be seen."""
-    gates, missed = paired([gate.module_path for gate in squashed], file.gates)
-    if not squashed and file.gates:
+    """The inputs of the chosen gates, flat, or why they are unavailable."""
+    pairs, missed = paired([gate.module_path for gate in gates], file.gates)
+    if not gates and file.gates:
         missed = f"PyTorch computes no gates, the file {len(file.gates)}"
     if missed or not chosen:
         return missed or []
-    signature, taps = file.signature, [gates[i].tensor for i in chosen]
+    signature, tensors = file.signature, [pairs[i].tensor for i in chosen]
     count = 1 if signature.axis("batch") else signature.input_shape[0]
     try:
-        with OnnxRuntime(file.path, signature, settings, taps, graph=parsed(file).model) as runtime:
+        with OnnxRuntime(file.path, signature, settings, tensors, graph=parsed(file).model) as runtime:
             results = runtime.run({signature.input_name: np.repeat(image[None], count, axis=0)})
-    except AttnExportError as error:  # a page without its gates is better than none
+    except AttnExportError as error:  # the report does without these gates
         return error.message
-    found = []
-    for i, tap in zip(chosen, taps, strict=True):
-        wanted, array = squashed[i].logits, results[tap]
+    for i, tensor in zip(chosen, tensors, strict=True):
+        expected, array = gates[i].logits, results[tensor]
+        place = gates[i].module_path or "the network"
         if np.isnan(array).any():
-            return f"the gate of {squashed[i].place} holds NaN"
-        if array.size != count * wanted.size:
-            return f"the gate of {squashed[i].place} has {array.size // count} values, PyTorch's {wanted.size}"
-        found.append(array.reshape(count, -1)[0])
-    return found
+            return f"the gate of {place} holds NaN"
+        if array.size != count * expected.size:
+            return f"the gate of {place} has {array.size // count} values, PyTorch's {expected.size}"
+    return [results[tensor].reshape(count, -1)[0] for tensor in tensors]
 
 
-def _form(gate: _Gate, outputs: Sequence[Array]) -> str:
-    """Whether it is a "channel" or a "spatial" gate, or why it is neither."""
+def _kind(gate: _Gate, outputs: Sequence[Array]) -> str:
+    """Either "channel" or "spatial", or why the gate is neither."""
     shape = gate.logits.shape
     if not shape or shape[0] != 1:
         return f"its shape is {shape}, which isn't that of one image"
-    squashed = gate.gate(gate.logits).reshape(-1)
-    if np.isnan(squashed).any():
+    activation = gate.activation(gate.logits).reshape(-1)
+    if np.isnan(activation).any():
         return "it holds NaN"
-    if any(array.size == squashed.size and np.allclose(array.reshape(-1), squashed, atol=1e-6) for array in outputs):
+    if any(o.size == activation.size and np.allclose(o.reshape(-1), activation, atol=1e-6) for o in outputs):
         return "it is what the network returns"
     channels, *places = shape[1:] or (1,)
     if all(size == 1 for size in places) or (len(places) == 1 and channels == 1):  # ECA's is (N, 1, C)
@@ -259,35 +251,27 @@ def _form(gate: _Gate, outputs: Sequence[Array]) -> str:
     return f"its values are {sizes}: neither one for each channel nor one for each place"
 
 
-def _evenly(indices: Sequence[int]) -> list[int]:
-    """At most `MOST_GATES` of them, the first and the last included."""
-    places = np.linspace(0, len(indices) - 1, min(len(indices), MOST_GATES)).astype(int)
-    return [indices[place] for place in places]
-
-
-def _seen(squashed: _Gate, kind: str, logits: Mapping[str, Array]) -> CapturedGate:
-    whole = {PYTORCH: squashed.gate(squashed.logits), **{name: squashed.gate(array) for name, array in logits.items()}}
-    own = whole[PYTORCH]
-    differences = {name: float(np.abs(whole[name] - own).max()) for name in logits}
+def _captured(gate: _Gate, kind: str, logits: Mapping[str, Array]) -> CapturedGate:
+    values = {name: gate.activation(array) for name, array in {PYTORCH: gate.logits, **logits}.items()}
+    differences = {name: float(np.abs(values[name] - values[PYTORCH]).max()) for name in logits}
     if kind == CHANNEL:
-        return CapturedGate(
-            squashed.module_path, kind, {name: gate.reshape(-1) for name, gate in whole.items()}, differences
-        )
-    window = -(-max(own.shape[1:]) // LARGEST_MAP)
-    maps = {name: _pooled(gate[0], window) for name, gate in whole.items()}
-    return CapturedGate(squashed.module_path, kind, maps, differences, window)
+        flat = {name: array.reshape(-1) for name, array in values.items()}
+        return CapturedGate(gate.module_path, kind, flat, differences)
+    window = -(-max(values[PYTORCH].shape[1:]) // MAX_MAP)
+    maps = {name: _pooled(array[0], window) for name, array in values.items()}
+    return CapturedGate(gate.module_path, kind, maps, differences, window)
 
 
 def picture(image: Image, normalization: Normalization | None) -> Array | None:
-    """An input for people: the normalization reverted, or stretched from its smallest to its largest value.
+    """An input as a picture: without its normalization, or stretched from its smallest to its largest value.
 
     Args:
         image: (C, H, W), as the network takes it.
         normalization: of the network, where it is known.
 
     Returns:
-        (H, W, 3), or (H, W, 1) with the mean of the channels where these aren't three, uint8, at most
-        `LARGEST_PICTURE` on a side; None for what is no image.
+        (H, W, 3), or (H, W, 1) with the mean of the channels unless these are three, uint8, at most `MAX_PICTURE` on a
+        side; None where the input is no image.
     """
     if image.ndim != IMAGE_RANK:
         return None
@@ -299,16 +283,15 @@ def picture(image: Image, normalization: Normalization | None) -> Array | None:
         values = (values - low) / (high - low or 1.0)
     if values.shape[2] != RGB:
         values = values.mean(2, keepdims=True)
-    values = _pooled(np.clip(values, 0, 1), -(-max(values.shape[:2]) // LARGEST_PICTURE))
+    values = _pooled(np.clip(values, 0, 1), -(-max(values.shape[:2]) // MAX_PICTURE))
     return np.round(values * 255).astype(np.uint8)
 
 
 def _pooled(values: Array, window: int) -> Array:
-    """Means over windows of the first two axes; those at the end may be smaller."""
+    """Means over windows of the first two axes; the last windows may be smaller."""
     for axis in (0, 1):
         starts = np.arange(0, values.shape[axis], window)
-        sizes = np.diff(np.append(starts, values.shape[axis])).reshape(
-            [-1 if a == axis else 1 for a in range(values.ndim)]
-        )
-        values = np.add.reduceat(values, starts, axis) / sizes
+        sizes = np.diff(np.append(starts, values.shape[axis]))
+        shape = [-1 if other == axis else 1 for other in range(values.ndim)]
+        values = np.add.reduceat(values, starts, axis) / sizes.reshape(shape)
     return values

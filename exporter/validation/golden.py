@@ -1,6 +1,6 @@
-"""Golden inputs and outputs of a bundle: PyTorch's reference, or, without a checkpoint, what ONNX Runtime computes."""
+"""Golden inputs and outputs of a bundle: reference outputs of PyTorch, or, without a checkpoint, of ONNX Runtime."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,27 +9,20 @@ import numpy as np
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.bundle.golden import GoldenVectors, Limit
 from attn_export.exporter.bundle.packing import MOST_BYTES, Loose, packed
-from attn_export.exporter.errors import UnreadableGraphError, UsageError, first_line
+from attn_export.exporter.errors import UnreadableGraphError, UsageError
+from attn_export.exporter.graph.session import PlainSession, SessionError
 from attn_export.exporter.network.images import KINDS, SEED
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.engine import Profile, Range
-from attn_export.exporter.validation.metrics import PooledError
-from attn_export.exporter.validation.policies import EPS32, POLICIES, SOURCE_GRAPH
+from attn_export.exporter.records.policies import BUNDLE, EPS16, POLICIES
+from attn_export.exporter.validation.metrics import PooledError, perturbed
 from attn_export.exporter.validation.verdict import floored_baselines, pixels_of
 
 if TYPE_CHECKING:
     from attn_export.exporter.engine.graph import GraphFacts
     from attn_export.exporter.validation.reference import Reference
 
-__all__ = ["GoldenVectors", "golden_of_file", "golden_of_reference"]
-
-# Of each size for a file without a checkpoint.
-IMAGES = 4
-
-PYTORCH = "PyTorch in float64, each image alone"
-ONNX_RUNTIME = "ONNX Runtime without optimizations, in the file's own types"
-OWN_ERROR = "the error of PyTorch in {precision} on these kinds of images"
-OWN_MOVEMENT = "how far the outputs move when every pixel is moved by one rounding"
+IMAGES_PER_SIZE = 4  # without a checkpoint
 
 
 def golden_of_reference(
@@ -39,60 +32,60 @@ def golden_of_reference(
     profile: Profile,
     precision: Precision,
 ) -> GoldenVectors:
-    """The images of the oracle that fit into a profile, in batches of its smallest, usual and largest N.
+    """The reference images that fit a profile, in batches of its min, opt and max N.
 
     Args:
         reference: with a baseline for ``precision``.
-        output_names: in the order in which the network returns them.
-        input_name: of the one input.
+        output_names: in the network's order.
+        input_name: of the only input.
         profile: of the engine.
         precision: of the engine.
 
     Raises:
-        UsageError: the oracle has no image of a size that the profile takes.
+        UsageError: no reference image has a size that the profile covers.
     """
-    policy = POLICIES[precision]
-    own = reference.baselines[precision]
-    taken = profile[input_name]
+    policy, taken = POLICIES[precision], profile[input_name]
+    baselines = reference.baselines[precision]
     fitting = [i for i, batch in enumerate(reference.batches) if taken.covers((taken.opt[0], *batch.images.shape[1:]))]
     if not fitting:
         sizes = ", ".join(dict.fromkeys("×".join(map(str, b.images.shape[2:])) for b in reference.batches))
         raise UsageError(
-            f"no image that the network was compared on has a size that the engine takes ({_spelled(taken)})",
+            f"no image that the network was compared on has a size that the engine takes ({_text(taken)})",
             hint=f"They have {sizes}: let --size include one of these, so that the device can validate its engine.",
         )
-    errors = [PooledError() for _ in output_names]
-    for i in fitting:
-        for o, error in enumerate(errors):
-            error.add(own[i].outputs[o], reference.exact[i].outputs[o], reference.batches[i].kinds)
-    pixels = pixels_of(reference.batches[i].images.shape for i in fitting)
+    results, exact = [baselines[i] for i in fitting], [reference.exact[i] for i in fitting]
+    batches = [reference.batches[i] for i in fitting]
+    errors = {
+        name: PooledError().add_batches([r.outputs[o] for r in results], [r.outputs[o] for r in exact], batches)
+        for o, name in enumerate(output_names)
+    }
+    pixels = pixels_of(batch.images.shape for batch in batches)
     groups = [_loose(reference, same, output_names) for same in _by_size(reference, fitting)]
     return GoldenVectors(
         input_name=input_name,
-        reference=PYTORCH,
-        baseline=OWN_ERROR.format(precision=precision.onnx_name),
+        reference=policy.reference,
+        baseline=policy.baseline,
         groups=tuple(packed(loose, taken, MOST_BYTES // len(groups)) for loose in groups),
         limits={
             name: {
                 kind: Limit(size, policy.limit)
                 for kind, size in floored_baselines(error.relative(), policy, pixels).items()
             }
-            for name, error in zip(output_names, errors, strict=True)
+            for name, error in errors.items()
         },
     )
 
 
 def _by_size(reference: "Reference", fitting: Sequence[int]) -> list[list[tuple[int, int]]]:
-    """For each size (C, H, W) where its images are, as (batch, row); an image that is in several batches comes once."""
-    found: dict[tuple[int, ...], dict[str, tuple[int, int]]] = {}
+    """For each size (C, H, W) the batch and row of every image, each image once."""
+    by_size: dict[tuple[int, ...], dict[str, tuple[int, int]]] = {}
     for i in fitting:
         batch = reference.batches[i]
-        same = found.setdefault(batch.images.shape[1:], {})
+        same = by_size.setdefault(batch.images.shape[1:], {})
         for row in range(len(batch.kinds)):
-            if not all(np.isfinite(array[row]).all() for array in reference.exact[i].outputs):
-                continue  # the network has no answer for this image
-            same.setdefault(batch.names[row] if batch.names else f"{i}, {row}", (i, row))
-    return [list(same.values()) for same in found.values()]
+            if all(np.isfinite(array[row]).all() for array in reference.exact[i].outputs):
+                same.setdefault(batch.names[row] if batch.names else f"{i}, {row}", (i, row))
+    return [list(same.values()) for same in by_size.values()]
 
 
 def _loose(reference: "Reference", places: Sequence[tuple[int, int]], output_names: Sequence[str]) -> Loose:
@@ -107,9 +100,9 @@ def _loose(reference: "Reference", places: Sequence[tuple[int, int]], output_nam
 
 
 def golden_of_file(facts: "GraphFacts", profile: Profile, threads: int) -> GoldenVectors:
-    """What ONNX Runtime computes of an ONNX file, for a file whose checkpoint isn't at hand.
+    """Outputs of an ONNX file in ONNX Runtime, for a file without a checkpoint.
 
-    The device's engine is then compared with the file, and the file with nothing.
+    The device compares its engine with the file; nothing verifies the file itself.
 
     Args:
         facts: about the file.
@@ -117,116 +110,90 @@ def golden_of_file(facts: "GraphFacts", profile: Profile, threads: int) -> Golde
         threads: of ONNX Runtime.
 
     Raises:
-        UnreadableGraphError: the file isn't there, is damaged, isn't valid ONNX, or ONNX Runtime can't run it.
+        UnreadableGraphError: the file is missing, damaged or invalid, or ONNX Runtime can't run it.
         UsageError: it doesn't take one float32 tensor.
     """
-    onnx, rounding = facts.path, _rounding(facts)
-    run, input_name, output_names = _session(onnx, threads)
+    half = "FLOAT16" in facts.all_types
+    session = _open(facts.path, threads)
+    (input_name,) = session.inputs
     taken = profile[input_name]
-    moved, least = [PooledError() for _ in output_names], _least(rounding)
+    errors = {name: PooledError() for name in session.outputs}
     groups = []
     for shape in dict.fromkeys(size[1:] for size in (taken.opt, taken.min, taken.max)):
-        images, kinds = _draw(shape)
-        expected = run(images, taken)
-        for o, results in enumerate(run(_moved(images, rounding), taken)):
-            moved[o].add(results, expected[o], kinds)
-        groups.append(Loose(images, kinds, dict(zip(output_names, expected, strict=True))))
+        images, kinds = _images(shape)
+        expected = _outputs(session, facts.path, images, taken.min[0])
+        moved = perturbed(images, EPS16 if half else None)
+        for name, results in _outputs(session, facts.path, moved, taken.min[0]).items():
+            errors[name].add(results, expected[name], kinds)
+        groups.append(Loose(images, kinds, expected))
     if not all(np.isfinite(array).all() for loose in groups for array in loose.expected.values()):
         raise UnreadableGraphError(
-            f"{onnx} computes NaN or infinity for ordinary images",
-            hint="Nothing can be compared with that. Was the right file given?",
+            f"{facts.path} computes NaN or infinity for nominal images",
+            hint="Nothing can be compared with that. Is it the right file?",
         )
+    # With eight roundings of float16 an engine with an error of 6 % would agree.
+    floor = EPS16 if half else BUNDLE.floor
     return GoldenVectors(
         input_name=input_name,
-        reference=ONNX_RUNTIME,
-        baseline=OWN_MOVEMENT,
+        reference=BUNDLE.reference,
+        baseline=BUNDLE.baseline,
         groups=tuple(packed(loose, taken, MOST_BYTES // len(groups)) for loose in groups),
         limits={
-            name: {kind: Limit(max(size, least), SOURCE_GRAPH.limit) for kind, size in error.relative().items()}
-            for name, error in zip(output_names, moved, strict=True)
+            name: {kind: Limit(max(size, floor), BUNDLE.limit) for kind, size in error.relative().items()}
+            for name, error in errors.items()
         },
     )
 
 
-Run = Callable[[Array, Range], tuple[Array, ...]]
-
-
-def _session(onnx: Path, threads: int) -> tuple[Run, str, tuple[str, ...]]:
-    """How to run a file on images one by one; the names of its input and outputs.
+def _open(path: Path, threads: int) -> PlainSession:
+    """The session of a file with one float32 input.
 
     Raises:
-        UnreadableGraphError, UsageError: as `golden_of_file` says.
+        UnreadableGraphError, UsageError: see `golden_of_file`.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises RuntimeError and a dozen classes of its own
+        session = PlainSession(path, threads)
+    except SessionError as error:
         raise UnreadableGraphError(
-            f"ONNX Runtime doesn't take {onnx}: {first_line(error)}",
-            hint="A bundle carries what the file computes, so that the device can compare its engine with that.",
+            f"ONNX Runtime doesn't take {path}: {error}",
+            hint="A bundle holds the outputs of the file, so that the device can compare its engine with them.",
         ) from error
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1 or inputs[0].type != "tensor(float)":
+    if list(session.inputs.values()) != ["tensor(float)"]:
         raise UsageError(
-            f"a bundle's images are for one float32 input, and {onnx} takes "
-            + ", ".join(f"{i.name}: {i.type}" for i in inputs),
+            f"a bundle's images are for one float32 input, and {path} takes "
+            + ", ".join(f"{name}: {kind}" for name, kind in session.inputs.items()),
             hint="Copy the ONNX file to the device and build it there; it can't be validated there.",
         )
-    names = [output.name for output in outputs]
-
-    def run(images: Array, taken: Range) -> tuple[Array, ...]:
-        # Alone where the engine takes one image, so that an engine that mixes the images of a batch disagrees.
-        together = taken.min[0]
-        results = []
-        for start in range(0, len(images), together):
-            rows = [i % len(images) for i in range(start, start + together)]
-            try:
-                results.append(session.run(names, {inputs[0].name: images[rows]}))
-            except Exception as error:  # as above
-                raise UnreadableGraphError(
-                    f"ONNX Runtime can't run {onnx} on images of {images.shape[1:]}: {first_line(error)}",
-                    hint="The sizes come from --size and --profile-batch: does the network take them?",
-                ) from error
-        joined = (np.concatenate(arrays)[: len(images)] for arrays in zip(*results, strict=True))
-        return tuple(np.asarray(array, np.float64) for array in joined)
-
-    return run, str(inputs[0].name), tuple(names)
+    return session
 
 
-def _rounding(facts: "GraphFacts") -> float:
-    """Of float16 where the file has any, or else of float32."""
-    import onnx_ir as ir
+def _outputs(session: PlainSession, path: Path, images: Array, batch: int) -> dict[str, Array]:
+    """The float64 outputs of images (K, C, H, W) in batches of the engine's smallest N.
 
-    half = ir.DataType.FLOAT16.name in facts.all_types
-    return float(np.finfo(np.float16 if half else np.float32).eps)
-
-
-def _least(rounding: float) -> float:
-    """The floor of the baseline error: of float32 that of `SOURCE_GRAPH`, of float16 a single rounding.
-
-    With eight roundings of float16 an engine with an error of 6 % would agree.
+    With N = 1 every image runs alone, so that an engine that mixes the images of a batch disagrees.
     """
-    return rounding if rounding > EPS32 else SOURCE_GRAPH.floor
+    (name,) = session.inputs
+    starts = range(0, len(images), batch)
+    try:
+        runs = [session.run({name: images[np.arange(i, i + batch) % len(images)]}) for i in starts]
+    except SessionError as error:
+        raise UnreadableGraphError(
+            f"ONNX Runtime can't run {path} on images of {images.shape[1:]}: {error}",
+            hint="The sizes come from --size and --batch: does the network take them?",
+        ) from error
+    return {
+        output: np.asarray(np.concatenate([run[output] for run in runs])[: len(images)], np.float64)
+        for output in session.outputs
+    }
 
 
-def _draw(shape: tuple[int, ...]) -> tuple[Array, tuple[str, ...]]:
-    """Images of every kind in turns; what isn't (C, H, W) is noise, which alone has a meaning there."""
+def _images(shape: tuple[int, ...]) -> tuple[Array, tuple[str, ...]]:
+    """Images of every nominal kind in turn, (K, *shape) float32, and their kinds; noise where shape isn't (C, H, W)."""
     draw = np.random.default_rng(SEED)
     names = list(KINDS) if len(shape) == 3 else ["noise"]
-    kinds = tuple(names[i % len(names)] for i in range(IMAGES))
+    kinds = tuple(names[i % len(names)] for i in range(IMAGES_PER_SIZE))
     return np.stack([KINDS[kind](shape, draw) for kind in kinds]), kinds  # type: ignore[arg-type]
 
 
-def _moved(images: Array, rounding: float) -> Array:
-    """Every pixel moved by one rounding, up or down."""
-    signs = np.random.default_rng(1).integers(0, 2, images.shape) * 2 - 1
-    return np.asarray(images * (1 + signs * rounding), np.float32)
-
-
-def _spelled(taken: Range) -> str:
+def _text(taken: Range) -> str:
     return " to ".join(dict.fromkeys("×".join(map(str, size)) for size in (taken.min, taken.max)))

@@ -1,4 +1,4 @@
-"""Whether an artifact takes and returns what a network does; names may differ where it is clear what is meant."""
+"""Matches the inputs and outputs of an artifact with those of a network; names may differ where the match is unique."""
 
 import math
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from attn_export.exporter.records.artifact import Artifact, Tensor
 from attn_export.exporter.validation.artifact import numpy_name
 
 AXES = ("batch", "channels", "height", "width")
-# What images are converted to.
+# Types of inputs.
 FLOATS = ("float32", "float16", "float64", "bfloat16")
-# Each image of a quantized graph is one chance to have a tie.
+# Number of images: with a quantized graph any image may have ties.
 RUNS_OF_QUANTIZED = 24
 
 
@@ -37,11 +37,11 @@ class Returned:
 
 @dataclass(frozen=True)
 class Match:
-    """How an artifact fits.
+    """How an artifact matches.
 
     Attributes:
-        signature: what it takes, and its outputs in the network's order.
-        notes: what isn't alike, and how it was taken.
+        signature: input, and outputs in the network's order.
+        notes: the differences, and how they were resolved.
     """
 
     signature: Signature
@@ -54,10 +54,10 @@ def match(artifact: Artifact, input_shape: tuple[int, ...], returned: Sequence[R
     Args:
         artifact: see `read_artifact`.
         input_shape: (C, H, W) of the network.
-        returned: what the network returns, in its order.
+        returned: the network's outputs, in order.
 
     Raises:
-        InputError: it takes or returns something else; the message says what either has.
+        InputError: the artifact has other inputs or outputs; the message lists both.
     """
     taken, notes = _input(artifact, input_shape)
     names, more = _outputs(artifact, returned)
@@ -127,8 +127,8 @@ def _outputs(artifact: Artifact, returned: Sequence[Returned]) -> tuple[tuple[st
             if len(fitting) > 1 or fitting[0] in chosen:
                 raise InputError(f"{lists}: it isn't clear which is which", hint=hint)
             chosen += fitting
-    told = ", ".join(f"{name} for {entry.name}" for name, entry in zip(chosen, returned, strict=True))
-    return tuple(chosen), [f"{artifact.path} {how}: {told}", *_left_out(artifact, chosen)]
+    pairs = ", ".join(f"{name} for {entry.name}" for name, entry in zip(chosen, returned, strict=True))
+    return tuple(chosen), [f"{artifact.path} {how}: {pairs}", *_left_out(artifact, chosen)]
 
 
 def _left_out(artifact: Artifact, taken: Sequence[str]) -> list[str]:
@@ -141,12 +141,12 @@ def _typed(tensor: Tensor) -> str:
 
 
 def _is_float(tensor: Tensor) -> bool:
-    """Whether it may be, as far as its type is known."""
+    """Whether its type is floating or unknown."""
     return not tensor.dtype or numpy_name(tensor.dtype) in FLOATS
 
 
 def _fits(tensor: Tensor, entry: Returned) -> bool:
-    """Whether an output may be this one, as far as its type and shape are known."""
+    """Whether an output may be this one; unknown types and shapes fit."""
     if tensor.dtype and _is_float(tensor) is entry.whole:
         return False
     if tensor.dims is None or any(not isinstance(size, int) for size in tensor.dims[1:]):
@@ -155,7 +155,7 @@ def _fits(tensor: Tensor, entry: Returned) -> bool:
 
 
 def batches_for(artifact: Artifact, signature: Signature, real: Images | None = None) -> list[Batch]:
-    """The batches that an artifact is judged on: of the sizes that it takes; an engine at every one it is tuned for."""
+    """The batches of an artifact, of the sizes that it takes; for an engine min, opt and max among them."""
     own, dynamic = signature.input_shape[1:], {axis.name for axis in signature.axes}
     if artifact.quantized:
         batch = BATCHES[-1] if "batch" in dynamic and artifact.range is None else signature.input_shape[0]
@@ -169,7 +169,7 @@ def batches_for(artifact: Artifact, signature: Signature, real: Images | None = 
 
 
 def _real(images: Images | None, own: tuple[int, ...], batch: int) -> list[Batch]:
-    """As many whole batches of the user's images as there are."""
+    """All whole batches of the user's images."""
     if images is None or images.shape[1:] != own:
         return []
     starts = range(0, len(images) // batch * batch, batch)

@@ -1,26 +1,25 @@
-"""Errors, pooled.
+"""Relative errors of arrays, pooled over images, and arrays perturbed by one rounding.
 
-The error of a tensor is its distance from the oracle's, relative to the oracle's length, over all samples of one kind
-of input together. One sample's own error is no measure: it is small by luck now and then. An extreme image may make
-almost nothing of everything, where a length is no measure either: it is taken for a part of the ordinary images' at
-least.
+The error of a tensor is its distance from the reference relative to the length of the reference, over all images of one
+kind. The error of a single image can be small by chance. A stress image can make almost every value vanish; there the
+length is at least a tenth of the nominal images' length.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from attn_export.exporter.network.images import NOMINAL
+from attn_export.exporter.network.images import NOMINAL, Batch
 from attn_export.exporter.records.arrays import Array
 
-# Kinds of numpy's types whose values are no measures.
+# numpy kinds of integers and booleans.
 DISCRETE = "biu"
-# A score that rounding decides may fall on either side of a threshold: one element in so many, and one of a tenth of
-# them.
+# Rounding decides on which side of a threshold a score falls: one element in so many, and one of a tenth of them.
 STRAY_ELEMENTS = 10_000
-# Of the ordinary images' root mean square, what that of an extreme one is taken for at least.
-FAINTEST = 0.1
+# Smallest root mean square on stress images, relative to nominal images.
+STRESS_LENGTH = 0.1
 
 
 @dataclass
@@ -33,13 +32,13 @@ class PooledError:
     not_finite: set[str] = field(default_factory=set)
 
     def add(self, computed: Array, exact: Array, kinds: tuple[str, ...]) -> None:
-        """Add a batch. Images for which the oracle itself gives no numbers, as zeros may, are left out.
+        """Add a batch, without images whose reference is not finite, as that of zeros may be.
 
         Args:
-            computed: first axis N, any float dtype; or several times N, of runs one after the other.
-            exact: of as many elements for each of the N, double precision; of integers or booleans the elements that
-                differ count, and not by how much: a class index is no measure.
-            kinds: N names.
+            computed: first axis N, any float dtype; or a multiple of N, one run after the other.
+            exact: reference, as many elements for each of the N, float64; of integers and booleans the differing
+                elements count, not by how much they differ.
+            kinds: N kinds of input.
         """
         count = len(kinds)
         if discrete := exact.dtype.kind in DISCRETE:
@@ -56,35 +55,58 @@ class PooledError:
             self.length[kind] += (exact[i].size if discrete else float(np.square(exact[i]).sum())) * len(computed)
             self.count[kind] += exact[i].size * len(computed)
 
+    def add_batches(self, computed: Sequence[Array], exact: Sequence[Array], batches: Sequence[Batch]) -> "PooledError":
+        """`add` one array per batch; returns itself."""
+        for batch, results, expected in zip(batches, computed, exact, strict=True):
+            self.add(results, expected, batch.kinds)
+        return self
+
     def stray(self) -> float:
-        """The relative error of as many elements as may stray where these are integers or booleans."""
+        """The relative error of as many integers or booleans as may differ."""
         count = min((count for count in self.count.values() if count), default=1)
         few = -(-count // STRAY_ELEMENTS) if 10 * count >= STRAY_ELEMENTS else 0
         return float(np.sqrt(few / count))
 
-    def add_all(self, other: "PooledError") -> None:
-        """Add what another one has pooled."""
-        for kind in other.length:
-            self.difference[kind] += other.difference[kind]
-            self.length[kind] += other.length[kind]
-            self.count[kind] += other.count[kind]
-        self.not_finite |= other.not_finite
-
     def relative(self, least: float = 0.0) -> dict[str, float]:
-        """The relative error of each kind; infinite where something isn't a number.
+        """The relative error of each kind; infinite where a value is not finite.
 
         Args:
-            least: what the oracle's root mean square is taken for where it is smaller.
+            least: smallest root mean square of the reference, absolute.
         """
         tiny = float(np.finfo(np.float64).tiny)
-        usual = max(
-            (self.length[kind] / max(self.count[kind], 1) for kind in self.length if kind in NOMINAL), default=0.0
-        )
-        lengths = {}
+        squares = {kind: self.length[kind] / max(self.count[kind], 1) for kind in self.length}
+        nominal = max((square for kind, square in squares.items() if kind in NOMINAL), default=0.0)
+        errors = {}
         for kind in self.length:
-            smallest = max(least**2, 0.0 if kind in NOMINAL else FAINTEST**2 * usual)
-            lengths[kind] = max(self.length[kind], self.count[kind] * smallest, tiny)
-        return {
-            kind: float("inf") if kind in self.not_finite else float(np.sqrt(self.difference[kind] / length))
-            for kind, length in lengths.items()
-        }
+            smallest = max(least**2, 0.0 if kind in NOMINAL else STRESS_LENGTH**2 * nominal)
+            length = max(self.length[kind], self.count[kind] * smallest, tiny)
+            errors[kind] = float("inf") if kind in self.not_finite else float(np.sqrt(self.difference[kind] / length))
+        return errors
+
+
+def difference(computed: Array, expected: Array) -> float:
+    """Relative, in the 2-norm; infinite where the shapes or the places of NaN and infinity differ."""
+    if computed.shape != expected.shape:
+        return float("inf")
+    if expected.dtype.kind not in "fiub":
+        return 0.0 if np.array_equal(computed, expected) else float("inf")
+    a, b = computed.astype(np.float64), expected.astype(np.float64)
+    special = ~np.isfinite(b)
+    if not np.array_equal(a[special], b[special], equal_nan=True):
+        return float("inf")
+    a, b = a[~special], b[~special]
+    distance, length = float(np.linalg.norm(a - b)), float(np.linalg.norm(b))
+    return distance / length if length else (0.0 if distance == 0 else float("inf"))
+
+
+def perturbed(array: Array, eps: float | None = None) -> Array:
+    """Every number moved by one rounding, up or down, in the array's type; integers stay.
+
+    Args:
+        array: of any type.
+        eps: size of the rounding, relative; that of the array's type by default.
+    """
+    if array.dtype.kind != "f":
+        return array
+    signs = np.random.default_rng(1).integers(0, 2, array.shape) * 2 - 1
+    return np.asarray(array * (1 + signs * float(eps or np.finfo(array.dtype).eps)), dtype=array.dtype)

@@ -1,8 +1,8 @@
-"""What an ONNX graph says that is to be computed, in a precision of choice: for graphs whose own rounding is the point.
+"""Quantized ONNX graphs in a chosen precision.
 
-A graph with QuantizeLinear and DequantizeLinear is meant to round where it says so and nowhere else. In double
-precision ONNX's reference evaluator (https://onnx.ai/onnx/api/reference.html) computes just that; in the graph's own
-types it shows how far ordinary rounding, and the ties that it tips, may lead.
+A graph with QuantizeLinear and DequantizeLinear rounds at these nodes only. In float64 ONNX's reference evaluator
+(https://onnx.ai/onnx/api/reference.html) computes exactly that; in the graph's own types it shows the effect of
+ordinary rounding and of ties.
 """
 
 import warnings
@@ -24,14 +24,14 @@ FLOAT_TYPES = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProt
 
 
 class ExactGraph:
-    """A file, ready to be computed in float64 throughout, or in its own types.
+    """A file in float64 throughout, or in its own types.
 
     Args:
         path: the ONNX file.
-        dtype: np.float64, which floats of all types take; or np.float32, where float16 and bfloat16 are spelled out.
+        dtype: np.float64 for all floats; or np.float32, with float16 and bfloat16 emulated.
 
     Raises:
-        InputError: it has an operator that the reference evaluator doesn't know.
+        InputError: the reference evaluator lacks an operator.
     """
 
     def __init__(self, path: Path, dtype: type[np.floating[Any]]) -> None:
@@ -45,18 +45,18 @@ class ExactGraph:
         (self._input,) = (value.name for value in model.graph.input if value.name not in initialized)
 
     def __call__(self, images: Array, names: Sequence[str]) -> tuple[Array, ...]:
-        """The outputs of these names for images (N, C, H, W).
+        """The named outputs for images (N, C, H, W).
 
         Raises:
-            InputError: it can't be computed.
+            InputError: the evaluator fails.
         """
         try:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                made = self._evaluator.run(list(names), {self._input: images.astype(self.dtype)})
+                outputs = self._evaluator.run(list(names), {self._input: images.astype(self.dtype)})
         except Exception as error:  # as above
             raise self._refused(error) from error
-        return tuple(np.asarray(array) for array in made)
+        return tuple(np.asarray(array) for array in outputs)
 
     def _refused(self, error: BaseException) -> InputError:
         return InputError(

@@ -1,4 +1,4 @@
-"""Artifacts against the reference: what disagrees is an error, and gets no name."""
+"""Artifacts against the reference; a disagreement is an error."""
 
 from typing import TYPE_CHECKING
 
@@ -64,15 +64,13 @@ def omitted_kinds(verdict: Verdict, reference: "Reference") -> list[str]:
 def prove_engine(
     engine: EngineFile, file: OnnxFile, reference: "Reference", settings: Settings, progress: Progress
 ) -> Verdict:
-    """Run an engine on this machine's GPU on all images that it takes.
-
-    Its outputs are judged, not its gates: more outputs would change which kernels it has.
+    """Compare the outputs of an engine on this machine's GPU, on all images that it takes.
 
     Returns:
         The verdict, which agrees.
 
     Raises:
-        DisagreementError: it computes something else.
+        DisagreementError: the engine computes something else.
         RuntimeUnavailableError, UnreadableEngineError: it doesn't run here.
     """
     from attn_export.exporter.runtimes.tensorrt import TensorRT
@@ -94,17 +92,17 @@ def disagreement(
     place = f"in the gate of {first.tensor}" if first.role == "gate" else f"in {first.tensor}"
     worst = verdict.worst
     if first.kind == SIZE:
-        told = f"{place}, which has another size"
+        text = f"{place}, which has another size"
     elif first.error is None:
-        told = f"{place}, which isn't a number on {first.kind} images"
+        text = f"{place}, which isn't a number on {first.kind} images"
     else:
-        told = (
+        text = (
             f"{place} on {first.kind} images, error {first.error:.1e}, PyTorch's own {precision.onnx_name} "
             f"{number(first.baseline)}, {_times(first)} as large (allowed: {first.limit:.0f}); "
             f"worst in {worst.tensor}, {_times(worst)}"
         )
     return DisagreementError(
-        f"{artifact} doesn't compute what PyTorch computes: first seen {told}"
+        f"{artifact} doesn't compute what PyTorch computes: first seen {text}"
         + (f"; {start.describe()}" if start else ""),
         first_seen=first.tensor,
         hint="No file was written. Please report it with the network and the versions (attn-export --version): the "

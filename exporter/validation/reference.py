@@ -11,53 +11,18 @@ from attn_export.exporter.network.images import NOMINAL, Batch
 from attn_export.exporter.network.run import Result
 from attn_export.exporter.records.arrays import Array
 
-# Outputs that differ by less, relative, are the same to float32.
+# Outputs within this relative difference are equal in float32.
 SAME = 8 * float(np.finfo(np.float32).eps)
-
-
-def constant_outputs(reference: "Reference") -> list[int]:
-    """Which outputs are the same for all ordinary images, of one size each; what computes them can't be seen there."""
-    return [i for i in range(len(reference.exact[0].outputs)) if _is_constant(_by_size(reference, i))]
-
-
-def refuse_constant(name: str, reference: "Reference") -> None:
-    """A network that answers the same to everything agrees with every artifact that does.
-
-    Raises:
-        InputError: all outputs are constant.
-    """
-    if len(constant_outputs(reference)) == len(reference.exact[0].outputs):
-        raise InputError(
-            f"{name} returns the same for all images, so nothing can be proven of what computes it",
-            hint="Is it trained, and is this the right checkpoint? Its last layer's weights may all be zero.",
-        )
-
-
-def _by_size(reference: "Reference", output: int) -> list[list[Array]]:
-    sizes: dict[tuple[int, ...], list[Array]] = {}
-    for batch, exact in zip(reference.batches, reference.exact, strict=True):
-        rows = [row for row, kind in enumerate(batch.kinds) if kind in NOMINAL]
-        sizes.setdefault(batch.images.shape[1:], []).extend(exact.outputs[output][row] for row in rows)
-    return list(sizes.values())
-
-
-def _is_constant(groups: Sequence[Sequence[Array]]) -> bool:
-    for rows in ([np.asarray(row, np.float64) for row in group] for group in groups):
-        for row in rows[1:]:
-            size = max(float(np.abs(rows[0]).max(initial=0.0)), float(np.abs(row).max(initial=0.0)))
-            if row.shape != rows[0].shape or not float(np.abs(row - rows[0]).max(initial=0.0)) <= SAME * size:
-                return False
-    return True
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The results of PyTorch for every batch that artifacts are judged on.
+    """PyTorch's results for every batch.
 
     Attributes:
         batches: the images.
-        exact: in double precision, one for each batch.
-        baselines: the same in each precision that was asked for, several times; see `baseline`.
+        exact: in float64, one per batch.
+        baselines: perturbed runs in each precision, likewise; see `baseline`.
     """
 
     batches: tuple[Batch, ...]
@@ -65,7 +30,7 @@ class Reference:
     baselines: Mapping[Precision, tuple[Result, ...]]
 
     def limited_to(self, takes: Callable[[tuple[int, ...]], bool]) -> "Reference":
-        """Only the batches whose shape (N, C, H, W) an artifact takes."""
+        """Only batches whose shape (N, C, H, W) an artifact takes."""
         return self._only([i for i, batch in enumerate(self.batches) if takes(batch.images.shape)])
 
     def for_batches(self, batches: Sequence[Batch]) -> "Reference":
@@ -79,3 +44,41 @@ class Reference:
             tuple(self.exact[i] for i in kept),
             {precision: tuple(results[i] for i in kept) for precision, results in self.baselines.items()},
         )
+
+
+def refuse_constant(name: str, reference: Reference) -> None:
+    """Refuse a network with constant outputs: every artifact with the same constant agrees with it.
+
+    Raises:
+        InputError: all outputs are constant.
+    """
+    if len(constant_outputs(reference)) == len(reference.exact[0].outputs):
+        raise InputError(
+            f"{name} returns the same for all images, so nothing can be proven about it",
+            hint="Is it trained, and is this the right checkpoint? Its last layer's weights may all be zero.",
+        )
+
+
+def constant_outputs(reference: Reference) -> list[int]:
+    """Indices of outputs that are the same for all nominal images of a size: no error can be seen in them."""
+    return [
+        i for i in range(len(reference.exact[0].outputs)) if all(all_equal(rows) for rows in _by_size(reference, i))
+    ]
+
+
+def _by_size(reference: Reference, output: int) -> list[list[Array]]:
+    sizes: dict[tuple[int, ...], list[Array]] = {}
+    for batch, exact in zip(reference.batches, reference.exact, strict=True):
+        rows = [row for row, kind in enumerate(batch.kinds) if kind in NOMINAL]
+        sizes.setdefault(batch.images.shape[1:], []).extend(exact.outputs[output][row] for row in rows)
+    return list(sizes.values())
+
+
+def all_equal(rows: Sequence[Array]) -> bool:
+    """Whether the outputs of all images are equal in float32."""
+    rows = [np.asarray(row, np.float64) for row in rows]
+    for row in rows[1:]:
+        size = max(float(np.abs(rows[0]).max(initial=0.0)), float(np.abs(row).max(initial=0.0)))
+        if row.shape != rows[0].shape or not float(np.abs(row - rows[0]).max(initial=0.0)) <= SAME * size:
+            return False
+    return True

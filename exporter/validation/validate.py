@@ -1,21 +1,20 @@
 """An artifact against the reference outputs."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from attn_export.exporter.artifacts import Gate, OnnxFile, Precision
 from attn_export.exporter.network.images import NOMINAL
-from attn_export.exporter.network.run import Result
 from attn_export.exporter.records.arrays import Array
-from attn_export.exporter.records.verdict import SIZE, Classes, Comparison, Verdict
+from attn_export.exporter.records.gates import ENGINE_UNAVAILABLE
+from attn_export.exporter.records.policies import POLICIES
+from attn_export.exporter.records.verdict import Classes, Comparison, Verdict
 from attn_export.exporter.runtimes import runtime_of_file
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.system.memory import trim
-from attn_export.exporter.validation.metrics import DISCRETE, PooledError
-from attn_export.exporter.validation.policies import POLICIES
+from attn_export.exporter.validation.metrics import DISCRETE
 from attn_export.exporter.validation.reference import Reference
-from attn_export.exporter.validation.verdict import compare, pixels_of, shape_name
+from attn_export.exporter.validation.verdict import compare_arrays
 
 Computed = list[tuple[Array, ...]]  # for every batch, one array per tensor
 SCORES_RANK = 2  # (N, classes)
@@ -30,61 +29,53 @@ def validate(
     """Run the file as it is, and once more with its gates as outputs, on every batch of the reference.
 
     Args:
-        file: its outputs are judged exactly as a user will get them.
-        reference: of the network it came from.
-        settings: for the runtime.
+        file: the artifact.
+        reference: of its network.
+        settings: of the runtime.
         advance: called after every batch.
 
     Returns:
-        The verdict. It is the caller who fails.
+        The verdict, which may disagree.
 
     Raises:
-        RuntimeUnavailableError: its runtime can't run the file.
-        ValueError: the reference wasn't computed for the file's precision.
+        RuntimeUnavailableError: the runtime can't run the file.
+        ValueError: the reference has no baseline for the file's precision.
     """
     if file.precision not in reference.baselines:
         raise ValueError(f"the reference has no baseline for {file.precision}")
-    names = file.signature.output_names
     runtime = runtime_of_file(file, settings)
-    outputs = _run(runtime, names, reference, advance)
-    comparisons = [
-        _compared(name, "output", i, outputs, lambda r: r.outputs, reference, file.precision)
-        for i, name in enumerate(names)
-    ]
-    gates, missed = paired(reference.exact[0].gate_paths, file.gates)
+    outputs = _run(runtime, file.signature.output_names, reference, advance)
+    comparisons = _compared("output", file.signature.output_names, outputs, reference, file.precision)
+    paths = reference.exact[0].gate_paths
+    gates, missed = paired(paths, file.gates)
     if gates:
-        taps = [gate.tensor for gate in gates]
-        values = _run(runtime_of_file(file, settings, taps), taps, reference, advance)
-        comparisons = [
-            _compared(path, "gate", i, values, lambda r: r.gates, reference, file.precision)
-            for i, path in enumerate(reference.exact[0].gate_paths)
-        ] + comparisons
+        tensors = [gate.tensor for gate in gates]
+        logits = _run(runtime_of_file(file, settings, tensors), tensors, reference, advance)
+        comparisons = _compared("gate", paths, logits, reference, file.precision) + comparisons
     return _verdict(runtime, file.precision, comparisons, missed, outputs, reference)
 
 
 def validate_outputs(
     runtime: Runtime, precision: Precision, reference: Reference, advance: Callable[[], None] = lambda: None
 ) -> Verdict:
-    """The same for an artifact whose gates can't be looked at without changing what runs: an engine.
+    """The same for the outputs of an engine, because more outputs would change its kernels.
 
     Args:
-        runtime: not open yet.
-        precision: of the artifact.
-        reference: with batches that the artifact takes, at least one.
+        runtime: of the engine, not open.
+        precision: of the engine.
+        reference: with at least one batch, all of shapes that the engine takes.
         advance: called after every batch.
 
     Returns:
-        The verdict on the outputs. It is the caller who fails.
+        The verdict on the outputs, which may disagree.
 
     Raises:
-        RuntimeUnavailableError: it can't run the artifact.
+        RuntimeUnavailableError: the runtime can't run the engine.
     """
     names = runtime.signature.output_names
     outputs = _run(runtime, names, reference, advance)
-    comparisons = [
-        _compared(name, "output", i, outputs, lambda r: r.outputs, reference, precision) for i, name in enumerate(names)
-    ]
-    missed = "more outputs would change which kernels it has" if reference.exact[0].gate_paths else ""
+    comparisons = _compared("output", names, outputs, reference, precision)
+    missed = ENGINE_UNAVAILABLE if reference.exact[0].gate_paths else ""
     return _verdict(runtime, precision, comparisons, missed, outputs, reference)
 
 
@@ -96,43 +87,34 @@ def _verdict(
     outputs: Computed,
     reference: Reference,
 ) -> Verdict:
-    policy = POLICIES[precision]
-    return Verdict(
+    return POLICIES[precision].verdict(
         runtime.name,
-        tuple(comparisons),
-        tuple(dict.fromkeys(tuple(batch.images.shape) for batch in reference.batches)),
-        missed,
-        sum(len(batch.images) for batch in reference.batches),
-        classes_of(outputs, reference),
-        policy.name,
-        policy.reference,
-        policy.baseline,
+        comparisons,
+        (batch.images.shape for batch in reference.batches),
+        images=sum(len(batch.images) for batch in reference.batches),
+        gates_missed=missed,
+        classes=classes_of(outputs, reference),
     )
 
 
 def classes_of(computed: Computed, reference: Reference) -> Classes | None:
-    """Whether the first output, scores (N, classes), has its largest in the same place; None for another output."""
+    """Agreement of the largest score of the first output (N, classes); None for an output without classes."""
     images = differ = 0
     for batch, arrays, exact in zip(reference.batches, computed, reference.exact, strict=True):
         scores = exact.outputs[0]
-        if (
-            scores.dtype.kind in DISCRETE
-            or scores.ndim != SCORES_RANK
-            or scores.shape[1] < 2
-            or arrays[0].size != scores.size
-        ):
+        is_scores = scores.dtype.kind not in DISCRETE and scores.ndim == SCORES_RANK and scores.shape[1] > 1
+        if not is_scores or arrays[0].size != scores.size:
             return None
-        ordinary = [i for i, kind in enumerate(batch.kinds) if kind in NOMINAL]
-        got = arrays[0].reshape(scores.shape)
-        images += len(ordinary)
-        differ += int((got.argmax(1) != scores.argmax(1))[ordinary].sum())
+        nominal = [i for i, kind in enumerate(batch.kinds) if kind in NOMINAL]
+        images += len(nominal)
+        differ += int((arrays[0].reshape(scores.shape).argmax(1) != scores.argmax(1))[nominal].sum())
     return Classes(images, differ)
 
 
 def paired(paths: Sequence[str], gates: Sequence[Gate]) -> tuple[list[Gate], str]:
     """The file's gates in the order of PyTorch's, or none and the reason.
 
-    They are matched by module path, and by order where a module has several or the file doesn't know the paths.
+    Module paths identify gates. The order does where a module has several gates, or the file has no module paths.
     """
     if not paths:
         return [], ""
@@ -158,31 +140,17 @@ def _run(runtime: Runtime, names: Sequence[str], reference: Reference, advance: 
 
 
 def _compared(
-    tensor: str,
-    role: str,
-    index: int,
-    computed: Computed,
-    pick: Callable[[Result], tuple[Array, ...]],
-    reference: Reference,
-    precision: Precision,
-) -> Comparison:
-    error, baseline, policy = PooledError(), PooledError(), POLICIES[precision]
-    by_shape: dict[str, PooledError] = defaultdict(PooledError)
-    for batch, arrays, exact, own in zip(
-        reference.batches, computed, reference.exact, reference.baselines[precision], strict=True
-    ):
-        expected = pick(exact)[index]
-        if arrays[index].size != expected.size:
-            return Comparison(tensor, role, SIZE, None, policy.floor, policy.limit)
-        by_shape[shape_name(batch.images.shape)].add(arrays[index], expected, batch.kinds)
-        baseline.add(pick(own)[index], expected, batch.kinds)
-    least = policy.gate_logits if role == "gate" else 0.0
-    pixels = pixels_of(batch.images.shape for batch in reference.batches)
-    for part in by_shape.values():
-        error.add_all(part)
-    if expected.dtype.kind in DISCRETE:
-        policy = replace(policy, floor=max(policy.floor, error.stray() / policy.limit))
-    shapes = {shape: part.relative(least) for shape, part in by_shape.items()}
-    return compare(
-        tensor, role, error.relative(least), baseline.relative(least), policy, pixels=pixels, by_shape=shapes
-    )
+    role: str, names: Sequence[str], computed: Computed, reference: Reference, precision: Precision
+) -> list[Comparison]:
+    return [
+        compare_arrays(
+            name,
+            role,
+            [arrays[i] for arrays in computed],
+            [result.of(role)[i] for result in reference.exact],
+            [result.of(role)[i] for result in reference.baselines[precision]],
+            reference.batches,
+            POLICIES[precision],
+        )
+        for i, name in enumerate(names)
+    ]

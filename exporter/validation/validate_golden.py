@@ -1,12 +1,12 @@
-"""An artifact against the golden outputs of a bundle. Runs on the device: without torch."""
+"""An artifact against the golden outputs of a bundle. Runs on the device, without torch."""
 
 from collections.abc import Callable, Mapping
 
 from attn_export.exporter.bundle.golden import GoldenVectors
 from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.policies import BUNDLE
 from attn_export.exporter.records.verdict import SIZE, Comparison, Verdict
 from attn_export.exporter.validation.metrics import PooledError
-from attn_export.exporter.validation.policies import BUNDLE
 
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
@@ -40,21 +40,20 @@ def validate_golden(
         relative = errors[output].relative()
         if output in misshapen:
             limit = next(iter(limits.values()))
-            comparisons.append(Comparison(output, "output", SIZE, None, limit.baseline, limit.allowed))
+            comparisons.append(Comparison(output, "output", SIZE, None, limit.baseline, limit.limit))
             continue
         comparisons += [
-            Comparison(output, "output", kind, relative[kind], limit.baseline, limit.allowed)
+            Comparison(output, "output", kind, relative[kind], limit.baseline, limit.limit)
             for kind, limit in limits.items()
             if kind in relative
         ]
-    images = sum(len(batch) for group in golden.groups for batch in group.batches)
     return Verdict(
         runtime,
         tuple(comparisons),
         golden.shapes,
         "a bundle has no reference for gates",
-        images,
-        policy=BUNDLE,
+        sum(len(batch) for group in golden.groups for batch in group.batches),
+        policy=BUNDLE.name,
         reference=golden.reference,
         baseline=golden.baseline,
     )

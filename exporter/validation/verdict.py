@@ -1,11 +1,15 @@
 """The error ratio: an artifact's error relative to the baseline error, PyTorch's own in the artifact's precision."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from attn_export.exporter.network.images import FLAT, NOMINAL
+from attn_export.exporter.network.images import FLAT, NOMINAL, Batch
+from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.policies import EPS32, FLOAT32, Policy
 from attn_export.exporter.records.verdict import Comparison
-from attn_export.exporter.validation.policies import EPS32, FLOAT32, Policy
+from attn_export.exporter.validation.metrics import DISCRETE, PooledError
 
 # A sequential float32 sum is a random walk: ONNX Runtime's GlobalAveragePool is off by 0.12 roundings times the root of
 # the number of pixels (docs/validation.md). PyTorch sums in pairs and isn't; both are good.
@@ -13,6 +17,46 @@ STEPS_PER_ROUNDING = 16
 # On constant maps all roundings go in one direction: one per 65 pixels (measured for 8x8 to 224x224), and several such
 # means follow each other.
 PIXELS_PER_ROUNDING = 16
+
+
+def compare_arrays(
+    tensor: str,
+    role: str,
+    computed: Sequence[Array],
+    exact: Sequence[Array],
+    baseline: Sequence[Array],
+    batches: Sequence[Batch],
+    policy: Policy,
+) -> Comparison:
+    """The comparison of one tensor over all batches.
+
+    Args:
+        tensor: see `Comparison`.
+        role: see `Comparison`.
+        computed: by the artifact, one array (N, ...) per batch.
+        exact: reference outputs, likewise.
+        baseline: of PyTorch in the artifact's precision, N rows for each perturbed run.
+        batches: the images.
+        policy: floor and limit.
+    """
+    if any(array.size != expected.size for array, expected in zip(computed, exact, strict=True)):
+        return policy.misshapen(tensor, role)
+    by_shape: dict[str, PooledError] = defaultdict(PooledError)
+    for batch, array, expected in zip(batches, computed, exact, strict=True):
+        by_shape[shape_name(batch.images.shape)].add(array, expected, batch.kinds)
+    least = policy.gate_logits if role == "gate" else 0.0
+    error = PooledError().add_batches(computed, exact, batches)
+    if exact[0].dtype.kind in DISCRETE:
+        policy = replace(policy, floor=max(policy.floor, error.stray() / policy.limit))
+    return compare(
+        tensor,
+        role,
+        error.relative(least),
+        PooledError().add_batches(baseline, exact, batches).relative(least),
+        policy,
+        pixels=pixels_of(batch.images.shape for batch in batches),
+        by_shape={shape: part.relative(least) for shape, part in by_shape.items()},
+    )
 
 
 def compare(
@@ -54,15 +98,15 @@ def ratios_by_shape(errors: Mapping[str, Mapping[str, float]], floored: Mapping[
         floored: from `floored_baselines`.
 
     Returns:
-        By shape, without those that have no judged image.
+        By shape, without shapes of which no kind has a baseline.
     """
-    found = {}
+    largest = {}
     for shape, by_kind in errors.items():
         ratios = {kind: by_kind[kind] / size for kind, size in floored.items() if kind in by_kind}
         nominal = [ratio for kind, ratio in ratios.items() if kind in NOMINAL]
         if ratios:
-            found[shape] = max(nominal or ratios.values())
-    return found
+            largest[shape] = max(nominal or ratios.values())
+    return largest
 
 
 def floored_baselines(baselines: Mapping[str, float], policy: Policy, pixels: int = 1) -> dict[str, float]:

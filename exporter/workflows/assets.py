@@ -40,7 +40,7 @@ def show(
         graphs = tuple(Outlined(file.name, before, outline_of(parsed(file).copy(), file.blocks)) for file in files)
         if model is None:
             return ReportAssets(graphs)
-        from attn_export.exporter.validation.gate_activations import look, sample_image
+        from attn_export.exporter.validation.gate_activations import capture_gates, sample_image
 
         sample = sample_image(model.input_shape, images)
-        return ReportAssets(graphs, look(model, files, sample, settings, unavailable).to_record())
+        return ReportAssets(graphs, capture_gates(model, files, sample, settings, unavailable).to_record())

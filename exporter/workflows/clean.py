@@ -160,7 +160,7 @@ def error_of(reverted: "Sequence[RevertedRewrite]") -> CleanupError | None:
         first, count = reverted[0], len(reverted)
         return CleanupError(
             f"the rule {first.rule!r} would have changed the result at {first.place} by {first.error:.1e} "
-            f"({first.limit:.1e} is allowed); {count} rewrite{'s were' if count > 1 else ' was'} reverted",
+            f"({first.tolerance:.1e} is allowed); {count} rewrite{'s were' if count > 1 else ' was'} reverted",
             step=first.rule,
             hint="The file was written without it, and is right. The rule is not: please report it with the file.",
         )

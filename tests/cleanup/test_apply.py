@@ -9,11 +9,12 @@ import pytest
 from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.apply import apply_to_fixpoint
 from attn_export.exporter.cleanup.pipeline import clean, prepare
-from attn_export.exporter.cleanup.proof import EXACT, allowed
+from attn_export.exporter.cleanup.proof import tolerance_of
 from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rewrite, Rule, Skip
 from attn_export.exporter.cleanup.rules import RULES, TARGET_RULES
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.facts import constant
+from attn_export.exporter.records.policies import REWRITE
 from tests.cleanup.conftest import assert_same, graph, model_of, serialized, settled
 
 CONV = graph(
@@ -73,14 +74,14 @@ def test_a_wrong_rule_is_not_applied(text: str, rule: Rule) -> None:
     assert done.is_unchanged
     assert done.log.applied == []
     assert reverted.rule == rule.name
-    assert reverted.error > reverted.limit > 0
+    assert reverted.error > reverted.tolerance > 0
     assert reverted.place in {value.name for node in done.model.graph for value in node.outputs}
     assert_same(done.raw, done.model)
 
 
 def test_a_wrong_rule_is_told_with_its_error() -> None:
     (reverted,) = settled(CONV, redraw("Conv", nudged(1e-6))).log.reverted
-    assert reverted.limit == EXACT
+    assert reverted.tolerance == REWRITE.limit * REWRITE.floor
     assert 1e-8 < reverted.error < 1e-5
 
 
@@ -114,8 +115,8 @@ def test_what_rounding_explains_is_let_pass() -> None:
 )
 def test_the_limit_is_what_the_type_can_tell(dtype: ir.DataType, limit: float) -> None:
     old, new = ir.Value(name="old", type=ir.TensorType(dtype)), ir.Value(name="new")
-    assert allowed(Rewrite((), old, new), True) == pytest.approx(limit)
-    assert allowed(Rewrite((), old, new), False) == EXACT
+    assert tolerance_of(Rewrite((), old, new), True) == pytest.approx(limit)
+    assert tolerance_of(Rewrite((), old, new), False) == REWRITE.limit * REWRITE.floor
 
 
 def test_a_wrong_rule_does_not_stop_the_others() -> None:

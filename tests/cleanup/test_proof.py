@@ -12,11 +12,13 @@ from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup import proof
 from attn_export.exporter.cleanup.apply import apply_to_fixpoint
 from attn_export.exporter.cleanup.pipeline import prepare
-from attn_export.exporter.cleanup.proof import EXACT, Prover, Unprovable, cut
+from attn_export.exporter.cleanup.proof import Prover, Unprovable, cut
 from attn_export.exporter.cleanup.rule import Builder, Context, Rewrite
 from attn_export.exporter.cleanup.rules import fold_batch_norm, pool_in_one_form
+from attn_export.exporter.records.policies import REWRITE
 from tests.cleanup.conftest import graph, model_of
 
+EXACT = REWRITE.limit * REWRITE.floor
 POOL, FOLD = pool_in_one_form.RULE, fold_batch_norm.RULE
 Runs = list[list[tuple[int, ...]]]
 

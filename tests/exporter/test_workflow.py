@@ -30,11 +30,11 @@ from attn_export.exporter.errors import (
 )
 from attn_export.exporter.records.document import SCHEMA_VERSION, plain
 from attn_export.exporter.records.latency import Schedule
+from attn_export.exporter.records.policies import FLOAT32
 from attn_export.exporter.records.results import ExportResult
 from attn_export.exporter.system.files import sha256_of
 from attn_export.exporter.system.packages import versions
 from attn_export.exporter.system.progress import Advance, NullProgress
-from attn_export.exporter.validation.policies import FLOAT32
 from attn_export.exporter.workflows import export as workflow
 from attn_export.exporter.workflows.export import export
 from attn_export.exporter.workflows.settings import ExportSettings

@@ -10,10 +10,10 @@ from _pytest.mark import ParameterSet
 from torch import nn
 
 from attn_export.exporter.artifacts import OnnxFile
+from attn_export.exporter.records.policies import POLICIES
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.first_divergence import EXTRA_OUTPUTS, PREFIXES, find_first_divergence, open_onnx
-from attn_export.exporter.validation.policies import POLICIES
 from attn_export.exporter.validation.validate import validate
 from tests.faults.catalogue import FAULTS, NETWORKS, PLACES, PUBLISHED, Fault
 from tests.faults.editing import Place
@@ -124,7 +124,7 @@ def test_the_error_starts_in_the_block_in_which_it_was_planted(
     else:
         assert start.module_path.startswith(place.block)
         assert start.is_input or not start.module_path.startswith(attention)
-    halved = find_first_divergence(file, made.model, made.reference, ONE_THREAD, kind=first.kind, may_tap=False)
+    halved = find_first_divergence(file, made.model, made.reference, ONE_THREAD, kind=first.kind, extra_outputs=False)
     assert halved is not None
     assert halved.how == PREFIXES
     assert (halved.module_path, halved.is_input) == (start.module_path, start.is_input)

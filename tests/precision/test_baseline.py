@@ -13,9 +13,9 @@ from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.network.arithmetic import Perturbation, rounded_to
 from attn_export.exporter.network.images import batches
+from attn_export.exporter.records.policies import POLICIES
 from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.metrics import PooledError
-from attn_export.exporter.validation.policies import POLICIES
 from attn_export.exporter.validation.verdict import compare
 
 X = torch.linspace(-3, 3, 24).reshape(2, 3, 4)

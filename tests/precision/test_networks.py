@@ -24,9 +24,9 @@ from attn_export.exporter.network.images import batches
 from attn_export.exporter.precision.ranges import largest_values
 from attn_export.exporter.precision.rounding import LARGEST
 from attn_export.exporter.precision.typed_file import PRECISION_KEY, typed, typed_file
+from attn_export.exporter.records.policies import POLICIES
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.validation.float16_source import compare_with_parent
-from attn_export.exporter.validation.policies import POLICIES
 from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate
 from attn_export.models.registry import create

@@ -6,9 +6,9 @@ from attn_export.exporter.artifacts import LoadedModel
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.network.images import batches
+from attn_export.exporter.records.policies import FLOAT32
 from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.runtimes.base import Settings
-from attn_export.exporter.validation.policies import FLOAT32
 from attn_export.exporter.validation.validate import validate
 from tests.numbers import or_infinite
 from tests.shared import capture, compute_reference

@@ -19,10 +19,10 @@ from attn_export.exporter.graph.gates import gates_of
 from attn_export.exporter.graph.read import read
 from attn_export.exporter.network.images import batches
 from attn_export.exporter.precision.typed_file import typed_file
+from attn_export.exporter.records.policies import POLICIES
 from attn_export.exporter.validation.artifact import read_artifact
 from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.first_divergence import find_first_divergence
-from attn_export.exporter.validation.policies import POLICIES
 from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate
 from attn_export.exporter.workflows.validate import validate_artifacts

@@ -79,7 +79,7 @@ def test_a_bad_file_breaks_its_promise(subject: Callable[[str], Subject], tmp_pa
         made.model, [tmp_path / "bad.onnx"], threads=1, requirement=QualityRequirement(sqnr=15.0)
     )
     assert isinstance(found.error, DisagreementError)
-    assert "doesn't keep its requirement" in found.error.message
+    assert "doesn't meet its requirement" in found.error.message
 
 
 def test_float8_beside_bfloat16_is_computed_too(subject: Callable[[str], Subject]) -> None:

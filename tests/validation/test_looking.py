@@ -26,12 +26,12 @@ from attn_export.exporter.records.document import plain, schema
 from attn_export.exporter.records.gates import ENGINE_UNAVAILABLE, GateActivations
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.validation.gate_activations import (
-    LARGEST_MAP,
-    LARGEST_PICTURE,
-    MOST_GATES,
+    MAX_GATES,
+    MAX_MAP,
+    MAX_PICTURE,
     CapturedActivations,
-    ShownImage,
-    look,
+    Sample,
+    capture_gates,
     picture,
     sample_image,
 )
@@ -69,7 +69,7 @@ def test_every_gate_is_seen_beside_pytorch_s(
     name: str, loaded: Callable[[str], LoadedModel], artifact: Callable[[str], OnnxFile]
 ) -> None:
     model, file = loaded(name), artifact(name)
-    seen = look(model, [file], sample_image(model.input_shape), ONE)
+    seen = capture_gates(model, [file], sample_image(model.input_shape), ONE)
     expected = squashed(model.module, sample_image(model.input_shape).image)
     assert len(seen.gates) == len(expected) > 0
     assert (seen.unavailable, seen.omitted, seen.left_out) == ({}, (), 0)
@@ -94,7 +94,7 @@ def test_a_graph_shaped_for_a_runtime_is_seen_in_pytorch_s_shape(
     """There maps are repeated or transposed."""
     model = loaded("cbam_resnet8")
     file = onnx_file.write(clean_graph(captured("cbam_resnet8"), target)[0], tmp_path / "model.onnx")
-    seen = look(model, [file], sample_image(model.input_shape), ONE)
+    seen = capture_gates(model, [file], sample_image(model.input_shape), ONE)
     assert [gate.kind for gate in seen.gates] == ["channel", "spatial"] * 3
     assert all(gate.differences["model.onnx"] < 1e-5 for gate in seen.gates)
 
@@ -111,8 +111,8 @@ def test_a_hard_sigmoid_is_squashed_as_one(tmp_path: Path) -> None:
 
     torch.manual_seed(0)
     model = from_module(Hard().eval(), (3, 8, 8))
-    sample = ShownImage("noise", noise((3, 8, 8), np.random.default_rng(0)))
-    seen = look(model, [written(model, tmp_path / "model.onnx")], sample, ONE)
+    sample = Sample("noise", noise((3, 8, 8), np.random.default_rng(0)))
+    seen = capture_gates(model, [written(model, tmp_path / "model.onnx")], sample, ONE)
     (expected,) = squashed(model.module, sample.image, nn.Hardsigmoid)
     assert expected.min() == 0 or expected.max() == 1, "one is clipped"
     for values in seen.gates[0].values.values():
@@ -125,7 +125,7 @@ def test_files_of_several_precisions_stand_side_by_side(
     model, file = loaded("cbam_resnet8"), artifact("cbam_resnet8")
     images = batches(model.input_shape, ("batch",), 1)
     half = typed_file(file, Precision.FP16, images, tmp_path / "cbam_resnet8.fp16.onnx", 1)
-    seen = look(model, [file, half], sample_image(model.input_shape), ONE)
+    seen = capture_gates(model, [file, half], sample_image(model.input_shape), ONE)
     names = ["cbam_resnet8.onnx", "cbam_resnet8.fp16.onnx"]
     assert all(list(gate.values) == ["PyTorch", *names] for gate in seen.gates)
     single, rounded = (max(gate.differences[name] for gate in seen.gates) for name in names)
@@ -138,7 +138,7 @@ def test_a_file_of_other_weights_shows_where_it_differs(
     model = fresh("cbam_resnet8")
     with torch.no_grad():
         model.module.get_parameter("layer2.0.attention.SpatialGate.conv1.weight").neg_()
-    seen = look(model, [artifact("cbam_resnet8")], sample_image(model.input_shape), ONE)
+    seen = capture_gates(model, [artifact("cbam_resnet8")], sample_image(model.input_shape), ONE)
     off = [gate.differences["cbam_resnet8.onnx"] for gate in seen.gates]
     assert max(off[:3]) < 1e-5 < 1e-2 < off[3]
 
@@ -146,7 +146,7 @@ def test_a_file_of_other_weights_shows_where_it_differs(
 def test_a_fixed_batch_is_filled(loaded: Callable[[str], LoadedModel], tmp_path: Path) -> None:
     model = loaded("toy")
     file = written(model, tmp_path / "model.onnx", dynamic=(), batch=3)
-    seen = look(model, [file], sample_image(model.input_shape), ONE)
+    seen = capture_gates(model, [file], sample_image(model.input_shape), ONE)
     assert seen.unavailable == {}
     assert seen.gates[0].differences["model.onnx"] < 1e-5
 
@@ -155,7 +155,7 @@ def test_looking_changes_no_module(fresh: Callable[[str], LoadedModel]) -> None:
     model = fresh("cbam_resnet8")
     model.module.train()
     before = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
-    look(model, [], sample_image(model.input_shape), ONE)
+    capture_gates(model, [], sample_image(model.input_shape), ONE)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.module.state_dict().items())
     assert all(m.training and not m._forward_hooks and not m._forward_pre_hooks for m in model.module.modules())
 
@@ -190,7 +190,7 @@ class Form(nn.Module):
 )
 def test_a_gates_shape_tells_what_it_is(shape: tuple[int, ...], kind: str, shown: tuple[int, ...]) -> None:
     model = from_module(Form(*shape), (3, 8, 8))
-    (gate,) = look(model, [], sample_image(model.input_shape), ONE).gates
+    (gate,) = capture_gates(model, [], sample_image(model.input_shape), ONE).gates
     assert (gate.kind, gate.values["PyTorch"].shape) == (kind, shown)
 
 
@@ -207,7 +207,7 @@ def test_a_gates_shape_tells_what_it_is(shape: tuple[int, ...], kind: str, shown
 def test_what_is_neither_channels_nor_a_map_is_not_drawn_and_the_reason_told(
     shape: tuple[int, ...], reason: str
 ) -> None:
-    seen = look(from_module(nn.Sequential(Form(*shape)), (3, 8, 8)), [], sample_image((3, 8, 8)), ONE)
+    seen = capture_gates(from_module(nn.Sequential(Form(*shape)), (3, 8, 8)), [], sample_image((3, 8, 8)), ONE)
     assert seen.gates == ()
     assert [entry.module_path for entry in seen.omitted] == ["0"]
     assert reason in seen.omitted[0].reason
@@ -216,7 +216,7 @@ def test_what_is_neither_channels_nor_a_map_is_not_drawn_and_the_reason_told(
 def test_scores_that_are_squashed_are_no_gate(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = from_module(nn.Sequential(nn.Conv2d(3, 4, 8), nn.Flatten(), nn.Sigmoid()).eval(), (3, 8, 8))
-    seen = look(model, [written(model, tmp_path / "model.onnx")], sample_image((3, 8, 8)), ONE)
+    seen = capture_gates(model, [written(model, tmp_path / "model.onnx")], sample_image((3, 8, 8)), ONE)
     assert (seen.gates, seen.unavailable) == ((), {})
     assert [entry.reason for entry in seen.omitted] == ["it is what the network returns"]
 
@@ -226,11 +226,11 @@ def test_of_many_gates_some_are_shown_the_first_and_the_last_among_them() -> Non
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x * torch.sigmoid(x.mean((2, 3), keepdim=True))
 
-    count = MOST_GATES + 20
+    count = MAX_GATES + 20
     model = from_module(nn.Sequential(*(Gate() for _ in range(count))), (3, 8, 8))
-    seen = look(model, [], sample_image((3, 8, 8)), ONE)
+    seen = capture_gates(model, [], sample_image((3, 8, 8)), ONE)
     numbers = [int(gate.module_path) for gate in seen.gates]
-    assert len(numbers) == MOST_GATES
+    assert len(numbers) == MAX_GATES
     assert (numbers[0], numbers[-1], seen.left_out) == (0, count - 1, 20)
     assert {b - a for a, b in pairwise(numbers)} == {1, 2}
 
@@ -240,10 +240,10 @@ def test_a_large_map_is_shown_in_means_and_compared_as_it_is(tmp_path: Path) -> 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x * torch.sigmoid(x.mean(1, keepdim=True))
 
-    shape = (3, 2 * LARGEST_MAP + 5, LARGEST_MAP - 1)
+    shape = (3, 2 * MAX_MAP + 5, MAX_MAP - 1)
     model = from_module(Map(), shape)
     sample = sample_image(shape)
-    (gate,) = look(model, [], sample, ONE).gates
+    (gate,) = capture_gates(model, [], sample, ONE).gates
     whole = 1 / (1 + np.exp(-sample.image.mean(0, dtype=np.float64)))
     assert (gate.window, gate.values["PyTorch"].shape) == (3, (77, 37))
     assert gate.values["PyTorch"][0, 0] == pytest.approx(whole[:3, :3].mean(), abs=1e-6)
@@ -257,14 +257,14 @@ def test_a_file_that_does_not_pair_is_unseen_and_the_others_are_seen(
     loaded: Callable[[str], LoadedModel], artifact: Callable[[str], OnnxFile]
 ) -> None:
     model = loaded("cbam_resnet8")
-    seen = look(model, [artifact("toy"), artifact("cbam_resnet8")], sample_image(model.input_shape), ONE)
+    seen = capture_gates(model, [artifact("toy"), artifact("cbam_resnet8")], sample_image(model.input_shape), ONE)
     assert seen.unavailable == {"toy.onnx": "PyTorch computes 6 gates, the file 1"}
     assert all(list(gate.values) == ["PyTorch", "cbam_resnet8.onnx"] for gate in seen.gates)
 
 
 def test_an_artifact_that_can_not_be_looked_into_keeps_its_reason(loaded: Callable[[str], LoadedModel]) -> None:
     model = loaded("toy")
-    seen = look(model, [], sample_image(model.input_shape), ONE, {"toy.engine": ENGINE_UNAVAILABLE})
+    seen = capture_gates(model, [], sample_image(model.input_shape), ONE, {"toy.engine": ENGINE_UNAVAILABLE})
     assert seen.unavailable == {"toy.engine": ENGINE_UNAVAILABLE}
     assert list(seen.gates[0].values) == ["PyTorch"]
 
@@ -276,7 +276,7 @@ def test_a_file_that_does_not_run_is_unseen(
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     other = replace(file.signature, input_shape=(1, 3, 20, 20))
     files = [replace(file, path=tmp_path / "broken.onnx"), replace(file, signature=other)]
-    seen = look(model, files, sample_image(model.input_shape), ONE)
+    seen = capture_gates(model, files, sample_image(model.input_shape), ONE)
     assert set(seen.unavailable) == {"broken.onnx", "toy.onnx"}
     assert list(seen.gates[0].values) == ["PyTorch"]
 
@@ -286,7 +286,7 @@ def test_a_gate_of_another_size_is_unseen(
 ) -> None:
     file = artifact("toy")
     model = from_module(nn.Sequential(nn.Identity(), nn.Identity(), nn.Identity(), Squeeze()), (3, 16, 16))
-    seen = look(
+    seen = capture_gates(
         model, [replace(file, gates=(replace(file.gates[0], module_path="3"),))], sample_image((3, 16, 16)), ONE
     )
     assert seen.unavailable == {"toy.onnx": "the gate of 3 has 8 values, PyTorch's 3"}
@@ -302,7 +302,7 @@ def test_nan_is_told_and_not_drawn() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x * torch.sigmoid(float("nan") * x.mean((2, 3), keepdim=True))
 
-    seen = look(from_module(nn.Sequential(Broken()), (3, 8, 8)), [], sample_image((3, 8, 8)), ONE)
+    seen = capture_gates(from_module(nn.Sequential(Broken()), (3, 8, 8)), [], sample_image((3, 8, 8)), ONE)
     assert [entry.reason for entry in seen.omitted] == ["it holds NaN"]
 
 
@@ -334,7 +334,7 @@ def test_a_normalization_is_undone() -> None:
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(
     channels=st.sampled_from([1, 2, 3, 4]),
-    height=st.integers(1, 3 * LARGEST_PICTURE),
+    height=st.integers(1, 3 * MAX_PICTURE),
     width=st.integers(1, 300),
     spread=st.sampled_from([0.0, 1e-3, 1.0, 1e6]),
 )
@@ -343,7 +343,7 @@ def test_any_image_becomes_a_small_picture(channels: int, height: int, width: in
     shown = picture(image, None)
     assert shown is not None
     assert shown.dtype == np.uint8
-    assert max(shown.shape[:2]) <= LARGEST_PICTURE
+    assert max(shown.shape[:2]) <= MAX_PICTURE
     assert shown.shape[2] == (3 if channels == 3 else 1)
     assert min(shown.shape) >= 1
 
@@ -363,7 +363,7 @@ def test_a_record_holds_the_values_as_bytes(
     loaded: Callable[[str], LoadedModel], artifact: Callable[[str], OnnxFile]
 ) -> None:
     model = loaded("cbam_resnet8")
-    seen = look(
+    seen = capture_gates(
         model, [artifact("cbam_resnet8")], sample_image(model.input_shape), ONE, {"m.engine": ENGINE_UNAVAILABLE}
     )
     record = recorded(seen)
@@ -381,7 +381,7 @@ def test_a_record_holds_the_values_as_bytes(
 
 
 def test_what_is_not_drawn_is_recorded_and_so_is_an_input_that_is_no_image() -> None:
-    seen = look(from_module(nn.Sequential(Form(1, 2, 3)), (6,)), [], sample_image((6,)), ONE)
+    seen = capture_gates(from_module(nn.Sequential(Form(1, 2, 3)), (6,)), [], sample_image((6,)), ONE)
     record = recorded(seen)
     assert (record["image"], record["gates"], record["left_out"]) == (None, [], 0)
     assert [entry["module_path"] for entry in record["omitted"]] == ["0"]
@@ -392,6 +392,6 @@ def test_a_network_without_gates_has_no_record(
     loaded: Callable[[str], LoadedModel], artifact: Callable[[str], OnnxFile]
 ) -> None:
     model = loaded("resnet8")
-    seen = look(model, [artifact("resnet8")], sample_image(model.input_shape), ONE)
+    seen = capture_gates(model, [artifact("resnet8")], sample_image(model.input_shape), ONE)
     assert (seen.gates, seen.unavailable) == ((), {})
     assert recorded(seen) is None

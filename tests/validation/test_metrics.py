@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from attn_export.exporter.validation.metrics import FAINTEST, PooledError
+from attn_export.exporter.validation.metrics import STRESS_LENGTH, PooledError
 
 NUMBERS = st.floats(min_value=-1e3, max_value=1e3).map(lambda x: x if abs(x) > 1e-3 else 1.0)
 TENSORS = arrays(np.float64, (3, 4), elements=NUMBERS)
@@ -75,7 +75,7 @@ def test_an_extreme_image_that_makes_almost_nothing_is_measured_by_what_ordinary
     error = PooledError()
     error.add(np.full((1, 4), 1.0), np.full((1, 4), 1.0), ("noise",))
     error.add(np.full((1, 4), 2e-6), np.full((1, 4), 1e-6), ("zeros",))
-    assert error.relative()["zeros"] == pytest.approx(1e-6 / FAINTEST)
+    assert error.relative()["zeros"] == pytest.approx(1e-6 / STRESS_LENGTH)
     alone = PooledError()
     alone.add(np.full((1, 4), 2e-6), np.full((1, 4), 1e-6), ("zeros",))
     assert alone.relative()["zeros"] == pytest.approx(1.0)

@@ -120,7 +120,7 @@ class Function(nn.Module):
 )
 def test_a_network_that_computes_no_numbers_is_refused(function: Callable[[torch.Tensor], Any]) -> None:
     model = from_module(Function(function), (3, 16, 16))
-    with pytest.raises(InputError, match="computes NaN or infinity for ordinary images"):
+    with pytest.raises(InputError, match="computes NaN or infinity for nominal images"):
         compute_reference(model, batches(model.input_shape, ("batch",), 1))
 
 
@@ -203,7 +203,7 @@ class Cancelling(nn.Module):
 @pytest.mark.parametrize(
     ("module", "why"),
     [
-        (Function(lambda x: F.dropout(x, 0.5, training=True)), "other results each time"),
+        (Function(lambda x: F.dropout(x, 0.5, training=True)), "results differ from run to run"),
         (Mixing(), "depends on the others of its batch"),
         (Cancelling(), "rounding decides"),
     ],

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import settings
 from msgspec import structs
 from torch import nn
 
@@ -16,12 +15,11 @@ from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.network.images import NOMINAL, Batch, batches
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.document import plain
+from attn_export.exporter.records.policies import FLOAT32
 from attn_export.exporter.records.verdict import Classes, Comparison, Quality, Verdict
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.validation.compute_reference import compute_reference
-from attn_export.exporter.validation.metrics import PooledError
-from attn_export.exporter.validation.policies import FLOAT32
 from attn_export.exporter.validation.quantized import classes_of
 from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate, validate_outputs
@@ -108,29 +106,6 @@ def test_shapes_are_told_and_not_judged() -> None:
     assert found.shapes == {"1x3": pytest.approx(1000.0)}
     assert found.agrees
     assert found == structs.replace(compare("y", "output", {"noise": 1e-6}, {"noise": 1e-6}), shapes=found.shapes)
-
-
-@settings(max_examples=50, deadline=None, derandomize=True)
-@given(
-    counts=st.lists(st.integers(1, 4), min_size=1, max_size=6),
-    seed=st.integers(0, 1000),
-    broken=st.booleans(),
-)
-def test_parts_pool_to_what_all_pools_to(counts: list[int], seed: int, broken: bool) -> None:
-    draw = np.random.default_rng(seed)
-    whole, parts = PooledError(), PooledError()
-    for count in counts:
-        exact = draw.standard_normal((count, 5))
-        computed = exact + 1e-6 * draw.standard_normal((count, 5))
-        if broken:
-            computed[0, 0] = np.nan
-        kinds = tuple(draw.choice(["noise", "natural", "impulse"], count))
-        part = PooledError()
-        part.add(computed, exact, kinds)
-        whole.add(computed, exact, kinds)
-        parts.add_all(part)
-    assert whole.relative() == pytest.approx(parts.relative(), rel=1e-9)
-    assert (whole.count, whole.not_finite) == (parts.count, parts.not_finite)
 
 
 # Classes.

@@ -6,8 +6,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.records.policies import FLOAT32, POLICIES
 from attn_export.exporter.records.verdict import Comparison, Verdict
-from attn_export.exporter.validation.policies import FLOAT32, POLICIES
 from attn_export.exporter.validation.verdict import compare, floored_baselines
 from tests.numbers import or_infinite
 

@@ -107,7 +107,7 @@ def rewrite_tables(cleaned: Cleaned) -> list[Table]:
         [rule, str(count), next(s.place for s in cleaned.skipped if (s.rule, s.reason) == (rule, reason)), reason]
         for (rule, reason), count in reasons.items()
     ]
-    reverted = [[r.rule, error(r.error), error(r.limit), r.place] for r in cleaned.reverted]
+    reverted = [[r.rule, error(r.error), error(r.tolerance), r.place] for r in cleaned.reverted]
     tables = [
         table("Applied rewrites", ["rule", "times", "largest difference, float64"], applied),
         table("Skipped rewrites", ["rule", "times", "<first at", "<because"], skipped),

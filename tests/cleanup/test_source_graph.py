@@ -14,10 +14,10 @@ from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.read import read
 from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.system.progress import NullProgress
+from attn_export.exporter.validation.metrics import difference
 from attn_export.exporter.validation.source_graph import (
     SourceRun,
     compare_with_source,
-    difference,
     run_source,
     sensitivity,
 )

@@ -1,0 +1,70 @@
+"""ONNX Runtime without optimizations: every operator computes as the graph spells it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attn_export.exporter.errors import first_line
+from attn_export.exporter.graph.read import skeleton
+from attn_export.exporter.records.arrays import Array
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+FATAL_ONLY = 4
+
+
+class SessionError(Exception):
+    """ONNX Runtime rejects a graph or its inputs; the message is the first line of its own."""
+
+
+class PlainSession:
+    """A session on the CPU provider.
+
+    Args:
+        graph: an ONNX file, or a graph as `read` returned it.
+        threads: number of threads.
+        folder: of the graph's weights; not needed for a file.
+
+    Attributes:
+        inputs: ONNX Runtime's type of each input, such as "tensor(float)", by name.
+        outputs: names in the graph's order.
+
+    Raises:
+        SessionError: ONNX Runtime rejects the graph.
+    """
+
+    def __init__(self, graph: "Path | ir.Model", threads: int, folder: Path | None = None) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = threads
+        options.log_severity_level = FATAL_ONLY
+        options.enable_cpu_mem_arena = False
+        try:
+            if isinstance(graph, Path):
+                content: str | bytes = str(graph)
+            else:
+                folder = (folder or Path()).resolve()
+                options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+                content = skeleton(graph, folder)
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # RuntimeError, and a dozen classes of its own
+            raise SessionError(first_line(error)) from error
+        self.inputs = {str(value.name): str(value.type) for value in self._session.get_inputs()}
+        self.outputs = [str(value.name) for value in self._session.get_outputs()]
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs by name.
+
+        Raises:
+            SessionError: ONNX Runtime can't run the graph on these inputs.
+        """
+        try:
+            results = self._session.run(self.outputs, dict(feeds))
+        except Exception as error:  # as above
+            raise SessionError(first_line(error)) from error
+        return {name: np.asarray(array) for name, array in zip(self.outputs, results, strict=True)}

@@ -21,7 +21,7 @@ from attn_export.exporter.graph.randomness import is_random
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.policies import EPS16, EPS32, REWRITE
 
-EPS: dict[ir.DataType | None, float] = {ir.DataType.FLOAT16: EPS16, ir.DataType.BFLOAT16: 8 * EPS16}
+EPS: dict[ir.DataType | None, float] = {ir.DataType.FLOAT16: EPS16, ir.DataType.BFLOAT16: 2.0**-8}
 FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 # Substitutes for unknown sizes, by axis: two shapes, odd and even, neither of them square.
 SUBSTITUTES = ((1, 4, 5, 6), (3, 6, 7, 4))

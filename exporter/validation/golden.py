@@ -179,7 +179,7 @@ def _outputs(session: PlainSession, path: Path, images: Array, batch: int) -> di
     except SessionError as error:
         raise UnreadableGraphError(
             f"ONNX Runtime can't run {path} on images of {images.shape[1:]}: {error}",
-            hint="The sizes come from --size and --batch: does the network take them?",
+            hint="The sizes come from --size and --profile-batch: does the network take them?",
         ) from error
     return {
         output: np.asarray(np.concatenate([run[output] for run in runs])[: len(images)], np.float64)

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from attn_export.exporter.records.results import Validated as ValidationResult
     from attn_export.exporter.records.verdict import Verdict as Verdict
     from attn_export.exporter.report.write import write_report as write_report
-    from attn_export.exporter.workflows.bench import BenchSettings as BenchSettings
     from attn_export.exporter.workflows.bench import bench as bench
     from attn_export.exporter.workflows.build import build_all as build
     from attn_export.exporter.workflows.clean import clean_file as clean
     from attn_export.exporter.workflows.export import export as export
+    from attn_export.exporter.workflows.settings import BenchSettings as BenchSettings
     from attn_export.exporter.workflows.settings import ExportSettings as ExportSettings
     from attn_export.exporter.workflows.validate import validate_artifacts as validate
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AttnExportError": ("errors", "AttnExportError"),
     "BenchResult": ("records.results", "Benched"),
-    "BenchSettings": ("workflows.bench", "BenchSettings"),
+    "BenchSettings": ("workflows.settings", "BenchSettings"),
     "BuildResult": ("records.results", "BuildResult"),
     "CleanResult": ("records.results", "CleanResult"),
     "ComparisonReport": ("records.compare", "ComparisonReport"),

@@ -45,7 +45,7 @@ def readme(manifest: Manifest, bundle: str) -> str:
 
 
 def trtexec(manifest: Manifest, engine: str) -> list[str]:
-    """The trtexec command of TensorRT 10 for the same engine as `workflows.build.build_bundle`. It was never run.
+    """The trtexec command of TensorRT 10 for the same engine as `build_bundle`. It was never run.
 
     trtexec takes shapes only for inputs with a dynamic axis.
     """

@@ -10,7 +10,7 @@ from attn_export.exporter.artifacts import AttentionBlock, ParsedFile
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.graph.attention.blocks import METADATA_KEY, from_json, known_as
 from attn_export.exporter.graph.attention.recognize import find_blocks
-from attn_export.exporter.graph.facts import is_overridable
+from attn_export.exporter.graph.facts import GATE_ACTIVATIONS, is_op, is_overridable
 from attn_export.exporter.graph.outline import outline
 from attn_export.exporter.graph.read import named, parse
 from attn_export.exporter.records.graphs import Outline
@@ -20,15 +20,14 @@ from attn_export.exporter.system.quiet import quiet
 def attention_of(model: ir.Model) -> tuple[AttentionBlock, ...]:
     """The attention blocks of a graph, in the order in which they are computed.
 
-    The inventory in the file's metadata counts if all of its nodes exist. Otherwise the blocks are recognized in the
+    The inventory in the file's metadata counts if it fits the graph. Otherwise the blocks are recognized in the
     prepared graph, which changes it; an inventory of an earlier state of the graph still tells their kinds.
 
     Raises:
         RuntimeUnavailableError: there is no valid inventory, and onnxscript, which `prepare` needs, isn't installed.
     """
     known = from_json(model.metadata_props.get(METADATA_KEY, ""))
-    names = {node.name for node in model.graph}
-    if known and all(set(block.nodes) <= names for block in known):
+    if known and _fits(model, known):
         return known
     try:
         from attn_export.exporter.cleanup.pipeline import prepare
@@ -42,6 +41,22 @@ def attention_of(model: ir.Model) -> tuple[AttentionBlock, ...]:
     prepare(model)
     found = find_blocks(model)
     return known_as(found, known, known or found)
+
+
+def _fits(model: ir.Model, inventory: Sequence[AttentionBlock]) -> bool:
+    """Whether the nodes of every block exist, among them those that compute its maps and a Sigmoid for each gate.
+
+    Names alone prove nothing: exporters number nodes, so a graph edited since may have the same names.
+    """
+    names = {node.name for node in model.graph}
+    gates = {node.name for node in model.graph if is_op(node, *GATE_ACTIVATIONS)}
+    producers = {value.name: node.name for node in model.graph for value in node.outputs}
+    return all(
+        names.issuperset(block.nodes)
+        and all(producers.get(name) in block.nodes for name in block.maps)
+        and len(gates.intersection(block.nodes)) >= len(block.gates)
+        for block in inventory
+    )
 
 
 def inspect_file(path: Path | str) -> tuple[AttentionBlock, ...]:

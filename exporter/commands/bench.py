@@ -58,9 +58,10 @@ def bench(
         from attn_export.exporter.records.latency import Schedule
         from attn_export.exporter.report.terminal import bench_parts
         from attn_export.exporter.report.write import check_reports, write_reports
-        from attn_export.exporter.workflows.bench import BenchSettings, refuse_budgets
         from attn_export.exporter.workflows.bench import bench as run_bench
+        from attn_export.exporter.workflows.bench import refuse_budgets
         from attn_export.exporter.workflows.record import bench_report
+        from attn_export.exporter.workflows.settings import BenchSettings
 
         check_reports(written)
         settings = BenchSettings(

@@ -57,7 +57,8 @@ def build(
     with make_progress(quiet) as progress:
         from attn_export.exporter.bundle.read import is_bundle
         from attn_export.exporter.report.terminal import build_parts
-        from attn_export.exporter.workflows.build import build_all, build_from_bundle
+        from attn_export.exporter.workflows.build import build_all
+        from attn_export.exporter.workflows.build_bundle import build_from_bundle
         from attn_export.exporter.workflows.record import build_summary
 
         if is_bundle(source):

@@ -54,7 +54,8 @@ def validate(
         from attn_export.exporter.validation.cache import default_cache
         from attn_export.exporter.validation.quantized import parse_requirement
         from attn_export.exporter.workflows.record import validation_summary
-        from attn_export.exporter.workflows.validate import failure, report_of_validation, validate_artifacts
+        from attn_export.exporter.workflows.validate import failure, validate_artifacts
+        from attn_export.exporter.workflows.validation_report import report_of_validation
 
         check_reports(written)
         required = parse_requirement(parse.split(requirement))
@@ -94,10 +95,10 @@ def validate_against_bundle(
     with make_progress(quiet) as progress:
         from attn_export.exporter.report.terminal import bundle_parts
         from attn_export.exporter.workflows.record import bundle_validation
-        from attn_export.exporter.workflows.validate_bundle import disagreement, validate_with_bundle
+        from attn_export.exporter.workflows.validate_bundle import validate_with_bundle
 
-        read, verdict = validate_with_bundle(bundle, artifact, trust=trust, threads=threads, progress=progress)
-    document, error = bundle_validation(read, artifact, verdict), disagreement(artifact, verdict)
+        read, verdict, error = validate_with_bundle(bundle, artifact, trust=trust, threads=threads, progress=progress)
+    document = bundle_validation(read, artifact, verdict)
     print_result(document, bundle_parts(document), as_json=as_json, error=error)
 
 

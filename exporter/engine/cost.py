@@ -1,8 +1,19 @@
 """The kernels and bytes of the attention blocks in an engine."""
 
+from pathlib import Path
+
 from attn_export.exporter.artifacts import AttentionBlock
+from attn_export.exporter.engine.build import build
 from attn_export.exporter.engine.graph import GraphFacts
+from attn_export.exporter.engine.kernels import read_log
+from attn_export.exporter.engine.settings import EngineSettings, Plan
+from attn_export.exporter.errors import EngineError
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.graph.attention.ablation import without_attention
+from attn_export.exporter.graph.read import named, read
 from attn_export.exporter.records.engine import BlockCost, KernelReport
+from attn_export.exporter.system.files import scratch_folder
+from attn_export.exporter.system.progress import Progress
 
 
 def block_costs(report: KernelReport, facts: GraphFacts) -> tuple[BlockCost, ...]:
@@ -23,3 +34,21 @@ def _cost(block: AttentionBlock, report: KernelReport, facts: GraphFacts) -> Blo
         weights_bytes=sum(facts.weights.get(node, 0) for node in nodes),
         activation_bytes=None if None in written else sum(count for count in written if count is not None),
     )
+
+
+def ablated_kernels(plan: Plan, settings: EngineSettings, scratch: Path, progress: Progress) -> int | None:
+    """The number of kernels of the ablated model; None if unknown."""
+    if not plan.facts.blocks or not settings.count_ablated or not plan.backend.is_rtx:
+        return None
+    with progress.stage("Counting the kernels without attention") as advance, scratch_folder(scratch) as folder:
+        model = without_attention(named(read(plan.facts.path)), plan.facts.blocks)
+        if model is None:
+            return None
+        path = folder / "ablated.onnx"
+        onnx_file.save(model, path)
+        del model
+        try:
+            ablated = build(plan.backend, path, plan.profile, plan.architectures, settings.options, advance=advance)
+        except EngineError:  # only this number is lost
+            return None
+        return len(read_log(ablated.log).kernels) or None

@@ -4,13 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import structs
-
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.engine.backend import Backend, choose
 from attn_export.exporter.engine.build import Built, build, check_options
 from attn_export.exporter.engine.profile import make_profile
-from attn_export.exporter.engine.settings import EngineSettings, Judge, Plan
+from attn_export.exporter.engine.settings import EngineSettings, Plan
 from attn_export.exporter.engine.sidecar import sidecar_path, write_sidecar
 from attn_export.exporter.engine.targets import parse_targets, resolve
 from attn_export.exporter.errors import EngineError, UsageError
@@ -43,7 +41,6 @@ def build_file(
     settings: EngineSettings | None = None,
     *,
     precision: Precision | None = None,
-    judge: Judge | None = None,
     progress: Progress | None = None,
 ) -> EngineFile:
     """Build an engine: ``build_file("model.onnx", "model.engine", EngineSettings(gpus=("sm86",)))``.
@@ -53,7 +50,6 @@ def build_file(
         out: the engine; the sidecar is ``<out>.json``.
         settings: see `EngineSettings`.
         precision: as requested, for the record.
-        judge: validates the engine before it is published, if this machine's GPU can run it.
         progress: receives stages and notes.
 
     Raises:
@@ -62,7 +58,6 @@ def build_file(
         RuntimeUnavailableError: no suitable TensorRT.
         EngineError: TensorRT can't build it.
         MixedPrecisionError: kernels compute in other types than the graph.
-        DisagreementError: ``judge`` rejects the engine.
         OutputError: the result can't be written.
     """
     from attn_export.exporter.engine.graph import read_graph
@@ -74,7 +69,7 @@ def build_file(
     choose_backend(settings, gpus.found())
     with progress.stage("Reading the graph"):
         facts = read_graph(source)
-    return build_graph(facts, out, settings, precision=precision, judge=judge, progress=progress)
+    return build_graph(facts, out, settings, precision=precision, progress=progress)
 
 
 def build_graph(
@@ -83,14 +78,13 @@ def build_graph(
     settings: EngineSettings,
     *,
     precision: Precision | None,
-    judge: Judge | None,
     progress: Progress,
 ) -> EngineFile:
     """As `build_file`, for a parsed file."""
     backend, why, architectures = choose_backend(settings, gpus.found())
     profile = make_profile(facts.inputs, settings.sizes, settings.opt_batch)
     plan = Plan(backend, why, architectures, facts, profile)
-    return write_engine(out, plan, settings, precision, progress, judge=judge)
+    return write_engine(out, plan, settings, precision, progress)
 
 
 def write_engine(
@@ -101,9 +95,8 @@ def write_engine(
     progress: Progress,
     *,
     bundle: BundleSource | None = None,
-    judge: Judge | None = None,
 ) -> EngineFile:
-    """Build and judge an engine, then publish it with its sidecar.
+    """Build an engine and publish it with its sidecar.
 
     Arguments and errors as for `build_file`; ``bundle`` is the deployment bundle of the ONNX file.
     """
@@ -129,13 +122,19 @@ def write_engine(
             progress=progress,
         )
         write_sidecar(engine, record)
-        if judge is not None and record.not_run is None:
-            record = structs.replace(record, validation=judge(EngineFile(engine, record)))
-            write_sidecar(engine, record)
         refuse_folders([out, sidecar_path(out)])
-        publish(sidecar_path(engine), sidecar_path(out))
-        publish(engine, out)
-    return EngineFile(out, record)
+        return publish_engine(EngineFile(engine, record), out)
+
+
+def publish_engine(engine: EngineFile, path: Path) -> EngineFile:
+    """Move an engine and its sidecar to another path.
+
+    Raises:
+        OutputError: a file can't be written.
+    """
+    publish(sidecar_path(engine.path), sidecar_path(path))
+    publish(engine.path, path)
+    return EngineFile(path, engine.record)
 
 
 def _built(plan: Plan, settings: EngineSettings, progress: Progress) -> tuple[Built, Plan, dict[str, EngineError]]:

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.engine.backend import Backend
-from attn_export.exporter.engine.build import Built, build
-from attn_export.exporter.engine.cost import block_costs
+from attn_export.exporter.engine.build import Built
+from attn_export.exporter.engine.cost import ablated_kernels, block_costs
 from attn_export.exporter.engine.kernels import read_inspector, read_log
 from attn_export.exporter.engine.precision_audit import mixed_kernels
 from attn_export.exporter.engine.sidecar import this_platform, why_not_here
 from attn_export.exporter.errors import EngineError, MixedPrecisionError
-from attn_export.exporter.graph import write as onnx_file
-from attn_export.exporter.graph.attention.ablation import without_attention
-from attn_export.exporter.graph.read import named, read
 from attn_export.exporter.records.engine import (
     BackendRecord,
     BuildRecord,
@@ -30,7 +27,7 @@ from attn_export.exporter.records.engine import (
 )
 from attn_export.exporter.records.environment import describe
 from attn_export.exporter.system import gpus
-from attn_export.exporter.system.files import scratch_folder, sha256_of
+from attn_export.exporter.system.files import sha256_of
 from attn_export.exporter.system.progress import Progress
 
 if TYPE_CHECKING:
@@ -73,7 +70,7 @@ def engine_record(
         raise mixed_error(mixed)
     facts, backend = plan.facts, plan.backend
     kernels = len(report.kernels) or None
-    ablated = _ablated_kernels(plan, settings, scratch, progress)
+    ablated = ablated_kernels(plan, settings, scratch, progress)
     return EngineRecord(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         sha256=sha256_of(engine),
@@ -123,21 +120,3 @@ def mixed_error(mixed: Sequence[MixedKernel]) -> MixedPrecisionError:
         kernels=[kernel.kernel for kernel in mixed],
         hint="No engine was written. --allow-mixed accepts it and records the kernels.",
     )
-
-
-def _ablated_kernels(plan: "Plan", settings: "EngineSettings", scratch: Path, progress: Progress) -> int | None:
-    """The number of kernels of the ablated model; None if unknown."""
-    if not plan.facts.blocks or not settings.count_ablated or not plan.backend.is_rtx:
-        return None
-    with progress.stage("Counting the kernels without attention") as advance, scratch_folder(scratch) as folder:
-        model = without_attention(named(read(plan.facts.path)), plan.facts.blocks)
-        if model is None:
-            return None
-        path = folder / "ablated.onnx"
-        onnx_file.save(model, path)
-        del model
-        try:
-            ablated = build(plan.backend, path, plan.profile, plan.architectures, settings.options, advance=advance)
-        except EngineError:  # only this number is lost
-            return None
-        return len(read_log(ablated.log).kernels) or None

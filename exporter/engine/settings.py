@@ -1,13 +1,11 @@
 """Settings and plan of an engine build."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from attn_export.exporter.engine.backend import AUTO, Backend
 from attn_export.exporter.engine.profile import Sizes
-from attn_export.exporter.records.engine import BuildOptions, EngineFile, Profile
-from attn_export.exporter.records.verdict import Verdict
+from attn_export.exporter.records.engine import BuildOptions, Profile
 
 if TYPE_CHECKING:
     from attn_export.exporter.engine.graph import GraphFacts
@@ -36,10 +34,6 @@ class EngineSettings:
     allow_mixed: bool = False
     keep_going: bool = False
     count_ablated: bool = True
-
-
-# Runs an engine on this machine's GPU; raises DisagreementError if it disagrees with its reference.
-Judge = Callable[[EngineFile], Verdict]
 
 
 @dataclass(frozen=True)

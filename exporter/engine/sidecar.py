@@ -9,10 +9,13 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec import structs
+
 from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.errors import UnreadableEngineError, UntrustedEngineError
 from attn_export.exporter.records.document import DocumentError, decode, encode
-from attn_export.exporter.records.engine import PORTABLE, EngineRecord
+from attn_export.exporter.records.engine import PORTABLE, EngineFile, EngineRecord
+from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.system.files import sha256_of, write_text
 from attn_export.exporter.system.gpus import Gpu
 
@@ -52,6 +55,17 @@ def read_sidecar(engine: Path) -> EngineRecord | None:
 def write_sidecar(engine: Path, record: EngineRecord) -> None:
     """Write the sidecar; raises OutputError."""
     write_text(sidecar_path(engine), encode(record))
+
+
+def add_validation(engine: EngineFile, verdict: Verdict) -> EngineFile:
+    """Write the verdict on an engine into its sidecar.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    record = structs.replace(engine.record, validation=verdict)
+    write_sidecar(engine.path, record)
+    return EngineFile(engine.path, record)
 
 
 def check_file(engine: Path, *, trust: bool) -> EngineRecord | None:

@@ -1,18 +1,25 @@
-"""What a report shows besides results: the graphs, the gates on an image, and what attention costs."""
+"""Graphs, gate activations and the cost of attention, for reports."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.cleanup.inspect import outline_of
 from attn_export.exporter.graph.read import parsed
 from attn_export.exporter.records.graphs import Outline, Outlined
-from attn_export.exporter.records.results import ReportAssets
+from attn_export.exporter.records.results import Deployed, Made, Proven, ReportAssets
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.progress import Progress
 
 if TYPE_CHECKING:
     from attn_export.exporter.network.images import Images
+    from attn_export.exporter.records.attention import AttentionCost
+    from attn_export.exporter.records.latency import Schedule
+    from attn_export.exporter.workflows.bench_inputs import BenchInput
+    from attn_export.exporter.workflows.settings import ExportSettings
+
+QUANTIZED = "what attention costs is not measured in a file that rounds to whole numbers"
 
 
 def show(
@@ -25,16 +32,16 @@ def show(
     images: "Images | None" = None,
     unavailable: Mapping[str, str] | None = None,
 ) -> ReportAssets:
-    """Look at graphs and gates.
+    """Collect graphs and gate activations.
 
     Args:
         model: the network, None where only files are known.
         files: ONNX files made of it, each of another name.
         settings: of ONNX Runtime.
         progress: receives stages and notes.
-        before: the graph as it was captured.
-        images: of the user's, (N, C, H, W); the first is looked at.
-        unavailable: other artifacts by name, and why they can't be looked into.
+        before: the graph as captured.
+        images: the user's, (N, C, H, W); the first one shows the gate activations.
+        unavailable: other artifacts by name, and why they have no gate activations.
     """
     with progress.stage("Drawing the graphs and the gates"):
         graphs = tuple(Outlined(file.name, before, outline_of(parsed(file).copy(), file.blocks)) for file in files)
@@ -44,3 +51,47 @@ def show(
 
         sample = sample_image(model.input_shape, images)
         return ReportAssets(graphs, capture_gates(model, files, sample, settings, unavailable).to_record())
+
+
+def export_assets(
+    model: LoadedModel,
+    made: Made,
+    proven: Sequence[Proven],
+    deployed: Sequence[Deployed],
+    runtime_settings: Settings,
+    settings: "ExportSettings",
+    progress: Progress,
+) -> ReportAssets:
+    """Graphs, gate activations and costs of an export; empty if no report was asked for."""
+    if not settings.show:
+        return ReportAssets()
+    from attn_export.exporter.latency.attention_cost.costs import attention_costs
+    from attn_export.exporter.records.gates import ENGINE_UNAVAILABLE
+
+    files = [artifact.file for artifact in proven]
+    unavailable = {engine.path.name: ENGINE_UNAVAILABLE for one in deployed for engine in one.engines}
+    assets = show(
+        model, files, runtime_settings, progress, before=made.before, images=settings.images, unavailable=unavailable
+    )
+    if not settings.runtimes:
+        return assets
+    costs = attention_costs(files, settings.batch, runtime_settings, settings.schedule, progress)
+    return replace(assets, costs=costs)
+
+
+def costs_of(
+    inputs: "Sequence[BenchInput]", batch: int, settings: Settings, schedule: "Schedule", progress: Progress
+) -> "tuple[AttentionCost, ...]":
+    """The cost of attention in each ONNX file that has any, or why it isn't measured."""
+    from attn_export.exporter.latency.attention_cost.costs import attention_costs
+    from attn_export.exporter.records.attention import AttentionCost
+
+    costs: list[AttentionCost] = []
+    for entry in inputs:
+        if entry.file is None:
+            continue
+        if not entry.artifact.quantized:
+            costs += attention_costs([entry.file], batch, settings, schedule, progress)
+        elif entry.file.blocks or entry.artifact.gates:
+            costs.append(AttentionCost(entry.file.name, "onnxruntime", batch, missed=QUANTIZED))
+    return tuple(costs)

@@ -1,7 +1,6 @@
-"""What goes to the GPU: engines for those that can be built for here, deployment bundles for the others."""
+"""TensorRT engines for GPUs that this machine can build for, deployment bundles for the others."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,119 +8,112 @@ from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.engine.backend import AUTO
 from attn_export.exporter.engine.job import build_graph, choose_backend
 from attn_export.exporter.engine.profile import make_profile
-from attn_export.exporter.engine.settings import EngineSettings, Judge
-from attn_export.exporter.engine.sidecar import sidecar_path
+from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.engine.targets import Targets, parse_targets
 from attn_export.exporter.records.engine import EngineFile, Profile
-from attn_export.exporter.records.results import Deployed
 from attn_export.exporter.system import gpus
-from attn_export.exporter.system.files import publish
 from attn_export.exporter.system.progress import Progress
 
 if TYPE_CHECKING:
     from attn_export.exporter.bundle.golden import GoldenVectors
     from attn_export.exporter.engine.graph import GraphFacts
 
-ENDING = ".onnx"
+
+@dataclass(frozen=True)
+class Deployment:
+    """An ONNX file with the GPUs that it is for.
+
+    Attributes:
+        facts: about the file.
+        folder: of the results.
+        stem: of their names: ``<stem>.engine``, ``<stem>.sm87.bundle.zip``.
+        settings: of the build.
+        precision: as asked, for the records.
+    """
+
+    facts: "GraphFacts"
+    folder: Path
+    stem: str
+    settings: EngineSettings
+    precision: Precision | None
+
+    @property
+    def targets(self) -> Targets:
+        """The architectures that get an engine, and those that get a bundle."""
+        return targets_of(self.settings)
+
+    @property
+    def profile(self) -> Profile:
+        """The min/opt/max shapes of the inputs.
+
+        Raises:
+            UsageError: the settings don't fit the inputs.
+        """
+        return make_profile(self.facts.inputs, self.settings.sizes, self.settings.opt_batch)
 
 
-def names_of(deployed: "Sequence[Deployed]") -> list[str]:
-    """Of all files that are going to appear."""
-    engines = [engine.path for made in deployed for engine in made.engines]
-    bundles = [bundle for made in deployed for bundle in made.bundles]
-    return [path.name for path in (*engines, *map(sidecar_path, engines), *bundles)]
+def targets_of(settings: EngineSettings) -> Targets:
+    """The architectures that get an engine, and those that get a bundle, on this machine.
+
+    Raises:
+        UsageError: a GPU is unknown.
+    """
+    return parse_targets(settings.gpus, gpus.found())
 
 
 def check_settings(settings: EngineSettings, progress: Progress) -> Targets:
-    """Find out before anything takes time whether what was asked for can be built at all, and say what will build it.
+    """Check before the work begins that the engine can be built, and note the backend.
 
     Raises:
-        UsageError, RuntimeUnavailableError: as `building.choose_backend` says.
+        UsageError, RuntimeUnavailableError: as `choose_backend` says.
     """
-    wanted = parse_targets(settings.gpus, gpus.found())
-    if wanted.wants_engine:
-        backend, why, _ = choose_backend(_here(settings, wanted), gpus.found())
+    targets = targets_of(settings)
+    if targets.wants_engine:
+        backend, why, _ = choose_backend(_without_bundles(settings, targets), gpus.found())
         if settings.backend == AUTO:
             progress.note(f"{backend} builds: {why}")
-    return wanted
+    return targets
 
 
-def _here(settings: EngineSettings, wanted: Targets) -> EngineSettings:
+def _without_bundles(settings: EngineSettings, targets: Targets) -> EngineSettings:
     """The settings without the architectures that get a bundle."""
-    names = (*wanted.architectures, *(["current"] if wanted.current else []))
+    names = (*targets.architectures, *(["current"] if targets.current else []))
     return replace(settings, gpus=names)
 
 
-def deploy(
-    facts: "GraphFacts",
-    folder: Path,
-    stem: str,
-    settings: EngineSettings,
-    *,
-    precision: Precision | None,
-    golden: "Callable[[Profile], GoldenVectors]",
-    judge: Judge,
-    progress: Progress,
-) -> Deployed:
-    """Make an engine and bundles of one ONNX file.
-
-    Args:
-        facts: about the file, in the precision of the engine.
-        folder: where the results go.
-        stem: of their names: ``<stem>.engine``, ``<stem>.sm87.bundle.zip``.
-        settings: of the build.
-        precision: for the records.
-        golden: makes the golden inputs and outputs of a bundle for a profile.
-        judge: runs an engine before it gets its name, where there is a GPU for it.
-        progress: receives stages and notes.
+def build_engine(job: Deployment, progress: Progress) -> EngineFile | None:
+    """Build the engine; None if all GPUs get bundles.
 
     Raises:
-        AttnExportError: as `engine.job.build_file` and `bundle.write_bundle` say.
+        AttnExportError: as `engine.job.build_file` says.
     """
-    wanted = parse_targets(settings.gpus, gpus.found())
-    engines = []
-    if wanted.wants_engine:
-        out = folder / f"{stem}.engine"
-        here = _here(settings, wanted)
-        engines.append(build_graph(facts, out, here, precision=precision, judge=judge, progress=progress))
-    bundles = [_bundle(facts, folder, stem, a, settings, precision, golden, progress) for a in wanted.bundles]
-    return Deployed(tuple(engines), tuple(bundles))
+    if not job.targets.wants_engine:
+        return None
+    settings = _without_bundles(job.settings, job.targets)
+    out = job.folder / f"{job.stem}.engine"
+    return build_graph(job.facts, out, settings, precision=job.precision, progress=progress)
 
 
-def _bundle(
-    facts: "GraphFacts",
-    folder: Path,
-    stem: str,
-    architecture: str,
-    settings: EngineSettings,
-    precision: Precision | None,
-    golden: "Callable[[Profile], GoldenVectors]",
-    progress: Progress,
-) -> Path:
+def pack_bundles(job: Deployment, golden: "GoldenVectors", progress: Progress) -> tuple[Path, ...]:
+    """Write a bundle for each architecture that gets one.
+
+    Raises:
+        AttnExportError: as `bundle.write.write_bundle` says.
+    """
+    return tuple(_bundle(job, architecture, golden, progress) for architecture in job.targets.bundles)
+
+
+def _bundle(job: Deployment, architecture: str, golden: "GoldenVectors", progress: Progress) -> Path:
     from attn_export.exporter.bundle.write import write_bundle
 
     with progress.stage(f"Packing the deployment bundle for {architecture}"):
-        profile = make_profile(facts.inputs, settings.sizes, settings.opt_batch)
         return write_bundle(
-            folder / f"{stem}.{architecture}.bundle.zip",
-            facts.path,
-            facts=facts,
-            profile=profile,
+            job.folder / f"{job.stem}.{architecture}.bundle.zip",
+            job.facts.path,
+            facts=job.facts,
+            profile=job.profile,
             architecture=architecture,
-            precision=precision,
-            options=settings.options,
-            golden=golden(profile),
+            precision=job.precision,
+            options=job.settings.options,
+            golden=golden,
         )
-
-
-def publish_engine(engine: EngineFile, path: Path) -> EngineFile:
-    """Let an engine appear under its name, and its record with it."""
-    publish(engine.path, path)
-    publish(sidecar_path(engine.path), sidecar_path(path))
-    return EngineFile(path, engine.record)
-
-
-def publish_bundle(file: Path, folder: Path) -> Path:
-    """Let a bundle appear."""
-    publish(file, folder / file.name)
-    return folder / file.name

@@ -5,13 +5,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from attn_export.exporter.artifacts import CPU, LoadedModel, OnnxFile
+from attn_export.exporter.budgets.check import check_budgets
 from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.records.artifact import Artifact
 from attn_export.exporter.records.engine import EngineRecord
 from attn_export.exporter.records.environment import describe
 from attn_export.exporter.records.graphs import outlines_record
-from attn_export.exporter.records.latency import Latency, Schedule
+from attn_export.exporter.records.latency import Latency
 from attn_export.exporter.records.report import (
     ArtifactRecord,
     BundleRecord,
@@ -34,8 +37,6 @@ from attn_export.exporter.records.summaries import (
 )
 from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.system.files import sha256_of
-from attn_export.exporter.system.machine import usable_cpu_numbers
-from attn_export.exporter.validation.artifact import ONNX
 
 if TYPE_CHECKING:
     from attn_export.exporter.bundle.read import Bundle
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         ReportAssets,
         Validated,
     )
+    from attn_export.exporter.workflows.settings import ExportSettings
 
 
 def export_report(
@@ -56,9 +58,9 @@ def export_report(
     deployed: "Sequence[Deployed]",
     latency: Latency,
     assets: "ReportAssets",
-    command: Sequence[str] | None,
+    settings: "ExportSettings",
 ) -> Report:
-    """The report of an export.
+    """The report of an export, with its budgets checked.
 
     Args:
         model: the network.
@@ -66,58 +68,29 @@ def export_report(
         deployed: engines and bundles of each file; none if none were asked for.
         latency: everything that was timed.
         assets: graphs, gate activations and the cost of attention.
-        command: the command line, None for a call from Python.
+        settings: of the export.
+
+    Raises:
+        InputError: a budget is for a value that the report doesn't have.
     """
     artifacts: list[ArtifactRecord] = [onnx_record(artifact.file, artifact.verdict) for artifact in proven]
     artifacts += [engine_summary(engine.path.name, engine.record) for one in deployed for engine in one.engines]
     artifacts += [bundle_record(bundle) for one in deployed for bundle in one.bundles]
-    return _report(model, artifacts, latency, assets, command)
+    report = report_of(model, artifacts, latency, assets, settings.command)
+    return structs.replace(report, budgets=check_budgets(report, settings.budgets))
 
 
 def bench_report(benched: "Benched", command: Sequence[str] | None = None) -> Report:
     """The report of a bench."""
     files = iter(benched.files)
     artifacts = [
-        _onnx_as_found(artifact, next(files)) if artifact.format == ONNX else _engine_as_found(artifact, name)
+        artifact_record(artifact, name, None if artifact.parsed is None else next(files))
         for artifact, name in zip(benched.artifacts, benched.names, strict=True)
     ]
-    return _report(benched.model, artifacts, benched.latency, benched.assets, command)
+    return report_of(benched.model, artifacts, benched.latency, benched.assets, command)
 
 
-def validation_report(
-    model: LoadedModel,
-    results: "Sequence[Validated]",
-    names: Sequence[str],
-    files: Sequence[OnnxFile],
-    assets: "ReportAssets",
-    *,
-    threads: int,
-    command: Sequence[str] | None = None,
-) -> Report:
-    """The report of a validation, in which nothing is timed.
-
-    Args:
-        model: the network.
-        results: one for each artifact.
-        names: of the artifacts.
-        files: the ONNX files among them, with their attention.
-        assets: graphs and gate activations.
-        threads: of every runtime.
-        command: the command line, None for a call from Python.
-    """
-    onnx = iter(files)
-    artifacts = [
-        _onnx_as_found(result.artifact, next(onnx), result)
-        if result.artifact.format == ONNX
-        else _engine_as_found(result.artifact, name, result)
-        for result, name in zip(results, names, strict=True)
-    ]
-    latency = Latency(threads, usable_cpu_numbers(), Schedule())
-    on_gpu = any(result.artifact.format != ONNX for result in results)
-    return _report(model, artifacts, latency, assets, command, on_gpu=on_gpu)
-
-
-def _report(
+def report_of(
     model: LoadedModel | None,
     artifacts: Sequence[ArtifactRecord],
     latency: Latency,
@@ -126,6 +99,16 @@ def _report(
     *,
     on_gpu: bool = False,
 ) -> Report:
+    """A report of this moment and this machine.
+
+    Args:
+        model: the network, if there is one.
+        artifacts: with their verdicts.
+        latency: everything that was timed.
+        assets: graphs, gate activations and the cost of attention.
+        command: the command line, None for a call from Python.
+        on_gpu: whether an artifact ran on a GPU without being timed.
+    """
     return Report(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=tuple(command) if command else None,
@@ -237,14 +220,21 @@ def error_record(error: AttnExportError | None) -> ErrorRecord | None:
     return ErrorRecord(error.message, error.hint, error.exit_code) if error else None
 
 
-def _onnx_as_found(artifact: Artifact, file: OnnxFile, findings: "Validated | None" = None) -> OnnxRecord:
-    precision = artifact.quantized_type if artifact.quantized else ""
-    return onnx_record(file, findings.verdict if findings else None, precision=precision, findings=findings)
+def artifact_record(
+    artifact: Artifact, name: str, file: OnnxFile | None, findings: "Validated | None" = None
+) -> ArtifactRecord:
+    """An artifact of any origin.
 
-
-def _engine_as_found(artifact: Artifact, name: str, findings: "Validated | None" = None) -> EngineSummary:
-    assert artifact.sidecar is not None  # an engine without one can't be judged or timed
+    Args:
+        artifact: as read.
+        name: in the report.
+        file: the ONNX file with its attention blocks; None for an engine.
+        findings: of a validation.
+    """
     verdict = findings.verdict if findings else None
+    if file is not None:
+        return onnx_record(file, verdict, precision=artifact.quantized_type, findings=findings)
+    assert artifact.sidecar is not None
     not_run = findings.error.message if findings and findings.error and not verdict else None
     return engine_summary(name, artifact.sidecar, verdict=verdict, not_run=not_run, findings=findings)
 

@@ -1,12 +1,15 @@
-"""Settings of an export."""
+"""Settings of an export and of a bench, and of the runtimes that both use."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import CPU, Precision, Target
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.records.latency import Schedule
-from attn_export.exporter.runtimes import DEFAULT_RUNTIMES
+from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, check_devices, check_names
+from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.system.machine import usable_cpus
 
 if TYPE_CHECKING:
     from attn_export.exporter.network.images import Images
@@ -20,20 +23,20 @@ class ExportSettings:
     """What is made of a network.
 
     Attributes:
-        dynamic: which of "batch", "height" and "width" stay open.
+        dynamic: the dynamic axes among "batch", "height" and "width".
         opset: of the ONNX file.
-        batch: N of the file where it isn't open, and of the latencies.
-        runtimes: that are timed, the first being the baseline; none: nothing is timed.
+        batch: N of the file where it isn't dynamic, and of the latencies.
+        runtimes: that are timed, the first being the baseline; empty: nothing is timed.
         threads: for every runtime; all usable CPUs if None.
         schedule: of the timing.
         target: whose preferences shape the graph.
-        precisions: of the ONNX files, each with an engine where engines are asked for.
-        engine: how engines are built; None: none is.
-        device: where PyTorch, and ONNX Runtime, are timed: "cpu" or "cuda".
-        images: real ones, (N, C, H, W) float32 as the network takes them; files are judged on them too.
-        show: whether the record is to hold what a report shows: graphs, gates, and what attention costs.
-        budgets: limits that are checked, for the record.
-        command: the command line, for the record; None for a call from Python.
+        precisions: of the ONNX files, each with an engine if engines are asked for.
+        engine: how engines are built; None builds none.
+        device: where PyTorch and ONNX Runtime are timed: "cpu" or "cuda".
+        images: real ones, (N, C, H, W) float32 as the network takes them; files are compared on them too.
+        show: whether the report has graphs, gate activations, and the cost of attention.
+        budgets: limits that are checked, for the report.
+        command: the command line, for the report; None for a call from Python.
     """
 
     dynamic: tuple[str, ...] = ("batch",)
@@ -50,3 +53,52 @@ class ExportSettings:
     show: bool = False
     budgets: "tuple[Budget, ...]" = ()
     command: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """How artifacts are timed.
+
+    Attributes:
+        runtimes: for the module and for ONNX files; empty: eager and onnxruntime. Engines have their own.
+        batches: N of each run; empty: the batch that the files fix, or 1.
+        threads: of every runtime; all CPUs if None.
+        cpus: that all runtimes use; None: those that the process may use.
+        schedule: of each run.
+        device: where PyTorch and ONNX Runtime run.
+        isolate: whether each runtime that runs a file is timed in an isolated worker.
+        cost: whether to measure what attention costs in ONNX files.
+        show: whether the report has graphs and gate activations.
+    """
+
+    runtimes: tuple[str, ...] = ()
+    batches: tuple[int, ...] = ()
+    threads: int | None = None
+    cpus: tuple[int, ...] | None = None
+    schedule: Schedule = field(default_factory=lambda: Schedule(seconds=20.0))
+    device: str = CPU
+    isolate: bool = False
+    cost: bool = True
+    show: bool = False
+
+
+def runtime_settings(names: Sequence[str], threads: int | None, device: str) -> Settings:
+    """The settings of all runtimes, checked before the work begins.
+
+    Args:
+        names: of the runtimes.
+        threads: of each; all usable CPUs if None.
+        device: of PyTorch and ONNX Runtime.
+
+    Raises:
+        UsageError: a name is no runtime, or two are the same on this device.
+        RuntimeUnavailableError: the device isn't available.
+    """
+    settings = Settings(threads or usable_cpus(), device)
+    check_devices(check_names(names), settings)
+    return settings
+
+
+def cpu_settings(threads: int | None) -> Settings:
+    """The settings of runtimes that compute on the CPU; all usable CPUs if ``threads`` is None."""
+    return Settings(threads or usable_cpus())

@@ -5,17 +5,16 @@ from functools import partial
 from pathlib import Path
 
 from attn_export.exporter.artifacts import Signature
-from attn_export.exporter.bundle.golden import GoldenVectors, signature_of
 from attn_export.exporter.bundle.read import Bundle, read_bundle
 from attn_export.exporter.errors import DisagreementError, InputError, RuntimeUnavailableError
 from attn_export.exporter.graph.facts import dims
-from attn_export.exporter.records.engine import Dim, Profile
-from attn_export.exporter.records.verdict import SIZE, Verdict
+from attn_export.exporter.records.engine import Dim
+from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.system import gpus
-from attn_export.exporter.system.machine import usable_cpus
-from attn_export.exporter.system.progress import NullProgress, Progress, counted
-from attn_export.exporter.validation.validate_golden import validate_golden
+from attn_export.exporter.system.progress import NullProgress, Progress
+from attn_export.exporter.workflows.golden import disagreement, open_engine, run_golden
+from attn_export.exporter.workflows.settings import cpu_settings
 
 ONNX = ".onnx"
 # Makes the runtime of an artifact, given its path, signature, settings, and whether to trust it.
@@ -31,7 +30,7 @@ def validate_with_bundle(
     threads: int | None = None,
     progress: Progress | None = None,
     opener: Opener | None = None,
-) -> tuple[Bundle, Verdict]:
+) -> tuple[Bundle, Verdict, DisagreementError | None]:
     """Run the golden inputs of a bundle through an artifact and compare the outputs.
 
     Args:
@@ -43,7 +42,7 @@ def validate_with_bundle(
         opener: makes the runtime; default: TensorRT for an engine, ONNX Runtime for an ONNX file.
 
     Returns:
-        The bundle and the verdict. `disagreement` makes the error of a verdict that doesn't agree.
+        The bundle, the verdict, and the error of a verdict that doesn't agree.
 
     Raises:
         UnreadableBundleError: the bundle is missing, incomplete or damaged.
@@ -62,37 +61,9 @@ def validate_with_bundle(
     else:
         check_engine(bundle, artifact, trust=trust, needs_gpu=opener is None)
         default = open_engine
-    settings = Settings(threads=threads or usable_cpus())
-    runtime = (opener or default)(artifact, bundle.signature, settings, trust)
-    return bundle, _run_golden(bundle.golden, runtime, "Running the golden inputs", progress)
-
-
-def judge_engine(engine: Path, golden: GoldenVectors, profile: Profile, progress: Progress) -> Verdict:
-    """Verify a new engine on this machine's GPU.
-
-    Args:
-        engine: with its record beside it.
-        golden: inputs that the profile covers, and their outputs.
-        profile: of the engine.
-        progress: receives stages and notes.
-
-    Returns:
-        The verdict, which agrees.
-
-    Raises:
-        DisagreementError: an output differs.
-        RuntimeUnavailableError, UnreadableEngineError: the engine doesn't run on this machine.
-    """
-    runtime = open_engine(engine, signature_of(golden, profile), Settings(threads=1), trust=False)
-    verdict = _run_golden(golden, runtime, "Comparing the engine with its graph", progress)
-    if (error := disagreement(engine, verdict)) is not None:
-        raise error
-    return verdict
-
-
-def _run_golden(golden: GoldenVectors, runtime: Runtime, title: str, progress: Progress) -> Verdict:
-    with progress.stage(title) as advance, runtime:
-        return validate_golden(golden, runtime.run, runtime.provenance, counted(advance, golden.batches))
+    runtime = (opener or default)(artifact, bundle.signature, cpu_settings(threads), trust)
+    verdict = run_golden(bundle.golden, runtime, "Running the golden inputs", progress)
+    return bundle, verdict, disagreement(artifact, verdict)
 
 
 def check_engine(bundle: Bundle, engine: Path, *, trust: bool, needs_gpu: bool = True) -> None:
@@ -167,31 +138,3 @@ def open_onnx(path: Path, signature: Signature, settings: Settings, trust: bool)
     from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 
     return OnnxRuntime(path, signature, settings)
-
-
-def open_engine(path: Path, signature: Signature, settings: Settings, trust: bool) -> Runtime:
-    """TensorRT on this machine's GPU."""
-    from attn_export.exporter.runtimes.tensorrt import TensorRT
-
-    return TensorRT(path, signature, settings, trust=trust)
-
-
-def disagreement(artifact: Path, verdict: Verdict) -> DisagreementError | None:
-    """The error of a verdict; None if it agrees."""
-    if verdict.agrees:
-        return None
-    worst = verdict.worst
-    if worst.kind == SIZE:
-        what = f"{worst.tensor} is missing or has another size"
-    elif worst.error is None or worst.ratio is None:
-        what = f"{worst.tensor} on {worst.kind} images has NaN or infinite values"
-    else:
-        what = (
-            f"{worst.tensor} on {worst.kind} images has an error of {worst.error:.1e}, {worst.ratio:.0f} times "
-            f"{verdict.baseline} (limit: {worst.limit:g} times)"
-        )
-    return DisagreementError(
-        f"{artifact} doesn't compute the golden outputs ({verdict.reference}): {what}",
-        first_seen=worst.tensor,
-        hint="Was it made from this network? If so, please report it with the versions on the device.",
-    )

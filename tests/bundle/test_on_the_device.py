@@ -27,7 +27,7 @@ from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.system import gpus
 from attn_export.exporter.system.gpus import Gpu
-from attn_export.exporter.workflows.build import settings_for_bundle
+from attn_export.exporter.workflows.build_bundle import settings_for_bundle
 from attn_export.exporter.workflows.validate_bundle import validate_with_bundle
 
 # Put first into a process: what a device lacks can't be imported there.
@@ -53,7 +53,7 @@ def on_the_device(script: str, *words: str) -> "subprocess.CompletedProcess[str]
 
 BUILD = """
 from attn_export.exporter.engine.job import EngineSettings
-from attn_export.exporter.workflows.build import build_bundle
+from attn_export.exporter.workflows.build_bundle import build_bundle
 made = build_bundle(sys.argv[1], sys.argv[2], EngineSettings(gpus=("sm86",), backend="tensorrt-rtx"))
 assert made.path.exists()
 assert not {"torch", "onnxruntime", "onnxscript"} & set(sys.modules)
@@ -158,7 +158,7 @@ def test_the_command_line_starts_with_what_a_device_has() -> None:
 def test_without_a_gpu_nothing_is_built_and_nothing_run(engine: Path, cbam: Any, tmp_path: Path) -> None:
     script = f"""
 from attn_export.cli import run
-from attn_export.exporter.workflows.build import build_bundle
+from attn_export.exporter.workflows.build_bundle import build_bundle
 from attn_export.exporter.errors import RuntimeUnavailableError
 try:
     build_bundle({str(cbam.bundle)!r}, {str(tmp_path / "m.engine")!r})
@@ -366,7 +366,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], bool]] = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_an_engine_is_judged_by_what_it_computes(name: str, engine: Path, cbam: Any) -> None:
     change, agrees = CHANGES[name]
-    _, judgement = validate_with_bundle(cbam.bundle, engine, threads=1, opener=pretend(cbam, change))
+    _, judgement, _ = validate_with_bundle(cbam.bundle, engine, threads=1, opener=pretend(cbam, change))
     assert judgement.agrees is agrees
     assert judgement.runtime == "pretended 1.0"
     assert judgement.batches == ((1, 3, 32, 32), (2, 3, 32, 32), (4, 3, 32, 32))
@@ -377,7 +377,7 @@ def test_the_limits_are_those_of_the_whole_validation(cbam: Any) -> None:
     from attn_export.exporter.validation.validate import validate
 
     verdict = validate(cbam.file, cbam.reference, Settings(threads=1))
-    _, judgement = validate_with_bundle(cbam.bundle, cbam.file.path, threads=1)
+    _, judgement, _ = validate_with_bundle(cbam.bundle, cbam.file.path, threads=1)
     worst = verdict.worst_of("output")
     assert worst is not None
     assert judgement.worst.baseline == pytest.approx(worst.baseline)
@@ -427,6 +427,6 @@ def test_an_engine_for_other_shapes_is_refused(
 
 def test_the_bundle_may_be_read_already(cbam: Any) -> None:
     bundle = read_bundle(cbam.bundle)
-    again, judgement = validate_with_bundle(replace(bundle), cbam.file.path, threads=1)
+    again, judgement, _ = validate_with_bundle(replace(bundle), cbam.file.path, threads=1)
     assert again == bundle
     assert judgement.agrees

@@ -246,6 +246,41 @@ def test_metadata_of_another_graph_say_nothing_of_this_one(written: Written, cba
     assert inspect_file(path) == expected
 
 
+def without_sigmoids(model: onnx.ModelProto) -> None:
+    """Another activation in the place of every gate's."""
+    for node in model.graph.node:
+        if node.op_type == "Sigmoid":
+            node.op_type = "Tanh"
+
+
+def without_maps(model: onnx.ModelProto) -> None:
+    """What computed the gated maps now computes other tensors."""
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [f"other/{name}" if name not in KEPT else name for name in names]
+    for weight in model.graph.initializer:
+        weight.name = f"other/{weight.name}"
+    del model.graph.value_info[:]
+
+
+KEPT = ("", "x", "y", "input", "output")
+
+
+@pytest.mark.parametrize("edit", [without_sigmoids, without_maps])
+def test_an_inventory_does_not_count_for_a_graph_that_was_edited_since(
+    cbam: Path, tmp_path: Path, edit: Callable[[onnx.ModelProto], None]
+) -> None:
+    """All names of nodes are as before."""
+    clean_file(cbam, tmp_path / "clean.onnx", threads=1)
+    model = onnx.load(tmp_path / "clean.onnx")
+    edit(model)
+    onnx.save(model, tmp_path / "edited.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "bare.onnx")
+    edited, bare = inspect_file(tmp_path / "edited.onnx"), inspect_file(tmp_path / "bare.onnx")
+    assert [(block.maps, block.gates) for block in edited] == [(block.maps, block.gates) for block in bare]
+
+
 def test_an_inventory_is_read_as_it_was_written(cbam: Path) -> None:
     blocks = inspect_file(cbam)
     odd = (*blocks, replace(blocks[0], module_path='größe "1"\n', channels=None, reduction=None, gates=("", "é")))

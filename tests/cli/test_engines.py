@@ -26,6 +26,7 @@ from attn_export.exporter.artifacts import EXPORT_PRECISIONS, LoadedModel, OnnxF
 from attn_export.exporter.bundle.read import read_bundle
 from attn_export.exporter.commands import export as export_command
 from attn_export.exporter.engine import record as engine_records
+from attn_export.exporter.network.images import batches
 from attn_export.exporter.precision import typed_file
 from attn_export.exporter.precision.float16 import to_float16
 from attn_export.exporter.records.engine import MixedKernel
@@ -34,6 +35,8 @@ from attn_export.exporter.system import gpus
 from attn_export.exporter.system.files import sha256_of
 from attn_export.exporter.system.progress import Advance, NullProgress
 from attn_export.exporter.workflows import export as workflow
+from attn_export.exporter.workflows.onnx_files import make_onnx
+from attn_export.exporter.workflows.reference import reference_outputs
 from attn_export.exporter.workflows.settings import ExportSettings
 
 pytest.importorskip("tensorrt_rtx")
@@ -94,9 +97,10 @@ def computed(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Comp
 
     model = load(checkpoint)
     settings = ExportSettings(precisions=EXPORT_PRECISIONS, target=Target.TENSORRT)
-    reference = workflow.reference_outputs(model, settings, (), NullProgress())
+    images = batches(model.input_shape, settings.dynamic, settings.batch)
+    reference = reference_outputs(model, images, EXPORT_PRECISIONS, NullProgress())
     path = tmp_path_factory.mktemp("computed") / "model.onnx"
-    return Computed(reference, workflow.make_onnx(model, path, settings, NullProgress()).file)
+    return Computed(reference, make_onnx(model, path, settings, NullProgress()).file)
 
 
 def start_from(computed: Computed, patch: pytest.MonkeyPatch) -> None:

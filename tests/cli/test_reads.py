@@ -48,6 +48,11 @@ def test_clean_reads_each_file_at_most_three_times(file: Path, reads: Counter[Pa
     assert max(reads.values()) <= MOST_READS, reads
 
 
+def test_inspect_reads_a_file_once(file: Path, reads: Counter[Path]) -> None:
+    assert run(["inspect", str(file), "--quiet"]) == 0
+    assert list(reads.values()) == [1]
+
+
 def test_build_reads_each_file_at_most_three_times(file: Path, reads: Counter[Path], tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
     source = shutil.copy(file, tmp_path / "model.onnx")

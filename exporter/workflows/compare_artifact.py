@@ -1,0 +1,111 @@
+"""Compares one artifact with the reference outputs, and explains a disagreement."""
+
+from typing import TYPE_CHECKING
+
+from msgspec import structs
+
+from attn_export.exporter.artifacts import LoadedModel
+from attn_export.exporter.errors import AttnExportError, DisagreementError, InputError, RuntimeUnavailableError
+from attn_export.exporter.records.results import Validated
+from attn_export.exporter.records.verdict import Verdict, number
+from attn_export.exporter.runtimes.base import Runtime
+from attn_export.exporter.system.progress import Progress, counted
+from attn_export.exporter.workflows.subject import Subject
+
+if TYPE_CHECKING:
+    from attn_export.exporter.records.verdict import QualityRequirement
+    from attn_export.exporter.validation.reference import Reference
+
+SHOWN = 12  # digits of a hash
+
+
+def compare(model: LoadedModel, subject: Subject, reference: "Reference", progress: Progress) -> Validated:
+    """Compare an artifact with the network. An error becomes part of the result."""
+    from attn_export.exporter.validation.validate import validate, validate_outputs
+
+    artifact, settings = subject.artifact, subject.settings
+    try:
+        with progress.stage(f"Running {artifact.path.name}") as advance:
+            runtime = subject.runtime()
+            runs = (1 if subject.is_engine or not artifact.gates else 2) * len(reference.batches)
+            if subject.is_engine:
+                verdict = validate_outputs(runtime, artifact.precision, reference, counted(advance, runs))
+            else:
+                verdict = validate(subject.file, reference, settings, counted(advance, runs))
+    except (RuntimeUnavailableError, InputError) as error:
+        return subject.result(error=error)
+    if verdict.agrees:
+        return _agreeing(model, subject, verdict, progress)
+    with progress.stage(f"Looking for where {artifact.path.name}'s error starts"):
+        return _disagreeing(model, subject, verdict, reference, runtime)
+
+
+def _agreeing(model: LoadedModel, subject: Subject, verdict: Verdict, progress: Progress) -> Validated:
+    artifact, notes = subject.artifact, []
+    if artifact.source_sha256 not in ("", model.sha256):
+        notes.append(
+            f"{artifact.path} was made of another file ({artifact.source_sha256[:SHOWN]}…) with the same weights"
+        )
+        progress.note(notes[-1])
+    if verdict.gates_missed:
+        progress.note(f"{artifact.path}: the gates were not compared: {verdict.gates_missed}")
+    return subject.result(*notes, verdict=verdict)
+
+
+def _disagreeing(
+    model: LoadedModel, subject: Subject, verdict: Verdict, reference: "Reference", runtime: Runtime
+) -> Validated:
+    """A disagreement with its likely reason and the first divergent layer."""
+    from attn_export.exporter.validation.diagnosis import ANOTHER_NETWORK, diagnose
+    from attn_export.exporter.validation.first_divergence import find_first_divergence
+    from attn_export.exporter.validation.prove import disagreement
+
+    artifact, first = subject.artifact, verdict.first_disagreement
+    assert first is not None
+    if artifact.source_sha256 not in ("", model.sha256):
+        other = InputError(
+            f"{artifact.path} was made of another checkpoint ({artifact.source_sha256[:SHOWN]}…) than {model.path} "
+            f"({model.sha256[:SHOWN]}…), and computes something else: {first.tensor} is off by {number(first.error)}",
+            hint="Export this checkpoint, or name the one that the artifact was made of.",
+        )
+        return subject.result(verdict=verdict, error=other)
+    start = None
+    if not subject.is_engine:
+        start = find_first_divergence(subject.file, model, reference, subject.settings, kind=first.kind)
+    error = disagreement(str(artifact.path), artifact.precision, first, verdict)
+    parts = [error.message, start.describe() if start else "", diagnose(runtime, reference)]
+    hint = "Please report it with the network and the versions (attn-export --version), if it was made of this network."
+    if (first.error is None or first.error > ANOTHER_NETWORK) and not artifact.source_sha256:
+        hint = "Was it made of this checkpoint? It doesn't say."
+    error = DisagreementError("; ".join(part for part in parts if part), first_seen=error.first_seen, hint=hint)
+    return subject.result(verdict=verdict, first_divergence=start, error=error)
+
+
+def compare_quantized(
+    subject: Subject, reference: "Reference", requirement: "QualityRequirement | None", progress: Progress
+) -> Validated:
+    """Compare a quantized artifact with its own graph, and the graph with the network."""
+    from attn_export.exporter.validation.quantized import broken, classes_of, quality, runtime_conformance
+
+    artifact = subject.artifact
+    assert artifact.quantized is not None
+    runtime = subject.runtime()
+    try:
+        with progress.stage(f"Running {artifact.path.name}, and what its graph says"):
+            verdict, results = runtime_conformance(runtime, artifact.quantized, reference.batches)
+    except (RuntimeUnavailableError, InputError) as error:
+        return subject.result(error=error)
+    found = quality(results, reference, subject.match.signature.output_names)
+    verdict = structs.replace(verdict, classes=classes_of(found))
+    failed: AttnExportError | None = None
+    if (first := verdict.first_disagreement) is not None:
+        failed = DisagreementError(
+            f"{runtime.name} doesn't compute what {artifact.quantized.name} says: most images are off by "
+            f"{number(first.error)} in {first.tensor}, and by {number(first.baseline)} where only float32 rounds "
+            f"({first.limit:g} times are allowed)",
+            first_seen=first.tensor,
+            hint="A scale, a zero point or a rounding differs. Please report it with the file and the versions.",
+        )
+    elif requirement is not None:
+        failed = broken(requirement, found, str(artifact.path))
+    return subject.result(verdict=verdict, quality=found, error=failed)

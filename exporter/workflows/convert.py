@@ -1,0 +1,93 @@
+"""Converts an ONNX file without a checkpoint to the precision of an engine."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.engine.profile import make_profile
+from attn_export.exporter.engine.settings import EngineSettings
+from attn_export.exporter.errors import DisagreementError, InputError, UsageError
+from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.results import Retyped
+from attn_export.exporter.system.progress import Progress
+
+if TYPE_CHECKING:
+    from attn_export.exporter.engine.graph import GraphFacts, OnnxSource
+
+ENDING = ".onnx"
+
+
+def in_precision(
+    source: "OnnxSource",
+    precision: Precision | None,
+    folder: Path,
+    scratch: Path,
+    settings: EngineSettings,
+    *,
+    threads: int,
+    progress: Progress,
+) -> tuple["GraphFacts", Retyped | None]:
+    """An ONNX file in a precision: the file itself, an earlier conversion of it, or a new one.
+
+    Args:
+        source: the file.
+        precision: None for that of the file.
+        folder: of earlier conversions.
+        scratch: for a new one.
+        settings: of the engine; its shapes are those of the images that show how large values get.
+        threads: of ONNX Runtime.
+        progress: receives stages and notes.
+
+    Returns:
+        Facts about the file in this precision, and the new file.
+
+    Raises:
+        UsageError: float32 is asked for, and the file is float16.
+        DisagreementError: the new file computes something else.
+    """
+    from attn_export.exporter.engine.graph import source_of
+    from attn_export.exporter.network.images import feeds_for
+    from attn_export.exporter.precision.typed_file import typed
+    from attn_export.exporter.validation.float16_source import compare_with_parent
+
+    facts, path = source.facts, source.facts.path
+    if precision is None or precision is source.precision:
+        return facts, None
+    if precision is Precision.FP32:
+        raise UsageError(
+            f"{path} is {source.precision}, and what was rounded away can't be brought back",
+            hint="Build from the float32 file, or leave --precision out.",
+        )
+    profile = make_profile(facts.inputs, settings.sizes, settings.opt_batch)
+    feeds = feeds_for({name: sizes.opt for name, sizes in profile.items()})
+    out = scratch / f"{path.stem}{precision.suffix}{ENDING}"
+    if (earlier := folder / out.name).is_file():
+        with progress.stage(f"Comparing {earlier.name} with the float32 file"):
+            child = _earlier_conversion(source, earlier, precision, feeds, threads)
+        if child is not None:
+            progress.note(f"{earlier} is there and agrees with {path.name}: it is used as it is")
+            return child, None
+        progress.note(f"{earlier} is there and is no child of {path.name}: it is replaced")
+    with progress.stage(f"Changing the graph to {precision}"):
+        converted, kept = typed(source.parsed, precision, feeds, out, threads, facts.blocks)
+    with progress.stage("Comparing it with the float32 file"):
+        verdict = compare_with_parent(source.parsed, converted, feeds, threads)
+    return source_of(converted).facts, Retyped(out, kept, verdict)
+
+
+def _earlier_conversion(
+    source: "OnnxSource", child: Path, precision: Precision, feeds: Sequence[Mapping[str, Array]], threads: int
+) -> "GraphFacts | None":
+    """Facts about a file if it has the precision and agrees with its source; None otherwise."""
+    from attn_export.exporter.engine.graph import read_source
+    from attn_export.exporter.validation.float16_source import compare_with_parent
+
+    try:
+        read = read_source(child)
+        if read.precision is not precision:
+            return None
+        compare_with_parent(source.parsed, read.parsed, feeds, threads)
+    except (DisagreementError, InputError):
+        return None
+    return read.facts

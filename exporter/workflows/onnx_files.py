@@ -1,0 +1,103 @@
+"""The ONNX files of an export: captured, cleaned, converted and proven."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Precision
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.graph.outline import outline
+from attn_export.exporter.graph.read import parse
+from attn_export.exporter.records.results import Made, Proven
+from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.system.memory import forget_weights, trim
+from attn_export.exporter.system.packages import versions
+from attn_export.exporter.system.progress import Progress
+from attn_export.exporter.validation.prove import prove
+from attn_export.exporter.workflows.settings import ExportSettings
+
+if TYPE_CHECKING:
+    from attn_export.exporter.validation.reference import Reference
+
+
+def make_onnx(model: LoadedModel, path: Path, settings: ExportSettings, progress: Progress) -> Made:
+    """Capture and clean a network. The graph's weights are no longer in memory afterwards.
+
+    Raises:
+        CaptureError, CleanupError, OutputError: a stage failed.
+    """
+    with progress.stage("Capturing with PyTorch's exporter"):
+        from attn_export.exporter.network.capture import capture
+
+        graph = capture(model, dynamic=settings.dynamic, batch=settings.batch, opset=settings.opset)
+    with progress.stage("Cleaning the graph"):
+        from attn_export.exporter.cleanup.pipeline import clean_graph
+
+        before = outline(graph.model) if settings.show else None
+        graph, cleaned = clean_graph(graph, settings.target)
+        file = onnx_file.write(graph, path)
+    forget_weights(graph.model)
+    trim()
+    before = before.marked(cleaned.blocks_before) if before else None
+    return Made(replace(file, parsed=parse(path)), cleaned.reverted, before)
+
+
+def prove_all(
+    model: LoadedModel,
+    plain: OnnxFile,
+    reference: "Reference",
+    precisions: Sequence[Precision],
+    settings: Settings,
+    progress: Progress,
+) -> list[Proven]:
+    """Convert the float32 file to each precision, prove the files, and write the verdicts into their metadata.
+
+    The float32 file is always proven: its baseline error is small enough to show what float16 rounding would hide.
+
+    Raises:
+        DisagreementError: a file computes something else; the error names the first divergent tensor.
+    """
+    verdict = prove(plain, model, reference, settings, progress)
+    proven = []
+    for precision in precisions:
+        if precision is plain.precision:
+            proven.append(Proven(plain, verdict))
+            continue
+        with progress.stage(f"Changing the graph to {precision}"):
+            from attn_export.exporter.precision.typed_file import typed_file
+
+            path = plain.path.with_name(f"{plain.path.stem}{precision.suffix}.onnx")
+            file = typed_file(plain, precision, reference.batches, path, settings.threads)
+        proven.append(Proven(file, prove(file, model, reference, settings, progress)))
+    for artifact in proven:
+        onnx_file.add_metadata(artifact.file.path, _metadata(model, artifact))
+    return proven
+
+
+def _metadata(model: LoadedModel, proven: Proven) -> dict[str, str]:
+    """The ``metadata_props`` of an ONNX file: texts as they are, other values as JSON."""
+    verdict, worst = proven.verdict, proven.verdict.worst
+    properties: dict[str, object] = {
+        "architecture": model.architecture.to_dict() if model.architecture else model.name,
+        "source_sha256": model.sha256,
+        "normalization": {"mean": model.normalization.mean, "std": model.normalization.std}
+        if model.normalization
+        else None,
+        "class_names": model.class_names,
+        "versions": versions(),
+        "validation": {
+            "agrees": verdict.agrees,
+            "runtime": verdict.runtime,
+            "worst_tensor": worst.tensor,
+            "error": worst.error,
+            "baseline": worst.baseline,
+            "ratio": worst.ratio,
+        },
+    }
+    return {
+        f"attn_export.{key}": value if isinstance(value, str) else json.dumps(value)
+        for key, value in properties.items()
+        if value is not None
+    }

@@ -1,0 +1,124 @@
+"""Opens the runtimes that an export or a bench times."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Signature
+from attn_export.exporter.errors import UsageError
+from attn_export.exporter.latency.interleaved import Candidate, TimingSettings, time_interleaved
+from attn_export.exporter.records.latency import Latency
+from attn_export.exporter.records.results import Deployed, Proven
+from attn_export.exporter.runtimes import RUNS_FILES, RUNTIMES
+from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.system.progress import Progress
+from attn_export.exporter.workflows.bench_inputs import BenchInput
+from attn_export.exporter.workflows.settings import ExportSettings
+
+DEFAULT_FOR_MODULE = ("eager",)
+DEFAULT_FOR_FILES = ("onnxruntime",)
+
+
+def time_all(
+    model: LoadedModel,
+    proven: Sequence[Proven],
+    deployed: Sequence[Deployed],
+    runtime_settings: Settings,
+    settings: ExportSettings,
+    progress: Progress,
+) -> Latency:
+    """Time the network and what was exported from it.
+
+    Engines are timed if this machine has a GPU for them and their profile covers the timed batch.
+
+    Raises:
+        RuntimeUnavailableError: a runtime isn't available.
+    """
+    shape = (settings.batch, *model.input_shape)
+    # A runtime that compiles for a shape compiles for the timed one.
+    files = [replace(p.file, signature=replace(p.file.signature, input_shape=shape)) for p in proven]
+    candidates: list[Candidate] = []
+    for name in (name for name in settings.runtimes if name in RUNTIMES):
+        runs = files if name in RUNS_FILES else files[:1]
+        candidates += [(name, RUNTIMES[name](model, file, runtime_settings)) for file in runs]
+    if settings.runtimes:
+        candidates += _engines(files, deployed, runtime_settings)
+    return time_interleaved(candidates, shape, TimingSettings(settings.schedule, runtime_settings.threads), progress)
+
+
+def _engines(files: Sequence[OnnxFile], deployed: Sequence[Deployed], settings: Settings) -> list[Candidate]:
+    from attn_export.exporter.runtimes.tensorrt import TensorRT
+
+    return [
+        (engine.path.name, TensorRT(engine.path, file.signature, settings))
+        for file, one in zip(files, deployed, strict=False)
+        for engine in one.engines
+        if engine.record.not_run is None
+        and engine.record.profile[file.signature.input_name].covers(file.signature.input_shape)
+    ]
+
+
+def candidates_of(
+    model: LoadedModel | None,
+    inputs: Sequence[BenchInput],
+    shape: tuple[int, ...],
+    names: Sequence[str],
+    settings: Settings,
+    *,
+    trust: bool,
+) -> list[Candidate]:
+    """Everything that a bench times at one shape, the module's runtimes first.
+
+    Args:
+        model: the network, or None.
+        inputs: the artifacts.
+        shape: (N, C, H, W).
+        names: of runtimes, as asked; empty for the defaults.
+        settings: of the runtimes.
+        trust: load engines that were changed after they were built.
+
+    Raises:
+        UsageError: none of the runtimes runs any of the artifacts.
+    """
+    candidates = [] if model is None else _of_the_module(model, names or DEFAULT_FOR_MODULE, shape, settings)
+    for entry in inputs:
+        candidates += _of_artifact(entry, shape, names or DEFAULT_FOR_FILES, settings, trust=trust)
+    if not candidates:
+        raise UsageError(
+            f"nothing that was named runs in {', '.join(names)}",
+            hint="A checkpoint runs in eager and compile, an ONNX file in onnxruntime.",
+        )
+    return candidates
+
+
+def _of_the_module(
+    model: LoadedModel, names: Sequence[str], shape: tuple[int, ...], settings: Settings
+) -> list[Candidate]:
+    chosen = [name for name in names if name in RUNTIMES and name not in RUNS_FILES]
+    if not chosen:
+        return []
+    from attn_export.exporter.validation.compute_reference import returned
+
+    signature = Signature("input", shape, (), tuple(output.name for output in returned(model)))
+    file = OnnxFile(Path(), signature, model.sha256, 0, 0, ())
+    return [(name, RUNTIMES[name](model, file, settings)) for name in chosen]
+
+
+def _of_artifact(
+    entry: BenchInput, shape: tuple[int, ...], names: Sequence[str], settings: Settings, *, trust: bool
+) -> list[Candidate]:
+    artifact, signature = entry.artifact, replace(entry.signature, input_shape=shape)
+    if artifact.parsed is None:
+        from attn_export.exporter.runtimes.tensorrt import TensorRT
+
+        engine = TensorRT(artifact.path, signature, settings, trust=trust)
+        engine.artifact = entry.name
+        return [(entry.name, engine)]
+    candidates: list[Candidate] = []
+    for name in (name for name in names if name in RUNS_FILES):
+        runtime = RUNTIMES[name](None, artifact.as_file(signature), settings)  # type: ignore[arg-type]
+        runtime.artifact = entry.name
+        if artifact.quantized:
+            runtime.precision = artifact.quantized_type
+        candidates.append((f"{entry.name} in {name}", runtime))
+    return candidates

@@ -8,6 +8,7 @@ import onnx_ir.passes.common as common
 from onnxscript.optimizer import fold_constants_ir
 
 from attn_export.exporter.cleanup.apply import RewriteLog, apply_to_fixpoint
+from attn_export.exporter.cleanup.replace import UniqueNames
 from attn_export.exporter.cleanup.rule import Context, Rule
 from attn_export.exporter.cleanup.rules import resolve_sizes
 from attn_export.exporter.graph.facts import is_op
@@ -95,6 +96,17 @@ class NameAfterOutput:
         return value.name or "v"
 
 
+def name_values_once(model: ir.Model) -> None:
+    """Rename values that share a name; the graph's inputs and outputs keep theirs. Nodes stay as files call them."""
+    graph, taken = model.graph, set[str | None]()
+    computed = [value for node in graph.all_nodes() for value in node.outputs]
+    for value in dict.fromkeys((*graph.inputs, *graph.outputs, *graph.initializers.values(), *computed)):
+        if value.name:
+            unique = UniqueNames.take(value.name, taken)
+            if unique != value.name:
+                value.name = unique
+
+
 def fold_constants(model: ir.Model) -> None:
     """Compute what depends on constants only, by operators whose reference implementation can be trusted."""
     fold_constants_ir(model, output_size_limit=FOLDED_ELEMENTS, should_fold=_should_fold)
@@ -118,7 +130,7 @@ def share_equal_nodes(model: ir.Model) -> None:
 BEFORE: tuple[tuple[str, Apply], ...] = (
     ("inline functions", common.InlinePass()),
     # PyTorch's exporter may give a tensor the name of a weight.
-    ("make names unique", common.NameFixPass(NameAfterOutput())),
+    ("name each value once", name_values_once),
     ("infer shapes", infer_from_inputs),
     ("fold constants", fold_constants),
     ("confirm stated shapes", confirm_claims),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,12 +11,14 @@ from torch import Tensor, nn
 from tests.cleanup.spellings import SpatialGate
 
 C = 16
+# A block as a function of its module and of the map.
+Form = Callable[[Any, Tensor], Tensor]
 
 
 class Block(nn.Module):
     """``forward`` is a function of the module and the map; convolutions are made as they are named."""
 
-    def __init__(self, form: Callable[["Block", Tensor], Tensor], **layers: nn.Module) -> None:
+    def __init__(self, form: Form, **layers: nn.Module) -> None:
         super().__init__()
         self.form = form
         for name, layer in layers.items():
@@ -25,8 +28,8 @@ class Block(nn.Module):
         return self.form(self, x)
 
 
-def conv(inputs: int = C, outputs: int = C, kernel: int = 1, **more: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, padding=more.pop("padding", kernel // 2), **more)
+def conv(inputs: int = C, outputs: int = C, kernel: int = 1, dilation: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, padding=dilation * (kernel // 2), dilation=dilation)
 
 
 def mlp(inputs: int = C) -> nn.Sequential:
@@ -45,16 +48,16 @@ def summary(x: Tensor) -> Tensor:
     return torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)
 
 
-def spatial(m: Block, x: Tensor) -> Tensor:
+def spatial(m: Any, x: Tensor) -> Tensor:
     return torch.sigmoid(m.spatial(summary(x)))
 
 
-def softmax_pool(m: Block, x: Tensor) -> Tensor:
+def softmax_pool(m: Any, x: Tensor) -> Tensor:
     weights = m.mask(x).flatten(2).softmax(-1)
     return torch.matmul(x.flatten(2), weights.transpose(1, 2)).unsqueeze(-1)
 
 
-def coordinates(m: Block, x: Tensor) -> Tensor:
+def coordinates(m: Any, x: Tensor) -> Tensor:
     """Hou et al., https://arxiv.org/abs/2103.02907."""
     rows, columns = x.mean(3, keepdim=True), x.mean(2, keepdim=True).permute(0, 1, 3, 2)
     y = F.relu(m.first(torch.cat([rows, columns], 2)))
@@ -62,30 +65,28 @@ def coordinates(m: Block, x: Tensor) -> Tensor:
     return x * torch.sigmoid(m.second(second.permute(0, 1, 3, 2))) * torch.sigmoid(m.third(first))
 
 
-def half_and_half(m: Block, x: Tensor) -> Tensor:
+def half_and_half(m: Any, x: Tensor) -> Tensor:
     both = torch.cat([mean(x[:, : C // 2]), maximum(x[:, C // 2 :])], 1)
     return x * torch.sigmoid(m.mlp(both))
 
 
-def parallel(m: Block, x: Tensor) -> Tensor:
+def parallel(m: Any, x: Tensor) -> Tensor:
     channel = torch.sigmoid(m.mlp(mean(x)) + m.mlp(maximum(x)))
     return x * channel + x * spatial(m, x)
 
 
-def both_gates(m: Block, x: Tensor) -> Tensor:
+def both_gates(m: Any, x: Tensor) -> Tensor:
     channel = torch.sigmoid(m.mlp(mean(x)) + m.mlp(maximum(x)))
     return x * channel * spatial(m, x)
 
 
-def spatial_first(m: Block, x: Tensor) -> Tensor:
+def spatial_first(m: Any, x: Tensor) -> Tensor:
     y = x * spatial(m, x)
     return y * torch.sigmoid(m.mlp(mean(y)) + m.mlp(maximum(y)))
 
 
-def cbam(
-    channel: Callable[[Block, Tensor], Tensor], carry: Callable[[Tensor, Tensor], Tensor] | None = None
-) -> Callable[[Block, Tensor], Tensor]:
-    def form(m: Block, x: Tensor) -> Tensor:
+def cbam(channel: Form, carry: Callable[[Tensor, Tensor], Tensor] | None = None) -> Form:
+    def form(m: Any, x: Tensor) -> Tensor:
         y = x * channel(m, x)
         gate = spatial(m, y)
         return y * (carry(gate, y) if carry else gate)
@@ -93,12 +94,12 @@ def cbam(
     return form
 
 
-def unet_gate(m: Block, x: Tensor) -> Tensor:
+def unet_gate(m: Any, x: Tensor) -> Tensor:
     coarse = F.interpolate(F.relu(m.down(F.max_pool2d(x, 2))), scale_factor=2.0, mode="nearest")
     return x * torch.sigmoid(m.psi(F.relu(m.left(coarse) + m.right(x))))
 
 
-def bam(m: Block, x: Tensor) -> Tensor:
+def bam(m: Any, x: Tensor) -> Tensor:
     """Park et al., https://arxiv.org/abs/1807.06514."""
     places = m.out(F.relu(m.wide(F.relu(m.reduce(x)))))
     return x * (1 + torch.sigmoid(m.mlp(mean(x)).expand_as(x) + places.expand_as(x)))
@@ -116,7 +117,7 @@ class Dialect:
         return self.name
 
 
-def _of(name: str, kind: str, form: Callable[[Block, Tensor], Tensor], *layers: str) -> Dialect:
+def _of(name: str, kind: str, form: Form, *layers: str) -> Dialect:
     known: dict[str, Callable[[], nn.Module]] = {
         "mlp": mlp,
         "fc": conv,
@@ -130,7 +131,7 @@ def _of(name: str, kind: str, form: Callable[[Block, Tensor], Tensor], *layers: 
         "down": lambda: conv(C, C, 3),
         "psi": lambda: conv(8, 1),
         "reduce": lambda: conv(C, 4),
-        "wide": lambda: conv(4, 4, 3, dilation=4, padding=4),
+        "wide": lambda: conv(4, 4, 3, dilation=4),
         "out": lambda: conv(4, 1),
         "alone": lambda: SpatialGate(),
     }

@@ -66,13 +66,14 @@ def compute_reference(
     batches: Sequence[Batch],
     advance: Callable[[], None] = lambda: None,
     precisions: Sequence[Precision] = (Precision.FP32,),
+    least: int = 1,
 ) -> Reference:
     """The reference outputs of a network. Modules from outside of the zoo are run each time."""
     if not all(_known(module) for module in model.module.modules()):
-        return compute_anew(model, batches, advance, precisions)
+        return compute_anew(model, batches, advance, precisions, least)
     images = [(b.kinds, b.names, b.images.shape, hashlib.sha256(b.images.tobytes()).hexdigest()) for b in batches]
-    key = ("reference", _digest(model.module), images, tuple(precisions))
-    reference = once(lambda: compute_anew(model, batches, precisions=precisions), *key)
+    key = ("reference", _digest(model.module), images, tuple(precisions), least)
+    reference = once(lambda: compute_anew(model, batches, precisions=precisions, least=least), *key)
     for _ in batches:
         advance()
     return reference

@@ -79,8 +79,10 @@ def load_backbone(network: torch.nn.Module, arch: Architecture, path: Path) -> t
             missing=missing,
             unexpected=unexpected,
             misshapen=misshapen,
-            nearest=nearest,
-            hint=f"The nearest architecture is {nearest}." if nearest else "The names resemble no network of the zoo.",
+            nearest=nearest.name if nearest else None,
+            hint=f"The nearest architecture is {nearest.name}."
+            if nearest
+            else "The names resemble no network of the zoo.",
         )
     network.load_state_dict({**current, **taken})
     notes = []

@@ -1,7 +1,7 @@
 """Which network a state dict belongs to, and with which arguments it was built."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 from attn_export.exporter.checkpoint.state_dict import StateDict
@@ -12,9 +12,15 @@ Shapes = dict[str, tuple[int, ...]]
 
 # torch added this counter later; inference never reads it.
 OPTIONAL = "num_batches_tracked"
-# Below this share of common names a suggestion would mislead more than it helps.
-PLAUSIBLE = 0.3
+# An architecture is near if no larger part of the tensors differs: beyond, its name would mislead more than it helps.
+NEAR = 0.2
+# So many architectures with the most names in common are looked at with their shapes.
+CANDIDATES = 6
 SHOWN = 4
+OWN_NETWORK = (
+    "For a network of your own, load the weights into it and export it from Python: module.load_state_dict(...), "
+    "export(module, input_shape=(1, 3, 224, 224))."
+)
 
 
 @cache
@@ -59,51 +65,94 @@ def infer_arguments(name: str, weights: StateDict) -> Architecture:
     return arch
 
 
+@dataclass(frozen=True)
+class Differences:
+    """What keeps a state dict from fitting an architecture.
+
+    Attributes:
+        missing: names of tensors that it lacks.
+        unexpected: names of tensors that the architecture lacks.
+        misshapen: sentences about tensors of another shape or type.
+    """
+
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    misshapen: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.missing) + len(self.unexpected) + len(self.misshapen)
+
+    def __str__(self) -> str:
+        named = (("missing", self.missing), ("unexpected", self.unexpected), ("of another shape", self.misshapen))
+        return "; ".join(
+            f"{len(group)} {word}: {', '.join(group[:SHOWN])}{', …' if len(group) > SHOWN else ''}"
+            for word, group in named
+            if group
+        )
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The architecture that a state dict comes nearest to, and what differs."""
+
+    name: str
+    differences: Differences
+
+
+def differences(arch: Architecture, weights: StateDict) -> Differences:
+    """Compare names and shapes."""
+    expected = shapes_of(arch)
+    return Differences(
+        missing=tuple(n for n in expected if n not in weights and not n.endswith(OPTIONAL)),
+        unexpected=tuple(n for n in weights if n not in expected and not n.endswith(OPTIONAL)),
+        misshapen=tuple(_misshapen(arch, weights)),
+    )
+
+
 def check(arch: Architecture, weights: StateDict) -> None:
     """Every tensor that the architecture has is in ``weights``, with its shape, and nothing else is.
 
     Raises:
         StateDictMismatchError: names what is missing, unexpected or of another shape, and the nearest architecture.
     """
-    expected = shapes_of(arch)
-    missing = [n for n in expected if n not in weights and not n.endswith(OPTIONAL)]
-    unexpected = [n for n in weights if n not in expected and not n.endswith(OPTIONAL)]
-    misshapen = _misshapen(arch, weights)
-    if not (missing or unexpected or misshapen):
+    found = differences(arch, weights)
+    if not found:
         return
     best = nearest(weights)
-    differences = [
-        f"{len(group)} {word}: {', '.join(group[:SHOWN])}{', …' if len(group) > SHOWN else ''}"
-        for word, group in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
-        if group
-    ]
-    if best is None:
-        hint = "The names resemble no network of the zoo. For a network of your own: `export(module, ...)` from Python."
-    elif best == arch.name:
+    if best is not None and best.name == arch.name:
         hint = f"{arch.name} is the nearest architecture all the same; were these weights changed after training?"
     else:
-        hint = f"The nearest architecture is {best}: try --arch {best}."
+        hint = way_out(best)
     raise StateDictMismatchError(
-        f"the weights don't fit {arch.name}. " + "; ".join(differences),
-        missing=missing,
-        unexpected=unexpected,
-        misshapen=misshapen,
-        nearest=best,
+        f"the weights don't fit {arch.name}. {found}",
+        missing=found.missing,
+        unexpected=found.unexpected,
+        misshapen=found.misshapen,
+        nearest=best.name if best else None,
         hint=hint,
     )
 
 
-def nearest(weights: StateDict) -> str | None:
-    """The architecture that shares the largest part of its names with the weights, or None if none is near."""
+def way_out(best: Nearest | None) -> str:
+    """What to do with weights of which it isn't known what they are of: ``--arch`` where it works, or else Python."""
+    if best is not None and not best.differences:
+        return f"All names and shapes fit {best.name}: --arch {best.name}."
+    near = f"The nearest architecture is {best.name}, and it doesn't fit: {best.differences}. " if best else ""
+    return (near or "No network of the zoo is near. ") + OWN_NETWORK
 
-    def likeness(name: str) -> tuple[float, int]:
-        expected = {n: s for n, s in shapes_of(architecture(name)).items() if not n.endswith(OPTIONAL)}
-        own = {n: tuple(t.shape) for n, t in weights.items() if not n.endswith(OPTIONAL)}
-        common = expected.keys() & own.keys()
-        return len(common) / len(expected.keys() | own.keys()), sum(expected[n] == own[n] for n in common)
 
-    best = max(names(), key=likeness)
-    return best if likeness(best)[0] >= PLAUSIBLE else None
+def nearest(weights: StateDict) -> Nearest | None:
+    """The architecture that differs least from the weights, or None if none is near."""
+
+    def likeness(name: str) -> float:
+        expected = {n for n in shapes_of(architecture(name)) if not n.endswith(OPTIONAL)}
+        own = {n for n in weights if not n.endswith(OPTIONAL)}
+        return len(expected & own) / len(expected | own)
+
+    alike = sorted(names(), key=likeness, reverse=True)[:CANDIDATES]
+    found = [Nearest(name, differences(infer_arguments(name, weights), weights)) for name in alike]
+    best = min(found, key=lambda candidate: len(candidate.differences))
+    return best if len(best.differences) <= NEAR * len(weights) else None
 
 
 def _is_plausible(shape: Sequence[int]) -> bool:

@@ -1,9 +1,9 @@
 """Loads a network from a file."""
 
 import hashlib
-import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,16 @@ from torch import nn
 from attn_export.exporter.artifacts import LoadedModel
 from attn_export.exporter.checkpoint import fit, state_dict
 from attn_export.exporter.checkpoint import format as own_format
-from attn_export.exporter.checkpoint.container import needs_code, no_weights, read
-from attn_export.exporter.checkpoint.inert import listed
-from attn_export.exporter.errors import UnknownArchitectureError, UsageError
+from attn_export.exporter.checkpoint.container import Payload, needs_code, no_weights, read
+from attn_export.exporter.checkpoint.inert import Inert, listed
+from attn_export.exporter.checkpoint.live import describe, network_of
+from attn_export.exporter.errors import InputError, UnknownArchitectureError, UsageError
 from attn_export.exporter.system.files import sha256_of
 from attn_export.models.registry import Architecture, skeleton
 
 
 def load(
-    path: Path,
+    path: Path | str,
     *,
     arch: str | None = None,
     input_shape: tuple[int, ...] | None = None,
@@ -36,12 +37,16 @@ def load(
         trust: allow running the file's code.
 
     Raises:
+        InputError: ``path`` is no path.
         UnreadableCheckpointError, UntrustedCheckpointError: see `container.read`.
         UnknownArchitectureError: a bare state dict without ``arch``.
         StateDictMismatchError: the weights belong to another network.
         NonFiniteWeightsError: weights are NaN or infinite.
         UsageError: ``arch`` is unknown, contradicts the file, or the input shape is unknown.
     """
+    if not isinstance(path, str | Path):
+        raise wanted_a_path(path)
+    path = Path(path)
     payload = read(path, trust=trust)
     notes = []
     if payload.not_run:
@@ -62,7 +67,7 @@ def load(
             raise needs_code(path, payload.not_run) if payload.not_run else no_weights(path)
         weights, how = found
         notes.extend(how)
-        architecture = _described(arch, weights, path, payload.not_run)
+        architecture = _described(arch, weights, path, payload)
         notes.append(f"read from the weights' shapes: {_arguments(architecture)}")
         shape = input_shape or architecture.input_shape
         normalization = class_names = None
@@ -71,6 +76,11 @@ def load(
         notes.append(f"the weights are {', '.join(sorted(others))} in the file; they run as float32")
     weights = state_dict.usable(weights, str(path))
     fit.check(architecture, weights)
+    if len(shape) != len(architecture.input_shape):
+        raise UsageError(
+            f"--input is Nx{'x'.join(map(str, shape))}, and {architecture.name} takes (C, H, W)",
+            hint=f"For example --input 1x{'x'.join(map(str, architecture.input_shape))}.",
+        )
     if shape[0] != architecture.in_channels:
         raise UsageError(
             f"the input has {shape[0]} channels, {architecture.name} takes {architecture.in_channels}",
@@ -91,15 +101,20 @@ def load(
 def from_module(
     module: nn.Module, input_shape: tuple[int, ...], architecture: Architecture | None = None
 ) -> LoadedModel:
-    """A live module, unchanged; its hash is that of its weights.
+    """A live module without the wrappers of parallel and compiled training; its hash is that of its weights.
 
     Raises:
+        InputError: it is no module, or takes more than one input; see `live.network_of`.
         NonFiniteWeightsError: weights are NaN or infinite.
+        UsageError: weights aren't float32, or not on the CPU.
     """
+    module, notes = network_of(module)
     weights = {
         name: tensor.detach() for name, tensor in module.state_dict().items() if isinstance(tensor, torch.Tensor)
     }
     for name, tensor in weights.items():
+        if tensor.device.type not in ("cpu", "meta"):
+            raise UsageError(f"the module's {name} is on {tensor.device}", hint="Pass module.cpu().")
         if tensor.is_floating_point() and tensor.dtype != torch.float32:
             raise UsageError(
                 f"the module's {name} is {state_dict.name_of_dtype(tensor)}; expected is float32",
@@ -115,44 +130,101 @@ def from_module(
         input_shape=input_shape,
         sha256=digest.hexdigest(),
         architecture=architecture,
-        notes=left_out_inputs(module),
+        notes=notes,
     )
 
 
-def left_out_inputs(module: nn.Module) -> tuple[str, ...]:
-    """A note for each argument of ``forward`` with a default, which the exported network uses."""
-    try:
-        parameters = list(inspect.signature(module.forward).parameters.values())
-    except (TypeError, ValueError):  # of a builtin or compiled function
-        return ()
-    return tuple(
-        f"forward's argument {p.name!r} is left out: the network is exported with its default, {p.default!r}"
-        for p in parameters[1:]
-        if p.default is not p.empty
-    )
+def model_of(given: Any, input_shape: tuple[int, ...] | None = None) -> LoadedModel:
+    """The network behind what a caller from Python passes: a `LoadedModel`, the path of a checkpoint, or a module.
+
+    Args:
+        given: one of these.
+        input_shape: (C, H, W); instead of what a file or `LoadedModel` says.
+
+    Raises:
+        InputError: it is something else, or a module without an input shape; the message says what to pass.
+        AttnExportError: as `load` and `from_module` say.
+    """
+    if isinstance(given, LoadedModel):
+        return replace(given, input_shape=input_shape) if input_shape else given
+    if isinstance(given, str | Path):
+        return load(given, input_shape=input_shape)
+    if input_shape is None and isinstance(given, nn.Module):
+        raise InputError(
+            f"a {type(given).__name__} was passed, which doesn't say its input shape",
+            hint="Pass what load(path) returns, or use export(module, input_shape=(1, 3, 224, 224)), which validates "
+            "and times what it writes.",
+        )
+    return from_module(given, input_shape or ())
 
 
-def _described(arch: str | None, weights: state_dict.StateDict, path: Path, not_run: tuple[str, ...]) -> Architecture:
-    """The named network, or an error that suggests the nearest one or ``--trust``."""
+def shape_of(given: Any) -> tuple[int, ...]:
+    """(N, C, H, W), or another shape of a batch, as a caller from Python passes it: also an example of the input.
+
+    Raises:
+        InputError: it is something else; the message says what.
+    """
+    hint = "Pass the shape of the one input: input_shape=(1, 3, 224, 224)."
+    if isinstance(given, torch.Tensor):
+        return tuple(given.shape)
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        raise InputError(f"input_shape is {given!r}", hint=hint)
+    sizes = tuple(given)
+    if sizes and all(isinstance(size, Iterable) for size in sizes):
+        raise InputError(
+            f"input_shape holds {len(sizes)} shapes, and networks with one input are exported",
+            hint="Wrap the network in a module that takes one tensor, and pass its shape: (1, 3, 224, 224).",
+        )
+    if len(sizes) < 2 or not all(isinstance(size, Integral) and not isinstance(size, bool) for size in sizes):
+        raise InputError(f"input_shape is {sizes!r}", hint=hint)
+    if min(sizes) < 1:
+        raise InputError(f"input_shape is {sizes!r}: a size is smaller than 1", hint=hint)
+    return tuple(int(size) for size in sizes)
+
+
+def wanted_a_path(given: Any) -> InputError:
+    """The error for something that was passed instead of a path."""
+    if isinstance(given, nn.Module):
+        return InputError(
+            f"expected is the path of a checkpoint, and a {type(given).__name__} was passed",
+            hint="A live module needs no file: export(module, input_shape=(1, 3, 224, 224)).",
+        )
+    described, hint = describe(given)
+    return InputError(f"expected is the path of a checkpoint, and {described} was passed", hint=hint)
+
+
+def _described(arch: str | None, weights: state_dict.StateDict, path: Path, payload: Payload) -> Architecture:
+    """The network that was named, or an error with what helps: the one that fits, or running the file's own code."""
     if arch is not None:
         return fit.infer_arguments(arch, weights)
     best = fit.nearest(weights)
-    if best:
-        hint = f"Say it with --arch. The names fit {best} best: --arch {best}."
-    elif not_run:
-        own = (
-            tuple(name for name in not_run if not name.startswith(("torch.", "__builtin__.", "collections.")))
-            or not_run
-        )
+    hint = fit.way_out(best)
+    if (best is None or best.differences) and (own := class_of(payload)):
         hint = (
-            f"No network of the zoo is near. If the file is a whole module of your own ({listed(own)}), --trust "
-            "runs its code, which has to be importable here; or use `export(module, ...)` from Python."
+            f"--trust --input 1x3x224x224 runs the file's code and exports the {own} as it is; its code has to be "
+            "importable here. Or pass the live module to export(module, ...) in Python."
         )
-    else:
-        hint = "No network of the zoo is near. For a network of your own use `export(module, ...)` from Python."
     raise UnknownArchitectureError(
-        f"{path} holds {len(weights)} tensors and doesn't say of which network", nearest=best, hint=hint
+        f"{path} is {_what(payload)} with {len(weights)} tensors and doesn't say of which network",
+        nearest=best.name if best else None,
+        hint=hint,
     )
+
+
+def class_of(payload: Payload) -> str:
+    """The class of the whole module that a file holds, imported or not; empty for one that holds weights alone."""
+    content = _unwrapped(payload.content)
+    return type(content).__name__ if isinstance(content, Inert | nn.Module) else ""
+
+
+def _what(payload: Payload) -> str:
+    if own := class_of(payload):
+        return f"a whole pickled module of class {own}"
+    content = payload.content
+    if isinstance(content, Mapping) and "pytorch-lightning_version" in content:
+        return "a Lightning checkpoint"
+    wrapped = isinstance(content, Mapping) and any(isinstance(content.get(key), Mapping) for key in state_dict.WRAPPERS)
+    return "a training checkpoint" if wrapped else "a state dict"
 
 
 def _arguments(arch: Architecture) -> str:
@@ -178,7 +250,9 @@ def _assemble(arch: Architecture, weights: state_dict.StateDict) -> nn.Module:
 
 def _unwrapped(content: Any) -> Any:
     if isinstance(content, Mapping):
-        return next((content[key] for key in state_dict.WRAPPERS if isinstance(content.get(key), nn.Module)), content)
+        return next(
+            (content[key] for key in state_dict.WRAPPERS if isinstance(content.get(key), nn.Module | Inert)), content
+        )
     return content
 
 
@@ -186,6 +260,6 @@ def _trusted_module(module: nn.Module, path: Path, input_shape: tuple[int, ...] 
     if input_shape is None:
         raise UsageError(f"{path} is a whole module and doesn't say its input shape", hint="Add --input 1x3x224x224.")
     module = module.float().requires_grad_(False).eval()
-    note = f"{type(module).__name__} was unpickled with the code that it names, as requested by --trust"
     model = from_module(module, input_shape)
+    note = f"{model.name} was unpickled with the code that it names, as requested by --trust"
     return replace(model, sha256=sha256_of(path), path=path, notes=(note, *model.notes))

@@ -48,15 +48,18 @@ def parse_axes(dynamic: Iterable[str] | None, static: bool) -> tuple[str, ...]:
 
 
 def parse_shape(text: str | None) -> tuple[int, ...] | None:
-    """``1x3x224x224`` -> (1, 3, 224, 224).
+    """``1x3x224x224`` -> (1, 3, 224, 224); of any rank from (N, features) to (N, C, D, H, W).
 
     Raises:
         UsageError: another form.
     """
     if text is None:
         return None
-    if not re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5}){3}", text.lower()):
-        raise UsageError(f"--input {text} is not a shape", hint="Expected is NxCxHxW, for example 1x3x224x224.")
+    if not re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5}){1,4}", text.lower()):
+        raise UsageError(
+            f"--input {text} is not a shape",
+            hint="Expected is NxCxHxW, for example 1x3x224x224; or 1x1x4000 for a signal, 1x1x16x64x64 for a volume.",
+        )
     return tuple(int(part) for part in text.lower().split("x"))
 
 

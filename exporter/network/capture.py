@@ -3,6 +3,7 @@
 Failures raise an error that names the module; there is no fallback to another exporter, another opset or static axes.
 """
 
+import inspect
 import re
 import traceback
 from collections.abc import Sequence
@@ -101,8 +102,11 @@ def names_returned(program: torch.export.ExportedProgram) -> tuple[str, ...]:
 
 def _trace(module: nn.Module, example: torch.Tensor, dynamic: Sequence[str]) -> torch.export.ExportedProgram:
     open_axes: dict[int, Any] = {AXES[name]: torch.export.Dim.DYNAMIC for name in dynamic}
+    shapes: Any = (open_axes or None,)
+    if any(p.kind is p.VAR_POSITIONAL for p in list(inspect.signature(module.forward).parameters.values())[:1]):
+        shapes = (shapes,)  # of forward(*inputs)
     try:
-        return torch.export.export(module, (example,), dynamic_shapes=(open_axes or None,), strict=False)
+        return torch.export.export(module, (example,), dynamic_shapes=shapes, strict=False)
     except Exception as error:
         raise _not_traceable(module, example, dynamic, error) from error
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from attn_export.exporter.errors import UsageError
 from attn_export.exporter.records.arrays import Array
 
 Image = np.ndarray[Any, np.dtype[np.float32]]  # (C, H, W)
@@ -211,9 +212,15 @@ def _image(kind: str, shape: tuple[int, ...], draw: np.random.Generator) -> Any:
 
 
 def other_shapes(own_shape: tuple[int, ...], dynamic: Collection[str]) -> list[tuple[int, ...]]:
-    """Further image shapes; none if height and width are static."""
+    """Further image shapes; none if height and width are static.
+
+    Raises:
+        UsageError: height or width is dynamic, and the input isn't (C, H, W).
+    """
     if not {"height", "width"} & set(dynamic):
         return []
+    if len(own_shape) != IMAGE_RANK:
+        raise UsageError("height and width can be dynamic in a (C, H, W) input only", hint="Use --dynamic batch.")
     channels, height, width = own_shape
     shapes = [
         (

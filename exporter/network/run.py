@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from attn_export.exporter.errors import CaptureError, InputError
+from attn_export.exporter.errors import AttnExportError, CaptureError, InputError, first_line
 from attn_export.exporter.network.observation import observed
 from attn_export.exporter.records.arrays import Array
 
@@ -106,11 +106,16 @@ def run(module: nn.Module, images: Array) -> Result:
     try:
         with observed(module, look):
             results = module(torch.from_numpy(images))
-    except RuntimeError as error:
+    except (AttnExportError, MemoryError):
+        raise
+    except Exception as error:  # code of others may raise anything
+        reason = (
+            first_line(error) if isinstance(error, RuntimeError) else f"{type(error).__name__}: {first_line(error)}"
+        )
         raise CaptureError(
-            f"the network can't run on a batch of shape {images.shape}: {str(error).splitlines()[0]}",
-            hint="Its height and width are fixed by a layer, for example a Linear after flatten. Leave them out of "
-            "--dynamic.",
+            f"the network can't run on a batch of shape {images.shape}: {reason}",
+            hint="Is it the shape that it was trained on (--input)? Where others work, height and width are fixed by a "
+            "layer, for example a Linear after flatten: leave them out of --dynamic.",
         ) from error
     tensors = [leaf for leaf in pytree.tree_leaves(results) if isinstance(leaf, torch.Tensor)]
     _refuse_types(tensors)

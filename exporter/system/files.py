@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from attn_export.exporter.errors import OutputError
+from attn_export.exporter.errors import InputError, OutputError
 
 HASHED_BYTES = 2**20
 SCRATCH = ".attn-export-"
@@ -117,3 +117,21 @@ def refuse_folders(paths: Iterable[Path]) -> None:
     for path in paths:
         if path.is_dir():
             raise unwritable(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+
+
+def paths_of(given: object) -> list[Path]:
+    """One path or several, as a caller from Python passes them.
+
+    Raises:
+        InputError: something in it is no path.
+    """
+    entries = given if isinstance(given, Iterable) and not isinstance(given, str | bytes) else (given,)
+    paths = []
+    for entry in entries:
+        if not isinstance(entry, str | Path):
+            raise InputError(
+                f"expected is the path of a file, and a {type(entry).__name__} was passed",
+                hint="Save it to a file and pass its path.",
+            )
+        paths.append(Path(entry))
+    return paths

@@ -36,9 +36,11 @@ class BaselineRuns:
         module: evaluating.
         precision: of the artifacts.
         batches: all batches that `of` will receive.
+        least: the smallest N that the network runs at.
     """
 
-    def __init__(self, module: nn.Module, precision: Precision, batches: Sequence[Batch]) -> None:
+    def __init__(self, module: nn.Module, precision: Precision, batches: Sequence[Batch], least: int = 1) -> None:
+        self._least = least
         self._module, self._precision, self._batches = module, precision, batches
         self._perturbations = _perturbations(module, precision)
         self._faint_perturbations = _perturbations(module, precision, activations=True)
@@ -71,7 +73,8 @@ class BaselineRuns:
             names = list(by_name)
             for start in range(0, len(names), count):
                 chosen = names[start : start + count]
-                results = self._run(np.stack([by_name[name] for name in chosen]), perturbations)
+                filled = [*chosen, *[chosen[-1]] * (self._least - len(chosen))]
+                results = self._run(np.stack([by_name[name] for name in filled]), perturbations)
                 for row, name in enumerate(chosen):
                     self._perturbed[name] = tuple(result.rows(row, row + 1) for result in results)
 

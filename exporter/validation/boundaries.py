@@ -129,7 +129,7 @@ def later_than(model: ir.Model, boundaries: list[Boundary]) -> dict[Boundary, se
 
 
 def computed_by(
-    module: nn.Module, boundaries: list[Boundary], images: Array, precision: Precision | None
+    module: nn.Module, boundaries: list[Boundary], images: Array, precision: Precision | None, least: int = 1
 ) -> Mapping[Boundary, Array]:
     """The network's tensors at boundaries.
 
@@ -138,6 +138,7 @@ def computed_by(
         boundaries: of its graph.
         images: (N, C, H, W) float32.
         precision: None for float64, each image alone.
+        least: the smallest N that the network runs at.
 
     Returns:
         N rows of each; with a precision N rows for each perturbed run, see `baseline`.
@@ -147,7 +148,8 @@ def computed_by(
             runs = perturbed_runs(module, precision, images, lambda array: _captured(module, boundaries, array))
         else:
             with in_double():
-                runs = [_captured(module, boundaries, image[None].astype(np.float64)) for image in images]
+                copies = [np.repeat(image[None].astype(np.float64), least, 0) for image in images]
+                runs = [{b: array[:1] for b, array in _captured(module, boundaries, c).items()} for c in copies]
     everywhere = [b for b in boundaries if all(b in results for results in runs)]
     return {b: np.concatenate([results[b] for results in runs]) for b in everywhere}
 

@@ -92,6 +92,7 @@ def cached_reference(
     advance: Callable[[], None] = lambda: None,
     precisions: Sequence[Precision] = (Precision.FP32,),
     cache: Cache | None = None,
+    least: int = 1,
 ) -> tuple[Reference, bool]:
     """The reference, from the cache where it is there.
 
@@ -101,6 +102,7 @@ def cached_reference(
         advance: called after every computed batch.
         precisions: of the artifacts.
         cache: None computes the reference and stores nothing.
+        least: see `compute_reference`.
 
     Returns:
         The reference, and whether it was in the cache.
@@ -109,14 +111,14 @@ def cached_reference(
         CaptureError, InputError: see `compute_reference`.
     """
     try:
-        key = fingerprint(model.module, batches, precisions) if cache is not None else None
-    except (NotRepeatable, RuntimeError):  # `compute_reference` explains the latter
+        key = fingerprint(model.module, batches, precisions, least) if cache is not None else None
+    except Exception:  # noqa: BLE001 (NotRepeatable, or whatever the network raises: `compute_reference` explains it)
         key = None
     if cache is None or key is None:
-        return compute_reference(model, batches, advance, precisions), False
+        return compute_reference(model, batches, advance, precisions, least), False
     if (known := cache.load(key, batches)) is not None:
         return known, True
-    reference = compute_reference(model, batches, advance, precisions)
+    reference = compute_reference(model, batches, advance, precisions, least)
     cache.store(key, reference)
     return reference, False
 

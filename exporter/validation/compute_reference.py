@@ -27,6 +27,7 @@ def compute_reference(
     batches: Sequence[Batch],
     advance: Callable[[], None] = lambda: None,
     precisions: Sequence[Precision] = (Precision.FP32,),
+    least: int = 1,
 ) -> Reference:
     """Run the network on every batch: in float64 each image alone, in other precisions as a batch.
 
@@ -37,6 +38,8 @@ def compute_reference(
         batches: (N, C, H, W) float32 each.
         advance: called after every batch.
         precisions: of the artifacts.
+        least: the smallest N that the network runs at: more than 1 where it is exported for one batch only. An image
+            then runs alone as N copies of itself.
 
     Raises:
         CaptureError: the network can't take one of the sizes.
@@ -46,9 +49,9 @@ def compute_reference(
     known: dict[str, Result] = {}  # by name of the image, which is in several batches
     baselines: dict[Precision, list[Result]] = {precision: [] for precision in precisions}
     with evaluating(model.module) as module:
-        runs = {precision: BaselineRuns(module, precision, batches) for precision in precisions}
+        runs = {precision: BaselineRuns(module, precision, batches, least) for precision in precisions}
         for batch in batches:
-            exact.append(_each_alone(module, batch, known))
+            exact.append(_each_alone(module, batch, known, least))
             for precision, results in baselines.items():
                 results.append(runs[precision].of(batch))
             advance()
@@ -65,12 +68,12 @@ def compute_reference(
     return reference
 
 
-def _each_alone(module: nn.Module, batch: Batch, known: dict[str, Result]) -> Result:
+def _each_alone(module: nn.Module, batch: Batch, known: dict[str, Result], least: int) -> Result:
     """The float64 results of a batch; ``known`` receives the results of named images."""
     results = []
     with in_double():
         for name, image in zip(batch.names or [""] * len(batch.images), batch.images, strict=True):
-            result = known.get(name) or run(module, image[None].astype(np.float64))
+            result = known.get(name) or run(module, np.repeat(image[None].astype(np.float64), least, 0)).rows(0, 1)
             if name:
                 known[name] = result
             results.append(result)
@@ -103,14 +106,18 @@ def _refuse_not_finite(name: str, batch: Batch, result: Result) -> None:
             )
 
 
-def returned(model: LoadedModel) -> tuple[Returned, ...]:
-    """The network's outputs for one image, with their names in an export.
+def returned(model: LoadedModel, batch: int = 1) -> tuple[Returned, ...]:
+    """The network's outputs for N images, with their names in an export.
+
+    Args:
+        model: the network.
+        batch: N.
 
     Raises:
         CaptureError: the network can't take its own input size, or an output has no batch axis.
     """
     with evaluating(model.module) as module:
-        image = torch.zeros(1, *model.input_shape)
+        image = torch.zeros(batch, *model.input_shape)
         arrays = run(module, image.numpy()).outputs
         leaves, _ = pytree.tree_flatten_with_path(module(image))
     names = output_names([path for path, leaf in leaves if isinstance(leaf, torch.Tensor)])

@@ -35,7 +35,7 @@ class NotRepeatable(Exception):  # noqa: N818 - no error: the results just aren'
     """The network's results depend on more than its weights and operators; the message says on what."""
 
 
-def fingerprint(module: nn.Module, batches: Sequence[Batch], precisions: Sequence[Precision]) -> str:
+def fingerprint(module: nn.Module, batches: Sequence[Batch], precisions: Sequence[Precision], least: int = 1) -> str:
     """A hash that is the same only where the reference is.
 
     Args:
@@ -47,7 +47,7 @@ def fingerprint(module: nn.Module, batches: Sequence[Batch], precisions: Sequenc
         NotRepeatable: the network draws random numbers, or its operators depend on values.
     """
     digest = hashlib.sha256()
-    digest.update(f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {sorted(precisions)}".encode())
+    digest.update(f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {sorted(precisions)} {least}".encode())
     for source in SOURCES:
         digest.update(source.read_bytes())
     for name, tensor in _tensors(module).items():
@@ -56,7 +56,7 @@ def fingerprint(module: nn.Module, batches: Sequence[Batch], precisions: Sequenc
     for batch in batches:
         digest.update(f"{batch.images.shape} {batch.kinds} {batch.names}".encode())
         digest.update(np.ascontiguousarray(batch.images).data)
-    for image in {batch.images.shape[1:]: batch.images[:1] for batch in batches}.values():
+    for image in {batch.images.shape[1:]: batch.images[:least] for batch in batches}.values():
         digest.update("\n".join(tape(module, image)).encode())
     return digest.hexdigest()
 

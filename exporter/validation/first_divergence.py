@@ -84,7 +84,8 @@ class _Search:
         graph = parsed(file).copy()
         infer_types(graph)
         found = boundaries_of(graph, model.module)
-        self.exact = computed_by(model.module, found, self.batch.images, None)
+        least = 1 if file.signature.axis("batch") else file.signature.input_shape[0]
+        self.exact = computed_by(model.module, found, self.batch.images, None, least)
         self.baseline = computed_by(model.module, found, self.batch.images, file.precision)
         self.boundaries = [b for b in found if b in self.baseline and b in self.exact and b.fits(self.exact[b])]
         self.later = later_than(graph, self.boundaries)

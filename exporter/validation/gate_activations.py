@@ -161,7 +161,8 @@ def capture_gates(
         settings: of ONNX Runtime.
         unavailable: other artifacts by name, with a reason such as `ENGINE_UNAVAILABLE`.
     """
-    gates, outputs = _in_pytorch(model, sample.image)
+    least = max((1 if f.signature.axis("batch") else f.signature.input_shape[0] for f in files), default=1)
+    gates, outputs = _in_pytorch(model, sample.image, least)
     kinds = [_kind(gate, outputs) for gate in gates]
     drawable = [i for i, kind in enumerate(kinds) if kind in (CHANNEL, SPATIAL)]
     chosen = [drawable[i] for i in np.linspace(0, len(drawable) - 1, min(len(drawable), MAX_GATES)).astype(int)]
@@ -191,19 +192,19 @@ def capture_gates(
     )
 
 
-def _in_pytorch(model: LoadedModel, image: Image) -> tuple[list[_Gate], list[Array]]:
-    """The gates in the order of computation, and the network's outputs."""
+def _in_pytorch(model: LoadedModel, image: Image, least: int) -> tuple[list[_Gate], list[Array]]:
+    """The gates in the order of computation, and the network's outputs; the image runs as ``least`` copies."""
     gates: list[_Gate] = []
     is_gate = gate_test(model.module)
 
     def record(path: str, operator: Any, args: tuple[Any, ...]) -> None:
         if is_gate(path, operator):
             name = operator.overloadpacket.__name__.removesuffix("_")
-            gates.append(_Gate(path, name, args[0].detach().numpy().copy()))
+            gates.append(_Gate(path, name, args[0].detach().numpy()[: max(1, len(args[0]) // least)].copy()))
 
     with evaluating(model.module) as module, observed(module, record):
-        results = module(torch.from_numpy(np.ascontiguousarray(image[None])))
-    return gates, [tensor.numpy() for tensor in pytree.tree_leaves(results) if isinstance(tensor, torch.Tensor)]
+        results = module(torch.from_numpy(np.repeat(image[None], least, 0)))
+    return gates, [tensor[:1].numpy() for tensor in pytree.tree_leaves(results) if isinstance(tensor, torch.Tensor)]
 
 
 def _in_file(

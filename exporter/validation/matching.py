@@ -10,7 +10,7 @@ from attn_export.exporter.network.images import BATCHES, REAL, Batch, Images, ba
 from attn_export.exporter.records.artifact import Artifact, Tensor
 from attn_export.exporter.validation.artifact import numpy_name
 
-AXES = ("batch", "channels", "height", "width")
+AXES = {4: ("batch", "channels", "height", "width")}
 # Types of inputs.
 FLOATS = ("float32", "float16", "float64", "bfloat16")
 # Number of images: with a quantized graph any image may have ties.
@@ -64,9 +64,8 @@ def match(artifact: Artifact, input_shape: tuple[int, ...], returned: Sequence[R
     sizes = tuple(size if isinstance(size, int) else 0 for size in taken.dims or (0,) * (len(input_shape) + 1))
     own = (1, *input_shape)
     usual = artifact.range.opt if artifact.range else tuple(s or own[i] for i, s in enumerate(sizes))
-    axes = tuple(
-        Axis(AXES[i] if i < len(AXES) else f"axis_{i}", i) for i, size in enumerate(sizes) if not size and i != 1
-    )
+    axis_names = AXES.get(len(sizes), ("batch", "channels", *(f"axis_{i}" for i in range(2, len(sizes)))))
+    axes = tuple(Axis(axis_names[i], i) for i, size in enumerate(sizes) if not size and i != 1)
     return Match(Signature(taken.name, usual, axes, names), (*notes, *more))
 
 

@@ -12,6 +12,7 @@ from attn_export.exporter.records.budget import Budget
 from attn_export.exporter.records.latency import joined
 from attn_export.exporter.records.results import Benched, ReportAssets
 from attn_export.exporter.runtimes import RUNS_ENGINES
+from attn_export.exporter.system.files import paths_of
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.validation.artifact import ONNX_ENDING
 from attn_export.exporter.workflows.assets import costs_of, show
@@ -21,8 +22,8 @@ from attn_export.exporter.workflows.timing import DEFAULT_FOR_FILES, DEFAULT_FOR
 
 
 def bench(
-    model: LoadedModel | None,
-    paths: Sequence[Path | str],
+    model: LoadedModel | Path | str | None,
+    paths: Path | str | Sequence[Path | str] = (),
     *,
     input_shape: tuple[int, ...] | None = None,
     settings: BenchSettings | None = None,
@@ -32,8 +33,9 @@ def bench(
     """Time a network and artifacts against each other. Whether they compute the same is for `validate_artifacts`.
 
     Args:
-        model: the network, which is timed first and is the baseline; None times artifacts alone.
-        paths: ONNX files, and engines with their sidecars.
+        model: the network, or the path of its checkpoint, which is timed first and is the baseline; None times artifacts
+            alone.
+        paths: one or several ONNX files, and engines with their sidecars.
         input_shape: (C, H, W), for files with dynamic image sizes; default: the network's.
         settings: see `BenchSettings`.
         trust: accept engines that were changed after they were built.
@@ -45,7 +47,11 @@ def bench(
         RuntimeUnavailableError: a runtime isn't available, or there is no GPU for an engine.
     """
     settings, progress = settings or BenchSettings(), progress or NullProgress()
-    files = [Path(path) for path in paths]
+    files = paths_of(paths)
+    if model is not None:
+        from attn_export.exporter.checkpoint.load import model_of
+
+        model = model_of(model, None if isinstance(model, LoadedModel) else input_shape)
     if len({path.resolve() for path in files}) < len(files):
         raise UsageError("an artifact was named twice", hint="Name each once.")
     if model is None and not files:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import LoadedModel, Precision
-from attn_export.exporter.errors import UsageError
 from attn_export.exporter.network.images import batches
 from attn_export.exporter.records.results import ExportResult
 from attn_export.exporter.system.files import scratch_folder
@@ -21,12 +20,13 @@ from attn_export.exporter.workflows.settings import ExportSettings, runtime_sett
 from attn_export.exporter.workflows.timing import time_all
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
 def export(
-    module: "nn.Module",
-    input_shape: Sequence[int],
+    module: "nn.Module | LoadedModel | Path | str",
+    input_shape: "Sequence[int] | torch.Tensor | None" = None,
     out: Path | str = ".",
     *,
     name: str = "model",
@@ -36,8 +36,10 @@ def export(
     """Export a live module: ``export(module, input_shape=(1, 3, 224, 224), out="build")``.
 
     Args:
-        module: float32, on the CPU; its modes and weights are afterwards as they were.
-        input_shape: (N, C, H, W) of its one input; N is the batch that is timed.
+        module: float32, on the CPU; its modes and weights are afterwards as they were. Or the path of a checkpoint, or
+            what `load` returned.
+        input_shape: (N, C, H, W) of its one input, or an example of it; N is the batch that is timed. A checkpoint may
+            say it.
         out: folder for ``<name>.onnx``, ``<name>.report.json`` and the other results; created if missing.
         name: stem of the files.
         settings: see `ExportSettings`; its batch is taken from ``input_shape``.
@@ -46,13 +48,13 @@ def export(
     Raises:
         AttnExportError: see `attn_export.exporter.errors`; no file is left behind.
     """
-    from attn_export.exporter.checkpoint.load import from_module
+    from attn_export.exporter.checkpoint.load import model_of, shape_of
 
-    shape = tuple(int(n) for n in input_shape)
-    if len(shape) < 2 or min(shape) < 1:
-        raise UsageError(f"input_shape is {shape}; expected is (N, C, H, W)")
-    settings, progress = replace(settings or ExportSettings(), batch=shape[0]), progress or NullProgress()
-    model = from_module(module, shape[1:])
+    settings, progress = settings or ExportSettings(), progress or NullProgress()
+    shape = None if input_shape is None else shape_of(input_shape)
+    if shape is not None:
+        settings = replace(settings, batch=shape[0])
+    model = model_of(module, shape[1:] if shape else None)
     for note in model.notes:
         progress.note(note)
     return export_loaded(model, Path(out), name, settings, progress)
@@ -70,7 +72,13 @@ def export_loaded(
     judged = check_engines(model, settings, progress)
     with scratch_folder(out) as scratch:
         images = batches(model.input_shape, settings.dynamic, settings.batch, judged, settings.images)
-        reference = reference_outputs(model, images, (Precision.FP32, *settings.precisions), progress)
+        reference = reference_outputs(
+            model,
+            images,
+            (Precision.FP32, *settings.precisions),
+            progress,
+            least=1 if "batch" in settings.dynamic else settings.batch,
+        )
         made = make_onnx(model, scratch / f"{stem}.onnx", settings, progress)
         proven = prove_all(model, made.file, reference, settings.precisions, own, progress)
         deployed = deploy_all(proven, stem, reference, settings, own, progress)

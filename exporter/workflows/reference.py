@@ -19,6 +19,7 @@ def reference_outputs(
     precisions: Sequence[Precision],
     progress: Progress,
     cache: "Cache | None" = None,
+    least: int = 1,
 ) -> "Reference":
     """Run the network in float64, and in each precision for the baseline errors.
 
@@ -30,6 +31,7 @@ def reference_outputs(
         precisions: of the artifacts.
         progress: receives stages and notes.
         cache: of reference outputs; None computes them.
+        least: see `compute_reference`.
 
     Raises:
         CaptureError, InputError: as `compute_reference` says.
@@ -38,7 +40,7 @@ def reference_outputs(
         from attn_export.exporter.validation.cache import cached_reference
 
         reference, cached = cached_reference(
-            model, batches, counted(advance, len(batches)), tuple(dict.fromkeys(precisions)), cache
+            model, batches, counted(advance, len(batches)), tuple(dict.fromkeys(precisions)), cache, least
         )
         trim()
     if cached:

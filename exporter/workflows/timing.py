@@ -99,7 +99,7 @@ def _of_the_module(
         return []
     from attn_export.exporter.validation.compute_reference import returned
 
-    signature = Signature("input", shape, (), tuple(output.name for output in returned(model)))
+    signature = Signature("input", shape, (), tuple(output.name for output in returned(model, shape[0])))
     file = OnnxFile(Path(), signature, model.sha256, 0, 0, ())
     return [(name, RUNTIMES[name](model, file, settings)) for name in chosen]
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from attn_export.exporter.artifacts import LoadedModel
 from attn_export.exporter.errors import AttnExportError, DisagreementError, InputError, UsageError
 from attn_export.exporter.network.images import Images
+from attn_export.exporter.records.artifact import Artifact
 from attn_export.exporter.records.results import Validated
+from attn_export.exporter.system.files import paths_of
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.validation.artifact import read_artifact
 from attn_export.exporter.validation.matching import batches_for, match
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def validate_artifacts(
-    model: LoadedModel,
+    model: LoadedModel | Path | str,
     paths: Path | str | Sequence[Path | str],
     *,
     threads: int | None = None,
@@ -35,7 +37,7 @@ def validate_artifacts(
     """Compare artifacts with the network in double precision. Nothing is written beside them.
 
     Args:
-        model: the network.
+        model: the network, or the path of a checkpoint that says it.
         paths: one or several ONNX files, or engines with their sidecars.
         threads: of every runtime; all usable CPUs if None.
         trust: accept engines that were changed after they were built.
@@ -52,8 +54,10 @@ def validate_artifacts(
         InputError: an artifact can't be read, its inputs or outputs aren't the network's, or the network can't be a
             reference.
     """
+    from attn_export.exporter.checkpoint.load import model_of
+
     progress = progress or NullProgress()
-    files = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    model, files = model_of(model), paths_of(paths)
     if not files:
         raise UsageError("no artifact was named", hint="attn-export validate model.pt model.onnx model.engine")
     if len(set(files)) < len(files):
@@ -68,11 +72,12 @@ def validate_artifacts(
                 "--require is for artifacts that round to whole numbers, and none of these does",
                 hint="Others are judged by PyTorch's own error.",
             )
-        outputs, settings = returned(model), cpu_settings(threads)
+        least = least_batch(artifacts)
+        outputs, settings = returned(model, least), cpu_settings(threads)
         subjects = [Subject(a, match(a, model.input_shape, outputs), settings, trust) for a in artifacts]
     batches = [batches_for(subject.artifact, subject.match.signature, images) for subject in subjects]
     distinct = list({batch.names: batch for several in batches for batch in several}.values())
-    reference = reference_outputs(model, distinct, [artifact.precision for artifact in artifacts], progress, cache)
+    reference = reference_outputs(model, distinct, [artifact.precision for artifact in artifacts], progress, cache, least)
     for output in constant_outputs(reference):
         progress.note(f"output {output} of {model.name} is the same for all images: it proves nothing")
     results = []
@@ -84,6 +89,15 @@ def validate_artifacts(
         else:
             results.append(compare(model, subject, reference.for_batches(own), progress))
     return results
+
+
+def least_batch(artifacts: Sequence[Artifact]) -> int:
+    """The N at which an image runs alone: that of the artifacts where all have the same static one, because a network
+    that is exported for one batch need not run at another.
+    """
+    batches = {artifact.inputs[0].dims[0] for artifact in artifacts if artifact.inputs and artifact.inputs[0].dims}
+    (only,) = batches if len(batches) == 1 else (1,)
+    return only if isinstance(only, int) and only > 0 else 1
 
 
 def failure(results: Sequence[Validated]) -> AttnExportError | None:

@@ -218,7 +218,7 @@ def test_tensors_of_another_shape_are_named_with_both_shapes(write, weights):
 def test_a_state_dict_without_a_name_is_answered_with_the_nearest(write, name):
     weights = build(architecture(name)).state_dict()
     with pytest.raises(
-        UnknownArchitectureError, match=f"holds {len(weights)} tensors and doesn't say of which"
+        UnknownArchitectureError, match=f"is a state dict with {len(weights)} tensors and doesn't say of which"
     ) as caught:
         load(write(weights))
     assert caught.value.nearest == name
@@ -308,6 +308,48 @@ def test_for_a_whole_module_of_ones_own_the_hint_names_trust(write):
     with pytest.raises(UnknownArchitectureError) as bare:
         load(write(module.state_dict()))
     assert "--trust" not in bare.value.hint
+
+
+@pytest.mark.parametrize("arch", [None, "se_resnet18", "resnet18"])
+def test_a_network_with_the_names_of_ours_and_other_shapes_gets_no_arch_suggested(write, arch):
+    """As a stranger's ResNet of half the width: names fit resnet18, shapes don't."""
+    theirs = {
+        name: tensor[tuple(slice(0, max(1, size // 2)) for size in tensor.shape)].clone() if tensor.dim() else tensor
+        for name, tensor in build(architecture("resnet18")).state_dict().items()
+    }
+    with pytest.raises((UnknownArchitectureError, StateDictMismatchError)) as caught:
+        load(write(theirs), arch=arch)
+    assert caught.value.nearest is None
+    assert "--arch" not in caught.value.hint
+    assert "export(module" in caught.value.hint
+
+
+def test_an_architecture_that_nearly_fits_is_named_with_what_differs(write, weights):
+    weights["layer1.0.conv2.weight"] = torch.zeros(16, 16, 5, 5)
+    with pytest.raises(UnknownArchitectureError) as caught:
+        load(write(weights))
+    assert caught.value.nearest == NAME
+    assert "layer1.0.conv2.weight is (16, 16, 5, 5), expected (16, 16, 3, 3)" in caught.value.hint
+    assert "--arch" not in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("wrap", "what"),
+    [
+        (lambda w: w, "is a state dict with"),
+        (lambda w: {"state_dict": w, "epoch": 3}, "is a training checkpoint with"),
+        (lambda w: {"state_dict": w, "pytorch-lightning_version": "2.2"}, "is a Lightning checkpoint with"),
+        (lambda w: {"model": w, "optimizer": {}}, "is a training checkpoint with"),
+    ],
+)
+def test_a_file_without_architecture_is_called_what_it_is(write, weights, wrap, what):
+    with pytest.raises(UnknownArchitectureError, match=what):
+        load(write(wrap(weights)))
+
+
+def test_a_whole_module_is_called_by_its_class(write, network):
+    with pytest.raises(UnknownArchitectureError, match=f"is a whole pickled module of class {type(network).__name__}"):
+        load(write(network))
 
 
 def test_a_pickled_module_that_contains_itself_is_refused_in_words(tmp_path):

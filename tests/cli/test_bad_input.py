@@ -142,9 +142,7 @@ def test_an_empty_dictionary_holds_no_weights(refused: Command, folder: Path) ->
 @pytest.mark.parametrize(
     "text",
     [
-        "3x16x16",
         "16",
-        "1x3x16x16x1",
         "0x3x16x16",
         "1x3x0x16",
         "-1x3x16x16",
@@ -159,6 +157,11 @@ def test_an_empty_dictionary_holds_no_weights(refused: Command, folder: Path) ->
 )
 def test_an_input_that_is_no_shape_is_refused_with_an_example(refused: Command, text: str) -> None:
     refused(2, "model.pt", *QUICK, f"--input={text}", says=["--input", text], hint="1x3x224x224")
+
+
+@pytest.mark.parametrize("text", ["3x16x16", "1x3x16x16x1", "1x3"])
+def test_an_input_of_another_rank_than_an_image_is_refused(refused: Command, text: str) -> None:
+    refused(2, "model.pt", *QUICK, f"--input={text}", says=["--input", "takes (C, H, W)"], hint="1x3x")
 
 
 @pytest.mark.parametrize("channels", [1, 4])

@@ -1,0 +1,123 @@
+"""What callers from Python pass as a network: live modules, and everything else that looks like one."""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from attn_export.exporter.errors import InputError
+
+# Classes around a network, and the attribute that holds it.
+WRAPPERS = {
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "AveragedModel": "module",
+    "OptimizedModule": "_orig_mod",  # of torch.compile
+}
+
+
+def network_of(given: Any) -> tuple[nn.Module, tuple[str, ...]]:
+    """A live module without the wrappers of parallel, averaged and compiled training, and a note for each.
+
+    Raises:
+        InputError: it is no module, or one that PyTorch's exporter can't capture; the message says what it is.
+    """
+    if not isinstance(given, nn.Module) or isinstance(given, torch.jit.ScriptModule):
+        raise refusal(given)
+    notes = []
+    while (name := type(given).__name__) in WRAPPERS and isinstance(
+        inner := getattr(given, WRAPPERS[name], None), nn.Module
+    ):
+        notes.append(f"{name} was taken off: the {type(inner).__name__} in it is the network")
+        given = inner
+    _refuse_lazy(given)
+    _refuse_other_inputs(given)
+    return given, (*notes, *_left_out(given))
+
+
+def refusal(given: Any) -> InputError:
+    """The error for something that is no live module: what it is, and what to pass instead."""
+    described, hint = describe(given)
+    return InputError(f"expected is a network, an nn.Module, and {described} was passed", hint=hint)
+
+
+def describe(given: Any) -> tuple[str, str]:
+    """What something is that was passed instead of a module, and what to pass."""
+    module = "Pass the nn.Module itself: export(module, input_shape=(1, 3, 224, 224))."
+    if isinstance(given, torch.jit.ScriptModule | torch.jit.ScriptFunction):
+        return "a TorchScript module", "PyTorch's exporter can't capture it. " + module
+    if isinstance(given, torch.export.ExportedProgram):
+        return "an exported program (torch.export)", module
+    if isinstance(given, torch.Tensor):
+        return f"a tensor of {tuple(given.shape)}", module
+    if isinstance(given, Mapping):
+        tensors = sum(isinstance(value, torch.Tensor) for value in given.values())
+        if tensors:
+            return f"a state dict of {tensors} tensors", (
+                "Weights don't say what computes with them. Build the network and load them, "
+                "module.load_state_dict(...), or save them and use load(path, arch=...)."
+            )
+        return f"a dictionary with {', '.join(map(repr, list(given)[:4])) or 'nothing'} in it", module
+    if isinstance(given, type) and issubclass(given, nn.Module):
+        return f"the class {given.__name__}", f"Pass an instance: {given.__name__}(...)."
+    if isinstance(given, str | Path):
+        return f"the path {str(given)!r}", "Read it first: load(path)."
+    if (
+        type(given).__module__.split(".")[0] in ("onnx", "onnx_ir", "onnxscript")
+        or "ONNXProgram" in type(given).__name__
+    ):
+        return "an ONNX graph", "It is exported already: save it, then clean(path, out=...) cleans it."
+    name = getattr(given, "__name__", None)
+    return (f"the function {name}" if name else f"a {type(given).__name__}"), module
+
+
+def _refuse_lazy(module: nn.Module) -> None:
+    """Weights whose shapes the first input decides aren't there yet.
+
+    Raises:
+        InputError: there are such weights.
+    """
+    for name, parameter in (*module.named_parameters(), *module.named_buffers()):
+        if nn.parameter.is_lazy(parameter):
+            raise InputError(
+                f"the module's {name} isn't initialized: a lazy layer gets its shape from the first input",
+                hint="Run the network once on an input of its size, and load its weights.",
+            )
+
+
+def _parameters(module: nn.Module) -> list[inspect.Parameter]:
+    """What ``forward`` takes; nothing where that isn't known, as of a compiled function."""
+    try:
+        return list(inspect.signature(module.forward).parameters.values())
+    except (TypeError, ValueError):
+        return []
+
+
+def _refuse_other_inputs(module: nn.Module) -> None:
+    """Raise an error for a network that can't run on one tensor.
+
+    Raises:
+        InputError: ``forward`` has to be given more than one argument, or takes none.
+    """
+    fixed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [p.name for p in _parameters(module) if p.default is p.empty and p.kind not in fixed]
+    if len(needed) > 1:
+        rest = ", ".join(needed[1:])
+        raise InputError(
+            f"{type(module).__name__} takes {len(needed)} inputs ({', '.join(needed)}), and networks with one are "
+            "exported",
+            hint=f"Wrap it in a module whose forward takes {needed[0]} alone and passes {rest} itself, as a buffer or "
+            f"computed; or give {rest} a default.",
+        )
+
+
+def _left_out(module: nn.Module) -> tuple[str, ...]:
+    """A note for each argument of ``forward`` that has a default, which is what the exported network computes with."""
+    return tuple(
+        f"forward's argument {p.name!r} is left out: the network is exported with its default, {p.default!r}"
+        for p in _parameters(module)[1:]
+        if p.default is not p.empty
+    )

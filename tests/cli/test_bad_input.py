@@ -731,7 +731,7 @@ def test_a_file_that_computes_something_else_is_not_written(
     with_faulty_cleanup(monkeypatch)
     done = refused(1, "model.pt", "--onnx", says=["doesn't compute what PyTorch computes", "layer1.0"])
     numbers = re.findall(r"\d\.\de-\d\d", done.stderr)
-    assert len(numbers) == 2, "the error and the baseline"
+    assert len(numbers) >= 2, "the error and the baseline"
     assert float(numbers[0]) > 8 * float(numbers[1])
     assert not (folder / "model.onnx").exists()
 

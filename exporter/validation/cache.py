@@ -20,7 +20,7 @@ from attn_export.exporter.artifacts import LoadedModel, Precision
 from attn_export.exporter.network.images import Batch
 from attn_export.exporter.network.run import Result
 from attn_export.exporter.validation.compute_reference import compute_reference
-from attn_export.exporter.validation.fingerprint import NotRepeatable, fingerprint
+from attn_export.exporter.validation.fingerprint import fingerprint
 from attn_export.exporter.validation.reference import Reference
 
 FOLDER = "ATTN_EXPORT_CACHE"

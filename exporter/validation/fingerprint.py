@@ -42,12 +42,15 @@ def fingerprint(module: nn.Module, batches: Sequence[Batch], precisions: Sequenc
         module: the network.
         batches: its images, (N, C, H, W) float32 each.
         precisions: of the perturbed runs.
+        least: see `compute_reference`.
 
     Raises:
         NotRepeatable: the network draws random numbers, or its operators depend on values.
     """
     digest = hashlib.sha256()
-    digest.update(f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {sorted(precisions)} {least}".encode())
+    digest.update(
+        f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {sorted(precisions)} {least}".encode()
+    )
     for source in SOURCES:
         digest.update(source.read_bytes())
     for name, tensor in _tensors(module).items():

@@ -33,7 +33,7 @@ def bench(
     """Time a network and artifacts against each other. Whether they compute the same is for `validate_artifacts`.
 
     Args:
-        model: the network, or the path of its checkpoint, which is timed first and is the baseline; None times artifacts
+        model: the network, or the path of its checkpoint, timed first as the baseline; None times artifacts
             alone.
         paths: one or several ONNX files, and engines with their sidecars.
         input_shape: (C, H, W), for files with dynamic image sizes; default: the network's.

@@ -77,7 +77,9 @@ def validate_artifacts(
         subjects = [Subject(a, match(a, model.input_shape, outputs), settings, trust) for a in artifacts]
     batches = [batches_for(subject.artifact, subject.match.signature, images) for subject in subjects]
     distinct = list({batch.names: batch for several in batches for batch in several}.values())
-    reference = reference_outputs(model, distinct, [artifact.precision for artifact in artifacts], progress, cache, least)
+    reference = reference_outputs(
+        model, distinct, [artifact.precision for artifact in artifacts], progress, cache, least
+    )
     for output in constant_outputs(reference):
         progress.note(f"output {output} of {model.name} is the same for all images: it proves nothing")
     results = []

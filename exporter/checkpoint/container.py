@@ -11,6 +11,7 @@ from typing import Any
 
 from attn_export.exporter.checkpoint.inert import foreign_globals, hostile, inert_class, listed
 from attn_export.exporter.errors import AttnExportError, UnreadableCheckpointError, UntrustedCheckpointError
+from attn_export.exporter.system.file_kinds import CHECKPOINT, kind_of
 
 ZIP_MAGIC = b"PK\x03\x04"
 # First bytes of torch.save's formats before 1.6 (a pickle), and of the tar files before those.
@@ -99,13 +100,12 @@ def check_readable(path: Path) -> None:
         raise UnreadableCheckpointError(f"{path} can't be read: {error.strerror}") from error
     if not head:
         raise UnreadableCheckpointError(f"{path} is empty", hint="Was it written to a full disk? Save it again.")
+    if (kind := kind_of(path)) is not None and kind is not CHECKPOINT:
+        raise UnreadableCheckpointError(
+            f"{path} is not a PyTorch checkpoint: it is {kind.name}", hint=kind.hint.format(path=path)
+        )
     if head.startswith(ZIP_MAGIC):
         check_archive(path)
-    elif head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < path.stat().st_size:
-        raise UnreadableCheckpointError(
-            f"{path} is a safetensors file, which is not read here",
-            hint="Convert it: torch.save(safetensors.torch.load_file(path), 'model.pt')",
-        )
     elif not head.startswith(OLD_MAGICS) and not foreign_globals(path):
         raise UnreadableCheckpointError(
             f"{path} is not a PyTorch checkpoint: it starts with {head[:16]!r}",
@@ -134,11 +134,6 @@ def check_archive(path: Path) -> None:
         raise UnreadableCheckpointError(
             f"{path} is damaged: the checksum of {changed[0].filename} is wrong",
             hint="Copy it again from where it was made.",
-        )
-    if "constants.pkl" in entries or any(e.startswith("code/") for e in entries):
-        raise UnreadableCheckpointError(
-            f"{path} is a TorchScript archive, which PyTorch's exporter can't capture",
-            hint="Save the weights instead: torch.save(model.state_dict(), 'model.pt'), and export with --arch.",
         )
     if "data.pkl" not in entries:
         raise UnreadableCheckpointError(

@@ -18,6 +18,7 @@ from attn_export.exporter.artifacts import OnnxFile, ParsedFile
 from attn_export.exporter.errors import UnreadableGraphError, first_line
 from attn_export.exporter.graph.dialect import unify
 from attn_export.exporter.graph.shapes import forget_generated_names, infer_shapes
+from attn_export.exporter.system.file_kinds import ONNX, kind_of
 from attn_export.exporter.system.quiet import quiet
 
 # Smaller ones are shapes and scalars, which are looked at anyway.
@@ -144,6 +145,8 @@ def _parse(path: Path) -> tuple[onnx.ModelProto, dict[str, tuple[int, int]]]:
 
 
 def _not_onnx(path: Path) -> UnreadableGraphError:
+    if (kind := kind_of(path)) is not None and kind is not ONNX:
+        return UnreadableGraphError(f"{path} is not an ONNX file: it is {kind.name}", hint=kind.hint.format(path=path))
     return UnreadableGraphError(
         f"{path} is not an ONNX file, or a damaged one",
         hint="Expected is a file that torch.onnx.export or attn-export wrote, whole. Was it copied completely?",

@@ -11,7 +11,7 @@ from attn_export.exporter.cleanup.apply import RewriteLog, apply_to_fixpoint
 from attn_export.exporter.cleanup.replace import UniqueNames
 from attn_export.exporter.cleanup.rule import Context, Rule
 from attn_export.exporter.cleanup.rules import resolve_sizes
-from attn_export.exporter.graph.facts import is_op
+from attn_export.exporter.graph.facts import WHOLE, is_op
 from attn_export.exporter.graph.randomness import may_share
 from attn_export.exporter.graph.shapes import (
     confirm_claims,
@@ -113,7 +113,9 @@ def fold_constants(model: ir.Model) -> None:
 
 
 def _should_fold(node: ir.Node) -> bool | None:
-    """None leaves the choice to the folder's own limits of size."""
+    """None leaves the choice to the folder's own limits of size. It would keep ConstantOfShape, even of sizes."""
+    if is_op(node, "ConstantOfShape") and node.outputs[0].dtype in WHOLE:
+        return True
     return None if may_share(node) and is_op(node, *FOLDABLE) else False
 
 

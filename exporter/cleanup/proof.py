@@ -83,7 +83,7 @@ class Prover:
 
 
 def _error(old: "Part", new: "Part", frontier: Sequence[ir.Value]) -> float:
-    if all(_is_size_free(node) for node in (*old.nodes, *new.nodes)):
+    if new.output not in new.constants and all(_is_size_free(node) for node in (*old.nodes, *new.nodes)):
         try:
             return _largest_difference(old, new, frontier, small=True)
         except Unprovable:  # a size is written in the graph after all
@@ -157,11 +157,12 @@ class Part:
         self.nodes, self.opset = nodes, opset
         self.inputs = {value: names[value] for value in inputs}
         self.protos = [_proto(node, names) for node in nodes]
-        read = dict.fromkeys(value for node in nodes for value in node.inputs if value is not None)
+        read = dict.fromkeys((output, *(value for node in nodes for value in node.inputs if value is not None)))
         self.constants = {names[v]: v for v in read if v not in self.inputs and constant(v) is not None}
         self.tensors = {name: v.const_value for name, v in self.constants.items() if v.const_value is not None}
         self.output = names[output]
-        if output not in self.inputs and all(self.output not in proto.output for proto in self.protos):
+        computed = {name for proto in self.protos for name in proto.output}
+        if self.output not in {*computed, *self.inputs.values(), *self.constants}:
             raise Unprovable("its replacement is a value that isn't one of its inputs")
         self.weighs = sum(tensor.nbytes for tensor in self.tensors.values())
 
@@ -205,11 +206,11 @@ class Part:
             Unprovable: the nodes can't run outside of the graph.
         """
         named = {name: feeds[value] for value, name in self.inputs.items()}
-        if self.output in named:
-            return named[self.output]
+        if self.output in (given := {**named, **self.doubled}):
+            return given[self.output]
         run = self.run
         try:
-            (result,) = run([self.output], {**named, **self.doubled})
+            (result,) = run([self.output], given)
         except Exception as error:
             raise Unprovable(f"it can't run outside of the graph: {first_line(error)}") from error
         return np.asarray(result, dtype=np.float64)

@@ -49,6 +49,8 @@ def apply_rewrite(graph: ir.Graph, rewrite: Rewrite, names: UniqueNames) -> None
             if output is not new:
                 output.name = UniqueNames.take(f"{old.name}/{node.op_type}", names.values)
     graph.insert_before(anchor, rewrite.nodes)
+    if new.const_value is not None and new.producer() is None and new.graph is None:
+        new = _register(graph, new, names)
     if last is not None:
         new.name, old.name = old.name, None
         if new.shape is None or old.is_graph_output():

@@ -165,3 +165,19 @@ _EVALUATE = {
     "Equal": _arithmetic,
 }
 SHAPE_ARITHMETIC = frozenset(_EVALUATE)
+
+
+def shape_sources(value: ir.Value) -> tuple[ir.Value, ...]:
+    """The values whose shapes shape arithmetic reads, and what else flows into it."""
+    sources: dict[ir.Value, None] = {}
+    waiting = [value]
+    while waiting:
+        current = waiting.pop()
+        node = current.producer()
+        if node is None or not is_op(node, *SHAPE_ARITHMETIC):
+            sources[current] = None
+        elif is_op(node, "Shape"):
+            sources |= {source: None for source in node.inputs if source is not None}
+        else:
+            waiting += [source for source in node.inputs if source is not None and constant(source) is None]
+    return tuple(sources)

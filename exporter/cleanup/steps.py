@@ -10,7 +10,7 @@ from onnxscript.optimizer import fold_constants_ir
 from attn_export.exporter.cleanup.apply import RewriteLog, apply_to_fixpoint
 from attn_export.exporter.cleanup.replace import UniqueNames
 from attn_export.exporter.cleanup.rule import Context, Rule
-from attn_export.exporter.cleanup.rules import resolve_sizes
+from attn_export.exporter.cleanup.rules import fold_known_sizes, resolve_sizes
 from attn_export.exporter.graph.facts import WHOLE, is_op
 from attn_export.exporter.graph.randomness import may_share
 from attn_export.exporter.graph.shapes import (
@@ -37,11 +37,14 @@ APART = "attn_export.apart"
 
 
 def apply_and_infer(model: ir.Model, rules: Sequence[Rule], context: Context) -> list[RewriteLog]:
-    """Apply rules to a fixpoint, infer shapes from the new constants, and repeat."""
+    """Apply rules to a fixpoint, fold and infer shapes with the new constants, and repeat."""
     logs: list[RewriteLog] = []
     for _ in range(MAX_INFERENCES):
         logs.append(apply_to_fixpoint(model, rules, context))
-        if not logs[-1].applied or _all_ranked(model):
+        has_sizes = any(entry.rule == fold_known_sizes.RULE.name for entry in logs[-1].applied)
+        if has_sizes:
+            fold_constants(model)
+        if not logs[-1].applied or (_all_ranked(model) and not has_sizes):
             break
         infer_shapes(model)
     return logs
@@ -49,7 +52,7 @@ def apply_and_infer(model: ir.Model, rules: Sequence[Rule], context: Context) ->
 
 def resolve_all_sizes(model: ir.Model, context: Context) -> list[RewriteLog]:
     """Fold computed shapes that block shape inference: the inventory needs ranks."""
-    return [] if _all_ranked(model) else apply_and_infer(model, (resolve_sizes.RULE,), context)
+    return [] if _all_ranked(model) else apply_and_infer(model, (resolve_sizes.RULE, fold_known_sizes.RULE), context)
 
 
 def _all_ranked(model: ir.Model) -> bool:

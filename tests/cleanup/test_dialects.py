@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attn_export.exporter.artifacts import Target
@@ -42,3 +44,54 @@ def test_every_dialect_has_its_kind(dialect: Dialect, way: Way, tmp_path: Path) 
     assert difference(run(result.path, input=images)[0], run(source, input=images)[0]) < 1e-5
     assert result.nodes_after <= result.nodes_before
     assert np.isfinite([block.nodes_before for block in blocks]).all()
+
+
+class Padded(nn.Conv2d):
+    """A convolution behind a pad of its own, as TensorFlow's "same" is written."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(F.pad(x, (0, 1, 0, 1)), self.weight, self.bias, self.stride)
+
+
+class Partial(nn.Module):
+    """Adds a map to the first channels of a wider one in place, as ReXNet does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide = nn.Conv2d(16, 20, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.wide(x))
+        y[:, :16] += x
+        return y[:, 2:18]
+
+
+class Split(nn.Module):
+    """Splits rows from columns by sizes that are computed in the graph, as coordinate attention does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = nn.Conv2d(16, 16, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.size(2), x.size(3)
+        y = F.relu(self.both(torch.cat([x.mean(3, keepdim=True), x.mean(2, keepdim=True).transpose(2, 3)], 2)))
+        rows, columns = torch.split(y, [height, width], dim=2)
+        return x + rows + columns.transpose(2, 3)
+
+
+LEFT = [
+    (Padded(16, 16, 3), "legacy", "Conv Relu Conv Conv"),
+    (Partial(), "dynamo", "Conv Relu Conv Relu Slice Add Slice Concat Slice Conv"),
+    (Split(), "legacy", "Conv Relu ReduceMean ReduceMean Reshape Concat Conv Relu Slice Slice Add Reshape Add Conv"),
+]
+
+
+@pytest.mark.parametrize(("block", "exporter", "left"), LEFT, ids=["pads", "parts", "splits"])
+def test_computed_sizes_and_indices_leave_nothing(block: nn.Module, exporter: str, left: str, tmp_path: Path) -> None:
+    source = export(Around(block), tmp_path / "a.onnx", Way(exporter, 18), noise(2, 3, 12, 12))
+    result = clean_file(source, tmp_path / "b.onnx", threads=1)
+    assert result.cleaned.reverted == ()
+    assert sorted(node.op_type for node in onnx.load(result.path).graph.node) == sorted(left.split())
+    images = noise(3, 3, 12, 12)
+    assert difference(run(result.path, input=images)[0], run(source, input=images)[0]) < 1e-5

@@ -4,9 +4,11 @@ from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.rule import Rule
 from attn_export.exporter.cleanup.rules import (
     apply_second_layer_once,
+    concat_scattered,
     convolve_squeezed,
     drop_expand,
     fold_batch_norm,
+    fold_known_sizes,
     fuse_hard_sigmoid,
     fuse_hard_swish,
     keep_reduced_axis,
@@ -23,13 +25,17 @@ from attn_export.exporter.cleanup.rules import (
     squeeze_before_expansion,
     sum_gate_products,
     summarize_channels_last,
+    take_concatenated,
     view_unit_transpose,
 )
 
 RULES: tuple[Rule, ...] = (
     # Shape arithmetic first: later rules need constants.
     resolve_sizes.RULE,
+    fold_known_sizes.RULE,
     drop_expand.RULE,
+    concat_scattered.RULE,
+    take_concatenated.RULE,
     view_unit_transpose.RULE,
     merge_views.RULE,
     keep_reduced_axis.RULE,

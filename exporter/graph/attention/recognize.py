@@ -210,7 +210,7 @@ def _joined(
     within = earlier.product in gating.nodes  # both gates are multiplied first, then the map
     chained = earlier.product.outputs[0] is gating.source
     sum_of_both = _sum_of(earlier, gating) if earlier.source is gating.source else None
-    if kinds == (COORDINATE, COORDINATE) and chained:
+    if kinds == (COORDINATE, COORDINATE) and chained and gating.origin is earlier.source:
         kind = COORDINATE
     elif within:
         kind = second.kind

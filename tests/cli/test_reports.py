@@ -98,7 +98,7 @@ def test_images_of_the_users_are_judged_and_looked_at(attn_export: Command, fold
         (["--budget", "latency=fast"], 2, "latency=fast"),
         (["--budget", "latency=3", "--no-bench"], 2, "nothing is timed"),
         (["--budget", "compile:latency=3"], 2, "compile"),
-        (["--ci", "none"], 2, "--ci none"),
+        (["--ci", "none"], 2, "--ci 'none'"),
         (["--report", "r.pdf"], 2, "r.pdf"),
         (["--report", "r.html,r.html"], 2, "twice"),
         (["--report", "model.pt/r.html"], 6, "r.html"),

@@ -86,7 +86,7 @@ PARAMETERS = {
     "tensorrt.py:_validity:runtime": "Runtime",
     "kernels.py:_listed:owner": "plain",  # of the JSON that the inspector gives
 }
-GIVES_BACK = {"_had"}  # returns its first argument
+GIVES_BACK = {"_created"}  # returns its first argument
 
 
 @dataclass(frozen=True)

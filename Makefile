@@ -10,11 +10,13 @@ STAMP := $(VENV)/.installed
 # The environment: what constraints.txt pins, with this project in editable form.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@echo "Installing what constraints.txt pins: some minutes the first time"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
 # The main job on two networks that were really trained.
 demo: $(STAMP)
+	@echo "Exporting and timing two networks that were trained on handwritten digits: about a minute"
 	$(BIN)/python examples/digits/demo.py
 
 # One small member of each family; under 15 minutes on two cores. Each worker starts with a half of its own, so that
@@ -48,6 +50,7 @@ schemas: $(STAMP)
 	ln -sfn ../../models .typing/attn_export/models
 	ln -sfn ../../exporter .typing/attn_export/exporter
 	ln -sfn ../../cli.py .typing/attn_export/cli.py
+	ln -sfn ../../__init__.py .typing/attn_export/__init__.py
 
 clean:
 	rm -rf $(VENV) .typing build dist *.egg-info

@@ -33,6 +33,7 @@ NOISE_WORDS = re.compile(
     r"\d+ ?gb|hbm\d?e?)\b"
 )
 # Engines for these are built on the device, with JetPack's TensorRT.
+MAX_SUGGESTED = 4
 JETSON = {"sm72": "Jetson Xavier", "sm87": "Jetson Orin", "sm101": "Jetson Thor", "sm110": "Jetson Thor"}
 
 
@@ -86,13 +87,18 @@ def _architecture(name: str) -> str:
     hits = {sm for product, sm in products.items() if product == wanted}
     if hits:
         return hits.pop()
-    every = [product for listed in PRODUCTS.values() for product in listed]
-    near = difflib.get_close_matches(word, every, n=3, cutoff=0.6)
+    near = [product for product in products_by_name() if wanted and wanted in _plain(product)][:MAX_SUGGESTED]
+    near = near or difflib.get_close_matches(word, products_by_name(), n=3, cutoff=0.6)
     raise UsageError(
         f"--gpu {name}: unknown GPU",
         hint=(f"Is it {' or '.join(near)}? " if near else "")
         + "An architecture always works: sm86 for compute capability 8.6 (developer.nvidia.com/cuda-gpus).",
     )
+
+
+def products_by_name() -> list[str]:
+    """Every product of the table."""
+    return [product for products in PRODUCTS.values() for product in products]
 
 
 def _plain(product: str) -> str:

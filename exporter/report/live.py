@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Timer
 from typing import TextIO
 
 from rich.console import Console
@@ -52,19 +53,25 @@ class Bars:
 
 
 class Lines:
-    """A line for each stage that took a while, where nobody sees it move: in a log."""
+    """Lines for each stage that takes a while, in a log: when it has run for a second, and when it ends."""
 
     def __init__(self, stream: TextIO) -> None:
         self._console = Console(file=stream, soft_wrap=True, highlight=False)
 
     @contextmanager
     def stage(self, title: str) -> Iterator[Advance]:
-        """The line is printed when the stage is over."""
+        """A long stage is announced while it runs: a log isn't silent for the longest of them."""
         started = time.perf_counter()
-        yield lambda _: None
+        timer = Timer(WORTH_SAYING_SECONDS, self._console.print, [f"{title} ..."], {"markup": False})
+        timer.daemon = True
+        timer.start()
+        try:
+            yield lambda _: None
+        finally:
+            timer.cancel()
         seconds = time.perf_counter() - started
         if seconds >= WORTH_SAYING_SECONDS:
-            self._console.print(f"{title}: {seconds:.1f} s")
+            self._console.print(f"{title}: {seconds:.1f} s", markup=False)
 
     def note(self, message: str) -> None:
         """A line."""

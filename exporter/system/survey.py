@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from msgspec import convert, to_builtins
 
 from attn_export.exporter.system import gpus
+from attn_export.exporter.system.cache_folder import bytes_in, cache_folder
 from attn_export.exporter.system.gpus import GpuSurvey
 from attn_export.exporter.system.jetson import Jetson, find_jetson
 from attn_export.exporter.system.jobs import Job, jobs
@@ -34,6 +35,8 @@ class Machine:
     cpu: str
     cpus: int
     memory: Memory
+    cache: str
+    cache_bytes: int
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ def machine() -> Machine:
         cpu=guarded(cpu_name, lambda _: platform.machine()),
         cpus=usable_cpus(),
         memory=guarded(memory, lambda _: Memory(None, None)),
+        cache=str(cache_folder()),
+        cache_bytes=guarded(lambda: bytes_in(cache_folder()), lambda _: 0),
     )
 
 

@@ -5,7 +5,6 @@ the files hold at most 1 GiB; those used longest ago are deleted first.
 """
 
 import json
-import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
@@ -19,12 +18,14 @@ import numpy as np
 from attn_export.exporter.artifacts import LoadedModel, Precision
 from attn_export.exporter.network.images import Batch
 from attn_export.exporter.network.run import Result
+from attn_export.exporter.system.cache_folder import MAX_BYTES, cache_folder
 from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.fingerprint import fingerprint
 from attn_export.exporter.validation.reference import Reference
 
-FOLDER = "ATTN_EXPORT_CACHE"
 SUFFIX = ".reference.npz"
+# What a killed run left behind is deleted after a day: another run may be writing.
+PART, PART_SECONDS = ".part", 86400.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Cache:
     """
 
     folder: Path
-    max_bytes: int = 2**30
+    max_bytes: int = MAX_BYTES
     max_bytes_of_one: int = 2**28
 
     def load(self, key: str, batches: Sequence[Batch]) -> Reference | None:
@@ -59,7 +60,7 @@ class Cache:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as stream:
+            with tempfile.NamedTemporaryFile(dir=self.folder, suffix=PART, delete=False) as stream:
                 try:
                     np.savez(stream, allow_pickle=False, **arrays)
                     stream.close()
@@ -72,6 +73,9 @@ class Cache:
 
     def _delete_oldest(self) -> None:
         files = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in self.folder.glob(f"*{SUFFIX}"))
+        for part in self.folder.glob(f"*{PART}"):
+            if part.stat().st_mtime < files[-1][0] - PART_SECONDS:
+                part.unlink(missing_ok=True)
         excess = sum(size for _, size, _ in files) - self.max_bytes
         for _, size, path in files[:-1]:
             if excess <= 0:
@@ -81,9 +85,8 @@ class Cache:
 
 
 def default_cache() -> Cache:
-    """The folder in ``ATTN_EXPORT_CACHE``, or the user's cache folder."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attn-export"
-    return Cache(Path(os.environ.get(FOLDER) or folder))
+    """See `cache_folder`."""
+    return Cache(cache_folder())
 
 
 def cached_reference(

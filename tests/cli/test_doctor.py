@@ -31,7 +31,17 @@ SCHEMA = {
         "schema_version": {"const": 2},
         "machine": {
             "type": "object",
-            "required": ["attn_export", "python", "executable", "system", "cpu", "cpus", "memory"],
+            "required": [
+                "attn_export",
+                "python",
+                "executable",
+                "system",
+                "cpu",
+                "cpus",
+                "memory",
+                "cache",
+                "cache_bytes",
+            ],
         },
         "libraries": {
             "type": "array",
@@ -93,7 +103,7 @@ def test_this_machine_for_real(attn_export: Command, contents: Callable[[], dict
     before = contents()
     done = attn_export("doctor")
     assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"(Looking at this machine: \d+\.\d s\n)?", done.stderr)
+    assert re.fullmatch(r"(Looking at this machine \.\.\.\nLooking at this machine: \d+\.\d s\n)?", done.stderr)
     assert contents() == before
     found = sections(done.stdout)
     assert {"Machine", "Libraries", "GPU", "Possible here"} <= set(found)

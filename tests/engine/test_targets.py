@@ -222,3 +222,15 @@ def test_whatever_is_resolved_can_be_named_to_rtx(names: list[str]) -> None:
             continue
         assert found == (PORTABLE,) or set(found) <= set(backend.named_gpus)
         assert not set(found) & set(JETSON)
+
+
+@pytest.mark.parametrize(
+    ("word", "suggested"),
+    [("orin", "Jetson Orin"), ("Orin nano", "Jetson Orin Nano"), ("thor", "Jetson Thor"), ("a6000", "RTX A6000")],
+)
+def test_a_part_of_a_name_suggests_the_products_with_it(word: str, suggested: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_targets([word])
+    hint = caught.value.hint.partition("?")[0]
+    assert suggested in hint
+    assert all(word.lower().split()[-1] in product.lower() for product in hint.removeprefix("Is it ").split(" or "))

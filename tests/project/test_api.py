@@ -1,5 +1,9 @@
 """The public interface: its list is pinned, and every name leads somewhere."""
 
+from importlib.metadata import version
+
+import pytest
+
 import attn_export.exporter as api
 
 PUBLIC = {
@@ -35,3 +39,11 @@ def test_a_function_is_never_hidden_by_a_package_of_its_name() -> None:
     assert comparison.__name__.endswith("comparison")
     assert report.__name__.endswith("report")
     assert callable(api.compare)
+
+
+def test_the_version_is_that_of_the_installed_distribution() -> None:
+    import attn_export
+
+    assert attn_export.__version__ == version("attn-export")
+    with pytest.raises(AttributeError):
+        attn_export.nothing_of_this_name  # noqa: B018

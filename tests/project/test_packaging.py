@@ -30,7 +30,7 @@ def project() -> dict[str, Any]:
 
 def modules() -> set[str]:
     """Every file that is to be installed, as it stands in the installed package."""
-    found = {"attn_export/cli.py"}
+    found = {"attn_export/__init__.py", "attn_export/cli.py"}
     for folder in FOLDERS:
         found |= {f"attn_export/{p.relative_to(ROOT).as_posix()}" for p in (ROOT / folder).rglob("*.py")}
     return found
@@ -64,7 +64,7 @@ def test_every_folder_with_modules_is_a_package(folder: str) -> None:
 
 
 def test_nothing_stands_in_the_root_that_would_be_installed_by_accident() -> None:
-    assert {p.name for p in ROOT.glob("*.py")} == {"cli.py"}
+    assert {p.name for p in ROOT.glob("*.py")} == {"__init__.py", "cli.py"}
 
 
 def test_the_version_is_one_number(project: dict[str, Any]) -> None:
@@ -94,11 +94,11 @@ def test_no_module_imports_another_by_a_name_without_the_namespace(tmp_path: Pat
     assert not imported & {"models", "exporter", "cli"}
 
 
-def test_the_namespace_has_no_file_of_its_own() -> None:
-    """With an __init__.py in the root, the checkout itself would be the package."""
-    spec = importlib.util.find_spec("attn_export")
-    assert spec is not None
-    assert spec.origin is None
+def test_importing_the_package_costs_nothing_and_gives_the_version() -> None:
+    code = "import sys; before = set(sys.modules); import attn_export; print(sorted(set(sys.modules) - before)); "
+    loaded, number = elsewhere(code + "print(attn_export.__version__)", ROOT.parent).splitlines()
+    assert loaded == "['attn_export']"
+    assert number == version("attn-export")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     place = tmp_path_factory.mktemp("wheel")
     source = place / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "cli.py"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "__init__.py", "cli.py"):
         shutil.copy(ROOT / name, source / name)
     for folder in FOLDERS:
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -282,3 +283,16 @@ def test_a_network_that_decides_by_values_is_computed_every_time(cache: Cache) -
     model = from_module(Function(decided), (3, 8, 8))
     assert [get(model, cache)[1] for _ in range(2)] == [False, False]
     assert not cache.folder.exists()
+
+
+def test_what_a_killed_run_left_behind_is_deleted_after_a_day(
+    tmp_path: Path, reference: Callable[[str], Reference]
+) -> None:
+    old, new = tmp_path / "old.part", tmp_path / "new.part"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    yesterday = time.time() - 2 * 86400
+    os.utime(old, (yesterday, yesterday))
+    Cache(tmp_path).store("key", reference("toy"))
+    assert not old.exists()
+    assert new.exists()

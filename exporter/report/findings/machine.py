@@ -1,6 +1,7 @@
 """The findings of `attn-export doctor` about a machine."""
 
 from attn_export.exporter.report.findings.table import BAD, GOOD, PLAIN, UNSURE, Cell, Table, table
+from attn_export.exporter.system.cache_folder import MAX_BYTES
 from attn_export.exporter.system.libraries import Library
 from attn_export.exporter.system.machine import Memory
 from attn_export.exporter.system.survey import Survey
@@ -32,6 +33,7 @@ def machine_table(survey: Survey) -> Table:
         ["system", machine.system],
         ["CPU", f"{machine.cpu}, {machine.cpus} usable"],
         ["memory", memory_text(machine.memory)],
+        ["cache", f"{machine.cache}, {machine.cache_bytes / 2**20:.1f} of at most {MAX_BYTES / 2**20:.0f} MiB"],
     ]
     if jetson:
         release = (jetson.model, jetson.l4t and f"L4T {jetson.l4t}", jetson.jetpack)

@@ -50,7 +50,6 @@ schemas: $(STAMP)
 	ln -sfn ../../models .typing/attn_export/models
 	ln -sfn ../../exporter .typing/attn_export/exporter
 	ln -sfn ../../cli.py .typing/attn_export/cli.py
-	ln -sfn ../../__init__.py .typing/attn_export/__init__.py
 
 clean:
 	rm -rf $(VENV) .typing build dist *.egg-info

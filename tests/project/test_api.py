@@ -1,5 +1,6 @@
 """The public interface: its list is pinned, and every name leads somewhere."""
 
+from importlib import import_module
 from importlib.metadata import version
 
 import pytest
@@ -42,8 +43,7 @@ def test_a_function_is_never_hidden_by_a_package_of_its_name() -> None:
 
 
 def test_the_version_is_that_of_the_installed_distribution() -> None:
-    import attn_export
-
-    assert attn_export.__version__ == version("attn-export")
+    package = import_module("attn_export")
+    assert package.__version__ == version("attn-export")
     with pytest.raises(AttributeError):
-        attn_export.nothing_of_this_name  # noqa: B018
+        package.nothing_of_this_name  # noqa: B018

@@ -31,12 +31,11 @@ def constant(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
 
 
 def stored(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
-    """The content of an initializer, also of one that a caller may override; None for what is computed."""
-    if value is None or value.const_value is None:
+    """The content of an initializer, also of one that a caller may override, or of a Constant; None otherwise."""
+    if value is None or (value.producer() is not None and not is_op(value.producer(), "Constant")):
         return None
-    if value.producer() is not None and not is_op(value.producer(), "Constant"):
-        return None
-    return value.const_value.numpy()
+    tensor = ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
 
 
 def is_overridable(value: ir.Value | None) -> bool:

@@ -2,25 +2,43 @@
 
 A gate multiplies a feature map by values between 0 and 1, so it damps every fault that happened before it: a wrong
 weight may go unavailable at the output. Before its sigmoid the same fault stands out.
+`attn_export.exporter.network.gates` finds the same gates in PyTorch.
 """
 
 import onnx_ir as ir
 
-from attn_export.exporter.artifacts import MODULE_KEY, Gate
-from attn_export.exporter.graph.facts import DEFAULT_DOMAINS, GATE_ACTIVATIONS
+from attn_export.exporter.artifacts import Gate
+from attn_export.exporter.graph.attention.paths import module_path
+from attn_export.exporter.graph.attention.squash import activation_at, unscaled
+from attn_export.exporter.graph.clamps import CLAMPS
+from attn_export.exporter.graph.facts import GATE_ACTIVATIONS, is_op, stored
+
+# The last operator of a sigmoid or hard sigmoid in parts.
+ENDS = (*GATE_ACTIVATIONS, *CLAMPS, "Add", "Mul", "Div", "Reciprocal")
 
 
 def gates_of(model: ir.Model) -> tuple[Gate, ...]:
     """The gates of the main graph, in the order in which they are computed.
 
-    A Sigmoid that is multiplied with its own input is the activation SiLU, and no gate.
+    What is multiplied with its own logits is the activation Swish, or hard Swish, and no gate.
     """
-    found = []
+    found: dict[ir.Node, Gate] = {}
     for node in model.graph:
-        squashed = node.inputs[0] if node.inputs else None
-        if node.op_type not in GATE_ACTIVATIONS or node.domain not in DEFAULT_DOMAINS or squashed is None:
+        squash = activation_at(node.outputs[0]) if is_op(node, *ENDS) else None
+        if squash is None or not found.keys().isdisjoint(squash.nodes[1:]):
             continue
-        if any(user.op_type == "Mul" and squashed in user.inputs for user in node.outputs[0].consumers()):
-            continue
-        found.append(Gate(node.metadata_props.get(MODULE_KEY, ""), squashed.name or ""))
-    return tuple(found)
+        (logits,) = squash.logits
+        if stored(logits) is None and not _is_swish(node.outputs[0], (logits, unscaled(logits)[0])):
+            found[node] = Gate(module_path(node), logits.name or "")
+    return tuple(found.values())
+
+
+def _is_swish(value: ir.Value, logits: tuple[ir.Value | None, ...]) -> bool:
+    """Whether a gate's value, or a multiple of it, is multiplied with its logits."""
+    for user in value.consumers():
+        if is_op(user, "Mul", "Div") and unscaled(user.outputs[0])[0] is value:
+            if _is_swish(user.outputs[0], logits):
+                return True
+        elif is_op(user, "Mul") and any(factor is not None and factor in logits for factor in user.inputs):
+            return True
+    return False

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-Observer = Callable[[str, Any, tuple[Any, ...]], None]
+Observer = Callable[[str, Any, tuple[Any, ...]], Callable[[Any], None] | None]
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def observed(module: nn.Module, observer: Observer) -> Iterator[None]:
     """Call ``observer(module_path, operator, arguments)`` before every operator that ``module`` runs.
 
     The path is that of the innermost running submodule, such as ``layer1.0.attention``; the operator is an overload of
-    ``torch.ops.aten``.
+    ``torch.ops.aten``. If the observer returns a function, it is called with the operator's result.
     """
     path: list[str] = []
 
@@ -49,8 +49,11 @@ def observed(module: nn.Module, observer: Observer) -> Iterator[None]:
 
     class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            observer(path[-1] if path else "", operator, args)
-            return operator(*args, **(kwargs or {}))
+            receive = observer(path[-1] if path else "", operator, args)
+            result = operator(*args, **(kwargs or {}))
+            if receive is not None:
+                receive(result)
+            return result
 
     with ExitStack() as hooks:
         for name, submodule in module.named_modules():

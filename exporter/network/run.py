@@ -1,8 +1,7 @@
 """A network on a batch of images: its outputs, and what goes into its gates."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,10 +9,9 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from attn_export.exporter.errors import AttnExportError, CaptureError, InputError, first_line
+from attn_export.exporter.network.gates import GateRecorder
 from attn_export.exporter.network.observation import observed
 from attn_export.exporter.records.arrays import Array
-
-GATE_ACTIVATIONS = frozenset({"sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_"})
 
 
 @dataclass(frozen=True)
@@ -74,15 +72,6 @@ def _stacked(arrays: Sequence[Array]) -> Array:
     return np.concatenate(arrays)
 
 
-def gate_test(module: nn.Module) -> Callable[[str, Any], bool]:
-    """A test whether an operator of the submodule at a path is a gate activation.
-
-    Sigmoids inside a recurrent layer don't count: the layer is one node in an ONNX file.
-    """
-    recurrent = {path for path, submodule in module.named_modules() if isinstance(submodule, nn.RNNBase)}
-    return lambda path, operator: operator.overloadpacket.__name__ in GATE_ACTIVATIONS and path not in recurrent
-
-
 def run(module: nn.Module, images: Array) -> Result:
     """Run the network in the arithmetic that is set, see `arithmetic`.
 
@@ -93,18 +82,9 @@ def run(module: nn.Module, images: Array) -> Result:
     Raises:
         CaptureError: it can't run on this shape, or its output has no batch axis.
     """
-    gates: list[tuple[str, Array]] = []
-    is_gate = gate_test(module)
-
-    def look(path: str, operator: Any, args: tuple[Any, ...]) -> None:
-        if is_gate(path, operator):
-            tensor, count = args[0], len(images)
-            # The first axis may also contain groups of channels. Without a batch axis there are no rows.
-            rows = tensor.reshape(count, -1) if tensor.numel() % count == 0 else tensor.new_empty(count, 0)
-            gates.append((path, rows.numpy().copy()))
-
+    recorder, count = GateRecorder(module), len(images)
     try:
-        with observed(module, look):
+        with observed(module, recorder):
             results = module(torch.from_numpy(images))
     except (AttnExportError, MemoryError):
         raise
@@ -127,7 +107,15 @@ def run(module: nn.Module, images: Array) -> Result:
                 "must be the batch",
                 hint="Return one result for each image.",
             )
-    return Result(outputs, tuple(values for _, values in gates), tuple(path for path, _ in gates))
+    gates = recorder.gates
+    rows = tuple(_rows(gate.logits, count) for gate in gates)
+    return Result(outputs, rows, tuple(gate.module_path for gate in gates))
+
+
+def _rows(logits: torch.Tensor, count: int) -> Array:
+    """(N, anything): the first axis may also contain groups of channels. Without a batch axis there are no rows."""
+    rows = logits.reshape(count, -1) if logits.numel() % count == 0 else logits.new_empty(count, 0)
+    return rows.numpy()
 
 
 def _refuse_types(tensors: Sequence[torch.Tensor]) -> None:

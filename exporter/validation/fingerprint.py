@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from attn_export.exporter.artifacts import Precision
-from attn_export.exporter.network import arithmetic, observation, run
+from attn_export.exporter.network import arithmetic, gates, observation, run
 from attn_export.exporter.network.images import Batch
 from attn_export.exporter.network.observation import evaluating
 
@@ -26,7 +26,7 @@ from attn_export.exporter.network.observation import evaluating
 MAX_CONSTANT = 64
 # The modules that compute a reference: a change in them changes the results.
 SOURCES = (
-    *(Path(str(module.__file__)) for module in (arithmetic, observation, run)),
+    *(Path(str(module.__file__)) for module in (arithmetic, gates, observation, run)),
     *(Path(__file__).with_name(f"{name}.py") for name in ("compute_reference", "reference", "baseline")),
 )
 

@@ -7,7 +7,6 @@ from the network, not from two implementations of a sigmoid.
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +15,9 @@ from torch.utils import _pytree as pytree
 from attn_export.exporter.artifacts import LoadedModel, Normalization, OnnxFile
 from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.graph.read import parsed
+from attn_export.exporter.network.gates import GateRecorder
 from attn_export.exporter.network.images import IMAGE_RANK, REAL, SEED, Image, Images, natural, noise
 from attn_export.exporter.network.observation import evaluating, observed
-from attn_export.exporter.network.run import gate_test
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.gates import PYTORCH, GateActivation, GateActivations, OmittedGate, Picture
 from attn_export.exporter.runtimes.base import Settings
@@ -115,18 +114,20 @@ class _Gate:
 
     Attributes:
         module_path: of the submodule.
-        operator: "sigmoid" or "hardsigmoid".
         logits: its input, (1, C, H, W) or of another shape.
+        slope: of a hard sigmoid, see `RecordedGate`; None for a sigmoid.
+        offset: see ``slope``.
     """
 
     module_path: str
-    operator: str
     logits: Array
+    slope: float | None
+    offset: float
 
     def activation(self, logits: Array) -> Array:
         """The activation of as many logits, in the gate's shape without the batch."""
         x = np.asarray(logits, np.float64).reshape(self.logits.shape[1:])
-        return np.clip(x / 6 + 0.5, 0, 1) if self.operator == "hardsigmoid" else 0.5 + 0.5 * np.tanh(x / 2)
+        return 0.5 + 0.5 * np.tanh(x / 2) if self.slope is None else np.clip(self.slope * x + self.offset, 0, 1)
 
 
 def sample_image(input_shape: tuple[int, ...], real: Images | None = None) -> Sample:
@@ -194,16 +195,13 @@ def capture_gates(
 
 def _in_pytorch(model: LoadedModel, image: Image, least: int) -> tuple[list[_Gate], list[Array]]:
     """The gates in the order of computation, and the network's outputs; the image runs as ``least`` copies."""
-    gates: list[_Gate] = []
-    is_gate = gate_test(model.module)
-
-    def record(path: str, operator: Any, args: tuple[Any, ...]) -> None:
-        if is_gate(path, operator):
-            name = operator.overloadpacket.__name__.removesuffix("_")
-            gates.append(_Gate(path, name, args[0].detach().numpy()[: max(1, len(args[0]) // least)].copy()))
-
-    with evaluating(model.module) as module, observed(module, record):
+    recorder = GateRecorder(model.module)
+    with evaluating(model.module) as module, observed(module, recorder):
         results = module(torch.from_numpy(np.repeat(image[None], least, 0)))
+    gates = [
+        _Gate(gate.module_path, gate.logits.numpy()[: max(1, len(gate.logits) // least)], gate.slope, gate.offset)
+        for gate in recorder.gates
+    ]
     return gates, [tensor[:1].numpy() for tensor in pytree.tree_leaves(results) if isinstance(tensor, torch.Tensor)]
 
 
@@ -212,8 +210,6 @@ def _in_file(
 ) -> list[Array] | str:
     """The inputs of the chosen gates, flat, or why they are unavailable."""
     pairs, missed = paired([gate.module_path for gate in gates], file.gates)
-    if not gates and file.gates:
-        missed = f"PyTorch computes no gates, the file {len(file.gates)}"
     if missed or not chosen:
         return missed or []
     signature, tensors = file.signature, [pairs[i].tensor for i in chosen]

@@ -32,7 +32,7 @@ def prove(
     with progress.stage(title) as advance, large_blocks_returned():
         verdict = validate(file, reference, settings, counted(advance, 2 * len(reference.batches)))
     if verdict.gates_missed:
-        progress.note(f"the gates were not compared: {verdict.gates_missed}; the verdict rests on the outputs")
+        progress.note(f"gates that were not compared: {verdict.gates_missed}")
     for note in omitted_kinds(verdict, reference):
         progress.note(note)
     if (first := verdict.first_disagreement) is not None:

@@ -1,7 +1,7 @@
 """An artifact against the reference outputs."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from attn_export.exporter.artifacts import Gate, OnnxFile, Precision
 from attn_export.exporter.network.images import NOMINAL
@@ -18,6 +18,7 @@ from attn_export.exporter.validation.verdict import compare_arrays
 
 Computed = list[tuple[Array, ...]]  # for every batch, one array per tensor
 SCORES_RANK = 2  # (N, classes)
+NAMED = 4  # gates that a message names
 
 
 def validate(
@@ -45,13 +46,15 @@ def validate(
         raise ValueError(f"the reference has no baseline for {file.precision}")
     runtime = runtime_of_file(file, settings)
     outputs = _run(runtime, file.signature.output_names, reference, advance)
-    comparisons = _compared("output", file.signature.output_names, outputs, reference, file.precision)
+    names = dict(enumerate(file.signature.output_names))
+    comparisons = _compared("output", names, outputs, reference, file.precision)
     paths = reference.exact[0].gate_paths
     gates, missed = paired(paths, file.gates)
     if gates:
-        tensors = [gate.tensor for gate in gates]
+        tensors = [gate.tensor for gate in gates.values()]
         logits = _run(runtime_of_file(file, settings, tensors), tensors, reference, advance)
-        comparisons = _compared("gate", paths, logits, reference, file.precision) + comparisons
+        names = {place: paths[place] for place in gates}
+        comparisons = _compared("gate", names, logits, reference, file.precision) + comparisons
     return _verdict(runtime, file.precision, comparisons, missed, outputs, reference)
 
 
@@ -74,7 +77,7 @@ def validate_outputs(
     """
     names = runtime.signature.output_names
     outputs = _run(runtime, names, reference, advance)
-    comparisons = _compared("output", names, outputs, reference, precision)
+    comparisons = _compared("output", dict(enumerate(names)), outputs, reference, precision)
     missed = ENGINE_UNAVAILABLE if reference.exact[0].gate_paths else ""
     return _verdict(runtime, precision, comparisons, missed, outputs, reference)
 
@@ -111,21 +114,42 @@ def classes_of(computed: Computed, reference: Reference) -> Classes | None:
     return Classes(images, differ)
 
 
-def paired(paths: Sequence[str], gates: Sequence[Gate]) -> tuple[list[Gate], str]:
-    """The file's gates in the order of PyTorch's, or none and the reason.
+def paired(paths: Sequence[str], gates: Sequence[Gate]) -> tuple[dict[int, Gate], str]:
+    """The file's gates by their places among PyTorch's, and the names of those without a counterpart.
 
-    Module paths identify gates. The order does where a module has several gates, or the file has no module paths.
+    Module paths identify gates, the order those of one module. Where no gate of the file has a path, the order of all
+    does.
     """
-    if not paths:
-        return [], ""
-    if len(paths) != len(gates):
-        return [], f"PyTorch computes {len(paths)} gates, the file {len(gates)}"
-    if Counter(paths) == Counter(gate.module_path for gate in gates):
-        waiting = list(gates)
-        return [waiting.pop([gate.module_path for gate in waiting].index(path)) for path in paths], ""
-    if any(gate.module_path for gate in gates):
-        return [], "the file's gates belong to other modules than PyTorch's"
-    return list(gates), ""
+    ours, theirs = Counter(paths), Counter(gate.module_path for gate in gates)
+    found: dict[int, Gate] = {}
+    left = list(gates)
+    for place, path in enumerate(paths):
+        if ours[path] == theirs[path]:
+            found[place] = next(gate for gate in left if gate.module_path == path)
+            left.remove(found[place])
+    unmatched = [place for place in range(len(paths)) if place not in found]
+    if len(unmatched) == len(left) and not any(gate.module_path for gate in left):
+        found |= zip(unmatched, left, strict=True)
+        unmatched, left = [], []
+    return dict(sorted(found.items())), _missed([paths[place] for place in unmatched], left)
+
+
+def _missed(paths: Sequence[str], gates: Sequence[Gate]) -> str:
+    reasons = []
+    if paths:
+        reasons.append(
+            f"PyTorch's gates of {_names([path or 'the network' for path in paths])} aren't found in the file"
+        )
+    if gates:
+        names = [f"{gate.tensor} (of {gate.module_path})" if gate.module_path else gate.tensor for gate in gates]
+        reasons.append(f"the file's gates {_names(names)} aren't found in PyTorch")
+    return "; ".join(reasons)
+
+
+def _names(names: Sequence[str]) -> str:
+    """The first of them."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _run(runtime: Runtime, names: Sequence[str], reference: Reference, advance: Callable[[], None]) -> Computed:
@@ -140,17 +164,18 @@ def _run(runtime: Runtime, names: Sequence[str], reference: Reference, advance: 
 
 
 def _compared(
-    role: str, names: Sequence[str], computed: Computed, reference: Reference, precision: Precision
+    role: str, names: Mapping[int, str], computed: Computed, reference: Reference, precision: Precision
 ) -> list[Comparison]:
+    """The comparisons of computed tensors, each with the reference's tensor at its place."""
     return [
         compare_arrays(
             name,
             role,
             [arrays[i] for arrays in computed],
-            [result.of(role)[i] for result in reference.exact],
-            [result.of(role)[i] for result in reference.baselines[precision]],
+            [result.of(role)[place] for result in reference.exact],
+            [result.of(role)[place] for result in reference.baselines[precision]],
             reference.batches,
             POLICIES[precision],
         )
-        for i, name in enumerate(names)
+        for i, (place, name) in enumerate(names.items())
     ]

@@ -48,7 +48,7 @@ def _agreeing(model: LoadedModel, subject: Subject, verdict: Verdict, progress: 
         )
         progress.note(notes[-1])
     if verdict.gates_missed:
-        progress.note(f"{artifact.path}: the gates were not compared: {verdict.gates_missed}")
+        progress.note(f"{artifact.path}: gates that were not compared: {verdict.gates_missed}")
     return subject.result(*notes, verdict=verdict)
 
 

@@ -119,7 +119,7 @@ def row(fault: str, network: str, verdict: Verdict, place: Place) -> Row:
     first = verdict.first_disagreement
     if first is None:
         return Row(fault, network, False, "", "", or_infinite(verdict.worst.ratio))
-    check = UNPAIRED if verdict.gates_missed.startswith("PyTorch computes") else check_of(first, place)
+    check = UNPAIRED if verdict.gates_missed else check_of(first, place)
     return Row(fault, network, True, check, first.tensor, or_infinite(verdict.worst.ratio))
 
 

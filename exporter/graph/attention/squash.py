@@ -31,7 +31,7 @@ def squash_behind(gate: ir.Value | None) -> Squash | None:
     nodes: list[ir.Node] = []
     value = gate
     while len(nodes) < LARGEST_BLOCK:
-        if (found := _activation(value)) is not None:
+        if (found := activation_at(value)) is not None:
             return Squash(found.logits, (*nodes, *found.nodes))
         node = value.producer() if value is not None else None
         if node is None:
@@ -77,7 +77,7 @@ def _keeps_all(piece: ir.Node) -> bool:
     return forward and before is not None and None not in before and before == after
 
 
-def _activation(value: ir.Value | None) -> Squash | None:
+def activation_at(value: ir.Value | None) -> Squash | None:
     """The activation whose result a value is."""
     node = made_by(value, *GATE_ACTIVATIONS)
     if node is not None and node.inputs[0] is not None:
@@ -93,12 +93,13 @@ def _hard_sigmoid_in_parts(value: ir.Value | None) -> Squash | None:
         low, high = max(low, clamp.limits.low), min(high, clamp.limits.high)
         parts.append(node)
         value = clamp.source
-    added = made_by(value, "Add")
+    value, inner_parts = unscaled(value)
+    added = made_by(value, "Add", "Sub")
     inner, shift = _with_number(added) if added is not None else (None, None)
     if added is None or shift is None or low != 0 or not 0 < high < math.inf:
         return None
     source, scaled = unscaled(inner)
-    return None if source is None else Squash((source,), (*parts, added, *scaled))
+    return None if source is None else Squash((source,), (*parts, *inner_parts, added, *scaled))
 
 
 def _by_exponential(value: ir.Value | None) -> Squash | None:

@@ -138,7 +138,7 @@ def artifact_sentences(artifact: Runnable, verdict: Verdict) -> list[str]:
     batches = listed([shape(dims) for dims in verdict.batches])
     sentences = [f"{counted(verdict.images, 'image')} in batches of {batches}, in {verdict.runtime}."]
     if verdict.gates_missed:
-        sentences.append(f"The gates were not compared: {verdict.gates_missed}.")
+        sentences.append(f"Gates that were not compared: {verdict.gates_missed}.")
     if classes := verdict.classes:
         differ, images = classes.differ, counted(classes.images, "nominal image")
         verb = "has" if differ <= 1 else "have"

@@ -1,8 +1,8 @@
 """The gates of a network while it runs: what goes into each sigmoid and hard sigmoid, however these are spelled.
 
 A sigmoid may be written with exp or tanh. A hard sigmoid may be one operator, or a sum with a number that is clamped
-from 0 on, such as ``relu6(x + 3) / 6`` or ``clamp(x / 6 + 0.5, 0, 1)``. What is multiplied with its own logits is Swish or
-hard Swish, no gate.
+from 0 on, such as ``relu6(x + 3) / 6`` or ``clamp(x / 6 + 0.5, 0, 1)``. What is multiplied with its own logits is Swish
+or hard Swish, no gate.
 `attn_export.exporter.graph.gates` finds the same in ONNX graphs, by the same flow of data.
 """
 

@@ -224,7 +224,7 @@ class AttentionBlock:
     """One attention block of a graph.
 
     Attributes:
-        kind: "SE", "ECA", "CBAM", "CBAM channel", "CBAM spatial", or "gate" for other blocks.
+        kind: such as "SE" or "CBAM channel", see docs/cleanup.md; "gate" for blocks of no known kind.
         module_path: such as ``layer3.4.attention``, empty if unknown.
         channels: C of the gated map, None if unknown.
         reduction: C divided by the width of the channel gate's hidden layer.

@@ -8,7 +8,7 @@ class TimedBlock(Struct, frozen=True):
 
     Attributes:
         module_path: of the PyTorch module, or the name of the gated map.
-        kind: "SE", "ECA", "CBAM", "CBAM channel", "CBAM spatial", or "gate".
+        kind: such as "SE" or "CBAM channel", see docs/cleanup.md; "gate" for blocks of no known kind.
         channels: C of the gated map, None if unknown.
         macs: multiply-accumulates for one image, None if a shape is unknown.
         ms: time of its kernels in one inference.

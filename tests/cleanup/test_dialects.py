@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.inspect import inspect_file
+from attn_export.exporter.graph.attention.ablation import without_attention
+from attn_export.exporter.graph.read import named, read
+from attn_export.exporter.graph.session import PlainSession
 from attn_export.exporter.workflows.clean import clean_file
 from tests.cleanup.dialects import DIALECTS, Dialect
 from tests.cleanup.spellings import Way, difference, export, noise, run
@@ -44,6 +47,17 @@ def test_every_dialect_has_its_kind(dialect: Dialect, way: Way, tmp_path: Path) 
     assert difference(run(result.path, input=images)[0], run(source, input=images)[0]) < 1e-5
     assert result.nodes_after <= result.nodes_before
     assert np.isfinite([block.nodes_before for block in blocks]).all()
+
+
+@pytest.mark.parametrize("dialect", [d for d in DIALECTS if d.kinds], ids=lambda d: f"{d.kinds}-{d}")
+def test_every_dialect_can_be_taken_out(dialect: Dialect, tmp_path: Path) -> None:
+    """What attention costs is measured against the same graph without it."""
+    source = export(Around(dialect.make()), tmp_path / "a.onnx", Way("legacy", 17), noise(2, 3, 12, 12))
+    ablated = without_attention(named(read(source)), inspect_file(source))
+    assert ablated is not None
+    left = {node.op_type for node in ablated.graph} - {"Constant"}
+    assert left == {"Conv", "Relu"}
+    PlainSession(ablated, 1, tmp_path).run({"input": noise(2, 3, 12, 12)})
 
 
 class Padded(nn.Conv2d):

@@ -43,7 +43,7 @@ def _entering(own: frozenset[ir.Node], final: ir.Value) -> ir.Value | None:
             continue
         seen.add(node)
         outside = [v for v in node.inputs if v is not None and v.const_value is None and v.producer() not in own]
-        if node.op_type == "Mul" and (maps := [v for v in outside if _may_replace(v, final)]):
+        if node.op_type in ("Mul", "Einsum") and (maps := [v for v in outside if _may_replace(v, final)]):
             return maps[0]
         waiting += [v.producer() for v in node.inputs if v is not None]
     return None

@@ -15,6 +15,7 @@ from attn_export.exporter.artifacts import AttentionBlock, Target
 from attn_export.exporter.cleanup.inspect import inspect_file
 from attn_export.exporter.records.results import CleanResult
 from attn_export.exporter.workflows.clean import clean_file
+from tests import shared
 from tests.cleanup.spellings import (
     CHANNELS,
     SPELLINGS,
@@ -74,7 +75,14 @@ def network(case: Case) -> torch.nn.Module:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """``made(case)`` is the file as the exporter wrote it."""
     folder = tmp_path_factory.mktemp("made")
-    return cache(lambda case: export(network(case), folder / f"{(FIXED_MAPS + OPEN_MAPS).index(case)}.onnx", case.way))
+
+    @cache
+    def written(case: Case) -> Path:
+        path = folder / f"{(FIXED_MAPS + OPEN_MAPS).index(case)}.onnx"
+        path.write_bytes(shared.once(lambda: export(network(case), path, case.way).read_bytes(), "spelling", str(case)))
+        return path
+
+    return written
 
 
 @pytest.fixture(scope="module")

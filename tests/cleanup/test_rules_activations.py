@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attn_export.exporter.cleanup.rules import fuse_hard_sigmoid, fuse_hard_swish, merge_clips
+from attn_export.exporter.cleanup.rules import fuse_hard_sigmoid, fuse_hard_swish, fuse_sigmoid, merge_clips
 from tests.cleanup.conftest import Fires, Keeps, assert_same, assert_valid, graph, operators, settled
 
 SIGMOID, SWISH, CLIPS = fuse_hard_sigmoid.RULE, fuse_hard_swish.RULE, merge_clips.RULE
+LOGISTIC = fuse_sigmoid.RULE
 MAP, OUT = "float[N, 8, H, W] x", "float[N, 8, H, W] y"
 NUMBERS = (
     "float nought = {0}, float one = {1}, float three = {3}, float six = {6}, float sixth = {0.16666667}, "
@@ -25,7 +26,28 @@ def hard(body: str, constants: str = NUMBERS, *, inputs: str = MAP, outputs: str
 DIVIDED = "a = Add(x, three) c = Clip(a, nought, six) y = Div(c, six)"
 RELU6 = "a = Add(x, three) c = Clip(a, nought, six)"
 GATED = "float[N, 8, H, W] x, float[N, 8, H, W] z"
+TANH = "h = Mul(x, half) t = Tanh(h)"
+POWER = "n = Neg(x) e = Exp(n) a = Add(e, one)"
+TENTHS = ", float two = {2}, float minus = {-1}, float tenth = {0.1}"
 FIRES = [
+    Fires("exponential", LOGISTIC, hard(f"{POWER} y = Div(one, a)"), "Sigmoid"),
+    Fires("reciprocal", LOGISTIC, hard(f"{POWER} y = Reciprocal(a)"), "Sigmoid"),
+    Fires(
+        "negative-factor",
+        LOGISTIC,
+        hard(f"{POWER.replace('Neg(x)', 'Mul(minus, x)')} y = Reciprocal(a)", NUMBERS + TENTHS),
+        "Sigmoid",
+    ),
+    Fires("swish-by-exponential", LOGISTIC, hard(f"{POWER} y = Div(x, a)"), "Mul Sigmoid"),
+    Fires("quotient-of-another", LOGISTIC, hard(f"{POWER} y = Div(z, a)", inputs=GATED), "Mul Sigmoid"),
+    Fires("tangent", LOGISTIC, hard(f"{TANH} a = Add(t, one) y = Mul(half, a)"), "Sigmoid"),
+    Fires("tangent-scaled-first", LOGISTIC, hard(f"{TANH} m = Mul(t, half) y = Add(m, half)"), "Sigmoid"),
+    Fires(
+        "tangent-divided",
+        LOGISTIC,
+        hard("h = Div(x, two) t = Tanh(h) a = Add(t, one) y = Div(a, two)", NUMBERS + TENTHS),
+        "Sigmoid",
+    ),
     Fires("times-its-input", SIGMOID, hard(f"{RELU6} m = Mul(x, c) y = Div(m, six)"), "HardSigmoid Mul"),
     Fires("times-its-input-scaled", SIGMOID, hard(f"{RELU6} s = Mul(x, sixth) y = Mul(s, c)"), "HardSigmoid Mul"),
     Fires("times-its-input-divided", SIGMOID, hard(f"{RELU6} s = Div(x, six) y = Mul(c, s)"), "HardSigmoid Mul"),
@@ -196,6 +218,17 @@ KEEPS = [
         SWISH,
         hard(f"h = HardSigmoid <{SIXTH}> (e) y = Mul(x, h)", "", inputs=f"{MAP}, float[N, 8, 1, 1] e"),
     ),
+    Keeps(
+        "another-factor-of-the-tangent", LOGISTIC, hard(f"{TANH} a = Add(t, one) y = Mul(a, tenth)", NUMBERS + TENTHS)
+    ),
+    Keeps("the-whole-tangent", LOGISTIC, hard("t = Tanh(x) a = Add(t, one) y = Mul(a, half)")),
+    Keeps("positive-exponent", LOGISTIC, hard("e = Exp(x) a = Add(e, one) y = Reciprocal(a)")),
+    Keeps(
+        "two-and-a-power", LOGISTIC, hard("n = Neg(x) e = Exp(n) a = Add(e, two) y = Reciprocal(a)", NUMBERS + TENTHS)
+    ),
+    Keeps("divided-by-one", LOGISTIC, hard(f"{POWER} y = Div(a, one)")),
+    Keeps("power-is-read-twice", LOGISTIC, hard(f"{POWER} y = Reciprocal(a) z = Neg(e)", outputs=f"{TWO} z"), READ),
+    Keeps("tangent-is-an-output", LOGISTIC, hard(f"{TANH} a = Add(t, one) y = Mul(a, half)", outputs=f"{TWO} t"), READ),
     Keeps("clip-of-a-vector", CLIPS, hard("c = Relu(x) y = Min(c, v)", "float[8, 1, 1] v = random")),
     Keeps("one-input", CLIPS, hard("c = Relu(x) y = Max(c)", "")),
     Keeps("three-inputs", CLIPS, hard("c = Relu(x) y = Max(c, x, x)", "")),

@@ -22,6 +22,14 @@ def gated(body: str, *, gate: str = GATE, constants: str = NUMBERS, outputs: str
 
 FIRES = [
     Fires(
+        "repeated-to-all-channels",
+        EXPAND,
+        graph(
+            f"{MAP} x, float[N, 1, H, W] g", f"{MAP} y", "e = Tile(g, to) y = Mul(x, e)", "int64[4] to = {1, 8, 1, 1}"
+        ),
+        "Mul",
+    ),
+    Fires(
         "view-of-size",
         RESOLVE,
         graph(
@@ -190,6 +198,25 @@ FIRES = [
 ]
 
 KEEPS = [
+    Keeps(
+        "repeated-channels",
+        EXPAND,
+        graph(
+            f"{MAP} x, float[N, 4, 1, 1] g", f"{MAP} y", "e = Tile(g, to) y = Mul(x, e)", "int64[4] to = {1, 2, 1, 1}"
+        ),
+        "axis -3 may grow beyond the other operand",
+    ),
+    Keeps(
+        "repeated-beyond-the-map",
+        EXPAND,
+        graph(
+            "float[N, 1, H, W] x, float[N, 1, 1, 1] g",
+            f"{MAP} y",
+            "e = Tile(g, to) y = Mul(x, e)",
+            "int64[4] to = {1, 8, 1, 1}",
+        ),
+        "axis -3 may grow beyond the other operand",
+    ),
     Keeps(
         "values-decide",
         RESOLVE,

@@ -11,6 +11,7 @@ from attn_export.exporter.cleanup.rules import (
     fold_known_sizes,
     fuse_hard_sigmoid,
     fuse_hard_swish,
+    fuse_sigmoid,
     keep_reduced_axis,
     merge_clips,
     merge_views,
@@ -44,6 +45,7 @@ RULES: tuple[Rule, ...] = (
     merge_clips.RULE,
     fuse_hard_sigmoid.RULE,
     fuse_hard_swish.RULE,
+    fuse_sigmoid.RULE,
     # The channel gate: its pools, its layers, then the views between them.
     pool_in_one_form.RULE,
     convolve_squeezed.RULE,

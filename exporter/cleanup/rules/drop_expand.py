@@ -1,7 +1,8 @@
-"""Expand of a gate before a product -> implicit broadcasting.
+"""Expand or Tile of a gate before a product -> implicit broadcasting.
 
-Before:
+Before (each):
     y = Mul(x, Expand(gate, Shape(x)))                       # gate.expand_as(x), or expand(n, c, h, w)
+    y = Mul(x, Tile(gate, [1, 64, 1, 1]))                    # gate.repeat(1, c, 1, 1)
 
 After:
     y = Mul(x, gate)
@@ -13,7 +14,7 @@ import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
 from attn_export.exporter.cleanup.sizes import SymbolicShape, shape_of, sizes_in
-from attn_export.exporter.graph.facts import made_by, other_input
+from attn_export.exporter.graph.facts import is_op, made_by, other_input
 
 BINARY = ("Mul", "Add", "Sub", "Div")
 
@@ -21,13 +22,15 @@ BINARY = ("Mul", "Add", "Sub", "Div")
 def _match(node: ir.Node, context: Context) -> MatchResult:
     reason = ""
     for expanded in node.inputs:
-        expand = made_by(expanded, "Expand")
+        expand = made_by(expanded, "Expand", "Tile")
         if expand is None or expanded is None:
             continue
         small, other = expand.inputs[0], other_input(node, expanded)
         if small is None or other is None or other is expanded:
             continue
-        reason = _obstacle(shape_of(small), shape_of(other), sizes_in(expand.inputs[1]))
+        sizes = sizes_in(expand.inputs[1])
+        target = _tiled(shape_of(small), sizes) if is_op(expand, "Tile") else sizes
+        reason = _obstacle(shape_of(small), shape_of(other), target)
         if reason:
             continue
         builder, old = Builder(), node.outputs[0]
@@ -35,6 +38,14 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
         new = builder.add(node.op_type, *inputs, shape=old.shape, like=old)
         return builder.rewrite((small, other), old, new)
     return Skip(reason) if reason else None
+
+
+def _tiled(small: SymbolicShape | None, repeats: SymbolicShape | None) -> SymbolicShape | None:
+    """The shape to which Tile repeats a tensor, None for an axis of several numbers that is repeated."""
+    if small is None or repeats is None:
+        return None
+    pairs = zip(small, repeats, strict=True)
+    return tuple(count if size == 1 else size if count == 1 else None for size, count in pairs)
 
 
 def _obstacle(small: SymbolicShape | None, other: SymbolicShape | None, target: SymbolicShape | None) -> str:

@@ -1,5 +1,7 @@
 """The inventory's kind of every spelling, from both exporters, before and after a cleanup."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,9 @@ from attn_export.exporter.workflows.clean import clean_file
 from tests.cleanup.dialects import DIALECTS, Dialect
 from tests.cleanup.spellings import Way, difference, export, noise, run
 
-WAYS = (Way("legacy", 17), pytest.param(Way("dynamo", 18), marks=pytest.mark.full))
+LEGACY = Way("legacy", 17)
+Exported = Callable[[Dialect, Way], Path]
+WAYS = (LEGACY, pytest.param(Way("dynamo", 18), marks=pytest.mark.full))
 
 
 class Around(nn.Module):
@@ -34,10 +38,23 @@ class Around(nn.Module):
         return out
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A dialect's file, made once."""
+    folder = tmp_path_factory.mktemp("dialects")
+
+    @cache
+    def of(dialect: Dialect, way: Way) -> Path:
+        path = folder / f"{len(list(folder.iterdir()))}.onnx"
+        return export(Around(dialect.make()), path, way, noise(2, 3, 12, 12))
+
+    return of
+
+
 @pytest.mark.parametrize("way", WAYS, ids=str)
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: f"{dialect.kinds}-{dialect}")
-def test_every_dialect_has_its_kind(dialect: Dialect, way: Way, tmp_path: Path) -> None:
-    source = export(Around(dialect.make()), tmp_path / "a.onnx", way, noise(2, 3, 12, 12))
+def test_every_dialect_has_its_kind(exported: Exported, dialect: Dialect, way: Way, tmp_path: Path) -> None:
+    source = exported(dialect, way)
     blocks = inspect_file(source)
     assert tuple(block.kind for block in blocks) == dialect.kinds
     result = clean_file(source, tmp_path / "b.onnx", target=Target.ANY, threads=1)
@@ -50,14 +67,14 @@ def test_every_dialect_has_its_kind(dialect: Dialect, way: Way, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("dialect", [d for d in DIALECTS if d.kinds], ids=lambda d: f"{d.kinds}-{d}")
-def test_every_dialect_can_be_taken_out(dialect: Dialect, tmp_path: Path) -> None:
+def test_every_dialect_can_be_taken_out(exported: Exported, dialect: Dialect) -> None:
     """What attention costs is measured against the same graph without it."""
-    source = export(Around(dialect.make()), tmp_path / "a.onnx", Way("legacy", 17), noise(2, 3, 12, 12))
+    source = exported(dialect, LEGACY)
     ablated = without_attention(named(read(source)), inspect_file(source))
     assert ablated is not None
     left = {node.op_type for node in ablated.graph} - {"Constant"}
     assert left == {"Conv", "Relu"}
-    PlainSession(ablated, 1, tmp_path).run({"input": noise(2, 3, 12, 12)})
+    PlainSession(ablated, 1, source.parent).run({"input": noise(2, 3, 12, 12)})
 
 
 class Padded(nn.Conv2d):

@@ -287,6 +287,14 @@ def test_local_functions_are_inlined(saved: Saved, call: str, blocks: int) -> No
     assert cleaned(path)["Sigmoid"] == blocks
 
 
+def test_a_function_may_have_attributes(saved: Saved) -> None:
+    function = """<domain: "my", opset_import: ["" : 17]> Scale <factor> (m) => (r) {
+        k = Constant<value_float: float = @factor>()  r = Mul(m, k) }"""
+    nodes = "a = my.Scale<factor = 0.5>(x)  y = my.Scale<factor = -3.0>(a)"
+    path = saved(nodes, header='opset_import: ["" : 17, "my" : 1]', functions=function)
+    assert cleaned(path) == {"Mul": 2}
+
+
 # Constants.
 
 

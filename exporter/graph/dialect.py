@@ -7,6 +7,8 @@ import onnx
 DEFAULT, SPELLED_OUT = "", "ai.onnx"
 # From this version on a weight that is a graph input may be overridden; before, every weight had to be one.
 FIRST_IR_WITH_CONSTANTS = 4
+# What programs write for the size of any dynamic axis: axes of that "name" needn't be equal.
+PLACEHOLDERS = frozenset({"?", "*", "-1", "None", "none", "null", "unknown", "dynamic", "Unknown", "Dynamic"})
 Listed = onnx.GraphProto | onnx.FunctionProto
 
 
@@ -14,7 +16,7 @@ def unify(proto: onnx.ModelProto) -> None:
     """Rewrite a message, in place, to the usual spelling.
 
     - The default domain may be called "ai.onnx".
-    - A dynamic axis may have the size -1 (Paddle2ONNX): it is one without a name.
+    - A dynamic axis may have the size -1 (Paddle2ONNX) or a placeholder for its name: it is one without a name.
     - Before IR version 4 weights are graph inputs; they are constants.
     """
     _name_default_domain(proto.opset_import)
@@ -25,7 +27,7 @@ def unify(proto: onnx.ModelProto) -> None:
             for node in inner.node:
                 node.domain = DEFAULT if node.domain == SPELLED_OUT else node.domain
             for value in _values(inner):
-                _open_negative_sizes(value.type)
+                _open_sizes(value.type)
     if proto.ir_version < FIRST_IR_WITH_CONSTANTS:
         weights = {tensor.name for tensor in proto.graph.initializer}
         inputs = [value for value in proto.graph.input if value.name not in weights]
@@ -59,7 +61,7 @@ def _values(listed: Listed) -> Iterator[onnx.ValueInfoProto]:
         yield from listed.output
 
 
-def _open_negative_sizes(kind: onnx.TypeProto) -> None:
+def _open_sizes(kind: onnx.TypeProto) -> None:
     for size in kind.tensor_type.shape.dim:
-        if size.HasField("dim_value") and size.dim_value < 0:
-            size.ClearField("dim_value")
+        if size.dim_value < 0 or size.dim_param in PLACEHOLDERS:
+            size.ClearField(size.WhichOneof("value"))

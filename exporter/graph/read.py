@@ -94,6 +94,14 @@ def check(model: ir.Model, path: Path) -> None:
     Raises:
         UnreadableGraphError: it objects.
     """
+    shapeless_input = next(
+        (v for v in model.graph.inputs if isinstance(v.type, ir.TensorType) and v.shape is None), None
+    )
+    if shapeless_input is not None:
+        raise UnreadableGraphError(
+            f"{path} doesn't state the shape of its input {shapeless_input.name}",
+            hint='Write it into the file: onnx.helper.make_tensor_value_info(name, type, ["N", 3, "H", "W"]).',
+        )
     shapeless = [value for value in model.graph.outputs if value.shape is None]
     for value in shapeless:  # ONNX's specification doesn't require the shape of an output, but its checker does
         value.shape = ir.Shape(())

@@ -104,6 +104,19 @@ def test_an_output_needs_no_shape(saved: Saved, missing: str) -> None:
     cleaned(path)
 
 
+def test_a_graph_may_return_what_it_is_given(saved: Saved) -> None:
+    path = saved("z = Relu(x)", outputs=f"{MAP} x, float[16, 1, 1] w", w=noise(16, 1, 1))
+    assert cleaned(path) == {}
+
+
+def test_an_input_without_a_shape_is_named(saved: Saved) -> None:
+    path = saved(SE, edit=lambda m: m.graph.input[0].type.tensor_type.ClearField("shape"), **se_weights())
+    for work in (lambda: inspect_file(path), lambda: clean_file(path, path.with_name("b.onnx"))):
+        with pytest.raises(UnreadableGraphError, match="the shape of its input x") as caught:
+            work()
+        assert "make_tensor_value_info" in caught.value.hint
+
+
 def test_a_shape_that_cant_be_inferred_stays_unknown(saved: Saved) -> None:
     def forget(model: onnx.ModelProto) -> None:
         model.graph.output[0].type.tensor_type.ClearField("shape")
@@ -117,11 +130,15 @@ def test_a_shape_that_cant_be_inferred_stays_unknown(saved: Saved) -> None:
 
 
 @pytest.mark.parametrize("target", Target)
-def test_a_size_of_minus_one_is_a_dynamic_axis(saved: Saved, target: Target) -> None:
+@pytest.mark.parametrize("stated", [-1, "?", "None", "-1"])
+def test_a_placeholder_for_a_size_is_a_dynamic_axis(saved: Saved, target: Target, stated: int | str) -> None:
+    """Axes of one placeholder needn't be equal."""
+
     def close(model: onnx.ModelProto) -> None:
         for value in (model.graph.input[0], model.graph.output[0]):
             for axis in (0, 2, 3):
-                value.type.tensor_type.shape.dim[axis].dim_value = -1
+                size = value.type.tensor_type.shape.dim[axis]
+                setattr(size, "dim_value" if isinstance(stated, int) else "dim_param", stated)
 
     path = saved(SE, edit=close, **se_weights())
     assert dims(read(path).graph.inputs[0]) == (None, 16, None, None)

@@ -13,9 +13,11 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 # Up, down, and twice not at all: always moving a weight changes it more than rounding does.
+DIRECTIONS = np.array([1, -1, 0, 0], np.float32)
 # Measured for sums of 8x8 to 224x224 equal numbers in ONNX Runtime; see docs/validation.md.
 PIXELS_PER_ROUNDING = 65
-DIRECTIONS = np.array([1, -1, 0, 0], np.float32)
+# Subtract a mean and divide by a spread; they return both besides their result.
+NORMALIZATIONS = frozenset({"native_batch_norm", "native_group_norm", "native_layer_norm"})
 
 
 @contextmanager
@@ -122,6 +124,21 @@ class Perturbation:
         directions = torch.empty_like(tensor).uniform_(-1, 1, generator=self._activations)
         return torch.addcmul(tensor, tensor, directions, value=max(self._half_a_step, sums))
 
+    def normalized(self, given: torch.Tensor, results: Any) -> Any:
+        """The results of a normalization whose mean is off as a sum may be, alike for all elements with that mean."""
+        if self._activations is None or not results[1].numel() or given.dtype != torch.float32:
+            return results
+        result, mean, inverse_spread = results[:3]
+        roundings = given.numel() / mean.numel() / PIXELS_PER_ROUNDING * torch.finfo(torch.float32).eps
+        shift = mean * inverse_spread * torch.empty_like(mean).uniform_(-1, 1, generator=self._activations) * roundings
+        if mean.ndim == 1:  # of each channel
+            shift = shift.reshape(1, -1, *[1] * (result.ndim - 2))
+        elif mean.ndim == 2 and mean.shape[1] != 1:  # of each group
+            shift = shift.repeat_interleave(result.shape[1] // mean.shape[1], 1).reshape(
+                *result.shape[:2], *[1] * (result.ndim - 2)
+            )
+        return (result + shift.reshape(shift.shape + (1,) * (result.ndim - shift.ndim)), *results[1:])
+
     def _moved(self, tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
         draw = np.random.default_rng([self._draw, *shape])
         directions = torch.from_numpy(draw.choice(DIRECTIONS, shape))
@@ -164,7 +181,10 @@ class _RoundingOperators(TorchDispatchMode):
             if isinstance(result, torch.Tensor):
                 result.copy_(self._result(result))
             return result
-        return self._result(operator(*self._rounded(args), **self._rounded(kwargs)))
+        results = operator(*self._rounded(args), **self._rounded(kwargs))
+        if self.perturbation is not None and name in NORMALIZATIONS:
+            results = self.perturbation.normalized(args[0], results)
+        return self._result(results)
 
     def _result(self, tree: Any) -> Any:
         return self._rounded(tree if self.perturbation is None else _mapped(self.perturbation.result, tree))

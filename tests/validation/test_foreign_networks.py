@@ -169,6 +169,35 @@ def test_rounding_errors_of_constant_maps_that_a_normalization_divides_are_no_di
     assert "noise" in verdict.worst_of("output").ratios  # type: ignore[union-attr]
 
 
+class ByHand(nn.Module):
+    """What InstanceNorm computes, spelled out."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        apart = x - x.mean((2, 3), keepdim=True)
+        return apart / (apart.square().mean((2, 3), keepdim=True) + 1e-5).sqrt()
+
+
+NORMALIZATIONS: dict[str, Callable[[], nn.Module]] = {
+    "group of one": lambda: nn.GroupNorm(8, 8),
+    "group of four": lambda: nn.GroupNorm(2, 8),
+    "all channels": lambda: nn.GroupNorm(1, 8),
+    "by hand": ByHand,
+}
+
+
+@pytest.mark.parametrize("bias", [0.3, 5.0])
+@pytest.mark.parametrize("kind", NORMALIZATIONS)
+def test_no_normalization_of_constant_maps_gives_a_false_alarm(kind: str, bias: float, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    norm = NORMALIZATIONS[kind]
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 3), norm(), nn.ReLU(), nn.Conv2d(8, 8, 3), norm(), nn.ReLU(), SEBlock(8, reduction=2)
+    )
+    nn.init.constant_(module[0].bias, bias)  # type: ignore[arg-type]
+    verdict = exported(from_module(module.eval(), (3, 20, 20)), tmp_path)
+    assert verdict.agrees, verdict.first_disagreement
+
+
 def test_a_fault_behind_a_normalization_of_constant_maps_is_still_found(tmp_path: Path) -> None:
     model, faulty = (from_module(Style(0, fault).eval(), (3, 24, 24)) for fault in (1.0, 1.001))
     reference = compute_reference(model, batches(model.input_shape, ("batch",), 1))

@@ -102,6 +102,12 @@ def test_a_slice_of_everything_belongs_to_its_gate(
     assert kinds(written(SLICED, **{name: np.array([n]) for name, n in numbers.items()}, **se_weights())) == found
 
 
+def test_sums_of_sums_take_no_time(written: Written) -> None:
+    """Each sum adds the two before it: followed back, there are more ways than can be walked."""
+    nodes = "s0 = Abs(x)  s1 = Neg(x)  " + "".join(f"s{i} = Add(s{i - 1}, s{i - 2})  " for i in range(2, 100))
+    assert inspect_file(written(f"{nodes} y = Mul(x, s99)")) == ()
+
+
 def test_a_multiplication_without_a_sigmoid_is_no_gate(written: Written) -> None:
     assert inspect_file(written("p = GlobalAveragePool(x)  t = Tanh(p)  y = Mul(x, t)")) == ()
 

@@ -26,8 +26,13 @@ class Squash(NamedTuple):
     nodes: tuple[ir.Node, ...]
 
 
-def squash_behind(gate: ir.Value | None) -> Squash | None:
-    """The activation that a gate comes from; several of them where their results are added or multiplied."""
+def squash_behind(gate: ir.Value | None, nested: int = 2) -> Squash | None:
+    """The activation that a gate comes from; several of them where their results are added or multiplied.
+
+    Args:
+        gate: what a map is multiplied with.
+        nested: how many sums and products of gates may lie within each other; networks are full of sums.
+    """
     nodes: list[ir.Node] = []
     value = gate
     while len(nodes) < LARGEST_BLOCK:
@@ -39,8 +44,8 @@ def squash_behind(gate: ir.Value | None) -> Squash | None:
         inner, constant = _with_number(node)
         if constant is not None:  # 1 + gate, or 2 * gate
             value = inner
-        elif is_op(node, "Add", "Mul"):
-            parts = [squash_behind(operand) for operand in node.inputs]
+        elif is_op(node, "Add", "Mul") and nested:
+            parts = [squash_behind(operand, nested - 1) for operand in node.inputs]
             found_parts = [part for part in parts if part is not None]
             if len(found_parts) < len(parts):
                 return None

@@ -55,7 +55,7 @@ Seconds = Annotated[float, _latency(min=0.1, max=86400, help="Time limit of each
 Cpus = Annotated[str | None, _latency(metavar="LIST", help="CPU affinity: 0-3 or 0,2.")]
 Isolate = Annotated[bool, _latency("--isolate", help="Time each runtime of a file in a separate process.")]
 Reports = Annotated[
-    list[Path] | None, _latency("--report", metavar="FILES", help="Also write a report (html, md, json).")
+    list[Path] | None, _latency("--report", metavar="FILES", help="Also write a report (html, md, json; png: a card).")
 ]
 Budgets = Annotated[
     list[str] | None,

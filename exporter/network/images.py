@@ -61,6 +61,28 @@ def natural(shape: tuple[int, int, int], draw: np.random.Generator) -> Image:
     return (image / (image.std() + 1e-12)).astype(np.float32)
 
 
+def landscape(shape: tuple[int, int, int]) -> Image:
+    """A drawing with mean 0 and deviation 1: the sun, hills, a house, a tree; grey unless there are 3 channels."""
+    channels, height, width = shape
+    y, x = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width), indexing="ij")
+    roof = np.abs(x - 0.34) + 0.62 < y
+    parts: list[tuple[tuple[float, float, float], Any]] = [
+        ((0.98, 0.82, 0.30), np.hypot(x - 0.76, y - 0.22) < 0.11),
+        ((0.36, 0.50, 0.58), y > 0.52 + 0.10 * np.sin(7 * x + 0.6)),
+        ((0.40, 0.60, 0.28), y > 0.74 + 0.06 * np.sin(5 * x + 2.4)),
+        ((0.72, 0.24, 0.18), roof & (y < 0.5 + 0.3)),
+        ((0.93, 0.88, 0.78), (np.abs(x - 0.34) < 0.13) & (y > 0.72) & (y < 0.90)),
+        ((0.28, 0.20, 0.16), (np.abs(x - 0.34) < 0.035) & (y > 0.79) & (y < 0.90)),
+        ((0.38, 0.26, 0.16), (np.abs(x - 0.80) < 0.022) & (y > 0.66) & (y < 0.88)),
+        ((0.16, 0.38, 0.20), np.hypot(x - 0.80, y - 0.60) < 0.14),
+    ]
+    sky = np.array([0.45, 0.66, 0.90])[:, None, None] + np.array([0.40, 0.22, 0.06])[:, None, None] * y
+    for colour, inside in parts:
+        sky = np.where(inside, np.array(colour)[:, None, None], sky)
+    image = sky if channels == len(sky) else np.repeat(sky.mean(0, keepdims=True), channels, axis=0)
+    return ((image - image.mean()) / (image.std() + 1e-12)).astype(np.float32)
+
+
 def noise(shape: tuple[int, ...], draw: np.random.Generator) -> Image:
     """White noise."""
     return draw.standard_normal(shape, dtype=np.float32)

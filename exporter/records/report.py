@@ -88,6 +88,7 @@ class OnnxRecord(Findings, frozen=True, kw_only=True, tag_field="format", tag="o
     """An ONNX file; see `OnnxFile`.
 
     Attributes:
+        bytes: of the file and its weights; None in records of earlier versions.
         validation: the verdict; None where the file wasn't validated.
     """
 
@@ -102,6 +103,7 @@ class OnnxRecord(Findings, frozen=True, kw_only=True, tag_field="format", tag="o
     gates: tuple[Gate, ...]
     cleanup: tuple[Step, ...]
     attention: tuple[AttentionBlock, ...]
+    bytes: int | None = None
     validation: Verdict | None = None
 
 

@@ -119,7 +119,7 @@ def artifact_words(artifact: ArtifactRecord) -> str:
 
 def validation_parts(summary: ValidationSummary) -> list[Part]:
     """`validate` against a checkpoint."""
-    heads = "artifact,<precision,<runtime,images,gates,worst gate,worst output,limit,other top-1 class,<verdict"
+    heads = f"artifact,<precision,{errors.RATIO_HEADS},<verdict"
     rows = [_validation_row(artifact) for artifact in summary.artifacts]
     verdicts = [artifact.validation for artifact in summary.artifacts if artifact.validation]
     shapes = dict.fromkeys(shape(dims) for verdict in verdicts for dims in verdict.batches)

@@ -1,7 +1,8 @@
-"""Writes a report as an HTML page, as Markdown or as JSON."""
+"""Writes a report as an HTML page, a summary card, Markdown or JSON."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,37 @@ from attn_export.exporter.report.markdown import render, render_comparison
 from attn_export.exporter.system.files import SCRATCH, unwritable, write_text, written_atomically
 
 INSTALL = "pip install -c constraints.txt -e '.[report]'"
-Formats = Mapping[str, Callable[[Any], str]]
+DRAWN = (".html", ".png")
+Formats = Mapping[str, Callable[[Any], str | bytes]]
 
 
-def _page_renderer() -> Callable[[Report], str]:
-    """The renderer of pages, whose libraries are optional."""
+@contextmanager
+def _libraries() -> Iterator[None]:
+    """Around an import of what draws, whose libraries are optional."""
     try:
-        from attn_export.exporter.report.page.render import render as render_page
+        yield
     except ImportError as error:
         raise RuntimeUnavailableError(
-            f"a report as a page needs matplotlib and Jinja2: {first_line(error)}",
+            f"a report as a page or a card needs matplotlib and Jinja2: {first_line(error)}",
             runtime="report",
             hint=f"{INSTALL}, or ask for report.md, which needs nothing.",
         ) from error
-    return render_page
 
 
 def _page(report: Report) -> str:
-    return _page_renderer()(report)
+    with _libraries():
+        from attn_export.exporter.report.page.render import render as render_page
+    return render_page(report)
+
+
+def _card(report: Report) -> bytes:
+    with _libraries():
+        from attn_export.exporter.report.charts.card import render_card
+    return render_card(report)
 
 
 # Renderers by extension: of a `Report`, and of a `ComparisonReport`.
-FORMATS: Formats = {".html": _page, ".md": render, ".json": encode}
+FORMATS: Formats = {".html": _page, ".md": render, ".json": encode, ".png": _card}
 COMPARISON_FORMATS: Formats = {".md": render_comparison, ".json": encode}
 
 
@@ -48,7 +58,7 @@ def check_reports(paths: Sequence[Path], formats: Formats = FORMATS, *, sources:
     Raises:
         UsageError: an extension is unknown, a file is named twice, or it is one of the sources.
         OutputError: a folder can't be written, or the name is taken by something other than a file.
-        RuntimeUnavailableError: the libraries for HTML pages aren't installed.
+        RuntimeUnavailableError: the libraries that draw aren't installed.
     """
     for path in paths:
         if path.suffix.lower() not in formats:
@@ -64,8 +74,9 @@ def check_reports(paths: Sequence[Path], formats: Formats = FORMATS, *, sources:
             raise UsageError(f"--report {path} {reason}", hint="Choose another name.")
         taken.append(place)
         _check_place(path)
-    if any(path.suffix.lower() == ".html" for path in paths):
-        _page_renderer()
+    if any(path.suffix.lower() in DRAWN for path in paths):
+        with _libraries():
+            import attn_export.exporter.report.page.render  # noqa: F401 (imports all that draws)
 
 
 def write_reports(record: Any, paths: Sequence[Path], formats: Formats = FORMATS) -> None:
@@ -80,9 +91,12 @@ def write_reports(record: Any, paths: Sequence[Path], formats: Formats = FORMATS
         As `check_reports`; and OutputError: the disk is full.
     """
     written = [(path, formats[path.suffix.lower()](record)) for path in paths]
-    for path, text in written:
+    for path, content in written:
         with written_atomically(path) as temporary:
-            write_text(temporary, text)
+            if isinstance(content, str):
+                write_text(temporary, content)
+            else:
+                temporary.write_bytes(content)
 
 
 def write_report(report: Report, path: Path | str) -> None:

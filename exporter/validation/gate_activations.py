@@ -16,7 +16,7 @@ from attn_export.exporter.artifacts import LoadedModel, Normalization, OnnxFile
 from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.graph.read import parsed
 from attn_export.exporter.network.gates import GateRecorder
-from attn_export.exporter.network.images import IMAGE_RANK, REAL, SEED, Image, Images, natural, noise
+from attn_export.exporter.network.images import IMAGE_RANK, REAL, SEED, Image, Images, landscape, noise
 from attn_export.exporter.network.observation import evaluating, observed
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.gates import PYTORCH, GateActivation, GateActivations, OmittedGate, Picture
@@ -38,7 +38,7 @@ class Sample:
     """The image of the activations.
 
     Attributes:
-        kind: "real", "natural", or "noise" for inputs that are no images.
+        kind: "real", "drawing", or "noise" for inputs that are no images.
         image: (C, H, W) float32, as the network takes it.
     """
 
@@ -131,7 +131,7 @@ class _Gate:
 
 
 def sample_image(input_shape: tuple[int, ...], real: Images | None = None) -> Sample:
-    """The first of the user's images, otherwise the first test image.
+    """The first of the user's images, otherwise a drawing.
 
     Args:
         input_shape: (C, H, W) of the network.
@@ -139,11 +139,10 @@ def sample_image(input_shape: tuple[int, ...], real: Images | None = None) -> Sa
     """
     if real is not None and len(real) and real.shape[1:] == tuple(input_shape):
         return Sample(REAL, np.asarray(real[0], np.float32))
-    draw = np.random.default_rng([SEED, *input_shape])
     if len(input_shape) != IMAGE_RANK:
-        return Sample("noise", noise(input_shape, draw))
+        return Sample("noise", noise(input_shape, np.random.default_rng([SEED, *input_shape])))
     channels, height, width = input_shape
-    return Sample("natural", natural((channels, height, width), draw))
+    return Sample("drawing", landscape((channels, height, width)))
 
 
 def capture_gates(

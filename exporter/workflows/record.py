@@ -10,6 +10,7 @@ from msgspec import structs
 from attn_export.exporter.artifacts import CPU, LoadedModel, OnnxFile
 from attn_export.exporter.budgets.check import check_budgets
 from attn_export.exporter.errors import AttnExportError
+from attn_export.exporter.graph.write import external_data_of
 from attn_export.exporter.records.artifact import Artifact
 from attn_export.exporter.records.engine import EngineRecord
 from attn_export.exporter.records.environment import describe
@@ -160,6 +161,7 @@ def onnx_record(
         gates=file.gates,
         cleanup=file.steps,
         attention=file.blocks,
+        bytes=sum(path.stat().st_size for path in (file.path, external_data_of(file.path)) if path.exists()),
         validation=verdict,
         notes=findings.notes if findings else (),
         quantized=findings.quality if findings else None,

@@ -7,7 +7,8 @@ import pytest
 from attn_export.exporter.records.attention import AttentionCost
 from attn_export.exporter.records.latency import Conditions
 from attn_export.exporter.records.report import Report
-from attn_export.exporter.report.page.render import SECTIONS, render
+from attn_export.exporter.report.page.render import render
+from attn_export.exporter.report.page.sections import SECTIONS
 from tests.report import page
 from tests.report.page import Element
 from tests.report.sample import bare_sample, changed, sample
@@ -19,7 +20,7 @@ ABSENT: dict[str, dict[str, Any]] = {
     "gates": {"gate_activations": None},
     "budgets": {"budgets": []},
 }
-ALL = {"latency", "error", "graph", "attention", "gates", "precision", "budgets", "environment"}
+ALL = {"latency", "error", "graph", "attention", "gates", "budgets", "environment"}
 
 
 def sections(document: Element) -> set[str]:

@@ -17,12 +17,14 @@ from attn_export.exporter.report.charts.axes import set_ticks
 from attn_export.exporter.report.charts.distributions import distributions
 from attn_export.exporter.report.charts.errors import errors
 from attn_export.exporter.report.charts.gate_spread import gate_spread
-from attn_export.exporter.report.charts.pictures import heat, picture
-from attn_export.exporter.report.charts.ratios import ratios
-from attn_export.exporter.report.charts.svg import canvas, inline
+from attn_export.exporter.report.charts.pictures import heat, overlay, picture
+from attn_export.exporter.report.charts.speed import speeds
+from attn_export.exporter.report.charts.svg import canvas, finished
 from attn_export.exporter.report.charts.throughput import throughput
-from attn_export.exporter.report.findings.gates import gates_of
+from attn_export.exporter.report.findings.gates import Gate, Image, gates_of
 from attn_export.exporter.report.findings.latency import by_batch, labels_of
+from attn_export.exporter.report.findings.table import table
+from attn_export.exporter.report.findings.words import speed
 from tests.report import page
 from tests.report.page import Element
 from tests.report.sample import sample
@@ -49,7 +51,7 @@ def hints(svg: str) -> list[str]:
 def written(text: str, name: str = "chart") -> str:
     with canvas(100, 50) as figure:
         figure.text(0.1, 0.1, text)
-        return inline(figure, name, "title", "finding")
+        return finished(figure, name, "finding", table("title", ["name"], [["row"]])).svg
 
 
 # Shared by all charts.
@@ -132,19 +134,19 @@ def test_a_single_latency_is_a_distribution_too(record: Report) -> None:
     assert "3.00 ms" in words(distributions("chart", [timing], ["eager"]).svg)
 
 
-def test_ratios_come_with_verdict_and_interval(record: Report) -> None:
+def test_speeds_come_with_verdict_and_interval(record: Report) -> None:
     timings = by_batch(record.latency)[1]
-    chart = ratios("chart", timings, labels_of(timings), "99 %")
+    chart = speeds("chart", timings, labels_of(timings), "99 %")
     assert chart is not None
-    low, high = timings[1].ratio_interval
-    assert f"{timings[1].ratio:.3f}, faster" in words(chart.svg)
-    assert f"{low:.3f} to {high:.3f}" in words(chart.svg)
-    assert f"{timings[1].ratio:.3f}" in chart.finding
+    fast, between = speed(timings[1].ratio, timings[1].ratio_interval)
+    assert f"{fast}×, faster" in words(chart.svg)
+    assert between in words(chart.svg)
+    assert f"{fast} times as fast as eager ({between})" in chart.finding
     assert len(chart.data.rows) == len(timings) - 1
 
 
-def test_a_single_runtime_has_no_ratios(record: Report) -> None:
-    assert ratios("chart", by_batch(record.latency)[1][:1], ["eager"], "99 %") is None
+def test_a_single_runtime_has_no_speeds(record: Report) -> None:
+    assert speeds("chart", by_batch(record.latency)[1][:1], ["eager"], "99 %") is None
 
 
 # Errors.
@@ -164,22 +166,27 @@ def with_second(record: Report, *, error: float, shapes: dict[str, float | None]
     return Verdict(verdict.runtime, (first, changed, *rest), verdict.batches)
 
 
-def test_each_tensor_has_a_named_marker_for_each_shape(record: Report) -> None:
+def test_each_tensor_has_a_named_marker_for_each_artifact(record: Report) -> None:
     verdict = verdict_of(record)
-    chart = errors("chart", "model.onnx", verdict)
+    chart = errors("chart", {"model.onnx": verdict, "model.fp16.onnx": verdict})
+    assert chart is not None
     texts = hints(chart.svg)
-    assert len(texts) == len(verdict.comparisons) * 3
+    assert len(texts) == len(verdict.comparisons) * 2
     for comparison in verdict.comparisons:
-        assert sum(text.startswith(f"{comparison.tensor}: ") for text in texts) == 3
-    assert any("8×" in text for text in words(chart.svg))
+        assert sum(text.startswith(f"{comparison.tensor} in ") for text in texts) == 2
+    assert "limit" in words(chart.svg)
+    assert len(chart.data.rows) == len(verdict.comparisons)
 
 
 def test_a_tensor_that_disagrees_is_named(record: Report) -> None:
     shapes: dict[str, float | None] = dict.fromkeys(verdict_of(record).comparisons[1].shapes, float("inf"))
-    chart = errors("chart", "model.onnx", with_second(record, error=float("inf"), shapes=shapes))
+    chart = errors("chart", {"model.onnx": with_second(record, error=float("inf"), shapes=shapes)})
+    assert chart is not None
     assert any("not a number" in text for text in words(chart.svg))
-    assert "DISAGREES" in chart.finding
-    assert "DISAGREES" not in errors("chart", "model.onnx", verdict_of(record)).finding
+    assert "DISAGREES in 1 tensor" in chart.finding
+    agreeing = errors("chart", {"model.onnx": verdict_of(record)})
+    assert agreeing is not None
+    assert "DISAGREES" not in agreeing.finding
 
 
 # Gates.
@@ -216,4 +223,12 @@ def test_a_heat_map_has_a_pixel_for_each_value(shape: tuple[int, ...], size: tup
 def test_the_sample_image_is_shown_unchanged(channels: int) -> None:
     pixels = bytes(range(6 * channels))
     expected = np.frombuffer(pixels, np.uint8).reshape(2, 3, channels)
-    assert np.abs(decoded(picture(pixels, 3, 2, channels)).astype(int) - expected).max() <= 1
+    assert np.abs(decoded(picture(Image(pixels, 3, 2, channels, "real"))).astype(int) - expected).max() <= 1
+
+
+def test_an_overlay_is_as_large_as_needed_and_follows_the_gate() -> None:
+    image = Image(bytes([100] * 16), 4, 4, 1, "real")
+    gate = Gate("gate", "spatial", (2, 2), {"PyTorch": bytes([0, 0, 255, 255])}, {})
+    drawn = overlay(image, gate)
+    assert drawn.shape == (224, 224, 3)
+    assert drawn[0].mean() < drawn[112].mean() < drawn[-1].mean()

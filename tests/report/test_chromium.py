@@ -62,9 +62,10 @@ const texts = [...document.querySelectorAll('body *')].filter(
   e => !e.closest('svg, .visually-hidden, .skip') &&
     [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()));
 const drawn = [...document.querySelectorAll('svg text')];
-const style = getComputedStyle(document.documentElement);
-const series = [1, 2, 3, 4, 5, 6, 7, 8].map(i => style.getPropertyValue(`--series-${i}`));
-const paper = style.getPropertyValue('--paper');
+const probe = document.body.appendChild(document.createElement('i'));
+const variable = name => { probe.style.color = `var(--${name})`; return getComputedStyle(probe).color; };
+const series = [1, 2, 3, 4, 5, 6, 7, 8].map(i => variable(`series-${i}`));
+const paper = variable('paper');
 return {
   text: texts.map(e => [ratio(getComputedStyle(e).color, behind(e)), e.textContent.trim().slice(0, 60)]),
   drawn: drawn.map(e => [ratio(getComputedStyle(e).fill, paper), e.textContent])
@@ -113,7 +114,7 @@ def test_the_page_never_scrolls_sideways(which: str, width: int, request: pytest
 @pytest.mark.parametrize("which", ["full_html", "long_html"])
 def test_every_chart_is_drawn_and_all_its_text_is_visible(which: str, request: pytest.FixtureRequest) -> None:
     charts: list[dict[str, Any]] = chromium.measure(request.getfixturevalue(which), CHARTS)
-    assert len(charts) > 9
+    assert len(charts) > 7
     for chart in charts:
         assert chart["width"] > 300, chart
         assert chart["height"] > 20, chart
@@ -142,7 +143,8 @@ def test_a_dark_page_has_other_colours_in_its_charts_too(full_html: str) -> None
 def test_what_is_folded_opens_without_a_script(full_html: str) -> None:
     """By the browser itself: no script is in the page, and none may run."""
     script = """
-    const folded = document.querySelector('details.data'), before = folded.querySelector('table').checkVisibility();
+    const folded = [...document.querySelectorAll('details.data')].find(e => e.checkVisibility());
+    const before = folded.querySelector('table').checkVisibility();
     folded.querySelector('summary').click();
     return [before, folded.querySelector('table').checkVisibility()];
     """

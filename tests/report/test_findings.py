@@ -27,9 +27,10 @@ from attn_export.exporter.report.findings.words import (
     listed,
     percent,
     plus_minus,
-    ratio,
     shortened,
     shown,
+    speed,
+    speed_words,
     times,
 )
 from tests.report.sample import bare_sample, changed, engine, gpu_conditions, sample
@@ -60,21 +61,36 @@ def test_one_disagreement_makes_the_whole_disagree(record: Report) -> None:
     assert "1 of 5 tensors" in found.basis
 
 
-def test_the_fastest_runtime_is_named_with_its_ratio(record: Report) -> None:
-    found = badge(record, "Fastest")
-    assert (found.verdict, found.mark) == ("onnxruntime", "good")
-    assert ratio(record.latency.timings[1].ratio) in found.basis
+def test_the_fastest_runtime_is_named_with_its_speed(record: Report) -> None:
+    found, timing = badge(record, "Speed"), record.latency.timings[1]
+    fast, between = speed(timing.ratio, timing.ratio_interval)
+    assert (found.verdict, found.mark) == (f"{fast} times as fast", "good")
+    assert found.basis.startswith(f"{between}: onnxruntime against eager.")
+
+
+def test_a_speed_of_a_run_that_was_too_noisy_is_unsure(record: Report) -> None:
+    found = badge(changed(record, {"latency/runs/0/reached": False}), "Speed")
+    assert found.mark == "unsure"
+    assert "warnings about the timing" in found.basis
+
+
+def test_the_card_has_nodes_before_and_after_and_the_size_of_the_file(record: Report) -> None:
+    assert badge(record, "Nodes").verdict == f"226 → {record.onnx_files[0].nodes}"
+    file = replace(record.onnx_files[0], cleanup=(), bytes=1_234_567)
+    report = replace(record, artifacts=(file,))
+    assert badge(report, "Nodes").verdict == str(file.nodes)
+    assert badge(report, "File size").verdict.replace("\N{NO-BREAK SPACE}", " ") == "1.2 MB"
 
 
 def test_without_a_significant_difference_nothing_is_the_fastest(record: Report) -> None:
-    found = badge(changed(record, {"latency/timings/1/verdict": "can't tell"}), "Fastest")
-    assert (found.verdict, found.mark) == ("Can't tell", "unsure")
+    found = badge(changed(record, {"latency/timings/1/verdict": "can't tell"}), "Speed")
+    assert (found.verdict, found.mark) == ("Can't be told apart", "unsure")
 
 
 def test_a_baseline_with_slower_rivals_is_the_fastest(record: Report) -> None:
     slower = {"latency/timings/1/verdict": "slower", "latency/timings/1/ratio_interval": (1.1, 1.2)}
-    found = badge(changed(record, slower), "Fastest")
-    assert (found.verdict, found.mark) == ("eager", "good")
+    found = badge(changed(record, slower), "Speed")
+    assert (found.verdict, found.mark) == ("eager is the fastest", "good")
 
 
 @pytest.mark.parametrize(("verdict", "interval"), [("faster", (0.2, 1.01)), ("slower", (0.99, 1.2))])
@@ -82,8 +98,8 @@ def test_a_ratio_whose_interval_contains_1_makes_nothing_the_fastest(
     record: Report, verdict: str, interval: tuple[float, float]
 ) -> None:
     changes = {"latency/timings/1/verdict": verdict, "latency/timings/1/ratio_interval": interval}
-    found = badge(changed(record, changes), "Fastest")
-    assert (found.verdict, found.mark) == ("Can't tell", "unsure")
+    found = badge(changed(record, changes), "Speed")
+    assert (found.verdict, found.mark) == ("Can't be told apart", "unsure")
 
 
 def test_of_two_that_are_as_fast_neither_is_the_fastest_alone(record: Report) -> None:
@@ -92,13 +108,12 @@ def test_of_two_that_are_as_fast_neither_is_the_fastest_alone(record: Report) ->
     far = replace(near, ratio_interval=(0.9, 0.95))
     for third, expected in ((near, True), (far, False)):
         report = replace(record, latency=replace(record.latency, timings=(first, second, third)))
-        found = badge(report, "Fastest")
+        found = badge(report, "Speed")
         assert ("not differ significantly from compile" in found.basis) is expected
-        assert found.mark == ("unsure" if expected else "good")
 
 
 def test_a_ratio_of_two_devices_says_so(record: Report) -> None:
-    assert "cuda against cpu" in badge(changed(record, {"latency/timings/1/device": "cuda"}), "Fastest").basis
+    assert "cuda against cpu" in badge(changed(record, {"latency/timings/1/device": "cuda"}), "Speed").basis
 
 
 @pytest.mark.parametrize(
@@ -147,7 +162,7 @@ def test_a_latency_has_three_digits(record: Report, median: float, text: str) ->
 
 def test_the_baseline_is_named_in_the_head(record: Report) -> None:
     heads = [column.title for column in latency.latency_table(record.latency.timings, "99 %").columns]
-    assert "× eager" in heads
+    assert "speed, × eager" in heads
     assert "startup time" in heads
 
 
@@ -167,8 +182,21 @@ def test_every_warning_is_shown(record: Report) -> None:
 
 def test_the_conditions_are_described(record: Report) -> None:
     text = " ".join(conditions.condition_sentences(record.latency)).replace("\N{NO-BREAK SPACE}", " ")
-    for words in ("one inference", "2 threads on CPUs 0 and 1", "20 rounds of 3 inferences in 14.2 s", "±1.3 %"):
+    for words in ("one inference", "2 threads on CPUs 0 and 1"):
         assert words in text
+    table = conditions.run_table(record.latency)
+    assert table is not None
+    cells = [cell.text.replace("\N{NO-BREAK SPACE}", " ") for cell in table.rows[0]]
+    assert cells[:5] == ["1", "20", "3", "14.2 s", "±1.3 %"]
+
+
+def test_a_runtime_that_became_slower_is_named(record: Report) -> None:
+    steady, slowing = record.latency.timings
+    steady = replace(steady, rounds_ms=((1.0,),) * 9)
+    slowing = replace(slowing, rounds_ms=tuple((1.0 + 0.1 * i,) for i in range(9)))
+    (found,) = latency.drift_sentences([steady, slowing])
+    assert found.startswith("The last third of onnxruntime's rounds was 5")
+    assert latency.drift_sentences([replace(slowing, rounds_ms=((1.0,), (2.0,)))]) == []
 
 
 # Graphs.
@@ -203,13 +231,18 @@ def test_halves_of_a_block_before_are_the_block_after(record: Report) -> None:
 
 def test_the_cost_of_attention_is_one_sentence(record: Report) -> None:
     text = attention.cost_sentence(record.attention_cost[0]).replace("\N{NO-BREAK SPACE}", " ")
-    for words in ("2 CBAM blocks", "0.4 % of the MACs", "8.0 % of the kernel time", "1.076 (1.064 to 1.087)"):
+    for words in (
+        "2 CBAM blocks",
+        "0.4 % of the MACs",
+        "8.0 % of the kernel time",
+        "takes 1.076 times as long as without (1.064 to 1.087)",
+    ):
         assert words in text
 
 
 def test_a_cost_within_the_noise_is_not_claimed(record: Report) -> None:
     cost = replace(record.attention_cost[0], verdict="can't tell")
-    assert "not a significant difference" in attention.cost_sentence(cost)
+    assert "can't be told apart from without" in attention.cost_sentence(cost)
 
 
 def test_kernels_that_attention_adds_are_counted() -> None:
@@ -296,7 +329,6 @@ def test_numbers_are_spelled_for_people() -> None:
     assert [times(v) for v in (1.514, 1234.0, None)] == ["1.51×", "1.23e+03×", "not a number"]
     assert [error(v) for v in (0.0, 1.234e-7, None)] == ["0", "1.2e-07", "not a number"]
     assert [decimals([v]) for v in (0.05, 0.5, 5, 50, 500)] == [4, 3, 2, 1, 0]
-    assert [ratio(v) for v in (0.0312, 0.5, 1.0, 12.34)] == ["0.0312", "0.500", "1.000", "12.3"]
     assert [plus_minus(v) for v in (0.02, 0.999, 167.03)] == [
         f"±2.0{space}%", f"±100{space}%", f"more than ±100{space}%"
     ]  # fmt: skip
@@ -308,3 +340,20 @@ def test_what_can_not_be_seen_is_marked() -> None:
     assert shown("a\x00b\n\u202ec\ud800") == "a�b��c�"
     assert shortened("abcdefghij", 5) == "ab…ij"
     assert shortened("abc", 5) == "abc"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "ends", "significant", "words"),
+    [
+        (0.0411, (0.0256, 0.0909), True, "is 24 times as fast as eager (11 to 39)"),
+        (0.152, (0.149, 0.156), True, "is 6.58 times as fast as eager (6.41 to 6.71)"),
+        (0.992, (0.989, 0.996), True, "is 1.008 times as fast as eager (1.004 to 1.011)"),
+        (1.5, (1.4, 1.6), True, "takes 1.50 times as long as eager (1.40 to 1.60)"),
+        (0.95, (0.8, 1.25), False, "can't be told apart from eager (0.800 to 1.250 times as fast)"),
+        (0.1, (0.0, 0.2), True, "is 10 times as fast as eager (5.00 to ∞)"),
+    ],
+)
+def test_a_latency_ratio_is_spelled_as_people_say_it(
+    ratio: float, ends: tuple[float, float], significant: bool, words: str
+) -> None:
+    assert speed_words(ratio, ends, "eager", significant=significant) == words

@@ -12,14 +12,18 @@ from attn_export.exporter.report.page.render import render
 from tests.report import page
 
 ROOT = Path(__file__).resolve().parents[2]
-SECTIONS = ["latency", "error", "graph", "attention", "gates", "precision", "budgets", "environment"]
+SECTIONS = ["gates", "graph", "latency", "attention", "error", "budgets", "environment"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of one run that asked for every report."""
     place = tmp_path_factory.mktemp("run")
-    reports = [word for name in ("page.html", "comment.md", "copy.json") for word in ("--report", str(place / name))]
+    reports = [
+        word
+        for name in ("page.html", "comment.md", "copy.json", "card.png")
+        for word in ("--report", str(place / name))
+    ]
     words = [str(ROOT / "examples" / "digits" / "cbam_digits.pt"), "--onnx", "--precision", "fp32,fp16", "--quiet"]
     code = run([*words, "--out", str(place), "--seconds", "1", "--budget", "latency=1000ms", *reports])
     assert code == 0
@@ -42,9 +46,9 @@ def test_the_page_of_a_run_has_every_section(folder: Path) -> None:
     names = [e.attributes["id"] for e in document.find("section") if "id" in e.attributes]
     assert names == SECTIONS
     charts = [title.own_text for chart in document.find("svg") for title in chart.find("title")[:1]]
-    for words in ("Every timed inference", "From round to round", "Spread of each gate"):
+    for words in ("Every timed inference, in ms", "Error ratio of every gate and output", "Spread of each gate"):
         assert words in charts
-    assert len(document.find("img")) == 1 + 6 * 3  # the image; six gates in PyTorch and two files
+    assert len(document.find("img")) == 2 + 6 * 3  # the image, twice; six gates in PyTorch and two files
 
 
 def test_every_gate_is_drawn_with_its_difference(folder: Path) -> None:

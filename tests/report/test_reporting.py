@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib.image import imread
 
 from attn_export.exporter.errors import OutputError, RuntimeUnavailableError, UsageError
 from attn_export.exporter.records.document import decode, encode
@@ -45,7 +47,7 @@ def test_the_page_of_a_record_and_of_its_file_are_the_same(tmp_path: Path, recor
 
 @pytest.mark.parametrize("name", ["report.pdf", "report", "report.html.gz", ".html"])
 def test_an_ending_that_is_not_known_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"expected is one of \.html, \.md, \.json"):
+    with pytest.raises(UsageError, match=r"expected is one of \.html, \.md, \.json, \.png"):
         check_reports([tmp_path / name])
 
 
@@ -98,6 +100,7 @@ def test_a_folder_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
 WITHOUT = """
 import sys
 from pathlib import Path
+from typing import Any
 sys.modules["{absent}"] = None
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.records.environment import Environment
@@ -144,3 +147,12 @@ def test_a_failed_render_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monk
 def test_numbers_that_are_not_finite_are_null(tmp_path: Path, record: Report) -> None:
     write_reports(changed(record, {"latency/timings/0/device_median_ms": float("inf")}), [tmp_path / "report.json"])
     assert decode((tmp_path / "report.json").read_bytes(), Report).latency.timings[0].device_median_ms is None
+
+
+@pytest.mark.parametrize("changes", [{}, {"gate_activations": None}, {"artifacts": [], "budgets": []}], ids=str)
+def test_a_card_is_a_picture_for_sharing(changes: dict[str, Any], tmp_path: Path, record: Report) -> None:
+    paths = [tmp_path / "card.png", tmp_path / "again.png"]
+    check_reports(paths)
+    write_reports(changed(record, changes), paths)
+    assert imread(paths[0]).shape[:2] == (630, 1200)
+    assert paths[0].read_bytes() == paths[1].read_bytes()

@@ -312,16 +312,15 @@ def test_nan_is_told_and_not_drawn() -> None:
 # The image.
 
 
-def test_the_image_is_the_first_of_the_users_or_the_pools() -> None:
+def test_the_image_is_the_first_of_the_users_or_a_drawing() -> None:
     real = noise((2, 3, 16, 16), np.random.default_rng(3))
     assert np.array_equal(sample_image((3, 16, 16), real).image, real[0])
     assert sample_image((3, 16, 16), real).kind == "real"
-    natural = sample_image((3, 16, 16))
-    pool = batches((3, 16, 16), ("batch",), 1)
-    first = next(b.images[b.names.index("3x16x16/0")] for b in pool if "3x16x16/0" in b.names)
-    assert natural.kind == "natural"
-    assert np.array_equal(natural.image, first)
-    assert sample_image((3, 8, 8), real).kind == "natural", "they are of another size"
+    for shape in ((3, 16, 16), (1, 8, 24), (4, 1, 1)):
+        drawn = sample_image(shape)
+        assert (drawn.kind, drawn.image.shape, drawn.image.dtype) == ("drawing", shape, np.float32)
+        assert abs(drawn.image.mean()) < 1e-5
+    assert sample_image((3, 8, 8), real).kind == "drawing", "they are of another size"
     assert sample_image((7,)).kind == "noise"
 
 
@@ -371,7 +370,7 @@ def test_a_record_holds_the_values_as_bytes(
     )
     record = recorded(seen)
     image = record["image"]
-    assert (image["kind"], image["shape"], image["channels"]) == ("natural", [3, 32, 32], 3)
+    assert (image["kind"], image["shape"], image["channels"]) == ("drawing", [3, 32, 32], 3)
     assert base64.b64decode(image["pixels"]) == seen.picture.tobytes()  # type: ignore[union-attr]
     assert record["unavailable"] == {"m.engine": ENGINE_UNAVAILABLE}
     assert len(record["gates"]) == 6

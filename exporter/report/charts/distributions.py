@@ -7,9 +7,8 @@ import numpy as np
 
 from attn_export.exporter.records.latency import Timing
 from attn_export.exporter.report.charts.axes import far_apart, name_rows, set_ticks, write_beside
-from attn_export.exporter.report.charts.chart import Chart
 from attn_export.exporter.report.charts.palette import INK, PAPER, colour
-from attn_export.exporter.report.charts.svg import HALF, canvas, inline
+from attn_export.exporter.report.charts.svg import HALF, Chart, canvas, finished
 from attn_export.exporter.report.findings.table import Table, table
 from attn_export.exporter.report.findings.words import decimals, milliseconds
 
@@ -46,12 +45,9 @@ def distributions(name: str, timings: Sequence[Timing], labels: Sequence[str]) -
         name_rows(axes, labels)
         axes.set_xlabel("latency of a batch, ms")
         set_ticks(axes.xaxis)
-        title = "Every timed inference"
-        finding = _finding(times, labels)
-        svg = inline(figure, name, title, finding)
-    note = "Tall line and figure: the median. Short line: p90. Dots: the slowest 1 %, one by one."
-    note += " The axis is logarithmic." if logarithmic else ""
-    return Chart(svg, title, note, finding, _data(times, labels), HALF)
+        note = "Tall line and figure: the median. Short line: p90. Dots: the slowest 1 %, one by one."
+        note += " The axis is logarithmic." if logarithmic else ""
+        return finished(figure, name, _finding(times, labels), _data(times, labels), note=note)
 
 
 def _draw(axes: "Axes", row: int, times: Values, edges: Values) -> None:
@@ -68,14 +64,11 @@ def _draw(axes: "Axes", row: int, times: Values, edges: Values) -> None:
 
 
 def _finding(times: Sequence[Values], labels: Sequence[str]) -> str:
-    sentences = []
-    for each, label in zip(times, labels, strict=True):
-        p5, p50, p95, slowest = (milliseconds(float(v)) for v in np.percentile(each, (5, 50, 95, 100)))
-        sentences.append(
-            f"{label}: the median is {p50} ms, 90 % of the inferences take between {p5} and {p95} ms, "
-            f"the slowest takes {slowest} ms."
-        )
-    return " ".join(sentences)
+    words = [[milliseconds(float(v)) for v in np.percentile(each, (50, 99, 100))] for each in times]
+    return " ".join(
+        f"{label}: the median is {median} ms, p99 {p99} ms, the slowest inference took {slowest} ms."
+        for label, (median, p99, slowest) in zip(labels, words, strict=True)
+    )
 
 
 def _data(times: Sequence[Values], labels: Sequence[str]) -> Table:
@@ -83,7 +76,7 @@ def _data(times: Sequence[Values], labels: Sequence[str]) -> Table:
     rows = [[float(v) for v in np.percentile(each, PERCENTILES)] for each in times]
     places = decimals([value for row in rows for value in row])
     return table(
-        "Percentiles of all timed inferences, in ms",
+        "Every timed inference, in ms",
         ["runtime", "inferences", *(names.get(share, f"p{share}") for share in PERCENTILES)],
         [
             [label, str(len(each)), *(milliseconds(value, places) for value in row)]

@@ -1,22 +1,18 @@
 """The spread of every gate on the sample image, in the order of computation."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from attn_export.exporter.report.charts.axes import add_legend, legend_height, set_ticks
-from attn_export.exporter.report.charts.chart import Chart
 from attn_export.exporter.report.charts.in_order import ACROSS, draw_markers, ordered_axes
 from attn_export.exporter.report.charts.palette import colour
-from attn_export.exporter.report.charts.svg import WIDE, canvas, inline
+from attn_export.exporter.report.charts.svg import WIDE, Chart, canvas, finished
 from attn_export.exporter.report.findings.gates import Gate
 from attn_export.exporter.report.findings.table import table
-from attn_export.exporter.report.findings.words import listed
+from attn_export.exporter.report.findings.words import counted, listed
 
-Percentiles = np.ndarray[Any, np.dtype[np.float64]]
-
-HEIGHT = 210.0
+HEIGHT = 190.0
 KINDS = ("channel", "spatial")
 CONSTANT_WITHIN = 0.02
 MOST_LISTED = 5
@@ -31,11 +27,10 @@ def gate_spread(name: str, gates: Sequence[Gate]) -> Chart | None:
     """
     if not gates:
         return None
-    values = [np.frombuffer(next(iter(gate.values.values())), np.uint8) / 255 for gate in gates]
-    shares = [np.percentile(each, (0, 10, 50, 90, 100)) for each in values]
-    bar = max(2.0, min(12.0, ACROSS / len(gates) * 0.5))
+    shares = [np.percentile([*next(iter(gate.values.values()))], (0, 10, 50, 90, 100)) / 255 for gate in gates]
     by_kind = {kind: [i for i, gate in enumerate(gates) if gate.kind == kind] for kind in KINDS}
     words = [f"{kind} gates" for kind in KINDS]
+    bar = max(2.0, min(12.0, ACROSS / len(gates) * 0.5))
     with canvas(WIDE, HEIGHT + legend_height(words, WIDE)) as figure:
         axes = ordered_axes(figure, [(gate.path, "gate") for gate in gates])
         axes.set(ylim=(-0.03, 1.03), ylabel="gate value")
@@ -47,29 +42,14 @@ def gate_spread(name: str, gates: Sequence[Gate]) -> Chart | None:
             lines.append(draw_markers(axes, chosen, median, index, gid=f"kind-{index}"))
         set_ticks(axes.yaxis)
         add_legend(figure, lines, words, WIDE)
-        title = "Spread of each gate"
-        finding = _finding(gates, shares)
+        data = table(
+            "Spread of each gate",
+            ["gate", "min", "p10", "median", "p90", "max"],
+            [[gate.path, *(f"{value:.2f}" for value in share)] for gate, share in zip(gates, shares, strict=True)],
+        )
+        constant = [g.path for g, share in zip(gates, shares, strict=True) if share[4] - share[0] < CONSTANT_WITHIN]
+        finding = f"{counted(len(gates), 'gate')}, {len(constant) or 'none'} of them nearly constant"
+        finding += f": {listed(constant)}." if 0 < len(constant) <= MOST_LISTED else "."
         hints = {f"kind-{i}": [f"{gates[g].path}: {gates[g].words}" for g in by_kind[k]] for i, k in enumerate(KINDS)}
-        svg = inline(figure, name, title, finding, hints)
-    data = table(
-        title,
-        ["gate", "min", "p10", "median", "p90", "max"],
-        [[gate.path, *(f"{value:.2f}" for value in share)] for gate, share in zip(gates, shares, strict=True)],
-    )
-    note = "On the sample image, in PyTorch. Line: all values. Bar: p10 to p90. Marker: the median."
-    return Chart(svg, title, note, finding, data, WIDE)
-
-
-def _finding(gates: Sequence[Gate], shares: Sequence[Percentiles]) -> str:
-    sentences = []
-    for kind in KINDS:
-        chosen = [(gate, share) for gate, share in zip(gates, shares, strict=True) if gate.kind == kind]
-        if not chosen:
-            continue
-        medians = [float(share[2]) for _, share in chosen]
-        sentences.append(f"{len(chosen)} {kind} gates with medians from {min(medians):.2f} to {max(medians):.2f}.")
-        constant = [gate.path for gate, share in chosen if share[4] - share[0] < CONSTANT_WITHIN]
-        if constant:
-            names = listed(constant) if len(constant) <= MOST_LISTED else f"{len(constant)} of them"
-            sentences.append(f"Nearly constant: {names}.")
-    return " ".join(sentences)
+        note = "On the sample image, in PyTorch. Line: all values. Bar: p10 to p90. Marker: the median."
+        return finished(figure, name, finding, data, note=note, hints=hints)

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -16,6 +17,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from attn_export.exporter.report.charts.palette import INK, LINE, SOFT, VARIABLES
+from attn_export.exporter.report.findings.table import Table
 from attn_export.exporter.report.findings.words import shown
 
 WIDE, HALF = 1080, 528  # CSS pixels: a chart over the whole page, and one of two side by side
@@ -46,9 +48,30 @@ NUMBER = re.compile(r"-?\d+\.\d+")
 COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 
+@dataclass(frozen=True)
+class Chart:
+    """A chart for a page.
+
+    Attributes:
+        svg: the picture as markup, with all text escaped; title and description are part of it.
+        title: the caption above the chart.
+        note: how to read the chart, below it.
+        finding: what the chart shows, in sentences, for readers who cannot see it.
+        data: the numbers behind the chart.
+        width: in CSS pixels.
+    """
+
+    svg: str
+    title: str
+    note: str
+    finding: str
+    data: Table
+    width: int
+
+
 @contextmanager
 def canvas(width: float, height: float) -> Iterator[Figure]:
-    """A figure in the charts' settings; `inline` must be called inside the block, which restores matplotlib's own.
+    """A figure in the charts' settings; `finished` must be called inside the block, which restores matplotlib's own.
 
     Args:
         width: in CSS pixels.
@@ -61,25 +84,37 @@ def canvas(width: float, height: float) -> Iterator[Figure]:
         yield Figure(figsize=size, dpi=POINTS_PER_INCH, layout="constrained")
 
 
-def inline(
-    figure: Figure, name: str, title: str, finding: str, hints: Mapping[str, Sequence[str]] | None = None
-) -> str:
-    """The figure as markup.
+def finished(
+    figure: Figure,
+    name: str,
+    finding: str,
+    data: Table,
+    *,
+    note: str = "",
+    hints: Mapping[str, Sequence[str]] | None = None,
+) -> Chart:
+    """The chart of a figure.
 
     Args:
         figure: from `canvas`.
         name: unique among the charts of the page; prefixes every identifier.
-        title: of the chart.
         finding: what the chart shows.
+        data: the numbers behind it; its caption is the title of the chart.
+        note: how to read the chart.
         hints: by the ``gid`` of a series of markers, a tooltip for each marker.
     """
+    svg = _inline(figure, name, data.caption, finding, hints or {})
+    return Chart(svg, data.caption, note, finding, data, round(figure.get_figwidth() * POINTS_PER_INCH))
+
+
+def _inline(figure: Figure, name: str, title: str, finding: str, hints: Mapping[str, Sequence[str]]) -> str:
     file = BytesIO()
     figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")), transparent=True)
     root = ET.fromstring(file.getvalue())  # noqa: S314 (written by matplotlib just now)
     for element in list(root.iter()):
         _adapt(element, f"{name}-")
     for group in root.iter("g"):
-        texts = (hints or {}).get(group.get("id", "").removeprefix(f"{name}-"), ())
+        texts = hints.get(group.get("id", "").removeprefix(f"{name}-"), ())
         for point, text in zip(group.iter("use") if texts else (), texts, strict=True):
             ET.SubElement(point, "title").text = shown(text)
     root.attrib = {

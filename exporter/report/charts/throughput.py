@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 
 from attn_export.exporter.report.charts.axes import add_legend, far_apart, legend_height, set_ticks
-from attn_export.exporter.report.charts.chart import Chart
 from attn_export.exporter.report.charts.palette import colour, marker
-from attn_export.exporter.report.charts.svg import HALF, canvas, inline
+from attn_export.exporter.report.charts.svg import HALF, Chart, canvas, finished
 from attn_export.exporter.report.findings.table import table
-from attn_export.exporter.report.findings.words import ratio
 
 HEIGHT = 240.0
 
@@ -35,21 +33,19 @@ def throughput(name: str, rates: Mapping[str, Mapping[int, float]]) -> Chart | N
         set_ticks(axes.xaxis)
         set_ticks(axes.yaxis)
         axes.set_xticks(batches)
-        title = "Throughput over the batch size"
+        data = table(
+            "Images per second over the batch size",
+            ["runtime", *(f"batch {batch}" for batch in batches)],
+            [
+                [runtime, *(f"{by_batch[b]:.1f}" if b in by_batch else "" for b in batches)]
+                for runtime, by_batch in rates.items()
+            ],
+        )
         finding = " ".join(_sentence(runtime, by_batch) for runtime, by_batch in rates.items())
-        svg = inline(figure, name, title, finding)
-    data = table(
-        "Images per second",
-        ["runtime", *(f"batch {batch}" for batch in batches)],
-        [
-            [runtime, *(f"{by_batch[b]:.1f}" if b in by_batch else "" for b in batches)]
-            for runtime, by_batch in rates.items()
-        ],
-    )
-    return Chart(svg, title, "From the median latency of each batch size.", finding, data, HALF)
+        return finished(figure, name, finding, data, note="From the median latency of each batch size.")
 
 
 def _sentence(runtime: str, rates: Mapping[int, float]) -> str:
     first, last = min(rates), max(rates)
-    gain = ratio(rates[last] / rates[first])
-    return f"{runtime}: {rates[first]:.1f} images/s at batch {first}, {rates[last]:.1f} at batch {last} ({gain}×)."
+    gain = rates[last] / rates[first]
+    return f"{runtime}: {rates[first]:.1f} images/s at batch {first}, {rates[last]:.1f} at batch {last} ({gain:.2f}×)."

@@ -11,12 +11,11 @@ from attn_export.exporter.report.findings.graphs import nodes_of_blocks
 from attn_export.exporter.report.findings.table import QUIET, Cell, Table, table
 from attn_export.exporter.report.findings.words import (
     decimals,
-    interval,
     large,
     listed,
     milliseconds,
     percent,
-    ratio,
+    speed_words,
 )
 
 
@@ -130,6 +129,12 @@ def time_share(cost: AttentionCost) -> str:
 
 
 def cost_sentence(cost: AttentionCost) -> str:
+    """``model.onnx in onnxruntime, batch 1``, and `cost_words`."""
+    missed = f" {cost.missed[0].upper()}{cost.missed[1:]}." if cost.missed else ""
+    return f"{cost.artifact} in {cost.runtime}, batch {cost.batch}: {cost_words(cost)}.{missed}"
+
+
+def cost_words(cost: AttentionCost) -> str:
     """``16 SE blocks: 0.4 % of the MACs, 8 % of the kernel time``, and the comparison with the ablated model."""
     shares = [time_share(cost)]
     if cost.macs and cost.attention_macs is not None:
@@ -137,9 +142,7 @@ def cost_sentence(cost: AttentionCost) -> str:
     known = ", ".join(filter(None, shares))
     blocks = blocks_words(cost.blocks) if cost.blocks else "attention"
     parts = [f"{blocks}: {known}" if known else "", _against_ablated(cost)]
-    sentence = "; ".join(filter(None, parts)) or "not measured"
-    missed = f" {cost.missed[0].upper()}{cost.missed[1:]}." if cost.missed else ""
-    return f"{cost.artifact} in {cost.runtime}, batch {cost.batch}: {sentence}.{missed}"
+    return "; ".join(filter(None, parts)) or "not measured"
 
 
 def _against_ablated(cost: AttentionCost) -> str:
@@ -147,40 +150,19 @@ def _against_ablated(cost: AttentionCost) -> str:
         return "" if cost.with_ms is None else f"{milliseconds(cost.with_ms)} ms with attention"
     places = decimals([cost.with_ms, cost.without_ms])
     times = f"{milliseconds(cost.with_ms, places)} ms with attention, {milliseconds(cost.without_ms, places)} without"
-    between = interval(cost.ratio_interval)
-    noise = ", not a significant difference" if cost.verdict == "can't tell" else ""
-    return f"{times}, a ratio of {ratio(cost.ratio)} ({between}){noise}"
-
-
-def cost_table(costs: Sequence[AttentionCost]) -> Table | None:
-    """One row for each measurement; None without any."""
-    heads = "artifact,<runtime,batch,with ms,without ms,with / without,interval,<verdict,MACs,attention MACs"
-    columns = [*heads.split(","), "kernel ms", "attention ms", "<missing"]
-    return table("The network and its ablated model", columns, [_cost_row(c) for c in costs]) if costs else None
-
-
-def _cost_row(cost: AttentionCost) -> list[str]:
-    return [
-        cost.artifact,
-        cost.runtime,
-        str(cost.batch),
-        *("" if ms is None else milliseconds(ms) for ms in (cost.with_ms, cost.without_ms)),
-        "" if cost.ratio is None else ratio(cost.ratio),
-        interval(cost.ratio_interval),
-        cost.verdict or "",
-        *("" if macs is None else large(macs) for macs in (cost.macs, cost.attention_macs)),
-        *("" if ms is None else milliseconds(ms) for ms in (cost.profiled_ms, cost.attention_ms)),
-        cost.missed,
-    ]
+    words = speed_words(
+        cost.ratio, cost.ratio_interval or (cost.ratio,) * 2, "without", significant=cost.verdict != "can't tell"
+    )
+    return f"{times}: it {words}"
 
 
 def summary(report: Report) -> tuple[str, str] | None:
     """The largest figure and a sentence for the head of the page; None without attention."""
     for cost in report.attention_cost:
         if share := time_share(cost):
-            return share, cost_sentence(cost)
+            return share.replace("the ", ""), f"{cost_words(cost)}."
         if cost.ratio is not None:
-            return f"{ratio(cost.ratio)}× with it", cost_sentence(cost)
+            return f"{cost.ratio:.3f}× the latency", f"{cost_words(cost)}."
     for names, blocks in inventories_of(report):
         if blocks:
             return blocks_words(blocks), f"{listed(names)}; the cost was not measured."

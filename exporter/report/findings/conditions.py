@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from attn_export.exporter.records.latency import Conditions, GpuConditions, Latency, Range, Run, Schedule
+from attn_export.exporter.records.latency import Conditions, GpuConditions, Latency, Range, Run
 from attn_export.exporter.records.timing_warnings import latency_warnings
 from attn_export.exporter.report.findings.environment import cpus_words
 from attn_export.exporter.report.findings.table import BAD, PLAIN, UNSURE, Cell, Table, table
-from attn_export.exporter.report.findings.words import SPACE, counted, listed, percent, plus_minus, seconds
+from attn_export.exporter.report.findings.words import counted, listed, percent, plus_minus, seconds
 
 
 def warning_sentences(latency: Latency) -> list[str]:
@@ -15,36 +15,13 @@ def warning_sentences(latency: Latency) -> list[str]:
 
 
 def condition_sentences(latency: Latency) -> list[str]:
-    """How the latencies were taken, and the state of the machine."""
+    """How the latencies were taken."""
     where = f" on {cpus_words(latency.cpus)}" if latency.cpus else ""
-    sentences = [
+    return [
         f"A latency is {latency.timed}.",
         f"Every runtime had {counted(latency.threads, 'thread')}{where}.",
         "The runs were interleaved in random order, so a disturbance of the machine affects all runtimes alike.",
     ]
-    return [*sentences, *(_run_sentence(run, latency.schedule) for run in latency.runs[:1] if len(latency.runs) == 1)]
-
-
-def _run_sentence(run: Run, schedule: Schedule) -> str:
-    rounds, inferences = counted(run.rounds, "round"), counted(run.inferences, "inference")
-    reached = ""
-    if run.reached:
-        reached = f", until the half-width was {plus_minus(run.interval)} (requested: {plus_minus(schedule.interval)})"
-    machine = listed(_machine(run.conditions or Conditions()))
-    machine = f" {machine[0].upper()}{machine[1:]}." if machine else ""
-    return f"Batch {run.batch}: {rounds} of {inferences} in {seconds(run.seconds)}{reached}.{machine}"
-
-
-def _machine(conditions: Conditions) -> list[str]:
-    facts = (
-        ("the load was {:.1f} at the start", conditions.load),
-        ("the background load was {} of the CPU time", _percent(conditions.others)),
-        ("the steal time was {}", _percent(conditions.steal)),
-        ("the CPU quota is {:g} CPUs", conditions.quota),
-        (f"the CPU clock was {{}}{SPACE}MHz", _clocks(conditions.mhz) or None),
-        ("the governor is {}", conditions.governor or None),
-    )
-    return [form.format(value) for form, value in facts if value is not None]
 
 
 def _percent(share: float | None) -> str | None:
@@ -59,11 +36,12 @@ def _clocks(mhz: Sequence[float] | None) -> str:
 
 
 def run_table(latency: Latency) -> Table | None:
-    """One row for each batch; None for a single one, which `condition_sentences` describes."""
-    if len(latency.runs) < 2:
-        return None
-    heads = "batch,rounds,inferences per round,time,half-width,load,background load,steal time,CPU MHz,<governor"
-    return table("Rounds and conditions of each batch", heads.split(","), [_run_row(run) for run in latency.runs])
+    """One row for each batch; None without any."""
+    heads = (
+        "batch,rounds,inferences per round,time,half-width,load,background load,steal time,CPU quota,CPU MHz,<governor"
+    )
+    rows = [_run_row(run) for run in latency.runs]
+    return table("Rounds and conditions of each batch", heads.split(","), rows) if rows else None
 
 
 def _run_row(run: Run) -> list[str | Cell]:
@@ -77,6 +55,7 @@ def _run_row(run: Run) -> list[str | Cell]:
         "" if conditions.load is None else f"{conditions.load:.1f}",
         _percent(conditions.others) or "",
         _percent(conditions.steal) or "",
+        "" if conditions.quota is None else f"{conditions.quota:g}",
         _clocks(conditions.mhz),
         conditions.governor or "",
     ]

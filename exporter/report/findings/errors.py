@@ -9,6 +9,7 @@ from attn_export.exporter.report.findings.words import SPACE, counted, error, kn
 
 Runnable = OnnxRecord | EngineSummary
 WORST = 8  # rows of the short table
+RATIO_HEADS = "<runtime,images,gates,worst gate,worst output,limit,other top-1 class"
 NOT_REQUESTED = "validation was not requested"
 
 
@@ -58,7 +59,7 @@ def verdict_cell(agrees: bool) -> Cell:
 
 def artifact_table(artifacts: Sequence[ArtifactRecord]) -> Table:
     """One row for each artifact that can run."""
-    heads = "artifact,<verdict,<precision,<runtime,images,gates,worst gate,worst output,limit,other top-1 class"
+    heads = f"artifact,<verdict,<precision,{RATIO_HEADS}"
     rows = [_artifact_row(artifact) for artifact in artifacts if not isinstance(artifact, BundleRecord)]
     return table("Error ratio against PyTorch in float64", heads.split(","), rows)
 
@@ -85,11 +86,18 @@ def ratio_cells(verdict: Verdict) -> list[str | Cell]:
     ]
 
 
-def comparison_table(comparisons: Sequence[Comparison], caption: str) -> Table:
-    """One row for each tensor."""
+def comparison_table(comparisons: Sequence[Comparison], caption: str, shapes: Sequence[str] = ()) -> Table:
+    """One row for each tensor.
+
+    Args:
+        comparisons: in the order of the rows.
+        caption: of the table.
+        shapes: of batches, at each of which the error ratio gets a column.
+    """
+    heads = "tensor,<role,<worst input,error,baseline error,error ratio,limit,<verdict".split(",")
     return table(
         caption,
-        ["tensor", "<role", "<worst input", "error", "baseline error", "error ratio", "limit", "<verdict"],
+        [*heads, *(f"at {of_shape.replace('x', '×')}" for of_shape in shapes)],
         [
             [
                 c.tensor,
@@ -100,6 +108,7 @@ def comparison_table(comparisons: Sequence[Comparison], caption: str) -> Table:
                 times(c.ratio),
                 f"{c.limit:g}×",
                 verdict_cell(c.agrees),
+                *(times(c.shapes[of_shape]) if of_shape in c.shapes else "" for of_shape in shapes),
             ]
             for c in comparisons
         ],

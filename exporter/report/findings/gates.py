@@ -11,7 +11,7 @@ from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.findings.attention import inventories_of
 from attn_export.exporter.report.findings.words import counted, error, shape
 
-KINDS = {"natural": "noise with the spectrum of photographs", "real": "one of yours"}
+KINDS = {"drawing": "a drawing", "natural": "noise with the spectrum of photographs", "real": "one of yours"}
 SHOWN_AT_ONCE = 8  # blocks; of more, the page shows the first of each stage and the last, and folds the others
 
 
@@ -45,6 +45,12 @@ class Gate:
         low, middle, high = self.spread
         size = counted(self.shape[0], "channel") if len(self.shape) == 1 else f"{shape(self.shape)} positions"
         return f"{size}: {low:.2f} to {high:.2f}, median {middle:.2f}"
+
+    @property
+    def contrast(self) -> str:
+        """``a spatial gate, 0.02 (dark) to 0.98 (bright)``."""
+        low, _, high = self.spread
+        return f"a {self.kind} gate, {low:.2f} (dark) to {high:.2f} (bright)"
 
 
 @dataclass(frozen=True)
@@ -142,3 +148,14 @@ def difference_sentences(report: Report) -> list[str]:
         f"{name}: no gate differs from PyTorch by more than {error(max(of)[0])} ({max(of)[1]}) on this image."
         for name, of in found.items()
     ]
+
+
+def gate_of_card(report: Report) -> Gate | None:
+    """The gate that the summary card shows: the spatial one with the most detail and contrast, else the first channel gate."""
+    gates = gates_of(report)
+    spatial = [gate for gate in gates if gate.kind == "spatial"]
+    return max(
+        spatial,
+        key=lambda gate: len(next(iter(gate.values.values()))) * (gate.spread[2] - gate.spread[0]),
+        default=gates[0] if gates else None,
+    )

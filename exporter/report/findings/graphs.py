@@ -71,6 +71,27 @@ def operator_table(graph: GraphOutlines) -> Table:
     return table("Nodes by operator", ["operator", *heads], rows)
 
 
+def kind_table(graph: GraphOutlines) -> Table:
+    """The number of nodes in attention blocks of each kind, and outside of them."""
+    states = [("before", graph.before), ("after", graph.after)] if graph.before else [("nodes", graph.after)]
+    counts = [nodes_by_kind(outline) for _, outline in states if outline]
+    rows = [[kind or "outside attention", *(str(c[kind]) for c in counts)] for kind in [*kinds_of(graph), ""]]
+    return table("Nodes by attention block", ["block", *(word for word, _ in states)], rows)
+
+
+def block_tables(graph: GraphOutlines) -> list[Table]:
+    """The operators of the first block of each kind, those that the cleanup removed last."""
+    tables = []
+    for kind, place, before, after in representatives(graph):
+        counts = [Counter(names) for names in (before, after) if names]
+        names = dict.fromkeys([*after, *(before or ())])
+        rows = [[name, *(str(count[name]) for count in counts)] for name in names]
+        total = ["all", *(str(sum(count.values())) for count in counts)]
+        heads = ["before", "after"] if before else ["nodes"]
+        tables.append(table(f"Operators of a {kind} block, {place}", ["operator", *heads], [*rows, total]))
+    return tables
+
+
 def representatives(graph: GraphOutlines) -> list[tuple[str, str, list[str] | None, list[str]]]:
     """The first block of each kind: kind, module path, its operators before (None where unknown) and after."""
     after, before = graph.after, graph.before

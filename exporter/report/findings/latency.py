@@ -1,6 +1,7 @@
 """Latencies: labels, tables and sentences."""
 
 from collections.abc import Sequence
+from statistics import median
 
 from attn_export.exporter.records.latency import BASELINE, FASTER, Latency, Timing, WarmUp
 from attn_export.exporter.report.findings.table import GOOD, PLAIN, QUIET, UNSURE, Cell, Table, table
@@ -12,10 +13,12 @@ from attn_export.exporter.report.findings.words import (
     milliseconds,
     percent,
     places_in,
-    ratio,
     seconds,
+    speed,
+    speed_words,
 )
 
+FEWEST_ROUNDS, DRIFT = 3, 0.01
 MARKS = {"faster": GOOD, "can't tell": UNSURE, "baseline": QUIET}
 
 
@@ -64,12 +67,23 @@ def overlap(timing: Timing, other: Timing) -> bool:
     return low <= other_high and other_low <= high
 
 
-def ratio_sentence(timing: Timing, label: str, baseline: str) -> str:
-    """``onnxruntime takes 0.152 of eager's time (0.149 to 0.156): faster.``."""
-    between = interval(timing.ratio_interval)
-    if timing.verdict == "can't tell":
-        return f"{label} and {baseline} do not differ significantly: the ratio is {between}."
-    return f"{label} takes {ratio(timing.ratio)} of {baseline}'s time ({between}): {timing.verdict}."
+def speed_sentence(timing: Timing, label: str, baseline: str) -> str:
+    """``onnxruntime is 6.58 times as fast as eager (6.41 to 6.71).``."""
+    significant = timing.verdict != "can't tell"
+    return f"{label} {speed_words(timing.ratio, timing.ratio_interval, baseline, significant=significant)}."
+
+
+def drift_sentences(timings: Sequence[Timing]) -> list[str]:
+    """The runtimes whose last rounds were slower or faster than their first; all share a drift of the machine."""
+    found = []
+    for timing, label in zip(timings, labels_of(timings), strict=True):
+        medians = [median(times) for times in timing.rounds_ms]
+        third = max(1, len(medians) // 3)
+        change = median(medians[-third:]) / median(medians[:third]) - 1
+        if len(medians) >= FEWEST_ROUNDS and abs(change) >= DRIFT:
+            slower = "slower" if change > 0 else "faster"
+            found.append(f"The last third of {label}'s rounds was {percent(abs(change))} {slower} than the first.")
+    return found
 
 
 def devices_compared(timing: Timing) -> str:
@@ -84,21 +98,22 @@ def latency_table(timings: Sequence[Timing], confidence: str) -> Table:
     medians = column([t.median_ms for t in timings])
     tails = [column([getattr(t, field) for t in timings]) for field in ("p90_ms", "p99_ms", "worst_ms")]
     times = ("median", f"{confidence} interval", "p90", "p99", "worst", "variation", "images/s")
-    heads = ("runtime", *times, f"× {labels[0]}", f"{confidence} interval", "<verdict", "startup time")
+    heads = ("runtime", *times, f"speed, × {labels[0]}", f"{confidence} interval", "<verdict", "startup time")
+    speeds = [speed(t.ratio, t.ratio_interval) for t in timings]
     rows: list[list[str | Cell]] = [
         [
             label,
-            median,
-            Cell(interval(t.median_interval_ms, places_in(median)), QUIET),
+            middle,
+            Cell(interval(t.median_interval_ms, places_in(middle)), QUIET),
             *(tail[index] for tail in tails),
             percent(t.variation),
             f"{t.images_per_second:.1f}",
-            ratio(t.ratio),
-            Cell("" if t.verdict == BASELINE else interval(t.ratio_interval), QUIET),
+            speeds[index][0],
+            Cell("" if t.verdict == BASELINE else speeds[index][1], QUIET),
             _verdict(t),
             seconds(t.open_seconds),
         ]
-        for index, (t, label, median) in enumerate(zip(timings, labels, medians, strict=True))
+        for index, (t, label, middle) in enumerate(zip(timings, labels, medians, strict=True))
     ]
     return table(f"Latency at batch {timings[0].batch}, in ms", heads, rows)
 

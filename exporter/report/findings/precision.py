@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from attn_export.exporter.artifacts import Float32Node
 from attn_export.exporter.records.engine import PrecisionAudit
-from attn_export.exporter.records.report import EngineSummary, OnnxRecord, Report
+from attn_export.exporter.records.report import Report
 from attn_export.exporter.records.verdict import Comparison
-from attn_export.exporter.report.findings.errors import judged, runnable
+from attn_export.exporter.report.findings.errors import judged
 from attn_export.exporter.report.findings.table import BAD, GOOD, UNSURE, Cell, Table, table
 from attn_export.exporter.report.findings.words import counted, error, known, listed, times
 
@@ -14,18 +14,6 @@ NAMES = {"FLOAT": "float32", "HALF": "float16", "BFLOAT16": "bfloat16", "FLOAT8E
 MOST_GROWN = 5
 # By artifact, then by tensor.
 Errors = Mapping[str, Mapping[str, Comparison]]
-
-
-def precision_table(report: Report) -> Table:
-    """One row for each artifact that can run."""
-    rows: list[list[str | Cell]] = []
-    for artifact in runnable(report):
-        kept = artifact.kept_in_float32 if isinstance(artifact, OnnxRecord) else ()
-        types = kernel_types(artifact.types) if isinstance(artifact, EngineSummary) else ""
-        nodes = counted(len(kept), "node") if kept else ""
-        rows.append([artifact.path, artifact.precision or "that of the graph", nodes, types])
-    heads = ["artifact", "<precision", "<kept in float32", "<types of kernels"]
-    return table("Precision of the artifacts", heads, rows)
 
 
 def kernel_types(types: PrecisionAudit) -> Cell:

@@ -1,16 +1,17 @@
-"""The verdicts at the head of a report."""
+"""The summary card of a report: what agrees, how fast it is, and what it takes, each in a few words."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from attn_export.exporter.records.report import Report
+from attn_export.exporter.records.report import BundleRecord, Report
 from attn_export.exporter.report.findings import attention, budgets, conditions, errors, latency
 from attn_export.exporter.report.findings.table import GOOD, PLAIN, UNSURE
-from attn_export.exporter.report.findings.words import interval, listed, milliseconds, ratio
+from attn_export.exporter.report.findings.words import listed, milliseconds, size, speed
 
 
 @dataclass(frozen=True)
 class Badge:
-    """One verdict.
+    """One fact.
 
     Attributes:
         about: its subject.
@@ -28,20 +29,35 @@ class Badge:
 
 
 def badges(report: Report) -> list[Badge]:
-    """The verdicts on everything in this report."""
-    found = []
+    """All facts of the card."""
+    return list(_badges(report))
+
+
+def _badges(report: Report) -> Iterator[Badge]:
     if errors.was_requested(report):
-        found.append(Badge("Against PyTorch", *errors.verdict_words(report), "error"))
-    if verdict := budgets.verdict_words(report.budgets):
-        found.append(Badge("Budgets", *verdict, "budgets"))
+        yield Badge("Against PyTorch", *errors.verdict_words(report), "error")
     if report.latency.timings:
-        found.append(_fastest(report))
+        yield _speed(report)
+    if files := report.onnx_files:
+        file, steps = files[0], files[0].cleanup
+        found = attention.blocks_words(file.attention)
+        if steps:
+            words = f"{steps[0].nodes_before} → {file.nodes}"
+            yield Badge("Nodes", words, f"{file.path}, as captured and after the cleanup; {found}.", PLAIN, "graph")
+        else:
+            yield Badge("Nodes", str(file.nodes), f"{file.path}; {found}.", PLAIN, "graph")
+    sizes = [(a.path, a.bytes) for a in report.artifacts if not isinstance(a, BundleRecord) and a.bytes is not None]
+    if sizes:
+        (path, first), *others = sizes
+        more = "".join(f"; {name} {size(count)}" for name, count in others)
+        yield Badge("File size", size(first), f"{path}{more}.", PLAIN, "environment")
     if cost := attention.summary(report):
-        found.append(Badge("Attention", *cost, PLAIN, "attention"))
-    return found
+        yield Badge("Attention", *cost, PLAIN, "attention")
+    if verdict := budgets.verdict_words(report.budgets):
+        yield Badge("Budgets", *verdict, "budgets")
 
 
-def _fastest(report: Report) -> Badge:
+def _speed(report: Report) -> Badge:
     """The fastest runtime at the first batch."""
     batches = latency.by_batch(report.latency)
     batch, timings = next(iter(batches.items()))
@@ -52,15 +68,15 @@ def _fastest(report: Report) -> Badge:
         words = f"{milliseconds(timings[0].median_ms)} ms"
         return Badge("Latency", words, f"{labels[0]}, timed alone.{more}", PLAIN, "latency")
     if best is None and all(t.verdict == "slower" and t.ratio_interval[0] > 1 for t in timings[1:]):
-        return Badge("Fastest", labels[0], f"All others are slower.{more}", GOOD, "latency")
+        return Badge("Speed", f"{labels[0]} is the fastest", f"All others are slower.{more}", GOOD, "latency")
     if best is None:
-        return Badge(
-            "Fastest", "Can't tell", f"Nothing is significantly faster than {labels[0]}.{more}", UNSURE, "latency"
-        )
-    basis = f"{ratio(best.ratio)} of {labels[0]}'s time ({interval(best.ratio_interval)})."
+        words = f"Nothing is significantly faster than {labels[0]}.{more}"
+        return Badge("Speed", "Can't be told apart", words, UNSURE, "latency")
+    fast, between = speed(best.ratio, best.ratio_interval)
+    basis = f"{between}: {labels[timings.index(best)]} against {labels[0]}."
     near = [labels[i] for i, t in enumerate(timings) if i and t is not best and latency.overlap(t, best)]
     basis += f" It does not differ significantly from {listed(near)}." if near else ""
     devices = latency.devices_compared(best)
     basis += f" The ratio compares {devices}." if devices else ""
-    mark = UNSURE if near else GOOD
-    return Badge("Fastest", labels[timings.index(best)], f"{basis}{more}", mark, "latency")
+    reached = all(run.reached for run in report.latency.runs if run.batch == batch)
+    return Badge("Speed", f"{fast} times as fast", f"{basis}{more}", GOOD if reached else UNSURE, "latency")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 SPACE = "\N{NO-BREAK SPACE}"
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 FINEST_DECIMALS = 4
+NEAR_ONE = 0.1
 FARTHEST = 50.0  # largest quotient of two numbers of a column with the same decimal places
 
 
@@ -54,20 +55,37 @@ def seconds(value: float) -> str:
     return f"{value:.{2 if value < 1 else 1}f}{SPACE}s"
 
 
-def ratio(value: float) -> str:
-    """Three decimal places below 10, three significant digits below 0.1."""
-    if 0 < value < 0.1:
-        return f"{value:.{decimals([value])}f}"
-    return f"{value:.3f}" if value < 10 else f"{value:.1f}"
+def speed(ratio: float, ends: Sequence[float]) -> tuple[str, str]:
+    """How many times as fast, and the confidence interval: ``("24", "11 to 39")``.
+
+    Args:
+        ratio: of the latency to another.
+        ends: lower and upper end of its interval.
+    """
+    return _multiples(*(1 / value if value else math.inf for value in (ratio, *reversed(tuple(ends)))))
 
 
-def interval(ends: Sequence[float] | None, places: int | None = None) -> str:
+def speed_words(ratio: float, ends: Sequence[float], other: str, *, significant: bool) -> str:
+    """A latency ratio in the words people use: ``is 24 times as fast as eager (11 to 39)``."""
+    fast, between = speed(ratio, ends)
+    if not significant:
+        return f"can't be told apart from {other} ({between} times as fast)"
+    if ratio < 1:
+        return f"is {fast} times as fast as {other} ({between})"
+    long, between = _multiples(ratio, *ends)
+    return f"takes {long} times as long as {other} ({between})"
+
+
+def _multiples(value: float, low: float, high: float) -> tuple[str, str]:
+    """Two decimal places, three near 1, none from 10 on."""
+    places = 3 if min(abs(number - 1) for number in (value, low, high)) < NEAR_ONE else 2
+    words = ["∞" if math.isinf(n) else f"{n:.0f}" if n >= 10 else f"{n:.{places}f}" for n in (value, low, high)]
+    return words[0], f"{words[1]} to {words[2]}"
+
+
+def interval(ends: Sequence[float], places: int) -> str:
     """``0.149 to 0.156``."""
-    if ends is None:
-        return ""
     low, high = ends
-    if places is None:
-        return f"{ratio(low)} to {ratio(high)}"
     return f"{low:.{places}f} to {high:.{places}f}"
 
 

@@ -1,38 +1,19 @@
 """A report as a single HTML page without scripts, other files or network access."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from attn_export.exporter.records.report import Report
+from attn_export.exporter.report.charts.pictures import heat, overlaid, picture
 from attn_export.exporter.report.findings.environment import command_line, network_words, title_of
+from attn_export.exporter.report.findings.gates import gate_of_card, image_of
 from attn_export.exporter.report.findings.summary import badges
 from attn_export.exporter.report.findings.words import error as format_error
 from attn_export.exporter.report.findings.words import shortened, shown
-from attn_export.exporter.report.page import (
-    attention,
-    budgets,
-    environment,
-    error,
-    gates,
-    graph,
-    latency,
-    precision,
-)
-from attn_export.exporter.report.page.section import Section
+from attn_export.exporter.report.page.sections import SECTIONS
 
 HERE = Path(__file__).parent / "templates"
-SECTIONS: tuple[Callable[[Report], Section], ...] = (
-    latency.section,
-    error.section,
-    graph.section,
-    attention.section,
-    gates.section,
-    precision.section,
-    budgets.section,
-    environment.section,
-)
 
 
 def render(report: Report) -> str:
@@ -51,15 +32,25 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
         finalize=lambda value: shown(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
     )
-    templates.filters |= {"shortened": shortened, "error": format_error}
-    sections = [section(report) for section in SECTIONS]
+    templates.filters |= {
+        "shortened": shortened,
+        "error": format_error,
+        "heat": heat,
+        "picture": picture,
+        "form": lambda part: type(part).__name__,
+    }
+    sections = sorted((section(report) for section in SECTIONS), key=lambda section: not section.first)
+    image, gate = image_of(report), gate_of_card(report)
     return templates.get_template("page.html").render(
         title=title_of(report),
         created=str(report.created or ""),
         command=command_line(report),
         network=network_words(report),
         badges=badges(report),
+        image=image,
+        gate=gate,
+        gate_picture=overlaid(image, gate) if image and gate and gate.kind == "spatial" else "",
         sections=[section for section in sections if not section.absent],
-        missing=[section for section in sections if section.absent],
+        absent={section.name: section for section in sections if section.absent},
         style=(HERE / "style.css").read_text(encoding="utf-8"),
     )

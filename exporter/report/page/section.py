@@ -1,8 +1,67 @@
-"""A section of the page."""
+"""A section of the page, and what it is composed of."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+
+from attn_export.exporter.report.charts.svg import Chart
+from attn_export.exporter.report.findings.gates import GatedBlock, Image
+from attn_export.exporter.report.findings.table import Table
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading inside a section."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Items:
+    """Sentences that state the result; ``caution`` frames them as warnings."""
+
+    sentences: tuple[str, ...]
+    caution: bool = False
+
+
+@dataclass(frozen=True)
+class Command:
+    """A line for a shell."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Parts behind a summary, open or folded."""
+
+    summary: str
+    parts: "tuple[Part, ...]"
+    open: bool = False
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Parts beside each other where the page is wide enough."""
+
+    parts: "tuple[Part, ...]"
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Attention blocks with their gates as pictures."""
+
+    blocks: tuple[GatedBlock, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The sample image with sentences about the gates on it."""
+
+    image: Image | None
+    sentences: tuple[str, ...]
+
+
+# A plain string is a paragraph; None is left out.
+Part = str | None | Heading | Items | Command | Table | Chart | Fold | Beside | Cards | Sample
 
 
 @dataclass(frozen=True)
@@ -10,15 +69,21 @@ class Section:
     """A section of the page.
 
     Attributes:
-        name: of its template, and the target of links to it.
+        name: the target of links to it.
         title: the heading.
         short: a word for the list of sections.
-        content: values for the template.
+        parts: from top to bottom; without any, the section is absent.
+        brief: the result in a few words, beside the heading.
+        open: whether the parts are shown at once.
+        first: whether it stands above the others.
         absent: why there is no content, otherwise empty.
     """
 
     name: str
     title: str
     short: str
-    content: Mapping[str, Any] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
+    brief: str = ""
+    open: bool = True
+    first: bool = False
     absent: str = ""

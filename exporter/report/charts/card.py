@@ -58,7 +58,7 @@ def _gate(figure: Figure, axes: "Axes", report: Report) -> bool:
         strip = figure.add_axes((place[0], place[1], place[2], 14 / HEIGHT))
         strip.imshow(np.frombuffer(next(iter(gate.values.values())), np.uint8)[None], aspect="auto", vmin=0, vmax=255)
         strip.axis("off")
-    for line, text in enumerate((shortened(gate.path, 40), gate.contrast)):
+    for line, text in enumerate((shortened(gate.path, 40), gate.range_words)):
         axes.text(EDGE, TOP + side + 11 + 10 * line, text, fontsize=7.5, color=SOFT)
     return True
 

@@ -47,7 +47,12 @@ class Gate:
         return f"{size}: {low:.2f} to {high:.2f}, median {middle:.2f}"
 
     @property
-    def contrast(self) -> str:
+    def contrast(self) -> float:
+        """The largest difference between two of its values."""
+        return self.spread[2] - self.spread[0]
+
+    @property
+    def range_words(self) -> str:
         """``a spatial gate, 0.02 (dark) to 0.98 (bright)``."""
         low, _, high = self.spread
         return f"a {self.kind} gate, {low:.2f} (dark) to {high:.2f} (bright)"
@@ -151,11 +156,8 @@ def difference_sentences(report: Report) -> list[str]:
 
 
 def gate_of_card(report: Report) -> Gate | None:
-    """The gate that the summary card shows: the spatial one with the most detail and contrast, else the first channel gate."""
+    """The gate that the summary card shows: the spatial one with the most detail and contrast, else the first."""
     gates = gates_of(report)
     spatial = [gate for gate in gates if gate.kind == "spatial"]
-    return max(
-        spatial,
-        key=lambda gate: len(next(iter(gate.values.values()))) * (gate.spread[2] - gate.spread[0]),
-        default=gates[0] if gates else None,
-    )
+    best = max(spatial, key=lambda gate: math.prod(gate.shape) * gate.contrast, default=None)
+    return best or next(iter(gates), None)

@@ -16,12 +16,10 @@ from attn_export.exporter.records.verdict import Comparison, Verdict
 from attn_export.exporter.report.charts.axes import set_ticks
 from attn_export.exporter.report.charts.distributions import distributions
 from attn_export.exporter.report.charts.errors import errors
-from attn_export.exporter.report.charts.gate_spread import gate_spread
 from attn_export.exporter.report.charts.pictures import heat, overlay, picture
 from attn_export.exporter.report.charts.speed import speeds
 from attn_export.exporter.report.charts.svg import canvas, finished
-from attn_export.exporter.report.charts.throughput import throughput
-from attn_export.exporter.report.findings.gates import Gate, Image, gates_of
+from attn_export.exporter.report.findings.gates import Gate, Image
 from attn_export.exporter.report.findings.latency import by_batch, labels_of
 from attn_export.exporter.report.findings.table import table
 from attn_export.exporter.report.findings.words import speed
@@ -102,11 +100,11 @@ def test_text_is_drawn_as_it_is(text: str) -> None:
     assert words(written(text)) == [text]
 
 
-def test_a_legend_names_every_series_whatever_its_name() -> None:
-    rates = {name: {1: 10.0, 2: 20.0} for name in ("_hidden", "$x$", "eager")}
-    chart = throughput("chart", rates)
+def test_a_legend_names_every_series_whatever_its_name(record: Report) -> None:
+    names = ("_hidden", "$x$", "eager")
+    chart = errors("chart", dict.fromkeys(names, verdict_of(record)))
     assert chart is not None
-    assert set(rates) <= set(words(chart.svg))
+    assert set(names) <= set(words(chart.svg))
 
 
 # Latencies.
@@ -187,18 +185,6 @@ def test_a_tensor_that_disagrees_is_named(record: Report) -> None:
     agreeing = errors("chart", {"model.onnx": verdict_of(record)})
     assert agreeing is not None
     assert "DISAGREES" not in agreeing.finding
-
-
-# Gates.
-
-
-def test_every_gate_has_a_named_marker_and_its_percentiles(record: Report) -> None:
-    gates = gates_of(record)
-    chart = gate_spread("chart", gates)
-    assert chart is not None
-    assert sorted(text.partition(":")[0] for text in hints(chart.svg)) == sorted(gate.path for gate in gates)
-    assert [row[0].text for row in chart.data.rows] == [gate.path for gate in gates]
-    assert chart.data.rows[0][3].text == f"{np.median(list(gates[0].values['PyTorch'])) / 255:.2f}"
 
 
 # Pictures.

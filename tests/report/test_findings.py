@@ -242,7 +242,7 @@ def test_the_cost_of_attention_is_one_sentence(record: Report) -> None:
 
 def test_a_cost_within_the_noise_is_not_claimed(record: Report) -> None:
     cost = replace(record.attention_cost[0], verdict="can't tell")
-    assert "can't be told apart from without" in attention.cost_sentence(cost)
+    assert "the two can't be told apart" in attention.cost_sentence(cost)
 
 
 def test_kernels_that_attention_adds_are_counted() -> None:
@@ -268,6 +268,21 @@ def test_the_gates_of_a_block_are_together(record: Report) -> None:
         ("layer3.1.attention", "CBAM", 2),
     ]
     assert blocks[0].gates[0].words.startswith("64 channels: 0.0")
+
+
+def test_every_gate_has_its_percentiles(record: Report) -> None:
+    found = gates.gates_of(record)
+    rows = gates.spread_table(record).rows
+    assert [row[0].text for row in rows] == [gate.path for gate in found]
+    assert rows[0][2].text == f"{min(found[0].values['PyTorch']) / 255:.2f}"
+    assert rows[0][6].text == f"{max(found[0].values['PyTorch']) / 255:.2f}"
+
+
+def test_throughput_needs_two_batches(record: Report) -> None:
+    assert latency.throughput_table(record.latency) is None
+    several = latency.throughput_table(sample(batches=(1, 4), rounds=2).latency)
+    assert several is not None
+    assert [column.title for column in several.columns] == ["runtime", "batch 1", "batch 4"]
 
 
 def test_sensitivity_needs_two_precisions(record: Report) -> None:

@@ -46,7 +46,7 @@ def test_the_page_of_a_run_has_every_section(folder: Path) -> None:
     names = [e.attributes["id"] for e in document.find("section") if "id" in e.attributes]
     assert names == SECTIONS
     charts = [title.own_text for chart in document.find("svg") for title in chart.find("title")[:1]]
-    for words in ("Every timed inference, in ms", "Error ratio of every gate and output", "Spread of each gate"):
+    for words in ("Every timed inference, in ms", "Error ratio of every gate and output"):
         assert words in charts
     assert len(document.find("img")) == 2 + 6 * 3  # the image, twice; six gates in PyTorch and two files
 

@@ -1,12 +1,12 @@
 """Error ratios of all gates and outputs in each artifact, in the order of computation."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from attn_export.exporter.records.verdict import Comparison, Verdict
-from attn_export.exporter.report.charts.axes import LONGEST_NAME, add_legend, legend_height, set_ticks
-from attn_export.exporter.report.charts.in_order import draw_markers, ordered_axes
-from attn_export.exporter.report.charts.palette import BAD
+from attn_export.exporter.report.charts.axes import LETTER, LONGEST_NAME, add_legend, legend_height, set_ticks
+from attn_export.exporter.report.charts.palette import BAD, LINE, PAPER, colour, marker
 from attn_export.exporter.report.charts.svg import WIDE, Chart, canvas, finished
 from attn_export.exporter.report.findings.errors import severity, worst_of
 from attn_export.exporter.report.findings.table import table
@@ -19,6 +19,9 @@ HEIGHT = 250.0
 SMALLEST = 1e-4  # shares of the limit; smaller ones are drawn here
 MOST_NAMED = 3
 BESIDE = 0.22  # between the artifacts' markers of a tensor
+ACROSS = WIDE - 70.0  # CSS pixels of the axes, at least
+SHORTEST_NAME = 60.0  # CSS pixels for the name of a stage
+MANY = 60  # tensors, from which on markers are smaller
 
 
 def errors(name: str, verdicts: Mapping[str, Verdict]) -> Chart | None:
@@ -37,7 +40,8 @@ def errors(name: str, verdicts: Mapping[str, Verdict]) -> Chart | None:
     order = {tensor: place for place, tensor in enumerate(roles)}
     hints = {}
     with canvas(WIDE, HEIGHT + legend_height(list(verdicts), WIDE)) as figure:
-        axes = ordered_axes(figure, list(roles.items()))
+        axes = figure.subplots()
+        _name_stages(axes, roles)
         axes.set(yscale="log", ylim=(min([*finite, 0.05]) / 1.5, max([*finite, 1.0]) * 2.5))
         axes.set_ylabel("error ratio ÷ limit")
         set_ticks(axes.yaxis)
@@ -47,7 +51,10 @@ def errors(name: str, verdicts: Mapping[str, Verdict]) -> Chart | None:
         for index, (path, of) in enumerate(by_tensor.items()):
             aside = (index - (len(by_tensor) - 1) / 2) * BESIDE
             xs, ys = [order[tensor] + aside for tensor in of], [_height(axes, c) for c in of.values()]
-            lines.append(draw_markers(axes, xs, ys, index, gid=f"artifact-{index}"))
+            lines += axes.plot(
+                xs, ys, marker(index), gid=f"artifact-{index}", color=colour(index), markeredgecolor=PAPER,
+                markersize=6 if len(roles) < MANY else 4.5, markeredgewidth=0.6,
+            )  # fmt: skip
             hints[f"artifact-{index}"] = [f"{c.tensor} in {path}: {_words(c)}" for c in of.values()]
             _ring(axes, [(x, y, c) for x, y, c in zip(xs, ys, of.values(), strict=True) if not c.agrees], len(roles))
         add_legend(figure, lines, list(verdicts), WIDE)
@@ -59,6 +66,27 @@ def errors(name: str, verdicts: Mapping[str, Verdict]) -> Chart | None:
         finding = " ".join(_sentence(*pair) for pair in verdicts.items())
         note = "As a share of the limit, in the order of computation, outputs last. The axis is logarithmic."
         return finished(figure, name, finding, data, note=note, hints=hints)
+
+
+def _name_stages(axes: "Axes", roles: Mapping[str, str]) -> None:
+    """A position 0, 1, 2, ... for each tensor, and the names of the network's stages below; outputs are one stage."""
+    axes.set_xlim(-0.8, len(roles) - 0.2)
+    axes.grid(visible=False, axis="x")
+    step = ACROSS / (len(roles) + 0.6)
+    ticks, names, start, end = [], [], 0, 0.0
+    for stage, members in groupby(roles, lambda t: "outputs" if roles[t] == "output" else t.partition(".")[0]):
+        count = len(list(members))
+        name = shortened(stage, max(3, int(max(SHORTEST_NAME, count * step) / LETTER)))
+        centre, half = (start + (count - 1) / 2 + 0.8) * step, len(name) * LETTER / 2
+        if centre - half >= end:  # a name that would overlap the one before is left out
+            ticks.append(start + (count - 1) / 2)
+            names.append(name)
+            end = centre + half
+        if start:
+            axes.axvline(start - 0.5, color=LINE, linewidth=1.6)
+        start += count
+    axes.set_xticks(ticks, labels=names)
+    axes.tick_params("x", length=0)
 
 
 def _share(comparison: Comparison) -> float:

@@ -150,9 +150,9 @@ def _against_ablated(cost: AttentionCost) -> str:
         return "" if cost.with_ms is None else f"{milliseconds(cost.with_ms)} ms with attention"
     places = decimals([cost.with_ms, cost.without_ms])
     times = f"{milliseconds(cost.with_ms, places)} ms with attention, {milliseconds(cost.without_ms, places)} without"
-    words = speed_words(
-        cost.ratio, cost.ratio_interval or (cost.ratio,) * 2, "without", significant=cost.verdict != "can't tell"
-    )
+    if cost.verdict == "can't tell":
+        return f"{times}: the two can't be told apart"
+    words = speed_words(cost.ratio, cost.ratio_interval or (cost.ratio,) * 2, "without", significant=True)
     return f"{times}: it {words}"
 
 

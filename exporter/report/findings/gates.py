@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from attn_export.exporter.records.gates import PYTORCH, GateActivation
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.findings.attention import inventories_of
+from attn_export.exporter.report.findings.table import Table, table
 from attn_export.exporter.report.findings.words import counted, error, shape
 
 KINDS = {"drawing": "a drawing", "natural": "noise with the spectrum of photographs", "real": "one of yours"}
+PERCENTILES = {"min": 0, "p10": 0.1, "median": 0.5, "p90": 0.9, "max": 1}
+CONSTANT_WITHIN = 0.02
 SHOWN_AT_ONCE = 8  # blocks; of more, the page shows the first of each stage and the last, and folds the others
 
 
@@ -141,6 +144,16 @@ def shown_at_once(blocks: Sequence[GatedBlock]) -> tuple[list[GatedBlock], list[
 def unavailable(report: Report) -> dict[str, str]:
     """Artifacts without gate activations, with the reasons."""
     return report.gate_activations.unavailable if report.gate_activations else {}
+
+
+def spread_table(report: Report) -> Table:
+    """Percentiles of every gate on the sample image, in PyTorch, and whether it is nearly constant."""
+    rows = []
+    for gate in gates_of(report):
+        values = sorted(next(iter(gate.values.values())))
+        spread = [f"{values[round(share * (len(values) - 1))] / 255:.2f}" for share in PERCENTILES.values()]
+        rows.append([gate.path, gate.kind, *spread, "nearly" if gate.contrast < CONSTANT_WITHIN else ""])
+    return table("Values of each gate on the sample image", ["gate", "<kind", *PERCENTILES, "<constant"], rows)
 
 
 def difference_sentences(report: Report) -> list[str]:

@@ -149,10 +149,12 @@ def warm_up_words(warm_up: WarmUp) -> str:
     return f"{counted(warm_up.inferences, 'inference')} in {seconds(warm_up.seconds)}, {end}"
 
 
-def throughput_of(latency: Latency) -> dict[str, dict[int, float]]:
-    """Images per second by runtime and batch size."""
-    found: dict[str, dict[int, float]] = {}
-    for batch, timings in by_batch(latency).items():
+def throughput_table(latency: Latency) -> Table | None:
+    """Images per second by runtime and batch size; None with a single batch size."""
+    batches, found = by_batch(latency), dict[str, dict[int, str]]()
+    for batch, timings in batches.items():
         for timing, label in zip(timings, labels_of(timings), strict=True):
-            found.setdefault(label, {})[batch] = timing.images_per_second
-    return found
+            found.setdefault(label, {})[batch] = f"{timing.images_per_second:.1f}"
+    heads = ["runtime", *(f"batch {batch}" for batch in batches)]
+    rows = [[label, *(rates.get(batch, "") for batch in batches)] for label, rates in found.items()]
+    return table("Images per second", heads, rows) if len(batches) > 1 else None

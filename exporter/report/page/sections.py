@@ -9,9 +9,7 @@ from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.report.charts import errors as error_chart
 from attn_export.exporter.report.charts.block_cost import block_cost
 from attn_export.exporter.report.charts.distributions import distributions
-from attn_export.exporter.report.charts.gate_spread import gate_spread
 from attn_export.exporter.report.charts.speed import speeds
-from attn_export.exporter.report.charts.throughput import throughput
 from attn_export.exporter.report.findings import (
     attention,
     budgets,
@@ -40,19 +38,18 @@ GATES = (
 
 
 def gates_section(report: Report) -> Section:
-    """The sample image, each gate as a heat map in PyTorch and in each artifact, and the spread of every gate."""
+    """The sample image, each gate as a heat map in PyTorch and in each artifact, and how open every gate is."""
     blocks, unavailable = gates.gated_blocks(report), gates.unavailable(report)
     if not blocks and not unavailable:
         return Section("gates", "Gate activations", "Gates", absent="No gate activations were captured.")
     first, others = gates.shown_at_once(blocks)
     missing = tuple(f"The gates of {name} are not available: {reason}." for name, reason in unavailable.items())
     sentences = (*gates.difference_sentences(report), *([GATES] if first else []), *missing)
-    spread = gate_spread("gate-spread", [gate for block in blocks for gate in block.gates])
     parts = (
         Sample(gates.image_of(report), sentences),
         Cards(tuple(first)) if first else None,
         Fold(f"The other {len(others)} blocks", (Cards(tuple(others)),)) if others else None,
-        Fold("Spread of each gate", (spread,)) if spread else None,
+        Fold("Spread of each gate", (gates.spread_table(report),)) if blocks else None,
     )
     return Section("gates", "Gate activations", "Gates", parts)
 
@@ -88,7 +85,7 @@ def latency_section(report: Report) -> Section:
     heading = Heading(f"Batch {size}") if others else None
     parts: list[Part] = [Items(tuple(conditions.warning_sentences(timed)), caution=True), heading]
     parts += _batch(size, timings, confidence)
-    parts.append(throughput("throughput", latency.throughput_of(timed)))
+    parts.append(latency.throughput_table(timed))
     for size, timings in others:
         parts.append(Fold(f"Batch {size}", tuple(_batch(size, timings, confidence))))
     drift = [sentence for timings in batches.values() for sentence in latency.drift_sentences(timings)]

@@ -1,7 +1,8 @@
-"""Makes the pictures of the report in docs/pictures from a report's page, with Chromium.
+"""Takes the pictures of the report in docs/pictures again, with Chromium, from a real run.
 
-attn-export model.pt --onnx --precision fp32,fp16 --report report.html
-python docs/pictures/report.py report.html
+attn-export create cbam_resnet18 -o cbam_resnet18.pt
+attn-export cbam_resnet18.pt --onnx --precision fp32,fp16 --out build --seconds 25
+python docs/make_pictures.py build/cbam_resnet18.report.json
 """
 
 import html
@@ -15,12 +16,16 @@ from pathlib import Path
 
 from PIL import Image
 
-HERE = Path(__file__).parent
+from attn_export.exporter.report.charts.card import render_card
+from attn_export.exporter.report.page.render import render
+from attn_export.exporter.report.read import read_report
+
+PICTURES_OF_DOCS = Path(__file__).parent / "pictures"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --no-first-run --hide-scrollbars --disable-background-networking".split()
 )
-COLOURS = 128  # of a palette; text and charts need no more
+COLOURS = 256  # of a palette
 
 
 @dataclass(frozen=True)
@@ -29,45 +34,51 @@ class Picture:
 
     Attributes:
         name: of its file, behind ``report``.
-        shown: what of the page is in it, as a CSS selector of children of <main>; all if empty.
+        shown: the only section in it; all if empty.
         width: of the window, in CSS pixels.
-        height: that is kept, from the top; all of it if 0.
+        height: that is kept, from the top.
         dark: for readers who prefer dark pages.
-        extra: style that is added.
+        opened: with everything that is folded.
     """
 
     name: str
     shown: str = ""
     width: int = 1180
-    height: int = 0
+    height: int = 1000
     dark: bool = False
-    extra: str = ""
+    opened: bool = False
 
 
 PICTURES = (
-    Picture("", height=1020),
-    Picture("-dark", height=1020, dark=True),
-    Picture("-error", "#error", height=620),
-    Picture("-graph", "#graph", height=1540),
-    Picture("-attention", "#attention", height=760),
-    Picture("-gates", "#gates", height=1090),
-    Picture("-precision", "#precision", height=560),
+    Picture(""),
+    Picture("-dark", dark=True),
     Picture("-phone", width=400, height=900),
+    Picture("-gates", "gates", height=900),
+    Picture("-graph", "graph", height=900, opened=True),
+    Picture("-latency", "latency", height=640),
+    Picture("-attention", "attention", height=520),
+    Picture("-error", "error", height=680),
 )
 
 
 def main() -> None:
-    """Draw every picture of the page that is named on the command line."""
-    page = Path(sys.argv[1]).read_text(encoding="utf-8")
+    """Take every picture of the report that is named on the command line."""
+    report = read_report(Path(sys.argv[1]))
+    page = render(report)
     for picture in PICTURES:
         draw(page, picture)
+    (PICTURES_OF_DOCS / "card.png").write_bytes(render_card(report))
 
 
 def draw(page: str, picture: Picture) -> None:
     """One picture, as ``report<name>.png``."""
-    only = f"header, nav, footer, main > :not({picture.shown}) {{ display: none !important }}" if picture.shown else ""
-    border = "main > section { border: 0 !important; margin: 0 !important; padding: 0 !important }" if only else ""
-    copy = page.replace("</head>", f"<style>{only}{border}{picture.extra}</style></head>")
+    hidden = f"header, nav, footer, main > :not(:has(> #{picture.shown}))"
+    only = f"<style>{hidden} {{ display: none !important }} details.section {{ border: 0 !important }}</style>"
+    copy = page.replace("</head>", f"{only if picture.shown else ''}</head>")
+    if picture.shown:
+        copy = copy.replace('<details class="section">', '<details class="section" open>')
+    if picture.opened:
+        copy = copy.replace('<details class="more">', '<details class="more" open>')
     if picture.width < 500:  # a window can't be narrower, a frame in it can
         inside = html.escape(re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", copy))
         frame = (
@@ -75,7 +86,7 @@ def draw(page: str, picture: Picture) -> None:
         )
         copy = f"<!doctype html><body style='margin:0'>{frame}</body>"
     browser = next(filter(None, map(shutil.which, BROWSERS)))
-    target = HERE / f"report{picture.name}.png"
+    target = PICTURES_OF_DOCS / f"report{picture.name}.png"
     with tempfile.TemporaryDirectory() as folder:
         path, shot = Path(folder, "page.html"), Path(folder, "shot.png")
         path.write_text(copy, encoding="utf-8")

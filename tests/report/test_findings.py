@@ -286,9 +286,14 @@ def test_throughput_needs_two_batches(record: Report) -> None:
 
 
 def test_sensitivity_needs_two_precisions(record: Report) -> None:
-    assert "only float32 was compared" in precision.growth_sentence(record)
+    assert precision.sensitivity_table(record) is None
     both = sample(blocks=2, rounds=2, precisions=("float32", "float16"))
-    assert "layer" in precision.growth_sentence(both)
+    table = precision.sensitivity_table(both)
+    assert table is not None
+    assert len(table.rows) == 5
+    errors_of = [max(float(row[1].text), float(row[3].text)) for row in table.rows]
+    assert errors_of == sorted(errors_of, reverse=True)
+    assert table.rows[0][0].text in table.caption
 
 
 def test_mixed_kernels_are_called_mixed() -> None:

@@ -69,7 +69,7 @@ def graph_section(report: Report) -> Section:
 def _graph(graph: GraphOutlines) -> list[Part]:
     blocks = graphs.block_tables(graph)
     return [
-        Items(tuple(graphs.graph_sentences(graph))),
+        Items((graphs.graph_sentence(graph),)),
         graphs.kind_table(graph),
         Fold("Nodes by operator", (Beside((*blocks, graphs.operator_table(graph))),)),
     ]
@@ -144,16 +144,13 @@ def error_section(report: Report) -> Section:
         return Section("error", title, "Error", absent=absent)
     judged = errors.judged(report)
     verdict, basis, mark = errors.verdict_words(report)
-    sensitivity = precision.growth_sentence(report)
-    grown = (
-        Fold(sensitivity, (precision.growth_table(report),)) if len(precision.precisions_judged(report)) > 1 else None
-    )
+    sensitivity = precision.sensitivity_table(report)
     parts = (
         REFERENCE,
         errors.artifact_table(report.artifacts),
         error_chart.errors("errors", {artifact.path: verdict for artifact, verdict in judged}),
         *(_judged(artifact, verdict) for artifact, verdict in judged),
-        grown,
+        Fold(sensitivity.caption, (sensitivity,)) if sensitivity else None,
     )
     brief = f"{verdict}: {basis}"
     return Section("error", title, "Error", parts, brief, open=mark == BAD, first=mark == BAD)

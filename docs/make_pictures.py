@@ -1,7 +1,7 @@
 """Takes the pictures of the report in docs/pictures again, with Chromium, from a real run.
 
 attn-export create cbam_resnet18 -o cbam_resnet18.pt
-attn-export cbam_resnet18.pt --onnx --precision fp32,fp16 --out build --seconds 25
+attn-export cbam_resnet18.pt --onnx --precision fp32,fp16 --out build --seconds 30 --threads 1
 python docs/make_pictures.py build/cbam_resnet18.report.json
 """
 

@@ -258,7 +258,7 @@ def test_of_many_blocks_the_first_of_each_stage_and_the_last_are_shown() -> None
     places = ["layer1.0", "layer2.4", "layer3.8", "layer4.12", "layer4.15"]
     assert [block.path.removesuffix(".attention") for block in first] == places
     assert len(first) + len(others) == len(blocks) == 16
-    assert gates.shown_at_once(blocks[:8]) == (blocks[:8], [])
+    assert gates.shown_at_once(blocks[:6]) == (blocks[:6], [])
 
 
 def test_the_gates_of_a_block_are_together(record: Report) -> None:

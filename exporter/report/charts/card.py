@@ -68,7 +68,7 @@ def _badges(axes: "Axes", found: list[Badge], left: float) -> None:
     rows = max(1, -(-len(found) // 2))
     width = (WIDTH - EDGE - left - GAP) / 2
     height = (HEIGHT - TOP - BOTTOM - GAP * (rows - 1)) / rows
-    letters = int(width / 4)
+    letters = int(width / 3.75)
     for index, badge in enumerate(found):
         x, y = left + index % 2 * (width + GAP), TOP + index // 2 * (height + GAP)
         colour, sign = MARKS.get(badge.mark, (INK, ""))
@@ -78,4 +78,4 @@ def _badges(axes: "Axes", found: list[Badge], left: float) -> None:
         words = f"{sign}{shortened(badge.verdict, int(width / 8))}"
         axes.text(x + 8, y + 31, words, fontsize=12.5, fontweight="bold", color=colour)
         lines = textwrap.wrap(badge.basis, letters, max_lines=max(1, int((height - 38) / 9)), placeholder=" …")
-        axes.text(x + 8, y + 38, "\n".join(lines), fontsize=6.5, color=SOFT, va="top", linespacing=1.35)
+        axes.text(x + 8, y + 38, "\n".join(lines), fontsize=6.2, color=SOFT, va="top", linespacing=1.35)

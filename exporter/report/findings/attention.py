@@ -160,7 +160,7 @@ def summary(report: Report) -> tuple[str, str] | None:
     """The largest figure and a sentence for the head of the page; None without attention."""
     for cost in report.attention_cost:
         if share := time_share(cost):
-            return share.replace("the ", ""), f"{cost_words(cost)}."
+            return share.replace("the ", ""), f"{cost_words(cost)}.".replace(f", {share}", "")
         if cost.ratio is not None:
             return f"{cost.ratio:.3f}× the latency", f"{cost_words(cost)}."
     for names, blocks in inventories_of(report):

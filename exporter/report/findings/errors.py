@@ -185,4 +185,4 @@ def verdict_words(report: Report) -> tuple[str, str, str]:
     if bad := [artifact.path for artifact, verdict in found if not verdict.agrees]:
         count = sum(not c.agrees for c in comparisons)
         return "DISAGREES", f"{listed(bad)}: {count} of {tensors}{near}.{left}", BAD
-    return "Agrees", f"{listed([artifact.path for artifact, _ in found])}: {tensors} agree{near}.{left}", GOOD
+    return "Agrees", f"{tensors} agree{near}: {listed([artifact.path for artifact, _ in found])}.{left}", GOOD

@@ -15,7 +15,7 @@ from attn_export.exporter.report.findings.words import counted, error, shape
 KINDS = {"drawing": "a drawing", "natural": "noise with the spectrum of photographs", "real": "one of yours"}
 PERCENTILES = {"min": 0, "p10": 0.1, "median": 0.5, "p90": 0.9, "max": 1}
 CONSTANT_WITHIN = 0.02
-SHOWN_AT_ONCE = 8  # blocks; of more, the page shows the first of each stage and the last, and folds the others
+SHOWN_AT_ONCE = 6  # blocks; of more, the page shows the first of each stage and the last, and folds the others
 
 
 @dataclass(frozen=True)

@@ -73,10 +73,10 @@ def _speed(report: Report) -> Badge:
         words = f"Nothing is significantly faster than {labels[0]}.{more}"
         return Badge("Speed", "Can't be told apart", words, UNSURE, "latency")
     fast, between = speed(best.ratio, best.ratio_interval)
-    basis = f"{between}: {labels[timings.index(best)]} against {labels[0]}."
+    basis = f"{between}: {labels[timings.index(best)]} against {labels[0]}.{more}"
     near = [labels[i] for i, t in enumerate(timings) if i and t is not best and latency.overlap(t, best)]
     basis += f" It does not differ significantly from {listed(near)}." if near else ""
     devices = latency.devices_compared(best)
     basis += f" The ratio compares {devices}." if devices else ""
     reached = all(run.reached for run in report.latency.runs if run.batch == batch)
-    return Badge("Speed", f"{fast} times as fast", f"{basis}{more}", GOOD if reached else UNSURE, "latency")
+    return Badge("Speed", f"{fast} times as fast", basis, GOOD if reached else UNSURE, "latency")

@@ -8,6 +8,8 @@ from attn_export.exporter.report.findings import attention, budgets, conditions,
 from attn_export.exporter.report.findings.table import GOOD, PLAIN, UNSURE
 from attn_export.exporter.report.findings.words import listed, milliseconds, size, speed
 
+WIDEST = 0.1  # half-width of an interval that the card still shows without a question mark
+
 
 @dataclass(frozen=True)
 class Badge:
@@ -78,5 +80,5 @@ def _speed(report: Report) -> Badge:
     basis += f" It does not differ significantly from {listed(near)}." if near else ""
     devices = latency.devices_compared(best)
     basis += f" The ratio compares {devices}." if devices else ""
-    reached = all(run.reached for run in report.latency.runs if run.batch == batch)
-    return Badge("Speed", f"{fast} times as fast", basis, GOOD if reached else UNSURE, "latency")
+    known = all(run.reached or run.interval <= WIDEST for run in report.latency.runs if run.batch == batch)
+    return Badge("Speed", f"{fast} times as fast", basis, GOOD if known else UNSURE, "latency")

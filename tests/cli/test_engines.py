@@ -106,7 +106,7 @@ def computed(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Comp
 def start_from(computed: Computed, patch: pytest.MonkeyPatch) -> None:
     """The reference and the graph come from before; everything behind them is done."""
 
-    def same_reference(*arguments: Any) -> Any:
+    def same_reference(*arguments: Any, **_: Any) -> Any:
         with arguments[-1].stage("Computing the reference in float64"):
             return computed.reference
 

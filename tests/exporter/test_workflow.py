@@ -135,7 +135,7 @@ def test_two_files_appear_and_nothing_else(exported: tuple[ExportResult, Listene
 def test_every_stage_is_told_and_there_is_nothing_to_note(exported: tuple[ExportResult, Listener]) -> None:
     _, make_progress = exported
     assert tuple(make_progress.titles) == STAGES, "a new stage belongs into STAGES, so that interrupting it is tested"
-    assert make_progress.notes == []
+    assert [note for note in make_progress.notes if not note.startswith("batch 1: ")] == [], "of a timing there may be"
     counted = {title: shares for title, shares in make_progress.shares.items() if shares}
     assert list(counted) == [STAGES[0], STAGES[3], STAGES[6]]
     assert all(shares == sorted(shares) and shares[-1] == 1.0 for shares in counted.values())
@@ -464,7 +464,7 @@ def test_weights_that_are_no_numbers_are_refused_before_anything_is_written(toy:
 
 @pytest.mark.parametrize("shape", [(), (1,), (0, 3, 16, 16), (1, 3, -1, 16)])
 def test_a_shape_that_is_none_is_refused(shape: tuple[int, ...], toy: nn.Module, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"expected is \(N, C, H, W\)"):
+    with pytest.raises(InputError, match="input_shape is"):
         export(toy, shape, tmp_path / "out", settings=UNTIMED)
     assert list(tmp_path.iterdir()) == []
 

@@ -32,6 +32,7 @@ from tests.conftest import SHARED
 T = TypeVar("T")
 
 # Modules that do what their description and their weights say.
+LARGEST = 2**30  # bytes of weights: a protobuf message holds less than 2 GiB
 KNOWN = ("attn_export.models.", "torch.nn.")
 
 
@@ -50,7 +51,7 @@ def once(make: Callable[[], T], *key: object) -> T:
 
 def capture(model: LoadedModel, **options: Any) -> Graph:
     """The graph of a network, to be changed at will. Modules from outside of the zoo are captured each time."""
-    if not all(_known(module) for module in model.module.modules()):
+    if not _is_shared(model.module):
         return capture_anew(model, **options)
 
     def captured() -> tuple[Any, bytes]:
@@ -69,7 +70,7 @@ def compute_reference(
     least: int = 1,
 ) -> Reference:
     """The reference outputs of a network. Modules from outside of the zoo are run each time."""
-    if not all(_known(module) for module in model.module.modules()):
+    if not _is_shared(model.module):
         return compute_anew(model, batches, advance, precisions, least)
     images = [(b.kinds, b.names, b.images.shape, hashlib.sha256(b.images.tobytes()).hexdigest()) for b in batches]
     key = ("reference", _digest(model.module), images, tuple(precisions), least)
@@ -83,6 +84,11 @@ def use(patch: pytest.MonkeyPatch) -> None:
     """Let exports take both from here."""
     patch.setattr("attn_export.exporter.network.capture.capture", capture)
     patch.setattr("attn_export.exporter.validation.compute_reference.compute_reference", compute_reference)
+
+
+def _is_shared(network: nn.Module) -> bool:
+    size = sum(parameter.nbytes for parameter in network.parameters())
+    return size < LARGEST and all(_known(module) for module in network.modules())
 
 
 def _known(module: nn.Module) -> bool:

@@ -4,7 +4,8 @@
 any earlier rounding decides between them, and all later values differ: most images are equal to the last bit, a few are
 off by a step. So errors count per image. A wrong runtime is wrong for most images.
 
-*Quantization quality*: signal-to-quantization-noise ratio and agreement of classes; only `--require` sets limits.
+*Quantization quality*: signal-to-quantization-noise ratio and agreement of classes; `--require` sets limits other than
+the default.
 """
 
 import math
@@ -16,7 +17,7 @@ import numpy as np
 from attn_export.exporter.errors import DisagreementError, UsageError
 from attn_export.exporter.network.images import NOMINAL, Batch
 from attn_export.exporter.records.arrays import Array
-from attn_export.exporter.records.policies import QUANTIZED
+from attn_export.exporter.records.policies import MIN_SQNR, QUANTIZED
 from attn_export.exporter.records.verdict import Classes, Comparison, Quality, QualityRequirement, Verdict
 from attn_export.exporter.runtimes.base import Runtime
 from attn_export.exporter.validation.onnx_graph import ExactGraph
@@ -157,6 +158,13 @@ def classes_of(measured: Quality) -> Classes | None:
     return Classes(measured.images, round((1 - measured.agreement) * measured.images))
 
 
+def with_default(requirement: QualityRequirement | None) -> QualityRequirement:
+    """The requirement, with the default SQNR where it names none."""
+    if requirement is None or requirement.sqnr is None:
+        return QualityRequirement(MIN_SQNR, requirement.agreement if requirement else None)
+    return requirement
+
+
 def broken(requirement: QualityRequirement, measured: Quality, artifact: str) -> DisagreementError | None:
     """The error for a requirement that isn't met; None for one that is.
 
@@ -176,5 +184,6 @@ def broken(requirement: QualityRequirement, measured: Quality, artifact: str) ->
     return DisagreementError(
         f"{artifact} doesn't meet its requirement: {reason} (over {measured.images} images)",
         first_seen=worst,
-        hint="Calibrate it on more images, keep its most sensitive layers in float, or require less.",
+        hint="Was it calibrated on images that are normalized as the network takes them? If so, calibrate it on more, "
+        "keep its most sensitive layers in float, compare on images of yours (--images), or require less (--require).",
     )

@@ -85,7 +85,7 @@ def compare_quantized(
     subject: Subject, reference: "Reference", requirement: "QualityRequirement | None", progress: Progress
 ) -> Validated:
     """Compare a quantized artifact with its own graph, and the graph with the network."""
-    from attn_export.exporter.validation.quantized import broken, classes_of, quality, runtime_conformance
+    from attn_export.exporter.validation.quantized import broken, classes_of, quality, runtime_conformance, with_default
 
     artifact = subject.artifact
     assert artifact.quantized is not None
@@ -106,6 +106,6 @@ def compare_quantized(
             first_seen=first.tensor,
             hint="A scale, a zero point or a rounding differs. Please report it with the file and the versions.",
         )
-    elif requirement is not None:
-        failed = broken(requirement, found, str(artifact.path))
+    else:
+        failed = broken(with_default(requirement), found, str(artifact.path))
     return subject.result(verdict=verdict, quality=found, error=failed)

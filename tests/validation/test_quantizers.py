@@ -14,8 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
-from attn_export.exporter.errors import InputError
+from attn_export.exporter.errors import DisagreementError, InputError
 from attn_export.exporter.network.images import nominal_batches
+from attn_export.exporter.records.verdict import QualityRequirement
 from attn_export.exporter.runtimes.evaluator_operators import operators_for
 from attn_export.exporter.validation.artifact import read_artifact
 from attn_export.exporter.workflows.validate import validate_artifacts
@@ -36,7 +37,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
 def quantize(subject: Subject) -> Callable[..., Path]:
     """``quantize(name, **options)`` is the network by ONNX Runtime's own tool; of another opset with ``opset``."""
 
-    def make(name: str, *, opset: int = 20, dynamic: bool = False, **options: Any) -> Path:
+    def make(name: str, *, opset: int = 20, dynamic: bool = False, images: Any = None, **options: Any) -> Path:
         source, path = subject.folder / f"{opset}.onnx", subject.folder / f"{name}.onnx"
         if not source.exists():
             example, axes = torch.zeros(2, *subject.model.input_shape), {"input": {0: "n"}, "output": {0: "n"}}
@@ -46,7 +47,7 @@ def quantize(subject: Subject) -> Callable[..., Path]:
         if dynamic:
             quantize_dynamic(str(source), str(path), **options)
         else:
-            images = [batch.images for batch in nominal_batches(subject.model.input_shape, 4, 12)]
+            images = images or [batch.images for batch in nominal_batches(subject.model.input_shape, 4, 12)]
             quantize_static(str(source), str(path), Images(images), **options)
         return path
 
@@ -95,6 +96,21 @@ def test_what_onnx_has_no_definition_of_is_refused_in_words(subject: Subject, qu
     assert isinstance(found.error, InputError)
     assert "ONNX's reference evaluator can't compute" in found.error.message
     assert "QuantizeLinear and DequantizeLinear can be computed" in str(found.error.hint)
+
+
+@pytest.mark.parametrize("factor", [1 / 255, 255.0, 0.0])
+def test_a_file_calibrated_on_other_images_than_the_network_takes_is_refused(
+    factor: float, subject: Subject, quantize: Callable[..., Path]
+) -> None:
+    """It answers by chance; its runtime and its graph are fine."""
+    wrong = [np.abs(batch.images) * factor for batch in nominal_batches(subject.model.input_shape, 4, 12)]
+    path = quantize("wrong", quant_format=QuantFormat.QDQ, images=wrong)
+    (found,) = validate_artifacts(subject.model, [path], threads=1)
+    assert isinstance(found.error, DisagreementError)
+    assert "and 3 are required" in found.error.message
+    assert "normalized" in str(found.error.hint)
+    (found,) = validate_artifacts(subject.model, [path], threads=1, requirement=QualityRequirement(sqnr=-20.0))
+    assert found.error is None
 
 
 @pytest.mark.parametrize("per_channel", [False, True])

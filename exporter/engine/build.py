@@ -97,12 +97,15 @@ def build(
     started = time.perf_counter()
     with PeakMemory() as memory:
         build = _Build(backend, options)
-        build.parse(path, modules or {})
-        add_profile(build.builder, build.config, profile)
-        build.set_architectures(architectures)
-        plan = build.run(advance)
-        if options.timing_cache is not None:
-            build.write_timing_cache(options.timing_cache)
+        try:
+            build.parse(path, modules or {})
+            add_profile(build.builder, build.config, profile)
+            build.set_architectures(architectures)
+            plan = build.run(advance)
+            if options.timing_cache is not None:
+                build.write_timing_cache(options.timing_cache)
+        finally:
+            build.release()
     advance(1.0)
     return Built(memoryview(plan), build.log, time.perf_counter() - started, memory.bytes)
 
@@ -144,6 +147,14 @@ class _Build:
         if options.timing_cache is not None:
             known = _timings(options.timing_cache)
             self.config.set_timing_cache(self.config.create_timing_cache(known), False)
+
+    def release(self) -> None:
+        """Free TensorRT's objects now.
+
+        An error's traceback keeps them otherwise until a garbage collection, which may come while TensorRT logs from
+        inside `Builder`, under a lock that freeing another builder needs: the process then waits for itself.
+        """
+        del self.parser, self.network, self.config, self.builder
 
     def parse(self, path: Path, modules: Mapping[str, str]) -> None:
         """Parse the graph.

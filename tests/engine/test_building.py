@@ -501,7 +501,7 @@ def test_ctrl_c_stops_a_build_and_leaves_nothing(tmp_path: Path, left: Left, ste
     # Pressed once more while Python shuts down, it ends the process the way the system does.
     assert child.returncode in ((130,) if len(pauses) == 1 else (130, -signal.SIGINT))
     assert said == ""
-    assert all(float(share) < 0.9 for share in shares.split()), "it went on to the end"
+    assert all(float(share) < 1 for share in shares.split()), "it went on to the end"
     assert left() == {"a.onnx"}
 
 

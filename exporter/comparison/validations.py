@@ -40,7 +40,7 @@ def _standing(artifact: OnnxRecord | EngineSummary) -> Standing:
     finite = [ratio for ratio in ratios if ratio is not None and math.isfinite(ratio)]
     worst = max(finite) if finite and len(finite) == len(ratios) else None
     classes = verdict.classes
-    return Standing(verdict.agrees, worst, classes.differ if classes else None, classes.images if classes else None)
+    return Standing(artifact.agrees, worst, classes.differ if classes else None, classes.images if classes else None)
 
 
 def validation_notes(validations: Sequence[ValidationChange]) -> Iterator[str]:

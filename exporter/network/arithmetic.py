@@ -82,6 +82,10 @@ def _mapped(
     return tree
 
 
+# Places in the drawn numbers to start from, and the distance of two: without a common factor, so all are used.
+PLACES, STRIDE = 4096, 1021
+
+
 class Perturbation:
     """Numbers moved by at most one rounding each, up, down or not at all, so that all that follows is rounded anew.
 
@@ -101,6 +105,7 @@ class Perturbation:
         self._half_a_step = torch.finfo(dtype).eps / 2
         self._draw = draw
         self._activations = torch.Generator().manual_seed(draw) if activations else None
+        self._noise, self._uses = torch.empty(0), 0
 
     def images(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Images (N, C, H, W) float32 with every pixel perturbed."""
@@ -121,8 +126,7 @@ class Perturbation:
         if self._activations is None or tensor.dtype != torch.float32:
             return tensor
         sums = math.prod(tensor.shape[2:]) / PIXELS_PER_ROUNDING * torch.finfo(torch.float32).eps / 2
-        directions = torch.empty_like(tensor).uniform_(-1, 1, generator=self._activations)
-        return torch.addcmul(tensor, tensor, directions, value=max(self._half_a_step, sums))
+        return torch.addcmul(tensor, tensor, self._directions(tensor), value=max(self._half_a_step, sums))
 
     def normalized(self, given: torch.Tensor, results: Any) -> Any:
         """The results of a normalization whose mean is off as a sum may be, alike for all elements with that mean."""
@@ -138,6 +142,14 @@ class Perturbation:
                 *result.shape[:2], *[1] * (result.ndim - 2)
             )
         return (result + shift.reshape(shift.shape + (1,) * (result.ndim - shift.ndim)), *results[1:])
+
+    def _directions(self, like: torch.Tensor) -> torch.Tensor:
+        """Numbers between -1 and 1, drawn once and taken from another place each time: drawing takes longer."""
+        if len(self._noise) < like.numel() + PLACES:
+            self._noise = torch.empty(like.numel() + PLACES).uniform_(-1, 1, generator=self._activations)
+        self._uses += 1
+        start = self._uses * STRIDE % PLACES
+        return self._noise[start : start + like.numel()].view(like.shape)
 
     def _moved(self, tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
         draw = np.random.default_rng([self._draw, *shape])

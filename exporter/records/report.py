@@ -67,13 +67,20 @@ class Findings(Struct, frozen=True, kw_only=True):
         notes: differences between the artifact and the network, and how they were handled.
         quantized: the quality of a quantized artifact.
         first_divergence: the first layer whose outputs disagree.
+        validation: the verdict; None where the artifact wasn't validated.
         error: why the artifact isn't good.
     """
 
     notes: tuple[str, ...] = ()
     quantized: Quality | None = None
     first_divergence: FirstDivergence | None = None
+    validation: Verdict | None = None
     error: ErrorRecord | None = None
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether it computes what the network computes, in the quality that is required; None if that isn't known."""
+        return None if self.validation is None else self.validation.agrees and self.error is None
 
 
 class InputRecord(Struct, frozen=True):
@@ -89,7 +96,6 @@ class OnnxRecord(Findings, frozen=True, kw_only=True, tag_field="format", tag="o
 
     Attributes:
         bytes: of the file and its weights; None in records of earlier versions.
-        validation: the verdict; None where the file wasn't validated.
     """
 
     path: str
@@ -104,7 +110,6 @@ class OnnxRecord(Findings, frozen=True, kw_only=True, tag_field="format", tag="o
     cleanup: tuple[Step, ...]
     attention: tuple[AttentionBlock, ...]
     bytes: int | None = None
-    validation: Verdict | None = None
 
 
 class EngineSummary(Findings, frozen=True, kw_only=True, tag_field="format", tag="engine"):
@@ -130,7 +135,6 @@ class EngineSummary(Findings, frozen=True, kw_only=True, tag_field="format", tag
     kernels: int | None
     failed: dict[str, str]
     not_run: str | None
-    validation: Verdict | None = None
 
 
 class BundleRecord(Struct, frozen=True, tag_field="format", tag="bundle"):

@@ -58,7 +58,6 @@ class ValidatedArtifact(Findings, frozen=True, kw_only=True):
     sha256: str
     precision: str
     source_sha256: str | None
-    validation: Verdict | None
 
 
 class ValidationSummary(Struct, frozen=True, kw_only=True):

@@ -50,7 +50,9 @@ def drawn(parts: Iterable[Part]) -> list[RenderableType]:
 
 def export_parts(report: Report) -> list[Part]:
     """`export`: errors, engines, latencies, cost of attention, budgets."""
-    parts: list[Part] = [errors.worst_table(report.onnx_files)] if report.onnx_files else []
+    parts: list[Part] = []
+    if report.onnx_files:
+        parts += [errors.worst_table(report.onnx_files), Text(errors.baseline_words(report.onnx_files), "dim")]
     if report.engines:
         parts.append(engines.engines_table(report.engines))
         parts += [
@@ -139,7 +141,7 @@ def _validation_row(artifact: ValidatedArtifact) -> list[str | Cell]:
     name, verdict = Path(artifact.path).name, artifact.validation
     if verdict is None:
         return [name, artifact.precision, *[""] * 7, Cell("not judged", UNSURE)]
-    return [name, artifact.precision, *errors.ratio_cells(verdict), errors.verdict_cell(verdict.agrees)]
+    return [name, artifact.precision, *errors.ratio_cells(verdict), errors.verdict_cell(bool(artifact.agrees))]
 
 
 def bundle_parts(validation: BundleValidation) -> list[Part]:

@@ -117,8 +117,8 @@ def classes_of(computed: Computed, reference: Reference) -> Classes | None:
 def paired(paths: Sequence[str], gates: Sequence[Gate]) -> tuple[dict[int, Gate], str]:
     """The file's gates by their places among PyTorch's, and the names of those without a counterpart.
 
-    Module paths identify gates, the order those of one module. Where no gate of the file has a path, the order of all
-    does.
+    Module paths identify gates, the order those of one module. A module may compute its gate itself on one side, and by
+    a submodule on the other. Where no gate of the file has a path, the order of all identifies them.
     """
     ours, theirs = Counter(paths), Counter(gate.module_path for gate in gates)
     found: dict[int, Gate] = {}
@@ -128,10 +128,22 @@ def paired(paths: Sequence[str], gates: Sequence[Gate]) -> tuple[dict[int, Gate]
             found[place] = next(gate for gate in left if gate.module_path == path)
             left.remove(found[place])
     unmatched = [place for place in range(len(paths)) if place not in found]
+    for place in list(unmatched):
+        near = [gate for gate in left if _contains(paths[place], gate.module_path)]
+        if len(near) == 1 and sum(_contains(paths[other], near[0].module_path) for other in unmatched) == 1:
+            found[place] = near[0]
+            left.remove(near[0])
+    unmatched = [place for place in unmatched if place not in found]
     if len(unmatched) == len(left) and not any(gate.module_path for gate in left):
         found |= zip(unmatched, left, strict=True)
         unmatched, left = [], []
     return dict(sorted(found.items())), _missed([paths[place] for place in unmatched], left)
+
+
+def _contains(first: str, second: str) -> bool:
+    """Whether one of two modules is a part of the other."""
+    shorter, longer = sorted((first, second), key=len)
+    return bool(shorter) and longer.startswith(f"{shorter}.")
 
 
 def _missed(paths: Sequence[str], gates: Sequence[Gate]) -> str:

@@ -84,19 +84,24 @@ def _disagreeing(
 def compare_quantized(
     subject: Subject, reference: "Reference", requirement: "QualityRequirement | None", progress: Progress
 ) -> Validated:
-    """Compare a quantized artifact with its own graph, and the graph with the network."""
-    from attn_export.exporter.validation.quantized import broken, classes_of, quality, runtime_conformance, with_default
+    """Compare a quantized artifact with its own graph, and the graph with the network.
 
-    artifact = subject.artifact
+    What no quantized value reaches is compared with the network as in any other file, the outputs by their quality.
+    """
+    from attn_export.exporter.validation.prove import disagreement
+    from attn_export.exporter.validation.quantized import broken, classes_of, quality, runtime_conformance, with_default
+    from attn_export.exporter.validation.unquantized import compare_unquantized
+
+    artifact, names = subject.artifact, subject.match.signature.output_names
     assert artifact.quantized is not None
     runtime = subject.runtime()
     try:
         with progress.stage(f"Running {artifact.path.name}, and what its graph says"):
             verdict, results = runtime_conformance(runtime, artifact.quantized, reference.batches)
+            in_floats = compare_unquantized(artifact, names, reference, subject.settings)
     except (RuntimeUnavailableError, InputError) as error:
         return subject.result(error=error)
-    found = quality(results, reference, subject.match.signature.output_names)
-    verdict = structs.replace(verdict, classes=classes_of(found))
+    found, required = quality(results, reference, names), with_default(requirement)
     failed: AttnExportError | None = None
     if (first := verdict.first_disagreement) is not None:
         failed = DisagreementError(
@@ -107,5 +112,14 @@ def compare_quantized(
             hint="A scale, a zero point or a rounding differs. Please report it with the file and the versions.",
         )
     else:
-        failed = broken(with_default(requirement), found, str(artifact.path))
-    return subject.result(verdict=verdict, quality=found, error=failed)
+        failed = broken(required, found, str(artifact.path))
+    verdict = structs.replace(verdict, comparisons=(*in_floats, *verdict.comparisons), classes=classes_of(found))
+    if (first := next((c for c in in_floats if not c.agrees), None)) is not None:
+        message = disagreement(str(artifact.path), artifact.precision, first, verdict).message
+        hint = "Nothing quantized comes before it. Was the file quantized from this checkpoint?"
+        failed = DisagreementError(message, first_seen=first.tensor, hint=hint)
+    note = f"the quality of its outputs is compared with the network ({required.sqnr:g} dB are required)"
+    if in_floats:
+        note += f", and as floats {len(in_floats)} gates and outputs that no quantized value reaches"
+    progress.note(f"{artifact.path}: {note}")
+    return subject.result(note, verdict=verdict, quality=found, error=failed)

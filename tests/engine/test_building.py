@@ -466,13 +466,18 @@ def deep(path: Path) -> Path:
     return saved(path, [*nodes, node("Relu", "a600", "y")], weights, outputs=[stated("y", ("N", 64, 8, 8))])
 
 
+# Each step waits, so that a build isn't over before a signal is sent from a busy machine.
 INTERRUPTED = """
 import sys
+import time
 from contextlib import nullcontext
 from attn_export.exporter.engine.job import EngineSettings, build_file
+def advance(share):
+    print(share, flush=True)
+    time.sleep(0.02)
 class Listener:
     def stage(self, title):
-        return nullcontext(lambda share: print(share, flush=True))
+        return nullcontext(advance)
     def note(self, message): pass
 try:
     build_file(sys.argv[1], sys.argv[2], EngineSettings(gpus=("sm80", "sm86", "sm89", "sm120")), progress=Listener())

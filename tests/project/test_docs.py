@@ -217,6 +217,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(CHECKPOINT, folder / "model.pt")
     torch.save(torch.load(CHECKPOINT, weights_only=True)["state_dict"], folder / "weights.pt")
     model = load(folder / "model.pt")
+    torch.save(model.module, folder / "mine.pt")
     export_loaded(model, folder, "model", ExportSettings(runtimes=(), precisions=EXPORT_PRECISIONS), NullProgress())
     images = [batch.images for batch in nominal_batches(model.input_shape, 4, 12)]
     np.save(folder / "images.npy", np.concatenate(images))
@@ -237,11 +238,16 @@ def prepare(words: list[str], prepared: Path, folder: Path) -> list[str]:
     assert bare in ("", ARCHITECTURE)
     for word in (word for word in words if word not in results):
         ending = word.partition(".")[2]
-        source = prepared / ("weights.pt" if bare and ending == "pt" else f"model.{ending}")
+        source = (
+            prepared / word
+            if word == "mine.pt"
+            else prepared / f"{'weights' if bare and ending == 'pt' else 'model'}.{ending}"
+        )
         if ending and source.is_file():
             shutil.copy(source, folder / word)
         if ending == "engine":
             shutil.copy(f"{source}.json", folder / f"{word}.json")
+    words = [IMAGE if word == "1x3x224x224" else word for word in words]
     return briefly([*words, "--input", IMAGE] if bare and "create" not in words else words)
 
 

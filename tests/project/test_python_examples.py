@@ -1,10 +1,14 @@
 """The Python in README and docs runs as it stands, on a small network."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from attn_export.exporter.records.latency import Schedule
+from attn_export.exporter.workflows import export as workflow
+from attn_export.exporter.workflows.settings import ExportSettings
 from attn_export.models.registry import create
 from tests import shared
 
@@ -25,6 +29,7 @@ def test_there_are_examples():
 def test_an_example_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shared.use(monkeypatch)
+    monkeypatch.setattr(workflow, "ExportSettings", partial(ExportSettings, schedule=Schedule(seconds=0.3)))
     scope = {"module": create("cbam_resnet8")}
     exec(compile(code.replace("224", "32"), "example", "exec"), scope)
     assert scope["result"].verdict.agrees

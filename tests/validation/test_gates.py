@@ -234,6 +234,12 @@ def test_gates_are_paired_by_path_then_by_order(
     assert missed == ""
 
 
+NONE_FOUND = (
+    "PyTorch's gates of a.first, a.second aren't found in the file; the file's gates t (of a), u (of b) aren't found "
+    "in PyTorch"
+)
+
+
 @pytest.mark.parametrize(
     ("paths", "found", "pairs", "missed"),
     [
@@ -248,6 +254,13 @@ def test_gates_are_paired_by_path_then_by_order(
             "PyTorch's gates of b aren't found in the file; the file's gates u (of c) aren't found in PyTorch",
         ),
         (["a", "b"], [("a", "t"), ("", "u")], {0: "t", 1: "u"}, ""),
+        (["a.sigmoid", "b"], [("a", "t"), ("b.gate", "u")], {0: "t", 1: "u"}, ""),
+        (
+            ["a.first", "a.second"],
+            [("a", "t"), ("b", "u")],
+            {},
+            NONE_FOUND,
+        ),
         (
             ["a", "a", "b"],
             [("a", "t"), ("b", "u")],

@@ -16,6 +16,7 @@ from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, q
 
 from attn_export.exporter.errors import DisagreementError, InputError
 from attn_export.exporter.network.images import nominal_batches
+from attn_export.exporter.records.policies import FLOAT32, QUANTIZED
 from attn_export.exporter.records.verdict import QualityRequirement
 from attn_export.exporter.runtimes.evaluator_operators import operators_for
 from attn_export.exporter.validation.artifact import read_artifact
@@ -111,6 +112,48 @@ def test_a_file_calibrated_on_other_images_than_the_network_takes_is_refused(
     assert "normalized" in str(found.error.hint)
     (found,) = validate_artifacts(subject.model, [path], threads=1, requirement=QualityRequirement(sqnr=-20.0))
     assert found.error is None
+
+
+def swap_channels(weights: dict[str, np.ndarray[Any, Any]]) -> None:
+    weights["conv1.weight"][[0, 1]] = weights["conv1.weight"][[1, 0]]
+
+
+def scale_first_layer(weights: dict[str, np.ndarray[Any, Any]]) -> None:
+    weights["conv1.weight"] *= 1.001
+
+
+@pytest.mark.parametrize(
+    ("fault", "first"),
+    [(None, ""), (scale_first_layer, "layer1.0.attention.fc.3"), (swap_channels, "layer1.0.attention.fc.3")],
+)
+def test_one_quantized_weight_hides_no_fault(
+    fault: Callable[[dict[str, np.ndarray[Any, Any]]], None] | None, first: str, subject: Subject, tmp_path: Path
+) -> None:
+    path = tmp_path / "partly.onnx"
+    onnx.save(partly_quantized(subject.file.path, fault), path)
+    (found,) = validate_artifacts(subject.model, [path], threads=1)
+    assert found.verdict is not None
+    judged = {c.tensor: c.limit for c in found.verdict.comparisons}
+    assert judged["layer1.0.attention.fc.3"] == FLOAT32.limit, "nothing before it is quantized"
+    assert judged["output"] == QUANTIZED.limit, "the last layer is"
+    assert (found.error.first_seen if isinstance(found.error, DisagreementError) else found.error) == (first or None)
+
+
+def partly_quantized(source: Path, fault: Callable[[dict[str, np.ndarray[Any, Any]]], None] | None) -> onnx.ModelProto:
+    """A float32 file with a fault, and its last layer's weights in int8."""
+    model = onnx.load(source)
+    weights = {tensor.name: numpy_helper.to_array(tensor).copy() for tensor in model.graph.initializer}
+    if fault is not None:
+        fault(weights)
+    last = weights.pop("fc.weight")
+    scale = (np.abs(last).max(1) / 127).astype(np.float32)
+    rounded = np.round(last / scale[:, None]).astype(np.int8)
+    weights |= {"fc.rounded": rounded, "fc.scale": scale, "fc.zero": np.zeros(len(scale), np.int8)}
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in weights.items())
+    names = ["fc.rounded", "fc.scale", "fc.zero"]
+    model.graph.node.insert(0, helper.make_node("DequantizeLinear", names, ["fc.weight"], axis=0, name="back"))
+    return model
 
 
 @pytest.mark.parametrize("per_channel", [False, True])

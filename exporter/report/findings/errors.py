@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from attn_export.exporter.records.policies import POLICIES
 from attn_export.exporter.records.report import ArtifactRecord, BundleRecord, EngineSummary, OnnxRecord, Report
 from attn_export.exporter.records.verdict import Comparison, Quality, Verdict
 from attn_export.exporter.report.findings.table import BAD, GOOD, PLAIN, QUIET, UNSURE, Cell, Table, table
@@ -68,7 +69,7 @@ def _artifact_row(artifact: Runnable) -> list[str | Cell]:
     verdict, precision = artifact.validation, artifact.precision or ""
     if verdict is None:
         return [artifact.path, Cell(f"not compared: {missing_reason(artifact)}", UNSURE), precision, *[""] * 7]
-    return [artifact.path, verdict_cell(verdict.agrees), precision, *ratio_cells(verdict)]
+    return [artifact.path, verdict_cell(bool(artifact.agrees)), precision, *ratio_cells(verdict)]
 
 
 def ratio_cells(verdict: Verdict) -> list[str | Cell]:
@@ -132,6 +133,13 @@ def worst_table(artifacts: Sequence[OnnxRecord]) -> Table:
     return table("Against PyTorch in float64", heads, rows)
 
 
+def baseline_words(artifacts: Sequence[OnnxRecord]) -> str:
+    """How the baseline errors were measured, and the least that counts: small networks are below it."""
+    used = {artifact.validation.policy for artifact in artifacts if artifact.validation}
+    chosen = [policy for policy in POLICIES.values() if policy.name in used]
+    return "; ".join(f"baseline error: {policy.baseline}, at least {error(policy.floor)}" for policy in chosen)
+
+
 def worst_first(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """The few comparisons nearest to their limit or beyond it, worst first."""
     return sorted(comparisons, key=lambda c: -severity(c) / c.limit)[:WORST]
@@ -182,7 +190,8 @@ def verdict_words(report: Report) -> tuple[str, str, str]:
     if worst:
         near = f"; the worst error ratio is {times(worst.ratio)}, the limit {worst.limit:g}×"
     tensors = counted(len(comparisons), "tensor")
-    if bad := [artifact.path for artifact, verdict in found if not verdict.agrees]:
+    if bad := [artifact.path for artifact, _ in found if not artifact.agrees]:
         count = sum(not c.agrees for c in comparisons)
-        return "DISAGREES", f"{listed(bad)}: {count} of {tensors}{near}.{left}", BAD
+        what = f"{count} of {tensors}{near}" if count else "not the quality that is required"
+        return "DISAGREES", f"{listed(bad)}: {what}.{left}", BAD
     return "Agrees", f"{tensors} agree{near}: {listed([artifact.path for artifact, _ in found])}.{left}", GOOD

@@ -163,8 +163,8 @@ def _judged(artifact: errors.Runnable, verdict: Verdict) -> Fold:
     caption = f"All tensors of {path}, in the order of computation"
     everything = errors.comparison_table(comparisons, caption, errors.shapes_of(comparisons))
     parts: tuple[Part, ...] = (Items(tuple(errors.artifact_sentences(artifact, verdict))),)
-    parts += (everything,) if verdict.agrees else (worst, Fold(f"All {len(comparisons)} tensors", (everything,)))
-    return Fold(f"{path} {'agrees' if verdict.agrees else 'DISAGREES'}", parts, open=not verdict.agrees)
+    parts += (everything,) if artifact.agrees else (worst, Fold(f"All {len(comparisons)} tensors", (everything,)))
+    return Fold(f"{path} {'agrees' if artifact.agrees else 'DISAGREES'}", parts, open=not artifact.agrees)
 
 
 def budgets_section(report: Report) -> Section:

@@ -19,7 +19,7 @@ demo: $(STAMP)
 	@echo "Exporting and timing two networks that were trained on handwritten digits: about a minute"
 	$(BIN)/python examples/digits/demo.py
 
-# One small member of each family; under 10 minutes on two cores. Each worker starts with a half of its own, so that
+# One small member of each family; about 7 minutes on two cores. Each worker starts with a half of its own, so that
 # what a file's tests share is made once.
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not full"

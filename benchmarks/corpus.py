@@ -300,4 +300,6 @@ def compiled(path: str) -> Row:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        raise SystemExit("benchmarks/cleanup.py starts this script; run that one instead.")
     worker(*sys.argv[1:])

@@ -3,7 +3,7 @@
     python benchmarks/validation_cost.py [--network se_resnet50] [--size 224] [--save]
 
 A pass is the network in float32 over every image that is judged, once, in the batches in which it is judged. Measured
-are: the whole of validating a float32 ONNX file (float64 oracle, baseline, the file as it is, the file with its gates
+are: the whole of validating a float32 ONNX file (float64 reference, baseline, the file as it is, the file with its gates
 as outputs), a second artifact of the same network, whose reference is there, and the first once more from the cache.
 Passes are timed before and after, and the mean of both is the unit.
 """
@@ -68,7 +68,9 @@ def main() -> None:
         for repeat in range(options.repeats):
             cache = Cache(Path(folder) / f"cache{repeat}")
             before, _ = seconds(one_pass)
-            oracle, (reference, _) = seconds(lambda: cached_reference(model, judged, cache=cache))  # noqa: B023 (called at once)
+            reference_seconds, (reference, _) = seconds(
+                lambda: cached_reference(model, judged, cache=cache)  # noqa: B023 (called at once)
+            )
             first, verdict = seconds(lambda: validate(file, reference, settings))  # noqa: B023 (called at once)
             second, _ = seconds(lambda: validate(file, reference, settings))  # noqa: B023 (called at once)
             cached, (_, was_there) = seconds(lambda: cached_reference(model, judged, cache=cache))  # noqa: B023 (called at once)
@@ -79,8 +81,8 @@ def main() -> None:
             rows.append(
                 {
                     "pass_s": unit,
-                    "whole": (oracle + first) / unit,
-                    "reference": oracle / unit,
+                    "whole": (reference_seconds + first) / unit,
+                    "reference": reference_seconds / unit,
                     "second_artifact": second / unit,
                     "reference_from_the_cache": cached / unit,
                 }

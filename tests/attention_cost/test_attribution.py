@@ -106,7 +106,7 @@ def test_what_lies_in_a_block_within_another_is_the_inner_one_s(tmp_path: Path) 
         assert len(owner) == len(nodes)
 
 
-def test_nodes_without_names_are_told_apart(tmp_path: Path) -> None:
+def test_nodes_without_names_are_reported_apart(tmp_path: Path) -> None:
     model = onnx.load(gated(tmp_path / "gated.onnx"))
     for one in model.graph.node:
         one.name = ""

@@ -127,7 +127,7 @@ def test_what_is_element_wise_does_not_count(tmp_path: Path) -> None:
     assert total(saved(tmp_path / "a.onnx", nodes, [axes])) == 0
 
 
-def test_sizes_that_the_graph_computes_are_told_when_the_input_is_known(tmp_path: Path) -> None:
+def test_sizes_that_the_graph_computes_are_reported_when_the_input_is_known(tmp_path: Path) -> None:
     """The number of rows is read off the map, which shape inference alone doesn't see through."""
     nodes = [
         node("Shape", "x", "s"),

@@ -48,7 +48,7 @@ def missing(part: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield from missing(value, f"{path}/{key}")
 
 
-def test_nothing_is_left_out_and_every_reason_is_told(document: dict[str, Any]) -> None:
+def test_nothing_is_left_out_and_every_reason_is_reported(document: dict[str, Any]) -> None:
     reasons = dict(missing(document))
     assert "FileNotFoundError" in reasons["/machine/driver"] or "nvidia-smi" in reasons["/machine/driver"]
     assert reasons["/machine/gpus"] == "the driver shows no GPU"

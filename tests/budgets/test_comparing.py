@@ -149,7 +149,7 @@ def test_a_baseline_that_is_a_file_has_to_be_the_same_file(
     assert tuple(pair.decides for pair in found.pairs) == decides
 
 
-def test_with_too_few_rounds_nothing_is_told_and_that_is_said(compared: Compared) -> None:
+def test_with_too_few_rounds_nothing_is_reported_and_that_is_said(compared: Compared) -> None:
     few = sample_report(sample_timings(10, 300, rounds=5))
     found = compared(OLD, few)
     assert verdicts(found)["onnxruntime"] == ("can't tell", "both")

@@ -171,7 +171,7 @@ def test_both_verdicts_are_there(compared: Compared) -> None:
     assert (entry.before.worst_ratio, entry.now.worst_ratio) == (0.8, None), "an error that is no number has no ratio"
 
 
-def test_artifacts_are_told_apart_by_precision_and_name(compared: Compared) -> None:
+def test_artifacts_are_reported_apart_by_precision_and_name(compared: Compared) -> None:
     both = (sample_artifact(), sample_artifact("model.fp16.onnx", precision="float16"))
     found = compared(sample_report(artifacts=both), sample_report(sample_timings(), artifacts=both[1:]))
     assert [(v.artifact, v.before is None, v.now is None) for v in found.validations] == [

@@ -282,7 +282,7 @@ def odd(extracted: Path, path: Path, name: str, content: bytes = b"", **attribut
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/b", "..", "a\\b", "C:evil", "folder/", "new\nline"])
-def test_names_that_lead_elsewhere_are_refused(name: str, extracted: Path, tmp_path: Path) -> None:
+def test_names_that_lead_outside_are_refused(name: str, extracted: Path, tmp_path: Path) -> None:
     bundle = odd(extracted, tmp_path / "x.bundle.zip", name)
     with pytest.raises(UnreadableBundleError, match="is not a plain file name"):
         read_bundle(bundle)

@@ -292,7 +292,7 @@ def test_the_weights_of_a_module_fit_its_architecture_with_trust_too(write, netw
     assert same_weights(load(write(network), arch=NAME, trust=True), weights)
 
 
-def test_two_networks_with_the_same_names_are_told_apart_by_their_shapes(write):
+def test_two_networks_with_the_same_names_are_reported_apart_by_their_shapes(write):
     """The blocks of resnet50 and of resnext50 have the same names."""
     weights = build(architecture("se_resnext50_32x4d", num_classes=2)).state_dict()
     with pytest.raises(StateDictMismatchError) as caught:

@@ -79,7 +79,7 @@ def test_a_wrong_rule_is_not_applied(text: str, rule: Rule) -> None:
     assert_same(done.raw, done.model)
 
 
-def test_a_wrong_rule_is_told_with_its_error() -> None:
+def test_a_wrong_rule_is_reported_with_its_error() -> None:
     (reverted,) = settled(CONV, redraw("Conv", nudged(1e-6))).log.reverted
     assert reverted.tolerance == REWRITE.limit * REWRITE.floor
     assert 1e-8 < reverted.error < 1e-5
@@ -157,7 +157,7 @@ def test_rules_that_undo_each_other_are_named() -> None:
     assert "report" in caught.value.hint
 
 
-def test_an_operator_of_another_domain_is_told_as_what_cannot_be_proved() -> None:
+def test_an_operator_of_another_domain_is_reported_as_what_cannot_be_proved() -> None:
     text = MINUS.replace('["" : 20]', '["" : 20, "com.example" : 1]').replace(
         "y = Sub(x, e)", "s = com.example.Odd(x) y = Sub(s, e)"
     )
@@ -185,7 +185,7 @@ def test_a_rule_never_sees_an_operator_of_another_domain() -> None:
     apply_to_fixpoint(model_of(text), [Rule("look", frozenset({"Sub"}), match)], Context(20, Target.ANY))
 
 
-def test_a_refusal_is_told_once_in_the_end() -> None:
+def test_a_refusal_is_reported_once_in_the_end() -> None:
     """However many rounds there were: near misses are those of the graph as it is left."""
     texts = "a = Neg(x) b = Neg(a) c = Neg(b) y = Sub(c, e)"
     refuse = Rule("refuse", frozenset({"Sub"}), lambda *_: Skip("not today"))

@@ -92,7 +92,7 @@ TOLD = [
 
 
 @pytest.mark.parametrize(("body", "expected"), [pytest.param(*rest, id=name) for name, *rest in TOLD])
-def test_sizes_are_told_as_far_as_they_are_known(body: str, expected: Any) -> None:
+def test_sizes_are_reported_as_far_as_they_are_known(body: str, expected: Any) -> None:
     assert sizes(body, kind="int64" if body.endswith("Gather(s, i)") else "int64[K]") == expected
 
 
@@ -106,7 +106,7 @@ def test_axes_without_names_are_the_same_only_for_one_value() -> None:
     assert first == sizes_in(model.graph.outputs[0]) != second
 
 
-def test_nothing_is_told_of_a_value_without_a_rank() -> None:
+def test_nothing_is_reported_of_a_value_without_a_rank() -> None:
     model = model_of(graph("float[] x", "int64[K] t", "t = Shape(x)"))
     assert sizes_in(model.graph.outputs[0]) is None
     assert shape_of(model.graph.inputs[0]) is None

@@ -175,7 +175,7 @@ def test_a_second_cleanup_changes_no_byte(cleaned: Cleaned, case: Case, target: 
     assert again.cleaned.applied == ()
 
 
-def test_several_blocks_of_one_network_are_told_apart(tmp_path: Path) -> None:
+def test_several_blocks_of_one_network_are_reported_apart(tmp_path: Path) -> None:
     se, eca, cbam = SPELLINGS[0], SPELLINGS[15], SPELLINGS[21]
     path = export(Network(se, eca, cbam), tmp_path / "three.onnx", Way("legacy", 17))
     blocks = clean_file(path, tmp_path / "clean.onnx", threads=1).cleaned.blocks

@@ -138,7 +138,7 @@ def test_without_a_batch_a_file_is_timed_at_the_one_that_it_fixes(attn_export: C
 
 
 @pytest.mark.usefixtures("there")
-def test_a_process_of_its_own_is_told(attn_export: Command) -> None:
+def test_a_process_of_its_own_is_reported(attn_export: Command) -> None:
     record = record_of(attn_export("bench", "model.pt", "model.onnx", "--isolate", *QUICK, "--json"))
     assert [t["process"] for t in record["latency"]["timings"]] == ["shared", "own"]
 
@@ -156,7 +156,7 @@ def test_the_cpus_are_those_that_were_chosen(attn_export: Command) -> None:
 
 
 @pytest.mark.usefixtures("there")
-def test_what_attention_costs_is_told(attn_export: Command) -> None:
+def test_what_attention_costs_is_reported(attn_export: Command) -> None:
     record = record_of(attn_export("bench", "model.onnx", "model.int8.onnx", *BRIEF, "--json"))
     cost, rounded = record["attention_cost"]
     assert cost["artifact"] == "model.onnx"
@@ -252,14 +252,14 @@ def test_files_for_images_of_different_sizes_are_not_timed_against_each_other(fo
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 @pytest.mark.usefixtures("there")
-def test_what_does_not_fit_is_told_before_anything_is_timed(
+def test_what_does_not_fit_is_reported_before_anything_is_timed(
     refused: Command, arguments: list[str], code: int, says: str
 ) -> None:
     refused(code, "bench", *arguments, "--quiet", says=[says])
 
 
 @pytest.mark.usefixtures("there")
-def test_a_report_into_a_folder_that_is_a_file_can_not_be_written(refused: Command) -> None:
+def test_a_report_into_a_folder_that_is_a_file_cannot_be_written(refused: Command) -> None:
     refused(6, "bench", "model.onnx", "--report", "model.pt/b.html", "--quiet", says=["b.html"])
 
 
@@ -271,7 +271,7 @@ def test_integers_are_not_timed(refused: Command, there: Path) -> None:
     refused(3, "bench", "integers.onnx", "--quiet", says=["integers.onnx"])
 
 
-def test_an_engine_without_its_gpu_is_told_at_once(folder: Path, refused: Command) -> None:
+def test_an_engine_without_its_gpu_is_reported_at_once(folder: Path, refused: Command) -> None:
     from attn_export.exporter.engine.job import build_file
     from attn_export.exporter.engine.settings import EngineSettings
     from attn_export.exporter.system import gpus

@@ -173,7 +173,9 @@ def test_a_made_up_jetson(attn_export: Command, machine: Callable[..., None]) ->
     }
 
 
-def test_a_library_that_is_there_and_broken_is_told_apart(attn_export: Command, machine: Callable[..., None]) -> None:
+def test_a_library_that_is_there_and_broken_is_reported_apart(
+    attn_export: Command, machine: Callable[..., None]
+) -> None:
     machine(GpuSurvey(), broken={"tensorrt": "libnvinfer.so.10: cannot open shared object file"})
     done = attn_export("doctor")
     assert done.returncode == 0

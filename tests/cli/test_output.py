@@ -46,7 +46,7 @@ def test_a_stream_gets_the_result_in_its_own_encoding(
     assert re.search(rf"^resnet8 +{shape}", content.getvalue().decode(encoding), re.MULTILINE)
 
 
-def test_names_that_ascii_has_no_letters_for_can_still_be_told_apart(folder: Path) -> None:
+def test_names_that_ascii_has_no_letters_for_stay_distinct(folder: Path) -> None:
     done = command(folder, "create resnet8 -o 'größe 注.pt'", PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
     assert (folder / "größe 注.pt").is_file()

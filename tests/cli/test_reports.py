@@ -106,7 +106,7 @@ def test_images_of_the_users_are_judged_and_looked_at(attn_export: Command, fold
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_what_can_not_be_is_told_before_anything_is_done(
+def test_what_cannot_be_is_reported_before_anything_is_done(
     refused: Command, arguments: list[str], code: int, says: str
 ) -> None:
     refused(code, "model.pt", "--onnx", *arguments, "--quiet", says=[says])

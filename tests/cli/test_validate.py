@@ -204,7 +204,7 @@ def test_a_disagreement_is_in_the_document(files: Path, attn_export: Command) ->
     assert document["artifacts"][0]["first_divergence"]["before"] == "the input of layer2.0"
 
 
-def test_an_artifact_of_another_checkpoint_is_told_by_its_metadata(files: Path, attn_export: Command) -> None:
+def test_an_artifact_of_another_checkpoint_is_reported_by_its_metadata(files: Path, attn_export: Command) -> None:
     other = create(NETWORK, num_classes=len(CLASSES), seed=8).requires_grad_(False)
     checkpoints.save(
         files / "other.pt", other, architecture(NETWORK, num_classes=len(CLASSES)), input_shape=INPUT_SHAPE
@@ -218,14 +218,14 @@ def test_an_artifact_of_another_checkpoint_is_told_by_its_metadata(files: Path, 
     assert "Was it made of this checkpoint?" in done.stderr
 
 
-def test_an_output_that_is_constant_is_told(files: Path, attn_export: Command) -> None:
+def test_an_output_that_is_constant_is_reported(files: Path, attn_export: Command) -> None:
     other = edited(files / "model.onnx", lambda m: scale(m, "fc.weight", 0.0))
     done = attn_export("validate", "model.pt", other)
     assert done.returncode == 1
     assert "its output is the same for all images" in done.stderr
 
 
-def test_what_is_no_number_and_what_is_of_another_size_is_told_in_words(files: Path, attn_export: Command) -> None:
+def test_what_is_no_number_and_what_is_of_another_size_is_reported_in_words(files: Path, attn_export: Command) -> None:
     other = edited(files / "model.onnx", lambda m: scale(m, "layer2.0.conv2.weight", np.nan))
     told = attn_export("validate", "model.pt", other).stderr
     assert "which isn't a number on" in told
@@ -242,7 +242,7 @@ def test_what_is_no_number_and_what_is_of_another_size_is_told_in_words(files: P
     assert "first seen in output, which has another size" in done.stderr
 
 
-def test_an_artifact_that_draws_random_numbers_is_told(files: Path, attn_export: Command) -> None:
+def test_an_artifact_that_draws_random_numbers_is_reported(files: Path, attn_export: Command) -> None:
     def noisy(model: onnx.ModelProto) -> None:
         last = next(node for node in model.graph.node if "output" in node.output)
         last.output[0] = "sure"
@@ -258,7 +258,7 @@ def test_an_artifact_that_draws_random_numbers_is_told(files: Path, attn_export:
     assert "its results differ from run to run" in done.stderr
 
 
-def test_all_that_is_wrong_is_told_at_once(files: Path, attn_export: Command) -> None:
+def test_all_that_is_wrong_is_reported_at_once(files: Path, attn_export: Command) -> None:
     one = edited(files / "model.onnx", lambda m: scale(m, "layer2.0.conv2.weight", 1.01), "one.onnx")
     two = edited(files / "model.onnx", lambda m: scale(m, "conv1.weight", 1.01), "two.onnx")
     done = attn_export("validate", "model.pt", one, "model.onnx", two)
@@ -268,7 +268,7 @@ def test_all_that_is_wrong_is_told_at_once(files: Path, attn_export: Command) ->
     assert "1 more of 3 artifacts" in done.stderr
 
 
-def test_a_size_that_was_written_into_the_file_is_told(files: Path, attn_export: Command) -> None:
+def test_a_size_that_was_written_into_the_file_is_reported(files: Path, attn_export: Command) -> None:
     def baked(model: onnx.ModelProto) -> None:
         last = next(node for node in model.graph.node if "output" in node.output)
         last.output[0] = "any"
@@ -359,12 +359,12 @@ def test_files_that_are_none_are_refused(files: Path, refused: Command) -> None:
     refused(3, "validate", "none.pt", "model.onnx", "--quiet", says=["none.pt"])
 
 
-def test_a_swapped_order_is_told(files: Path, refused: Command) -> None:
+def test_a_swapped_order_is_reported(files: Path, refused: Command) -> None:
     refused(2, "validate", "model.onnx", "model.pt", says=["comes first"], hint="validate model.pt model.onnx")
     refused(2, "validate", "model.pt", "model.onnx", "model.onnx", "--quiet", says=["named twice"])
 
 
-def test_a_network_that_is_no_yardstick_is_refused(files: Path, refused: Command, network: torch.nn.Module) -> None:
+def test_a_network_that_is_no_baseline_is_refused(files: Path, refused: Command, network: torch.nn.Module) -> None:
     unsure = create(NETWORK, num_classes=3, seed=7)
     with torch.no_grad():
         unsure.get_parameter("fc.weight").zero_()
@@ -372,7 +372,7 @@ def test_a_network_that_is_no_yardstick_is_refused(files: Path, refused: Command
     refused(3, "validate", "unsure.pt", "model.onnx", "--quiet", says=["returns the same for all images"])
 
 
-def test_a_runtime_that_is_missing_is_told(files: Path, attn_export: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_runtime_is_reported(files: Path, attn_export: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: Any, **__: Any) -> Any:
         raise ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime")
 

@@ -93,7 +93,7 @@ def test_an_int8_file_says_what_it_is_compared_with(attn_export: Command, there:
 
 
 @pytest.mark.usefixtures("there")
-def test_a_report_that_can_not_be_written_is_told_before_the_work(refused: Command) -> None:
+def test_a_report_that_cannot_be_written_is_reported_before_the_work(refused: Command) -> None:
     refused(2, "validate", "model.pt", "model.onnx", "--report", "r.pdf", says=["r.pdf", ".html"])
     refused(6, "validate", "model.pt", "model.onnx", "--report", "model.pt/r.md", says=["r.md"])
 

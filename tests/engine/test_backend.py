@@ -84,7 +84,7 @@ def test_auto_says_what_to_install(installed: Installed, there: list[str], has_g
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_one_that_is_asked_for_by_name_is_taken_or_its_command_is_told(installed: Installed, name: str) -> None:
+def test_one_that_is_asked_for_by_name_is_taken_or_its_command_is_reported(installed: Installed, name: str) -> None:
     installed(**only(name))
     backend, why = choose(name, named_gpus=False, has_gpu=False)
     assert (backend.name, why) == (name, "as requested")

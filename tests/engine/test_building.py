@@ -206,7 +206,7 @@ def test_progress_grows_to_its_end(tmp_path: Path) -> None:
         assert shares[-1] == 1
 
 
-def test_tensorrt_is_not_heard(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_tensorrt_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     build_file(gated(tmp_path / "a.onnx"), tmp_path / "a.engine", SM86)
     with pytest.raises(EngineError):
         build_file(eight_bits(tmp_path / "f8.onnx"), tmp_path / "b.engine", SM86)
@@ -289,7 +289,7 @@ def test_all_operators_that_are_missing_are_named_at_once(tmp_path: Path, left: 
     assert left() == {"a.onnx"}
 
 
-def test_a_kind_of_number_that_a_gpu_lacks_is_told(tmp_path: Path, left: Left) -> None:
+def test_a_kind_of_number_that_a_gpu_lacks_is_reported(tmp_path: Path, left: Left) -> None:
     source = eight_bits(tmp_path / "a.onnx")
     with pytest.raises(EngineError, match="fp8") as caught:
         build_file(source, tmp_path / "a.engine", SM86)
@@ -399,7 +399,7 @@ def test_a_workspace_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", ["auto", *MODULES])
-def test_without_tensorrt_the_command_to_install_it_is_told(
+def test_without_tensorrt_the_command_to_install_it_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: Left, backend: str
 ) -> None:
     for module in MODULES.values():

@@ -177,7 +177,7 @@ def test_a_report_without_kernels_claims_nothing() -> None:
     assert mixed_kernels(KernelReport((), ""), {"a": both("FLOAT")}) == ()
 
 
-def test_many_nodes_are_told_in_short() -> None:
+def test_many_nodes_are_reported_in_short() -> None:
     mixed = MixedKernel("k", ("a", "b", "c", "d", "e"), ("FLOAT",), ("FLOAT16",))
     assert str(mixed) == "a, b, c, … runs in FLOAT, the graph says FLOAT16"
     assert str(structs.replace(mixed, nodes=())).startswith("k runs in")

@@ -170,7 +170,7 @@ def test_the_sentence_names_the_file_and_the_systems_reason() -> None:
     assert error.exit_code == 6
 
 
-def test_an_error_without_a_system_reason_is_told_in_its_own_words() -> None:
+def test_an_error_without_a_system_reason_is_reported_in_its_own_words() -> None:
     assert unwritable(Path("a.onnx"), OSError("strange")).message == "a.onnx can't be written: strange"
 
 

@@ -82,7 +82,7 @@ def test_no_call_takes_it_for_a_checkpoint(call: Callable[[Any], Any], what: str
 
 
 @pytest.mark.parametrize("call", [load, lambda given: validate(given, ["x.onnx"]), lambda given: bench(given, [])])
-def test_a_live_module_instead_of_a_checkpoint_is_told_from_one(call: Callable[[Any], Any]) -> None:
+def test_a_live_module_instead_of_a_checkpoint_is_reported_from_one(call: Callable[[Any], Any]) -> None:
     with pytest.raises(InputError, match="a Sequential was passed") as caught:
         call(net())
     assert "export(module" in caught.value.hint

@@ -88,7 +88,7 @@ def test_here_it_is_what_the_system_says() -> None:
     assert 1 <= usable_cpus() <= len(usable_cpu_numbers())
 
 
-def test_how_often_it_was_used_up_is_told_of_the_run_alone(tmp_path: Path) -> None:
+def test_how_often_it_was_used_up_is_reported_of_the_run_alone(tmp_path: Path) -> None:
     watch = Watch(root=docker(tmp_path, periods=100, throttled=90))
     watch.start()
     docker(tmp_path, periods=140, throttled=100)

@@ -325,7 +325,7 @@ def test_a_library_that_is_not_installed_is_named() -> None:
     assert "pip install onnxruntime" in caught.value.hint
 
 
-def test_an_error_without_words_is_told_by_its_name() -> None:
+def test_an_error_without_words_is_reported_by_its_name() -> None:
     with pytest.raises(RuntimeUnavailableError, match=r"can't run this artifact: ValueError$"):
         Broken("infer", ValueError()).open()
 

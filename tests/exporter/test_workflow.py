@@ -132,7 +132,7 @@ def test_two_files_appear_and_nothing_else(exported: tuple[ExportResult, Listene
     assert sorted(p.name for p in result.onnx.parent.iterdir()) == ["toy.onnx", "toy.report.json"]
 
 
-def test_every_stage_is_told_and_there_is_nothing_to_note(exported: tuple[ExportResult, Listener]) -> None:
+def test_every_stage_is_reported_and_there_is_nothing_to_note(exported: tuple[ExportResult, Listener]) -> None:
     _, make_progress = exported
     assert tuple(make_progress.titles) == STAGES, "a new stage belongs into STAGES, so that interrupting it is tested"
     assert [note for note in make_progress.notes if not note.startswith("batch 1: ")] == [], "of a timing there may be"
@@ -436,7 +436,7 @@ class Function(nn.Module):
         pytest.param(lambda x: torch.log(-x.abs()), InputError, id="NaN"),
     ],
 )
-def test_a_network_that_can_not_be_exported_leaves_nothing(
+def test_a_network_that_cannot_be_exported_leaves_nothing(
     function: Callable[[torch.Tensor], Any], error: type[Exception], folder_with_older: Path
 ) -> None:
     with pytest.raises(error):
@@ -449,7 +449,7 @@ def test_a_network_that_returns_one_number_for_the_whole_batch_is_an_error_in_wo
         export(Function(lambda x: x.mean()), SHAPE, folder_with_older, settings=UNTIMED)
 
 
-def test_a_network_that_mixes_the_images_of_a_batch_is_told_so(folder_with_older: Path) -> None:
+def test_a_network_that_mixes_the_images_of_a_batch_is_reported_so(folder_with_older: Path) -> None:
     with pytest.raises((CaptureError, InputError)):
         export(Function(lambda x: x - x.mean(0, keepdim=True)), SHAPE, folder_with_older, settings=UNTIMED)
 
@@ -477,7 +477,7 @@ def test_an_unknown_runtime_is_refused_before_anything_is_done(toy: nn.Module, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_runtime_that_can_not_be_had_leaves_nothing(
+def test_a_runtime_that_cannot_be_had_leaves_nothing(
     toy: nn.Module, folder_with_older: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from attn_export.exporter.runtimes.eager import Compiled

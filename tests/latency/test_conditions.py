@@ -259,11 +259,11 @@ def test_a_quiet_machine_is_no_trouble() -> None:
         ),
     ],
 )
-def test_each_trouble_is_told_in_words(changed: dict[str, object], told: str) -> None:
+def test_each_trouble_is_reported_in_words(changed: dict[str, object], told: str) -> None:
     assert condition_warnings(structs.replace(QUIET, **changed)) == [told]
 
 
-def test_a_throttled_clock_is_told_once() -> None:
+def test_a_throttled_clock_is_reported_once() -> None:
     slow = structs.replace(GPU, clock_mhz=(700.0, 900.0, 1710.0), throttling=("power cap",))
     assert condition_warnings(structs.replace(QUIET, gpus=(slow,))) == ["the GPU was throttled: power cap"]
 
@@ -361,7 +361,7 @@ def test_a_system_without_affinity_says_so(monkeypatch: pytest.MonkeyPatch) -> N
 
 @ON_LINUX
 @pytest.mark.parametrize("error", [PermissionError(1, "Operation not permitted"), OSError(22, "Invalid argument")])
-def test_a_system_that_refuses_is_told_and_nothing_is_left_changed(
+def test_a_system_that_refuses_is_reported_and_nothing_is_left_changed(
     error: OSError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, real = os.sched_getaffinity(0), os.sched_setaffinity

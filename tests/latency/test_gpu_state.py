@@ -174,7 +174,7 @@ def test_the_gpu_is_the_one_that_cuda_calls_its_first(installed: Installed, monk
 
 
 @pytest.mark.parametrize("bus", [None, "0000:99:00.0"])
-def test_where_that_one_is_not_known_all_are_told(
+def test_where_that_one_is_not_known_all_are_reported(
     bus: str | None, installed: Installed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installed(Nvml(a4000(), a4000(bus="0000:41:00.0", name=b"NVIDIA H100 PCIe")))
@@ -210,7 +210,7 @@ def test_every_mask_has_words(reasons: list[int]) -> None:
     assert set(throttling(reasons)) <= known | {"hardware slowdown"}
 
 
-def test_throttling_at_any_time_is_told_once(installed: Installed) -> None:
+def test_throttling_at_any_time_is_reported_once(installed: Installed) -> None:
     installed(Nvml(a4000(reasons=[0, WARM, WARM, 0])))
     assert watched(seconds=4)[0][0].throttling == ("software thermal slowdown",)
 

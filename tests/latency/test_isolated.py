@@ -149,7 +149,7 @@ def test_a_relative_path_is_this_process_s(model: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("name", "kind"), [("absent.onnx", RuntimeUnavailableError), ("absent.engine", UnreadableEngineError)]
 )
-def test_what_can_t_be_opened_is_told_as_it_would_be_here(
+def test_what_can_t_be_opened_is_reported_as_it_would_be_here(
     name: str, kind: type[AttnExportError], tmp_path: Path
 ) -> None:
     made = TensorRT if name.endswith("engine") else OnnxRuntime

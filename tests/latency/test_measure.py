@@ -137,7 +137,7 @@ def test_a_finer_interval_takes_more_rounds() -> None:
     assert rounds(0.1) < rounds(0.03) < rounds(0.01)
 
 
-def test_an_interval_that_can_not_be_had_is_not_claimed() -> None:
+def test_an_interval_that_cannot_be_had_is_not_claimed() -> None:
     pair = [Scripted("a", noisy(0.001, 0.9, 1)), Scripted("b", noisy(0.001, 0.9, 2))]
     run = measure(pair, IMAGES, Schedule(interval=1e-6, seconds=LONG_ENOUGH, most_rounds=50)).run
     assert (run.rounds, run.reached) == (50, False)
@@ -162,7 +162,7 @@ def test_no_round_starts_after_the_time_is_over() -> None:
     assert not run.reached
 
 
-def test_with_too_few_rounds_nothing_is_told() -> None:
+def test_with_too_few_rounds_nothing_is_reported() -> None:
     few = fewest_rounds() - 1
     measured = measure([Scripted("a"), Scripted("b", 0.002)], IMAGES, rounds_of(few, inferences=20))
     assert not measured.run.reached

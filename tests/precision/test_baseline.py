@@ -80,7 +80,7 @@ def test_the_module_is_as_it_was_and_its_weights_are_rounded() -> None:
     torch.testing.assert_close(got[0], expected, rtol=2e-3, atol=1e-3)
 
 
-def test_only_the_yardsticks_that_were_asked_for_are_computed() -> None:
+def test_only_the_baselines_that_were_asked_for_are_computed() -> None:
     torch.manual_seed(0)
     model = from_module(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sigmoid()).eval(), (3, 8, 8))
     images = batches(model.input_shape, ("batch",), 1)

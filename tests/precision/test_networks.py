@@ -142,7 +142,7 @@ def test_a_float16_file_is_no_float32_file(
     assert not validate(file, reference("cbam_resnet8"), ONE_THREAD).agrees
 
 
-def test_a_reference_without_the_yardstick_is_a_wrong_call(
+def test_a_reference_without_the_baseline_is_a_wrong_call(
     half: Callable[..., OnnxFile], reference: Callable[[str], Reference]
 ) -> None:
     whole = reference("se_resnet8")
@@ -276,7 +276,7 @@ def test_weights_outside_of_the_file_are_found(plain: Callable[..., OnnxFile], t
     assert largest_values(large, feeds, 1) == largest_values(parsed(plain("se_resnet8")), feeds, 1)
 
 
-def test_images_that_do_not_fit_are_told(plain: Callable[..., OnnxFile]) -> None:
+def test_images_that_do_not_fit_are_reported(plain: Callable[..., OnnxFile]) -> None:
     with pytest.raises(InputError, match="can't run"):
         largest_values(parsed(plain("se_resnet8")), [{"input": np.ones((1, 4, 32, 32), np.float32)}], 1)
 
@@ -311,7 +311,7 @@ def test_a_fault_is_a_disagreement_with_the_parent(
         compare_with_parent(parsed(plain("se_resnet8")), parse(saved(proto)), feeds("se_resnet8"), 1)
 
 
-def test_a_parent_that_does_not_run_is_told(plain: Callable[..., OnnxFile], half: Callable[..., OnnxFile]) -> None:
+def test_a_parent_that_does_not_run_is_reported(plain: Callable[..., OnnxFile], half: Callable[..., OnnxFile]) -> None:
     files = parsed(plain("se_resnet8")), parsed(half("se_resnet8"))
     with pytest.raises(InputError, match="can't run"):
         compare_with_parent(*files, [{"input": np.ones(3, "f4")}], 1)

@@ -107,7 +107,7 @@ def test_every_picture_has_a_text(full_document: Element) -> None:
     assert all(len(picture.attributes["alt"]) > 10 for picture in pictures)
 
 
-def test_a_verdict_is_told_by_more_than_its_colour(full_document: Element) -> None:
+def test_a_verdict_is_reported_by_more_than_its_colour(full_document: Element) -> None:
     signs = {"good": "✓", "bad": "✗", "unsure": "?"}
     marked = [
         e for e in full_document.walk() if e.tag == "td" for mark in signs if mark in e.attributes["class"].split()

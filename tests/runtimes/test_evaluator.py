@@ -193,7 +193,7 @@ def test_values_inside_are_returned_by_name_or_instead_of_the_outputs(tmp_path: 
             assert "reference evaluator" in runtime.provenance
 
 
-def test_control_flow_and_unknown_operators_are_told(tmp_path: Path) -> None:
+def test_control_flow_and_unknown_operators_are_reported(tmp_path: Path) -> None:
     body = helper.make_graph(
         [helper.make_node("Identity", ["x"], ["z"])], "b", [], [helper.make_tensor_value_info("z", FLOAT, None)]
     )

@@ -495,7 +495,7 @@ WRONG: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_wrong_with_the_file_is_told_before_anything_else(wrong: str, engine: Path) -> None:
+def test_what_is_wrong_with_the_file_is_reported_before_anything_else(wrong: str, engine: Path) -> None:
     damage, error, words = WRONG[wrong]
     damage(engine)
     with pytest.raises(error, match=words) as caught:

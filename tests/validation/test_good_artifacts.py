@@ -81,7 +81,7 @@ def test_weights_outside_the_file_are_found_by_the_tapped_copy(
     assert_good(validate(file, reference("toy"), one_thread), gates=1)
 
 
-def test_nothing_stays_beside_the_file_and_every_batch_is_told(
+def test_nothing_stays_beside_the_file_and_every_batch_is_reported(
     captured: Callable[[str], Any], reference: Callable[[str], Reference], one_thread: Settings, tmp_path: Path
 ) -> None:
     file = onnx_file.write(clean_graph(captured("toy"))[0], tmp_path / "a.onnx")

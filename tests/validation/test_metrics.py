@@ -88,7 +88,7 @@ def test_ordinary_images_are_measured_by_themselves() -> None:
     assert error.relative()["natural"] == pytest.approx(1.0)
 
 
-def test_images_for_which_the_oracle_gives_no_numbers_are_left_out() -> None:
+def test_images_for_which_the_reference_gives_no_numbers_are_left_out() -> None:
     exact = np.ones((3, 4))
     exact[1] = np.nan
     assert pooled(np.ones((3, 4)), exact) == {"noise": 0.0}

@@ -91,7 +91,7 @@ def test_the_ordinary_kind_that_stands_worst_tells_a_shape() -> None:
     assert ratios_by_shape({"1x3": errors}, floored) == {"1x3": pytest.approx(3.0)}
 
 
-def test_a_shape_without_an_ordinary_image_is_told_by_the_others() -> None:
+def test_a_shape_without_an_ordinary_image_is_reported_by_the_others() -> None:
     floored = {"noise": 1e-6, "impulse": 1e-6, "zeros": 1e-6}
     assert ratios_by_shape({"3x3": {"impulse": 5e-6, "zeros": 1e-6}}, floored) == {"3x3": pytest.approx(5.0)}
 
@@ -100,7 +100,7 @@ def test_a_shape_without_an_image_that_can_be_judged_is_left_out() -> None:
     assert ratios_by_shape({"3x3": {"large": 5e-6}, "1x3": {"noise": 0.0}}, {"noise": 1e-6}) == {"1x3": 0.0}
 
 
-def test_shapes_are_told_and_not_judged() -> None:
+def test_shapes_are_reported_and_not_judged() -> None:
     found = compare("y", "output", {"noise": 1e-6}, {"noise": 1e-6}, by_shape={"1x3": {"noise": 1e-3}})
     assert found.shapes == {"1x3": pytest.approx(1000.0)}
     assert found.agrees
@@ -180,13 +180,13 @@ def test_only_the_first_output_has_classes(tmp_path: Path) -> None:
     ("agreement", "images", "expected"),
     [(1.0, 24, Classes(24, 0)), (0.0, 24, Classes(24, 24)), (23 / 24, 24, Classes(24, 1)), (None, 24, None)],
 )
-def test_the_agreement_of_int8_is_told_the_same_way(
+def test_the_agreement_of_int8_is_reported_the_same_way(
     agreement: float | None, images: int, expected: Classes | None
 ) -> None:
     assert classes_of(Quality({"output": 30.0}, agreement, images)) == expected
 
 
-def test_an_int8_file_is_told_in_the_same_way(
+def test_an_int8_file_is_reported_in_the_same_way(
     loaded: Callable[[str], LoadedModel], artifact: Callable[[str], OnnxFile], tmp_path: Path
 ) -> None:
     images = [batch.images for batch in batches((3, 16, 16), ("batch",), 1)]

@@ -12,14 +12,14 @@ from attn_export.exporter.validation.verdict import compare, floored_baselines
 from tests.numbers import or_infinite
 
 
-def test_the_worst_kind_is_the_one_that_is_told() -> None:
+def test_the_worst_kind_is_the_one_that_is_reported() -> None:
     comparison = compare("output", "output", {"noise": 1e-5, "natural": 2e-5}, {"noise": 1e-6, "natural": 1e-5})
     assert (comparison.kind, comparison.error, comparison.baseline) == ("noise", 1e-5, 1e-6)
     assert comparison.ratio == pytest.approx(10)
     assert not comparison.agrees
 
 
-def test_a_yardstick_that_is_zero_by_luck_is_held_at_the_floor() -> None:
+def test_a_baseline_that_is_zero_by_luck_is_held_at_the_floor() -> None:
     comparison = compare("output", "output", {"noise": FLOAT32.floor}, {"noise": 0.0})
     assert comparison.baseline == FLOAT32.floor
     assert comparison.ratio == 1.0
@@ -27,7 +27,7 @@ def test_a_yardstick_that_is_zero_by_luck_is_held_at_the_floor() -> None:
 
 
 @pytest.mark.parametrize(("times", "agrees"), [(0, True), (1, True), (5.99, True), (6.01, False), (1e6, False)])
-def test_the_limit_is_a_multiple_of_the_yardstick(times: float, agrees: bool) -> None:
+def test_the_limit_is_a_multiple_of_the_baseline(times: float, agrees: bool) -> None:
     assert compare("output", "output", {"noise": times * 1e-5}, {"noise": 1e-5}).agrees is agrees
 
 
@@ -49,7 +49,7 @@ def test_a_verdict_fails_with_one_tensor_and_names_the_first() -> None:
     assert verdict.worst_of("output") is None
 
 
-def test_an_extreme_kind_has_at_least_the_yardstick_of_the_ordinary_ones() -> None:
+def test_an_extreme_kind_has_at_least_the_baseline_of_the_ordinary_ones() -> None:
     found = floored_baselines({"noise": 1e-5, "natural": 2e-6, "large": 1e-7}, POLICIES[Precision.FP32])
     assert found == {"noise": 1e-5, "natural": 2e-6, "large": 1e-5}
 
@@ -99,7 +99,7 @@ def test_every_kinds_ratio_is_kept() -> None:
     assert comparison.ratios == {"noise": pytest.approx(10), "natural": pytest.approx(2)}
 
 
-def test_an_extreme_kind_without_a_yardstick_is_left_out() -> None:
+def test_an_extreme_kind_without_a_baseline_is_left_out() -> None:
     """float16 loses a deep network's large images altogether."""
     for lost in (0.3, float("inf")):
         found = compare("output", "output", {"noise": 1e-6, "large": 9.0}, {"noise": 1e-6, "large": lost})

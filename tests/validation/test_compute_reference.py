@@ -23,7 +23,7 @@ from tests.validation.exporting import ALL_AXES, assert_good, exported
 
 
 @pytest.mark.parametrize("name", ["cbam_resnet8", "se_mobilenet_v3_small"])
-def test_the_oracle_is_the_module_in_double_precision(
+def test_the_reference_is_the_module_in_double_precision(
     name: str, loaded: Callable[[str], LoadedModel], reference: Callable[[str], Reference]
 ) -> None:
     double = copy.deepcopy(loaded(name).module).double()
@@ -34,7 +34,7 @@ def test_the_oracle_is_the_module_in_double_precision(
         np.testing.assert_allclose(exact.outputs[0], expected.numpy(), rtol=1e-12, atol=1e-13)
 
 
-def test_the_yardstick_is_the_module_as_it_is(
+def test_the_baseline_is_the_module_as_it_is(
     loaded: Callable[[str], LoadedModel], reference: Callable[[str], Reference]
 ) -> None:
     for batch, single in zip(reference("toy").batches, reference("toy").baselines[Precision.FP32], strict=True):
@@ -45,7 +45,7 @@ def test_the_yardstick_is_the_module_as_it_is(
         np.testing.assert_allclose(as_it_is, expected.numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_the_yardstick_is_drawn_several_times_a_rounding_apart(reference: Callable[[str], Reference]) -> None:
+def test_the_baseline_is_drawn_several_times_a_rounding_apart(reference: Callable[[str], Reference]) -> None:
     whole = reference("cbam_resnet8")
     for batch, own, exact in zip(whole.batches, whole.baselines[Precision.FP32], whole.exact, strict=True):
         draws = own.outputs[0].reshape(PERTURBED_RUNS, *exact.outputs[0].shape)
@@ -124,7 +124,7 @@ def test_a_network_that_computes_no_numbers_is_refused(function: Callable[[torch
         compute_reference(model, batches(model.input_shape, ("batch",), 1))
 
 
-def test_what_forward_writes_into_a_buffer_of_its_own_is_in_the_oracle() -> None:
+def test_what_forward_writes_into_a_buffer_of_its_own_is_in_the_reference() -> None:
     def into_a_buffer(x: torch.Tensor) -> torch.Tensor:
         result = torch.zeros(x.shape)
         result[:] = x * 2
@@ -141,7 +141,7 @@ def test_a_network_whose_own_float32_is_far_from_float64_does_not_agree_with_eve
         exported(model, tmp_path)
 
 
-def test_a_yardstick_that_is_no_number_agrees_with_nothing() -> None:
+def test_a_baseline_that_is_no_number_agrees_with_nothing() -> None:
     assert not compare("output", "output", {"noise": 0.5}, {"noise": float("inf")}).agrees
 
 
@@ -209,7 +209,7 @@ class Cancelling(nn.Module):
     ],
     ids=["random", "mixing", "cancelling"],
 )
-def test_a_network_that_is_no_yardstick_is_refused_and_the_reason_told(module: nn.Module, why: str) -> None:
+def test_a_network_that_is_no_baseline_is_refused_and_the_reason_reported(module: nn.Module, why: str) -> None:
     model = from_module(module.eval(), (3, 8, 8))
     with pytest.raises(InputError, match="With such a baseline nothing can be proven") as caught:
         compute_reference(model, batches(model.input_shape, ("batch",), 1))

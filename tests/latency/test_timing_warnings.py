@@ -62,7 +62,7 @@ def test_an_interval_that_was_not_reached_is_said_with_what_was_asked_for() -> N
     assert "12 s" in said
 
 
-def test_an_interval_as_wide_as_the_ratio_itself_is_told_without_digits_that_mean_nothing() -> None:
+def test_an_interval_as_wide_as_the_ratio_itself_is_reported_without_digits_that_mean_nothing() -> None:
     (said,) = timing_warnings((), structs.replace(GOOD, interval=167.03, reached=False), ASKED)
     assert "not even known to ±100%" in said
     assert "16703" not in said
@@ -96,7 +96,7 @@ def test_what_else_ran_is_said() -> None:
     assert "30%" in said
 
 
-def test_a_machine_that_is_too_noisy_for_the_time_is_told(file: Path) -> None:
+def test_a_machine_that_is_too_noisy_for_the_time_is_reported(file: Path) -> None:
     make_progress = Notes()
     together = TimingSettings(Schedule(interval=1e-9, seconds=0.05, fewest_rounds=8), threads=1)
     latency = time_interleaved([("one", session(file)), ("other", session(file))], SHAPE, together, make_progress)

@@ -82,7 +82,7 @@ def test_a_graph_given_in_place_of_the_file_s_is_run(network: Network) -> None:
         assert (from_graph.run(given)["logits"] == expected).all()
 
 
-def test_nodes_that_share_a_name_are_told_apart_by_what_they_compute(tmp_path: Path) -> None:
+def test_nodes_that_share_a_name_are_reported_apart_by_what_they_compute(tmp_path: Path) -> None:
     """The nodes of both blocks have the same names, as where nobody gave them any."""
     nodes = [conv("x", "a"), *gate("a", "b", "one"), conv("b", "c", "v"), *gate("c", "d", "two")]
     nodes.append(node("Relu", "d", "y", name="end"))

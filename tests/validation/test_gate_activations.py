@@ -204,7 +204,7 @@ def test_a_gates_shape_tells_what_it_is(shape: tuple[int, ...], kind: str, shown
         ((2, 1, 4, 6), "isn't that of one image"),  # groups in the place of the batch
     ],
 )
-def test_what_is_neither_channels_nor_a_map_is_not_drawn_and_the_reason_told(
+def test_what_is_neither_channels_nor_a_map_is_not_drawn_and_the_reason_reported(
     shape: tuple[int, ...], reason: str
 ) -> None:
     seen = capture_gates(from_module(nn.Sequential(Form(*shape)), (3, 8, 8)), [], sample_image((3, 8, 8)), ONE)
@@ -265,7 +265,7 @@ def test_a_file_that_does_not_pair_is_unseen_and_the_others_are_seen(
     assert all(list(gate.values) == ["PyTorch", "cbam_resnet8.onnx"] for gate in seen.gates)
 
 
-def test_an_artifact_that_can_not_be_looked_into_keeps_its_reason(loaded: Callable[[str], LoadedModel]) -> None:
+def test_an_artifact_that_cannot_be_looked_into_keeps_its_reason(loaded: Callable[[str], LoadedModel]) -> None:
     model = loaded("toy")
     seen = capture_gates(model, [], sample_image(model.input_shape), ONE, {"toy.engine": ENGINE_UNAVAILABLE})
     assert seen.unavailable == {"toy.engine": ENGINE_UNAVAILABLE}
@@ -300,7 +300,7 @@ class Squeeze(nn.Module):
         return x * torch.sigmoid(F.adaptive_avg_pool2d(x, 1))
 
 
-def test_nan_is_told_and_not_drawn() -> None:
+def test_nan_is_reported_and_not_drawn() -> None:
     class Broken(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x * torch.sigmoid(float("nan") * x.mean((2, 3), keepdim=True))
@@ -324,7 +324,7 @@ def test_the_image_is_the_first_of_the_users_or_a_drawing() -> None:
     assert sample_image((7,)).kind == "noise"
 
 
-def test_a_normalization_is_undone() -> None:
+def test_a_normalization_is_inverted() -> None:
     pixels = np.arange(48, dtype=np.float32).reshape(3, 4, 4) / 47
     mean, std = np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.3, 0.1])
     image = ((pixels - mean[:, None, None]) / std[:, None, None]).astype(np.float32)

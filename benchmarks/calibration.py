@@ -1,4 +1,4 @@
-"""How far good artifacts are from the float64 reference: the figures that the allowed multiple of the baseline rests on.
+"""How far good artifacts are from the reference outputs: the figures that the limit of the error ratio rests on.
 
     python -m benchmarks.calibration [--networks se_resnet50,...] [--size 64] [--seeds 2]
         [--precisions fp32,fp16,bf16] [--keep rows.jsonl] [--save]

@@ -3,8 +3,8 @@
     python benchmarks/export_cost.py [--runs 3] [--networks se_resnet50,cbam_resnet50] [--save]
 
 Each run is a process of its own, started alternately; wall time and peak memory are the operating system's. The goal:
-what the command adds (cleanup, reference outputs, validation, writing) takes less time than the bare export, and the peak memory
-is at most 1.5 times as high. Latencies are measured for a set time, not for as long as it takes, and are left out.
+what the command adds (cleanup, reference outputs, validation, writing) takes less time than the bare export, and the
+peak memory is at most 1.5 times as high. Latencies are measured for a set time, not for as long as it takes, and are left out.
 """
 
 import argparse

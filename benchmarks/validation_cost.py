@@ -4,8 +4,8 @@
 
 A pass is the network in float32 over every image that is judged, once, in the batches in which it is judged. Measured
 are: the whole of validating a float32 ONNX file (float64 reference, baseline, the file as it is, the file with its
-gates as outputs), a second artifact of the same network, whose reference is there, and the first once more from the cache.
-Passes are timed before and after, and the mean of both is the unit.
+gates as outputs), a second artifact of the same network, whose reference is there, and the first once more from the
+cache. Passes are timed before and after, and the mean of both is the unit.
 """
 
 import argparse

@@ -132,8 +132,9 @@ class Validated:
     """The validation of one artifact.
 
     Attributes:
-        artifact: its description.
-        signature: its input, and the network's outputs that it has.
+        path: the file.
+        artifact: its description; None if it can't be read.
+        signature: its input, and the network's outputs that it has; None if they aren't the network's.
         notes: differences between the signatures, and how they were resolved.
         verdict: None if it can't run.
         quality: quantization quality, of a quantized artifact.
@@ -141,9 +142,10 @@ class Validated:
         error: None if it agrees.
     """
 
-    artifact: Artifact
-    signature: Signature
-    notes: tuple[str, ...]
+    path: Path
+    artifact: Artifact | None = None
+    signature: Signature | None = None
+    notes: tuple[str, ...] = ()
     verdict: Verdict | None = None
     quality: "Quality | None" = None
     first_divergence: "FirstDivergence | None" = None

@@ -51,12 +51,12 @@ class BuildSummary(Struct, frozen=True, kw_only=True):
 
 
 class ValidatedArtifact(Findings, frozen=True, kw_only=True):
-    """One artifact of `validate`."""
+    """One artifact of `validate`; all but its path and error are None where it can't be read."""
 
     path: str
-    format: str
-    sha256: str
-    precision: str
+    format: str | None
+    sha256: str | None
+    precision: str | None
     source_sha256: str | None
 
 

@@ -140,8 +140,8 @@ def validation_parts(summary: ValidationSummary) -> list[Part]:
 def _validation_row(artifact: ValidatedArtifact) -> list[str | Cell]:
     name, verdict = Path(artifact.path).name, artifact.validation
     if verdict is None:
-        return [name, artifact.precision, *[""] * 7, Cell("not judged", UNSURE)]
-    return [name, artifact.precision, *errors.ratio_cells(verdict), errors.verdict_cell(bool(artifact.agrees))]
+        return [name, artifact.precision or "", *[""] * 7, Cell("not judged", UNSURE)]
+    return [name, artifact.precision or "", *errors.ratio_cells(verdict), errors.verdict_cell(bool(artifact.agrees))]
 
 
 def bundle_parts(validation: BundleValidation) -> list[Part]:

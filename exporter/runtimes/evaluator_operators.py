@@ -199,6 +199,15 @@ class ConvInteger(OpRun):
         return (result.numpy().astype(np.int32),)
 
 
+class BatchNormalization(OpRun):
+    """Batch normalization before opset 14. A node with one output doesn't train; the evaluator's own class always does."""
+
+    def _run(self, x, scale, bias, mean, variance, epsilon=1e-5, **_):  # type: ignore[no-untyped-def]
+        ones = [1] * (x.ndim - 2)
+        scale, bias, mean, variance = (array.reshape(-1, *ones) for array in (scale, bias, mean, variance))
+        return ((scale * (x - mean) / np.sqrt(variance + epsilon) + bias).astype(x.dtype),)
+
+
 def _named(name: str, base: Any, domain: str) -> Any:
     return type(name, (base,), {"op_domain": domain})
 
@@ -212,6 +221,7 @@ OPERATORS = (
     _named("QuantizeLinear", QuantizeLinear_23, "com.microsoft"),
     _named("DequantizeLinear", DequantizeLinear_23, "com.microsoft"),
 )
+BEFORE_14 = (BatchNormalization,)
 # The evaluator lacks the earlier DequantizeLinear, which has the same definition.
 BEFORE_19 = (_named("DequantizeLinear", DequantizeLinear_23, ""),)
 
@@ -219,4 +229,4 @@ BEFORE_19 = (_named("DequantizeLinear", DequantizeLinear_23, ""),)
 def operators_for(model: onnx.ModelProto) -> list[Any]:
     """The ``new_ops`` of `ReferenceEvaluator`."""
     opset = next((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), 0)
-    return [*OPERATORS, *(BEFORE_19 if opset < 19 else ())]
+    return [*OPERATORS, *(BEFORE_14 if opset < 14 else ()), *(BEFORE_19 if opset < 19 else ())]

@@ -282,11 +282,11 @@ def validation_summary(
 def _validated_artifact(result: "Validated") -> ValidatedArtifact:
     artifact = result.artifact
     return ValidatedArtifact(
-        path=str(artifact.path),
-        format=artifact.format,
-        sha256=sha256_of(artifact.path),
-        precision=artifact.quantized_type or artifact.precision.onnx_name,
-        source_sha256=artifact.source_sha256 or None,
+        path=str(result.path),
+        format=artifact.format if artifact else None,
+        sha256=sha256_of(artifact.path) if artifact else None,
+        precision=(artifact.quantized_type or artifact.precision.onnx_name) if artifact else None,
+        source_sha256=(artifact.source_sha256 or None) if artifact else None,
         validation=result.verdict,
         notes=result.notes,
         quantized=result.quality,

@@ -58,4 +58,5 @@ class Subject:
 
     def result(self, *notes: str, **findings: Any) -> Validated:
         """The result of a validation, with more notes than those of the match."""
-        return Validated(self.artifact, self.match.signature, (*self.match.notes, *notes), **findings)
+        artifact, match = self.artifact, self.match
+        return Validated(artifact.path, artifact, match.signature, (*match.notes, *notes), **findings)

@@ -47,12 +47,12 @@ def validate_artifacts(
         progress: receives stages and notes.
 
     Returns:
-        One for each path, in their order. `failure` makes an error of those that don't agree.
+        One for each path, in their order. `failure` makes an error of those that don't agree, can't be read, or have
+        other inputs and outputs than the network.
 
     Raises:
         UsageError: no artifact is named, or one twice, or there is a requirement and no quantized artifact.
-        InputError: an artifact can't be read, its inputs or outputs aren't the network's, or the network can't be a
-            reference.
+        InputError: no artifact can be compared, or the network can't be a reference.
     """
     from attn_export.exporter.checkpoint.load import model_of
 
@@ -66,7 +66,7 @@ def validate_artifacts(
         from attn_export.exporter.validation.compute_reference import returned
         from attn_export.exporter.validation.reference import constant_outputs
 
-        artifacts = [read_artifact(path, trust=trust) for path in files]
+        artifacts, refused = read_all(files, trust=trust)
         if requirement and not any(artifact.quantized for artifact in artifacts):
             raise UsageError(
                 "--require is for artifacts that round to whole numbers, and none of these does",
@@ -74,15 +74,20 @@ def validate_artifacts(
             )
         least = least_batch(artifacts)
         outputs, settings = returned(model, least), cpu_settings(threads)
-        subjects = [Subject(a, match(a, model.input_shape, outputs), settings, trust) for a in artifacts]
+        subjects: list[Subject] = []
+        for artifact in artifacts:
+            try:
+                subjects.append(Subject(artifact, match(artifact, model.input_shape, outputs), settings, trust))
+            except InputError as error:
+                refused.append(Validated(artifact.path, artifact, error=error))
+        refuse_if_none(subjects, refused)
     batches = [batches_for(subject.artifact, subject.match.signature, images) for subject in subjects]
     distinct = list({batch.names: batch for several in batches for batch in several}.values())
-    reference = reference_outputs(
-        model, distinct, [artifact.precision for artifact in artifacts], progress, cache, least
-    )
+    precisions = [subject.artifact.precision for subject in subjects]
+    reference = reference_outputs(model, distinct, precisions, progress, cache, least)
     for output in constant_outputs(reference):
         progress.note(f"output {output} of {model.name} is the same for all images: it proves nothing")
-    results = []
+    results = refused
     for subject, own in zip(subjects, batches, strict=True):
         for note in subject.match.notes:
             progress.note(note)
@@ -90,7 +95,29 @@ def validate_artifacts(
             results.append(compare_quantized(subject, reference.for_batches(own), requirement, progress))
         else:
             results.append(compare(model, subject, reference.for_batches(own), progress))
-    return results
+    return sorted(results, key=lambda result: files.index(result.path))
+
+
+def read_all(paths: Sequence[Path], *, trust: bool) -> tuple[list[Artifact], list[Validated]]:
+    """The artifacts, and the results for those that can't be read.
+
+    Raises:
+        InputError: none can.
+    """
+    artifacts, refused = [], []
+    for path in paths:
+        try:
+            artifacts.append(read_artifact(path, trust=trust))
+        except InputError as error:
+            refused.append(Validated(path, error=error))
+    refuse_if_none(artifacts, refused)
+    return artifacts, refused
+
+
+def refuse_if_none(usable: Sequence[object], refused: Sequence[Validated]) -> None:
+    """Raise the error of the refused artifacts where no other is left."""
+    if not usable and (error := failure(refused)) is not None:
+        raise error
 
 
 def least_batch(artifacts: Sequence[Artifact]) -> int:

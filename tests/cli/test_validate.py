@@ -218,6 +218,42 @@ def test_an_artifact_of_another_checkpoint_is_reported_by_its_metadata(files: Pa
     assert "Was it made of this checkpoint?" in done.stderr
 
 
+def test_an_artifact_that_cannot_be_judged_keeps_no_other_from_it(files: Path, attn_export: Command) -> None:
+    """One is cut off, one takes other images; a report shows the third."""
+    (files / "cut.onnx").write_bytes((files / "model.onnx").read_bytes()[:1000])
+    larger = edited(
+        files / "model.onnx", lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[1], "dim_value", 5)
+    )
+    named = ("cut.onnx", larger, "model.onnx")
+    done = attn_export("validate", "model.pt", *named, "--json", "--report", "report.html")
+    assert done.returncode == 3
+    document = json.loads(done.stdout)
+    assert [artifact["path"] for artifact in document["artifacts"]] == list(named)
+    cut, other, good = document["artifacts"]
+    assert (cut["sha256"], cut["validation"], other["validation"]) == (None, None, None)
+    assert "cut.onnx" in cut["error"]["message"]
+    assert "takes input" in other["error"]["message"]
+    assert good["validation"]["agrees"]
+    assert "1 more of 3 artifacts" in document["error"]["message"]
+    assert "not judged" in attn_export("validate", "model.pt", *named).stdout
+    assert "cut.onnx" not in (files / "report.html").read_text().split("</title>")[0]
+    assert attn_export("validate", "model.pt", *named[:2]).returncode == 3
+
+
+@pytest.mark.parametrize("opset", [9, 13])
+def test_a_file_of_an_old_opset_is_judged(
+    opset: int, files: Path, attn_export: Command, network: torch.nn.Module
+) -> None:
+    """`clean` starts at opset 11."""
+    axes = {"x": {0: "n"}, "y": {0: "n"}}
+    names: dict[str, Any] = {"input_names": ["x"], "output_names": ["y"], "dynamic_axes": axes}
+    torch.onnx.export(network, (torch.zeros(2, *INPUT_SHAPE),), "old.onnx", dynamo=False, opset_version=opset, **names)
+    done = attn_export("validate", "model.pt", "old.onnx", "--json")
+    assert done.returncode == 0, done.stderr
+    comparisons = json.loads(done.stdout)["artifacts"][0]["validation"]["comparisons"]
+    assert [c["role"] for c in comparisons] == ["gate"] * 6 + ["output"]
+
+
 def test_an_output_that_is_constant_is_reported(files: Path, attn_export: Command) -> None:
     other = edited(files / "model.onnx", lambda m: scale(m, "fc.weight", 0.0))
     done = attn_export("validate", "model.pt", other)

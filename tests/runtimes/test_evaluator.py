@@ -19,7 +19,7 @@ from attn_export.exporter.errors import InputError, RuntimeUnavailableError
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.emulated_types import emulated
 from attn_export.exporter.runtimes.evaluator import Evaluator
-from attn_export.exporter.runtimes.evaluator_operators import OPERATORS
+from attn_export.exporter.runtimes.evaluator_operators import operators_for
 
 ONE_THREAD = Settings(threads=1)
 FLOAT, BFLOAT16, FLOAT16 = TensorProto.FLOAT, TensorProto.BFLOAT16, TensorProto.FLOAT16
@@ -32,12 +32,13 @@ def model_of(
     shape: tuple[int | str, ...] = ("N", 3, 8, 8),
     out: int | None = None,
     weights: Mapping[str, np.ndarray[Any, Any]] | None = None,
+    opset: int = 22,
 ) -> onnx.ModelProto:
     taken = helper.make_tensor_value_info("x", kind, shape)
     made = helper.make_tensor_value_info("y", kind if out is None else out, None)
     tensors = [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()]
     graph = helper.make_graph(nodes, "g", [taken], [made], tensors)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
 
 
 def saved(model: onnx.ModelProto, folder: Path) -> Path:
@@ -79,7 +80,7 @@ def windows(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def evaluated(model: onnx.ModelProto, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    evaluator = ReferenceEvaluator(model, new_ops=list(OPERATORS))
+    evaluator = ReferenceEvaluator(model, new_ops=operators_for(model))
     return np.asarray(evaluator.run(None, {"x": images})[0])  # type: ignore[index]
 
 
@@ -118,6 +119,15 @@ def test_where_the_largest_is_is_left_to_the_evaluator() -> None:
     images = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
     ours = evaluated(model_of([node]), images)
     assert np.array_equal(ours, images.reshape(2, 3, 4, 2, 4, 2).max((3, 5)))
+
+
+@pytest.mark.parametrize("opset", [7, 9, 13, 14])
+def test_batch_normalization_does_not_train_at_any_opset(opset: int) -> None:
+    random = np.random.default_rng(0)
+    weights = {name: random.uniform(0.5, 2, 4).astype(np.float32) for name in ("scale", "bias", "mean", "variance")}
+    node = helper.make_node("BatchNormalization", ["x", *weights], ["y"], epsilon=1e-3, momentum=0.8)
+    model = model_of([node], shape=("N", 4, "H", "W"), weights=weights, opset=opset)
+    compared_with_onnx_runtime(model)
 
 
 def test_double_precision_stays_double() -> None:

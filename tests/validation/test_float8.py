@@ -46,6 +46,7 @@ def test_a_good_file_agrees_and_the_record_says_what_computed_it(name: str, subj
         made.model, [float8(made)], threads=1, requirement=QualityRequirement(sqnr=15.0, agreement=0.7)
     )
     assert found.error is None
+    assert found.artifact is not None
     assert found.artifact.quantized_type == "float8e4m3fn"
     assert found.verdict is not None
     assert found.verdict.runtime == "onnx reference evaluator"

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
+from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.errors import DisagreementError, InputError
 from attn_export.exporter.network.images import nominal_batches
 from attn_export.exporter.records.policies import FLOAT32, QUANTIZED
@@ -61,6 +62,7 @@ def test_every_opset_is_judged(opset: int, kind: QuantType, subject: Subject, qu
     options = {"quant_format": QuantFormat.QDQ, "activation_type": kind, "weight_type": kind}
     (found,) = validate_artifacts(subject.model, [quantize(f"qdq{opset}", opset=opset, **options)], threads=1)
     assert found.error is None
+    assert found.artifact is not None
     assert found.artifact.quantized_type == ("int8" if kind is QuantType.QInt8 else "uint8")
     assert found.verdict is not None
     assert found.verdict.runtime == "onnxruntime"
@@ -68,11 +70,39 @@ def test_every_opset_is_judged(opset: int, kind: QuantType, subject: Subject, qu
     assert or_infinite(found.quality.sqnr_db["output"]) > 15
 
 
+class BeforeIts(torch.nn.Module):
+    """A BatchNorm that no convolution precedes, so that none takes it in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bn, self.conv, self.fc = torch.nn.BatchNorm2d(3), torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(4, 5)
+        self.bn.running_mean = torch.tensor([0.5, -0.5, 0.1])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(torch.relu(self.conv(self.bn(x))).mean((2, 3)))
+
+
+def test_batch_normalization_of_an_old_opset_does_not_train(tmp_path: Path) -> None:
+    module, shape, found = BeforeIts().eval(), (3, 8, 8), {}
+    for opset in (11, 17):
+        source, path = tmp_path / f"{opset}.onnx", tmp_path / f"{opset}.int8.onnx"
+        named: dict[str, Any] = {"input_names": ["input"], "dynamic_axes": {"input": {0: "n"}}}
+        torch.onnx.export(module, (torch.zeros(2, *shape),), str(source), dynamo=False, opset_version=opset, **named)
+        images = Images([batch.images for batch in nominal_batches(shape, 4, 12)])
+        quantize_static(str(source), str(path), images, op_types_to_quantize=["Conv", "Gemm"])
+        (result,) = validate_artifacts(from_module(module, shape), [path], threads=1)
+        assert result.error is None
+        assert result.quality is not None
+        found[opset] = next(iter(result.quality.sqnr_db.values()))
+    assert found[11] == pytest.approx(found[17], abs=0.1)
+
+
 def test_scales_that_are_found_while_it_runs_are_computed_too(subject: Subject, quantize: Callable[..., Path]) -> None:
     path = quantize("dynamic", dynamic=True)
     assert {"DynamicQuantizeLinear", "ConvInteger"} <= {node.op_type for node in onnx.load(path).graph.node}
     (found,) = validate_artifacts(subject.model, [path], threads=1)
     assert found.error is None
+    assert found.artifact is not None
     assert found.artifact.quantized_type == "uint8"
     assert found.quality is not None
     assert or_infinite(found.quality.sqnr_db["output"]) > 15

@@ -200,7 +200,7 @@ class ConvInteger(OpRun):
 
 
 class BatchNormalization(OpRun):
-    """Batch normalization before opset 14. A node with one output doesn't train; the evaluator's own class always does."""
+    """Batch normalization before opset 14. With one output it doesn't train; the evaluator's own class always does."""
 
     def _run(self, x, scale, bias, mean, variance, epsilon=1e-5, **_):  # type: ignore[no-untyped-def]
         ones = [1] * (x.ndim - 2)

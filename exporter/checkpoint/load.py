@@ -32,14 +32,14 @@ def load(
 
     Args:
         path: the file.
-        arch: the architecture's name, for a file without one.
+        arch: the architecture's name, for a file without one; where one fits all names and shapes, it isn't needed.
         input_shape: (C, H, W), for a file without one, or to override it.
         trust: allow running the file's code.
 
     Raises:
         InputError: ``path`` is no path.
         UnreadableCheckpointError, UntrustedCheckpointError: see `container.read`.
-        UnknownArchitectureError: a bare state dict without ``arch``.
+        UnknownArchitectureError: a state dict without ``arch`` that fits no network of the zoo.
         StateDictMismatchError: the weights belong to another network.
         NonFiniteWeightsError: weights are NaN or infinite.
         UsageError: ``arch`` is unknown, contradicts the file, or the input shape is unknown.
@@ -68,7 +68,7 @@ def load(
         weights, how = found
         notes.extend(how)
         architecture = _described(arch, weights, path, payload)
-        notes.append(f"read from the weights' shapes: {_arguments(architecture)}")
+        notes.append(f"{_how(arch, architecture)} {_arguments(architecture)}")
         shape = input_shape or architecture.input_shape
         normalization = class_names = None
     others = {state_dict.name_of_dtype(t) for t in weights.values() if t.is_floating_point()} - {"float32"}
@@ -194,12 +194,14 @@ def wanted_a_path(given: Any) -> InputError:
 
 
 def _described(arch: str | None, weights: state_dict.StateDict, path: Path, payload: Payload) -> Architecture:
-    """The network that was named, or an error with what helps: the one that fits, or running the file's own code."""
+    """The network that was named, or the one that fits; an error with what helps where none does."""
     if arch is not None:
         return fit.infer_arguments(arch, weights)
     best = fit.nearest(weights)
+    if best is not None and not best.differences:
+        return fit.infer_arguments(best.name, weights)
     hint = fit.way_out(best)
-    if (best is None or best.differences) and (own := class_of(payload)):
+    if own := class_of(payload):
         hint = (
             f"--trust --input 1x3x224x224 runs the file's code and exports the {own} as it is; its code has to be "
             "importable here. Or pass the live module to export(module, ...) in Python."
@@ -225,6 +227,10 @@ def _what(payload: Payload) -> str:
         return "a Lightning checkpoint"
     wrapped = isinstance(content, Mapping) and any(isinstance(content.get(key), Mapping) for key in state_dict.WRAPPERS)
     return "a training checkpoint" if wrapped else "a state dict"
+
+
+def _how(asked: str | None, found: Architecture) -> str:
+    return "read from the weights' shapes:" if asked else f"the names and shapes are those of {found.name} with"
 
 
 def _arguments(arch: Architecture) -> str:

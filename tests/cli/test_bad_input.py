@@ -118,11 +118,14 @@ def test_a_weight_that_is_no_number_is_named(
     assert "layer1" not in done.stderr, "only what is wrong"
 
 
-def test_bare_weights_without_architecture_get_the_nearest_suggested(
+def test_bare_weights_that_nearly_fit_get_the_nearest_named_and_no_useless_option(
     refused: Command, folder: Path, network: torch.nn.Module
 ) -> None:
-    torch.save(network.state_dict(), folder / "bare.pt")
-    refused(3, "bare.pt", *QUICK, says=["bare.pt", "of which network"], hint="--arch cbam_resnet8")
+    weights = dict(network.state_dict())
+    del weights["fc.weight"]
+    torch.save(weights, folder / "bare.pt")
+    done = refused(3, "bare.pt", *QUICK, says=["bare.pt", "of which network"], hint="cbam_resnet8")
+    assert "--arch" not in done.stderr
 
 
 def test_bare_weights_of_somebody_elses_network_get_no_wrong_suggestion(refused: Command, folder: Path) -> None:

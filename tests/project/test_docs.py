@@ -240,7 +240,7 @@ def prepare(words: list[str], prepared: Path, folder: Path) -> list[str]:
         ending = word.partition(".")[2]
         source = (
             prepared / word
-            if word == "mine.pt"
+            if word in ("mine.pt", "weights.pt")
             else prepared / f"{'weights' if bare and ending == 'pt' else 'model'}.{ending}"
         )
         if ending and source.is_file():

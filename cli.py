@@ -129,10 +129,12 @@ def route(arguments: Sequence[str]) -> list[str]:
 
 def print_error(message: str, hint: str, code: int, arguments: Sequence[str]) -> None:
     """An error: in words on standard error, and as the result under ``--json``."""
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    from attn_export.exporter.report.console import PlainConsole, clipped
+
+    message, hint = clipped(message), clipped(hint)
+    console = PlainConsole(stderr=True, soft_wrap=True, highlight=False)
     console.print(Text.assemble(("error: ", "bold red"), message))
     if hint:
         console.print(Text.assemble(("  → ", "bold cyan"), hint))

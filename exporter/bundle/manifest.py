@@ -58,6 +58,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
+        if not is_file_name(self.name):
+            raise ValueError(f"name: {self.name!r} is not a plain file name")
         required = {README, GOLDEN, self.onnx}
         if not is_onnx_name(self.onnx):
             raise ValueError(f"graph.path: {self.onnx!r} is not the name of an ONNX file")

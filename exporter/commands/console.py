@@ -26,11 +26,12 @@ PLAIN = {"×": "x", "–": "-", "—": "-", "±": "+-", "…": "...", "→": "->
 
 def stdout() -> Any:
     """The console for results; it never truncates a table."""
-    from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
 
-    class Whole(Console):
+    from attn_export.exporter.report.console import PlainConsole
+
+    class Whole(PlainConsole):
         def print(self, *objects: Any, **options: Any) -> None:
             unbounded = self.options.update(max_width=WIDEST_TABLE)
             widths = [Measurement.get(self, unbounded, made).maximum for made in objects if isinstance(made, Table)]
@@ -107,7 +108,7 @@ def print_result(
     if not as_json:
         print_parts(parts)
         for path in reports:
-            stdout().print(str(path), style="bold")
+            stdout().print(str(path), style="bold", markup=False)
         if error is not None:
             raise error
         return

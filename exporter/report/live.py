@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from threading import Timer
 from typing import TextIO
 
-from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 from typing_extensions import Self
 
+from attn_export.exporter.report.console import PlainConsole, clipped
 from attn_export.exporter.system.progress import Advance
 
 # A stage that is over sooner than this is not worth a line.
@@ -26,7 +27,7 @@ class Bars:
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
             TimeElapsedColumn(),
-            console=Console(file=stream),
+            console=PlainConsole(file=stream),
             transient=True,
             refresh_per_second=3,
         )
@@ -41,7 +42,7 @@ class Bars:
     @contextmanager
     def stage(self, title: str) -> Iterator[Advance]:
         """A bar that pulses until the first share is told."""
-        task = self._progress.add_task(title, total=None)
+        task = self._progress.add_task(escape(title), total=None)
         try:
             yield lambda share: self._progress.update(task, total=1.0, completed=share)
         finally:
@@ -49,14 +50,14 @@ class Bars:
 
     def note(self, message: str) -> None:
         """A line above the bar."""
-        self._progress.console.print(Text.assemble(("note: ", "yellow"), message))
+        self._progress.console.print(Text.assemble(("note: ", "yellow"), clipped(message)))
 
 
 class Lines:
     """Lines for each stage that takes a while, in a log: when it has run for a second, and when it ends."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._console = Console(file=stream, soft_wrap=True, highlight=False)
+        self._console = PlainConsole(file=stream, soft_wrap=True, highlight=False)
 
     @contextmanager
     def stage(self, title: str) -> Iterator[Advance]:
@@ -75,4 +76,4 @@ class Lines:
 
     def note(self, message: str) -> None:
         """A line."""
-        self._console.print(f"note: {message}", markup=False)
+        self._console.print(f"note: {clipped(message)}", markup=False)

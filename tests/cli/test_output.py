@@ -11,8 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from rich.text import Text
 
 from attn_export.exporter.commands.console import print_in_any_encoding, stdout
+from attn_export.exporter.report.console import PlainConsole
+from attn_export.exporter.report.live import Bars, Lines
 from attn_export.exporter.report.tables import table
 from tests.cli.conftest import Finished
 
@@ -131,3 +135,39 @@ def test_a_real_window_of_40_columns_shows_whole_figures(folder: Path) -> None:
     assert process.wait(timeout=600) == 0
     assert "…" not in seen.decode()
     assert "cbam_mobilenet_v3_large" in seen.decode()
+
+
+HOSTILE = "conv1.weight\x1b]0;title\x07\x1b[2J\x9b1m\u202e[bold]all is well[/bold]"
+
+
+def test_names_in_a_file_cannot_command_the_terminal(folder: Path) -> None:
+    torch.save({HOSTILE: torch.ones(2)}, folder / "hostile.pt")
+    done = command(folder, "hostile.pt --onnx --arch cbam_resnet8", PYTHONIOENCODING="utf-8")
+    assert done.returncode == 3
+    printed = done.stderr.encode("latin-1").decode()
+    assert "conv1.weight\ufffd]0;title\ufffd[2J\ufffd1m\ufffd[bold]all is well[/bold]" in printed
+
+
+def test_a_name_of_a_million_letters_is_clipped(folder: Path) -> None:
+    torch.save({"k" * 10**6: torch.ones(2)}, folder / "long.pt")
+    done = command(folder, "long.pt --onnx --arch cbam_resnet8")
+    assert done.returncode == 3
+    assert len(done.stderr) < 20_000
+    assert "more characters" in done.stderr
+
+
+@pytest.mark.parametrize("make", [Lines, Bars])
+def test_notes_and_stages_are_printed_without_control_characters(make: type[Lines] | type[Bars]) -> None:
+    stream = io.StringIO()
+    shown = make(stream)
+    with shown.stage(HOSTILE):
+        shown.note(HOSTILE)
+    assert "[bold]all is well[/bold]" in stream.getvalue()
+    assert not set("\x1b\x07\x9b\u202e") & set(stream.getvalue())
+
+
+def test_styles_stay_in_a_terminal() -> None:
+    stream = io.StringIO()
+    PlainConsole(file=stream, force_terminal=True, color_system="standard").print(Text(HOSTILE, "bold red"))
+    assert stream.getvalue().startswith("\x1b[1")
+    assert "\x1b[2J" not in stream.getvalue()

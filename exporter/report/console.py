@@ -1,0 +1,30 @@
+"""The console of everything that people read: names that come out of a file can't command the terminal."""
+
+from collections.abc import Iterable
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from attn_export.exporter.report.findings.words import shown
+
+LONGEST_MESSAGE = 8000
+
+
+class PlainConsole(Console):
+    """A console that prints control characters, and marks that change the writing direction, as replacement characters.
+
+    A file may name a tensor ``"\\x1b[2J"``, which clears the screen. Rich's own styles and bars aren't affected.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of a renderable, with harmless text."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else "\n".join(map(shown, text.split("\n"))), style, control)
+
+
+def clipped(message: str) -> str:
+    """A message without its middle if it is longer than anybody reads: a name in a file may have a million letters."""
+    if len(message) <= LONGEST_MESSAGE:
+        return message
+    half = LONGEST_MESSAGE // 2
+    return f"{message[:half]} … ({len(message) - 2 * half} more characters) … {message[-half:]}"

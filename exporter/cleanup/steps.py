@@ -12,6 +12,7 @@ from attn_export.exporter.cleanup.replace import UniqueNames
 from attn_export.exporter.cleanup.rule import Context, Rule
 from attn_export.exporter.cleanup.rules import fold_known_sizes, resolve_sizes
 from attn_export.exporter.graph.facts import WHOLE, is_op
+from attn_export.exporter.graph.limits import grown
 from attn_export.exporter.graph.randomness import may_share
 from attn_export.exporter.graph.shapes import (
     confirm_claims,
@@ -117,6 +118,8 @@ def fold_constants(model: ir.Model) -> None:
 
 def _should_fold(node: ir.Node) -> bool | None:
     """None leaves the choice to the folder's own limits of size. It would keep ConstantOfShape, even of sizes."""
+    if grown(node) > FOLDED_ELEMENTS:  # the folder would compute it, and then look at its size
+        return False
     if is_op(node, "ConstantOfShape") and node.outputs[0].dtype in WHOLE:
         return True
     return None if may_share(node) and is_op(node, *FOLDABLE) else False

@@ -17,6 +17,7 @@ import onnx_ir.passes.common as common
 from attn_export.exporter.artifacts import OnnxFile, ParsedFile
 from attn_export.exporter.errors import UnreadableGraphError, first_line
 from attn_export.exporter.graph.dialect import unify
+from attn_export.exporter.graph.limits import check_functions, check_grown, check_names
 from attn_export.exporter.graph.shapes import forget_generated_names, infer_shapes
 from attn_export.exporter.system.file_kinds import ONNX, kind_of
 from attn_export.exporter.system.quiet import quiet
@@ -42,6 +43,8 @@ def read(path: Path) -> ir.Model:
     """
     proto, places = _parse(path)
     _refuse_what_would_be_lost(proto, path)
+    check_names(proto, path)
+    check_functions(proto, path)
     unify(proto)
     try:
         with quiet():
@@ -55,6 +58,7 @@ def read(path: Path) -> ir.Model:
         message = "its nodes form a cycle" if "cycle" in str(error).lower() else first_line(_root(error))
         raise UnreadableGraphError(f"{path} is not a valid ONNX graph: {message}") from error
     _settle_external_data(model, path)
+    check_grown(model, path)
     _infer_outputs(model)
     check(model, path)
     return model
@@ -260,13 +264,6 @@ def _refuse_what_would_be_lost(proto: onnx.ModelProto, path: Path) -> None:
             raise UnreadableGraphError(
                 f"{path} holds {what}, which would be lost", hint="Export it again without, or leave it as it is."
             )
-    names = [tensor.name for tensor in proto.graph.initializer]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UnreadableGraphError(
-            f"{path} is not valid ONNX: it has two weights called {twice}",
-            hint="The program that wrote the file has to be mended.",
-        )
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

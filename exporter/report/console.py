@@ -11,9 +11,9 @@ LONGEST_MESSAGE = 8000
 
 
 class PlainConsole(Console):
-    """A console that prints control characters, and marks that change the writing direction, as replacement characters.
+    """A console that replaces control characters, and marks that change the writing direction.
 
-    A file may name a tensor ``"\\x1b[2J"``, which clears the screen. Rich's own styles and bars aren't affected.
+    A tensor's name may be the escape sequence that clears the screen. Rich's own styles and bars aren't affected.
     """
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:

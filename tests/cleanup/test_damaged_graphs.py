@@ -44,7 +44,7 @@ def refused(tmp_path: Path) -> Refused:
         with pytest.raises(UnreadableGraphError) as caught:
             clean_file(path, out, threads=1)
         with pytest.raises(UnreadableGraphError) as again:
-            inspect_file(path)
+            assert inspect_file(path) == ()
         assert caught.value.exit_code == 3
         assert caught.value.message == again.value.message
         assert "\n" not in caught.value.message
@@ -386,3 +386,57 @@ def test_a_copy_in_another_folder_needs_its_weights(refused: Refused, path: Path
     outside(path)
     shutil.copy(path, tmp_path / "elsewhere" / "model.onnx")
     assert "weights.bin" in refused(tmp_path / "elsewhere" / "model.onnx")
+
+
+def functions(calls: Callable[[int], str | None], count: int) -> onnx.ModelProto:
+    """Functions F0, F1, ...: each calls the named one twice, or is a Relu; the graph calls the last."""
+    opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("l", 1)]
+    node = onnx.helper.make_node
+    made = []
+    for i in range(count):
+        name = calls(i)
+        twice = [node(name or "", ["a"], ["m"], domain="l"), node(name or "", ["m"], ["b"], domain="l")]
+        body = twice if name else [node("Relu", ["a"], ["b"])]
+        made.append(onnx.helper.make_function("l", f"F{i}", ["a"], ["b"], body, opsets))
+    one = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = onnx.helper.make_graph([node(f"F{count - 1}", ["x"], ["y"], domain="l")], "g", one[:1], one[1:])
+    return onnx.helper.make_model(graph, opset_imports=opsets, functions=made, ir_version=8)
+
+
+def before(i: int) -> str | None:
+    return f"F{i - 1}" if i else None
+
+
+def test_functions_that_unfold_without_end_are_refused(path: Path, refused: Refused) -> None:
+    path.write_bytes(functions(before, 40).SerializeToString())
+    assert "5.5e+11 nodes once its functions are inlined" in refused(path)
+    path.write_bytes(functions(lambda i: "F0", 2).SerializeToString())
+    assert "its function F0 calls itself" in refused(path)
+
+
+def test_functions_of_usual_depth_are_read(path: Path) -> None:
+    path.write_bytes(functions(before, 8).SerializeToString())
+    inspect_file(path)
+
+
+@pytest.mark.parametrize(
+    ("operator", "inputs"),
+    [
+        ("Range", [np.array(0), np.array(10**18), np.array(1)]),
+        ("ConstantOfShape", [np.array([10**9, 10**9])]),
+        ("Expand", [np.zeros(1, np.int64), np.array([10**9, 10**9])]),
+        ("Tile", [np.zeros(1, np.int64), np.array([10**18])]),
+    ],
+)
+def test_a_constant_larger_than_memory_is_not_computed(
+    operator: str, inputs: list[Any], path: Path, refused: Refused
+) -> None:
+    stored = [onnx.numpy_helper.from_array(array, f"i{i}") for i, array in enumerate(inputs)]
+    node = onnx.helper.make_node(operator, [tensor.name for tensor in stored], ["grown"])
+    total = onnx.helper.make_node("Size", ["grown"], ["y"])
+    declared = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.INT64, [])
+    given = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([node, total], "g", [given], [declared], stored)
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    path.write_bytes(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+    assert f"1e+18 elements in its {operator}" in refused(path)

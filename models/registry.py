@@ -8,16 +8,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import nn
 
-from attn_export.models.attention.cbam import CBAM
+from attn_export.models.attention.cbam import CBAM, SpatialEnd
 from attn_export.models.attention.squeeze_excite import SEBlock, SqueezeExcitation
 from attn_export.models.backbones.mobilenet_v2 import MobileNetV2
 from attn_export.models.backbones.mobilenet_v3 import LARGE, SMALL, MobileNetV3
-from attn_export.models.backbones.resnet import AttentionFactory, BasicBlock, Bottleneck, CifarResNet, ResNet
+from attn_export.models.backbones.resnet import AttentionFactory, ResNet, ResNetForm
 from attn_export.models.initialization import initialize
 
 Attention = Literal["none", "se", "cbam"]
@@ -37,35 +37,47 @@ class Backbone:
     size: int = 224
     se: type[nn.Module] = SEBlock
     se_reduction: int = 16
+    form: ResNetForm | None = None
 
 
-def _resnet(
-    block: type[BasicBlock] | type[Bottleneck], *depths: int, groups: int = 1, base_width: int = 64
-) -> Backbone:
-    def build(attention: AttentionFactory, num_classes: int, in_channels: int) -> nn.Module:
-        return ResNet(block, depths, attention, num_classes, in_channels, groups, base_width)
-
-    return Backbone(build)
+def _resnet(form: ResNetForm) -> Backbone:
+    large = form.stem == 7
+    return Backbone(partial(ResNet, form), num_classes=1000 if large else 10, size=224 if large else 32, form=form)
 
 
+SMALL_IMAGES = (16, 32, 64)
 BACKBONES: dict[str, Backbone] = {
-    "resnet18": _resnet(BasicBlock, 2, 2, 2, 2),
-    "resnet34": _resnet(BasicBlock, 3, 4, 6, 3),
-    "resnet50": _resnet(Bottleneck, 3, 4, 6, 3),
-    "resnet101": _resnet(Bottleneck, 3, 4, 23, 3),
-    "resnet152": _resnet(Bottleneck, 3, 8, 36, 3),
-    "resnext50_32x4d": _resnet(Bottleneck, 3, 4, 6, 3, groups=32, base_width=4),
+    "resnet18": _resnet(ResNetForm("basic", (2, 2, 2, 2))),
+    "resnet34": _resnet(ResNetForm("basic", (3, 4, 6, 3))),
+    "resnet50": _resnet(ResNetForm("bottleneck", (3, 4, 6, 3))),
+    "resnet101": _resnet(ResNetForm("bottleneck", (3, 4, 23, 3))),
+    "resnet152": _resnet(ResNetForm("bottleneck", (3, 8, 36, 3))),
+    "resnext50_32x4d": _resnet(ResNetForm("bottleneck", (3, 4, 6, 3), groups=32, base_width=4)),
     "mobilenet_v2": Backbone(MobileNetV2),
     "mobilenet_v3_small": Backbone(partial(MobileNetV3, SMALL, 1024), se=SqueezeExcitation, se_reduction=4),
     "mobilenet_v3_large": Backbone(partial(MobileNetV3, LARGE, 1280), se=SqueezeExcitation, se_reduction=4),
-    "resnet8": Backbone(partial(CifarResNet, 1), num_classes=10, size=32),
-    "resnet20": Backbone(partial(CifarResNet, 3), num_classes=10, size=32),
+    # Section 4.2 of the ResNet paper: 6 n + 2 layers, for small images.
+    "resnet8": _resnet(ResNetForm("basic", (1, 1, 1), SMALL_IMAGES, stem=3)),
+    "resnet20": _resnet(ResNetForm("basic", (3, 3, 3), SMALL_IMAGES, stem=3)),
 }
+# The backbone of an `Architecture` that has a form of its own.
+ANY_RESNET = "resnet"
+
+
+# Fields that came after the first version of the checkpoint format.
+LATER = ("bias", "divisor", "spatial_end", "form")
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Everything that decides a zoo network's structure; plain values, so it can stand in a file.
+    """Everything that decides a network's structure; plain values, so it can stand in a file.
+
+    Attributes:
+        backbone: a key of `BACKBONES`, or "resnet" with a ``form``.
+        bias: the layers of the channel gates have biases.
+        divisor: the hidden widths of SE blocks are rounded to its multiples.
+        spatial_end: see `SpatialAttention`.
+        form: of a ResNet that isn't in `BACKBONES`.
 
     Raises:
         ValueError: an unknown backbone or attention (with the nearest known name), or a number that is not positive.
@@ -77,16 +89,26 @@ class Architecture:
     in_channels: int = 3
     reduction: int = 16
     kernel_size: int = 7
+    bias: bool = False
+    divisor: int = 1
+    spatial_end: SpatialEnd = "plain"
+    form: ResNetForm | None = None
 
     def __post_init__(self) -> None:
-        if self.backbone not in BACKBONES:
+        if (self.backbone == ANY_RESNET) != (self.form is not None):
+            raise ValueError(
+                f"the backbone is {self.backbone!r}, the form {self.form}; expected is {ANY_RESNET!r} with one"
+            )
+        if self.form is None and self.backbone not in BACKBONES:
             raise ValueError(unknown_name(self.backbone, BACKBONES))
         if self.attention not in ATTENTIONS:
             raise ValueError(f"unknown attention {self.attention!r}; known are {', '.join(ATTENTIONS)}")
-        for field in ("num_classes", "in_channels", "reduction"):
-            value = getattr(self, field)
+        for name in ("num_classes", "in_channels", "reduction", "divisor"):
+            value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= LARGEST_WIDTH:
-                raise ValueError(f"{field} is {value!r}; it must be an integer from 1 to {LARGEST_WIDTH}")
+                raise ValueError(f"{name} is {value!r}; it must be an integer from 1 to {LARGEST_WIDTH}")
+        if type(self.bias) is not bool or self.spatial_end not in get_args(SpatialEnd):
+            raise ValueError(f"bias is {self.bias!r}, spatial_end {self.spatial_end!r}; no attention has these")
         if type(self.kernel_size) is not int or self.kernel_size not in (3, 7):
             raise ValueError(f"kernel_size is {self.kernel_size!r}; spatial attention is defined for 3 and 7")
 
@@ -98,17 +120,23 @@ class Architecture:
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """The default (C, H, W)."""
-        size = BACKBONES[self.backbone].size
+        size = self.entry.size
         return self.in_channels, size, size
+
+    @property
+    def entry(self) -> Backbone:
+        """How it is built."""
+        return BACKBONES[self.backbone] if self.form is None else _resnet(self.form)
 
     @property
     def plain(self) -> "Architecture":
         """The same network without attention: what its cost is measured against."""
-        return replace(self, attention="none")
+        return replace(self, attention="none", bias=False, divisor=1, spatial_end="plain")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a file."""
-        return asdict(self)
+        """Plain values for a file. Defaults of later fields are left out, so that earlier versions read it."""
+        values = asdict(self)
+        return {f.name: values[f.name] for f in fields(self) if f.name not in LATER or values[f.name] != f.default}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Architecture":
@@ -122,7 +150,16 @@ class Architecture:
             raise ValueError(f"unknown architecture fields: {', '.join(unknown)}")
         if "backbone" not in values:
             raise ValueError("the architecture names no backbone")
+        if (form := values.get("form")) is not None:
+            values = {**values, "form": _form(form)}
         return cls(**values)
+
+
+def _form(values: Any) -> ResNetForm:
+    known = {f.name for f in fields(ResNetForm)}
+    if not isinstance(values, dict) or not {"block", "depths"} <= set(values) <= known:
+        raise ValueError(f"the form {values!r} is not that of a ResNet")
+    return ResNetForm(**values)
 
 
 def names() -> list[str]:
@@ -185,11 +222,14 @@ def unknown_name(name: str, known: Any) -> str:
 
 def build(arch: Architecture) -> nn.Module:
     """The network in eval mode, with torch's own random weights, on torch's current default device."""
-    entry = BACKBONES[arch.backbone]
+    entry = arch.entry
+    own = {} if entry.se is SqueezeExcitation else {"bias": arch.bias, "divisor": arch.divisor}
     factories: dict[Attention, AttentionFactory] = {
         "none": lambda _: nn.Identity(),
-        "se": lambda channels: entry.se(channels, arch.reduction),
-        "cbam": lambda channels: CBAM(channels, arch.reduction, arch.kernel_size),
+        "se": lambda channels: entry.se(channels, arch.reduction, **own),
+        "cbam": lambda channels: CBAM(
+            channels, arch.reduction, arch.kernel_size, bias=arch.bias, spatial_end=arch.spatial_end
+        ),
     }
     return entry.build(factories[arch.attention], arch.num_classes, arch.in_channels).eval()
 

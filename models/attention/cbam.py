@@ -3,21 +3,25 @@
 Woo, Park, Lee, Kweon: "CBAM: Convolutional Block Attention Module", ECCV 2018, https://arxiv.org/abs/1807.06521
 """
 
+from typing import Literal, get_args
+
 import torch
 from torch import nn
 
 from attn_export.models.attention.width import squeeze_width
 
+SpatialEnd = Literal["plain", "bias", "norm"]
+
 
 class ChannelAttention(nn.Module):
     """Which channels matter: a gate from the average and the maximum of every channel, section 3.1 of the paper.
 
-    Both pooled vectors go through the same two 1x1 convolutions (``fc1``, ``fc2``, no biases) and are added before the
-    sigmoid.
+    Both pooled vectors go through the same two 1x1 convolutions (``fc1``, ``fc2``) and are added before the sigmoid.
 
     Args:
         channels: C, the channels of the feature map.
         reduction: how many times narrower the hidden layer is; it always keeps at least one channel.
+        bias: both convolutions have one.
 
     Shape:
         (N, C, H, W) -> the gate, (N, C, 1, 1), any floating dtype. Multiplying is the caller's.
@@ -26,14 +30,14 @@ class ChannelAttention(nn.Module):
         ValueError: channels or reduction is not a positive integer.
     """
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int, reduction: int = 16, *, bias: bool = False) -> None:
         super().__init__()
         hidden = squeeze_width(channels, reduction)
         self.avg_pool = nn.AdaptiveAvgPool2d(1)
         self.max_pool = nn.AdaptiveMaxPool2d(1)
-        self.fc1 = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.fc1 = nn.Conv2d(channels, hidden, 1, bias=bias)
         self.relu = nn.ReLU()
-        self.fc2 = nn.Conv2d(hidden, channels, 1, bias=False)
+        self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias)
         self.sigmoid = nn.Sigmoid()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -46,28 +50,33 @@ class ChannelAttention(nn.Module):
 class SpatialAttention(nn.Module):
     """Which places matter: a gate from the mean and the maximum over the channels, section 3.2 of the paper.
 
-    Mean and maximum are concatenated in this order; the convolution ``conv1`` has no bias.
+    Mean and maximum are concatenated in this order, and go through one convolution, ``conv1``.
 
     Args:
         kernel_size: 7 (the paper's choice) or 3.
+        end: what follows the convolution: nothing ("plain"), its "bias", or a BatchNorm ``bn`` ("norm"), as in the
+            authors' implementation.
 
     Shape:
         (N, C, H, W) -> the gate, (N, 1, H, W), any floating dtype. Multiplying is the caller's.
 
     Raises:
-        ValueError: kernel_size is neither 3 nor 7.
+        ValueError: kernel_size is neither 3 nor 7, or end is another word.
     """
 
-    def __init__(self, kernel_size: int = 7) -> None:
+    def __init__(self, kernel_size: int = 7, *, end: SpatialEnd = "plain") -> None:
         super().__init__()
         if kernel_size not in (3, 7):
             raise ValueError(f"kernel_size is {kernel_size!r}; spatial attention is defined for 3 and 7")
-        self.conv1 = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        if end not in get_args(SpatialEnd):
+            raise ValueError(f"end is {end!r}; expected one of {', '.join(get_args(SpatialEnd))}")
+        self.conv1 = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=end == "bias")
+        self.bn = nn.BatchNorm2d(1) if end == "norm" else nn.Identity()
         self.sigmoid = nn.Sigmoid()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         summary = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)  # (N, 2, H, W)
-        gate: torch.Tensor = self.sigmoid(self.conv1(summary))
+        gate: torch.Tensor = self.sigmoid(self.bn(self.conv1(summary)))
         return gate
 
 
@@ -80,6 +89,8 @@ class CBAM(nn.Module):
         channels: C, the channels of the feature map.
         reduction: of the channel gate's hidden layer.
         kernel_size: of the spatial gate's convolution, 7 or 3.
+        bias: of the channel gate's convolutions.
+        spatial_end: what follows the spatial gate's convolution; see `SpatialAttention`.
 
     Shape:
         (N, C, H, W) -> (N, C, H, W), any floating dtype.
@@ -88,10 +99,18 @@ class CBAM(nn.Module):
         ValueError: as the two parts.
     """
 
-    def __init__(self, channels: int, reduction: int = 16, kernel_size: int = 7) -> None:
+    def __init__(
+        self,
+        channels: int,
+        reduction: int = 16,
+        kernel_size: int = 7,
+        *,
+        bias: bool = False,
+        spatial_end: SpatialEnd = "plain",
+    ) -> None:
         super().__init__()
-        self.ChannelGate = ChannelAttention(channels, reduction)
-        self.SpatialGate = SpatialAttention(kernel_size)
+        self.ChannelGate = ChannelAttention(channels, reduction, bias=bias)
+        self.SpatialGate = SpatialAttention(kernel_size, end=spatial_end)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x * self.ChannelGate(x)

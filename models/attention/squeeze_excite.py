@@ -6,7 +6,7 @@ Hu, Shen, Sun: "Squeeze-and-Excitation Networks", CVPR 2018, https://arxiv.org/a
 import torch
 from torch import nn
 
-from attn_export.models.attention.width import make_divisible, squeeze_width
+from attn_export.models.attention.width import squeeze_width
 
 
 class SEBlock(nn.Module):
@@ -18,22 +18,24 @@ class SEBlock(nn.Module):
     Args:
         channels: C, the channels of the feature map.
         reduction: how many times narrower the hidden layer is; it always keeps at least one channel.
+        bias: both layers have one.
+        divisor: the hidden width is rounded to a multiple of it.
 
     Shape:
         (N, C, H, W) -> (N, C, H, W), any floating dtype.
 
     Raises:
-        ValueError: channels or reduction is not a positive integer.
+        ValueError: channels, reduction or divisor is not a positive integer.
     """
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int, reduction: int = 16, *, bias: bool = False, divisor: int = 1) -> None:
         super().__init__()
-        hidden = squeeze_width(channels, reduction)
+        hidden = squeeze_width(channels, reduction, divisor)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Sequential(
-            nn.Linear(channels, hidden, bias=False),
+            nn.Linear(channels, hidden, bias=bias),
             nn.ReLU(inplace=True),
-            nn.Linear(hidden, channels, bias=False),
+            nn.Linear(hidden, channels, bias=bias),
             nn.Sigmoid(),
         )
 
@@ -62,7 +64,7 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 4) -> None:
         super().__init__()
-        hidden = make_divisible(squeeze_width(channels, reduction), 8)
+        hidden = squeeze_width(channels, reduction, 8)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc1 = nn.Conv2d(channels, hidden, 1)
         self.fc2 = nn.Conv2d(hidden, channels, 1)

@@ -1,16 +1,17 @@
 """How wide the hidden layer of a channel gate is."""
 
 
-def squeeze_width(channels: int, reduction: int) -> int:
-    """Width of the hidden layer: ``channels // reduction``, and at least one.
+def squeeze_width(channels: int, reduction: int, divisor: int = 1) -> int:
+    """Width of the hidden layer: ``channels // reduction``, rounded by `make_divisible`, and at least one.
 
     Raises:
-        ValueError: either number is not a positive integer.
+        ValueError: a number is not a positive integer.
     """
-    for name, value in (("channels", channels), ("reduction", reduction)):
+    for name, value in (("channels", channels), ("reduction", reduction), ("divisor", divisor)):
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} is {value!r}; it must be an integer of at least 1")
-    return max(1, channels // reduction)
+    width = max(1, channels // reduction)
+    return width if divisor == 1 else make_divisible(width, divisor)
 
 
 def make_divisible(width: float, divisor: int) -> int:

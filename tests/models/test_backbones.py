@@ -6,9 +6,9 @@ from torch import nn
 
 from attn_export.models.attention.cbam import CBAM
 from attn_export.models.attention.squeeze_excite import SEBlock, SqueezeExcitation
-from attn_export.models.backbones.resnet import BasicBlock, Bottleneck
+from attn_export.models.backbones.resnet import Bottleneck, ResNetForm
 from attn_export.models.complexity import count_parameters
-from attn_export.models.registry import architecture, build, names, skeleton
+from attn_export.models.registry import Architecture, architecture, build, names, skeleton
 
 # Our name, torchvision's, and its number of parameters: MobileNetV3 has its own attention, so ours says so.
 TORCHVISION = [
@@ -216,15 +216,48 @@ def test_in_mobilenet_v3_attention_stands_between_depthwise_and_projection():
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_the_stride_of_a_bottleneck_stands_in_its_3x3_convolution(stride):
-    block = Bottleneck(64, 32, stride, lambda channels: nn.Identity())
-    assert [block.conv1.stride, block.conv2.stride, block.conv3.stride] == [(1, 1), (stride, stride), (1, 1)]
+@pytest.mark.parametrize(("stride_in", "first"), [("3x3", False), ("1x1", True)])
+def test_the_stride_of_a_bottleneck_stands_in_its_3x3_convolution_or_in_its_first(stride, stride_in, first):
+    form = ResNetForm("bottleneck", (1,), (32,), stride_in=stride_in)
+    block = Bottleneck(64, 32, stride, lambda channels: nn.Identity(), form)
+    strides = [(stride, stride), (1, 1)] if first else [(1, 1), (stride, stride)]
+    assert [block.conv1.stride, block.conv2.stride, block.conv3.stride] == [*strides, (1, 1)]
 
 
-@pytest.mark.parametrize("arguments", [{"groups": 32}, {"base_width": 4}])
+@pytest.mark.parametrize("arguments", [{"groups": 32}, {"base_width": 4}, {"stride_in": "1x1"}])
 def test_a_basic_block_refuses_groups(arguments):
     with pytest.raises(ValueError, match="use a bottleneck"):
-        BasicBlock(64, 64, 1, lambda channels: nn.Identity(), **arguments)
+        ResNetForm("basic", (2, 2), (64, 128), **arguments)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"depths": ()},
+        {"depths": (2, 2)},
+        {"depths": (2, 2, 2, 0)},
+        {"depths": (2, 2, 2, 2000)},
+        {"depths": (2, 2, 2, True)},
+        {"widths": (64, 128, 256, 2**24)},
+        {"block": "dense"},
+        {"stem": 5},
+        {"stride_in": "5x5"},
+        {"stem_pool": "none"},
+        {"branch_relu": 1},
+        {"groups": 0},
+    ],
+)
+def test_a_form_that_no_resnet_has_is_refused(wrong):
+    with pytest.raises(ValueError):
+        ResNetForm(**{"block": "bottleneck", "depths": (2, 2, 2, 2), **wrong})
+
+
+def test_a_resnet_of_any_depths_and_widths_is_built():
+    form = ResNetForm("bottleneck", (1, 2, 1), (8, 24, 16), stem=3, groups=2, base_width=32)
+    network = build(Architecture("resnet", "se", num_classes=5, in_channels=1, form=form))
+    assert network(torch.randn(2, 1, 16, 16)).shape == (2, 5)
+    assert network.layer2[0].conv2.groups == 2
+    assert network.fc.in_features == 64
 
 
 @pytest.mark.parametrize(

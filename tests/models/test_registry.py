@@ -1,9 +1,11 @@
 import copy
+import json
 import pickle
 
 import pytest
 import torch
 
+from attn_export.models.backbones.resnet import ResNetForm
 from attn_export.models.complexity import count_parameters
 from attn_export.models.registry import (
     BACKBONES,
@@ -38,6 +40,20 @@ def test_a_name_and_its_architecture_are_one_thing(name):
     assert architecture(arch.backbone, attention=arch.attention) == arch
     assert Architecture.from_dict(arch.to_dict()) == arch
     assert arch.plain.name == arch.backbone
+
+
+def test_an_architecture_says_what_the_first_version_of_the_file_knows_and_no_more():
+    assert set(architecture("se_resnet8").to_dict()) == {
+        "backbone", "attention", "num_classes", "in_channels", "reduction", "kernel_size"
+    }  # fmt: skip
+
+
+def test_a_resnet_with_a_form_of_its_own_stands_in_a_file():
+    form = ResNetForm("basic", (2, 1), (8, 16), stem=3)
+    arch = Architecture("resnet", "cbam", bias=True, spatial_end="norm", divisor=8, form=form)
+    assert Architecture.from_dict(json.loads(json.dumps(arch.to_dict()))) == arch
+    assert (arch.name, arch.plain.name, arch.input_shape) == ("cbam_resnet", "resnet", (3, 32, 32))
+    assert arch.plain == Architecture("resnet", form=form)
 
 
 @pytest.mark.parametrize("name", ["resnet8", "se_resnet8", "cbam_resnet8", "se_mobilenet_v3_small"])
@@ -138,6 +154,14 @@ def test_other_kernels_than_3_and_7_are_refused(value):
         ({"backbone": "resnet8", "attention": "SE"}, "unknown attention 'SE'; known are none, se, cbam"),
         ({"backbone": "resnet8", "width": 2}, "unknown architecture fields: width"),
         ({"backbone": "resnet8", "num_classes": None}, "num_classes is None"),
+        ({"backbone": "resnet8", "bias": 1}, "bias is 1"),
+        ({"backbone": "resnet8", "spatial_end": "relu"}, "spatial_end 'relu'"),
+        ({"backbone": "resnet8", "divisor": 0}, "divisor is 0"),
+        ({"backbone": "resnet"}, "expected is 'resnet' with one"),
+        ({"backbone": "resnet8", "form": {"block": "basic", "depths": [1]}}, "is not that of a ResNet|widths"),
+        ({"backbone": "resnet", "form": {"block": "basic"}}, "is not that of a ResNet"),
+        ({"backbone": "resnet", "form": "basic"}, "is not that of a ResNet"),
+        ({"backbone": "resnet", "form": {"block": "basic", "depths": [1], "widths": [8], "deep": 1}}, "is not that of"),
     ],
 )
 def test_an_architecture_that_makes_no_sense_is_refused(values, complaint):

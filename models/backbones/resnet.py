@@ -26,8 +26,8 @@ class ResNetForm:
     Attributes:
         block: "basic", two 3x3 convolutions, or "bottleneck", 1x1, 3x3, 1x1.
         depths: the number of blocks in each stage.
-        widths: the channels of each stage; a bottleneck's output has four times as many.
-        stem: kernel size of the first convolution: 7, with stride 2 and a max pool, or 3, with neither, for small images.
+        widths: the channels of each stage; a bottleneck's output has 4 times as many.
+        stem: kernel size of the first convolution: 7 with stride 2 and a max pool, 3 with neither, for small images.
         groups: of the bottleneck's 3x3 convolution.
         base_width: channels of each group where the width is 64.
         stride_in: the bottleneck's convolution that has the stride: "3x3" as in torchvision, "1x1" as in the paper.

@@ -96,9 +96,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         if (self.backbone == ANY_RESNET) != (self.form is not None):
-            raise ValueError(
-                f"the backbone is {self.backbone!r}, the form {self.form}; expected is {ANY_RESNET!r} with one"
-            )
+            raise ValueError(f"the backbone is {self.backbone!r}, the form {self.form}; only {ANY_RESNET!r} has one")
         if self.form is None and self.backbone not in BACKBONES:
             raise ValueError(unknown_name(self.backbone, BACKBONES))
         if self.attention not in ATTENTIONS:

@@ -1,10 +1,11 @@
 """The objects that pass between the packages: models, signatures, graphs, files. All are immutable."""
 
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -25,6 +26,27 @@ class Normalization:
 
 
 @dataclass(frozen=True)
+class LoadOptions:
+    """How a file becomes a network, as far as the file doesn't say it.
+
+    Attributes:
+        arch: a name of the zoo, such as ``cbam_resnet50``.
+        input_shape: (C, H, W).
+        code: the user's sources, a folder or a file, which are imported.
+        factory: ``module:function``, which builds the network.
+        kwargs: what the factory is called with.
+        trust: run whatever the file names.
+    """
+
+    arch: str | None = None
+    input_shape: tuple[int, ...] | None = None
+    code: Path | None = None
+    factory: str | None = None
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    trust: bool = False
+
+
+@dataclass(frozen=True)
 class LoadedModel:
     """A network that is ready to run, and its description.
 
@@ -35,6 +57,7 @@ class LoadedModel:
         path: the checkpoint file, None for a live module.
         architecture: from the zoo, None for other networks.
         notes: remarks for the user about the loading.
+        label: what the network is called where it isn't of the zoo, such as ``timm:seresnet50``.
     """
 
     module: "nn.Module"
@@ -45,11 +68,12 @@ class LoadedModel:
     normalization: Normalization | None = None
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    label: str = ""
 
     @property
     def name(self) -> str:
-        """The architecture's name, or the class of the module."""
-        return self.architecture.name if self.architecture else type(self.module).__name__
+        """The architecture's name, the label, or the class of the module."""
+        return self.architecture.name if self.architecture else self.label or type(self.module).__name__
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,18 @@
 """Detects the format of a checkpoint file and reads its content without running it."""
 
 import pickle
+import sys
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from attn_export.exporter.checkpoint.inert import foreign_globals, hostile, inert_class, listed
+from attn_export.exporter.checkpoint.user_code import Sources
 from attn_export.exporter.errors import AttnExportError, UnreadableCheckpointError, UntrustedCheckpointError
 from attn_export.exporter.system.file_kinds import CHECKPOINT, kind_of
 
@@ -26,12 +29,13 @@ class Payload:
     not_run: tuple[str, ...] = ()
 
 
-def read(path: Path, *, trust: bool = False) -> Payload:
+def read(path: Path, *, trust: bool = False, sources: Sources | None = None) -> Payload:
     """Read a file that ``torch.save`` wrote, in any of its formats, onto the CPU.
 
     Args:
         path: the file.
         trust: import and run what the file names, as ``torch.load(weights_only=False)`` does.
+        sources: the user's own, whose classes may be made beside torch's layers; nothing else is imported.
 
     Raises:
         UnreadableCheckpointError: missing, a directory, empty, damaged, or not a checkpoint.
@@ -40,7 +44,7 @@ def read(path: Path, *, trust: bool = False) -> Payload:
     check_readable(path)
     if trust:
         with damage_reported(path):
-            return Payload(_load(path, weights_only=False))
+            return Payload(_load(path, weights_only=False, pickle_module=unpickler(sources)))
     foreign = foreign_globals(path)
     if attack := hostile(foreign):
         raise UntrustedCheckpointError(
@@ -50,9 +54,14 @@ def read(path: Path, *, trust: bool = False) -> Payload:
         )
     from torch.serialization import safe_globals
 
+    known = known_classes(foreign, sources)
+    not_run = tuple(name for name in foreign if name not in known)
     try:
-        with damage_reported(path), safe_globals([(inert_class(name), name) for name in foreign]):
-            return Payload(_load(path, weights_only=True), tuple(foreign))
+        with (
+            damage_reported(path),
+            safe_globals([(known[name] if name in known else inert_class(name), name) for name in foreign]),
+        ):
+            return Payload(_load(path, weights_only=True), not_run)
     except pickle.UnpicklingError as error:
         if not foreign:
             raise not_a_checkpoint(path, error) from error
@@ -154,6 +163,47 @@ def _is_intact(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
     return True
 
 
+def known_classes(names: Sequence[str], sources: Sources | None) -> dict[str, Any]:
+    """Those of the names that stand in the user's sources or are torch's layers, with what they are.
+
+    Without sources it is all or none: a module of torch's layers alone is made, of any other the weights are read.
+    """
+    found = {name: _layer(name) or (sources.find(name) if sources else None) for name in names}
+    known = {name: value for name, value in found.items() if value is not None}
+    return known if sources or len(known) == len(names) else {}
+
+
+def _layer(full_name: str) -> Any:
+    """A layer or a function of ``torch.nn``, or the set that every module holds; None for every other name."""
+    from torch import nn
+
+    if full_name in ("builtins.set", "__builtin__.set"):
+        return set
+    module, _, name = full_name.rpartition(".")
+    if not module.startswith("torch.nn."):
+        return None
+    found = getattr(sys.modules.get(module), name, None)
+    is_layer = isinstance(found, type) and issubclass(found, nn.Module)
+    return found if is_layer or module == "torch.nn.functional" else None
+
+
+def unpickler(sources: Sources | None) -> Any:
+    """What ``torch.load`` takes as ``pickle_module``, so that classes of a script are found that is not running."""
+    if sources is None:
+        return None
+    find = sources.find
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            found = find(f"{module}.{name}")
+            return super().find_class(module, name) if found is None else found
+
+    def load(file: Any, **options: Any) -> Any:
+        return Unpickler(file, **options).load()
+
+    return SimpleNamespace(__name__="pickle", Unpickler=Unpickler, load=load)
+
+
 def needs_code(path: Path, names: Sequence[str]) -> UntrustedCheckpointError:
     """The error for a file whose weights need its code."""
     return UntrustedCheckpointError(
@@ -181,19 +231,20 @@ def not_a_checkpoint(path: Path, error: Exception) -> UnreadableCheckpointError:
     )
 
 
-def _load(path: Path, *, weights_only: bool) -> Any:
+def _load(path: Path, *, weights_only: bool, pickle_module: Any = None) -> Any:
     import torch
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols; unreadable ones raise an error below
-            return torch.load(path, map_location="cpu", weights_only=weights_only)
+            return torch.load(path, map_location="cpu", weights_only=weights_only, pickle_module=pickle_module)
     except (ImportError, AttributeError) as error:
         if weights_only:
             raise
         raise UnreadableCheckpointError(
             f"{path} needs code that isn't here: {error}",
-            hint="Run the command in the folder of the training code, or install the package that it names.",
+            hint="--code DIR names the folder of the training code, or --code FILE.py the script that saved it. A "
+            "package that it names has to be installed.",
         ) from error
     except pickle.UnpicklingError as error:
         if weights_only:

@@ -18,8 +18,7 @@ NEAR = 0.2
 CANDIDATES = 6
 SHOWN = 4
 OWN_NETWORK = (
-    "For a network of your own, load the weights into it and export it from Python: module.load_state_dict(...), "
-    "export(module, input_shape=(1, 3, 224, 224))."
+    "For a network of your own: --factory MODULE:FUNCTION builds it with your code, and the weights are loaded into it."
 )
 
 

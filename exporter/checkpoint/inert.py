@@ -28,8 +28,14 @@ HARMLESS_BUILTINS = frozenset(
 
 
 class Inert:
-    """Placeholder for an object whose class was not imported; ``state`` is its pickled state."""
+    """Placeholder for an object whose class was not imported.
 
+    Attributes:
+        full_name: of the class, with its module.
+        state: the pickled state.
+    """
+
+    full_name = ""
     state: Any = None
 
     def __new__(cls, *_: Any) -> Self:
@@ -45,7 +51,7 @@ class Inert:
 
 def inert_class(full_name: str) -> type[Inert]:
     """A placeholder class for one foreign name; the unpickler looks classes up by name."""
-    return type(full_name.rpartition(".")[2], (Inert,), {})
+    return type(full_name.rpartition(".")[2], (Inert,), {"full_name": full_name})
 
 
 def foreign_globals(path: Path) -> list[str]:

@@ -1,7 +1,8 @@
 """What callers from Python pass as a network: live modules, and everything else that looks like one."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,41 @@ def describe(given: Any) -> tuple[str, str]:
         return "an ONNX graph", "It is exported already: save it, then clean(path, out=...) cleans it."
     name = getattr(given, "__name__", None)
     return (f"the function {name}" if name else f"a {type(given).__name__}"), module
+
+
+def shape_of(given: Any) -> tuple[int, ...]:
+    """(N, C, H, W), or another shape of a batch, as a caller from Python passes it: also an example of the input.
+
+    Raises:
+        InputError: it is something else; the message says what.
+    """
+    hint = "Pass the shape of the one input: input_shape=(1, 3, 224, 224)."
+    if isinstance(given, torch.Tensor):
+        return tuple(given.shape)
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        raise InputError(f"input_shape is {given!r}", hint=hint)
+    sizes = tuple(given)
+    if sizes and all(isinstance(size, Iterable) for size in sizes):
+        raise InputError(
+            f"input_shape holds {len(sizes)} shapes, and networks with one input are exported",
+            hint="Wrap the network in a module that takes one tensor, and pass its shape: (1, 3, 224, 224).",
+        )
+    if len(sizes) < 2 or not all(isinstance(size, Integral) and not isinstance(size, bool) for size in sizes):
+        raise InputError(f"input_shape is {sizes!r}", hint=hint)
+    if min(sizes) < 1:
+        raise InputError(f"input_shape is {sizes!r}: a size is smaller than 1", hint=hint)
+    return tuple(int(size) for size in sizes)
+
+
+def wanted_a_path(given: Any) -> InputError:
+    """The error for something that was passed instead of a path."""
+    if isinstance(given, nn.Module):
+        return InputError(
+            f"expected is the path of a checkpoint, and a {type(given).__name__} was passed",
+            hint="A live module needs no file: export(module, input_shape=(1, 3, 224, 224)).",
+        )
+    described, hint = describe(given)
+    return InputError(f"expected is the path of a checkpoint, and {described} was passed", hint=hint)
 
 
 def _refuse_lazy(module: nn.Module) -> None:

@@ -1,24 +1,25 @@
 """Loads a network from a file."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from attn_export.exporter.artifacts import LoadedModel
-from attn_export.exporter.checkpoint import fit, state_dict
+from attn_export.exporter.artifacts import LoadedModel, LoadOptions
 from attn_export.exporter.checkpoint import format as own_format
+from attn_export.exporter.checkpoint import state_dict, user_code, zoo
 from attn_export.exporter.checkpoint.container import Payload, needs_code, no_weights, read
 from attn_export.exporter.checkpoint.inert import Inert, listed
-from attn_export.exporter.checkpoint.live import describe, network_of
-from attn_export.exporter.errors import InputError, UnknownArchitectureError, UsageError
+from attn_export.exporter.checkpoint.live import network_of, wanted_a_path
+from attn_export.exporter.checkpoint.strict import filled
+from attn_export.exporter.checkpoint.usual_input import usual_input
+from attn_export.exporter.errors import InputError, UnreadableCheckpointError, UntrustedCheckpointError, UsageError
 from attn_export.exporter.system.files import sha256_of
-from attn_export.models.registry import Architecture, skeleton
+from attn_export.models.registry import Architecture
 
 
 def load(
@@ -26,76 +27,164 @@ def load(
     *,
     arch: str | None = None,
     input_shape: tuple[int, ...] | None = None,
+    code: Path | str | None = None,
+    factory: str | None = None,
+    kwargs: Mapping[str, Any] | None = None,
     trust: bool = False,
 ) -> LoadedModel:
-    """Read a checkpoint: the project's, a state dict (bare or in the usual wrappers), or a pickled module.
+    """Read a network from a file of any kind in docs/checkpoints.md.
 
     Args:
         path: the file.
         arch: the architecture's name, for a file without one; where one fits all names and shapes, it isn't needed.
         input_shape: (C, H, W), for a file without one, or to override it.
+        code: folder or file of the user's sources, which are imported.
+        factory: ``module:function`` in these sources, which builds the network.
+        kwargs: of the factory.
         trust: allow running the file's code.
 
     Raises:
-        InputError: ``path`` is no path.
+        InputError: ``path`` is no path; the user's code fails.
         UnreadableCheckpointError, UntrustedCheckpointError: see `container.read`.
         UnknownArchitectureError: a state dict without ``arch`` that fits no network of the zoo.
         StateDictMismatchError: the weights belong to another network.
         NonFiniteWeightsError: weights are NaN or infinite.
         UsageError: ``arch`` is unknown, contradicts the file, or the input shape is unknown.
     """
-    if not isinstance(path, str | Path):
-        raise wanted_a_path(path)
-    path = Path(path)
-    payload = read(path, trust=trust)
-    notes = []
-    if payload.not_run:
-        notes.append(f"the file names {listed(payload.not_run)}: not imported, not run")
-    if trust and arch is None and isinstance(module := _unwrapped(payload.content), nn.Module):
-        return _trusted_module(module, path, input_shape)
-    if own_format.is_ours(payload.content):
-        description, weights = own_format.parse(payload.content, path)
-        own = description.architecture
-        if arch not in (None, own.name):
-            raise UsageError(f"{path} is a {own.name}, --arch says {arch}", hint="Leave --arch out.")
-        architecture = own
-        shape: tuple[int, ...] = input_shape or description.input_shape
-        normalization, class_names = description.normalization, description.class_names
-    else:
-        found = state_dict.find(payload.content)
-        if found is None:
-            raise needs_code(path, payload.not_run) if payload.not_run else no_weights(path)
-        weights, how = found
-        notes.extend(how)
-        architecture = _described(arch, weights, path, payload)
-        notes.append(f"{_how(arch, architecture)} {_arguments(architecture)}")
-        shape = input_shape or architecture.input_shape
-        normalization = class_names = None
-    others = {state_dict.name_of_dtype(t) for t in weights.values() if t.is_floating_point()} - {"float32"}
-    if others:
-        notes.append(f"the weights are {', '.join(sorted(others))} in the file; they run as float32")
-    weights = state_dict.usable(weights, str(path))
-    fit.check(architecture, weights)
-    if len(shape) != len(architecture.input_shape):
-        raise UsageError(
-            f"--input is Nx{'x'.join(map(str, shape))}, and {architecture.name} takes (C, H, W)",
-            hint=f"For example --input 1x{'x'.join(map(str, architecture.input_shape))}.",
-        )
-    if shape[0] != architecture.in_channels:
-        raise UsageError(
-            f"the input has {shape[0]} channels, {architecture.name} takes {architecture.in_channels}",
-            hint=f"For example --input 1x{'x'.join(map(str, architecture.input_shape))}.",
-        )
-    return LoadedModel(
-        module=_assemble(architecture, weights),
-        input_shape=tuple(shape),
-        sha256=sha256_of(path),
-        path=path,
-        architecture=architecture,
-        normalization=normalization,
-        class_names=class_names,
-        notes=tuple(notes),
+    return load_with(
+        path,
+        LoadOptions(
+            arch=arch,
+            input_shape=input_shape,
+            code=Path(code) if code is not None else None,
+            factory=factory,
+            kwargs=kwargs or {},
+            trust=trust,
+        ),
     )
+
+
+def load_with(source: Path | str, options: LoadOptions) -> LoadedModel:
+    """`load` with its options as one value."""
+    if not isinstance(source, str | Path):
+        raise wanted_a_path(source)
+    path = Path(source)
+    sources = user_code.open_sources(options.code) if options.code else None
+    payload = read(path, trust=options.trust, sources=sources)
+    if options.factory is not None:
+        model = _built_by_factory(payload, path, options, options.factory)
+    elif options.arch is None and (module := zoo.module_in(payload.content, nn.Module)) is not None:
+        model = _pickled(module, payload, path, options)
+    elif sources is not None and (absent := zoo.module_in(payload.content, Inert)) is not None:
+        raise _lacking(f"a {absent.full_name}, which", payload, path, options)
+    elif own_format.is_ours(payload.content):
+        model = _described_by_itself(payload, path, options)
+    else:
+        model = _of_the_zoo(payload, path, options)
+    not_run = (f"the file names {listed(payload.not_run)}: not imported, not run",) if payload.not_run else ()
+    return replace(model, path=path, sha256=sha256_of(path), notes=(*not_run, *model.notes))
+
+
+def _built_by_factory(payload: Payload, path: Path, options: LoadOptions, factory: str) -> LoadedModel:
+    """The network that the user's code builds, with the file's weights."""
+    weights, notes = _weights_in(payload, path)
+    network = filled(user_code.build(factory, options.kwargs, options.code), weights, factory, str(path))
+    model = _with_input(network, factory, options)
+    return replace(model, notes=(f"{factory} built the network", *notes, *_types(weights), *model.notes))
+
+
+def _pickled(module: nn.Module, payload: Payload, path: Path, options: LoadOptions) -> LoadedModel:
+    """A module that was unpickled whole, with the user's code or with whatever the file names."""
+    if payload.not_run and (absent := _inert_parts(module)):
+        raise _lacking(f"a {type(module).__name__} with {listed(absent)} in it, which", payload, path, options)
+    try:
+        types = _types(module.state_dict())
+    except RecursionError as error:
+        raise UnreadableCheckpointError(
+            f"{path} holds a module that contains itself", hint="Save its weights: model.state_dict()."
+        ) from error
+    model = _with_input(module.float().requires_grad_(False).eval(), str(path), options)
+    code = "the code that it names, as requested by --trust" if options.trust else f"{options.code or 'torch'} alone"
+    return replace(model, notes=(f"{model.name} was unpickled with {code}", *types, *model.notes))
+
+
+def _lacking(what: str, payload: Payload, path: Path, options: LoadOptions) -> UntrustedCheckpointError:
+    return UntrustedCheckpointError(
+        f"{path} holds {what} --code {options.code} lacks. Nothing else was run",
+        names=payload.not_run,
+        hint="Name the folder or the file that defines it. If you know who made the file, --trust runs whatever it "
+        "names, with the code in the current folder.",
+    )
+
+
+def _described_by_itself(payload: Payload, path: Path, options: LoadOptions) -> LoadedModel:
+    """A checkpoint of this project."""
+    description, weights = own_format.parse(payload.content, path)
+    if options.arch not in (None, description.architecture.name):
+        raise UsageError(
+            f"{path} is a {description.architecture.name}, --arch says {options.arch}", hint="Leave --arch out."
+        )
+    network = zoo.assembled(description.architecture, weights, str(path))
+    return LoadedModel(
+        module=network,
+        input_shape=zoo.checked_shape(description.architecture, options.input_shape or description.input_shape),
+        sha256="",
+        architecture=description.architecture,
+        normalization=description.normalization,
+        class_names=description.class_names,
+        notes=_types(weights),
+    )
+
+
+def _of_the_zoo(payload: Payload, path: Path, options: LoadOptions) -> LoadedModel:
+    """Weights without a description, of a network that this project has."""
+    weights, notes = _weights_in(payload, path)
+    architecture = zoo.described(options.arch, weights, path, payload)
+    return LoadedModel(
+        module=zoo.assembled(architecture, weights, str(path)),
+        input_shape=zoo.checked_shape(architecture, options.input_shape or architecture.input_shape),
+        sha256="",
+        architecture=architecture,
+        notes=(*notes, zoo.said(options.arch, architecture), *_types(weights)),
+    )
+
+
+def _weights_in(payload: Payload, path: Path) -> tuple[state_dict.StateDict, tuple[str, ...]]:
+    """The state dict in a file, and how it was found.
+
+    Raises:
+        UntrustedCheckpointError, UnreadableCheckpointError: there is none without running code, or none at all.
+    """
+    found = state_dict.find(payload.content)
+    if found is None:
+        raise needs_code(path, payload.not_run) if payload.not_run else no_weights(path)
+    return found
+
+
+def _types(weights: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
+    """A note on weights of another type than float32."""
+    others = {state_dict.name_of_dtype(t) for t in weights.values() if t.is_floating_point()} - {"float32"}
+    return (f"the weights are {', '.join(sorted(others))} in the file; they run as float32",) if others else ()
+
+
+def _with_input(module: nn.Module, origin: str, options: LoadOptions) -> LoadedModel:
+    """A module of the user's, with the shape that was named or a usual one."""
+    model = from_module(module, options.input_shape or ())
+    if options.input_shape:
+        return model
+    shape = usual_input(model.module, origin)
+    said = "x".join(map(str, (1, *shape)))
+    note = f"{said} is the first usual input that the network runs on; --input says another"
+    return replace(model, input_shape=shape, notes=(*model.notes, note))
+
+
+def _inert_parts(module: nn.Module) -> list[str]:
+    """What a module and its parts hold of classes that were not imported."""
+    held = vars(module)
+    values = [*held.values(), *held["_modules"].values()]
+    found = [type(value).__name__ for value in values if isinstance(value, Inert)]
+    deeper = [name for part in held["_modules"].values() if isinstance(part, nn.Module) for name in _inert_parts(part)]
+    return list(dict.fromkeys((*found, *deeper)))
 
 
 def from_module(
@@ -156,116 +245,3 @@ def model_of(given: Any, input_shape: tuple[int, ...] | None = None) -> LoadedMo
             "and times what it writes.",
         )
     return from_module(given, input_shape or ())
-
-
-def shape_of(given: Any) -> tuple[int, ...]:
-    """(N, C, H, W), or another shape of a batch, as a caller from Python passes it: also an example of the input.
-
-    Raises:
-        InputError: it is something else; the message says what.
-    """
-    hint = "Pass the shape of the one input: input_shape=(1, 3, 224, 224)."
-    if isinstance(given, torch.Tensor):
-        return tuple(given.shape)
-    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
-        raise InputError(f"input_shape is {given!r}", hint=hint)
-    sizes = tuple(given)
-    if sizes and all(isinstance(size, Iterable) for size in sizes):
-        raise InputError(
-            f"input_shape holds {len(sizes)} shapes, and networks with one input are exported",
-            hint="Wrap the network in a module that takes one tensor, and pass its shape: (1, 3, 224, 224).",
-        )
-    if len(sizes) < 2 or not all(isinstance(size, Integral) and not isinstance(size, bool) for size in sizes):
-        raise InputError(f"input_shape is {sizes!r}", hint=hint)
-    if min(sizes) < 1:
-        raise InputError(f"input_shape is {sizes!r}: a size is smaller than 1", hint=hint)
-    return tuple(int(size) for size in sizes)
-
-
-def wanted_a_path(given: Any) -> InputError:
-    """The error for something that was passed instead of a path."""
-    if isinstance(given, nn.Module):
-        return InputError(
-            f"expected is the path of a checkpoint, and a {type(given).__name__} was passed",
-            hint="A live module needs no file: export(module, input_shape=(1, 3, 224, 224)).",
-        )
-    described, hint = describe(given)
-    return InputError(f"expected is the path of a checkpoint, and {described} was passed", hint=hint)
-
-
-def _described(arch: str | None, weights: state_dict.StateDict, path: Path, payload: Payload) -> Architecture:
-    """The network that was named, or the one that fits; an error with what helps where none does."""
-    if arch is not None:
-        return fit.infer_arguments(arch, weights)
-    best = fit.nearest(weights)
-    if best is not None and not best.differences:
-        return fit.infer_arguments(best.name, weights)
-    hint = fit.way_out(best)
-    if own := class_of(payload):
-        hint = (
-            f"--trust --input 1x3x224x224 runs the file's code and exports the {own} as it is; its code has to be "
-            "importable here. Or pass the live module to export(module, ...) in Python."
-        )
-    raise UnknownArchitectureError(
-        f"{path} is {_what(payload)} with {len(weights)} tensors and doesn't say of which network",
-        nearest=best.name if best else None,
-        hint=hint,
-    )
-
-
-def class_of(payload: Payload) -> str:
-    """The class of the whole module that a file holds, imported or not; empty for one that holds weights alone."""
-    content = _unwrapped(payload.content)
-    return type(content).__name__ if isinstance(content, Inert | nn.Module) else ""
-
-
-def _what(payload: Payload) -> str:
-    if own := class_of(payload):
-        return f"a whole pickled module of class {own}"
-    content = payload.content
-    if isinstance(content, Mapping) and "pytorch-lightning_version" in content:
-        return "a Lightning checkpoint"
-    wrapped = isinstance(content, Mapping) and any(isinstance(content.get(key), Mapping) for key in state_dict.WRAPPERS)
-    return "a training checkpoint" if wrapped else "a state dict"
-
-
-def _how(asked: str | None, found: Architecture) -> str:
-    return "read from the weights' shapes:" if asked else f"the names and shapes are those of {found.name} with"
-
-
-def _arguments(arch: Architecture) -> str:
-    text = f"{arch.num_classes} classes, {arch.in_channels} input channels"
-    if arch.attention != "none":
-        text += f", reduction {arch.reduction}"
-    return text + (f", spatial kernel {arch.kernel_size}" if arch.attention == "cbam" else "")
-
-
-def _assemble(arch: Architecture, weights: state_dict.StateDict) -> nn.Module:
-    """The network with the file's tensors, without copying them."""
-    network = skeleton(arch)
-    full = {
-        name: torch.zeros(tensor.shape, dtype=tensor.dtype) if name.endswith(fit.OPTIONAL) else torch.empty(0)
-        for name, tensor in network.state_dict().items()
-    }
-    for name, tensor in weights.items():
-        if name in full:
-            full[name] = tensor.contiguous()
-    network.load_state_dict(full, assign=True)
-    return network.requires_grad_(False).eval()
-
-
-def _unwrapped(content: Any) -> Any:
-    if isinstance(content, Mapping):
-        return next(
-            (content[key] for key in state_dict.WRAPPERS if isinstance(content.get(key), nn.Module | Inert)), content
-        )
-    return content
-
-
-def _trusted_module(module: nn.Module, path: Path, input_shape: tuple[int, ...] | None) -> LoadedModel:
-    if input_shape is None:
-        raise UsageError(f"{path} is a whole module and doesn't say its input shape", hint="Add --input 1x3x224x224.")
-    module = module.float().requires_grad_(False).eval()
-    model = from_module(module, input_shape)
-    note = f"{model.name} was unpickled with the code that it names, as requested by --trust"
-    return replace(model, sha256=sha256_of(path), path=path, notes=(note, *model.notes))

@@ -121,7 +121,7 @@ def name_of_dtype(tensor: torch.Tensor) -> str:
 def _tensors_of_module(module: Any, prefix: str = "", depth: int = 32) -> Iterator[tuple[str, torch.Tensor]]:
     """Names and tensors of a pickled module, whose class may never have been imported."""
     if isinstance(module, torch.nn.Module):
-        yield from module.state_dict().items()
+        yield from module.state_dict(prefix=prefix).items()
         return
     state = module.state if isinstance(module, Inert) else None
     if not isinstance(state, Mapping) or "_modules" not in state or depth == 0:

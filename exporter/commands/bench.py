@@ -29,6 +29,9 @@ def bench(
     cost: Annotated[bool, typer.Option("--cost/--no-cost", help="Measure the cost of attention in ONNX files.")] = True,
     reports: options.Reports = None,
     budgets: options.Budgets = None,
+    code: options.Code = None,
+    factory: options.Factory = None,
+    kwargs: options.Kwargs = None,
     trust: options.TrustEngines = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -48,9 +51,11 @@ def bench(
         raise UsageError(
             f"--input {input_shape} and --batch {','.join(batch)} contradict each other", hint="Leave one out."
         )
+    loading = parse.parse_loading(arch=arch, shape=shape, code=code, factory=factory, kwargs=kwargs, trust=trust)
     checkpoint, files = split_sources(sources)
-    if arch is not None and checkpoint is None:
-        raise UsageError(f"--arch {arch} is for a checkpoint, and none was named", hint="Leave it out.")
+    if checkpoint is None:
+        named = {"--arch": arch, "--code": code, "--factory": factory, "--kwargs": kwargs}
+        parse.refuse(named, "for a checkpoint, and none was named", "Leave it out.")
     with make_progress(quiet) as progress:
         from msgspec import structs
 
@@ -78,7 +83,7 @@ def bench(
         refuse_budgets(limits, settings, module=checkpoint is not None, files=files)
         model = None
         if checkpoint is not None:
-            model = load_checkpoint(checkpoint, progress, arch=arch, input_shape=shape, trust=trust)
+            model = load_checkpoint(checkpoint, progress, loading)
         result = run_bench(
             model, files, input_shape=shape[1:] if shape else None, settings=settings, trust=trust, progress=progress
         )

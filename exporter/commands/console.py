@@ -14,7 +14,7 @@ import typer
 from attn_export.exporter.errors import AttnExportError
 
 if TYPE_CHECKING:
-    from attn_export.exporter.artifacts import LoadedModel
+    from attn_export.exporter.artifacts import LoadedModel, LoadOptions
     from attn_export.exporter.report.terminal import Part
     from attn_export.exporter.system.progress import Progress
 
@@ -123,24 +123,20 @@ def print_result(
         raise typer.Exit(error.exit_code)
 
 
-def load_checkpoint(
-    path: Path, progress: "Progress", *, arch: str | None, input_shape: tuple[int, ...] | None, trust: bool
-) -> "LoadedModel":
+def load_checkpoint(path: Path, progress: "Progress", options: "LoadOptions") -> "LoadedModel":
     """Load a network, and print how its checkpoint was read.
 
     Args:
         path: the checkpoint.
         progress: for the stage and the notes.
-        arch: architecture of a bare state dict.
-        input_shape: (N, C, H, W).
-        trust: run the checkpoint's code; the modules that it needs are often in the current folder.
+        options: see there; the modules that a trusted file needs are often in the current folder.
     """
-    if trust:
+    if options.trust:
         sys.path.insert(0, str(Path.cwd()))
     with progress.stage("Reading the checkpoint"):
-        from attn_export.exporter.checkpoint.load import load
+        from attn_export.exporter.checkpoint.load import load_with
 
-        model = load(path, arch=arch, input_shape=input_shape[1:] if input_shape else None, trust=trust)
+        model = load_with(path, options)
     for note in model.notes:
         progress.note(note)
     return model

@@ -48,6 +48,9 @@ def export(
     tf32: options.Tf32 = False,
     allow_mixed: options.AllowMixed = False,
     keep_going: options.KeepGoing = False,
+    code: options.Code = None,
+    factory: options.Factory = None,
+    kwargs: options.Kwargs = None,
     trust: options.Trust = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -68,6 +71,7 @@ def export(
         parse.refuse(for_engines, "for engines", "Add --engine, or leave it out.")
     axes, shape = parse.parse_axes(dynamic, static), parse.parse_shape(input_shape)
     chosen = parse.parse_precisions(precisions) or (Precision.FP32,)
+    loading = parse.parse_loading(arch=arch, shape=shape, code=code, factory=factory, kwargs=kwargs, trust=trust)
     batch = shape[0] if shape else 1
     # TensorRT's form is good for engines, and no worse for the other runtimes of such an export.
     graph_for = Target.TENSORRT if engine and target is None else parse.parse_target(target)
@@ -115,7 +119,7 @@ def export(
             budgets=limits,
             command=command_line(ctx),
         )
-        model = load_checkpoint(checkpoint, progress, arch=arch, input_shape=shape, trust=trust)
+        model = load_checkpoint(checkpoint, progress, loading)
         if images is not None:
             from attn_export.exporter.network.real_images import read_images
 

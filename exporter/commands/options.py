@@ -6,6 +6,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+_loading = partial(Option, rich_help_panel="Your own network")
 _latency = partial(Option, rich_help_panel="Latencies and reports")
 _engine = partial(Option, rich_help_panel="Engines")
 
@@ -21,6 +22,17 @@ InputShape = Annotated[
     str | None,
     Option("--input", metavar="NxCxHxW", help="Input shape: 1x3x224x224.", show_default="the model's"),
 ]
+Code = Annotated[
+    str | None,
+    _loading(
+        metavar="DIR|FILE.py[:CLASS]",
+        help="Your training code: the classes of a pickled module, and the class that takes a state dict.",
+    ),
+]
+Factory = Annotated[
+    str | None, _loading(metavar="MODULE:FUNCTION", help="Your function that builds the network for a state dict.")
+]
+Kwargs = Annotated[str | None, _loading(metavar="JSON", help="Its arguments: '{\"depth\": 18}'.")]
 Trust = Annotated[bool, Option("--trust", help="Run the checkpoint's code. Only for files of known origin.")]
 TrustEngines = Annotated[bool, Option("--trust", help="Run the checkpoint's code; load an engine without a record.")]
 Images = Annotated[

@@ -1,12 +1,13 @@
 """The values of options."""
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn_export.exporter.artifacts import DEVICES, EXPORT_PRECISIONS, Precision, Target
+from attn_export.exporter.artifacts import DEVICES, EXPORT_PRECISIONS, LoadOptions, Precision, Target
 from attn_export.exporter.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,6 +62,66 @@ def parse_shape(text: str | None) -> tuple[int, ...] | None:
             hint="Expected is NxCxHxW, for example 1x3x224x224; or 1x1x4000 for a signal, 1x1x16x64x64 for a volume.",
         )
     return tuple(int(part) for part in text.lower().split("x"))
+
+
+def parse_loading(
+    *,
+    arch: str | None,
+    shape: tuple[int, ...] | None,
+    code: str | None,
+    factory: str | None,
+    kwargs: str | None,
+    trust: bool,
+) -> LoadOptions:
+    """How the checkpoint becomes a network.
+
+    Args:
+        arch: a name of the zoo.
+        shape: (N, C, H, W).
+        code: ``DIR``, ``FILE.py`` or ``FILE.py:CLASS``; the last names the factory too.
+        factory: ``module:function``.
+        kwargs: JSON.
+        trust: run the checkpoint's code.
+
+    Raises:
+        UsageError: contradictory, or of another form.
+    """
+    place, colon, name = (code or "").rpartition(":")
+    if colon and place.endswith(".py") and factory is None:
+        code, factory = place, f"{Path(place).stem}:{name}"
+    if factory is not None and not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*", factory):
+        raise UsageError(f"--factory {factory} is no MODULE:FUNCTION", hint="For example --factory models.senet:build.")
+    if factory is not None and arch is not None:
+        raise UsageError("--factory and --arch contradict each other", hint="Leave one of them out.")
+    return LoadOptions(
+        arch=arch,
+        input_shape=shape[1:] if shape else None,
+        code=Path(code) if code else None,
+        factory=factory,
+        kwargs=parse_arguments(kwargs, factory),
+        trust=trust,
+    )
+
+
+def parse_arguments(text: str | None, called: str | None) -> dict[str, Any]:
+    """A JSON object as keyword arguments of what is called.
+
+    Raises:
+        UsageError: it is no JSON object, or nothing is called.
+    """
+    if text is None:
+        return {}
+    if called is None:
+        raise UsageError("--kwargs are arguments of --factory, and none was named", hint="Leave it out.")
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UsageError(
+            f"--kwargs {text} is not JSON: {error}", hint="For example --kwargs '{\"depth\": 18}'."
+        ) from error
+    if not isinstance(found, dict):
+        raise UsageError(f"--kwargs {text} is no JSON object", hint="For example --kwargs '{\"depth\": 18}'.")
+    return found
 
 
 def parse_target(name: str | None) -> Target:

@@ -24,6 +24,9 @@ def validate(
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Use cached reference outputs.")] = True,
     threads: options.Threads = None,
     reports: options.Reports = None,
+    code: options.Code = None,
+    factory: options.Factory = None,
+    kwargs: options.Kwargs = None,
     trust: options.TrustEngines = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -39,7 +42,8 @@ def validate(
     """
     if names_bundle(reference):
         parse.refuse(
-            {"--arch": arch, "--input": input_shape, "--images": images, "--require": requirement, "--report": reports},
+            {"--arch": arch, "--input": input_shape, "--images": images, "--require": requirement, "--report": reports}
+            | {"--code": code, "--factory": factory, "--kwargs": kwargs},
             "for a checkpoint, and a deployment bundle was given",
             "Leave it out.",
         )
@@ -47,6 +51,7 @@ def validate(
         return
     refuse_swapped(reference, artifacts)
     shape, written = parse.parse_shape(input_shape), parse.report_paths(reports)
+    loading = parse.parse_loading(arch=arch, shape=shape, code=code, factory=factory, kwargs=kwargs, trust=trust)
     with make_progress(quiet) as progress:
         from attn_export.exporter.network.real_images import read_images
         from attn_export.exporter.report.terminal import validation_parts
@@ -59,7 +64,7 @@ def validate(
 
         check_reports(written)
         required = parse_requirement(parse.split(requirement))
-        model = load_checkpoint(reference, progress, arch=arch, input_shape=shape, trust=trust)
+        model = load_checkpoint(reference, progress, loading)
         real = read_images(images, model.input_shape) if images else None
         results = validate_artifacts(
             model,

@@ -48,7 +48,8 @@ def export(
     Raises:
         AttnExportError: see `attn_export.exporter.errors`; no file is left behind.
     """
-    from attn_export.exporter.checkpoint.load import model_of, shape_of
+    from attn_export.exporter.checkpoint.live import shape_of
+    from attn_export.exporter.checkpoint.load import model_of
 
     settings, progress = settings or ExportSettings(), progress or NullProgress()
     shape = None if input_shape is None else shape_of(input_shape)

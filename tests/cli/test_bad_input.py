@@ -265,11 +265,25 @@ def test_a_misspelt_file_in_another_folder_gets_the_one_there_suggested(refused:
     refused(2, "runs/wieghts.pt", "--onnx", says=["runs/wieghts.pt"], hint="runs/weights.pt")
 
 
-def test_a_whole_module_without_its_input_shape_is_refused(
-    refused: Command, folder: Path, network: torch.nn.Module
-) -> None:
-    torch.save(network, folder / "whole.pt")
-    refused(2, "whole.pt", *QUICK, "--trust", says=["whole.pt", "input shape"], hint="--input")
+def test_a_whole_module_without_its_input_shape_is_refused(refused: Command, folder: Path) -> None:
+    torch.save(torch.nn.Sequential(torch.nn.Linear(4, 3)), folder / "whole.pt")
+    refused(2, "whole.pt", *QUICK, says=["whole.pt", "input shape"], hint="--input")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--factory", "net"], "--factory net is no MODULE:FUNCTION"),
+        (["--factory", "net:build", "--arch", "cbam_resnet8"], "contradict each other"),
+        (["--factory", "net:build", "--kwargs", "{depth: 3}"], "is not JSON"),
+        (["--factory", "net:build", "--kwargs", "[3]"], "is no JSON object"),
+        (["--kwargs", "{}"], "none was named"),
+        (["--code", "absent"], "neither a folder nor a Python file"),
+        (["--code", "absent.py:Net"], "neither a folder nor a Python file"),
+    ],
+)
+def test_options_about_ones_own_network_have_a_form(refused: Command, options: list[str], says: str) -> None:
+    refused(2, "model.pt", *QUICK, *options, says=[says])
 
 
 # 4: capture.

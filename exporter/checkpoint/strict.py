@@ -1,0 +1,50 @@
+"""Loads weights into a network of the user's, strictly."""
+
+import torch
+from torch import nn
+
+from attn_export.exporter.checkpoint import state_dict
+from attn_export.exporter.checkpoint.fit import OPTIONAL, Differences
+from attn_export.exporter.errors import StateDictMismatchError
+
+
+def filled(module: nn.Module, weights: state_dict.StateDict, name: str, origin: str) -> nn.Module:
+    """The network with these weights, float32 and in eval mode.
+
+    Args:
+        module: its own weights are replaced.
+        weights: of the file, all of them and no others than the network has.
+        name: of the network, for the message.
+        origin: of the weights, for the message.
+
+    Raises:
+        StateDictMismatchError: names or shapes differ.
+        NonFiniteWeightsError, UnreadableCheckpointError: see `state_dict.usable`.
+    """
+    weights = state_dict.usable(weights, origin)
+    if found := differences(module, weights):
+        raise StateDictMismatchError(
+            f"the weights in {origin} don't fit what {name} builds. {found}",
+            missing=found.missing,
+            unexpected=found.unexpected,
+            misshapen=found.misshapen,
+            nearest=None,
+            hint="Was it built with other arguments? --kwargs '{\"name\": value}' passes them.",
+        )
+    module = module.float().requires_grad_(False).eval()
+    module.load_state_dict(weights, strict=False)
+    return module
+
+
+def differences(module: nn.Module, weights: state_dict.StateDict) -> Differences:
+    """Compare names and shapes; counters of batches may be missing."""
+    expected = {n: t for n, t in module.state_dict().items() if isinstance(t, torch.Tensor)}
+    return Differences(
+        missing=tuple(n for n in expected if n not in weights and not n.endswith(OPTIONAL)),
+        unexpected=tuple(n for n in weights if n not in expected and not n.endswith(OPTIONAL)),
+        misshapen=tuple(
+            f"{n} is {tuple(t.shape)}, expected {tuple(expected[n].shape)}"
+            for n, t in weights.items()
+            if n in expected and t.shape != expected[n].shape
+        ),
+    )

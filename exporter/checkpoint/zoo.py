@@ -1,0 +1,116 @@
+"""Networks of the zoo, from weights that don't describe themselves."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from attn_export.exporter.checkpoint import fit, state_dict
+from attn_export.exporter.checkpoint.container import Payload
+from attn_export.exporter.checkpoint.inert import Inert
+from attn_export.exporter.errors import UnknownArchitectureError, UsageError
+from attn_export.models.registry import Architecture, skeleton
+
+
+def described(arch: str | None, weights: state_dict.StateDict, path: Path, payload: Payload) -> Architecture:
+    """The network that was named, or the one that fits; an error with what helps where none does."""
+    if arch is not None:
+        return fit.infer_arguments(arch, weights)
+    best = fit.nearest(weights)
+    if best is not None and not best.differences:
+        return fit.infer_arguments(best.name, weights)
+    whole = module_in(payload.content, Inert)
+    raise UnknownArchitectureError(
+        f"{path} is {_what(payload)} with {len(weights)} tensors and doesn't say of which network",
+        nearest=best.name if best else None,
+        hint=_ways_to_run(whole) if whole else fit.way_out(best),
+    )
+
+
+def _ways_to_run(module: Inert) -> str:
+    """How a whole module is exported as it is: with its sources, or with whatever the file names."""
+    place, _, name = module.full_name.rpartition(".")
+    script = "--code FILE.py names the script that defines it" if place == "__main__" else ""
+    return (
+        f"{script or f'--code DIR names the folder of {place}'}, and the {name} is exported as it is. --trust runs "
+        "whatever the file names instead, with the code in the current folder."
+    )
+
+
+def checked_shape(arch: Architecture, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(C, H, W), if the network takes it.
+
+    Raises:
+        UsageError: it doesn't.
+    """
+    if len(shape) != len(arch.input_shape):
+        raise UsageError(
+            f"--input is Nx{'x'.join(map(str, shape))}, and {arch.name} takes (C, H, W)",
+            hint=f"For example --input 1x{'x'.join(map(str, arch.input_shape))}.",
+        )
+    if shape[0] != arch.in_channels:
+        raise UsageError(
+            f"the input has {shape[0]} channels, {arch.name} takes {arch.in_channels}",
+            hint=f"For example --input 1x{'x'.join(map(str, arch.input_shape))}.",
+        )
+    return tuple(shape)
+
+
+def _what(payload: Payload) -> str:
+    content = payload.content
+    for kind in (nn.Module, Inert):
+        if (own := module_in(content, kind)) is not None:  # type: ignore[type-var]
+            return f"a whole pickled module of class {type(own).__name__}"
+    if isinstance(content, Mapping) and "pytorch-lightning_version" in content:
+        return "a Lightning checkpoint"
+    wrapped = isinstance(content, Mapping) and any(isinstance(content.get(key), Mapping) for key in state_dict.WRAPPERS)
+    return "a training checkpoint" if wrapped else "a state dict"
+
+
+def said(asked: str | None, arch: Architecture) -> str:
+    """What was inferred, in words.
+
+    Args:
+        asked: the name that was given.
+        arch: the network.
+    """
+    how = "read from the weights' shapes:" if asked else f"the names and shapes are those of {arch.name} with"
+    return f"{how} {_arguments(arch)}"
+
+
+def _arguments(arch: Architecture) -> str:
+    text = f"{arch.num_classes} classes, {arch.in_channels} input channels"
+    if arch.attention != "none":
+        text += f", reduction {arch.reduction}"
+    return text + (f", spatial kernel {arch.kernel_size}" if arch.attention == "cbam" else "")
+
+
+def assembled(arch: Architecture, weights: state_dict.StateDict, origin: str) -> nn.Module:
+    """The network with the file's tensors, without copying those of float32.
+
+    Raises:
+        StateDictMismatchError, NonFiniteWeightsError, UnreadableCheckpointError: they don't fit, or can't be used.
+    """
+    weights = state_dict.usable(weights, origin)
+    fit.check(arch, weights)
+    network = skeleton(arch)
+    full = {
+        name: torch.zeros(tensor.shape, dtype=tensor.dtype) if name.endswith(fit.OPTIONAL) else torch.empty(0)
+        for name, tensor in network.state_dict().items()
+    }
+    for name, tensor in weights.items():
+        if name in full:
+            full[name] = tensor.contiguous()
+    network.load_state_dict(full, assign=True)
+    return network.requires_grad_(False).eval()
+
+
+Module = TypeVar("Module", nn.Module, Inert)
+
+
+def module_in(content: Any, kind: type[Module]) -> Module | None:
+    """The whole module in a file, imported or not, also under a usual name; None where there is none of this kind."""
+    held = [content.get(key) for key in state_dict.WRAPPERS] if isinstance(content, Mapping) else [content]
+    return next((value for value in held if isinstance(value, kind)), None)

@@ -1,6 +1,7 @@
 """Finds the state dict in a training script's checkpoint, and normalizes its names."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -121,7 +122,8 @@ def name_of_dtype(tensor: torch.Tensor) -> str:
 def _tensors_of_module(module: Any, prefix: str = "", depth: int = 32) -> Iterator[tuple[str, torch.Tensor]]:
     """Names and tensors of a pickled module, whose class may never have been imported."""
     if isinstance(module, torch.nn.Module):
-        yield from module.state_dict(prefix=prefix).items()
+        with suppress(RecursionError):  # of one that contains itself
+            yield from module.state_dict(prefix=prefix).items()
         return
     state = module.state if isinstance(module, Inert) else None
     if not isinstance(state, Mapping) or "_modules" not in state or depth == 0:

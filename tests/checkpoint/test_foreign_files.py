@@ -329,9 +329,13 @@ def test_a_file_without_architecture_is_called_what_it_is(write, weights, wrap, 
         load(write(wrap(weights)))
 
 
+class Own(torch.nn.Sequential):
+    """A class that isn't torch's."""
+
+
 def test_a_whole_module_is_called_by_its_class(write):
-    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
-    with pytest.raises(UnknownArchitectureError, match="is a whole pickled module of class Sequential"):
+    module = Own(torch.nn.Conv2d(3, 4, 3))
+    with pytest.raises(UnknownArchitectureError, match="is a whole pickled module of class Own"):
         load(write(module))
 
 

@@ -29,8 +29,9 @@ from attn_export.exporter.checkpoint.load import from_module, load
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.network.axes import opened
+from attn_export.exporter.network.batches import batches
 from attn_export.exporter.network.capture import capture
-from attn_export.exporter.network.images import batches
 from attn_export.exporter.precision.typed_file import typed_file
 from attn_export.exporter.records.document import plain
 from attn_export.exporter.records.environment import describe
@@ -108,7 +109,7 @@ def judged(name: str, model: LoadedModel, threads: int, precisions: Sequence[Pre
 
 def rows_of(name: str, model: LoadedModel, threads: int, precisions: Sequence[Precision]) -> Iterator[Row]:
     """One for each file, role and kind of image."""
-    reference = compute_reference(model, batches(model.input_shape, ("batch",), 1), precisions=precisions)
+    reference = compute_reference(model, batches(opened(model.inputs)), precisions=precisions)
     with tempfile.TemporaryDirectory() as folder:
         for form, file in files(model, reference, Path(folder), threads, precisions):
             verdict = validate(file, reference, Settings(threads))

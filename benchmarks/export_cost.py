@@ -30,7 +30,7 @@ import sys, torch
 from pathlib import Path
 from attn_export.exporter.checkpoint import load
 model = load(Path(sys.argv[1]))
-example = torch.randn(2, *model.input_shape)
+example = torch.randn(2, *model.inputs[0].shape[1:])
 torch.onnx.export(model.module, (example,), sys.argv[2], dynamo=True, opset_version=20, verbose=False,
                   dynamic_shapes=({0: torch.export.Dim("batch")},), input_names=["input"], output_names=["output"])
 """

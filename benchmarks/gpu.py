@@ -256,10 +256,10 @@ class Subject:
         if precision == "fp32":
             return self.file
         from attn_export.exporter.artifacts import Precision
-        from attn_export.exporter.network.images import Batch
+        from attn_export.exporter.network.batches import Batch
         from attn_export.exporter.precision.typed_file import typed_file
 
-        seen = [Batch(self.images[:2], ("noise", "noise"))]
+        seen = [Batch({"input": self.images[:2]}, ("noise", "noise"))]
         path = self.folder / f"{self.name}.{precision}.onnx"
         return typed_file(self.file, Precision(precision), seen, path, CPU_THREADS)
 
@@ -301,7 +301,7 @@ def count_kernels(runtime: Any, images: Any) -> Json:
 
     if not torch.cuda.is_available():
         return {"missing": "torch's profiler sees no GPU"}
-    inputs = runtime.upload({runtime.signature.input_name: images})
+    inputs = runtime.upload(runtime.signature.feeds({"input": images}))
     runtime.infer(inputs)
     runtime.synchronize()
     activities = [torch.profiler.ProfilerActivity.CUDA]
@@ -315,7 +315,7 @@ def count_kernels(runtime: Any, images: Any) -> Json:
 
 def check(subject: Subject, runtime: Any, batch: int) -> Json:
     """How far the outputs are from the reference."""
-    name = runtime.signature.input_name
+    name = runtime.signature.input_names[0]
     outputs = runtime.run({name: subject.images[:batch]})[runtime.signature.output_names[0]]
     error, baseline = subject.error(outputs), subject.error(subject.single[:batch])
     return {"error": error, "baseline": baseline, "ratio": error / baseline}
@@ -371,7 +371,7 @@ def run_batch(
         def timed(runtimes: Sequence[Any]) -> list[Json]:
             from attn_export.exporter.records.document import plain
 
-            return plain(measure(runtimes, images, schedule).timings)
+            return plain(measure(runtimes, {"input": images}, schedule).timings)
 
         if report.step(into, "timings", timed, opened) is None:
             for runtime in opened:  # so that one that fails doesn't take the others' times along
@@ -472,7 +472,7 @@ def run_architectures(report: Report, _: argparse.Namespace) -> None:
         return
     report.step(result, "reference", subject.compute)
     shape = subject.images.shape
-    profile = {subject.file.signature.input_name: Range((1, *shape[1:]), shape, shape)}
+    profile = subject.file.signature.feeds({"input": Range((1, *shape[1:]), shape, shape)})
     result["engines"] = {}
 
     def built(target: str) -> bytes:

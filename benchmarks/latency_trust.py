@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from attn_export.exporter.artifacts import LoadedModel, Signature
+from attn_export.exporter.artifacts import Input, LoadedModel, Signature
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.latency.measure import Measured, measure
 from attn_export.exporter.records.arrays import Array
@@ -91,13 +91,13 @@ def timed(pair: Sequence[Runtime], images: Array, schedule: Schedule) -> Measure
     """One run, with runtimes that are opened for it."""
     first, second = pair
     with first, second:
-        return measure([first, second], images, schedule)
+        return measure([first, second], {"input": images}, schedule)
 
 
 def runs_of(kind: str, model: LoadedModel, path: Path, options: argparse.Namespace) -> Iterator[Measured]:
     """So many runs of one experiment."""
-    shape = (1, *model.input_shape)
-    signature, settings = Signature("input", shape, (), ("output",)), Settings(options.threads)
+    shape = (1, *model.inputs[0].shape[1:])
+    signature, settings = Signature((Input("input", shape),), ("output",)), Settings(options.threads)
     images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     for seed in range(options.runs if kind != "repeated" else max(2, options.runs // 5)):
         schedule = Schedule(

@@ -22,8 +22,9 @@ from rich.console import Console
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.network.axes import opened
+from attn_export.exporter.network.batches import batches
 from attn_export.exporter.network.capture import capture
-from attn_export.exporter.network.images import batches
 from attn_export.exporter.records.document import plain
 from attn_export.exporter.records.environment import describe
 from attn_export.exporter.report.tables import table
@@ -53,13 +54,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     model = from_module(create(options.network), (3, options.size, options.size))
-    judged = batches(model.input_shape, ("batch",), 1)
+    judged = batches(opened(model.inputs))
     settings = Settings(options.threads)
 
     def one_pass() -> None:
         with torch.no_grad():
             for batch in judged:
-                model.module(torch.from_numpy(batch.images))
+                model.module(torch.from_numpy(batch.arrays["input"]))
 
     rows: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +89,7 @@ def main() -> None:
                 }
             )
     middle = {key: sorted(row[key] for row in rows)[len(rows) // 2] for key in rows[0]}
-    images = sum(len(batch.images) for batch in judged)
+    images = sum(len(batch) for batch in judged)
     made = table(
         f"{options.network}, {images} images in batches of 1, 2 and 4", "passes of PyTorch float32", "median", "allowed"
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,12 +47,67 @@ class LoadOptions:
 
 
 @dataclass(frozen=True)
+class Axis:
+    """A dynamic axis of an input, and its minimum size."""
+
+    name: str
+    index: int
+    minimum: int = 1
+
+
+Shape = tuple[int, ...]
+Shapes = tuple[Shape, ...]  # one for each input
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of a network or an artifact.
+
+    Attributes:
+        name: ``input`` for the only one, otherwise that of ``forward``'s parameter; in an artifact the artifact's.
+        shape: (N, C, H, W), or of another rank; the first axis is the batch.
+        dtype: numpy's name.
+        axes: the dynamic axes, by ascending index.
+        range: its smallest and largest value; None for normalized images and other floats around zero.
+    """
+
+    name: str
+    shape: Shape
+    dtype: str = "float32"
+    axes: tuple[Axis, ...] = ()
+    range: tuple[float, float] | None = None
+
+    def with_batch(self, batch: int) -> "Input":
+        """The input for another N."""
+        return replace(self, shape=(batch, *self.shape[1:]))
+
+    def takes(self, shape: Shape) -> bool:
+        """Whether a shape differs on dynamic axes only, and isn't too small there."""
+        minimum = {axis.index: axis.minimum for axis in self.axes}
+        return len(shape) == len(self.shape) and all(
+            size >= minimum[i] if i in minimum else size == self.shape[i] for i, size in enumerate(shape)
+        )
+
+    def __str__(self) -> str:
+        names = {axis.index: axis.name for axis in self.axes}
+        return f"{self.name} ({', '.join(names.get(i, str(size)) for i, size in enumerate(self.shape))})"
+
+
+INPUT_NAME = "input"
+
+
+def only_input(shape: Shape) -> tuple[Input, ...]:
+    """The one float32 input of most networks; ``shape`` is (C, H, W)."""
+    return (Input(INPUT_NAME, (1, *shape)),)
+
+
+@dataclass(frozen=True)
 class LoadedModel:
     """A network that is ready to run, and its description.
 
     Attributes:
         module: in eval mode, float32, on the CPU.
-        input_shape: (C, H, W).
+        inputs: in the order of ``forward``'s parameters, with N = 1 and no dynamic axes.
         sha256: of the checkpoint file, or of the weights of a live module.
         path: the checkpoint file, None for a live module.
         architecture: from the zoo, None for other networks.
@@ -61,7 +116,7 @@ class LoadedModel:
     """
 
     module: "nn.Module"
-    input_shape: tuple[int, ...]
+    inputs: tuple[Input, ...]
     sha256: str
     path: Path | None = None
     architecture: "Architecture | None" = None
@@ -77,33 +132,49 @@ class LoadedModel:
 
 
 @dataclass(frozen=True)
-class Axis:
-    """A dynamic axis of the input, and its minimum size."""
-
-    name: str
-    index: int
-    minimum: int = 1
-
-
-@dataclass(frozen=True)
 class Signature:
-    """The input and outputs of a network and of all its artifacts.
+    """The inputs and outputs of a network and of all its artifacts.
 
     Attributes:
-        input_name: of the one input, float32.
-        input_shape: (N, C, H, W) as traced; ``axes`` lists the dynamic ones.
-        axes: the dynamic axes, by ascending index.
+        inputs: in the network's order, with the shapes as traced.
         output_names: in the network's order.
     """
 
-    input_name: str
-    input_shape: tuple[int, ...]
-    axes: tuple[Axis, ...]
+    inputs: tuple[Input, ...]
     output_names: tuple[str, ...]
 
-    def axis(self, name: str) -> Axis | None:
-        """The dynamic axis of this name, None if it is static."""
-        return next((axis for axis in self.axes if axis.name == name), None)
+    @property
+    def batch(self) -> int:
+        """N as traced."""
+        return self.inputs[0].shape[0]
+
+    @property
+    def least_batch(self) -> int:
+        """The smallest N: 1, or the only one where it is static."""
+        return 1 if any(axis.index == 0 for axis in self.inputs[0].axes) else self.batch
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The name of each input."""
+        return tuple(taken.name for taken in self.inputs)
+
+    @property
+    def shapes(self) -> Shapes:
+        """The shape of each input as traced."""
+        return tuple(taken.shape for taken in self.inputs)
+
+    def with_shapes(self, shapes: Shapes) -> "Signature":
+        """The signature for other sizes."""
+        inputs = (replace(taken, shape=shape) for taken, shape in zip(self.inputs, shapes, strict=True))
+        return replace(self, inputs=tuple(inputs))
+
+    def with_batch(self, batch: int) -> "Signature":
+        """The signature for another N."""
+        return replace(self, inputs=tuple(taken.with_batch(batch) for taken in self.inputs))
+
+    def feeds(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """A network's inputs by the names that they have here; both are in the network's order."""
+        return {taken.name: array for taken, array in zip(self.inputs, arrays.values(), strict=True)}
 
 
 @dataclass(frozen=True)

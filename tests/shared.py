@@ -23,8 +23,8 @@ import pytest
 from torch import nn
 
 from attn_export.exporter.artifacts import Graph, LoadedModel, Precision
+from attn_export.exporter.network.batches import Batch
 from attn_export.exporter.network.capture import capture as capture_anew
-from attn_export.exporter.network.images import Batch
 from attn_export.exporter.validation.compute_reference import compute_reference as compute_anew
 from attn_export.exporter.validation.reference import Reference
 from tests.conftest import SHARED
@@ -58,7 +58,7 @@ def capture(model: LoadedModel, **options: Any) -> Graph:
         graph = capture_anew(model, **options)
         return replace(graph, model=None), ir.to_proto(graph.model).SerializeToString()  # type: ignore[arg-type]
 
-    graph, content = once(captured, "capture", _digest(model.module), model.input_shape, sorted(options.items()))
+    graph, content = once(captured, "capture", _digest(model.module), model.inputs, sorted(options.items()))
     return replace(graph, model=ir.from_proto(onnx.ModelProto.FromString(content)), parent_sha256=model.sha256)
 
 
@@ -72,7 +72,7 @@ def compute_reference(
     """The reference outputs of a network. Modules from outside of the zoo are run each time."""
     if not _is_shared(model.module):
         return compute_anew(model, batches, advance, precisions, least)
-    images = [(b.kinds, b.names, b.images.shape, hashlib.sha256(b.images.tobytes()).hexdigest()) for b in batches]
+    images = [(b.kinds, b.names, b.shapes[0], hashlib.sha256(b.arrays["input"].tobytes()).hexdigest()) for b in batches]
     key = ("reference", _digest(model.module), images, tuple(precisions), least)
     reference = once(lambda: compute_anew(model, batches, precisions=precisions, least=least), *key)
     for _ in batches:

@@ -10,9 +10,10 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta, Struct
 
-from attn_export.exporter.artifacts import Axis, Signature
-from attn_export.exporter.records.arrays import Array
-from attn_export.exporter.records.engine import Profile, Range, Shape
+from attn_export.exporter.artifacts import Axis, Input, Shape, Shapes, Signature
+from attn_export.exporter.network.axes import axis_name
+from attn_export.exporter.records.arrays import Array, Arrays
+from attn_export.exporter.records.engine import Profile, Range, covers
 from attn_export.exporter.records.latency import Natural
 
 MAX_ARRAY_BYTES = 2**30  # a few megabytes are usual
@@ -37,12 +38,12 @@ class GoldenGroup(Struct, frozen=True):
     """Golden inputs of one size.
 
     Attributes:
-        shape: (K, C, H, W) of the images.
+        shapes: by input, (K, ...).
         kinds: kind of each of the K images.
         batches: image indices of each batch. An image may be in several batches, or repeated within one.
     """
 
-    shape: Annotated[Shape, NotEmpty]
+    shapes: Annotated[dict[str, Annotated[Shape, NotEmpty]], NotEmpty]
     kinds: tuple[str, ...]
     batches: Annotated[tuple[Annotated[tuple[Natural, ...], NotEmpty], ...], NotEmpty]
 
@@ -51,14 +52,14 @@ class GoldenDescription(Struct, frozen=True):
     """The golden inputs and outputs, without their arrays.
 
     Attributes:
-        input_name: name of the float32 input.
+        inputs: name and numpy's type of each.
         reference: source of the golden outputs, in words.
         baseline: source of the baseline errors, in words.
         groups: one per image size.
         limits: by output, in the order of the network's outputs, and kind of image.
     """
 
-    input_name: str
+    inputs: Annotated[dict[str, str], NotEmpty]
     reference: str
     baseline: str
     groups: Annotated[tuple[GoldenGroup, ...], NotEmpty]
@@ -70,13 +71,13 @@ class Group:
     """Golden inputs of one size, and their outputs.
 
     Attributes:
-        images: (K, C, H, W) float32.
+        arrays: by input, (K, ...).
         kinds: kind of each of the K images.
         batches: image indices of each batch. An image may be in several batches, or repeated within one.
         expected: by output, (K, ...) float64: the outputs of each image alone.
     """
 
-    images: Array
+    arrays: Arrays
     kinds: tuple[str, ...]
     batches: tuple[tuple[int, ...], ...]
     expected: Mapping[str, Array]
@@ -87,20 +88,24 @@ class GoldenVectors:
     """Golden inputs and outputs with their limits.
 
     Attributes:
-        input_name, reference, baseline, limits: see `GoldenDescription`.
+        inputs, reference, baseline, limits: see `GoldenDescription`.
         groups: one per image size.
     """
 
-    input_name: str
+    inputs: Mapping[str, str]
     reference: str
     baseline: str
     groups: tuple[Group, ...]
     limits: Mapping[str, Mapping[str, Limit]]
 
     @property
-    def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """The batch shapes (N, C, H, W), each once."""
-        shapes = [(len(batch), *group.images.shape[1:]) for group in self.groups for batch in group.batches]
+    def shapes(self) -> tuple[Shapes, ...]:
+        """The shapes of all inputs of each batch, each once."""
+        shapes = [
+            tuple((len(batch), *array.shape[1:]) for array in group.arrays.values())
+            for group in self.groups
+            for batch in group.batches
+        ]
         return tuple(dict.fromkeys(shapes))
 
     @property
@@ -111,25 +116,32 @@ class GoldenVectors:
 
 def signature_of(golden: GoldenVectors, profile: Profile) -> Signature:
     """Inputs and outputs of the network that the golden outputs belong to."""
-    shapes = profile[golden.input_name]
-    names = ("batch", "channels", "height", "width") if len(shapes.opt) == 4 else ("batch",)
+    inputs = tuple(_input(name, dtype, profile[name]) for name, dtype in golden.inputs.items())
+    return Signature(inputs, tuple(golden.limits))
+
+
+def _input(name: str, dtype: str, shapes: Range) -> Input:
     axes = tuple(
-        Axis(names[i] if i < len(names) else f"axis {i}", i, low)
+        Axis(axis_name(len(shapes.opt), i), i, low)
         for i, (low, high) in enumerate(zip(shapes.min, shapes.max, strict=True))
         if low != high
     )
-    return Signature(golden.input_name, shapes.opt, axes, tuple(golden.limits))
+    return Input(name, shapes.opt, dtype, axes)
 
 
 def describe(golden: GoldenVectors) -> GoldenDescription:
     """The part of the manifest that describes the golden inputs and outputs."""
     return GoldenDescription(
-        golden.input_name,
+        dict(golden.inputs),
         golden.reference,
         golden.baseline,
-        tuple(GoldenGroup(group.images.shape, group.kinds, group.batches) for group in golden.groups),
+        tuple(GoldenGroup(_shapes(group), group.kinds, group.batches) for group in golden.groups),
         {output: dict(limits) for output, limits in golden.limits.items()},
     )
+
+
+def _shapes(group: Group) -> dict[str, Shape]:
+    return {name: array.shape for name, array in group.arrays.items()}
 
 
 def save(golden: GoldenVectors, path: Path) -> None:
@@ -140,46 +152,52 @@ def save(golden: GoldenVectors, path: Path) -> None:
     """
     arrays: dict[str, Array] = {}
     for g, group in enumerate(golden.groups):
-        arrays[f"images_{g}"] = group.images
+        arrays |= {f"input_{g}_{i}": array for i, array in enumerate(group.arrays.values())}
         arrays |= {f"expected_{g}_{o}": group.expected[output] for o, output in enumerate(golden.limits)}
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # numpy 1 has no `allow_pickle` here
 
 
-def load(described: GoldenDescription, content: bytes, shapes: Range) -> GoldenVectors:
+def load(described: GoldenDescription, content: bytes, profile: Profile) -> GoldenVectors:
     """Join the description in the manifest with its arrays.
 
     Args:
         described: from the manifest.
         content: of the file that `save` wrote.
-        shapes: that the engine takes.
+        profile: of the engine.
 
     Raises:
-        ValueError: the arrays can't be read, or don't match the description or the shapes.
+        ValueError: the arrays can't be read, or don't match the description or the profile.
     """
     arrays = _load_arrays(content)
     groups = []
     for g, group in enumerate(described.groups):
         try:
             expected = {output: arrays[f"expected_{g}_{o}"] for o, output in enumerate(described.limits)}
-            groups.append(Group(arrays[f"images_{g}"], group.kinds, group.batches, expected))
+            inputs = {name: arrays[f"input_{g}_{i}"] for i, name in enumerate(described.inputs)}
+            groups.append(Group(inputs, group.kinds, group.batches, expected))
         except KeyError as error:
             raise ValueError(f"the array {error} is missing") from error
-        if not _matches(groups[-1], group, described.limits, shapes):
+        if not _matches(groups[-1], group, described, profile):
             raise ValueError(f"the arrays of group {g} don't match its shape, kinds, batches and limits")
-    return GoldenVectors(described.input_name, described.reference, described.baseline, tuple(groups), described.limits)
+    return GoldenVectors(described.inputs, described.reference, described.baseline, tuple(groups), described.limits)
 
 
-def _matches(group: Group, described: GoldenGroup, limits: Mapping[str, Mapping[str, Limit]], shapes: Range) -> bool:
-    count = described.shape[0]
+def _matches(group: Group, shown: GoldenGroup, described: GoldenDescription, profile: Profile) -> bool:
+    count, limits = len(shown.kinds), described.limits
     return (
-        group.images.shape == described.shape
-        and group.images.dtype == np.float32
-        and len(group.kinds) == count
-        and all(max(batch) < count and shapes.covers((len(batch), *described.shape[1:])) for batch in group.batches)
+        _shapes(group) == shown.shapes
+        and all(array.dtype == described.inputs[name] for name, array in group.arrays.items())
+        and all(shape[0] == count for shape in shown.shapes.values())
+        and all(max(batch) < count for batch in group.batches)
+        and all(_covered(profile, shown.shapes, len(batch)) for batch in group.batches)
         and all(array.dtype == np.float64 and array.shape[:1] == (count,) for array in group.expected.values())
-        and all(np.isfinite(array).all() for array in (group.images, *group.expected.values()))
+        and all(np.isfinite(array).all() for array in (*group.arrays.values(), *group.expected.values()))
         and all(set(group.kinds) <= kinds.keys() for kinds in limits.values())
     )
+
+
+def _covered(profile: Profile, shapes: Mapping[str, Shape], batch: int) -> bool:
+    return covers(profile, tuple(shapes), [(batch, *shape[1:]) for shape in shapes.values()])
 
 
 def _load_arrays(content: bytes) -> dict[str, Array]:

@@ -69,7 +69,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
             raise ValueError("a bundle refers to no files outside it")
         if not all(block.gates and block.maps and block.nodes for block in self.graph.blocks):
             raise ValueError("graph.blocks: an attention block has gates, maps and nodes")
-        if self.golden.input_name not in self.profile or not all(map(_is_ordered, self.profile.values())):
+        if not self.golden.inputs.keys() <= self.profile.keys() or not all(map(_is_ordered, self.profile.values())):
             raise ValueError("profile: expected min <= opt <= max shapes, at least 1, of every input")
 
     @property

@@ -1,7 +1,7 @@
 """Selection of the golden inputs, and the batches in which they run."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from attn_export.exporter.bundle.golden import Group
 from attn_export.exporter.network.images import SEED
-from attn_export.exporter.records.arrays import Array
-from attn_export.exporter.records.engine import Range
+from attn_export.exporter.records.arrays import Arrays
+from attn_export.exporter.records.engine import Profile
 
 MOST_BYTES = 6 * 2**20  # of all golden inputs and outputs; white noise doesn't compress
 MIN_IMAGES = 2  # of each size
@@ -18,22 +18,23 @@ MIN_IMAGES = 2  # of each size
 
 @dataclass(frozen=True)
 class Loose:
-    """Candidates of one size: images (K, C, H, W), their K kinds, and (K, ...) of each output."""
+    """Candidates of one size: (K, ...) of each input, their K kinds, and (K, ...) of each output."""
 
-    images: Array
+    arrays: Arrays
     kinds: tuple[str, ...]
-    expected: Mapping[str, Array]
+    expected: Arrays
 
 
-def packed(loose: Loose, shapes: Range, most_bytes: int) -> Group:
+def packed(loose: Loose, profile: Profile, most_bytes: int) -> Group:
     """As many images as fit, of every kind in turn, in batches of the profile's min, opt and max N."""
-    each = (loose.images.nbytes + sum(array.nbytes for array in loose.expected.values())) // len(loose.images)
-    images = min(len(loose.images), max(MIN_IMAGES, most_bytes // max(each, 1)))
+    each = sum(array.nbytes for array in (*loose.arrays.values(), *loose.expected.values())) // len(loose.kinds)
+    images = min(len(loose.kinds), max(MIN_IMAGES, most_bytes // max(each, 1)))
     chosen = _in_turn(loose.kinds)[:images]
+    shapes = profile[next(iter(loose.arrays))]
     *smaller, largest = sorted({shape[0] for shape in (shapes.min, shapes.opt, shapes.max)})
     rows = _rows(-(-images // largest) * largest, images)  # batches of the largest N hold every image
     return Group(
-        images=np.ascontiguousarray(loose.images[chosen], np.float32),
+        arrays={name: np.ascontiguousarray(array[chosen]) for name, array in loose.arrays.items()},
         kinds=tuple(loose.kinds[i] for i in chosen),
         batches=(
             *(_rows(n, images) for n in smaller),

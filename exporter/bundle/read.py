@@ -10,7 +10,7 @@ from attn_export.exporter.bundle.golden import GoldenVectors, load, signature_of
 from attn_export.exporter.bundle.manifest import GOLDEN, MANIFEST, Manifest
 from attn_export.exporter.bundle.members import Members, find_members, unreadable
 from attn_export.exporter.engine.graph import GraphFacts
-from attn_export.exporter.records.document import DocumentError, decode
+from attn_export.exporter.records.document import SCHEMA_VERSION, DocumentError, decode
 from attn_export.exporter.system.files import scratch_folder, sha256_of, unwritable
 
 # The manifest of schema version 1, in bundles named *.kit.zip.
@@ -90,7 +90,7 @@ def read_bundle(path: Path | str) -> Bundle:
             pass
     content = b"".join(members.verified(GOLDEN, manifest.files[GOLDEN]))
     try:
-        golden = load(manifest.golden, content, manifest.profile[manifest.golden.input_name])
+        golden = load(manifest.golden, content, manifest.profile)
     except ValueError as error:
         raise unreadable(path, f"{GOLDEN}: {error}") from error
     sha256 = sha256_of(path if members.is_zip else path / MANIFEST)
@@ -102,7 +102,7 @@ def _read_manifest(members: Members) -> Manifest:
         if MANIFEST_1 in members.sizes:
             raise unreadable(
                 members.path,
-                f"it has schema version 1 ({MANIFEST_1}), and this attn-export reads version 2",
+                f"it has schema version 1 ({MANIFEST_1}), and this attn-export reads version {SCHEMA_VERSION}",
                 "Write the bundle again with this version of attn-export.",
             )
         raise unreadable(members.path, f"it has no {MANIFEST}", "Expected a *.bundle.zip that attn-export wrote.")

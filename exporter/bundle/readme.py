@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 from string import Template
 
+from attn_export.exporter.bundle.golden import GoldenGroup
 from attn_export.exporter.bundle.manifest import Manifest
 
 TEMPLATE = Path(__file__).with_name("README.md.template")
@@ -27,8 +28,8 @@ def readme(manifest: Manifest, bundle: str) -> str:
         name=manifest.name,
         device=manifest.device or manifest.architecture,
         architecture=manifest.architecture,
-        images=sum(group.shape[0] for group in golden.groups),
-        sizes=" and ".join("×".join(map(str, group.shape[1:])) for group in golden.groups),
+        images=sum(len(group.kinds) for group in golden.groups),
+        sizes=" and ".join(_sizes(group) for group in golden.groups),
         batches=", ".join(map(str, batches)),
         reference=golden.reference,
         baseline=golden.baseline,
@@ -66,3 +67,7 @@ def trtexec(manifest: Manifest, engine: str) -> list[str]:
 def _quoted(tensor: str) -> str:
     """A tensor's name for trtexec, which needs quotes around a colon or comma."""
     return f"'{tensor}'" if set(tensor) & {":", ","} else tensor
+
+
+def _sizes(group: GoldenGroup) -> str:
+    return ", ".join("×".join(map(str, shape[1:])) for shape in group.shapes.values())

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from attn_export.exporter.artifacts import LoadedModel, LoadOptions
+from attn_export.exporter.artifacts import LoadedModel, LoadOptions, only_input
 from attn_export.exporter.checkpoint import format as own_format
 from attn_export.exporter.checkpoint import state_dict, user_code, zoo
 from attn_export.exporter.checkpoint.container import Payload, needs_code, no_weights, read
@@ -127,7 +127,7 @@ def _described_by_itself(payload: Payload, path: Path, options: LoadOptions) -> 
     network = zoo.assembled(description.architecture, weights, str(path))
     return LoadedModel(
         module=network,
-        input_shape=zoo.checked_shape(description.architecture, options.input_shape or description.input_shape),
+        inputs=only_input(zoo.checked_shape(description.architecture, options.input_shape or description.input_shape)),
         sha256="",
         architecture=description.architecture,
         normalization=description.normalization,
@@ -142,7 +142,7 @@ def _of_the_zoo(payload: Payload, path: Path, options: LoadOptions) -> LoadedMod
     architecture = zoo.described(options.arch, weights, path, payload)
     return LoadedModel(
         module=zoo.assembled(architecture, weights, str(path)),
-        input_shape=zoo.checked_shape(architecture, options.input_shape or architecture.input_shape),
+        inputs=only_input(zoo.checked_shape(architecture, options.input_shape or architecture.input_shape)),
         sha256="",
         architecture=architecture,
         notes=(*notes, zoo.said(options.arch, architecture), *_types(weights)),
@@ -175,7 +175,7 @@ def _with_input(module: nn.Module, origin: str, options: LoadOptions) -> LoadedM
     shape = usual_input(model.module, origin)
     said = "x".join(map(str, (1, *shape)))
     note = f"{said} is the first usual input that the network runs on; --input says another"
-    return replace(model, input_shape=shape, notes=(*model.notes, note))
+    return replace(model, inputs=only_input(shape), notes=(*model.notes, note))
 
 
 def _inert_parts(module: nn.Module) -> list[str]:
@@ -216,7 +216,7 @@ def from_module(
         digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return LoadedModel(
         module=module,
-        input_shape=input_shape,
+        inputs=only_input(input_shape),
         sha256=digest.hexdigest(),
         architecture=architecture,
         notes=notes,
@@ -235,7 +235,7 @@ def model_of(given: Any, input_shape: tuple[int, ...] | None = None) -> LoadedMo
         AttnExportError: as `load` and `from_module` say.
     """
     if isinstance(given, LoadedModel):
-        return replace(given, input_shape=input_shape) if input_shape else given
+        return replace(given, inputs=only_input(input_shape)) if input_shape else given
     if isinstance(given, str | Path):
         return load(given, input_shape=input_shape)
     if input_shape is None and isinstance(given, nn.Module):

@@ -123,7 +123,7 @@ def export(
         if images is not None:
             from attn_export.exporter.network.real_images import read_images
 
-            settings = replace(settings, images=read_images(images, model.input_shape))
+            settings = replace(settings, images=read_images(images, model.inputs))
         result = export_loaded(model, out or checkpoint.parent, checkpoint.stem, settings, progress)
         write_reports(result.report, written)
     error = error_of(result.reverted) or failure(result.report.budgets)

@@ -65,7 +65,7 @@ def validate(
         check_reports(written)
         required = parse_requirement(parse.split(requirement))
         model = load_checkpoint(reference, progress, loading)
-        real = read_images(images, model.input_shape) if images else None
+        real = read_images(images, model.inputs) if images else None
         results = validate_artifacts(
             model,
             artifacts,

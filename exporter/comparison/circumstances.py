@@ -17,14 +17,15 @@ def refuse_another_network(old: TimedReport, new: TimedReport) -> None:
     before, now = old.record.model, new.record.model
     difference = ""
     if before and now:
-        for field in ("name", "input_shape", "architecture"):
+        for field in ("name", "inputs", "architecture"):
             values = getattr(before, field), getattr(now, field)
             if not difference and values[0] != values[1] and None not in values:
-                difference = f"its {field.replace('_', ' ')} is {_words(values[0])}, not {_words(values[1])}"
+                verb = "are" if field == "inputs" else "is"
+                difference = f"its {field} {verb} {_words(values[0])}, not {_words(values[1])}"
     elif _differ((_attention(old), _attention(new))):
         difference = "their attention blocks differ"
-    if not difference and _differ(shapes := (_image_shape(old), _image_shape(new))):
-        difference = f"its images are {_words(shapes[0])}, not {_words(shapes[1])}"
+    if not difference and _differ(shapes := (_inputs(old), _inputs(new))):
+        difference = f"its inputs are {_words(shapes[0])}, not {_words(shapes[1])}"
     if difference:
         raise IncomparableReportsError(
             f"{old.path} is of another network than {new.path}: {difference}",
@@ -39,7 +40,7 @@ def _differ(values: tuple[Sequence[Any], Sequence[Any]]) -> bool:
 
 def _words(value: Any) -> str:
     if isinstance(value, tuple):
-        return "×".join(map(str, value))
+        return ", ".join(map(str, value))
     return ", ".join(f"{key} {entry}" for key, entry in value.items()) if isinstance(value, dict) else str(value)
 
 
@@ -49,9 +50,9 @@ def _attention(report: TimedReport) -> list[tuple[str, int | None]]:
     return [(block.kind, block.channels) for block in next(inventories, ())]
 
 
-def _image_shape(report: TimedReport) -> tuple[int | str | None, ...]:
-    """(C, H, W) of the first ONNX file, with dynamic axes too; empty without a file."""
-    return next((file.input.shape[1:] for file in report.record.onnx_files), ())
+def _inputs(report: TimedReport) -> tuple[str, ...]:
+    """The sizes of the first ONNX file's inputs without N, with dynamic axes too; empty without a file."""
+    return next((tuple(map(str, file.inputs)) for file in report.record.onnx_files), ())
 
 
 def other_machine(old: TimedReport, new: TimedReport) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import structs
 
-from attn_export.exporter.artifacts import CPU
+from attn_export.exporter.artifacts import CPU, Input
 from attn_export.exporter.latency.affinity import pinned
 from attn_export.exporter.latency.conditions import Watch
 from attn_export.exporter.latency.isolated import Isolated, requires_isolation
@@ -48,13 +48,13 @@ class TimingSettings:
 
 
 def time_interleaved(
-    candidates: Sequence[Candidate], shape: tuple[int, ...], settings: TimingSettings, progress: Progress
+    candidates: Sequence[Candidate], inputs: Sequence[Input], settings: TimingSettings, progress: Progress
 ) -> Latency:
-    """Time runtimes against each other at one shape.
+    """Time runtimes against each other at one shape of each input.
 
     Args:
         candidates: the first is the baseline; may be empty.
-        shape: (N, C, H, W).
+        inputs: of the network, in the timed shapes.
         settings: of the timing.
         progress: receives stages, notes and timing warnings.
 
@@ -62,12 +62,11 @@ def time_interleaved(
         RuntimeUnavailableError: one can't be opened.
         UsageError: one can't be isolated, or the CPUs aren't available.
     """
-    import numpy as np
+    from attn_export.exporter.network.values import timed_inputs
 
     nothing = Latency(settings.threads, settings.cpus or usable_cpu_numbers(), settings.schedule)
     if not candidates:
         return nothing
-    images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     watch = Watch(gpu=any(runtime.device != CPU for _, runtime in candidates))
     with settings.pin(), ExitStack() as stack:
         opened: list[Runtime | Timed] = []
@@ -77,7 +76,7 @@ def time_interleaved(
             opened.append(runtime)
         with progress.stage("Timing, interleaved") as advance:
             watch.start()
-            found = measure(opened, images, settings.schedule, advance, between_rounds=watch.sample)
+            found = measure(opened, timed_inputs(inputs), settings.schedule, advance, between_rounds=watch.sample)
             run = structs.replace(found.run, conditions=watch.stop())
     latency = structs.replace(nothing, runs=(run,), timings=found.timings)
     for warning in latency_warnings(latency):

@@ -23,7 +23,7 @@ from attn_export.exporter.engine.backend import MODULES
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.latency.rounds import OWN, RoundTimes
 from attn_export.exporter.latency.worker import SECONDS_TO_END
-from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.arrays import Arrays
 from attn_export.exporter.runtimes.base import Runtime
 
 # The package's folder: the worker runs the same code, installed or not, with this process's search path.
@@ -136,17 +136,17 @@ class Isolated:
                 pass_fds=[there.fileno()],
             )
 
-    def load(self, images: Array) -> None:
-        """Copy a batch, (N, C, H, W) float32, to the device.
+    def load(self, arrays: Arrays) -> None:
+        """Copy a batch, (N, ...) of each input, to the device.
 
         Raises:
             RuntimeUnavailableError: the worker crashed or timed out.
             AttnExportError: loading failed.
         """
-        opened_batch = self._runtime.signature.input_shape[0]
-        self._inference_seconds = self.open_seconds * max(1.0, len(images) / opened_batch)
-        images = np.ascontiguousarray(images, np.float32)
-        self._call("a batch was loaded", ANSWER_SECONDS, "load", images)
+        times = len(next(iter(arrays.values()))) / self._runtime.signature.batch
+        self._inference_seconds = self.open_seconds * max(1.0, times)
+        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        self._call("a batch was loaded", ANSWER_SECONDS, "load", arrays)
 
     def turn(self, inferences: int, *, warmed: bool = True) -> RoundTimes:
         """Time inferences, see `Timed.turn`.

@@ -10,7 +10,7 @@ from attn_export.exporter.latency.bootstrap import fewest_rounds, half_width, me
 from attn_export.exporter.latency.rounds import InProcess, RoundTimes, Timed
 from attn_export.exporter.latency.statistics import percentile_ms, rounds_of, timing
 from attn_export.exporter.latency.warm_up import warm_up
-from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.arrays import Arrays
 from attn_export.exporter.records.latency import Run, Schedule, Timing, WarmUp
 from attn_export.exporter.runtimes.base import Runtime
 
@@ -34,7 +34,7 @@ class Measured:
 
 def measure(
     runtimes: Sequence[Runtime | Timed],
-    images: Array,
+    arrays: Arrays,
     schedule: Schedule,
     advance: Callable[[float], None] = lambda _: None,
     between_rounds: Callable[[], None] = lambda: None,
@@ -46,19 +46,19 @@ def measure(
 
     Args:
         runtimes: open; the first is the baseline of the ratios.
-        images: one batch, (N, C, H, W) float32.
+        arrays: one batch, (N, ...) of each input.
         schedule: rounds, seconds and confidence.
         advance: called after every round with the finished share, 0..1.
         between_rounds: called after every round, untimed.
     """
     draw = random.Random(schedule.seed)  # noqa: S311 (not for cryptography)
-    batch = len(images)
+    batch = len(next(iter(arrays.values())))
     with ExitStack() as stack:
         candidates: list[Timed] = []
         for runtime in runtimes:
             timed = InProcess(runtime) if isinstance(runtime, Runtime) else runtime
             stack.callback(timed.close)
-            timed.load(images)
+            timed.load(arrays)
             candidates.append(timed)
         warm_ups, slowest = [], 0.0
         for timed in candidates:

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.arrays import Arrays
 from attn_export.exporter.runtimes.base import Runtime
 
 HOST, EVENTS = "host", "host, and CUDA events"
@@ -52,8 +52,8 @@ class Timed(Protocol):
     @property
     def process(self) -> str: ...  # noqa: D102
 
-    def load(self, images: Array) -> None:
-        """Copy a batch, (N, C, H, W) float32, to the device, for all following rounds."""
+    def load(self, arrays: Arrays) -> None:
+        """Copy a batch, (N, ...) of each input in the network's order, to the device, for all following rounds."""
 
     def turn(self, inferences: int, *, warmed: bool = True) -> RoundTimes:
         """Time inferences.
@@ -87,9 +87,9 @@ class InProcess:
         """The runtime's provenance."""
         return self._runtime.provenance
 
-    def load(self, images: Array) -> None:
+    def load(self, arrays: Arrays) -> None:
         """Copy a batch to the device."""
-        self._inputs = self._runtime.upload({self._runtime.signature.input_name: images})
+        self._inputs = self._runtime.upload(self._runtime.signature.feeds(arrays))
 
     def turn(self, inferences: int, *, warmed: bool = True) -> RoundTimes:
         """Time inferences, see `Timed.turn`."""

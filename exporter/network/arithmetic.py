@@ -12,12 +12,19 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from attn_export.exporter.records.arrays import Array, Arrays
+
 # Up, down, and twice not at all: always moving a weight changes it more than rounding does.
 DIRECTIONS = np.array([1, -1, 0, 0], np.float32)
 # Measured for sums of 8x8 to 224x224 equal numbers in ONNX Runtime; see docs/validation.md.
 PIXELS_PER_ROUNDING = 65
 # Subtract a mean and divide by a spread; they return both besides their result.
 NORMALIZATIONS = frozenset({"native_batch_norm", "native_group_norm", "native_layer_norm"})
+
+
+def in_float64(arrays: Arrays) -> Arrays:
+    """Inputs in double precision; integers and booleans as they are."""
+    return {name: array.astype(np.float64) if array.dtype.kind == "f" else array for name, array in arrays.items()}
 
 
 @contextmanager
@@ -107,9 +114,12 @@ class Perturbation:
         self._activations = torch.Generator().manual_seed(draw) if activations else None
         self._noise, self._uses = torch.empty(0), 0
 
-    def images(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Images (N, C, H, W) float32 with every pixel perturbed."""
-        moved: np.ndarray[Any, Any] = self._moved(torch.from_numpy(np.ascontiguousarray(array)), array.shape).numpy()
+    def inputs(self, arrays: Arrays) -> Arrays:
+        """Inputs (N, ...) with every float32 number perturbed; integers and booleans as they are."""
+        return {name: self._pixels(array) if array.dtype == np.float32 else array for name, array in arrays.items()}
+
+    def _pixels(self, array: Array) -> Array:
+        moved: Array = self._moved(torch.from_numpy(np.ascontiguousarray(array)), array.shape).numpy()
         return moved
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor:

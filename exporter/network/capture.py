@@ -6,24 +6,27 @@ Failures raise an error that names the module; there is no fallback to another e
 import inspect
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from attn_export.exporter.artifacts import MODULE_KEY, Axis, Graph, LoadedModel, Signature
-from attn_export.exporter.errors import CaptureError, UsageError, first_line
+from attn_export.exporter.artifacts import MODULE_KEY, Graph, Input, LoadedModel, Signature
+from attn_export.exporter.errors import CaptureError, first_line
+from attn_export.exporter.network.axes import opened
+from attn_export.exporter.network.call import arguments
 from attn_export.exporter.network.observation import evaluating, observed
 from attn_export.exporter.network.output_names import output_names
 from attn_export.exporter.system.quiet import quiet
 
-AXES = {"batch": 0, "height": 2, "width": 3}
-INPUT_NAME = "input"
 DEFAULT_OPSET = 20
 # The exporter specializes a batch of one.
 EXAMPLE_BATCH = 2
+IMAGE_RANK = 4
+Tensors = Mapping[str, torch.Tensor]
 _TORCH_SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -33,8 +36,8 @@ def capture(
     """Trace the network and translate it.
 
     Args:
-        model: its input shape gives C, H and W.
-        dynamic: of "batch", "height" and "width"; the axes have these names in the file.
+        model: its inputs give all sizes but N.
+        dynamic: see `axes.opened`; the axes have these names in the file.
         batch: N if it is static.
         opset: of the default domain.
 
@@ -45,18 +48,15 @@ def capture(
         CaptureError: the module can't be traced or translated with these dynamic axes and this opset.
         UsageError: ``dynamic`` has an unknown name.
     """
-    if unknown := [name for name in dynamic if name not in AXES]:
-        raise UsageError(f"unknown dynamic axis {unknown[0]!r}", hint=f"Known are {', '.join(AXES)}.")
-    shape = (EXAMPLE_BATCH if "batch" in dynamic else batch, *model.input_shape)
-    if len(shape) != 4 and set(dynamic) - {"batch"}:
-        raise UsageError("height and width can be dynamic in a (C, H, W) input only", hint="Use --dynamic batch.")
-    example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    inputs = opened(model.inputs, dynamic, batch)
+    if any(axis.index == 0 for taken in inputs for axis in taken.axes):
+        inputs = tuple(taken.with_batch(EXAMPLE_BATCH) for taken in inputs)
+    example = _examples(inputs)
     with evaluating(model.module), quiet():
-        if open_sizes := [name for name in dynamic if name != "batch"]:
-            _refuse_fixed_pools(model.module, example, open_sizes)
-        program = _trace(model.module, example, dynamic)
+        _refuse_fixed_pools(model.module, example, inputs)
+        program = _trace(model.module, example, inputs)
         names = names_returned(program)
-        onnx_program = _translate(program, names, opset)
+        onnx_program = _translate(program, list(example), names, opset)
     ir_model = onnx_program.model
     got = ir_model.opset_imports.get("")
     if got != opset:
@@ -64,21 +64,23 @@ def capture(
             f"opset {opset} was requested, but PyTorch's exporter wrote {got}",
             hint="torch 2.13 writes 18 to 23. docs/export.md lists the opsets of each runtime.",
         )
-    if [value.name for value in (*ir_model.graph.inputs, *ir_model.graph.outputs)] != [INPUT_NAME, *names]:
+    if [value.name for value in (*ir_model.graph.inputs, *ir_model.graph.outputs)] != [*example, *names]:
         raise CaptureError(
             "the network returns one tensor twice, or its input, but in ONNX a tensor has only one name",
             hint="Return each tensor once.",
         )
-    input_dims = ir_model.graph.inputs[0].shape or ()
-    symbols = {name: str(input_dims[AXES[name]]) for name in dynamic}
-    onnx_program.rename_axes({symbol: name for name, symbol in symbols.items()})
-    _keep_module_paths(ir_model)
-    signature = Signature(
-        input_name=INPUT_NAME,
-        input_shape=shape,
-        axes=tuple(_axis(program, name, symbols[name]) for name in AXES if name in dynamic),
-        output_names=names,
+    dims = [value.shape or () for value in ir_model.graph.inputs]
+    symbols = [[str(own[axis.index]) for axis in taken.axes] for taken, own in zip(inputs, dims, strict=True)]
+    inputs = tuple(_with_minima(program, *pair) for pair in zip(inputs, symbols, strict=True))
+    onnx_program.rename_axes(
+        {
+            symbol: axis.name
+            for taken, own in zip(inputs, symbols, strict=True)
+            for axis, symbol in zip(taken.axes, own, strict=True)
+        }
     )
+    _keep_module_paths(ir_model)
+    signature = Signature(inputs, names)
     return Graph(model=ir_model, signature=signature, parent_sha256=model.sha256, opset=opset)
 
 
@@ -100,18 +102,33 @@ def names_returned(program: torch.export.ExportedProgram) -> tuple[str, ...]:
     return output_names([path for path, _ in leaves])
 
 
-def _trace(module: nn.Module, example: torch.Tensor, dynamic: Sequence[str]) -> torch.export.ExportedProgram:
-    open_axes: dict[int, Any] = {AXES[name]: torch.export.Dim.DYNAMIC for name in dynamic}
-    shapes: Any = (open_axes or None,)
+def _examples(inputs: Sequence[Input]) -> dict[str, torch.Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    return {taken.name: _example(taken, draw) for taken in inputs}
+
+
+def _example(taken: Input, draw: torch.Generator) -> torch.Tensor:
+    dtype = getattr(torch, taken.dtype)
+    if dtype.is_floating_point:
+        return torch.randn(taken.shape, generator=draw, dtype=dtype)
+    return torch.full(taken.shape, int(taken.range[0]) if taken.range else 0, dtype=dtype)
+
+
+def _trace(module: nn.Module, example: Tensors, inputs: Sequence[Input]) -> torch.export.ExportedProgram:
+    args, kwargs = arguments(module, example)
+    axes = {taken.name: {axis.index: torch.export.Dim.DYNAMIC for axis in taken.axes} or None for taken in inputs}
+    shapes: Any = axes if kwargs else tuple(axes.values())
     if any(p.kind is p.VAR_POSITIONAL for p in list(inspect.signature(module.forward).parameters.values())[:1]):
         shapes = (shapes,)  # of forward(*inputs)
     try:
-        return torch.export.export(module, (example,), dynamic_shapes=shapes, strict=False)
+        return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
     except Exception as error:
-        raise _not_traceable(module, example, dynamic, error) from error
+        raise _not_traceable(module, inputs, error) from error
 
 
-def _translate(program: torch.export.ExportedProgram, names: tuple[str, ...], opset: int) -> torch.onnx.ONNXProgram:
+def _translate(
+    program: torch.export.ExportedProgram, input_names: list[str], names: tuple[str, ...], opset: int
+) -> torch.onnx.ONNXProgram:
     try:
         exported = torch.onnx.export(
             program,
@@ -120,7 +137,7 @@ def _translate(program: torch.export.ExportedProgram, names: tuple[str, ...], op
             optimize=False,
             verbose=False,
             opset_version=opset,
-            input_names=[INPUT_NAME],
+            input_names=input_names,
             output_names=list(names),
         )
     except Exception as error:
@@ -137,15 +154,17 @@ def _translate(program: torch.export.ExportedProgram, names: tuple[str, ...], op
     return exported
 
 
-def _not_traceable(module: nn.Module, example: torch.Tensor, dynamic: Sequence[str], error: Exception) -> CaptureError:
+def _not_traceable(module: nn.Module, inputs: Sequence[Input], error: Exception) -> CaptureError:
     """The error for a failure of ``torch.export``, with the submodule if known."""
     text = str(error)
-    fixed = [n for n in dynamic if re.search(rf"size\(\)\[{AXES[n]}\]", text)]
+    axes = {axis.name: axis.index for taken in inputs for axis in taken.axes}
+    fixed = [name for name, index in axes.items() if re.search(rf"size\(\)\[{index}\]", text)]
     specialized = fixed and ("specialized" in text or "Specializations" in text or "specialized value" in text)
     path = _path_in_traceback(module, error)
     if specialized:
+        sizes = ", ".join(str(taken.shape) for taken in inputs)
         return CaptureError(
-            f"the network fixes {' and '.join(fixed)} to the example's size ({tuple(example.shape)})",
+            f"the network fixes {' and '.join(fixed)} to the example's size ({sizes})",
             module_path=path,
             hint="The code uses the size as a constant, for example view(2, -1) instead of view(x.size(0), -1). "
             "Change it, or keep the axis static: --static, or fewer names in --dynamic.",
@@ -160,12 +179,16 @@ def _not_traceable(module: nn.Module, example: torch.Tensor, dynamic: Sequence[s
     )
 
 
-def _refuse_fixed_pools(module: nn.Module, example: torch.Tensor, open_sizes: list[str]) -> None:
+def _refuse_fixed_pools(module: nn.Module, example: Tensors, inputs: Sequence[Input]) -> None:
     """Refuse pools whose kernel, a constant in the file, follows from the input's size.
 
     Raises:
         CaptureError: a pool covers its whole input, or pools to a fixed size, along a dynamic axis.
     """
+    images = [taken for taken in inputs if len(taken.shape) == IMAGE_RANK]
+    open_sizes = {axis.name: axis.index - 2 for taken in images for axis in taken.axes if axis.index > 1}
+    if not open_sizes:
+        return
     axes = " and ".join(open_sizes)
     if pools := full_size_pools(module, example):
         raise CaptureError(
@@ -175,7 +198,7 @@ def _refuse_fixed_pools(module: nn.Module, example: torch.Tensor, open_sizes: li
             "nn.AdaptiveMaxPool2d(1), which compute the same at every size.",
         )
     for path, sizes in adaptive_pools(module, example):
-        if any(sizes[AXES[name] - 2] != 1 for name in open_sizes):
+        if any(sizes[i] != 1 for i in open_sizes.values()):
             raise CaptureError(
                 f"{_where(path)} pools adaptively to {sizes[0]} x {sizes[1]}, and PyTorch's exporter writes the kernel "
                 f"for this size into the file, so {axes} can't be dynamic",
@@ -186,7 +209,7 @@ def _refuse_fixed_pools(module: nn.Module, example: torch.Tensor, open_sizes: li
             )
 
 
-def adaptive_pools(module: nn.Module, example: torch.Tensor) -> list[tuple[str, list[int]]]:
+def adaptive_pools(module: nn.Module, example: Tensors) -> list[tuple[str, list[int]]]:
     """Paths of the submodules that pool to a given size, with that H and W."""
     found: list[tuple[str, list[int]]] = []
 
@@ -194,12 +217,13 @@ def adaptive_pools(module: nn.Module, example: torch.Tensor) -> list[tuple[str, 
         if "adaptive" in str(operator) and "pool2d" in str(operator):
             found.append((path, list(args[1])))
 
+    args, kwargs = arguments(module, example)
     with observed(module, look):
-        module(example)
+        module(*args, **kwargs)
     return found
 
 
-def full_size_pools(module: nn.Module, example: torch.Tensor) -> list[str]:
+def full_size_pools(module: nn.Module, example: Tensors) -> list[str]:
     """Paths of the submodules that pool with a kernel as large as their input's H and W."""
     found: list[str] = []
 
@@ -210,8 +234,9 @@ def full_size_pools(module: nn.Module, example: torch.Tensor) -> list[str]:
         if (kernel * 2)[:2] == size and size != [1, 1]:
             found.append(path)
 
+    args, kwargs = arguments(module, example)
     with observed(module, look):
-        module(example)
+        module(*args, **kwargs)
     return found
 
 
@@ -241,14 +266,14 @@ def _path_of_fx_node(program: torch.export.ExportedProgram, message: str) -> str
     return None
 
 
-def _axis(program: torch.export.ExportedProgram, name: str, symbol: str) -> Axis:
-    """The axis with the minimum size that the trace supports; always one for a batch."""
-    minimum = 1
-    if name != "batch":
-        for known, bounds in program.range_constraints.items():
-            if str(known) == symbol:
-                minimum = int(bounds.lower)
-    return Axis(name, AXES[name], minimum=max(1, minimum))
+def _with_minima(program: torch.export.ExportedProgram, taken: Input, symbols: Sequence[str]) -> Input:
+    """The input with the minimum sizes that the trace supports; always one for a batch."""
+    known = {str(symbol): max(1, int(bounds.lower)) for symbol, bounds in program.range_constraints.items()}
+    axes = (
+        replace(axis, minimum=known.get(symbol, 1) if axis.index else 1)
+        for axis, symbol in zip(taken.axes, symbols, strict=True)
+    )
+    return replace(taken, axes=tuple(axes))
 
 
 def _keep_module_paths(model: Any) -> None:

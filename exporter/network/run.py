@@ -9,9 +9,10 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from attn_export.exporter.errors import AttnExportError, CaptureError, InputError, first_line
+from attn_export.exporter.network.call import call
 from attn_export.exporter.network.gates import GateRecorder
 from attn_export.exporter.network.observation import observed
-from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.arrays import Array, Arrays
 
 
 @dataclass(frozen=True)
@@ -72,28 +73,29 @@ def _stacked(arrays: Sequence[Array]) -> Array:
     return np.concatenate(arrays)
 
 
-def run(module: nn.Module, images: Array) -> Result:
+def run(module: nn.Module, arrays: Arrays) -> Result:
     """Run the network in the arithmetic that is set, see `arithmetic`.
 
     Args:
         module: in eval mode.
-        images: (N, C, H, W).
+        arrays: its inputs, (N, ...) each.
 
     Raises:
         CaptureError: it can't run on this shape, or its output has no batch axis.
     """
-    recorder, count = GateRecorder(module), len(images)
+    recorder, count = GateRecorder(module), len(next(iter(arrays.values())))
     try:
         with observed(module, recorder):
-            results = module(torch.from_numpy(images))
+            results = call(module, arrays)
     except (AttnExportError, MemoryError):
         raise
     except Exception as error:  # code of others may raise anything
         reason = (
             first_line(error) if isinstance(error, RuntimeError) else f"{type(error).__name__}: {first_line(error)}"
         )
+        shapes = ", ".join(str(array.shape) for array in arrays.values())
         raise CaptureError(
-            f"the network can't run on a batch of shape {images.shape}: {reason}",
+            f"the network can't run on a batch of shape {shapes}: {reason}",
             hint="Is it the shape that it was trained on (--input)? Where others work, height and width are fixed by a "
             "layer, for example a Linear after flatten: leave them out of --dynamic.",
         ) from error
@@ -101,9 +103,9 @@ def run(module: nn.Module, images: Array) -> Result:
     _refuse_types(tensors)
     outputs = tuple(tensor.numpy() for tensor in tensors)
     for output in outputs:
-        if output.ndim == 0 or len(output) != len(images):
+        if output.ndim == 0 or len(output) != count:
             raise CaptureError(
-                f"the network returns a tensor of shape {output.shape} for a batch of {len(images)}; its first axis "
+                f"the network returns a tensor of shape {output.shape} for a batch of {count}; its first axis "
                 "must be the batch",
                 hint="Return one result for each image.",
             )

@@ -20,7 +20,7 @@ from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.attention.blocks import METADATA_KEY, to_json
 from attn_export.exporter.graph.gates import gates_of
 from attn_export.exporter.graph.read import parse, parsed
-from attn_export.exporter.network.images import Batch
+from attn_export.exporter.network.batches import Batch
 from attn_export.exporter.precision.float16 import to_float16
 from attn_export.exporter.precision.ranges import largest_values
 from attn_export.exporter.precision.rounding import LARGEST
@@ -51,7 +51,7 @@ def typed_file(file: OnnxFile, precision: Precision, batches: Sequence[Batch], p
     """
     if precision is file.precision:
         return file
-    feeds = [{file.signature.input_name: batch.images} for batch in batches]
+    feeds = [file.signature.feeds(batch.arrays) for batch in batches]
     converted, kept = typed(parsed(file), precision, feeds, path, threads)
     model = converted.model
     step = Step(f"change to {precision.onnx_name}", file.nodes, len(model.graph))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from attn_export.exporter.artifacts import Dim, Gate, OnnxFile, ParsedFile, Precision, Signature
-from attn_export.exporter.records.engine import EngineRecord, Range
+from attn_export.exporter.records.engine import EngineRecord, Profile
 
 if TYPE_CHECKING:
     from attn_export.exporter.artifacts import AttentionBlock
@@ -41,7 +41,7 @@ class Artifact(Struct, frozen=True):
         inputs, outputs: in the artifact's order.
         precision: of most of its computation; bfloat16 where any tensor is.
         source_sha256: sha256 of the source checkpoint; empty without provenance.
-        range: shapes that an engine accepts; None for an ONNX file.
+        profile: min, opt and max shapes of an engine's inputs; None for an ONNX file.
         opset, nodes, gates: of an ONNX file.
         quantized: the ONNX file with the quantization: this one, or the source of the engine; None if not quantized.
         quantized_type: most frequent quantized type, such as "int8" or "float8e4m3fn"; empty if not quantized.
@@ -55,7 +55,7 @@ class Artifact(Struct, frozen=True):
     outputs: tuple[Tensor, ...]
     precision: Precision
     source_sha256: str = ""
-    range: Range | None = None
+    profile: Profile | None = None
     opset: int = 0
     nodes: int = 0
     gates: tuple[Gate, ...] = ()

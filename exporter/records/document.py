@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import msgspec
 
 # Version 1 was written by attn-export 0.1: dictionaries put together by hand, with other names.
-SCHEMA_VERSION = 2
+# Version 2 had one input.
+SCHEMA_VERSION = 3
 INDENT = 1
 
 Record = TypeVar("Record")

@@ -1,15 +1,14 @@
 """The record of a TensorRT engine: shapes, kernels, precision and cost."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
-from attn_export.exporter.artifacts import AttentionBlock
+from attn_export.exporter.artifacts import AttentionBlock, Shape
 from attn_export.exporter.records.document import SCHEMA_VERSION
 from attn_export.exporter.records.environment import Environment
 from attn_export.exporter.records.verdict import Verdict
-
-Shape = tuple[int, ...]
 
 
 class Range(Struct, frozen=True):
@@ -25,10 +24,16 @@ class Range(Struct, frozen=True):
             low <= size <= high for low, size, high in zip(self.min, shape, self.max, strict=True)
         )
 
-    @property
-    def shapes(self) -> tuple[Shape, ...]:
-        """The distinct shapes, ascending."""
-        return tuple(dict.fromkeys((self.min, self.opt, self.max)))
+
+def covers(profile: Mapping[str, Range], names: Sequence[str], shapes: Sequence[Shape]) -> bool:
+    """Whether a profile contains the shape of each of the named inputs."""
+    return all(profile[name].covers(shape) for name, shape in zip(names, shapes, strict=True))
+
+
+def shapes_of(profile: Mapping[str, Range], names: Sequence[str]) -> tuple[tuple[Shape, ...], ...]:
+    """The distinct min, opt and max shapes of the named inputs."""
+    ranges = [profile[name] for name in names]
+    return tuple(dict.fromkeys(tuple(getattr(own, which) for own in ranges) for which in ("min", "opt", "max")))
 
 
 class BlockCost(Struct, frozen=True):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.artifacts import Precision, Shapes
 from attn_export.exporter.records.verdict import SIZE, Classes, Comparison, Verdict
 
 EPS32 = float(np.finfo(np.float32).eps)
@@ -44,7 +44,7 @@ class Policy:
         self,
         runtime: str,
         comparisons: Iterable[Comparison],
-        shapes: Iterable[tuple[int, ...]],
+        batches: Iterable[Shapes],
         *,
         images: int,
         gates_missed: str = "",
@@ -54,7 +54,7 @@ class Policy:
         return Verdict(
             runtime,
             tuple(comparisons),
-            tuple(dict.fromkeys(tuple(shape) for shape in shapes)),
+            tuple(dict.fromkeys(batches)),
             gates_missed,
             images,
             classes,

@@ -36,6 +36,27 @@ class ErrorRecord(Struct, frozen=True):
         return cls(error.message, error.hint, error.exit_code)
 
 
+class InputRecord(Struct, frozen=True):
+    """An input of a network or an ONNX file.
+
+    Attributes:
+        name: of the input.
+        dtype: numpy's name.
+        shape: (N, C, H, W) as traced, or of another rank.
+        dynamic_axes: by ascending index.
+        range: smallest and largest value that it was compared with, None for normalized images and the like.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[Count | str | None, ...]
+    dynamic_axes: tuple[Axis, ...] = ()
+    range: tuple[float, float] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} {'×'.join('?' if size is None else str(size) for size in self.shape[1:])}"
+
+
 class ModelRecord(Struct, frozen=True):
     """The network, and how its checkpoint was read.
 
@@ -44,7 +65,7 @@ class ModelRecord(Struct, frozen=True):
         checkpoint: path of the file, None for a live module.
         sha256: of the checkpoint, or of the weights where there is no file.
         architecture: the zoo's description, None for another network.
-        input_shape: (C, H, W).
+        inputs: with N = 1.
         normalization: mean and standard deviation of each channel.
         class_names: of the outputs.
         notes: about how the file was read.
@@ -54,7 +75,7 @@ class ModelRecord(Struct, frozen=True):
     checkpoint: str | None
     sha256: str | None
     architecture: dict[str, str | int] | None
-    input_shape: tuple[Count, ...]
+    inputs: tuple[InputRecord, ...]
     normalization: Normalization | None = None
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
@@ -83,14 +104,6 @@ class Findings(Struct, frozen=True, kw_only=True):
         return None if self.validation is None else self.validation.agrees and self.error is None
 
 
-class InputRecord(Struct, frozen=True):
-    """The input of an ONNX file: its name, (N, C, H, W) as traced, and the dynamic axes."""
-
-    name: str
-    shape: tuple[int | str | None, ...]
-    dynamic_axes: tuple[Axis, ...]
-
-
 class OnnxRecord(Findings, frozen=True, kw_only=True, tag_field="format", tag="onnx"):
     """An ONNX file; see `OnnxFile`.
 
@@ -104,7 +117,7 @@ class OnnxRecord(Findings, frozen=True, kw_only=True, tag_field="format", tag="o
     sha256: str
     opset: int
     nodes: int
-    input: InputRecord
+    inputs: tuple[InputRecord, ...]
     outputs: tuple[str, ...]
     gates: tuple[Gate, ...]
     cleanup: tuple[Step, ...]

@@ -5,6 +5,7 @@ from math import isfinite
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
+from attn_export.exporter.artifacts import Shapes
 from attn_export.exporter.records.latency import Natural
 
 # The kind of input of a tensor that is missing or has another size.
@@ -88,7 +89,7 @@ class Verdict(Struct, frozen=True):
     Attributes:
         runtime: that ran the artifact.
         comparisons: gates in the order of computation, then outputs.
-        batches: shapes (N, C, H, W) of the inputs.
+        batches: of each the shapes of all inputs, such as (N, C, H, W).
         gates_missed: why gates were not compared; empty where they were.
         images: number of single-image inferences.
         classes: agreement of classes; None where the first output is not (N, classes) scores.
@@ -100,7 +101,7 @@ class Verdict(Struct, frozen=True):
 
     runtime: str
     comparisons: tuple[Comparison, ...]
-    batches: tuple[tuple[int, ...], ...]
+    batches: tuple[Shapes, ...]
     gates_missed: str = ""
     images: int = 0
     classes: Classes | None = None

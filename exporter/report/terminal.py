@@ -29,7 +29,7 @@ from attn_export.exporter.report.findings import (
 )
 from attn_export.exporter.report.findings.environment import cpus_words
 from attn_export.exporter.report.findings.table import UNSURE, Cell, Table, table
-from attn_export.exporter.report.findings.words import error, percent, shape, size
+from attn_export.exporter.report.findings.words import error, percent, shape, shapes, size
 from attn_export.exporter.report.tables import rendered
 from attn_export.exporter.system.survey import Survey
 
@@ -124,11 +124,11 @@ def validation_parts(summary: ValidationSummary) -> list[Part]:
     heads = f"artifact,<precision,{errors.RATIO_HEADS},<verdict"
     rows = [_validation_row(artifact) for artifact in summary.artifacts]
     verdicts = [artifact.validation for artifact in summary.artifacts if artifact.validation]
-    shapes = dict.fromkeys(shape(dims) for verdict in verdicts for dims in verdict.batches)
+    batches = dict.fromkeys(shapes(batch) for verdict in verdicts for batch in verdict.batches)
     caption = "error ratio: error / baseline error of PyTorch, or of the graph itself where it is quantized"
     return [
         table(f"Against {summary.model.name} in float64", heads.split(","), rows),
-        Text(f"{caption}; batches of {', '.join(shapes)}" if shapes else "nothing could be run", "dim"),
+        Text(f"{caption}; batches of {', '.join(batches)}" if batches else "nothing could be run", "dim"),
         *(
             Text(f"{Path(artifact.path).name}: {errors.quality_sentence(artifact.quantized)}")
             for artifact in summary.artifacts
@@ -147,7 +147,7 @@ def _validation_row(artifact: ValidatedArtifact) -> list[str | Cell]:
 def bundle_parts(validation: BundleValidation) -> list[Part]:
     """`validate` against a deployment bundle."""
     verdict: Verdict = validation.validation
-    caption = f"{verdict.runtime}; batches of {', '.join(map(shape, verdict.batches))}; baseline: {verdict.baseline}"
+    caption = f"{verdict.runtime}; batches of {', '.join(map(shapes, verdict.batches))}; baseline: {verdict.baseline}"
     comparisons = errors.comparison_table(verdict.comparisons, f"Against {verdict.reference}")
     return [comparisons, Text(caption, "dim")]
 

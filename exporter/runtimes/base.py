@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
-import numpy as np
 from typing_extensions import Self
 
 from attn_export.exporter.artifacts import CPU, DEVICES, Signature
 from attn_export.exporter.errors import AttnExportError, RuntimeUnavailableError, UsageError, first_line
-from attn_export.exporter.records.arrays import Array, Arrays
+from attn_export.exporter.records.arrays import Array, Arrays, zeros_of
 
 
 @dataclass(frozen=True)
@@ -116,9 +115,9 @@ class Runtime(ABC):
         try:
             self._is_open = True
             self._open()
-            sample = np.zeros(self.signature.input_shape, np.float32)
-            self.check_inputs({self.signature.input_name: sample})
-            self._run({self.signature.input_name: sample})
+            sample = {taken.name: zeros_of(taken) for taken in self.signature.inputs}
+            self.check_inputs(sample)
+            self._run(sample)
         except (AttnExportError, KeyboardInterrupt, MemoryError):
             self.close()
             raise
@@ -149,7 +148,7 @@ class Runtime(ABC):
         """Run on arrays, with all checks.
 
         Args:
-            arrays: the one input, (N, C, H, W) float32.
+            arrays: of each input, (N, ...).
 
         Raises:
             UsageError: the input has the wrong name, dtype or shape.
@@ -161,7 +160,7 @@ class Runtime(ABC):
         except (AttnExportError, MemoryError):
             raise
         except Exception as error:  # each runtime has its own classes
-            shape = arrays[self.signature.input_name].shape
+            shape = ", ".join(str(array.shape) for array in arrays.values())
             raise RuntimeUnavailableError(
                 f"{self.name} can't run this artifact on {shape}: {first_line(error)}",
                 runtime=self.name,
@@ -179,21 +178,18 @@ class Runtime(ABC):
         Raises:
             UsageError: with the tensor's name, the actual and the expected value.
         """
-        signature = self.signature
-        if set(arrays) != {signature.input_name}:
-            raise UsageError(f"{self.name} takes the input {signature.input_name!r}, got {', '.join(arrays) or 'none'}")
-        array = arrays[signature.input_name]
-        if array.dtype != np.float32:
-            raise UsageError(f"{signature.input_name} is {array.dtype}; expected is float32")
-        minimum = {axis.index: axis.minimum for axis in signature.axes}
-        fits = len(array.shape) == len(signature.input_shape) and all(
-            size >= minimum[i] if i in minimum else size == signature.input_shape[i]
-            for i, size in enumerate(array.shape)
-        )
-        if not fits:
-            names = {axis.index: axis.name for axis in signature.axes}
-            expected = ", ".join(names.get(i, str(size)) for i, size in enumerate(signature.input_shape))
-            raise UsageError(f"{signature.input_name} has shape {array.shape}; expected is ({expected})")
+        names = self.signature.input_names
+        if set(arrays) != set(names):
+            takes = f"input{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"
+            raise UsageError(f"{self.name} takes the {takes}, got {', '.join(arrays) or 'none'}")
+        for taken in self.signature.inputs:
+            array = arrays[taken.name]
+            if array.dtype != taken.dtype:
+                raise UsageError(f"{taken.name} is {array.dtype}; expected is {taken.dtype}")
+            if not taken.takes(array.shape):
+                raise UsageError(
+                    f"{taken.name} has shape {array.shape}; expected is {str(taken).removeprefix(taken.name).strip()}"
+                )
 
     def __enter__(self) -> Self:
         return self.open()

@@ -8,6 +8,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from attn_export.exporter.artifacts import CUDA, LoadedModel, Signature
+from attn_export.exporter.network.call import arguments
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.runtimes.base import Runtime, Settings, Stopwatch
 from attn_export.exporter.runtimes.torch_cuda import CudaEvents, Moved, device_words, exact_float32, require_cuda
@@ -25,6 +26,7 @@ class Eager(Runtime):
     def __init__(self, model: LoadedModel, signature: Signature, settings: Settings) -> None:
         super().__init__(signature, settings)
         self.module = model.module
+        self._names = [taken.name for taken in model.inputs]
         self.device = settings.device
         self._stack = ExitStack()
         self._threads_before = torch.get_num_threads()
@@ -58,12 +60,14 @@ class Eager(Runtime):
     def infer(self, inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         """Call the module; synchronous on the CPU."""
         with torch.inference_mode():
-            results = self.call(inputs[self.signature.input_name])
+            ordered = (inputs[name] for name in self.signature.input_names)
+            args, kwargs = arguments(self.module, dict(zip(self._names, ordered, strict=True)))
+            results = self.call(*args, **kwargs)
         return dict(zip(self.signature.output_names, pytree.tree_leaves(results), strict=True))
 
-    def call(self, x: torch.Tensor) -> Any:
+    def call(self, *args: torch.Tensor, **kwargs: torch.Tensor) -> Any:
         """Run the module."""
-        return self.module(x)
+        return self.module(*args, **kwargs)
 
     def download(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, Array]:
         """Copy to arrays; on the CPU they share the tensors' memory."""
@@ -93,6 +97,6 @@ class Compiled(Eager):
         """The version of torch, the compiler, and the GPU."""
         return f"torch {torch.__version__}, inductor{device_words(self.device)}"
 
-    def call(self, x: torch.Tensor) -> Any:
+    def call(self, *args: torch.Tensor, **kwargs: torch.Tensor) -> Any:
         """Run the module."""
-        return self._compiled(x)
+        return self._compiled(*args, **kwargs)

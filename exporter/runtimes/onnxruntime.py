@@ -8,6 +8,7 @@ import numpy as np
 
 from attn_export.exporter.artifacts import Signature
 from attn_export.exporter.errors import RuntimeUnavailableError
+from attn_export.exporter.graph.session import NUMPY_TYPES
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.runtimes.base import Runtime, Settings
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 PROVIDER = "CPUExecutionProvider"
 ERRORS_ONLY = 3
-# Third-party files may take other types than float32; inputs are converted.
-INPUT_TYPES = {"tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
 class OnnxRuntime(Runtime):
@@ -86,7 +85,8 @@ class OnnxRuntime(Runtime):
             raise RuntimeUnavailableError(
                 f"ONNX Runtime chose {self._session.get_providers()} instead of {PROVIDER}", runtime=self.name
             )
-        self._dtypes = {entry.name: INPUT_TYPES.get(entry.type, np.float32) for entry in self._session.get_inputs()}
+        # Third-party files may take other types than the network; inputs are converted.
+        self._dtypes = {entry.name: NUMPY_TYPES.get(entry.type, np.float32) for entry in self._session.get_inputs()}
 
     def _source(self, options: Any) -> str | bytes:
         """The file, or a serialized graph that refers to its weights."""

@@ -5,19 +5,19 @@ An engine is a program, so its record, hash and fit to this machine are checked 
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from attn_export.exporter.artifacts import Precision, Signature
+from attn_export.exporter.artifacts import Input, Precision, Shape, Signature
 from attn_export.exporter.engine.backend import Backend, load
 from attn_export.exporter.engine.log import Log
 from attn_export.exporter.engine.sidecar import check_file, check_fits, read_sidecar
 from attn_export.exporter.errors import RuntimeUnavailableError, UnreadableEngineError, UsageError, first_line
 from attn_export.exporter.records.arrays import Array, Arrays
-from attn_export.exporter.records.engine import EngineRecord, Range
+from attn_export.exporter.records.engine import EngineRecord, Profile, Range, covers
 from attn_export.exporter.runtimes.base import Runtime, Settings, Stopwatch
 from attn_export.exporter.runtimes.device_memory import Block, DeviceMemory, Replay, device_memory
 from attn_export.exporter.system import gpus
@@ -45,12 +45,12 @@ class _Binding:
     """The bound tensors of the context.
 
     Attributes:
-        source: the input.
+        sources: the inputs, as `infer` got them.
         outputs: all of the engine's, by name.
         replay: the CUDA graph of one inference, for classic TensorRT.
     """
 
-    source: Block
+    sources: Mapping[str, Block]
     outputs: dict[str, Block]
     replay: Replay | None = None
 
@@ -95,7 +95,7 @@ class TensorRT(Runtime):
         self._engine: Any = None
         self._context: Any = None
         self._memory: DeviceMemory | None = None
-        self._range: Range | None = None
+        self._profile: Profile = {}
         self._inputs: dict[str, np.dtype[Any]] = {}
         self._outputs: dict[str, np.dtype[Any]] = {}
         self._binding: _Binding | None = None
@@ -131,8 +131,8 @@ class TensorRT(Runtime):
         self._runtime = self._created(backend.trt.Runtime(self._logger), "runtime")
         self._engine = self._deserialized(backend, self.path.read_bytes())
         self._read_tensors(backend)
-        self._range = self._range_of(record)
-        self.signature = _within(self.signature, self._range)
+        self._profile = self._profile_of(record)
+        self.signature = _within(self.signature, self._profile)
         self._context = self._created(self._make_context(backend), "execution context")
 
     def _created(self, value: Any, what: str) -> Any:
@@ -183,17 +183,18 @@ class TensorRT(Runtime):
             is_input = self._engine.get_tensor_mode(name) == modes.INPUT
             (self._inputs if is_input else self._outputs)[name] = self._dtype_of(name)
         network = self.signature
-        if set(self._inputs) != {network.input_name} or not set(network.output_names) <= set(self._outputs):
+        if set(self._inputs) != set(network.input_names) or not set(network.output_names) <= set(self._outputs):
             raise UnreadableEngineError(
                 f"{self.path} takes {', '.join(self._inputs)} and returns {', '.join(self._outputs)}; the network "
-                f"takes {network.input_name} and returns {', '.join(network.output_names)}",
+                f"takes {', '.join(network.input_names)} and returns {', '.join(network.output_names)}",
                 hint="The engine is of another network.",
             )
-        if self._inputs[network.input_name].kind != "f":
-            raise UnreadableEngineError(
-                f"{self.path} takes {network.input_name} as {self._inputs[network.input_name]}, the network as float32",
-                hint="The engine is of another network.",
-            )
+        for taken in network.inputs:
+            if (self._inputs[taken.name].kind == "f") is not (np.dtype(taken.dtype).kind == "f"):
+                raise UnreadableEngineError(
+                    f"{self.path} takes {taken.name} as {self._inputs[taken.name]}, the network as {taken.dtype}",
+                    hint="The engine is of another network.",
+                )
 
     def _dtype_of(self, name: str) -> np.dtype[Any]:
         kind = str(self._engine.get_tensor_dtype(name)).rpartition(".")[2]
@@ -204,20 +205,23 @@ class TensorRT(Runtime):
             )
         return DTYPES[kind]
 
-    def _range_of(self, record: EngineRecord | None) -> Range:
+    def _profile_of(self, record: EngineRecord | None) -> Profile:
         """The engine's profile, from its record or else from the engine.
 
         Raises:
             UnreadableEngineError: the record has none.
         """
-        name = self.signature.input_name
+        names = self.signature.input_names
         if record is None:
-            return Range(*(tuple(dims) for dims in self._engine.get_tensor_profile_shape(name, 0)))
-        if name not in record.profile:
-            raise UnreadableEngineError(
-                f"{self.path}'s record has no shapes for {name}", hint="Build the engine again."
-            )
-        return record.profile[name]
+            return {
+                name: Range(*(tuple(dims) for dims in self._engine.get_tensor_profile_shape(name, 0))) for name in names
+            }
+        for name in names:
+            if name not in record.profile:
+                raise UnreadableEngineError(
+                    f"{self.path}'s record has no shapes for {name}", hint="Build the engine again."
+                )
+        return record.profile
 
     def _make_context(self, backend: Backend) -> Any:
         """The execution context; TensorRT-RTX compiles its kernels here."""
@@ -257,26 +261,25 @@ class TensorRT(Runtime):
             UsageError: the engine's profile doesn't cover the shape.
         """
         assert self._memory is not None
-        for array in arrays.values():
-            self._check_shape(tuple(array.shape))
+        for name, array in arrays.items():
+            self._check_shape(name, tuple(array.shape))
         return {name: self._memory.upload(array.astype(self._inputs[name])) for name, array in arrays.items()}
 
-    def _check_shape(self, shape: tuple[int, ...]) -> None:
-        assert self._range is not None
-        if not self._range.covers(shape):
-            low, high = self._range.min, self._range.max
+    def _check_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        known = self._profile[name]
+        if not known.covers(shape):
+            low, high = known.min, known.max
             takes = f"{low}" if low == high else f"{low} to {high}"
             raise UsageError(
-                f"{self.signature.input_name} has shape {shape}; this engine takes {takes}",
+                f"{name} has shape {shape}; this engine takes {takes}",
                 hint="Build it for this shape too: --profile-batch and --size.",
             )
 
     def infer(self, inputs: Mapping[str, Block]) -> Mapping[str, Block]:
-        """Enqueue one inference; the first on an input binds it and waits."""
-        source = inputs[self.signature.input_name]
-        # No reference to the old binding: its graph must be freed when another input is bound.
-        if self._binding is None or self._binding.source is not source:
-            self._bind(source)
+        """Enqueue one inference; the first on these inputs binds them and waits."""
+        # No reference to the old binding: its graph must be freed when other inputs are bound.
+        if self._binding is None or self._binding.sources is not inputs:
+            self._bind(inputs)
         binding = self._binding
         assert binding is not None
         if binding.replay is not None:
@@ -285,8 +288,8 @@ class TensorRT(Runtime):
             self._enqueue()
         return {name: binding.outputs[name] for name in self.signature.output_names}
 
-    def _bind(self, source: Block) -> None:
-        """Bind input and outputs to the context, and capture the graph.
+    def _bind(self, sources: Mapping[str, Block]) -> None:
+        """Bind inputs and outputs to the context, and capture the graph.
 
         Raises:
             UsageError: the engine's profile doesn't cover the shape.
@@ -294,24 +297,25 @@ class TensorRT(Runtime):
         """
         assert self._memory is not None
         assert self._backend is not None
-        self._check_shape(source.shape)
+        for name, source in sources.items():
+            self._check_shape(name, source.shape)
         self._memory.synchronize()
         # A graph must not outlive a change of its context.
         self._binding = None
-        name = self.signature.input_name
-        if not self._context.set_input_shape(name, source.shape):
-            raise self._refused(f"rejects shape {source.shape} of {name}")
+        for name, source in sources.items():
+            if not self._context.set_input_shape(name, source.shape):
+                raise self._refused(f"rejects shape {source.shape} of {name}")
         outputs: dict[str, Block] = {}
         for output, dtype in self._outputs.items():
             shape = tuple(self._context.get_tensor_shape(output))
             if min(shape, default=0) < 0:
                 raise self._refused(f"has no complete shape for {output}: {shape}")
             outputs[output] = self._memory.allocate(shape, dtype)
-        for tensor, block in {name: source, **outputs}.items():
+        for tensor, block in {**sources, **outputs}.items():
             if not self._context.set_tensor_address(tensor, block.pointer):
                 raise self._refused(f"rejects the address of {tensor}")
         replay = None if self._backend.is_rtx else self._capture()
-        self._binding = _Binding(source, outputs, replay)
+        self._binding = _Binding(sources, outputs, replay)
 
     def _capture(self) -> Replay | None:
         """The graph of one inference, after a normal one in which TensorRT makes its late allocations."""
@@ -387,10 +391,15 @@ def _validity(backend: Backend, runtime: Any, plan: bytes) -> str:
     return "; ".join(found)
 
 
-def _within(signature: Signature, shapes: Range) -> Signature:
-    """The signature with the profile's opt sizes on dynamic axes if the profile excludes the traced shape."""
-    shape = signature.input_shape
-    if shapes.covers(shape) or len(shape) != len(shapes.opt):
+def _within(signature: Signature, profile: Profile) -> Signature:
+    """The signature with the profile's opt sizes on dynamic axes if the profile excludes the traced shapes."""
+    if covers(profile, signature.input_names, signature.shapes):
         return signature
-    opt = {axis.index: shapes.opt[axis.index] for axis in signature.axes}
-    return replace(signature, input_shape=tuple(opt.get(index, size) for index, size in enumerate(shape)))
+    return signature.with_shapes(tuple(_opt(taken, profile[taken.name].opt) for taken in signature.inputs))
+
+
+def _opt(taken: Input, opt: Shape) -> Shape:
+    if len(taken.shape) != len(opt):
+        return taken.shape
+    own = {axis.index: opt[axis.index] for axis in taken.axes}
+    return tuple(own.get(index, size) for index, size in enumerate(taken.shape))

@@ -129,10 +129,10 @@ def _read_engine(path: Path, *, trust: bool) -> Artifact:
     return Artifact(
         path=path,
         format=ENGINE,
-        inputs=tuple(Tensor(name, sizes, "float") for name, sizes in record.io.inputs.items()),
+        inputs=tuple(Tensor(name, sizes, "") for name, sizes in record.io.inputs.items()),
         outputs=tuple(Tensor(name, sizes, "float") for name, sizes in record.io.outputs.items()),
         precision=Precision.FP16 if half else Precision.FP32,
-        range=next(iter(record.profile.values()), None),
+        profile=record.profile,
         quantized=_graph_of(path, record) if quantized_type else None,
         quantized_type=quantized_type,
         sidecar=record,

@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 
-from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.artifacts import Precision, Shapes
 from attn_export.exporter.network.arithmetic import Perturbation, rounded_to
-from attn_export.exporter.network.images import FAINT, Batch
+from attn_export.exporter.network.batches import Batch, stacked
+from attn_export.exporter.network.images import FAINT
 from attn_export.exporter.network.run import Result, joined, run
-from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.arrays import Arrays
 
 # The first is unperturbed. Calibrated, see docs/validation.md: more change little.
 PERTURBED_RUNS = 4
@@ -54,44 +54,44 @@ class BaselineRuns:
         Raises:
             CaptureError: see `network.run`.
         """
-        results = self._run(batch.images, [None])
+        results = self._run(batch.arrays, [None])
         if not batch.names:
-            return joined([*results, *self._run(batch.images, self._perturbations)])
+            return joined([*results, *self._run(batch.arrays, self._perturbations)])
         if batch.names[0] not in self._perturbed:
-            self._run_perturbed(batch.images.shape[1:])
+            self._run_perturbed(batch.sizes)
         for i in range(len(self._perturbations)):
             results += [self._perturbed[name][i] for name in batch.names]
         return joined(results)
 
-    def _run_perturbed(self, shape: tuple[int, ...]) -> None:
-        """Run all images of one shape (C, H, W), in batches of the largest N: perturbing weights takes time."""
-        batches = [batch for batch in self._batches if batch.names and batch.images.shape[1:] == shape]
-        rows = [row for b in batches for row in zip(b.names, b.kinds, b.images, strict=True)]
-        count = max(len(batch.images) for batch in batches)
+    def _run_perturbed(self, sizes: Shapes) -> None:
+        """Run all images of one size, in batches of the largest N: perturbing weights takes time."""
+        batches = [batch for batch in self._batches if batch.names and batch.sizes == sizes]
+        rows = [row for b in batches for row in zip(b.names, b.kinds, b.rows, strict=True)]
+        count = max(map(len, batches))
         for faint, perturbations in ((False, self._perturbations), (True, self._faint_perturbations)):
             by_name = {name: image for name, kind, image in rows if (kind in FAINT) is faint}
             names = list(by_name)
             for start in range(0, len(names), count):
                 chosen = names[start : start + count]
                 filled = [*chosen, *[chosen[-1]] * (self._least - len(chosen))]
-                results = self._run(np.stack([by_name[name] for name in filled]), perturbations)
+                results = self._run(stacked([by_name[name] for name in filled]), perturbations)
                 for row, name in enumerate(chosen):
                     self._perturbed[name] = tuple(result.rows(row, row + 1) for result in results)
 
-    def _run(self, images: Array, perturbations: Sequence[Perturbation | None]) -> list[Result]:
-        return _runs(TYPES[self._precision], images, partial(run, self._module), perturbations)
+    def _run(self, arrays: Arrays, perturbations: Sequence[Perturbation | None]) -> list[Result]:
+        return _runs(TYPES[self._precision], arrays, partial(run, self._module), perturbations)
 
 
-def perturbed_runs(module: nn.Module, precision: Precision, images: Array, job: Callable[[Array], T]) -> list[T]:
+def perturbed_runs(module: nn.Module, precision: Precision, arrays: Arrays, job: Callable[[Arrays], T]) -> list[T]:
     """The `PERTURBED_RUNS` results of a job, the first unperturbed.
 
     Args:
         module: that the job runs, evaluating.
         precision: in which it computes.
-        images: (N, C, H, W) float32.
-        job: called with the images, perturbed.
+        arrays: of each input, (N, ...).
+        job: called with the inputs, perturbed.
     """
-    return _runs(TYPES[precision], images, job, [None, *_perturbations(module, precision)])
+    return _runs(TYPES[precision], arrays, job, [None, *_perturbations(module, precision)])
 
 
 def _perturbations(module: nn.Module, precision: Precision, *, activations: bool = False) -> list[Perturbation]:
@@ -99,10 +99,10 @@ def _perturbations(module: nn.Module, precision: Precision, *, activations: bool
 
 
 def _runs(
-    dtype: torch.dtype, images: Array, job: Callable[[Array], T], perturbations: Sequence[Perturbation | None]
+    dtype: torch.dtype, arrays: Arrays, job: Callable[[Arrays], T], perturbations: Sequence[Perturbation | None]
 ) -> list[T]:
     results = []
     for perturbation in perturbations:
         with rounded_to(dtype, perturbation):
-            results.append(job(perturbation.images(images) if perturbation else images))
+            results.append(job(perturbation.inputs(arrays) if perturbation else arrays))
     return results

@@ -7,6 +7,7 @@ place: a cleaned graph has no BatchNorm, and its convolution computes something 
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -16,9 +17,11 @@ from torch import nn
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.graph.attention.paths import common_path, module_path
 from attn_export.exporter.graph.facts import GATE_ACTIVATIONS, dims, is_op
-from attn_export.exporter.network.arithmetic import in_double
+from attn_export.exporter.network.arithmetic import in_double, in_float64
+from attn_export.exporter.network.batches import Batch, repeated
+from attn_export.exporter.network.call import call
 from attn_export.exporter.network.observation import evaluating
-from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.validation.baseline import perturbed_runs
 
 FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16)
@@ -129,14 +132,14 @@ def later_than(model: ir.Model, boundaries: list[Boundary]) -> dict[Boundary, se
 
 
 def computed_by(
-    module: nn.Module, boundaries: list[Boundary], images: Array, precision: Precision | None, least: int = 1
+    module: nn.Module, boundaries: list[Boundary], batch: Batch, precision: Precision | None, least: int = 1
 ) -> Mapping[Boundary, Array]:
     """The network's tensors at boundaries.
 
     Args:
         module: the network.
         boundaries: of its graph.
-        images: (N, C, H, W) float32.
+        batch: of its inputs.
         precision: None for float64, each image alone.
         least: the smallest N that the network runs at.
 
@@ -145,16 +148,16 @@ def computed_by(
     """
     with evaluating(module):
         if precision is not None:
-            runs = perturbed_runs(module, precision, images, lambda array: _captured(module, boundaries, array))
+            runs = perturbed_runs(module, precision, batch.arrays, partial(_captured, module, boundaries))
         else:
             with in_double():
-                copies = [np.repeat(image[None].astype(np.float64), least, 0) for image in images]
+                copies = [repeated(in_float64(image), least) for image in batch.rows]
                 runs = [{b: array[:1] for b, array in _captured(module, boundaries, c).items()} for c in copies]
     everywhere = [b for b in boundaries if all(b in results for results in runs)]
     return {b: np.concatenate([results[b] for results in runs]) for b in everywhere}
 
 
-def _captured(module: nn.Module, boundaries: list[Boundary], images: Array) -> dict[Boundary, Array]:
+def _captured(module: nn.Module, boundaries: list[Boundary], arrays: Arrays) -> dict[Boundary, Array]:
     """The tensors of one run, without modules that run more than once: the graph doesn't distinguish their calls."""
     captured: dict[Boundary, Array] = {}
     calls: dict[Boundary, int] = {}
@@ -173,5 +176,5 @@ def _captured(module: nn.Module, boundaries: list[Boundary], images: Array) -> d
             else:
                 hook = submodule.register_forward_hook(lambda _, __, result, b=boundary: capture(b, result))
             hooks.callback(hook.remove)
-        module(torch.from_numpy(np.ascontiguousarray(images)))
+        call(module, arrays)
     return {boundary: array for boundary, array in captured.items() if calls[boundary] == 1}

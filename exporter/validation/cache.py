@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from attn_export.exporter.artifacts import LoadedModel, Precision
-from attn_export.exporter.network.images import Batch
+from attn_export.exporter.network.batches import Batch
 from attn_export.exporter.network.run import Result
 from attn_export.exporter.system.cache_folder import MAX_BYTES, cache_folder
 from attn_export.exporter.validation.compute_reference import compute_reference
@@ -101,7 +101,7 @@ def cached_reference(
 
     Args:
         model: see `compute_reference`, as for the next three.
-        batches: (N, C, H, W) float32 each.
+        batches: of its inputs.
         advance: called after every computed batch.
         precisions: of the artifacts.
         cache: None computes the reference and stores nothing.

@@ -10,11 +10,14 @@ from torch.utils import _pytree as pytree
 
 from attn_export.exporter.artifacts import LoadedModel, Precision
 from attn_export.exporter.errors import InputError
-from attn_export.exporter.network.arithmetic import in_double
-from attn_export.exporter.network.images import NOMINAL, Batch
+from attn_export.exporter.network.arithmetic import in_double, in_float64
+from attn_export.exporter.network.batches import Batch, repeated
+from attn_export.exporter.network.call import call
+from attn_export.exporter.network.images import NOMINAL
 from attn_export.exporter.network.observation import evaluating
 from attn_export.exporter.network.output_names import output_names
 from attn_export.exporter.network.run import Result, joined, run
+from attn_export.exporter.records.arrays import zeros_of
 from attn_export.exporter.validation.baseline import PERTURBED_RUNS, BaselineRuns
 from attn_export.exporter.validation.diagnosis import refuse_unstable
 from attn_export.exporter.validation.matching import Returned
@@ -35,7 +38,7 @@ def compute_reference(
 
     Args:
         model: its module doesn't change.
-        batches: (N, C, H, W) float32 each.
+        batches: of the network's inputs.
         advance: called after every batch.
         precisions: of the artifacts.
         least: the smallest N that the network runs at: more than 1 where it is exported for one batch only. An image
@@ -72,8 +75,8 @@ def _each_alone(module: nn.Module, batch: Batch, known: dict[str, Result], least
     """The float64 results of a batch; ``known`` receives the results of named images."""
     results = []
     with in_double():
-        for name, image in zip(batch.names or [""] * len(batch.images), batch.images, strict=True):
-            result = known.get(name) or run(module, np.repeat(image[None].astype(np.float64), least, 0)).rows(0, 1)
+        for name, image in zip(batch.names or [""] * len(batch), batch.rows, strict=True):
+            result = known.get(name) or run(module, repeated(in_float64(image), least)).rows(0, 1)
             if name:
                 known[name] = result
             results.append(result)
@@ -117,9 +120,9 @@ def returned(model: LoadedModel, batch: int = 1) -> tuple[Returned, ...]:
         CaptureError: the network can't take its own input size, or an output has no batch axis.
     """
     with evaluating(model.module) as module:
-        image = torch.zeros(batch, *model.input_shape)
-        arrays = run(module, image.numpy()).outputs
-        leaves, _ = pytree.tree_flatten_with_path(module(image))
+        image = {taken.name: zeros_of(taken.with_batch(batch)) for taken in model.inputs}
+        arrays = run(module, image).outputs
+        leaves, _ = pytree.tree_flatten_with_path(call(module, image))
     names = output_names([path for path, leaf in leaves if isinstance(leaf, torch.Tensor)])
     return tuple(
         Returned(name, array.shape[1:], array.dtype.kind in DISCRETE) for name, array in zip(names, arrays, strict=True)

@@ -7,8 +7,9 @@ import numpy as np
 
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.errors import AttnExportError, InputError
-from attn_export.exporter.network.images import NOMINAL, Batch
-from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.network.batches import Batch, repeated
+from attn_export.exporter.network.images import NOMINAL
+from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.policies import POLICIES
 from attn_export.exporter.runtimes.base import Runtime
 from attn_export.exporter.validation.metrics import PooledError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from attn_export.exporter.network.run import Result
     from attn_export.exporter.validation.reference import Reference
 
-Run = Callable[[Array], "Result"]
+Run = Callable[[Arrays], "Result"]
 
 # A relative error this large comes neither from rounding nor from a single layer.
 ANOTHER_NETWORK = 0.1
@@ -71,11 +72,11 @@ def _unstable(name: str, what: str, run: Run, batches: Sequence[Batch], precisio
 
 
 def _cause(run: Run, batches: Sequence[Batch]) -> str:
-    images = max(batches, key=lambda b: len(b.images)).images
-    first, second = run(images), run(images)
+    batch = max(batches, key=len)
+    first, second = run(batch.arrays), run(batch.arrays)
     if not _alike(first.outputs, second.outputs):
         return "Its results differ from run to run: does it draw random numbers, as a dropout that is always on?"
-    alone = [run(np.repeat(image[None], len(images), 0)).rows(0, 1).outputs for image in images]
+    alone = [run(repeated(image, len(batch))).rows(0, 1).outputs for image in batch.rows]
     joined = [np.concatenate(arrays) for arrays in zip(*alone, strict=True)]
     if not _alike(first.outputs, joined, BATCH_TOLERANCE):
         return (
@@ -105,19 +106,18 @@ def diagnose(runtime: Runtime, reference: "Reference") -> str:
     Returns:
         A clause; empty for any other fault, or if the artifact doesn't run again.
     """
-    name = runtime.signature.input_name
     outputs = runtime.signature.output_names
-    images = max(reference.batches, key=lambda b: len(b.images)).images
+    inputs = runtime.signature.feeds(max(reference.batches, key=len).arrays)
     try:
         with runtime:
-            first, second = (runtime.run({name: images}) for _ in range(2))
+            first, second = (runtime.run(inputs) for _ in range(2))
             if any(not np.array_equal(first[o], second[o], equal_nan=True) for o in outputs):
                 return "its results differ from run to run"
             varying = [o for i, o in enumerate(outputs) if i not in constant_outputs(reference)]
             constant = [o for o in varying if len(first[o]) > 1 and all_equal(list(np.asarray(first[o], float)))]
             if constant:
                 return f"its {constant[0]} is the same for all images"
-            reverse = runtime.run({name: images[::-1]})
+            reverse = runtime.run({name: array[::-1] for name, array in inputs.items()})
             if any(not _alike([reverse[o][::-1]], [first[o]], BATCH_TOLERANCE) for o in outputs):
                 return "an image's result depends on the others of its batch"
     except (AttnExportError, IndexError, ValueError, TypeError):

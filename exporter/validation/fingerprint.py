@@ -18,8 +18,10 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.network import arithmetic, gates, observation, run
-from attn_export.exporter.network.images import Batch
+from attn_export.exporter.network.batches import Batch, rows_of
+from attn_export.exporter.network.call import arguments
 from attn_export.exporter.network.observation import evaluating
+from attn_export.exporter.records.arrays import Arrays
 
 # Tensors that are neither weights nor computed by an operator, such as numpy's, are identified by their content; of a
 # larger one the origin is unknown.
@@ -40,7 +42,7 @@ def fingerprint(module: nn.Module, batches: Sequence[Batch], precisions: Sequenc
 
     Args:
         module: the network.
-        batches: its images, (N, C, H, W) float32 each.
+        batches: of its inputs.
         precisions: of the perturbed runs.
         least: see `compute_reference`.
 
@@ -57,9 +59,11 @@ def fingerprint(module: nn.Module, batches: Sequence[Batch], precisions: Sequenc
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(_bytes(tensor))
     for batch in batches:
-        digest.update(f"{batch.images.shape} {batch.kinds} {batch.names}".encode())
-        digest.update(np.ascontiguousarray(batch.images).data)
-    for image in {batch.images.shape[1:]: batch.images[:least] for batch in batches}.values():
+        digest.update(f"{batch.shapes} {batch.kinds} {batch.names}".encode())
+        for name, array in batch.arrays.items():
+            digest.update(f"{name} {array.dtype}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    for image in {batch.sizes: rows_of(batch.arrays, range(min(least, len(batch)))) for batch in batches}.values():
         digest.update("\n".join(tape(module, image)).encode())
     return digest.hexdigest()
 
@@ -73,8 +77,8 @@ def _bytes(tensor: torch.Tensor) -> Any:
     return array.view(torch.uint8).numpy().data if array.numel() else b""
 
 
-def tape(module: nn.Module, image: np.ndarray[Any, Any]) -> list[str]:
-    """Every operator that the network runs on an image (1, C, H, W), in order, as text.
+def tape(module: nn.Module, arrays: Arrays) -> list[str]:
+    """Every operator that the network runs on its inputs, (N, ...) each, in order, as text.
 
     Raises:
         NotRepeatable: see `fingerprint`.
@@ -104,9 +108,11 @@ def tape(module: nn.Module, image: np.ndarray[Any, Any]) -> list[str]:
                     known[tensor] = f"%{len(lines)}.{i}"
             return results
 
-    images = torch.from_numpy(np.array(image))
-    known[images] = "input"
+    tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+    for name, tensor in tensors.items():
+        known[tensor] = f"input {name}"
+    args, kwargs = arguments(module, tensors)
     with evaluating(module), Tape():  # type: ignore[no-untyped-call]
-        results = module(images)
+        results = module(*args, **kwargs)
     lines += [f"returned {source_of(t)}" for t in pytree.tree_leaves(results) if isinstance(t, torch.Tensor)]
     return lines

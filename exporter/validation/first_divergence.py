@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.graph.read import parsed
-from attn_export.exporter.network.images import Batch
+from attn_export.exporter.network.batches import Batch
 from attn_export.exporter.precision.float16 import infer_types
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.policies import POLICIES
@@ -84,9 +84,8 @@ class _Search:
         graph = parsed(file).copy()
         infer_types(graph)
         found = boundaries_of(graph, model.module)
-        least = 1 if file.signature.axis("batch") else file.signature.input_shape[0]
-        self.exact = computed_by(model.module, found, self.batch.images, None, least)
-        self.baseline = computed_by(model.module, found, self.batch.images, file.precision)
+        self.exact = computed_by(model.module, found, self.batch, None, file.signature.least_batch)
+        self.baseline = computed_by(model.module, found, self.batch, file.precision)
         self.boundaries = [b for b in found if b in self.baseline and b in self.exact and b.fits(self.exact[b])]
         self.later = later_than(graph, self.boundaries)
 
@@ -144,7 +143,7 @@ class _Search:
 
     def _run(self, tensors: Sequence[str], *, instead: bool) -> Mapping[str, Array]:
         with self.opener(self.file, self.settings, list(dict.fromkeys(tensors)), instead) as runtime:
-            return runtime.run({self.file.signature.input_name: self.batch.images})
+            return runtime.run(self.file.signature.feeds(self.batch.arrays))
 
     def _at(self, boundary: Boundary, computed: Array) -> Comparison:
         return self._compared(boundary.place, computed, self.exact[boundary], self.baseline[boundary])
@@ -162,4 +161,4 @@ def _batch(reference: Reference, kind: str) -> Batch:
     """The smallest batch with images of this kind and of others, if there is one."""
     with_kind = [batch for batch in reference.batches if kind in batch.kinds] or list(reference.batches)
     several = [batch for batch in with_kind if len(set(batch.kinds)) > 1] or with_kind
-    return min(several, key=lambda batch: batch.images.size)
+    return min(several, key=lambda batch: sum(array.size for array in batch.arrays.values()))

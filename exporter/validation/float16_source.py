@@ -57,7 +57,7 @@ def compare_with_parent(
     verdict = CONVERTED.verdict(
         "onnxruntime",
         [_compared(name, computed, exact, coarse, parent.path) for name in exact],
-        (array.shape for feed in feeds for array in feed.values()),
+        (tuple(array.shape for array in feed.values()) for feed in feeds),
         images=len(feeds),
         gates_missed="only outputs of a converted file are compared",
     )

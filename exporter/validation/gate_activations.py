@@ -12,13 +12,16 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from attn_export.exporter.artifacts import LoadedModel, Normalization, OnnxFile
+from attn_export.exporter.artifacts import Input, LoadedModel, Normalization, OnnxFile
 from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.graph.read import parsed
+from attn_export.exporter.network.batches import repeated, rows_of
+from attn_export.exporter.network.call import call
 from attn_export.exporter.network.gates import GateRecorder
-from attn_export.exporter.network.images import IMAGE_RANK, REAL, SEED, Image, Images, landscape, noise
+from attn_export.exporter.network.images import IMAGE_RANK, REAL, SEED, landscape
 from attn_export.exporter.network.observation import evaluating, observed
-from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.network.values import drawn, within_range
+from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.gates import PYTORCH, GateActivation, GateActivations, OmittedGate, Picture
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
@@ -39,11 +42,17 @@ class Sample:
 
     Attributes:
         kind: "real", "drawing", or "noise" for inputs that are no images.
-        image: (C, H, W) float32, as the network takes it.
+        arrays: of each input, (1, ...), as the network takes it.
     """
 
     kind: str
-    image: Image
+    arrays: Arrays
+
+    @property
+    def image(self) -> Array:
+        """The first input that is an image (C, H, W), or else the first one without N."""
+        rows = [array[0] for array in self.arrays.values()]
+        return next((row for row in rows if row.ndim == IMAGE_RANK), rows[0])
 
 
 @dataclass(frozen=True)
@@ -130,19 +139,26 @@ class _Gate:
         return 0.5 + 0.5 * np.tanh(x / 2) if self.slope is None else np.clip(self.slope * x + self.offset, 0, 1)
 
 
-def sample_image(input_shape: tuple[int, ...], real: Images | None = None) -> Sample:
-    """The first of the user's images, otherwise a drawing.
+def sample_image(inputs: Sequence[Input], real: Arrays | None = None) -> Sample:
+    """The first of the user's images, otherwise a drawing, and noise for inputs that are no images.
 
     Args:
-        input_shape: (C, H, W) of the network.
-        real: (N, C, H, W), as the network takes them; used if they have that size.
+        inputs: of the network.
+        real: (N, ...) of each, as the network takes them; used if they have its sizes.
     """
-    if real is not None and len(real) and real.shape[1:] == tuple(input_shape):
-        return Sample(REAL, np.asarray(real[0], np.float32))
-    if len(input_shape) != IMAGE_RANK:
-        return Sample("noise", noise(input_shape, np.random.default_rng([SEED, *input_shape])))
-    channels, height, width = input_shape
-    return Sample("drawing", landscape((channels, height, width)))
+    if real is not None and all(len(real[i.name]) and real[i.name].shape[1:] == i.shape[1:] for i in inputs):
+        return Sample(REAL, rows_of(real, [0]))
+    is_image = any(len(taken.shape) == IMAGE_RANK + 1 for taken in inputs)
+    arrays = {taken.name: _drawing(taken)[None] for taken in inputs}
+    return Sample("drawing" if is_image else "noise", arrays)
+
+
+def _drawing(taken: Input) -> Array:
+    size = taken.shape[1:]
+    if len(size) == IMAGE_RANK:
+        channels, height, width = size
+        return within_range(landscape((channels, height, width)), taken)
+    return drawn("noise", taken, size, np.random.default_rng([SEED, *size]))
 
 
 def capture_gates(
@@ -161,15 +177,15 @@ def capture_gates(
         settings: of ONNX Runtime.
         unavailable: other artifacts by name, with a reason such as `ENGINE_UNAVAILABLE`.
     """
-    least = max((1 if f.signature.axis("batch") else f.signature.input_shape[0] for f in files), default=1)
-    gates, outputs = _in_pytorch(model, sample.image, least)
+    least = max((file.signature.least_batch for file in files), default=1)
+    gates, outputs = _in_pytorch(model, sample.arrays, least)
     kinds = [_kind(gate, outputs) for gate in gates]
     drawable = [i for i, kind in enumerate(kinds) if kind in (CHANNEL, SPATIAL)]
     chosen = [drawable[i] for i in np.linspace(0, len(drawable) - 1, min(len(drawable), MAX_GATES)).astype(int)]
     reasons = dict(unavailable or {})
     logits: dict[str, list[Array]] = {}
     for file in files:
-        result = _in_file(file, gates, chosen, sample.image, settings)
+        result = _in_file(file, gates, chosen, sample.arrays, settings)
         if isinstance(result, str):
             reasons[file.name] = result
         else:
@@ -192,11 +208,11 @@ def capture_gates(
     )
 
 
-def _in_pytorch(model: LoadedModel, image: Image, least: int) -> tuple[list[_Gate], list[Array]]:
+def _in_pytorch(model: LoadedModel, arrays: Arrays, least: int) -> tuple[list[_Gate], list[Array]]:
     """The gates in the order of computation, and the network's outputs; the image runs as ``least`` copies."""
     recorder = GateRecorder(model.module)
     with evaluating(model.module) as module, observed(module, recorder):
-        results = module(torch.from_numpy(np.repeat(image[None], least, 0)))
+        results = call(module, repeated(arrays, least))
     gates = [
         _Gate(gate.module_path, gate.logits.numpy()[: max(1, len(gate.logits) // least)], gate.slope, gate.offset)
         for gate in recorder.gates
@@ -205,17 +221,17 @@ def _in_pytorch(model: LoadedModel, image: Image, least: int) -> tuple[list[_Gat
 
 
 def _in_file(
-    file: OnnxFile, gates: Sequence[_Gate], chosen: Sequence[int], image: Image, settings: Settings
+    file: OnnxFile, gates: Sequence[_Gate], chosen: Sequence[int], arrays: Arrays, settings: Settings
 ) -> list[Array] | str:
     """The inputs of the chosen gates, flat, or why they are unavailable."""
     pairs, missed = paired([gate.module_path for gate in gates], file.gates)
     if missed or not chosen:
         return missed or []
     signature, tensors = file.signature, [pairs[i].tensor for i in chosen]
-    count = 1 if signature.axis("batch") else signature.input_shape[0]
+    count = signature.least_batch
     try:
         with OnnxRuntime(file.path, signature, settings, tensors, graph=parsed(file).model) as runtime:
-            results = runtime.run({signature.input_name: np.repeat(image[None], count, axis=0)})
+            results = runtime.run(signature.feeds(repeated(arrays, count)))
     except AttnExportError as error:  # the report does without these gates
         return error.message
     for i, tensor in zip(chosen, tensors, strict=True):
@@ -258,7 +274,7 @@ def _captured(gate: _Gate, kind: str, logits: Mapping[str, Array]) -> CapturedGa
     return CapturedGate(gate.module_path, kind, maps, differences, window)
 
 
-def picture(image: Image, normalization: Normalization | None) -> Array | None:
+def picture(image: Array, normalization: Normalization | None) -> Array | None:
     """An input as a picture: without its normalization, or stretched from its smallest to its largest value.
 
     Args:

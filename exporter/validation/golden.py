@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.artifacts import Input, Precision, Shapes, Signature
 from attn_export.exporter.bundle.golden import GoldenVectors, Limit
 from attn_export.exporter.bundle.packing import MOST_BYTES, Loose, packed
 from attn_export.exporter.errors import UnreadableGraphError, UsageError
-from attn_export.exporter.graph.session import PlainSession, SessionError
-from attn_export.exporter.network.images import KINDS, SEED
-from attn_export.exporter.records.arrays import Array
-from attn_export.exporter.records.engine import Profile, Range
+from attn_export.exporter.graph.session import NUMPY_TYPES, PlainSession, SessionError
+from attn_export.exporter.network.batches import rows_of, stacked
+from attn_export.exporter.network.images import IMAGE_RANK, KINDS, SEED
+from attn_export.exporter.network.values import drawn
+from attn_export.exporter.records.arrays import Array, Arrays
+from attn_export.exporter.records.engine import Profile, covers, shapes_of
 from attn_export.exporter.records.policies import BUNDLE, EPS16, POLICIES
 from attn_export.exporter.validation.metrics import PooledError, perturbed
 from attn_export.exporter.validation.verdict import floored_baselines, pixels_of
@@ -23,12 +25,12 @@ if TYPE_CHECKING:
     from attn_export.exporter.validation.reference import Reference
 
 IMAGES_PER_SIZE = 4  # without a checkpoint
+TYPES = ("float32", "uint8", "int8", "int32", "int64", "bool")  # of inputs
 
 
 def golden_of_reference(
     reference: "Reference",
-    output_names: Sequence[str],
-    input_name: str,
+    signature: Signature,
     profile: Profile,
     precision: Precision,
 ) -> GoldenVectors:
@@ -36,21 +38,25 @@ def golden_of_reference(
 
     Args:
         reference: with a baseline for ``precision``.
-        output_names: in the network's order.
-        input_name: of the only input.
+        signature: of the network.
         profile: of the engine.
         precision: of the engine.
 
     Raises:
         UsageError: no reference image has a size that the profile covers.
     """
-    policy, taken = POLICIES[precision], profile[input_name]
+    policy, output_names = POLICIES[precision], signature.output_names
     baselines = reference.baselines[precision]
-    fitting = [i for i, batch in enumerate(reference.batches) if taken.covers((taken.opt[0], *batch.images.shape[1:]))]
+    opt = profile[signature.input_names[0]].opt[0]
+    fitting = [
+        i
+        for i, batch in enumerate(reference.batches)
+        if covers(profile, signature.input_names, [(opt, *size) for size in batch.sizes])
+    ]
     if not fitting:
-        sizes = ", ".join(dict.fromkeys("×".join(map(str, b.images.shape[2:])) for b in reference.batches))
+        sizes = ", ".join(dict.fromkeys("×".join(map(str, b.sizes[0][1:])) for b in reference.batches))
         raise UsageError(
-            f"no image that the network was compared on has a size that the engine takes ({_text(taken)})",
+            f"no image that the network was compared on has a size that the engine takes ({_text(profile)})",
             hint=f"They have {sizes}: let --size include one of these, so that the device can validate its engine.",
         )
     results, exact = [baselines[i] for i in fitting], [reference.exact[i] for i in fitting]
@@ -59,13 +65,13 @@ def golden_of_reference(
         name: PooledError().add_batches([r.outputs[o] for r in results], [r.outputs[o] for r in exact], batches)
         for o, name in enumerate(output_names)
     }
-    pixels = pixels_of(batch.images.shape for batch in batches)
-    groups = [_loose(reference, same, output_names) for same in _by_size(reference, fitting)]
+    pixels = pixels_of(batch.shapes for batch in batches)
+    groups = [_loose(reference, same, signature) for same in _by_size(reference, fitting)]
     return GoldenVectors(
-        input_name=input_name,
+        inputs={taken.name: taken.dtype for taken in signature.inputs},
         reference=policy.reference,
         baseline=policy.baseline,
-        groups=tuple(packed(loose, taken, MOST_BYTES // len(groups)) for loose in groups),
+        groups=tuple(packed(loose, profile, MOST_BYTES // len(groups)) for loose in groups),
         limits={
             name: {
                 kind: Limit(size, policy.limit)
@@ -78,23 +84,23 @@ def golden_of_reference(
 
 def _by_size(reference: "Reference", fitting: Sequence[int]) -> list[list[tuple[int, int]]]:
     """For each size (C, H, W) the batch and row of every image, each image once."""
-    by_size: dict[tuple[int, ...], dict[str, tuple[int, int]]] = {}
+    by_size: dict[Shapes, dict[str, tuple[int, int]]] = {}
     for i in fitting:
         batch = reference.batches[i]
-        same = by_size.setdefault(batch.images.shape[1:], {})
+        same = by_size.setdefault(batch.sizes, {})
         for row in range(len(batch.kinds)):
             if all(np.isfinite(array[row]).all() for array in reference.exact[i].outputs):
                 same.setdefault(batch.names[row] if batch.names else f"{i}, {row}", (i, row))
     return [list(same.values()) for same in by_size.values()]
 
 
-def _loose(reference: "Reference", places: Sequence[tuple[int, int]], output_names: Sequence[str]) -> Loose:
+def _loose(reference: "Reference", places: Sequence[tuple[int, int]], signature: Signature) -> Loose:
     return Loose(
-        np.stack([reference.batches[i].images[row] for i, row in places]),
+        signature.feeds(stacked([rows_of(reference.batches[i].arrays, [row]) for i, row in places])),
         tuple(reference.batches[i].kinds[row] for i, row in places),
         {
             name: np.stack([np.asarray(reference.exact[i].outputs[o][row], np.float64) for i, row in places])
-            for o, name in enumerate(output_names)
+            for o, name in enumerate(signature.output_names)
         },
     )
 
@@ -111,21 +117,22 @@ def golden_of_file(facts: "GraphFacts", profile: Profile, threads: int) -> Golde
 
     Raises:
         UnreadableGraphError: the file is missing, damaged or invalid, or ONNX Runtime can't run it.
-        UsageError: it doesn't take one float32 tensor.
+        UsageError: it takes other types, such as strings.
     """
     half = "FLOAT16" in facts.all_types
     session = _open(facts.path, threads)
-    (input_name,) = session.inputs
-    taken = profile[input_name]
+    inputs = tuple(Input(name, profile[name].opt, _dtype(session, name, facts.path)) for name in session.inputs)
+    names = tuple(session.inputs)
+    least = profile[names[0]].min[0]
     errors = {name: PooledError() for name in session.outputs}
     groups = []
-    for shape in dict.fromkeys(size[1:] for size in (taken.opt, taken.min, taken.max)):
-        images, kinds = _images(shape)
-        expected = _outputs(session, facts.path, images, taken.min[0])
-        moved = perturbed(images, EPS16 if half else None)
-        for name, results in _outputs(session, facts.path, moved, taken.min[0]).items():
+    for sizes in dict.fromkeys(tuple(shape[1:] for shape in shapes) for shapes in shapes_of(profile, names)):
+        arrays, kinds = _images(inputs, sizes)
+        expected = _outputs(session, facts.path, arrays, least)
+        moved = {name: perturbed(array, EPS16 if half else None) for name, array in arrays.items()}
+        for name, results in _outputs(session, facts.path, moved, least).items():
             errors[name].add(results, expected[name], kinds)
-        groups.append(Loose(images, kinds, expected))
+        groups.append(Loose(arrays, kinds, expected))
     if not all(np.isfinite(array).all() for loose in groups for array in loose.expected.values()):
         raise UnreadableGraphError(
             f"{facts.path} computes NaN or infinity for nominal images",
@@ -134,10 +141,10 @@ def golden_of_file(facts: "GraphFacts", profile: Profile, threads: int) -> Golde
     # With eight roundings of float16 an engine with an error of 6 % would agree.
     floor = EPS16 if half else BUNDLE.floor
     return GoldenVectors(
-        input_name=input_name,
+        inputs={taken.name: taken.dtype for taken in inputs},
         reference=BUNDLE.reference,
         baseline=BUNDLE.baseline,
-        groups=tuple(packed(loose, taken, MOST_BYTES // len(groups)) for loose in groups),
+        groups=tuple(packed(loose, profile, MOST_BYTES // len(groups)) for loose in groups),
         limits={
             name: {kind: Limit(max(size, floor), BUNDLE.limit) for kind, size in error.relative().items()}
             for name, error in errors.items()
@@ -146,54 +153,75 @@ def golden_of_file(facts: "GraphFacts", profile: Profile, threads: int) -> Golde
 
 
 def _open(path: Path, threads: int) -> PlainSession:
-    """The session of a file with one float32 input.
+    """The session of a file.
 
     Raises:
-        UnreadableGraphError, UsageError: see `golden_of_file`.
+        UnreadableGraphError: see `golden_of_file`.
     """
     try:
-        session = PlainSession(path, threads)
+        return PlainSession(path, threads)
     except SessionError as error:
         raise UnreadableGraphError(
             f"ONNX Runtime doesn't take {path}: {error}",
             hint="A bundle holds the outputs of the file, so that the device can compare its engine with them.",
         ) from error
-    if list(session.inputs.values()) != ["tensor(float)"]:
-        raise UsageError(
-            f"a bundle's images are for one float32 input, and {path} takes "
-            + ", ".join(f"{name}: {kind}" for name, kind in session.inputs.items()),
-            hint="Copy the ONNX file to the device and build it there; it can't be validated there.",
-        )
-    return session
 
 
-def _outputs(session: PlainSession, path: Path, images: Array, batch: int) -> dict[str, Array]:
-    """The float64 outputs of images (K, C, H, W) in batches of the engine's smallest N.
+def _dtype(session: PlainSession, name: str, path: Path) -> str:
+    """Numpy's name of an input's type.
+
+    Raises:
+        UsageError: a bundle can't hold it.
+    """
+    kind = session.inputs[name]
+    if (dtype := str(np.dtype(NUMPY_TYPES.get(kind, object)))) in TYPES:
+        return dtype
+    raise UsageError(
+        f"a bundle holds inputs of numbers, and {path} takes {name}: {kind}",
+        hint="Copy the ONNX file to the device and build it there; it can't be validated there.",
+    )
+
+
+def _outputs(session: PlainSession, path: Path, arrays: Arrays, batch: int) -> dict[str, Array]:
+    """The float64 outputs for inputs (K, ...) in batches of the engine's smallest N.
 
     With N = 1 every image runs alone, so that an engine that mixes the images of a batch disagrees.
     """
-    (name,) = session.inputs
-    starts = range(0, len(images), batch)
+    count = len(next(iter(arrays.values())))
     try:
-        runs = [session.run({name: images[np.arange(i, i + batch) % len(images)]}) for i in starts]
+        runs = [
+            session.run({name: array[np.arange(i, i + batch) % count] for name, array in arrays.items()})
+            for i in range(0, count, batch)
+        ]
     except SessionError as error:
         raise UnreadableGraphError(
-            f"ONNX Runtime can't run {path} on images of {images.shape[1:]}: {error}",
+            f"ONNX Runtime can't run {path} on images of {_sizes(arrays)}: {error}",
             hint="The sizes come from --size and --profile-batch: does the network take them?",
         ) from error
     return {
-        output: np.asarray(np.concatenate([run[output] for run in runs])[: len(images)], np.float64)
+        output: np.asarray(np.concatenate([run[output] for run in runs])[:count], np.float64)
         for output in session.outputs
     }
 
 
-def _images(shape: tuple[int, ...]) -> tuple[Array, tuple[str, ...]]:
-    """Images of every nominal kind in turn, (K, *shape) float32, and their kinds; noise where shape isn't (C, H, W)."""
+def _sizes(arrays: Arrays) -> str:
+    return ", ".join(str(array.shape[1:]) for array in arrays.values())
+
+
+def _images(inputs: Sequence[Input], sizes: Shapes) -> tuple[Arrays, tuple[str, ...]]:
+    """Images of every nominal kind in turn, (K, ...) of each input, and their kinds; noise where none is (C, H, W)."""
     draw = np.random.default_rng(SEED)
-    names = list(KINDS) if len(shape) == 3 else ["noise"]
+    names = list(KINDS) if any(len(size) == IMAGE_RANK for size in sizes) else ["noise"]
     kinds = tuple(names[i % len(names)] for i in range(IMAGES_PER_SIZE))
-    return np.stack([KINDS[kind](shape, draw) for kind in kinds]), kinds  # type: ignore[arg-type]
+    rows = [
+        {taken.name: drawn(kind, taken, size, draw)[None] for taken, size in zip(inputs, sizes, strict=True)}
+        for kind in kinds
+    ]
+    return stacked(rows), kinds
 
 
-def _text(taken: Range) -> str:
-    return " to ".join(dict.fromkeys("×".join(map(str, size)) for size in (taken.min, taken.max)))
+def _text(profile: Profile) -> str:
+    return ", ".join(
+        " to ".join(dict.fromkeys("×".join(map(str, size)) for size in (taken.min, taken.max)))
+        for taken in profile.values()
+    )

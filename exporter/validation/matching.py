@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from attn_export.exporter.artifacts import Axis, Signature
+from attn_export.exporter.artifacts import INPUT_NAME, Axis, Input, Signature
 from attn_export.exporter.errors import InputError
-from attn_export.exporter.network.images import BATCHES, REAL, Batch, Images, batches, nominal_batches
+from attn_export.exporter.network.axes import axis_name
+from attn_export.exporter.network.batches import BATCHES, Batch, batches, nominal_batches, rows_of
+from attn_export.exporter.network.images import REAL
+from attn_export.exporter.records.arrays import Arrays
 from attn_export.exporter.records.artifact import Artifact, Tensor
+from attn_export.exporter.records.engine import shapes_of
 from attn_export.exporter.validation.artifact import numpy_name
 
-AXES = {4: ("batch", "channels", "height", "width")}
 # Types of inputs.
 FLOATS = ("float32", "float16", "float64", "bfloat16")
 # Number of images: with a quantized graph any image may have ties.
@@ -40,62 +43,100 @@ class Match:
     """How an artifact matches.
 
     Attributes:
-        signature: input, and outputs in the network's order.
+        signature: inputs and outputs in the network's order, as the artifact calls them.
+        inputs: the same inputs as the network calls them.
         notes: the differences, and how they were resolved.
     """
 
     signature: Signature
+    inputs: tuple[Input, ...]
     notes: tuple[str, ...]
 
 
-def match(artifact: Artifact, input_shape: tuple[int, ...], returned: Sequence[Returned]) -> Match:
-    """Find the network's input and outputs in an artifact.
+def match(artifact: Artifact, inputs: Sequence[Input], returned: Sequence[Returned]) -> Match:
+    """Find the network's inputs and outputs in an artifact.
 
     Args:
         artifact: see `read_artifact`.
-        input_shape: (C, H, W) of the network.
+        inputs: of the network.
         returned: the network's outputs, in order.
 
     Raises:
         InputError: the artifact has other inputs or outputs; the message lists both.
     """
-    taken, notes = _input(artifact, input_shape)
+    taken, notes = _inputs(artifact, inputs)
     names, more = _outputs(artifact, returned)
-    sizes = tuple(size if isinstance(size, int) else 0 for size in taken.dims or (0,) * (len(input_shape) + 1))
-    own = (1, *input_shape)
-    usual = artifact.range.opt if artifact.range else tuple(s or own[i] for i, s in enumerate(sizes))
-    axis_names = AXES.get(len(sizes), ("batch", "channels", *(f"axis_{i}" for i in range(2, len(sizes)))))
-    axes = tuple(Axis(axis_names[i], i) for i, size in enumerate(sizes) if not size and i != 1)
-    return Match(Signature(taken.name, usual, axes, names), (*notes, *more))
+    found = tuple(_in_artifact(artifact, theirs, own) for theirs, own in zip(taken, inputs, strict=True))
+    named = (replace(own, name=theirs.name) for theirs, own in zip(taken, found, strict=True))
+    return Match(Signature(tuple(named), names), found, (*notes, *more))
 
 
-def _input(artifact: Artifact, input_shape: tuple[int, ...]) -> tuple[Tensor, list[str]]:
-    wanted = f"one float32 tensor of ({', '.join(map(str, ('N', *input_shape)))})"
-    hint = "Was it made of this network?"
-    if len(artifact.inputs) != 1:
+def _in_artifact(artifact: Artifact, taken: Tensor, own: Input) -> Input:
+    """The network's input with the sizes and dynamic axes that it has in an artifact."""
+    dims = taken.dims or (None,) * len(own.shape)
+    fixed = tuple(size if isinstance(size, int) and size else 0 for size in dims)
+    usual = tuple(size or own.shape[i] for i, size in enumerate(fixed))
+    if artifact.profile is not None:
+        usual = artifact.profile[taken.name].opt
+    names = [axis_name(len(dims), i) for i in range(len(dims))]
+    # Axis 1 is that of channels or features, except where we called it otherwise.
+    axes = (Axis(names[i], i) for i, d in enumerate(fixed) if not d and (i != 1 or str(dims[i]).endswith(names[i])))
+    return replace(own, shape=usual, axes=tuple(axes))
+
+
+def _inputs(artifact: Artifact, inputs: Sequence[Input]) -> tuple[list[Tensor], list[str]]:
+    """The artifact's tensor for each input: by name, or else by order."""
+    theirs = {tensor.name: tensor for tensor in artifact.inputs}
+    if len(theirs) != len(inputs):
         names = ", ".join(map(str, artifact.inputs)) or "nothing"
         raise InputError(
-            f"{artifact.path} takes {len(artifact.inputs)} tensors ({names}), and the network takes {wanted}", hint=hint
+            f"{artifact.path} takes {len(theirs)} tensors ({names}), and the network takes {_wanted(inputs)}",
+            hint="Was it made of this network?",
         )
-    (taken,) = artifact.inputs
+    wanted = [own.name for own in inputs]
+    if set(wanted) == set(theirs):
+        chosen, notes = [theirs[name] for name in wanted], []
+    else:
+        chosen = list(artifact.inputs)
+        called = [f"{own.name} {tensor.name!r}" for own, tensor in zip(inputs, chosen, strict=True)]
+        notes = [f"{artifact.path} calls " + (", ".join(called) if len(called) > 1 else f"its {called[0]}")]
+    for tensor, own in zip(chosen, inputs, strict=True):
+        notes += _differences(artifact, tensor, own, _wanted(inputs))
+    return chosen, notes
+
+
+def _wanted(inputs: Sequence[Input]) -> str:
+    described = [f"{own.dtype} tensor of ({', '.join(map(str, ('N', *own.shape[1:])))})" for own in inputs]
+    if len(inputs) == 1:
+        return f"one {described[0]}"
+    return ", ".join(f"{own.name}, a {text}" for own, text in zip(inputs, described, strict=True))
+
+
+def _differences(artifact: Artifact, taken: Tensor, own: Input, wanted: str) -> list[str]:
+    """Remarks on an input that fits.
+
+    Raises:
+        InputError: it doesn't.
+    """
     dtype = numpy_name(taken.dtype)
-    notes = [] if taken.name == "input" else [f"{artifact.path} calls its input {taken.name!r}"]
-    if dtype and dtype not in FLOATS:
+    notes = []
+    if dtype and (dtype in FLOATS) is not (own.dtype in FLOATS):
         raise InputError(
             f"{artifact.path} takes {taken} as {dtype}, and the network takes {wanted}",
             hint="If it normalizes images itself, export it without that part: what it is given must be the same.",
         )
-    if dtype not in ("", "float32"):
-        notes.append(f"{artifact.path} takes its input as {dtype}: the images are converted")
+    if dtype not in ("", own.dtype):
+        what = "its input" if own.name == INPUT_NAME else own.name
+        notes.append(f"{artifact.path} takes {what} as {dtype}: the images are converted")
     if taken.dims is None:
-        return taken, notes
-    fits = len(taken.dims) == len(input_shape) + 1 and taken.dims[1] in (input_shape[0], *_open(taken.dims[1]))
-    if not fits:
+        return notes
+    size = own.shape[1:]
+    if len(taken.dims) != len(own.shape) or (size and taken.dims[1] not in (size[0], *_open(taken.dims[1]))):
+        hint = "Was it made of this network?"
         raise InputError(f"{artifact.path} takes {taken}, and the network takes {wanted}", hint=hint)
-    fixed = [size for size in taken.dims[2:] if isinstance(size, int)]
-    if fixed and any(isinstance(s, int) and s != own for s, own in zip(taken.dims[2:], input_shape[1:], strict=True)):
+    if any(isinstance(s, int) and s != expected for s, expected in zip(taken.dims[2:], size[1:], strict=True)):
         notes.append(f"{artifact.path} takes {taken}, which isn't the network's usual size: it is compared at that one")
-    return taken, notes
+    return notes
 
 
 def _open(size: int | str | None) -> tuple[int | str | None, ...]:
@@ -153,24 +194,26 @@ def _fits(tensor: Tensor, entry: Returned) -> bool:
     return math.prod(size for size in tensor.dims[1:] if isinstance(size, int)) == math.prod(entry.shape)
 
 
-def batches_for(artifact: Artifact, signature: Signature, real: Images | None = None) -> list[Batch]:
+def batches_for(artifact: Artifact, found: Match, real: Arrays | None = None) -> list[Batch]:
     """The batches of an artifact, of the sizes that it takes; for an engine min, opt and max among them."""
-    own, dynamic = signature.input_shape[1:], {axis.name for axis in signature.axes}
-    if artifact.quantized:
-        batch = BATCHES[-1] if "batch" in dynamic and artifact.range is None else signature.input_shape[0]
-        return [*nominal_batches(own, batch, RUNS_OF_QUANTIZED), *_real(real, own, batch)]
-    if real is not None and real.shape[1:] != own:
+    inputs, signature = found.inputs, found.signature
+    if real is not None and any(real[own.name].shape[1:] != own.shape[1:] for own in inputs):
         real = None
-    if artifact.range is None:
-        return batches(own, dynamic, signature.input_shape[0], real=real)
-    judged = artifact.range.shapes
-    return batches(own, (), signature.input_shape[0], judged, real)
+    if artifact.quantized:
+        dynamic = signature.least_batch == 1 and artifact.profile is None and signature.inputs[0].axes
+        batch = BATCHES[-1] if dynamic else signature.batch
+        return [*nominal_batches(inputs, batch, RUNS_OF_QUANTIZED), *_real(real, batch)]
+    if artifact.profile is None:
+        return batches(inputs, real=real)
+    static = tuple(replace(own, axes=()) for own in inputs)
+    return batches(static, shapes_of(artifact.profile, signature.input_names), real)
 
 
-def _real(images: Images | None, own: tuple[int, ...], batch: int) -> list[Batch]:
+def _real(images: Arrays | None, batch: int) -> list[Batch]:
     """All whole batches of the user's images."""
-    if images is None or images.shape[1:] != own:
+    if images is None:
         return []
-    starts = range(0, len(images) // batch * batch, batch)
-    names = [f"real {i}" for i in range(len(images))]
-    return [Batch(images[i : i + batch], (REAL,) * batch, tuple(names[i : i + batch])) for i in starts]
+    count = len(next(iter(images.values())))
+    starts = range(0, count // batch * batch, batch)
+    names = [f"real {i}" for i in range(count)]
+    return [Batch(rows_of(images, range(i, i + batch)), (REAL,) * batch, tuple(names[i : i + batch])) for i in starts]

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from attn_export.exporter.network.images import NOMINAL, Batch
+from attn_export.exporter.network.batches import Batch
+from attn_export.exporter.network.images import NOMINAL
 from attn_export.exporter.records.arrays import Array
 
 # numpy kinds of integers and booleans.

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from attn_export.exporter.errors import InputError, first_line
-from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.runtimes.emulated_types import emulated
 from attn_export.exporter.runtimes.evaluator_operators import operators_for
 
@@ -41,11 +41,9 @@ class ExactGraph:
             self._evaluator = ReferenceEvaluator(model, new_ops=operators_for(model))
         except Exception as error:  # it raises whatever its parts raise
             raise self._refused(error) from error
-        initialized = {tensor.name for tensor in model.graph.initializer}
-        (self._input,) = (value.name for value in model.graph.input if value.name not in initialized)
 
-    def __call__(self, images: Array, names: Sequence[str]) -> tuple[Array, ...]:
-        """The named outputs for images (N, C, H, W).
+    def __call__(self, inputs: Arrays, names: Sequence[str]) -> tuple[Array, ...]:
+        """The named outputs for the graph's inputs, (N, ...) each.
 
         Raises:
             InputError: the evaluator fails.
@@ -53,10 +51,13 @@ class ExactGraph:
         try:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                outputs = self._evaluator.run(list(names), {self._input: images.astype(self.dtype)})
+                outputs = self._evaluator.run(list(names), self._converted(inputs))
         except Exception as error:  # as above
             raise self._refused(error) from error
         return tuple(np.asarray(array) for array in outputs)
+
+    def _converted(self, inputs: Arrays) -> dict[str, Array]:
+        return {name: array.astype(self.dtype) if array.dtype.kind == "f" else array for name, array in inputs.items()}
 
     def _refused(self, error: BaseException) -> InputError:
         return InputError(

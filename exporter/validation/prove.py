@@ -6,7 +6,7 @@ import numpy as np
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Precision
 from attn_export.exporter.errors import DisagreementError
-from attn_export.exporter.records.engine import EngineFile
+from attn_export.exporter.records.engine import EngineFile, covers
 from attn_export.exporter.records.verdict import SIZE, Comparison, FirstDivergence, Verdict, number
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.memory import large_blocks_returned
@@ -77,7 +77,8 @@ def prove_engine(
     from attn_export.exporter.validation.validate import validate_outputs
 
     with progress.stage("Comparing the engine with the reference") as advance:
-        judged = reference.limited_to(engine.record.profile[file.signature.input_name].covers)
+        names = file.signature.input_names
+        judged = reference.limited_to(lambda shapes: covers(engine.record.profile, names, shapes))
         runtime = TensorRT(engine.path, file.signature, settings)
         verdict = validate_outputs(runtime, file.precision, judged, counted(advance, len(judged.batches)))
     if (first := verdict.first_disagreement) is not None:

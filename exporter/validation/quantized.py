@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from attn_export.exporter.errors import DisagreementError, UsageError
-from attn_export.exporter.network.images import NOMINAL, Batch
+from attn_export.exporter.network.batches import Batch
+from attn_export.exporter.network.images import NOMINAL
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.policies import MIN_SQNR, QUANTIZED
 from attn_export.exporter.records.verdict import Classes, Comparison, Quality, QualityRequirement, Verdict
@@ -76,16 +77,16 @@ def runtime_conformance(
     """
     names = runtime.signature.output_names
     double, single = ExactGraph(graph, np.float64), ExactGraph(graph, np.float32)
-    exact = [double(batch.images, names) for batch in batches]
-    baseline = [single(batch.images, names) for batch in batches]
+    exact = [double(runtime.signature.feeds(batch.arrays), names) for batch in batches]
+    baseline = [single(runtime.signature.feeds(batch.arrays), names) for batch in batches]
     with runtime:
-        results = [runtime.run({runtime.signature.input_name: batch.images}) for batch in batches]
+        results = [runtime.run(runtime.signature.feeds(batch.arrays)) for batch in batches]
     computed = [tuple(result[name] for name in names) for result in results]
     verdict = QUANTIZED.verdict(
         runtime.name,
         [_compared(name, i, computed, baseline, exact, batches) for i, name in enumerate(names)],
-        (batch.images.shape for batch in batches),
-        images=sum(len(batch.images) for batch in batches),
+        (batch.shapes for batch in batches),
+        images=sum(map(len, batches)),
         gates_missed="a quantized graph is compared with itself",
     )
     return verdict, exact
@@ -96,7 +97,7 @@ def _compared(
 ) -> Comparison:
     errors: dict[str, list[float]] = {}
     for batch, results, expected in zip(batches, computed, exact, strict=True):
-        errors.setdefault(shape_name(batch.images.shape), []).extend(_errors([results[i]], [expected[i]]))
+        errors.setdefault(shape_name(batch.shapes), []).extend(_errors([results[i]], [expected[i]]))
     error = _quantile(_errors([results[i] for results in computed], [expected[i] for expected in exact]))
     own = _errors([results[i] for results in baseline], [expected[i] for expected in exact])
     return compare(

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.artifacts import Precision, Shapes
 from attn_export.exporter.errors import InputError
-from attn_export.exporter.network.images import NOMINAL, Batch
+from attn_export.exporter.network.batches import Batch
+from attn_export.exporter.network.images import NOMINAL
 from attn_export.exporter.network.run import Result
 from attn_export.exporter.records.arrays import Array
 
@@ -29,9 +30,9 @@ class Reference:
     exact: tuple[Result, ...]
     baselines: Mapping[Precision, tuple[Result, ...]]
 
-    def limited_to(self, takes: Callable[[tuple[int, ...]], bool]) -> "Reference":
-        """Only batches whose shape (N, C, H, W) an artifact takes."""
-        return self._only([i for i, batch in enumerate(self.batches) if takes(batch.images.shape)])
+    def limited_to(self, takes: Callable[[Shapes], bool]) -> "Reference":
+        """Only batches whose shapes an artifact takes."""
+        return self._only([i for i, batch in enumerate(self.batches) if takes(batch.shapes)])
 
     def for_batches(self, batches: Sequence[Batch]) -> "Reference":
         """Only these batches, of images that have names."""
@@ -67,10 +68,10 @@ def constant_outputs(reference: Reference) -> list[int]:
 
 
 def _by_size(reference: Reference, output: int) -> list[list[Array]]:
-    sizes: dict[tuple[int, ...], list[Array]] = {}
+    sizes: dict[Shapes, list[Array]] = {}
     for batch, exact in zip(reference.batches, reference.exact, strict=True):
         rows = [row for row, kind in enumerate(batch.kinds) if kind in NOMINAL]
-        sizes.setdefault(batch.images.shape[1:], []).extend(exact.outputs[output][row] for row in rows)
+        sizes.setdefault(batch.sizes, []).extend(exact.outputs[output][row] for row in rows)
     return list(sizes.values())
 
 

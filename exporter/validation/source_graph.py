@@ -125,7 +125,7 @@ def compare_with_source(
     return SOURCE_GRAPH.verdict(
         "onnxruntime",
         comparisons.values(),
-        (array.shape for source in runs for array in source.feeds.values()),
+        (tuple(array.shape for array in source.feeds.values()) for source in runs),
         images=len(runs),
         gates_missed="a cleaned graph has other gates than its source",
     )

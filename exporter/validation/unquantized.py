@@ -3,15 +3,14 @@
 Compared with its own graph alone, a file with one QuantizeLinear would agree with any network.
 """
 
-from collections.abc import Sequence
-
 import onnx_ir as ir
 
+from attn_export.exporter.artifacts import Signature
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.graph.gates import gates_of
 from attn_export.exporter.graph.read import parse
 from attn_export.exporter.graph.session import PlainSession, SessionError
-from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.artifact import Artifact
 from attn_export.exporter.records.policies import POLICIES
 from attn_export.exporter.records.verdict import Comparison
@@ -25,13 +24,13 @@ QUANTIZED = (BACK, *QUANTIZES, *COMPUTES_WHOLE)
 
 
 def compare_unquantized(
-    artifact: Artifact, names: Sequence[str], reference: Reference, settings: Settings
+    artifact: Artifact, signature: Signature, reference: Reference, settings: Settings
 ) -> list[Comparison]:
     """Compare the gates and outputs that no quantized value reaches with the network.
 
     Args:
         artifact: a quantized ONNX file, or an engine with its file beside it.
-        names: of the outputs.
+        signature: of the file.
         reference: of the network.
         settings: of ONNX Runtime.
 
@@ -44,7 +43,7 @@ def compare_unquantized(
     gates, _ = paired(paths, gates_of(graph))
     reached = _reached(graph)
     tensors = [("gate", i, paths[i], gate.tensor) for i, gate in gates.items() if gate.tensor not in reached]
-    tensors += [("output", i, name, name) for i, name in enumerate(names) if name not in reached]
+    tensors += [("output", i, name, name) for i, name in enumerate(signature.output_names) if name not in reached]
     if not tensors:
         return []
     values = {value.name: value for node in graph.graph for value in node.outputs}
@@ -52,7 +51,7 @@ def compare_unquantized(
     graph.graph.outputs.extend(value for value in wanted if not value.is_graph_output())
     try:
         session = PlainSession(graph, settings.threads, artifact.quantized.parent)
-        results = [session.run(_feeds(graph, batch.images)) for batch in reference.batches]
+        results = [session.run(_feeds(graph, signature.feeds(batch.arrays))) for batch in reference.batches]
     except SessionError as error:
         raise RuntimeUnavailableError(
             f"ONNX Runtime can't compute the float part of {artifact.path.name}: {error}", runtime="onnxruntime"
@@ -81,6 +80,7 @@ def _reached(model: ir.Model) -> set[str | None]:
     return {value.name for value in reached if value is not None}
 
 
-def _feeds(model: ir.Model, images: Array) -> dict[str, Array]:
-    (taken,) = (value for value in model.graph.inputs if value.const_value is None)
-    return {str(taken.name): images.astype(taken.dtype.numpy()) if taken.dtype is not None else images}
+def _feeds(model: ir.Model, arrays: Arrays) -> dict[str, Array]:
+    """The arrays in the types of the graph's inputs."""
+    types = {value.name: value.dtype for value in model.graph.inputs}
+    return {name: array.astype(dtype.numpy()) if (dtype := types[name]) else array for name, array in arrays.items()}

@@ -93,8 +93,8 @@ def _verdict(
     return POLICIES[precision].verdict(
         runtime.name,
         comparisons,
-        (batch.images.shape for batch in reference.batches),
-        images=sum(len(batch.images) for batch in reference.batches),
+        (batch.shapes for batch in reference.batches),
+        images=sum(map(len, reference.batches)),
         gates_missed=missed,
         classes=classes_of(outputs, reference),
     )
@@ -168,7 +168,7 @@ def _run(runtime: Runtime, names: Sequence[str], reference: Reference, advance: 
     computed = []
     with runtime:
         for batch in reference.batches:
-            results = runtime.run({runtime.signature.input_name: batch.images})
+            results = runtime.run(runtime.signature.feeds(batch.arrays))
             computed.append(tuple(results[name] for name in names))
             advance()
     trim()

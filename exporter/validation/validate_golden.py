@@ -27,7 +27,7 @@ def validate_golden(
     for group in golden.groups:
         for batch in group.batches:
             rows = list(batch)
-            computed = run({golden.input_name: group.images[rows]})
+            computed = run({name: array[rows] for name, array in group.arrays.items()})
             for output, expected in group.expected.items():
                 exact = expected[rows]
                 if output not in computed or computed[output].size != exact.size:

@@ -5,7 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from attn_export.exporter.network.images import FLAT, NOMINAL, Batch
+from attn_export.exporter.artifacts import Shapes
+from attn_export.exporter.network.batches import Batch
+from attn_export.exporter.network.images import FLAT, NOMINAL
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.policies import EPS32, FLOAT32, Policy
 from attn_export.exporter.records.verdict import Comparison
@@ -43,7 +45,7 @@ def compare_arrays(
         return policy.misshapen(tensor, role)
     by_shape: dict[str, PooledError] = defaultdict(PooledError)
     for batch, array, expected in zip(batches, computed, exact, strict=True):
-        by_shape[shape_name(batch.images.shape)].add(array, expected, batch.kinds)
+        by_shape[shape_name(batch.shapes)].add(array, expected, batch.kinds)
     least = policy.gate_logits if role == "gate" else 0.0
     error = PooledError().add_batches(computed, exact, batches)
     if exact[0].dtype.kind in DISCRETE:
@@ -54,7 +56,7 @@ def compare_arrays(
         error.relative(least),
         PooledError().add_batches(baseline, exact, batches).relative(least),
         policy,
-        pixels=pixels_of(batch.images.shape for batch in batches),
+        pixels=pixels_of(batch.shapes for batch in batches),
         by_shape={shape: part.relative(least) for shape, part in by_shape.items()},
     )
 
@@ -130,11 +132,11 @@ def floored_baselines(baselines: Mapping[str, float], policy: Policy, pixels: in
     } or {kind: float("inf") for kind in baselines}
 
 
-def shape_name(shape: Iterable[int]) -> str:
-    """(4, 3, 224, 224) as "4x3x224x224"."""
-    return "x".join(map(str, shape))
+def shape_name(shapes: Shapes) -> str:
+    """((4, 3, 224, 224), (4, 7)) as "4x3x224x224, 4x7"."""
+    return ", ".join("x".join(map(str, shape)) for shape in shapes)
 
 
-def pixels_of(shapes: Iterable[tuple[int, ...]]) -> int:
+def pixels_of(batches: Iterable[Shapes]) -> int:
     """H times W of the largest of images (N, C, H, W)."""
-    return max(math.prod(shape[2:]) for shape in shapes)
+    return max(math.prod(shape[2:]) for shapes in batches for shape in shapes)

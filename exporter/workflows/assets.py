@@ -13,7 +13,7 @@ from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.progress import Progress
 
 if TYPE_CHECKING:
-    from attn_export.exporter.network.images import Images
+    from attn_export.exporter.records.arrays import Arrays
     from attn_export.exporter.records.attention import AttentionCost
     from attn_export.exporter.records.latency import Schedule
     from attn_export.exporter.workflows.bench_inputs import BenchInput
@@ -29,7 +29,7 @@ def show(
     progress: Progress,
     *,
     before: Outline | None = None,
-    images: "Images | None" = None,
+    images: "Arrays | None" = None,
     unavailable: Mapping[str, str] | None = None,
 ) -> ReportAssets:
     """Collect graphs and gate activations.
@@ -49,7 +49,7 @@ def show(
             return ReportAssets(graphs)
         from attn_export.exporter.validation.gate_activations import capture_gates, sample_image
 
-        sample = sample_image(model.input_shape, images)
+        sample = sample_image(model.inputs, images)
         return ReportAssets(graphs, capture_gates(model, files, sample, settings, unavailable).to_record())
 
 

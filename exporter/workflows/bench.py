@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from attn_export.exporter.artifacts import LoadedModel
+from attn_export.exporter.artifacts import LoadedModel, only_input
 from attn_export.exporter.budgets.parse import refuse_untimed
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.latency.interleaved import TimingSettings, time_interleaved
@@ -59,19 +59,19 @@ def bench(
     default = (*(DEFAULT_FOR_MODULE if model else ()), *DEFAULT_FOR_FILES)
     threads = settings.threads or len(settings.cpus or ()) or None
     own = runtime_settings(settings.runtimes or default, threads, settings.device)
-    image = model.input_shape if model else input_shape
+    wanted = model.inputs if model else only_input(input_shape) if input_shape else ()
     with progress.stage("Reading the artifacts"):
-        inputs, batches = read_inputs(files, settings.batches, image, trust=trust)
+        inputs, batches = read_inputs(files, settings.batches, wanted, trust=trust)
     for artifact in (entry.artifact for entry in inputs):
         if model is not None and artifact.source_sha256 not in ("", model.sha256):
             progress.note(f"{artifact.path} was made of another checkpoint than {model.path}")
     timing = TimingSettings(settings.schedule, own.threads, settings.cpus, settings.isolate)
-    image = image or inputs[0].signature.input_shape[1:]
+    timed = wanted or inputs[0].signature.inputs
     names = tuple(dict.fromkeys(settings.runtimes))
     latencies = []
-    for shape in ((batch, *image) for batch in batches):
-        candidates = candidates_of(model, inputs, shape, names, own, trust=trust)
-        latencies.append(time_interleaved(candidates, shape, timing, progress))
+    for batch in batches:
+        candidates = candidates_of(model, inputs, batch, names, own, trust=trust)
+        latencies.append(time_interleaved(candidates, [i.with_batch(batch) for i in timed], timing, progress))
     onnx = tuple(entry.file for entry in inputs if entry.file is not None)
     assets = show(model, onnx, own, progress) if settings.show else ReportAssets()
     if settings.cost:

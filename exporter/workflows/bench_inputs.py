@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attn_export.exporter.artifacts import Axis, OnnxFile, Signature
+from attn_export.exporter.artifacts import Axis, Input, OnnxFile, Shape, Signature
 from attn_export.exporter.cleanup.inspect import blocks_of
 from attn_export.exporter.errors import InputError, RuntimeUnavailableError
-from attn_export.exporter.records.artifact import Artifact
+from attn_export.exporter.network.axes import axis_name
+from attn_export.exporter.records.artifact import Artifact, Tensor
 from attn_export.exporter.system import gpus
 from attn_export.exporter.system.files import unique_names
 from attn_export.exporter.validation.artifact import numpy_name, read_artifact
-from attn_export.exporter.validation.matching import FLOATS
 
-AXES = ("batch", "channels", "height", "width")
+# Files that take other floats get converted float32.
+RUN_AS_THEY_ARE = ("float32", "uint8", "int8", "int32", "int64", "bool")
+TYPES = (*RUN_AS_THEY_ARE, "float16", "float64", "bfloat16")
 IMAGE = "1x3x224x224"
 
 
@@ -35,14 +37,14 @@ class BenchInput:
 
 
 def read_inputs(
-    paths: Sequence[Path], batches: Sequence[int], image: tuple[int, ...] | None, *, trust: bool
+    paths: Sequence[Path], batches: Sequence[int], known: Sequence[Input], *, trust: bool
 ) -> tuple[list[BenchInput], tuple[int, ...]]:
     """Read the artifacts of a bench.
 
     Args:
         paths: ONNX files and engines.
         batches: N of each run; empty for the batch that the files fix, or 1.
-        image: (C, H, W); None takes it from the artifacts.
+        known: inputs in the order of the artifacts'; empty takes them from the artifacts.
         trust: accept engines that were changed after they were built.
 
     Returns:
@@ -55,7 +57,7 @@ def read_inputs(
     artifacts = [read_artifact(path, trust=trust) for path in paths]
     _refuse_engines_without_gpu(artifacts)
     batches = tuple(batches) or (_fixed_batch(artifacts),)
-    signatures = [_signature_of(artifact, batches, image) for artifact in artifacts]
+    signatures = [_signature_of(artifact, batches, known) for artifact in artifacts]
     _refuse_different_images(artifacts, signatures)
     inputs = []
     for artifact, name, signature in zip(artifacts, unique_names(paths), signatures, strict=True):
@@ -68,9 +70,10 @@ def read_inputs(
 def _fixed_batch(artifacts: Sequence[Artifact]) -> int:
     """N of the first artifact that doesn't take 1: an ONNX file's fixed N, an engine's opt N. 1 if all take 1."""
     for artifact in artifacts:
-        if artifact.range is not None and artifact.range.min[0] > 1:
-            return artifact.range.opt[0]
-        dims = artifact.inputs[0].dims if artifact.inputs and artifact.range is None else None
+        taken = artifact.inputs[0] if artifact.inputs else None
+        if taken and artifact.profile is not None and artifact.profile[taken.name].min[0] > 1:
+            return artifact.profile[taken.name].opt[0]
+        dims = taken.dims if taken and artifact.profile is None else None
         if dims and isinstance(dims[0], int) and dims[0] > 0:
             return dims[0]
     return 1
@@ -98,48 +101,71 @@ def _refuse_different_images(artifacts: Sequence[Artifact], signatures: Sequence
         InputError: two artifacts take images of different sizes.
     """
     for artifact, signature in zip(artifacts, signatures, strict=True):
-        image, first = signature.input_shape[1:], signatures[0].input_shape[1:]
-        if image != first:
+        if (own := _sizes(signature)) != (first := _sizes(signatures[0])):
             raise InputError(
-                f"{artifacts[0].path} takes images of {'x'.join(map(str, first))}, and {artifact.path} of "
-                f"{'x'.join(map(str, image))}: they can't be timed against each other",
+                f"{artifacts[0].path} takes images of {first}, and {artifact.path} of {own}: they can't be timed "
+                "against each other",
                 hint="Time them one after the other, or say one size that both take with --input.",
             )
 
 
-def _signature_of(artifact: Artifact, batches: Sequence[int], image: tuple[int, ...] | None) -> Signature:
-    """The input and outputs of an artifact, for the first batch.
+def _sizes(signature: Signature) -> str:
+    return ", ".join("x".join(map(str, taken.shape[1:])) for taken in signature.inputs)
+
+
+def _signature_of(artifact: Artifact, batches: Sequence[int], known: Sequence[Input]) -> Signature:
+    """The inputs and outputs of an artifact, for the first batch.
 
     Raises:
-        InputError: it takes something else than these images, or doesn't say their size and ``image`` is None.
+        InputError: it takes something else than these images, or doesn't say their size and ``known`` is empty.
     """
-    if len(artifact.inputs) != 1:
-        names = ", ".join(map(str, artifact.inputs)) or "nothing"
-        raise InputError(f"{artifact.path} takes {names}", hint="What can be timed takes one batch of images.")
-    (taken,) = artifact.inputs
-    if (dtype := numpy_name(taken.dtype)) not in ("", *FLOATS):
-        raise InputError(f"{artifact.path} takes {taken} as {dtype}", hint="What can be timed takes floats.")
-    dims = taken.dims or (None,) * (len(image or ()) + 1)
-    sizes = image or (artifact.range.opt if artifact.range else dims)[1:]
-    known = tuple(size for size in sizes if isinstance(size, int) and size > 0)
-    if not sizes or len(known) < len(sizes):
+    if not artifact.inputs or (known and len(known) != len(artifact.inputs)):
+        taken = ", ".join(map(str, artifact.inputs)) or "nothing"
+        wanted = ", ".join(map(str, known)) or "images"
+        raise InputError(f"{artifact.path} takes {taken}", hint=f"What was to be timed takes {wanted}.")
+    by_name = {own.name: own for own in known}
+    names = [taken.name for taken in artifact.inputs]
+    ordered: Sequence[Input | None] = [None] * len(names)
+    if known:
+        ordered = [by_name[name] for name in names] if by_name.keys() == set(names) else known
+    pairs = zip(artifact.inputs, ordered, strict=True)
+    inputs = [_input_of(artifact, taken, batches, own) for taken, own in pairs]
+    return Signature(tuple(inputs), tuple(output.name for output in artifact.outputs))
+
+
+def _input_of(artifact: Artifact, taken: Tensor, batches: Sequence[int], known: Input | None) -> Input:
+    """An input of an artifact, for the first batch.
+
+    Raises:
+        InputError: see `_signature_of`.
+    """
+    dtype = numpy_name(taken.dtype) or (known.dtype if known else "float32")
+    if dtype not in TYPES:
+        raise InputError(f"{artifact.path} takes {taken} as {dtype}", hint="What can be timed takes numbers.")
+    rank = len(known.shape) if known else 0
+    dims = taken.dims or (None,) * rank
+    profile = artifact.profile[taken.name].opt if artifact.profile else dims
+    sizes = known.shape[1:] if known else profile[1:]
+    found = tuple(size for size in sizes if isinstance(size, int) and size > 0)
+    if not dims or len(found) < len(sizes):
         raise InputError(
             f"{artifact.path} takes {taken}, and nothing says how large its images are", hint=f"Say it: --input {IMAGE}"
         )
     for batch in batches:
-        _refuse_other_shape(artifact, (batch, *known))
-    axes = tuple(Axis(AXES[i] if i < len(AXES) else f"axis_{i}", i) for i, d in enumerate(dims) if not _fixed(d))
-    return Signature(taken.name, (batches[0], *known), axes, tuple(output.name for output in artifact.outputs))
+        _refuse_other_shape(artifact, taken, (batch, *found))
+    axes = tuple(Axis(axis_name(len(dims), i), i) for i, d in enumerate(dims) if not _fixed(d))
+    limits = known.range if known else None
+    return Input(taken.name, (batches[0], *found), dtype if dtype in RUN_AS_THEY_ARE else "float32", axes, limits)
 
 
 def _fixed(size: object) -> bool:
     return isinstance(size, int) and size > 0
 
 
-def _refuse_other_shape(artifact: Artifact, shape: tuple[int, ...]) -> None:
-    (taken,) = artifact.inputs
-    if artifact.range is not None:
-        fits, accepted = artifact.range.covers(shape), f"{artifact.range.min} to {artifact.range.max}"
+def _refuse_other_shape(artifact: Artifact, taken: Tensor, shape: Shape) -> None:
+    if artifact.profile is not None:
+        known = artifact.profile[taken.name]
+        fits, accepted = known.covers(shape), f"{known.min} to {known.max}"
     else:
         dims = taken.dims if taken.dims is not None else (None,) * len(shape)
         fits = len(dims) == len(shape) and all(not _fixed(d) or d == n for d, n in zip(dims, shape, strict=True))

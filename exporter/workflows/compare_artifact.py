@@ -92,16 +92,16 @@ def compare_quantized(
     from attn_export.exporter.validation.quantized import broken, classes_of, quality, runtime_conformance, with_default
     from attn_export.exporter.validation.unquantized import compare_unquantized
 
-    artifact, names = subject.artifact, subject.match.signature.output_names
+    artifact, signature = subject.artifact, subject.match.signature
     assert artifact.quantized is not None
     runtime = subject.runtime()
     try:
         with progress.stage(f"Running {artifact.path.name}, and what its graph says"):
             verdict, results = runtime_conformance(runtime, artifact.quantized, reference.batches)
-            in_floats = compare_unquantized(artifact, names, reference, subject.settings)
+            in_floats = compare_unquantized(artifact, signature, reference, subject.settings)
     except (RuntimeUnavailableError, InputError) as error:
         return subject.result(error=error)
-    found, required = quality(results, reference, names), with_default(requirement)
+    found, required = quality(results, reference, signature.output_names), with_default(requirement)
     failed: AttnExportError | None = None
     if (first := verdict.first_disagreement) is not None:
         failed = DisagreementError(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.artifacts import Input, Precision
 from attn_export.exporter.engine.profile import make_profile
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.errors import DisagreementError, InputError, UsageError
@@ -13,6 +13,8 @@ from attn_export.exporter.records.results import Retyped
 from attn_export.exporter.system.progress import Progress
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from attn_export.exporter.engine.graph import GraphFacts, OnnxSource
 
 ENDING = ".onnx"
@@ -47,7 +49,7 @@ def in_precision(
         DisagreementError: the new file computes something else.
     """
     from attn_export.exporter.engine.graph import source_of
-    from attn_export.exporter.network.images import feeds_for
+    from attn_export.exporter.network.batches import feeds_for
     from attn_export.exporter.precision.typed_file import typed
     from attn_export.exporter.validation.float16_source import compare_with_parent
 
@@ -60,7 +62,8 @@ def in_precision(
             hint="Build from the float32 file, or leave --precision out.",
         )
     profile = make_profile(facts.inputs, settings.sizes, settings.opt_batch)
-    feeds = feeds_for({name: sizes.opt for name, sizes in profile.items()})
+    inputs = [value for value in source.parsed.model.graph.inputs if value.name in profile]
+    feeds = feeds_for([Input(str(v.name), profile[str(v.name)].opt, _dtype(v)) for v in inputs])
     out = scratch / f"{path.stem}{precision.suffix}{ENDING}"
     if (earlier := folder / out.name).is_file():
         with progress.stage(f"Comparing {earlier.name} with the float32 file"):
@@ -91,3 +94,7 @@ def _earlier_conversion(
     except (DisagreementError, InputError):
         return None
     return read.facts
+
+
+def _dtype(value: "ir.Value") -> str:
+    return "float32" if value.dtype is None else str(value.dtype.numpy())

@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attn_export.exporter.artifacts import LoadedModel, Precision
-from attn_export.exporter.network.images import batches
+from attn_export.exporter.artifacts import LoadedModel, Precision, Signature
+from attn_export.exporter.network.axes import opened
+from attn_export.exporter.network.batches import batches
 from attn_export.exporter.records.results import ExportResult
 from attn_export.exporter.system.files import scratch_folder
 from attn_export.exporter.system.progress import NullProgress, Progress
@@ -70,15 +71,16 @@ def export_loaded(
         AttnExportError: see `attn_export.exporter.errors`; no file is left behind.
     """
     own = runtime_settings(settings.runtimes, settings.threads, settings.device)
-    judged = check_engines(model, settings, progress)
+    inputs = opened(model.inputs, settings.dynamic, settings.batch)
+    judged = check_engines(inputs, settings, progress)
     with scratch_folder(out) as scratch:
-        images = batches(model.input_shape, settings.dynamic, settings.batch, judged, settings.images)
+        images = batches(inputs, judged, settings.images)
         reference = reference_outputs(
             model,
             images,
             (Precision.FP32, *settings.precisions),
             progress,
-            least=1 if "batch" in settings.dynamic else settings.batch,
+            least=Signature(inputs, ()).least_batch,
         )
         made = make_onnx(model, scratch / f"{stem}.onnx", settings, progress)
         proven = prove_all(model, made.file, reference, settings.precisions, own, progress)

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from attn_export.exporter.artifacts import LoadedModel
+from attn_export.exporter.artifacts import Dim, Input, Shapes
 from attn_export.exporter.engine.profile import make_profile
 from attn_export.exporter.engine.sidecar import add_validation
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.graph.read import parsed
+from attn_export.exporter.records.engine import shapes_of
 from attn_export.exporter.records.results import Deployed, Proven
 from attn_export.exporter.runtimes import RUNS_ENGINES, Settings
 from attn_export.exporter.system import gpus
@@ -19,14 +20,12 @@ from attn_export.exporter.workflows.settings import ExportSettings
 if TYPE_CHECKING:
     from attn_export.exporter.validation.reference import Reference
 
-AXES = ("batch", "channels", "height", "width")
 
-
-def check_engines(model: LoadedModel, settings: ExportSettings, progress: Progress) -> tuple[tuple[int, ...], ...]:
+def check_engines(inputs: Sequence[Input], settings: ExportSettings, progress: Progress) -> tuple[Shapes, ...]:
     """Check before the work begins that the engines can be built, and note the backend.
 
     Returns:
-        The shapes (N, C, H, W) on which engines will be validated on this machine's GPU; empty without one.
+        The shapes of all inputs on which engines will be validated on this machine's GPU; empty without one.
 
     Raises:
         UsageError, RuntimeUnavailableError: they can't be built, or not be timed as asked.
@@ -43,10 +42,14 @@ def check_engines(model: LoadedModel, settings: ExportSettings, progress: Progre
             hint="Leave it out of --runtimes: the engine is built all the same.",
         )
     targets = check_settings(settings.engine, progress)
-    shape = (settings.batch, *model.input_shape)
-    dims = tuple(name if name in settings.dynamic else size for name, size in zip(AXES, shape, strict=False))
-    profile = make_profile({"input": (*dims, *shape[len(dims) :])}, settings.engine.sizes, settings.batch)
-    return profile["input"].shapes if gpus.found() and targets.wants_engine else ()
+    profile = make_profile({taken.name: _dims(taken) for taken in inputs}, settings.engine.sizes, settings.batch)
+    names = [taken.name for taken in inputs]
+    return shapes_of(profile, names) if gpus.found() and targets.wants_engine else ()
+
+
+def _dims(taken: Input) -> tuple[Dim, ...]:
+    names = {axis.index: axis.name for axis in taken.axes}
+    return tuple(names.get(i, size) for i, size in enumerate(taken.shape))
 
 
 def deploy_all(
@@ -89,5 +92,5 @@ def _deploy(
     from attn_export.exporter.validation.golden import golden_of_reference
 
     signature, precision = artifact.file.signature, artifact.file.precision
-    golden = golden_of_reference(reference, signature.output_names, signature.input_name, job.profile, precision)
+    golden = golden_of_reference(reference, signature, job.profile, precision)
     return Deployed(engines, pack_bundles(job, golden, progress))

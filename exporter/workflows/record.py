@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from attn_export.exporter.artifacts import CPU, LoadedModel, OnnxFile
+from attn_export.exporter.artifacts import CPU, Input, LoadedModel, OnnxFile
 from attn_export.exporter.budgets.check import check_budgets
 from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.graph.write import external_data_of
@@ -130,11 +130,16 @@ def model_record(model: LoadedModel) -> ModelRecord:
         checkpoint=str(model.path) if model.path else None,
         sha256=model.sha256,
         architecture=model.architecture.to_dict() if model.architecture else None,
-        input_shape=model.input_shape,
+        inputs=tuple(map(input_record, model.inputs)),
         normalization=model.normalization,
         class_names=model.class_names,
         notes=model.notes,
     )
+
+
+def input_record(taken: Input) -> InputRecord:
+    """An input."""
+    return InputRecord(taken.name, taken.dtype, taken.shape, taken.axes, taken.range)
 
 
 def onnx_record(
@@ -156,7 +161,7 @@ def onnx_record(
         sha256=sha256_of(file.path),
         opset=file.opset,
         nodes=file.nodes,
-        input=InputRecord(signature.input_name, signature.input_shape, signature.axes),
+        inputs=tuple(map(input_record, signature.inputs)),
         outputs=signature.output_names,
         gates=file.gates,
         cleanup=file.steps,

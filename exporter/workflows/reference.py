@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import LoadedModel, Precision
-from attn_export.exporter.network.images import Batch
+from attn_export.exporter.network.batches import Batch
 from attn_export.exporter.system.memory import trim
 from attn_export.exporter.system.progress import Progress, counted
 

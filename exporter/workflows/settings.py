@@ -12,7 +12,7 @@ from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.machine import usable_cpus
 
 if TYPE_CHECKING:
-    from attn_export.exporter.network.images import Images
+    from attn_export.exporter.records.arrays import Arrays
     from attn_export.exporter.records.budget import Budget
 
 DEFAULT_OPSET = 20
@@ -49,7 +49,7 @@ class ExportSettings:
     precisions: tuple[Precision, ...] = (Precision.FP32,)
     engine: EngineSettings | None = None
     device: str = CPU
-    images: "Images | None" = None
+    images: "Arrays | None" = None
     show: bool = False
     budgets: "tuple[Budget, ...]" = ()
     command: tuple[str, ...] | None = None

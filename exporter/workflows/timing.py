@@ -7,6 +7,7 @@ from pathlib import Path
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Signature
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.latency.interleaved import Candidate, TimingSettings, time_interleaved
+from attn_export.exporter.records.engine import covers
 from attn_export.exporter.records.latency import Latency
 from attn_export.exporter.records.results import Deployed, Proven
 from attn_export.exporter.runtimes import RUNS_FILES, RUNTIMES
@@ -34,16 +35,17 @@ def time_all(
     Raises:
         RuntimeUnavailableError: a runtime isn't available.
     """
-    shape = (settings.batch, *model.input_shape)
+    inputs = [taken.with_batch(settings.batch) for taken in model.inputs]
+    shapes = tuple(taken.shape for taken in inputs)
     # A runtime that compiles for a shape compiles for the timed one.
-    files = [replace(p.file, signature=replace(p.file.signature, input_shape=shape)) for p in proven]
+    files = [replace(p.file, signature=p.file.signature.with_shapes(shapes)) for p in proven]
     candidates: list[Candidate] = []
     for name in (name for name in settings.runtimes if name in RUNTIMES):
         runs = files if name in RUNS_FILES else files[:1]
         candidates += [(name, RUNTIMES[name](model, file, runtime_settings)) for file in runs]
     if settings.runtimes:
         candidates += _engines(files, deployed, runtime_settings)
-    return time_interleaved(candidates, shape, TimingSettings(settings.schedule, runtime_settings.threads), progress)
+    return time_interleaved(candidates, inputs, TimingSettings(settings.schedule, runtime_settings.threads), progress)
 
 
 def _engines(files: Sequence[OnnxFile], deployed: Sequence[Deployed], settings: Settings) -> list[Candidate]:
@@ -54,25 +56,25 @@ def _engines(files: Sequence[OnnxFile], deployed: Sequence[Deployed], settings: 
         for file, one in zip(files, deployed, strict=False)
         for engine in one.engines
         if engine.record.not_run is None
-        and engine.record.profile[file.signature.input_name].covers(file.signature.input_shape)
+        and covers(engine.record.profile, file.signature.input_names, file.signature.shapes)
     ]
 
 
 def candidates_of(
     model: LoadedModel | None,
     inputs: Sequence[BenchInput],
-    shape: tuple[int, ...],
+    batch: int,
     names: Sequence[str],
     settings: Settings,
     *,
     trust: bool,
 ) -> list[Candidate]:
-    """Everything that a bench times at one shape, the module's runtimes first.
+    """Everything that a bench times at one N, the module's runtimes first.
 
     Args:
         model: the network, or None.
         inputs: the artifacts.
-        shape: (N, C, H, W).
+        batch: N.
         names: of runtimes, as asked; empty for the defaults.
         settings: of the runtimes.
         trust: load engines that were changed after they were built.
@@ -80,9 +82,9 @@ def candidates_of(
     Raises:
         UsageError: none of the runtimes runs any of the artifacts.
     """
-    candidates = [] if model is None else _of_the_module(model, names or DEFAULT_FOR_MODULE, shape, settings)
+    candidates = [] if model is None else _of_the_module(model, names or DEFAULT_FOR_MODULE, batch, settings)
     for entry in inputs:
-        candidates += _of_artifact(entry, shape, names or DEFAULT_FOR_FILES, settings, trust=trust)
+        candidates += _of_artifact(entry, batch, names or DEFAULT_FOR_FILES, settings, trust=trust)
     if not candidates:
         raise UsageError(
             f"nothing that was named runs in {', '.join(names)}",
@@ -91,23 +93,22 @@ def candidates_of(
     return candidates
 
 
-def _of_the_module(
-    model: LoadedModel, names: Sequence[str], shape: tuple[int, ...], settings: Settings
-) -> list[Candidate]:
+def _of_the_module(model: LoadedModel, names: Sequence[str], batch: int, settings: Settings) -> list[Candidate]:
     chosen = [name for name in names if name in RUNTIMES and name not in RUNS_FILES]
     if not chosen:
         return []
     from attn_export.exporter.validation.compute_reference import returned
 
-    signature = Signature("input", shape, (), tuple(output.name for output in returned(model, shape[0])))
+    outputs = tuple(output.name for output in returned(model, batch))
+    signature = Signature(tuple(taken.with_batch(batch) for taken in model.inputs), outputs)
     file = OnnxFile(Path(), signature, model.sha256, 0, 0, ())
     return [(name, RUNTIMES[name](model, file, settings)) for name in chosen]
 
 
 def _of_artifact(
-    entry: BenchInput, shape: tuple[int, ...], names: Sequence[str], settings: Settings, *, trust: bool
+    entry: BenchInput, batch: int, names: Sequence[str], settings: Settings, *, trust: bool
 ) -> list[Candidate]:
-    artifact, signature = entry.artifact, replace(entry.signature, input_shape=shape)
+    artifact, signature = entry.artifact, entry.signature.with_batch(batch)
     if artifact.parsed is None:
         from attn_export.exporter.runtimes.tensorrt import TensorRT
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import LoadedModel
 from attn_export.exporter.errors import AttnExportError, DisagreementError, InputError, UsageError
-from attn_export.exporter.network.images import Images
+from attn_export.exporter.records.arrays import Arrays
 from attn_export.exporter.records.artifact import Artifact
 from attn_export.exporter.records.results import Validated
 from attn_export.exporter.system.files import paths_of
@@ -29,7 +29,7 @@ def validate_artifacts(
     *,
     threads: int | None = None,
     trust: bool = False,
-    images: Images | None = None,
+    images: Arrays | None = None,
     requirement: "QualityRequirement | None" = None,
     cache: "Cache | None" = None,
     progress: Progress | None = None,
@@ -41,7 +41,7 @@ def validate_artifacts(
         paths: one or several ONNX files, or engines with their sidecars.
         threads: of every runtime; all usable CPUs if None.
         trust: accept engines that were changed after they were built.
-        images: real ones in addition to the generated ones, (N, C, H, W) float32 as the network takes them.
+        images: real ones in addition to the generated ones, (N, ...) of each input, as the network takes them.
         requirement: for quantized artifacts.
         cache: of reference outputs; None computes them.
         progress: receives stages and notes.
@@ -77,11 +77,11 @@ def validate_artifacts(
         subjects: list[Subject] = []
         for artifact in artifacts:
             try:
-                subjects.append(Subject(artifact, match(artifact, model.input_shape, outputs), settings, trust))
+                subjects.append(Subject(artifact, match(artifact, model.inputs, outputs), settings, trust))
             except InputError as error:
                 refused.append(Validated(artifact.path, artifact, error=error))
         refuse_if_none(subjects, refused)
-    batches = [batches_for(subject.artifact, subject.match.signature, images) for subject in subjects]
+    batches = [batches_for(subject.artifact, subject.match, images) for subject in subjects]
     distinct = list({batch.names: batch for several in batches for batch in several}.values())
     precisions = [subject.artifact.precision for subject in subjects]
     reference = reference_outputs(model, distinct, precisions, progress, cache, least)

@@ -117,11 +117,12 @@ def check_shapes(bundle: Bundle, artifact: Path, inputs: Mapping[str, Takes]) ->
     """
     golden = bundle.golden
     hint = f"Was it made from the same network as {bundle.path.name}?"
-    if set(inputs) != {golden.input_name}:
-        names = ", ".join(inputs) or "no input"
-        raise InputError(f"{artifact} takes {names}, and the bundle's input is {golden.input_name}", hint=hint)
-    for shape in golden.shapes:
-        if not inputs[golden.input_name](shape):
+    if set(inputs) != set(golden.inputs):
+        names, own = ", ".join(inputs) or "no input", ", ".join(golden.inputs)
+        verb = "inputs are" if len(golden.inputs) > 1 else "input is"
+        raise InputError(f"{artifact} takes {names}, and the bundle's {verb} {own}", hint=hint)
+    for name, shape in ((name, s) for shapes in golden.shapes for name, s in zip(golden.inputs, shapes, strict=True)):
+        if not inputs[name](shape):
             raise InputError(f"{artifact} doesn't take the bundle's images of {'×'.join(map(str, shape))}", hint=hint)
 
 

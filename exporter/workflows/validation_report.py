@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.cleanup.inspect import blocks_of
-from attn_export.exporter.network.images import Images
+from attn_export.exporter.records.arrays import Arrays
 from attn_export.exporter.records.gates import ENGINE_UNAVAILABLE
 from attn_export.exporter.records.latency import Latency, Schedule
 from attn_export.exporter.records.report import ArtifactRecord, Report
@@ -22,7 +22,7 @@ def report_of_validation(
     results: Sequence[Validated],
     *,
     threads: int | None = None,
-    images: Images | None = None,
+    images: Arrays | None = None,
     command: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Report:

@@ -8,17 +8,18 @@ from functools import cache
 from io import StringIO
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from attn_export.exporter.artifacts import OnnxFile, Precision, Signature, Target
+from attn_export.exporter.artifacts import Input, OnnxFile, Precision, Signature, Target
 from attn_export.exporter.cleanup.inspect import inspect_file
 from attn_export.exporter.graph.facts import dims
 from attn_export.exporter.graph.read import named, parse, read
 from attn_export.exporter.latency.attention_cost.naming import Names
 from attn_export.exporter.latency.attention_cost.profile import Kernel, profile
+from attn_export.exporter.network.values import timed_inputs
 from attn_export.exporter.precision.typed_file import typed
+from attn_export.exporter.records.arrays import Arrays
 from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.workflows.clean import clean_file
@@ -36,12 +37,12 @@ def as_file(path: Path, batch: int = 1) -> OnnxFile:
     model = read(path)
     (taken,) = (value for value in model.graph.inputs if value.const_value is None)
     shape = tuple(size if isinstance(size, int) else batch for size in dims(taken) or ())
-    signature = Signature(str(taken.name), shape, (), tuple(str(value.name) for value in model.graph.outputs))
+    signature = Signature((Input(str(taken.name), shape),), tuple(str(value.name) for value in model.graph.outputs))
     return OnnxFile(path, signature, "", 0, len(model.graph), (), blocks=inspect_file(path))
 
 
-def images_of(file: OnnxFile) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal(file.signature.input_shape, dtype=np.float32)
+def images_of(file: OnnxFile) -> Arrays:
+    return timed_inputs(file.signature.inputs)
 
 
 def kernels_of(file: OnnxFile, folder: Path, model=None) -> tuple[Kernel, ...]:
@@ -67,7 +68,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., OnnxFile]
         elif form.endswith(".fp16"):
             parent = path_of(name, form.removesuffix(".fp16"))
             file = as_file(parent)
-            typed(parse(parent), Precision.FP16, [{file.signature.input_name: images_of(file)}], path, 1)
+            typed(parse(parent), Precision.FP16, [images_of(file)], path, 1)
         else:
             clean_file(path_of(name, LEGACY), path, target=Target(form), threads=1)
         return path
@@ -87,8 +88,7 @@ def _export(name: str, path: Path) -> None:
 
 
 def with_batch(file: OnnxFile, batch: int) -> OnnxFile:
-    shape = (batch, *file.signature.input_shape[1:])
-    return replace(file, signature=replace(file.signature, input_shape=shape))
+    return replace(file, signature=file.signature.with_batch(batch))
 
 
 FORMS = ("any", "tensorrt", "onnxruntime", LEGACY, "any.fp16", "tensorrt.fp16", "onnxruntime.fp16")

@@ -51,7 +51,7 @@ def test_onnx_runtime_makes_of_it_what_it_makes_of_the_plain_network(
 @pytest.mark.parametrize("batch", [1, 3])
 def test_it_runs_and_returns_what_has_the_same_shape(network: Network, form: str, batch: int) -> None:
     file = with_batch(network("cbam_resnet8", form), batch)
-    given = {"input": images_of(file)}
+    given = images_of(file)
     with OnnxRuntime(file.path, file.signature, ONE_THREAD) as whole:
         expected = whole.run(given)["logits"]
     with OnnxRuntime(file.path, file.signature, ONE_THREAD, graph=twin_of(file)) as plain:
@@ -68,14 +68,14 @@ def test_weights_beside_the_file_stay_there(network: Network, tmp_path: Path) ->
     assert before["outside.onnx.data"] > before["outside.onnx"]
     file = as_file(path)
     with OnnxRuntime(path, file.signature, ONE_THREAD, graph=twin_of(file)) as plain:
-        plain.run({"input": images_of(file)})
+        plain.run(images_of(file))
     assert {entry.name: entry.stat().st_size for entry in tmp_path.iterdir()} == before
 
 
 def test_a_graph_given_in_place_of_the_file_s_is_run(network: Network) -> None:
     """Handed over unchanged it computes the same numbers."""
     file = network("se_resnet8")
-    given = {"input": images_of(file)}
+    given = images_of(file)
     with OnnxRuntime(file.path, file.signature, ONE_THREAD) as from_file:
         expected = from_file.run(given)["logits"]
     with OnnxRuntime(file.path, file.signature, ONE_THREAD, graph=read(file.path)) as from_graph:

@@ -21,7 +21,7 @@ SHAPE = (2, 8, 8, 8)
 
 def counted(name: str, file: OnnxFile) -> tuple[int, int]:
     """Of the network and of its attention, as `models.complexity` counts them."""
-    arch, size = architecture(name), file.signature.input_shape[1:]
+    arch, size = architecture(name), file.signature.inputs[0].shape[1:]
     whole, plain = complexity(arch, size).macs, complexity(arch.plain, size).macs
     return whole, whole - plain
 
@@ -90,7 +90,7 @@ def test_each_block_has_its_own(tmp_path: Path) -> None:
 
 
 def total(path: Path, shape: tuple[int, ...] = SHAPE) -> int | None:
-    made = macs_of(named(read(path)), "x", shape)
+    made = macs_of(named(read(path)), {"x": shape})
     return None if made is None else sum(made.values())
 
 
@@ -111,7 +111,7 @@ def test_a_matrix_product_counts(tmp_path: Path, turned: int) -> None:
     inputs, outputs = [stated("x", (5, 7))], [stated("y", (7 if turned else 5, 3))]
     nodes = [node("Gemm", "x w", "y", transA=turned)]
     path = saved(tmp_path / "a.onnx", nodes, [weight("w", 5 if turned else 7, 3)], inputs, outputs)
-    made = macs_of(named(read(path)), "x", (5, 7))
+    made = macs_of(named(read(path)), {"x": (5, 7)})
     assert made is not None
     assert sum(made.values()) == 5 * 7 * 3 // 5, "for one of five"
 

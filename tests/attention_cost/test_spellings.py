@@ -54,7 +54,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
 
     def of(way: str, target: Target | None) -> OnnxFile:
         file = as_file(path_of(way, target))
-        return replace(file, signature=replace(file.signature, input_shape=(1, 3, SIZE, SIZE)))
+        return replace(file, signature=file.signature.with_shapes(((1, 3, SIZE, SIZE),)))
 
     return of
 

@@ -150,7 +150,7 @@ def sample_artifact(
         sha256="a" * 64,
         opset=20,
         nodes=70,
-        input=InputRecord("input", SHAPE, (Axis("batch", 0),)),
+        inputs=(InputRecord("input", "float32", SHAPE, (Axis("batch", 0),)),),
         outputs=("output",),
         gates=(Gate(gate, "gate_1"),),
         cleanup=(Step("fold constants", 226, 200),),
@@ -158,7 +158,7 @@ def sample_artifact(
         validation=Verdict(
             "onnxruntime",
             comparisons,
-            (SHAPE,),
+            ((SHAPE,),),
             images=66,
             classes=None if differ is None else Classes(50, differ),
             policy="float32",
@@ -184,7 +184,7 @@ def sample_report(timings: Sequence[Timing] | None = None, **changes: Any) -> Re
             checkpoint="model.pt",
             sha256="c" * 64,
             architecture={"backbone": "resnet8", "attention": "cbam", "num_classes": 10, "in_channels": 3},
-            input_shape=SHAPE[1:],
+            inputs=(InputRecord("input", "float32", SHAPE),),
         ),
         artifacts=(sample_artifact(),),
         latency=Latency(

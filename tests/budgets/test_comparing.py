@@ -4,12 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from attn_export.exporter.artifacts import Axis
 from attn_export.exporter.errors import IncomparableReportsError
 from attn_export.exporter.records.compare import ComparisonReport
 from attn_export.exporter.records.latency import Conditions
-from attn_export.exporter.records.report import Report
+from attn_export.exporter.records.report import InputRecord, Report
 from attn_export.exporter.records.timing_warnings import latency_warnings
 from attn_export.exporter.system.gpus import Gpu
 from tests.budgets.conftest import Compared
@@ -278,7 +279,10 @@ def test_on_another_machine_a_ratio_of_two_devices_says_nothing(compared: Compar
     ("changes", "says"),
     [
         ({"model": {"name": "se_resnet8"}}, "its name is cbam_resnet8, not se_resnet8"),
-        ({"model": {"input_shape": (3, 32, 32)}}, "its input shape is 3×16×16, not 3×32×32"),
+        (
+            {"model": {"inputs": (InputRecord("input", "float32", (1, 3, 32, 32)),)}},
+            "its inputs are input 3×16×16, not input 3×32×32",
+        ),
         ({"model": {"architecture": {"num_classes": 5}}}, "its architecture is"),
     ],
 )
@@ -308,11 +312,11 @@ def test_without_a_checkpoint_it_is_said_that_the_network_isnt_known(compared: C
 @pytest.mark.parametrize("which", ["attention", "image", "open image"])
 def test_without_a_checkpoint_files_that_differ_are_refused(compared: Compared, which: str) -> None:
     file = sample_artifact()
-    axes = (*file.input.dynamic_axes, Axis("height", 2, 8))
+    axes = (*file.inputs[0].dynamic_axes, Axis("height", 2, 8))
     changes: dict[str, Any] = {
         "attention": {"attention": (replace(file.attention[0], kind="SE"),)},
-        "image": {"input": {"shape": (1, 3, 32, 32)}},
-        "open image": {"input": {"shape": (1, 3, 32, 32), "dynamic_axes": axes}},
+        "image": {"inputs": (structs.replace(file.inputs[0], shape=(1, 3, 32, 32)),)},
+        "open image": {"inputs": (structs.replace(file.inputs[0], shape=(1, 3, 32, 32), dynamic_axes=axes),)},
     }
     old, new = sample_report(model=None), sample_report(model=None, artifacts=(changed(file, changes[which]),))
     with pytest.raises(IncomparableReportsError, match="another network"):

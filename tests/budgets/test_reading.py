@@ -155,7 +155,7 @@ def test_a_report_without_latencies(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("version", "hint"),
     [
-        (3, "Update attn-export"),
+        (SCHEMA_VERSION + 1, "Update attn-export"),
         (0, "Make the report again"),
         (1, "Make the report again"),
         ("1", "Make the report again"),
@@ -222,7 +222,10 @@ def test_a_damaged_timing(tmp_path: Path, changes: dict[str, Any], says: str) ->
         ({"latency": {"cpus": ["0"]}}, "at `$.latency.cpus["),
         ({"environment": []}, "Expected `object`, got `array` - at `$.environment`"),
         ({"environment": {"packages": {"torch": 2}}}, "Expected `str`, got `int` - at `$.environment.packages"),
-        ({"model": {"input_shape": [3, -16, 16]}}, "Expected `int` >= 1 - at `$.model.input_shape[1]`"),
+        (
+            {"model": {"inputs": [{"name": "x", "dtype": "", "shape": [1, -16]}]}},
+            "Expected `int` >= 1 - at `$.model.inputs[",
+        ),
         ({"model": "cbam_resnet8"}, "Expected `object | null`, got `str` - at `$.model`"),
         ({"artifacts": [3]}, "Expected `object`, got `int` - at `$.artifacts["),
         ({"artifacts": [{"path": "a", "format": "onnx"}]}, "missing required field `precision` - at `$.artifacts["),

@@ -19,7 +19,8 @@ from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.engine.graph import GraphFacts, read_graph
 from attn_export.exporter.engine.profile import Sizes, make_profile
 from attn_export.exporter.graph import write as onnx_file
-from attn_export.exporter.network.images import batches
+from attn_export.exporter.network.axes import opened
+from attn_export.exporter.network.batches import batches
 from attn_export.exporter.records.engine import BuildOptions, Profile
 from attn_export.exporter.validation.golden import golden_of_reference
 from attn_export.exporter.validation.reference import Reference
@@ -49,13 +50,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
         checkpoint = folder / f"{name}.pt"
         create_checkpoint(checkpoint, name)
         model = load(checkpoint)
-        reference = compute_reference(model, batches(model.input_shape, ("batch",), 1), precisions=tuple(Precision))
+        reference = compute_reference(model, batches(opened(model.inputs)), precisions=tuple(Precision))
         graph, _ = clean_graph(capture(model), Target.TENSORRT)
         file = onnx_file.write(graph, folder / f"{name}.onnx")
         facts = read_graph(file.path)
         profile = make_profile(facts.inputs, SIZES)
-        names = file.signature.output_names
-        golden = golden_of_reference(reference, names, file.signature.input_name, profile, Precision.FP32)
+        golden = golden_of_reference(reference, file.signature, profile, Precision.FP32)
         bundle = write_bundle(
             folder / f"{name}.sm87.bundle.zip",
             file.path,

@@ -66,7 +66,7 @@ def test_what_was_written_is_read(name: str, made: Callable[[str], Any], tmp_pat
     assert bundle.signature.output_names == whole.file.signature.output_names
     assert bundle.golden.limits == whole.golden.limits
     for got, meant in zip(bundle.golden.groups, whole.golden.groups, strict=True):
-        assert np.array_equal(got.images, meant.images)
+        assert np.array_equal(got.arrays["input"], meant.arrays["input"])
         assert all(np.array_equal(got.expected[output], meant.expected[output]) for output in meant.expected)
     with bundle.unpacked(tmp_path) as facts:
         assert facts.path.read_bytes() == whole.file.path.read_bytes()
@@ -84,7 +84,7 @@ def test_a_folder_that_a_bundle_was_extracted_to_is_the_same_bundle(cbam: Any, e
 
 def test_the_bundle_knows_what_it_was_made_with(cbam: Any) -> None:
     manifest = read_bundle(cbam.bundle).manifest
-    assert (manifest.schema_version, manifest.tensorrt) == (2, "10.3")
+    assert (manifest.schema_version, manifest.tensorrt) == (3, "10.3")
     assert {"attn-export", "torch", "onnx"} <= manifest.made_with.packages.keys()
     assert manifest.golden.reference == "PyTorch in float64, each image alone"
     assert {block.kind for block in manifest.graph.blocks} == {"CBAM"}
@@ -259,14 +259,14 @@ def test_the_images_are_the_references_and_run_in_the_profiles_batches(cbam: Any
     assert {row for batch in group.batches[2:] for row in batch} == set(range(len(POOL)))
     assert sorted(group.kinds) == sorted(POOL)
     assert group.kinds[:2] == ("natural", "noise")
-    every = {image.tobytes() for batch in cbam.reference.batches for image in batch.images}
-    assert {image.tobytes() for image in group.images} == every
+    every = {image.tobytes() for batch in cbam.reference.batches for image in batch.arrays["input"]}
+    assert {image.tobytes() for image in group.arrays["input"]} == every
     assert set(cbam.golden.limits) == {"output"}
 
 
 def test_a_large_batch_holds_every_image_before_any_again(cbam: Any) -> None:
     profile = make_profile(cbam.facts.inputs, Sizes(batch=(1, 8, 32)))
-    golden = golden_of_reference(cbam.reference, ("output",), "input", profile, Precision.FP32)
+    golden = golden_of_reference(cbam.reference, cbam.file.signature, profile, Precision.FP32)
     one, eight, many = golden.groups[0].batches
     assert (len(one), len(eight), len(many)) == (1, 8, 32)
     assert set(eight) == set(range(8))
@@ -277,19 +277,19 @@ def test_images_of_224_take_a_few_megabytes(cbam: Any) -> None:
     from attn_export.exporter.bundle.packing import MOST_BYTES, Loose, packed
 
     images = np.zeros((32, 3, 224, 224), np.float32)
-    loose = Loose(images, ("natural", "noise") * 16, {"output": np.zeros((32, 1000))})
+    loose = Loose({"input": images}, ("natural", "noise") * 16, {"output": np.zeros((32, 1000))})
     shape = (1, 3, 224, 224)
-    group = packed(loose, Range(shape, shape, (64, 3, 224, 224)), MOST_BYTES)
-    assert 2 <= len(group.images) <= 10
-    assert group.images.nbytes <= MOST_BYTES
+    group = packed(loose, {"input": Range(shape, shape, (64, 3, 224, 224))}, MOST_BYTES)
+    assert 2 <= len(group.arrays["input"]) <= 10
+    assert group.arrays["input"].nbytes <= MOST_BYTES
     assert [len(batch) for batch in group.batches] == [1, 64]
-    few = packed(loose, Range(shape, shape, (4, 3, 224, 224)), MOST_BYTES)
+    few = packed(loose, {"input": Range(shape, shape, (4, 3, 224, 224))}, MOST_BYTES)
     assert [len(batch) for batch in few.batches] == [1, 4, 4, 4]
-    assert {row for batch in few.batches[1:] for row in batch} == set(range(len(few.images)))
+    assert {row for batch in few.batches[1:] for row in batch} == set(range(len(few.arrays["input"])))
 
 
 def test_precisions_have_their_own_limits(cbam: Any) -> None:
-    half = golden_of_reference(cbam.reference, ("output",), "input", cbam.profile, Precision.FP16)
+    half = golden_of_reference(cbam.reference, cbam.file.signature, cbam.profile, Precision.FP16)
     for kind, limit in half.limits["output"].items():
         assert limit.baseline > 10 * cbam.golden.limits["output"][kind].baseline
     assert "float16" in half.baseline
@@ -298,7 +298,7 @@ def test_precisions_have_their_own_limits(cbam: Any) -> None:
 def test_a_profile_without_any_of_the_images_is_refused(cbam: Any) -> None:
     shape = (1, 3, 64, 64)
     with pytest.raises(UsageError, match="64×64") as caught:
-        golden_of_reference(cbam.reference, ("output",), "input", {"input": Range(shape, shape, shape)}, Precision.FP32)
+        golden_of_reference(cbam.reference, cbam.file.signature, {"input": Range(shape, shape, shape)}, Precision.FP32)
     assert "32×32" in caught.value.hint
 
 
@@ -316,11 +316,11 @@ def test_a_file_without_a_checkpoint_is_judged_by_what_onnx_runtime_computes(cba
 
 @pytest.mark.parametrize(
     ("inputs", "words"),
-    [("float[N, 3] x, float[N, 3] y", "takes x: tensor"), ("double[N, 3] x", "tensor\\(double\\)")],
+    [("string[N, 3] x, float[N, 3] y", "takes x: tensor"), ("double[N, 3] x", "tensor\\(double\\)")],
 )
 def test_what_takes_no_image_gets_no_golden_outputs(inputs: str, words: str, tmp_path: Path) -> None:
     kind = inputs.partition("[")[0]
-    text = f'<ir_version: 10, opset_import: ["" : 20]> g ({inputs}) => ({kind}[N, 3] z) {{ z = Relu(x) }}'
+    text = f'<ir_version: 10, opset_import: ["" : 20]> g ({inputs}) => ({kind}[N, 3] z) {{ z = Identity(x) }}'
     path = tmp_path / "m.onnx"
     onnx.save(onnx.parser.parse_model(text), path)
     facts = read_graph(path)
@@ -340,8 +340,8 @@ def test_a_fixed_batch_runs_as_it_is(batch: int, tmp_path: Path) -> None:
     profile = make_profile(facts.inputs, Sizes())
     (group,) = golden_of_file(facts, profile, 1).groups
     assert {len(b) for b in group.batches} == {batch}
-    assert {row for b in group.batches for row in b} == set(range(len(group.images)))
-    assert np.array_equal(group.expected["z"], np.maximum(group.images, 0))
+    assert {row for b in group.batches for row in b} == set(range(len(group.kinds)))
+    assert np.array_equal(group.expected["z"], np.maximum(group.arrays["x"], 0))
 
 
 def test_a_network_that_computes_nan_gets_no_golden_outputs(tmp_path: Path) -> None:

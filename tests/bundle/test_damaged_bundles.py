@@ -81,7 +81,7 @@ def not_an_archive(bundle: Path) -> None:
 
 def no_array_inside(bundle: Path) -> None:
     with zipfile.ZipFile(bundle / "golden.npz", "w") as archive:
-        archive.writestr("images_0", "text")
+        archive.writestr("input_0_0", "text")
         archive.writestr("expected_0_0", "text")
     rewritten(bundle, lambda _: None)
 
@@ -124,12 +124,12 @@ CONTENT: dict[str, tuple[Callable[[Path], object], str]] = {
         "bundle.json: JSON is malformed",
     ),
     "no archive of images": (not_an_archive, "golden.npz: the arrays can't be read"),
-    "a pickle for images": (arrays(put("images_0", value=np.array([{}], object))), "allow_pickle=False"),
+    "a pickle for images": (arrays(put("input_0_0", value=np.array([{}], object))), "allow_pickle=False"),
     "texts for images": (no_array_inside, MISMATCH),
-    "images are missing": (arrays(dropped("images_0")), "the array 'images_0' is missing"),
+    "images are missing": (arrays(dropped("input_0_0")), "the array 'input_0_0' is missing"),
     "outputs are missing": (arrays(dropped("expected_0_0")), "the array 'expected_0_0' is missing"),
-    "outputs for images": (arrays(lambda a: a.update(images_0=a["expected_0_0"])), MISMATCH),
-    "images for outputs": (arrays(lambda a: a.update(expected_0_0=a["images_0"])), MISMATCH),
+    "outputs for images": (arrays(lambda a: a.update(input_0_0=a["expected_0_0"])), MISMATCH),
+    "images for outputs": (arrays(lambda a: a.update(expected_0_0=a["input_0_0"])), MISMATCH),
     "a number for outputs": (arrays(put("expected_0_0", value=np.float64(1))), MISMATCH),
     "an output too few": (arrays(lambda a: a.update(expected_0_0=a["expected_0_0"][1:])), MISMATCH),
     "an output is NaN": (arrays(lambda a: a["expected_0_0"].fill(np.nan)), MISMATCH),
@@ -162,7 +162,7 @@ DOCUMENT: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "sizes of another rank": (put("profile", "input", "max", value=[4, 3, 32]), "min <= opt <= max"),
     "no size": (put("profile", "input", "opt", value=[]), "min <= opt <= max"),
     "sizes of words": (put("profile", "input", "opt", value=["a", 3, 32, 32]), "at `$.profile[...].opt[0]`"),
-    "another input": (put("golden", "input_name", value="x"), "profile: "),
+    "another input": (put("golden", "inputs", value={"x": "float32"}), "profile: "),
     "workspace of words": (put("options", "workspace_mib", value="much"), "at `$.options.workspace_mib`"),
     "a flag of words": (put("options", "tf32", value="yes"), "at `$.options.tf32`"),
     "a limit of zero": (put("golden", "limits", "output", "noise", "baseline", value=0), "at `$.golden.limits[...]"),
@@ -179,7 +179,7 @@ DOCUMENT: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "an empty batch": (put("golden", "groups", 0, "batches", value=[[]]), "at `$.golden.groups[0].batches[0]`"),
     "no batch": (put("golden", "groups", 0, "batches", value=[]), "at `$.golden.groups[0].batches`"),
     "no group": (put("golden", "groups", value=[]), "at `$.golden.groups`"),
-    "another shape": (put("golden", "groups", 0, "shape", value=[1, 3, 32, 32]), MISMATCH),
+    "another shape": (put("golden", "groups", 0, "shapes", "input", value=[1, 3, 32, 32]), MISMATCH),
     "other kinds": (put("golden", "groups", 0, "kinds", value=["x"] * 7), MISMATCH),
     "an odd block": (put("graph", "blocks", 0, value={}), "at `$.graph.blocks[0]`"),
     "a block without maps": (put("graph", "blocks", 0, "maps", value=[]), "an attention block has gates, maps"),
@@ -336,7 +336,7 @@ def test_arrays_that_would_fill_the_memory_are_refused(extracted: Path) -> None:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (2**40,)})
     with zipfile.ZipFile(extracted / "golden.npz", "w") as archive:
-        archive.writestr("images_0.npy", header.getvalue())
+        archive.writestr("input_0_0.npy", header.getvalue())
     rewritten(extracted, lambda _: None)
     with pytest.raises(UnreadableBundleError):
         read_bundle(extracted)

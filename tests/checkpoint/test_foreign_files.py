@@ -159,7 +159,7 @@ def test_what_the_shapes_say_is_said(write, weights):
     model = load(write(weights), arch=NAME)
     assert "read from the weights' shapes: 3 classes, 1 input channels, reduction 4, spatial kernel 3" in model.notes
     assert model.architecture == architecture(NAME, num_classes=3, in_channels=1, reduction=4, kernel_size=3)
-    assert model.input_shape == (1, 32, 32)
+    assert model.inputs[0].shape[1:] == (1, 32, 32)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "se_mobilenet_v2", "se_mobilenet_v3_small", "cbam_mobilenet_v3_small"])

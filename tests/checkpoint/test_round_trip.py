@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from attn_export.exporter.artifacts import Normalization
+from attn_export.exporter.artifacts import Normalization, only_input
 from attn_export.exporter.checkpoint.format import save
 from attn_export.exporter.checkpoint.load import from_module, load
 from attn_export.exporter.errors import NonFiniteWeightsError, OutputError
@@ -47,7 +47,7 @@ def test_everything_that_was_saved_comes_back(tmp_path, arch, data):
     save(path, module, arch, input_shape=shape, normalization=normalization, class_names=names)
     model = load(path)
     assert same(model.module, module)
-    assert (model.architecture, model.input_shape, model.normalization) == (arch, shape, normalization)
+    assert (model.architecture, model.inputs[0].shape[1:], model.normalization) == (arch, shape, normalization)
     assert model.class_names == (None if names is None else tuple(names))
     assert model.notes == ()
 
@@ -93,7 +93,7 @@ def test_torchs_safe_loader_reads_the_file_without_us(tmp_path, network, arch):
 
 
 def test_a_given_input_shape_stands_above_the_files(tmp_path, network, arch):
-    assert load(save(tmp_path / "model.pt", network, arch), input_shape=(1, 48, 64)).input_shape == (1, 48, 64)
+    assert load(save(tmp_path / "model.pt", network, arch), input_shape=(1, 48, 64)).inputs == only_input((1, 48, 64))
 
 
 def test_a_network_in_training_is_saved_and_left_as_it_is(tmp_path, arch):

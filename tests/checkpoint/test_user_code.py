@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from attn_export.exporter.artifacts import only_input
 from attn_export.exporter.checkpoint.load import load
 from attn_export.exporter.errors import InputError, StateDictMismatchError, UntrustedCheckpointError, UsageError
 from tests.checkpoint.blog_senet import SENet
@@ -68,14 +69,14 @@ def test_a_factory_builds_the_network_and_takes_the_weights(weights_file, users,
     model = load(weights_file, factory=factory, code=users)
     assert same_function(model, senet)
     assert f"{factory} built the network" in model.notes
-    assert model.input_shape == (3, 224, 224)
+    assert model.inputs == only_input((3, 224, 224))
     assert "1x3x224x224 is the first usual input that the network runs on; --input says another" in model.notes
 
 
 def test_a_file_of_code_is_imported_under_its_own_name(weights_file, users, senet):
     model = load(weights_file, factory="their_net:SENet", code=users / "their_net.py", input_shape=(3, 32, 32))
     assert same_function(model, senet)
-    assert model.input_shape == (3, 32, 32)
+    assert model.inputs == only_input((3, 32, 32))
 
 
 def test_the_current_folder_is_searched_where_no_code_is_named(weights_file, users, senet, monkeypatch):
@@ -204,7 +205,7 @@ class FixedSize(torch.nn.Module):
 def test_the_first_usual_size_that_a_network_runs_at_is_its_input(tmp_path, size):
     path = tmp_path / "fixed.pt"
     torch.save(FixedSize(size), path)
-    assert load(path, code=Path(__file__)).input_shape == (2, size, size)
+    assert load(path, code=Path(__file__)).inputs == only_input((2, size, size))
 
 
 @pytest.mark.parametrize("module", [FixedSize(9), torch.nn.Sequential(torch.nn.Linear(8, 3))])

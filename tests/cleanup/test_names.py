@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from attn_export.exporter.artifacts import Graph, LoadedModel
+from attn_export.exporter.artifacts import Graph, LoadedModel, only_input
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.graph.write import write
 from attn_export.exporter.network.capture import capture
@@ -40,7 +40,9 @@ class Named(nn.Module):
 
 
 def captured(network: nn.Module) -> Graph:
-    return capture(LoadedModel(module=network.eval(), input_shape=(3, SIDE, SIDE), sha256="0"), dynamic=("batch",))
+    return capture(
+        LoadedModel(module=network.eval(), inputs=only_input((3, SIDE, SIDE)), sha256="0"), dynamic=("batch",)
+    )
 
 
 @cache

@@ -789,7 +789,7 @@ def test_with_json_an_error_is_one_document_too(
     done = attn_export(*arguments)
     assert done.returncode == code
     document = json.loads(done.stdout)
-    assert document["schema_version"] == 2
+    assert document["schema_version"] == 3
     assert document["error"]["exit_code"] == code
     assert words in document["error"]["message"]
     assert document["error"]["hint"]

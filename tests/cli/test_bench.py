@@ -14,7 +14,7 @@ import torch
 from attn_export.cli import run
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.checkpoint.load import load
-from attn_export.exporter.network.images import nominal_batches
+from attn_export.exporter.network.batches import nominal_batches
 from attn_export.exporter.system.files import unique_names
 from attn_export.exporter.system.progress import NullProgress
 from attn_export.exporter.workflows.export import export_loaded
@@ -39,7 +39,7 @@ def made(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         model, folder, "model", ExportSettings(runtimes=(), precisions=(Precision.FP32, Precision.FP16)), NullProgress()
     )
     export_loaded(model, folder, "fixed", ExportSettings(runtimes=(), dynamic=(), batch=2), NullProgress())
-    images = [batch.images for batch in nominal_batches(model.input_shape, 4, 8)]
+    images = [batch.arrays["input"] for batch in nominal_batches(model.inputs, 4, 8)]
     quantized(folder / "model.onnx", folder / "model.int8.onnx", images, per_channel=True)
     return folder
 
@@ -264,11 +264,11 @@ def test_a_report_into_a_folder_that_is_a_file_cannot_be_written(refused: Comman
 
 
 @pytest.mark.usefixtures("there")
-def test_integers_are_not_timed(refused: Command, there: Path) -> None:
+def test_what_takes_no_numbers_is_not_timed(refused: Command, there: Path) -> None:
     model = onnx.load(there / "model.onnx")
-    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
-    (there / "integers.onnx").write_bytes(model.SerializeToString())
-    refused(3, "bench", "integers.onnx", "--quiet", says=["integers.onnx"])
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.STRING
+    (there / "words.onnx").write_bytes(model.SerializeToString())
+    refused(3, "bench", "words.onnx", "--quiet", says=["words.onnx"])
 
 
 def test_an_engine_without_its_gpu_is_reported_at_once(folder: Path, refused: Command) -> None:

@@ -109,7 +109,7 @@ def test_json_has_the_engines_and_no_tables(attn_export: Command, onnx_folder: P
     done = attn_export("build", "model.onnx", *SM86, "--precision", "fp32,fp16", "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
-    assert document["schema_version"] == 2
+    assert document["schema_version"] == 3
     assert document["bundles"] == []
     assert [engine["path"] for engine in document["engines"]] == ["model.engine", "model.fp16.engine"]
     assert all(engine["record"]["cost"]["kernels"] > 0 for engine in document["engines"])

@@ -134,7 +134,7 @@ def test_json_is_the_result(attn_export: Command, raw: Path, arguments: list[str
         *("schema_version", "path", "nodes_before", "nodes_after", "steps", "applied", "skipped"),
         *("reverted", "attention", "source", "error"),
     }
-    assert (document["schema_version"], document["path"], document["reverted"]) == (2, "clean.onnx", [])
+    assert (document["schema_version"], document["path"], document["reverted"]) == (3, "clean.onnx", [])
     assert document["nodes_after"] == len(onnx.load("clean.onnx").graph.node) < document["nodes_before"]
     assert [set(block) for block in document["attention"]] == [BLOCK] * 3
     assert [tuple(block["nodes"]) for block in document["attention"]] == [b.nodes for b in inspect_file("clean.onnx")]
@@ -345,7 +345,7 @@ def test_inspect_as_json(attn_export: Command, raw: Path, arguments: list[str]) 
     assert done.returncode == 0
     document = json.loads(done.stdout)
     assert set(document) == {"schema_version", "path", "attention"}
-    assert (document["schema_version"], document["path"]) == (2, "raw.onnx")
+    assert (document["schema_version"], document["path"]) == (3, "raw.onnx")
     assert [set(block) for block in document["attention"]] == [BLOCK] * 3
 
 

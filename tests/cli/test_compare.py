@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from attn_export.exporter.records.document import SCHEMA_VERSION, encode
-from attn_export.exporter.records.report import Report
+from attn_export.exporter.records.report import InputRecord, Report
 from tests.budgets.sample import FILE, sample_report, sample_timing, sample_timings, scaled
 from tests.cli.conftest import Finished
 
@@ -230,7 +230,10 @@ def test_a_missing_report_and_a_folder(reports: Callable[..., None], refused: Co
     ("new", "says"),
     [
         (sample_report(model={"name": "se_resnet8"}), "another network"),
-        (sample_report(model={"input_shape": (3, 32, 32)}), "3×16×16, not 3×32×32"),
+        (
+            sample_report(model={"inputs": (InputRecord("input", "float32", (1, 3, 32, 32)),)}),
+            "input 3×16×16, not input 3×32×32",
+        ),
         (sample_report([sample_timing("compile", 5)]), "no timing in common"),
         (
             sample_report([sample_timing("onnxruntime", 3, artifact=FILE)], environment={"cpu": "Another"}),

@@ -28,7 +28,7 @@ SCHEMA = {
     "required": ["schema_version", "machine", "libraries", "gpus", "gpu_trouble", "jetson", "jobs", "missing"],
     "additionalProperties": False,
     "properties": {
-        "schema_version": {"const": 2},
+        "schema_version": {"const": 3},
         "machine": {
             "type": "object",
             "required": [

@@ -26,7 +26,8 @@ from attn_export.exporter.artifacts import EXPORT_PRECISIONS, LoadedModel, OnnxF
 from attn_export.exporter.bundle.read import read_bundle
 from attn_export.exporter.commands import export as export_command
 from attn_export.exporter.engine import record as engine_records
-from attn_export.exporter.network.images import batches
+from attn_export.exporter.network.axes import opened
+from attn_export.exporter.network.batches import batches
 from attn_export.exporter.precision import typed_file
 from attn_export.exporter.precision.float16 import to_float16
 from attn_export.exporter.records.engine import MixedKernel
@@ -97,7 +98,7 @@ def computed(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Comp
 
     model = load(checkpoint)
     settings = ExportSettings(precisions=EXPORT_PRECISIONS, target=Target.TENSORRT)
-    images = batches(model.input_shape, settings.dynamic, settings.batch)
+    images = batches(opened(model.inputs, settings.dynamic, settings.batch))
     reference = reference_outputs(model, images, EXPORT_PRECISIONS, NullProgress())
     path = tmp_path_factory.mktemp("computed") / "model.onnx"
     return Computed(reference, make_onnx(model, path, settings, NullProgress()).file)
@@ -201,11 +202,11 @@ def test_every_hash_is_the_one_of_the_published_file(plain: Done) -> None:
 
 
 def test_the_report_has_the_engine_and_the_engine_a_record_of_its_own(plain: Done) -> None:
-    assert plain.record["schema_version"] == 2
+    assert plain.record["schema_version"] == 3
     assert [artifact["format"] for artifact in plain.record["artifacts"]] == ["onnx", "engine"]
     engine = plain.artifact("model.engine")
     own = json.loads(plain["model.engine.json"].read_text(encoding="utf-8"))
-    assert own["schema_version"] == 2
+    assert own["schema_version"] == 3
     for fact in ("sha256", "gpus", "profile", "cost", "options", "backend", "validation", "not_run"):
         assert engine[fact] == own[fact], fact
     assert engine["kernels"] == len(own["kernels"]["kernels"]) == engine["cost"]["kernels"] > 0
@@ -770,7 +771,7 @@ def test_inspect_lists_the_blocks_and_what_attention_adds(plain: Done, attn_expo
 def test_inspect_gives_the_record_as_json(plain: Done, attn_export: Command) -> None:
     done = attn_export("inspect", str(plain["model.engine"]), "--json")
     own = json.loads(plain["model.engine.json"].read_text(encoding="utf-8"))
-    assert json.loads(done.stdout) == {"path": str(plain["model.engine"]), "engine": own, "schema_version": 2}
+    assert json.loads(done.stdout) == {"path": str(plain["model.engine"]), "engine": own, "schema_version": 3}
 
 
 @pytest.fixture

@@ -311,7 +311,7 @@ def test_json_is_one_document_on_standard_output_and_the_same_as_the_report(shel
     done = shell("model.pt", "--onnx", "--json", "--threads", "1")
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
-    assert record["schema_version"] == 2
+    assert record["schema_version"] == 3
     assert record == json.loads(Path("model.report.json").read_text())
     assert record["model"]["name"] == "cbam_resnet8"
     assert record["model"]["sha256"] == hashlib.sha256(Path("model.pt").read_bytes()).hexdigest()
@@ -338,7 +338,7 @@ def test_quiet_and_json_together_leave_one_document(attn_export: Command, folder
     done = attn_export("--quiet", "--json", "model.pt", "--onnx", "--no-bench", "--static")
     assert done.returncode == 0
     assert done.stderr == ""
-    assert json.loads(done.stdout)["schema_version"] == 2
+    assert json.loads(done.stdout)["schema_version"] == 3
 
 
 # Checkpoints that training scripts write.

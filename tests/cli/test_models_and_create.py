@@ -39,7 +39,7 @@ def test_the_numbers_for_machines_are_those_of_the_library(attn_export: Command,
     done = attn_export(*arguments)
     assert done.returncode == 0
     document = json.loads(done.stdout)
-    assert document["schema_version"] == 2
+    assert document["schema_version"] == 3
     rows = {row["name"]: row for row in document["models"]}
     assert list(rows) == names()
     for name, row in rows.items():
@@ -77,7 +77,7 @@ def test_what_is_created_is_what_python_creates(attn_export: Command, folder: Pa
     loaded = checkpoints.load(folder / "made.pt")
     expected = create(name)
     assert loaded.architecture == architecture(name)
-    assert loaded.input_shape == (3, 32, 32)
+    assert loaded.inputs[0].shape[1:] == (3, 32, 32)
     for tensor_name, tensor in expected.state_dict().items():
         assert torch.equal(loaded.module.state_dict()[tensor_name], tensor), tensor_name
 
@@ -122,7 +122,7 @@ def test_json_describes_what_was_made(attn_export: Command, folder: Path) -> Non
     assert done.returncode == 0
     assert done.stderr == ""
     document = json.loads(done.stdout)
-    assert document["schema_version"] == 2
+    assert document["schema_version"] == 3
     assert document["path"] == "made.pt"
     assert document["architecture"]["name"] == "cbam_resnet8"
     assert document["parameters"] == complexity(architecture("cbam_resnet8")).parameters

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 from attn_export.cli import run
 from attn_export.exporter.checkpoint.load import load
-from attn_export.exporter.network.images import nominal_batches
+from attn_export.exporter.network.batches import nominal_batches
 from tests.cli.conftest import Finished
 from tests.faults.quantization import quantized
 
@@ -33,7 +33,7 @@ def made(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
     (out / "other").mkdir()
     onnx.save(model, out / "other" / "model.onnx")
-    images = [batch.images for batch in nominal_batches(load(checkpoint).input_shape, 4, 8)]
+    images = [batch.arrays["input"] for batch in nominal_batches(load(checkpoint).inputs, 4, 8)]
     quantized(out / "model.onnx", out / "model.int8.onnx", images, per_channel=True)
     return out
 

@@ -10,7 +10,7 @@ from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.engine.log import Log
 from attn_export.exporter.engine.profile import DEFAULT_MAX_BATCH, Sizes, add_profile, make_profile
 from attn_export.exporter.errors import UsageError
-from attn_export.exporter.records.engine import Range
+from attn_export.exporter.records.engine import Range, covers, shapes_of
 
 DIMS = st.lists(st.one_of(st.integers(1, 64), st.sampled_from(["N", "height", "width", "seq"]), st.none()), max_size=5)
 TRIPLES = st.tuples(*[st.integers(1, 64)] * 3).map(lambda three: tuple(sorted(three)))
@@ -37,7 +37,7 @@ def test_every_axis_is_covered_or_named(dims: tuple[Any, ...], batch: Any, image
         assert 1 <= low <= middle <= high
         if isinstance(dim, int):
             assert low == middle == high == dim
-    assert all(made.covers(shape) for shape in made.shapes)
+    assert all(made.covers(shape) for shape in (made.min, made.opt, made.max))
 
 
 @given(dims=st.tuples(st.just("N"), *[st.integers(1, 64)] * 3), usual=st.integers(1, 64))
@@ -48,11 +48,11 @@ def test_an_open_batch_needs_no_option(dims: tuple[Any, ...], usual: int) -> Non
 
 
 def test_fixed_axes_need_nothing() -> None:
-    assert make_profile({"x": (2, 3, 8, 8)}, Sizes())["x"].shapes == ((2, 3, 8, 8),)
+    assert shapes_of(make_profile({"x": (2, 3, 8, 8)}, Sizes()), ["x"]) == (((2, 3, 8, 8),),)
 
 
 def test_an_input_without_axes_needs_nothing() -> None:
-    assert make_profile({"x": ()}, Sizes())["x"].shapes == ((),)
+    assert shapes_of(make_profile({"x": ()}, Sizes()), ["x"]) == (((),),)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_an_axis_that_no_option_is_for_has_to_be_fixed(dims: tuple[Any, ...]) ->
 
 
 def test_a_fixed_batch_keeps_its_number() -> None:
-    assert make_profile({"x": (4, 3, 8, 8)}, Sizes((4, 4, 4)))["x"].shapes == ((4, 3, 8, 8),)
+    assert make_profile({"x": (4, 3, 8, 8)}, Sizes((4, 4, 4)))["x"] == Range(*[(4, 3, 8, 8)] * 3)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,10 @@ def test_ranges_know_what_they_cover() -> None:
     assert made.covers((3, 3, 10, 16))
     assert not made.covers((5, 3, 10, 16))
     assert not made.covers((1, 3, 8))
-    assert made.shapes == ((1, 3, 8, 8), (2, 3, 8, 8), (4, 3, 16, 16))
+    several = {"x": made, "y": Range((1, 4), (2, 4), (4, 4))}
+    assert shapes_of(several, ["y", "x"])[2] == ((4, 4), (4, 3, 16, 16))
+    assert covers(several, ["y", "x"], [(2, 4), (2, 3, 8, 8)])
+    assert not covers(several, ["y", "x"], [(2, 4), (5, 3, 8, 8)])
 
 
 # What TensorRT makes of them.

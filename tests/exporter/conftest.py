@@ -18,7 +18,8 @@ from attn_export.exporter.artifacts import Graph, LoadedModel, OnnxFile
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.graph import write as onnx_file
-from attn_export.exporter.network.images import batches
+from attn_export.exporter.network.axes import opened
+from attn_export.exporter.network.batches import batches
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.validation.reference import Reference
 from attn_export.models.attention.squeeze_excite import SEBlock
@@ -82,7 +83,7 @@ def reference(loaded: Callable[[str], LoadedModel]) -> Callable[[str], Reference
 
     def compute(name: str) -> Reference:
         model = loaded(name)
-        return compute_reference(model, batches(model.input_shape, ("batch",), 1))
+        return compute_reference(model, batches(opened(model.inputs)))
 
     return cache(compute)
 

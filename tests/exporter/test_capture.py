@@ -53,32 +53,35 @@ def dims(graph: Graph) -> list[list[int | str]]:
 def test_without_open_axes_every_size_is_a_number() -> None:
     graph = capture(network(torch.relu), dynamic=(), batch=3)
     assert dims(graph) == [[3, 3, 16, 16], [3, 4, 16, 16]]
-    assert graph.signature.axes == ()
-    assert graph.signature.input_shape == (3, 3, 16, 16)
+    assert graph.signature.inputs[0].axes == ()
+    assert graph.signature.inputs[0].shape == (3, 3, 16, 16)
 
 
 def test_the_batch_alone_stays_open_unless_more_is_asked() -> None:
     graph = capture(network(torch.relu))
     assert dims(graph) == [["batch", 3, 16, 16], ["batch", 4, 16, 16]]
-    assert [(axis.name, axis.index, axis.minimum) for axis in graph.signature.axes] == [("batch", 0, 1)]
+    assert [(axis.name, axis.index, axis.minimum) for axis in graph.signature.inputs[0].axes] == [("batch", 0, 1)]
 
 
 def test_open_axes_carry_their_names_at_input_and_output() -> None:
     graph = capture(network(torch.relu), dynamic=ALL_AXES)
     assert dims(graph) == [["batch", 3, "height", "width"], ["batch", 4, "height", "width"]]
-    assert [(axis.name, axis.index) for axis in graph.signature.axes] == [("batch", 0), ("height", 2), ("width", 3)]
+    assert [(axis.name, axis.index) for axis in graph.signature.inputs[0].axes] == [
+        ("batch", 0),
+        ("height", 2),
+        ("width", 3),
+    ]
 
 
 def test_one_of_height_and_width_may_stay_open_alone() -> None:
     graph = capture(network(torch.relu), dynamic=("width",), batch=2)
     assert dims(graph) == [[2, 3, 16, "width"], [2, 4, 16, "width"]]
-    assert graph.signature.axis("width") is not None
-    assert graph.signature.axis("height") is None
+    assert [axis.name for axis in graph.signature.inputs[0].axes] == ["width"]
 
 
 def test_the_order_in_which_axes_are_asked_does_not_matter() -> None:
     graph = capture(network(torch.relu), dynamic=("width", "batch"))
-    assert [axis.name for axis in graph.signature.axes] == ["batch", "width"]
+    assert [axis.name for axis in graph.signature.inputs[0].axes] == ["batch", "width"]
     assert dims(graph)[0] == ["batch", 3, 16, "width"]
 
 

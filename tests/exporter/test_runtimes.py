@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 import torch
 
-from attn_export.exporter.artifacts import Axis, LoadedModel, OnnxFile, Signature
+from attn_export.exporter.artifacts import Axis, Input, LoadedModel, OnnxFile, Signature
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, RUNS_ENGINES, RUNTIMES, check_names
@@ -260,7 +260,7 @@ class Broken(Runtime):
 
     def __init__(self, where: str, error: BaseException) -> None:
         axes = (Axis("batch", 0), Axis("height", 2, minimum=8))
-        super().__init__(Signature("input", (2, 3, 16, 16), axes, ("output",)), Settings(threads=1))
+        super().__init__(Signature((Input("input", (2, 3, 16, 16), axes=axes),), ("output",)), Settings(threads=1))
         self.where, self.error, self.closed = where, error, 0
 
     def _fail(self, here: str) -> None:

@@ -43,6 +43,7 @@ from tests import shared
 from tests.numbers import or_infinite
 
 SHAPE = (1, 3, 16, 16)
+INPUT = {"name": "input", "dtype": "float32", "shape": [1, 3, 16, 16], "dynamic_axes": [], "range": None}
 BRIEF = Schedule(interval=100.0, seconds=0.01, fewest_rounds=8, most_rounds=8, inferences=1)
 UNTIMED = ExportSettings(runtimes=(), threads=1)
 TIMED = ExportSettings(schedule=BRIEF, threads=1)
@@ -173,7 +174,7 @@ def test_the_record_says_what_was_made_of_what(
         "checkpoint": None,
         "sha256": loaded("toy").sha256,
         "architecture": None,
-        "input_shape": [3, 16, 16],
+        "inputs": [INPUT],
         "normalization": None,
         "class_names": None,
         "notes": [],
@@ -184,8 +185,8 @@ def test_the_record_says_what_was_made_of_what(
     assert (artifact["format"], artifact["precision"], artifact["opset"]) == ("onnx", "float32", 20)
     assert artifact["nodes"] == len(onnx.load(result.onnx).graph.node)
     assert artifact["outputs"] == ["output"]
-    assert artifact["input"]["name"] == "input"
-    assert artifact["input"]["dynamic_axes"] == [{"name": "batch", "index": 0, "minimum": 1}]
+    assert artifact["inputs"][0]["name"] == "input"
+    assert artifact["inputs"][0]["dynamic_axes"] == [{"name": "batch", "index": 0, "minimum": 1}]
     assert [gate["module_path"] for gate in artifact["gates"]] == ["3.fc.3"]
     assert [step["name"] for step in artifact["cleanup"]] == [
         *(name for name, _ in BEFORE),
@@ -200,7 +201,7 @@ def test_the_record_holds_the_verdict_with_every_comparison(exported: tuple[Expo
     validation = plain(result.report)["artifacts"][0]["validation"]
     assert validation["agrees"] is True
     assert validation["policy"] == "float32"
-    assert validation["batches"] == [[1, 3, 16, 16], [2, 3, 16, 16], [4, 3, 16, 16]]
+    assert validation["batches"] == [[[1, 3, 16, 16]], [[2, 3, 16, 16]], [[4, 3, 16, 16]]]
     assert [(c["tensor"], c["role"]) for c in validation["comparisons"]] == [("3.fc.3", "gate"), ("output", "output")]
     for told, comparison in zip(validation["comparisons"], result.verdict.comparisons, strict=True):
         assert told["ratio"] == comparison.ratio == told["error"] / told["baseline"]
@@ -299,17 +300,13 @@ def test_a_second_export_replaces_the_first(toy: nn.Module, folder_with_older: P
 def test_the_batch_of_the_input_shape_is_the_one_that_is_timed(toy: nn.Module, tmp_path: Path) -> None:
     result = export(toy, (3, 3, 16, 16), tmp_path, settings=replace(TIMED, batch=7))
     assert [t.batch for t in result.timings] == [3, 3]
-    assert plain(result.report)["artifacts"][0]["input"]["dynamic_axes"][0]["name"] == "batch"
+    assert plain(result.report)["artifacts"][0]["inputs"][0]["dynamic_axes"][0]["name"] == "batch"
 
 
 def test_a_fixed_batch_is_the_one_of_the_input_shape(toy: nn.Module, tmp_path: Path) -> None:
     result = export(toy, (3, 3, 16, 16), tmp_path, settings=replace(TIMED, dynamic=()))
-    assert plain(result.report)["artifacts"][0]["input"] == {
-        "name": "input",
-        "shape": [3, 3, 16, 16],
-        "dynamic_axes": [],
-    }
-    assert {tuple(shape) for shape in result.verdict.batches} == {(3, 3, 16, 16)}
+    assert plain(result.report)["artifacts"][0]["inputs"] == [{**INPUT, "shape": [3, 3, 16, 16]}]
+    assert set(result.verdict.batches) == {((3, 3, 16, 16),)}
 
 
 def test_without_runtimes_nothing_is_timed(toy: nn.Module, tmp_path: Path) -> None:
@@ -327,7 +324,7 @@ def test_settings_reach_the_file(toy: nn.Module, tmp_path: Path) -> None:
     assert [o.version for o in proto.opset_import] == [18]
     shape = [d.dim_param or d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim]
     assert shape == ["batch", 3, "height", "width"]
-    assert any(tuple(batch[2:]) != (16, 16) for batch in result.verdict.batches)
+    assert any(shapes[0][2:] != (16, 16) for shapes in result.verdict.batches)
 
 
 def test_weights_outside_the_file_are_published_with_it(

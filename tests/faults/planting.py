@@ -15,7 +15,8 @@ from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.gates import gates_of
-from attn_export.exporter.network.images import batches
+from attn_export.exporter.network.axes import opened
+from attn_export.exporter.network.batches import batches
 from attn_export.exporter.precision.typed_file import typed_file
 from attn_export.exporter.records.verdict import Comparison, Verdict
 from attn_export.exporter.runtimes.base import Settings
@@ -77,7 +78,7 @@ class Subject:
 
     @cached_property
     def reference(self) -> Reference:
-        return compute_reference(self.model, batches(self.model.input_shape, ("batch",), 1), precisions=BOTH)
+        return compute_reference(self.model, batches(opened(self.model.inputs)), precisions=BOTH)
 
     @cached_property
     def file(self) -> OnnxFile:

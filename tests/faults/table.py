@@ -15,7 +15,7 @@ import onnx
 from rich.console import Console
 
 from attn_export.exporter.artifacts import Precision
-from attn_export.exporter.network.images import nominal_batches
+from attn_export.exporter.network.batches import nominal_batches
 from attn_export.exporter.records.environment import describe
 from attn_export.exporter.report.tables import table
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
@@ -71,9 +71,9 @@ def planted(subject: Subject) -> Iterator[Row]:
 
 def whole_numbers(subject: Subject) -> Iterator[Row]:
     """Faults of a runtime with an int8 graph; the good one first."""
-    images = nominal_batches(subject.model.input_shape, 4, RUNS_OF_QUANTIZED)
+    images = nominal_batches(subject.model.inputs, 4, RUNS_OF_QUANTIZED)
     path = subject.folder / "int8.onnx"
-    graph = quantization.quantized(subject.file.path, path, [b.images for b in images[:3]], per_channel=False)
+    graph = quantization.quantized(subject.file.path, path, [b.arrays["input"] for b in images[:3]], per_channel=False)
     for name, plant in {"none, int8": None, **quantization.FAULTS}.items():
         ran = graph
         if plant is not None:

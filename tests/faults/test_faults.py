@@ -75,10 +75,10 @@ def test_no_weight_of_a_trained_network_can_be_scaled_by_1_0001_unseen(
 
 def is_without_effect(module: nn.Module, weight: str, made: Subject) -> bool:
     """Whether the network computes the same with the weight doubled, on all images."""
-    before = [module(torch.from_numpy(batch.images)) for batch in made.reference.batches]
+    before = [module(torch.from_numpy(batch.arrays["input"])) for batch in made.reference.batches]
     parameter = module.get_parameter(weight)
     parameter.data.mul_(2)
-    after = [module(torch.from_numpy(batch.images)) for batch in made.reference.batches]
+    after = [module(torch.from_numpy(batch.arrays["input"])) for batch in made.reference.batches]
     parameter.data.div_(2)
     return all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 

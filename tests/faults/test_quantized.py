@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from attn_export.exporter.network.images import Batch, nominal_batches
+from attn_export.exporter.network.batches import Batch, nominal_batches, stacked
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
@@ -40,14 +40,14 @@ def whole(subject: Callable[[str], Subject]) -> Callable[[str, bool], Path]:
 
     def make(name: str, per_channel: bool) -> Path:
         made = subject(name)
-        images = [b.images for b in images_of(made)[:3]]
+        images = [b.arrays["input"] for b in images_of(made)[:3]]
         return quantized(made.file.path, made.folder / f"int8{per_channel}.onnx", images, per_channel=per_channel)
 
     return cache(make)
 
 
 def images_of(made: Subject) -> list[Batch]:
-    return nominal_batches(made.model.input_shape, 4, RUNS_OF_QUANTIZED)
+    return nominal_batches(made.model.inputs, 4, RUNS_OF_QUANTIZED)
 
 
 def judged(made: Subject, ran: Path, graph: Path) -> Verdict:
@@ -94,7 +94,7 @@ def share_affected(subject: Callable[[str], Subject], whole: Callable[[str, bool
 
 def exact(graph: Path, made: Subject) -> tuple[Array, ...]:
     """The output in float64, (N, classes)."""
-    return ExactGraph(graph, np.float64)(np.concatenate([batch.images for batch in images_of(made)]), ["output"])
+    return ExactGraph(graph, np.float64)(stacked([batch.arrays for batch in images_of(made)]), ["output"])
 
 
 def each(*names: str) -> list[tuple[str, str]]:

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from attn_export.exporter.artifacts import Signature
+from attn_export.exporter.artifacts import Input, Signature
 from attn_export.exporter.latency.rounds import RoundTimes
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.runtimes.base import Runtime, Settings
 
-SIGNATURE = Signature("input", (2, 3, 4, 4), (), ("output",))
-IMAGES = np.zeros((2, 3, 4, 4), np.float32)
+SIGNATURE = Signature((Input("input", (2, 3, 4, 4)),), ("output",))
+IMAGES = {"input": np.zeros((2, 3, 4, 4), np.float32)}
 Diary = list[tuple[str, str]]
 
 
@@ -76,8 +76,8 @@ class Scripted:
         self.loaded: list[tuple[int, ...]] = []
         self.closed = 0
 
-    def load(self, images: Array) -> None:
-        self.loaded.append(images.shape)
+    def load(self, arrays: Arrays) -> None:
+        self.loaded.append(arrays["input"].shape)
 
     def turn(self, inferences: int, *, warmed: bool = True) -> RoundTimes:
         self.diary.append((self.name, "timed" if warmed else "warm", inferences))

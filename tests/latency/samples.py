@@ -2,19 +2,21 @@
 
 import os
 import time
-from typing import Any
 
 import numpy as np
 
-from attn_export.exporter.artifacts import Axis, Signature
+from attn_export.exporter.artifacts import Axis, Input, Signature
+from attn_export.exporter.records.arrays import Arrays
 from attn_export.exporter.runtimes.base import Settings
 
 ONE = Settings(threads=1)
-SIGNATURE = Signature("input", (2, 3, 8, 8), (Axis("batch", 0), Axis("height", 2), Axis("width", 3)), ("output",))
+SIGNATURE = Signature(
+    (Input("input", (2, 3, 8, 8), axes=(Axis("batch", 0), Axis("height", 2), Axis("width", 3))),), ("output",)
+)
 
 
-def images(batch: int = 2, size: int = 8) -> np.ndarray[Any, Any]:
-    return np.random.default_rng(0).standard_normal((batch, 3, size, size), dtype=np.float32)
+def images(batch: int = 2, size: int = 8) -> Arrays:
+    return {"input": np.random.default_rng(0).standard_normal((batch, 3, size, size), dtype=np.float32)}
 
 
 def is_there(pid: int | None) -> bool:

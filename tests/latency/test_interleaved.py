@@ -56,8 +56,8 @@ def test_a_device_with_a_clock_is_read_after_it_has_finished() -> None:
 def test_another_batch_takes_the_place_of_the_first() -> None:
     here = InProcess(Fake("a"))
     here.load(IMAGES)
-    here.load(IMAGES[:1])
-    assert here._inputs["input"].shape == IMAGES[:1].shape
+    here.load({"input": IMAGES["input"][:1]})
+    assert here._inputs["input"].shape == (1, 3, 4, 4)
     here.close()
     assert here._inputs is None
 

@@ -71,7 +71,7 @@ def test_batches_follow_each_other_and_one_is_let_go_of_in_between(runtime: Onnx
 
 def test_images_may_be_larger_than_a_pipe_and_in_any_layout(runtime: OnnxRuntime) -> None:
     with Isolated(runtime) as there:
-        there.load(images(4, 512).transpose(0, 1, 3, 2))
+        there.load({"input": images(4, 512)["input"].transpose(0, 1, 3, 2)})
         assert len(there.turn(1).seconds) == 1
 
 
@@ -163,7 +163,7 @@ def test_what_can_t_be_opened_is_reported_as_it_would_be_here(
 
 def test_a_batch_that_does_not_fit_is_an_error_and_the_next_one_runs(runtime: OnnxRuntime) -> None:
     with Isolated(runtime) as there:
-        there.load(np.zeros((2, 5, 8, 8), np.float32))
+        there.load({"input": np.zeros((2, 5, 8, 8), np.float32)})
         with pytest.raises(RuntimeUnavailableError, match=r"onnxruntime failed: .*INVALID_ARGUMENT") as caught:
             there.turn(1)
         assert "Traceback" in str(caught.value.__cause__)
@@ -275,14 +275,14 @@ MAIN = """
 from pathlib import Path
 import numpy as np
 print("imported", flush=True)
-from attn_export.exporter.artifacts import Signature
+from attn_export.exporter.artifacts import Signature, Input
 from attn_export.exporter.latency.isolated import Isolated
 from attn_export.exporter.runtimes import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 
-runtime = OnnxRuntime(Path({path!r}), Signature("input", (2, 3, 8, 8), (), ("output",)), Settings(threads=1))
+runtime = OnnxRuntime(Path({path!r}), Signature((Input("input", (2, 3, 8, 8)),), ("output",)), Settings(threads=1))
 with Isolated(runtime) as isolated:
-    isolated.load(np.zeros((2, 3, 8, 8), np.float32))
+    isolated.load(dict(input=np.zeros((2, 3, 8, 8), np.float32)))
     print(len(isolated.turn(2).seconds))
 """
 

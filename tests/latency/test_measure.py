@@ -62,7 +62,7 @@ def test_all_are_warm_before_the_first_round() -> None:
 def test_everyone_gets_the_batch_once_and_lets_go_of_it() -> None:
     everyone = [Scripted("a"), Scripted("b")]
     measure(everyone, IMAGES, rounds_of(3))
-    assert [(timed.loaded, timed.closed) for timed in everyone] == [([IMAGES.shape], 1)] * 2
+    assert [(timed.loaded, timed.closed) for timed in everyone] == [([IMAGES["input"].shape], 1)] * 2
 
 
 def test_an_interruption_is_let_through_and_everyone_lets_go() -> None:

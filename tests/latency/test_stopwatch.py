@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from attn_export.exporter.artifacts import Signature
+from attn_export.exporter.artifacts import Input, Signature
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.errors import RuntimeUnavailableError
@@ -29,7 +29,7 @@ from tests.runtimes.standin import SIGNATURE, Gpu, StandInTensorRT, write_engine
 
 ONE = Settings(threads=1)
 STREAM = 4711
-OF_ONE_OUTPUT = Signature("input", (2, 3, 12, 12), (), ("output",))
+OF_ONE_OUTPUT = Signature((Input("input", (2, 3, 12, 12)),), ("output",))
 
 
 # TensorRT, both of them.
@@ -48,7 +48,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_
 def test_the_events_stand_right_before_and_after_one_inference(engine: TensorRT) -> None:
     with engine:
         timed = InProcess(engine)
-        timed.load(np.zeros((2, 3, 12, 12), np.float32))
+        timed.load({"input": np.zeros((2, 3, 12, 12), np.float32)})
         turns = [timed.turn(n) for n in (1, 4)]
         clock = timed.clock
     assert clock == EVENTS
@@ -61,7 +61,7 @@ def test_an_event_is_not_recorded_into_the_graph_of_a_new_input(engine: TensorRT
     with engine:
         timed = InProcess(engine)
         for batch in (1, 3):  # the first turn on an input records it
-            timed.load(np.zeros((batch, 3, 12, 12), np.float32))
+            timed.load({"input": np.zeros((batch, 3, 12, 12), np.float32)})
             assert timed.turn(2, warmed=False).device_seconds is not None
             assert timed.turn(2).device_seconds == (0.001, 0.001)
 
@@ -82,7 +82,7 @@ def test_runtimes_without_a_stream_that_can_be_seen_have_none(tmp_path: Path) ->
 def test_pytorch_on_the_cpu_is_timed_by_the_host_alone() -> None:
     with Eager(from_module(nn.Conv2d(3, 4, 3).eval(), (3, 12, 12)), OF_ONE_OUTPUT, ONE) as runtime:
         timed = InProcess(runtime)
-        timed.load(np.zeros((2, 3, 12, 12), np.float32))
+        timed.load({"input": np.zeros((2, 3, 12, 12), np.float32)})
         assert timed.turn(2).device_seconds is None
         assert timed.clock == HOST
 

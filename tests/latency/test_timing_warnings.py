@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from attn_export.exporter.artifacts import Axis, Signature
+from attn_export.exporter.artifacts import Axis, Input, Signature, only_input
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.latency.interleaved import TimingSettings, time_interleaved
 from attn_export.exporter.latency.measure import measure
@@ -23,6 +23,7 @@ from tests.latency.fakes import IMAGES, Scripted
 GOOD = Run(4, 100, 3, 12.3, 0.013, reached=True)
 ASKED = Schedule(interval=0.02)
 SHAPE = (1, 3, 16, 16)
+INPUTS = only_input(SHAPE[1:])
 
 
 class Notes(NullProgress):
@@ -42,7 +43,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def session(file: Path) -> OnnxRuntime:
-    return OnnxRuntime(file, Signature("input", SHAPE, (Axis("batch", 0),), ("output",)), Settings(1))
+    return OnnxRuntime(file, Signature((Input("input", SHAPE, axes=(Axis("batch", 0),)),), ("output",)), Settings(1))
 
 
 def test_where_all_is_well_nothing_is_said() -> None:
@@ -99,20 +100,20 @@ def test_what_else_ran_is_said() -> None:
 def test_a_machine_that_is_too_noisy_for_the_time_is_reported(file: Path) -> None:
     make_progress = Notes()
     together = TimingSettings(Schedule(interval=1e-9, seconds=0.05, fewest_rounds=8), threads=1)
-    latency = time_interleaved([("one", session(file)), ("other", session(file))], SHAPE, together, make_progress)
+    latency = time_interleaved([("one", session(file)), ("other", session(file))], INPUTS, together, make_progress)
     assert not latency.runs[0].reached
     assert any("was asked for" in note for note in make_progress.notes)
     assert latency.timings[1].verdict in ("faster", "slower", "can't tell"), "what is known is still told"
 
 
 def test_nothing_to_time_is_no_latency() -> None:
-    latency = time_interleaved([], SHAPE, TimingSettings(ASKED, threads=3), NullProgress())
+    latency = time_interleaved([], INPUTS, TimingSettings(ASKED, threads=3), NullProgress())
     assert (latency.timings, latency.runs, latency.threads) == ((), (), 3)
 
 
 def test_a_process_of_its_own_is_for_what_runs_a_file(file: Path) -> None:
     together = TimingSettings(Schedule(interval=9.0, fewest_rounds=8, most_rounds=8), threads=1, isolate=True)
-    latency = time_interleaved([("one", session(file)), ("other", session(file))], SHAPE, together, NullProgress())
+    latency = time_interleaved([("one", session(file)), ("other", session(file))], INPUTS, together, NullProgress())
     assert [timing.process for timing in latency.timings] == ["own", "own"]
     assert [timing.artifact for timing in latency.timings] == ["model.onnx"] * 2
 
@@ -120,7 +121,7 @@ def test_a_process_of_its_own_is_for_what_runs_a_file(file: Path) -> None:
 def test_a_cpu_that_is_not_there_is_refused_before_anything_is_opened(file: Path) -> None:
     runtime = session(file)
     with pytest.raises(UsageError, match="4095"):
-        time_interleaved([("one", runtime)], SHAPE, TimingSettings(ASKED, threads=1, cpus=(4095,)), NullProgress())
+        time_interleaved([("one", runtime)], INPUTS, TimingSettings(ASKED, threads=1, cpus=(4095,)), NullProgress())
     assert runtime.open_seconds == 0.0
 
 

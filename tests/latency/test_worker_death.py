@@ -69,14 +69,14 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import numpy as np
-from attn_export.exporter.artifacts import Axis, Signature
+from attn_export.exporter.artifacts import Axis, Signature, Input
 from attn_export.exporter.latency.isolated import Isolated
 from attn_export.exporter.runtimes import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 
-signature = Signature("input", (2, 3, 8, 8), (Axis("batch", 0),), ("output",))
+signature = Signature((Input("input", (2, 3, 8, 8), axes=(Axis("batch", 0),)),), ("output",))
 with Isolated(OnnxRuntime(Path(sys.argv[1]), signature, Settings(threads=1))) as there:
-    there.load(np.zeros((2, 3, 8, 8), np.float32))
+    there.load({"input": np.zeros((2, 3, 8, 8), np.float32)})
     print(there.pid, flush=True)
     if sys.argv[2] == "in a turn":
         there.turn(10**9)

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from attn_export.exporter.network.images import batches
+from attn_export.exporter.artifacts import only_input
+from attn_export.exporter.network.axes import opened
+from attn_export.exporter.network.batches import batches
 from attn_export.models.initialization import (
     initialize,
     last_norms_of_residual_branches,
@@ -107,7 +109,7 @@ def test_no_gate_of_a_narrow_network_is_constant_on_the_images_of_the_proof(name
     seen = []
     for gate in gates(network):
         gate.register_forward_hook(lambda m, args, out: seen.append(out.clone()))
-    network(torch.from_numpy(batches((3, 32, 32), {"batch"}, 1)[-1].images))
+    network(torch.from_numpy(batches(opened(only_input((3, 32, 32)), {"batch"}, 1))[-1].arrays["input"]))
     assert min(gate.std() for gate in seen) > 0.01
 
 

@@ -12,7 +12,8 @@ from torch import nn
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.network.arithmetic import Perturbation, rounded_to
-from attn_export.exporter.network.images import batches
+from attn_export.exporter.network.axes import opened
+from attn_export.exporter.network.batches import batches
 from attn_export.exporter.records.policies import POLICIES
 from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.metrics import PooledError
@@ -83,7 +84,7 @@ def test_the_module_is_as_it_was_and_its_weights_are_rounded() -> None:
 def test_only_the_baselines_that_were_asked_for_are_computed() -> None:
     torch.manual_seed(0)
     model = from_module(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sigmoid()).eval(), (3, 8, 8))
-    images = batches(model.input_shape, ("batch",), 1)
+    images = batches(opened(model.inputs))
     both = compute_reference(model, images, precisions=(Precision.FP32, Precision.FP16))
     assert set(compute_reference(model, images).baselines) == {Precision.FP32}
     assert set(both.baselines) == {Precision.FP32, Precision.FP16}
@@ -174,7 +175,7 @@ def test_what_is_written_to_a_buffer_is_kept_while_weights_move() -> None:
 def test_pixels_move_each_for_itself() -> None:
     perturbation = Perturbation(nn.Identity(), torch.float32, 1)
     images = np.full((2, 3, 8, 8), 1.5, np.float32)
-    moved = perturbation.images(images)
+    moved = perturbation.inputs({"input": images})["input"]
     assert moved.dtype == np.float32
     assert set(np.unique(moved - 1.5)) == {-(2.0**-23), 0.0, 2.0**-23}
     assert not np.array_equal(moved[0], moved[1])

@@ -12,7 +12,16 @@ import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 
-from attn_export.exporter.artifacts import MODULE_KEY, Float32Node, LoadedModel, OnnxFile, ParsedFile, Precision, Target
+from attn_export.exporter.artifacts import (
+    MODULE_KEY,
+    Float32Node,
+    LoadedModel,
+    OnnxFile,
+    ParsedFile,
+    Precision,
+    Target,
+    only_input,
+)
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.engine.graph import read_source
@@ -20,7 +29,8 @@ from attn_export.exporter.errors import CleanupError, DisagreementError, InputEr
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.gates import gates_of
 from attn_export.exporter.graph.read import parse, parsed, read
-from attn_export.exporter.network.images import batches
+from attn_export.exporter.network.axes import opened
+from attn_export.exporter.network.batches import batches
 from attn_export.exporter.precision.ranges import largest_values
 from attn_export.exporter.precision.rounding import LARGEST
 from attn_export.exporter.precision.typed_file import PRECISION_KEY, typed, typed_file
@@ -55,9 +65,7 @@ def loaded() -> Callable[[str], LoadedModel]:
 @pytest.fixture(scope="module")
 def reference(loaded: Callable[[str], LoadedModel]) -> Callable[[str], Reference]:
     return cache(
-        lambda name: compute_reference(
-            loaded(name), batches(loaded(name).input_shape, ("batch",), 1), precisions=PRECISIONS
-        )
+        lambda name: compute_reference(loaded(name), batches(opened(loaded(name).inputs)), precisions=PRECISIONS)
     )
 
 
@@ -204,7 +212,7 @@ def test_a_network_whose_activations_overflow_float16_stays_finite_and_agrees(tm
     block.bn1.weight.data *= 1e5
     block.bn1.bias.data *= 1e5
     block.conv2.weight.data *= 1e-5
-    images = batches(model.input_shape, ("batch",), 1)
+    images = batches(opened(model.inputs))
     reference = compute_reference(model, images, precisions=PRECISIONS)
     file = onnx_file.write(clean_graph(capture(model))[0], tmp_path / "a.onnx")
     made = typed_file(file, Precision.FP16, images, tmp_path / "b.onnx", 1)
@@ -213,7 +221,7 @@ def test_a_network_whose_activations_overflow_float16_stays_finite_and_agrees(tm
     assert any(kept.op_type == "Relu" for kept in large)
     verdict = validate(made, reference, ONE_THREAD)
     assert verdict.agrees
-    feeds = [{"input": batch.images} for batch in images]
+    feeds = [{"input": batch.arrays["input"]} for batch in images]
     assert max(largest_values(parsed(made), feeds, 1, ir.DataType.FLOAT16).values()) <= LARGEST
     assert max(largest_values(parsed(file), feeds, 1).values()) > LARGEST
 
@@ -221,7 +229,7 @@ def test_a_network_whose_activations_overflow_float16_stays_finite_and_agrees(tm
 def test_an_overflow_that_was_not_foreseen_is_refused(
     plain: Callable[..., OnnxFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images = [{"input": batches((3, 32, 32), ("batch",), 1)[0].images * 1e6}]
+    images = [{"input": batches(opened(only_input((3, 32, 32))))[0].arrays["input"] * 1e6}]
 
     def none_seen(file: ParsedFile, feeds: Any, threads: int, of: ir.DataType = ir.DataType.FLOAT) -> dict[str, float]:
         return {} if of == ir.DataType.FLOAT else largest_values(file, feeds, threads, of)
@@ -285,7 +293,7 @@ def test_images_that_do_not_fit_are_reported(plain: Callable[..., OnnxFile]) -> 
 
 
 def feeds(name: str) -> list[dict[str, Any]]:
-    return [{"input": batch.images} for batch in batches(make(name).input_shape, ("batch",), 1)]
+    return [{"input": batch.arrays["input"]} for batch in batches(opened(make(name).inputs))]
 
 
 @pytest.mark.parametrize("name", NAMES)

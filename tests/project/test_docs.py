@@ -207,7 +207,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from attn_export.exporter.checkpoint.load import load
     from attn_export.exporter.engine.job import build_file
     from attn_export.exporter.engine.settings import EngineSettings
-    from attn_export.exporter.network.images import nominal_batches
+    from attn_export.exporter.network.batches import nominal_batches
     from attn_export.exporter.system.progress import NullProgress
     from attn_export.exporter.workflows.export import export_loaded
     from attn_export.exporter.workflows.settings import ExportSettings
@@ -219,7 +219,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = load(folder / "model.pt")
     torch.save(model.module, folder / "mine.pt")
     export_loaded(model, folder, "model", ExportSettings(runtimes=(), precisions=EXPORT_PRECISIONS), NullProgress())
-    images = [batch.images for batch in nominal_batches(model.input_shape, 4, 12)]
+    images = [batch.arrays["input"] for batch in nominal_batches(model.inputs, 4, 12)]
     np.save(folder / "images.npy", np.concatenate(images))
     quantized(folder / "model.onnx", folder / "model.int8.onnx", images, per_channel=True)
     build_file(folder / "model.onnx", folder / "model.engine", EngineSettings(gpus=("sm86",)))

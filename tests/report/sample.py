@@ -102,7 +102,7 @@ def sample(
             checkpoint=f"/home/me/{stem}.pt",
             sha256="5969" * 16,
             architecture={"backbone": "resnet8", "attention": kind.lower(), "num_classes": 10, "in_channels": 3},
-            input_shape=(3, 32, 32),
+            inputs=(InputRecord("input", "float32", (1, 3, 32, 32)),),
             normalization=Normalization((0.3,), (0.3,)),
             class_names=tuple(map(str, range(10))),
         ),
@@ -147,7 +147,7 @@ def onnx_file(
         sha256="1c1e" * 16,
         opset=20,
         nodes=sum(len(BODY_AFTER) + len(b.nodes) for b in inventory) + 2,
-        input=InputRecord("input", (2, 3, 32, 32), (Axis("batch", 0),)),
+        inputs=(InputRecord("input", "float32", (2, 3, 32, 32), (Axis("batch", 0),)),),
         outputs=("output",),
         gates=tuple(Gate(path, f"add_{i}") for i, (path, _) in enumerate(gates)),
         cleanup=(Step("infer shapes", 226, 226), Step("fold constants", 226, 70)),
@@ -166,7 +166,9 @@ def verdict(gates: Gates, precision: str, shapes: Sequence[tuple[int, ...]], dra
         comparisons.append(
             Comparison(tensor, role, "noise", worst * baseline, baseline, limit, {**ratios}, {**of_shape})
         )
-    return Verdict("onnxruntime", tuple(comparisons), tuple(shapes), images=11, classes=Classes(11, 0))
+    return Verdict(
+        "onnxruntime", tuple(comparisons), tuple((shape,) for shape in shapes), images=11, classes=Classes(11, 0)
+    )
 
 
 def latency(

@@ -78,7 +78,7 @@ def test_an_old_report_is_printed_again(folder: Path, capsys: pytest.CaptureFixt
     ("content", "reason"),
     [
         ('{"schema_version": 1, "created": ""}', "schema version 1"),
-        ('{"schema_version": 2, "created": 3, "latency": {}}', "$.created"),
+        ('{"schema_version": 3, "created": 3, "latency": {}}', "$.created"),
         ("[1, 2", "is no JSON document"),
         (None, "does not exist"),
     ],

@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from attn_export.exporter.artifacts import Axis, Signature
+from attn_export.exporter.artifacts import Axis, Input, Signature
 from attn_export.exporter.engine.sidecar import sidecar_path, this_platform
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.records.document import SCHEMA_VERSION
@@ -29,7 +29,7 @@ VERSION = "99.1.2"
 STREAM = 4711
 MAGIC = {"tensorrt-rtx": b"vtrt", "tensorrt": b"ftrt"}
 LARGEST_BATCH = 8
-SIGNATURE = Signature("input", (2, 3, 12, 12), (Axis("batch", 0),), ("output", "gates"))
+SIGNATURE = Signature((Input("input", (2, 3, 12, 12), axes=(Axis("batch", 0),)),), ("output", "gates"))
 Dtype = np.dtype[Any]
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from attn_export.exporter.artifacts import Axis, Signature
+from attn_export.exporter.artifacts import Axis, Input, Signature
 from attn_export.exporter.errors import InputError, RuntimeUnavailableError
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.emulated_types import emulated
@@ -47,7 +47,7 @@ def saved(model: onnx.ModelProto, folder: Path) -> Path:
 
 
 def signature(*shape: int) -> Signature:
-    return Signature("x", shape, (Axis("batch", 0),), ("y",))
+    return Signature((Input("x", shape, axes=(Axis("batch", 0),)),), ("y",))
 
 
 def ran(model: onnx.ModelProto, images: np.ndarray[Any, Any], folder: Path, *extra: str) -> dict[str, Any]:

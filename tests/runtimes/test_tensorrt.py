@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto
 
-from attn_export.exporter.artifacts import Axis, Signature
+from attn_export.exporter.artifacts import Axis, Input, Signature
 from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.settings import EngineSettings
@@ -173,7 +173,7 @@ def test_it_can_be_timed_against_another(trt: Any, tmp_path: Path) -> None:
     path = write_engine(tmp_path / "m.engine", trt.name)
     with TensorRT(path, SIGNATURE, ONE) as first, TensorRT(path, SIGNATURE, ONE) as second:
         schedule = Schedule(seconds=0, fewest_rounds=2)
-        timings = measure([first, second], images(4)["input"], schedule).timings
+        timings = measure([first, second], images(4), schedule).timings
     assert [(t.runtime, t.device, t.batch) for t in timings] == [(trt.name, "cuda", 4)] * 2
 
 
@@ -208,7 +208,7 @@ def test_the_sample_is_one_that_the_engine_takes(trt: Any, tmp_path: Path) -> No
 
 def test_an_engine_for_other_sizes_says_so(trt: Any, tmp_path: Path) -> None:
     path = write_engine(tmp_path / "m.engine", trt.name)
-    fixed = Signature("input", (9, 3, 12, 12), (), ("output",))
+    fixed = Signature((Input("input", (9, 3, 12, 12)),), ("output",))
     with pytest.raises(UsageError, match=r"has shape \(9, 3, 12, 12\); this engine takes"):
         TensorRT(path, fixed, ONE).open()
 
@@ -399,11 +399,11 @@ def test_a_closed_runtime_can_be_opened_again(runtime: TensorRT) -> None:
 
 OTHERS = {
     "input": (
-        Signature("x", (2, 3, 12, 12), (Axis("batch", 0),), ("output",)),
+        Signature((Input("x", (2, 3, 12, 12), axes=(Axis("batch", 0),)),), ("output",)),
         "takes input and returns gates, output;",
     ),
     "output": (
-        Signature("input", (2, 3, 12, 12), (Axis("batch", 0),), ("logits",)),
+        Signature((Input("input", (2, 3, 12, 12), axes=(Axis("batch", 0),)),), ("logits",)),
         "the network takes input and retu",
     ),
 }

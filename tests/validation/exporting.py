@@ -5,7 +5,8 @@ from pathlib import Path
 from attn_export.exporter.artifacts import LoadedModel
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.graph import write as onnx_file
-from attn_export.exporter.network.images import batches
+from attn_export.exporter.network.axes import opened
+from attn_export.exporter.network.batches import batches
 from attn_export.exporter.records.policies import FLOAT32
 from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.runtimes.base import Settings
@@ -23,7 +24,7 @@ def exported(
     model: LoadedModel, folder: Path, *, dynamic: tuple[str, ...] = ("batch",), opset: int = 20, batch: int = 1
 ) -> Verdict:
     """What an export does up to the verdict."""
-    reference = compute_reference(model, batches(model.input_shape, dynamic, batch))
+    reference = compute_reference(model, batches(opened(model.inputs, dynamic, batch)))
     graph = clean_graph(capture(model, dynamic=dynamic, opset=opset, batch=batch))[0]
     return validate(onnx_file.write(graph, folder / "model.onnx"), reference, Settings(threads=1))
 

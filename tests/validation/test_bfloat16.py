@@ -17,7 +17,8 @@ from attn_export.exporter.artifacts import OnnxFile, Precision
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.graph.gates import gates_of
 from attn_export.exporter.graph.read import read
-from attn_export.exporter.network.images import batches
+from attn_export.exporter.network.axes import opened
+from attn_export.exporter.network.batches import batches
 from attn_export.exporter.precision.typed_file import typed_file
 from attn_export.exporter.records.policies import POLICIES
 from attn_export.exporter.validation.artifact import read_artifact
@@ -56,7 +57,7 @@ def reference(subject: Callable[[str], Subject]) -> Callable[[str], Reference]:
 
     def make(name: str) -> Reference:
         model = subject(name).model
-        return compute_reference(model, batches(model.input_shape, ("batch",), 1), precisions=(Precision.BF16,))
+        return compute_reference(model, batches(opened(model.inputs)), precisions=(Precision.BF16,))
 
     return cache(make)
 
@@ -117,7 +118,7 @@ def test_torchs_own_bfloat16_file_is_judged_without_a_word_of_where_it_came_from
     made = subject("cbam_digits")
     narrow = copy.deepcopy(made.model.module).eval().bfloat16()
     axes = {"x": {0: "n"}, "y": {0: "n"}}
-    example = torch.zeros(2, *made.model.input_shape, dtype=torch.bfloat16)
+    example = torch.zeros(2, *made.model.inputs[0].shape[1:], dtype=torch.bfloat16)
     path = tmp_path / "theirs.onnx"
     names = {"input_names": ["x"], "output_names": ["y"], "dynamic_axes": axes}
     torch.onnx.export(narrow, (example,), str(path), dynamo=False, opset_version=20, **names)  # type: ignore[arg-type]
@@ -167,7 +168,7 @@ def weight_type(tensor: TensorProto) -> np.dtype:
 
 def test_none_is_made(subject: Callable[[str], Subject], tmp_path: Path) -> None:
     made = subject("se_digits")
-    images = batches(made.model.input_shape, ("batch",), 1)
+    images = batches(opened(made.model.inputs))
     with pytest.raises(UsageError, match="files can't be written in bfloat16"):
         typed_file(made.file, Precision.BF16, images, tmp_path / "a.onnx", 1)
     assert not list(tmp_path.iterdir())

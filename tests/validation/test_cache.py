@@ -14,7 +14,8 @@ from torch import nn
 
 from attn_export.exporter.artifacts import LoadedModel, Precision
 from attn_export.exporter.checkpoint.load import from_module
-from attn_export.exporter.network.images import Batch, batches
+from attn_export.exporter.network.axes import opened
+from attn_export.exporter.network.batches import Batch, batches
 from attn_export.exporter.validation.cache import SUFFIX, Cache, cached_reference, default_cache
 from attn_export.exporter.validation.fingerprint import NotRepeatable, fingerprint, tape
 from attn_export.exporter.validation.reference import Reference
@@ -28,7 +29,7 @@ def cache(tmp_path: Path) -> Cache:
 
 
 def made_for(model: LoadedModel) -> list[Batch]:
-    return batches(model.input_shape, ("batch",), 1)
+    return batches(opened(model.inputs))
 
 
 def get(model: LoadedModel, cache: Cache | None, made: list[Batch] | None = None) -> tuple[Reference, bool]:
@@ -102,7 +103,7 @@ def test_other_images_precisions_and_versions_are_not_found(
     model = fresh("toy")
     made = made_for(model)
     assert not get(model, cache, made)[1]
-    changed = [Batch(made[0].images + np.float32(1e-6), made[0].kinds, made[0].names), *made[1:]]
+    changed = [Batch({"input": made[0].arrays["input"] + np.float32(1e-6)}, made[0].kinds, made[0].names), *made[1:]]
     assert not get(model, cache, changed)[1]
     assert not get(model, cache, made[:-1])[1]
     assert not cached_reference(model, made, cache=cache)[1]
@@ -231,11 +232,13 @@ class Function(nn.Module):
         return self.function(x)
 
 
-IMAGE = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)
+IMAGE = {"input": np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)}
 
 
 def test_the_tape_is_the_same_every_time(fresh: Fresh) -> None:
-    first, second = (tape(fresh("cbam_resnet8").module, np.zeros((1, 3, 32, 32), np.float32)) for _ in range(2))
+    first, second = (
+        tape(fresh("cbam_resnet8").module, {"input": np.zeros((1, 3, 32, 32), np.float32)}) for _ in range(2)
+    )
     assert first == second
     assert len(first) > 50
 

@@ -14,7 +14,9 @@ from torch.nn import functional as F
 from attn_export.exporter.artifacts import LoadedModel, Precision
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.errors import CaptureError, InputError
-from attn_export.exporter.network.images import POOL, Batch, batches
+from attn_export.exporter.network.axes import opened
+from attn_export.exporter.network.batches import Batch, batches
+from attn_export.exporter.network.images import POOL
 from attn_export.exporter.validation.baseline import PERTURBED_RUNS
 from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.reference import Reference, constant_outputs
@@ -29,7 +31,7 @@ def test_the_reference_is_the_module_in_double_precision(
     double = copy.deepcopy(loaded(name).module).double()
     for batch, exact in zip(reference(name).batches, reference(name).exact, strict=True):
         with torch.no_grad():
-            expected = torch.cat([double(torch.from_numpy(image)[None].double()) for image in batch.images])
+            expected = torch.cat([double(torch.from_numpy(image)[None].double()) for image in batch.arrays["input"]])
         assert exact.outputs[0].dtype == np.float64
         np.testing.assert_allclose(exact.outputs[0], expected.numpy(), rtol=1e-12, atol=1e-13)
 
@@ -39,9 +41,9 @@ def test_the_baseline_is_the_module_as_it_is(
 ) -> None:
     for batch, single in zip(reference("toy").batches, reference("toy").baselines[Precision.FP32], strict=True):
         with torch.no_grad():
-            expected = loaded("toy").module(torch.from_numpy(batch.images))
+            expected = loaded("toy").module(torch.from_numpy(batch.arrays["input"]))
         assert single.outputs[0].dtype == np.float32
-        as_it_is = single.outputs[0][: len(batch.images)]
+        as_it_is = single.outputs[0][: len(batch)]
         np.testing.assert_allclose(as_it_is, expected.numpy(), rtol=1e-5, atol=1e-6)
 
 
@@ -51,12 +53,12 @@ def test_the_baseline_is_drawn_several_times_a_rounding_apart(reference: Callabl
         draws = own.outputs[0].reshape(PERTURBED_RUNS, *exact.outputs[0].shape)
         assert all(not np.array_equal(a, b) for i, a in enumerate(draws) for b in draws[:i])
         assert all(np.linalg.norm(d - exact.outputs[0]) < 1e-4 * np.linalg.norm(exact.outputs[0]) for d in draws)
-        assert [len(gate) for gate in own.gates] == [PERTURBED_RUNS * len(batch.images)] * len(exact.gates)
+        assert [len(gate) for gate in own.gates] == [PERTURBED_RUNS * len(batch)] * len(exact.gates)
 
 
 def test_an_image_is_moved_alike_in_whatever_batches_it_is(fresh: Callable[[str], LoadedModel]) -> None:
     model = fresh("toy")
-    made = batches(model.input_shape, ("batch",), 1)
+    made = batches(opened(model.inputs))
     whole, last = compute_reference(model, made), compute_reference(model, made[2:])
     for name in {*made[0].names, *made[1].names}:
         rows = [
@@ -73,7 +75,7 @@ def test_the_module_is_not_changed(fresh: Callable[[str], LoadedModel]) -> None:
     model = fresh("cbam_resnet8")
     model.module.train()
     before = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
-    compute_reference(model, batches(model.input_shape, ("batch",), 1))
+    compute_reference(model, batches(opened(model.inputs)))
     after = model.module.state_dict()
     assert all(after[name].dtype == before[name].dtype and torch.equal(after[name], before[name]) for name in before)
     assert all(module.training for module in model.module.modules())
@@ -121,7 +123,7 @@ class Function(nn.Module):
 def test_a_network_that_computes_no_numbers_is_refused(function: Callable[[torch.Tensor], Any]) -> None:
     model = from_module(Function(function), (3, 16, 16))
     with pytest.raises(InputError, match="computes NaN or infinity for nominal images"):
-        compute_reference(model, batches(model.input_shape, ("batch",), 1))
+        compute_reference(model, batches(opened(model.inputs)))
 
 
 def test_what_forward_writes_into_a_buffer_of_its_own_is_in_the_reference() -> None:
@@ -131,7 +133,7 @@ def test_what_forward_writes_into_a_buffer_of_its_own_is_in_the_reference() -> N
         return result
 
     model = from_module(Function(into_a_buffer), (3, 16, 16))
-    reference = compute_reference(model, batches(model.input_shape, ("batch",), 1))
+    reference = compute_reference(model, batches(opened(model.inputs)))
     assert np.abs(reference.exact[0].outputs[0]).max() > 0
 
 
@@ -162,9 +164,9 @@ def runs(module: nn.Module) -> list[torch.dtype]:
 def test_each_image_is_computed_once_in_double_precision(fresh: Callable[[str], LoadedModel]) -> None:
     model = fresh("toy")
     seen = runs(model.module)
-    made = batches(model.input_shape, ("batch",), 1)
+    made = batches(opened(model.inputs))
     reference = compute_reference(model, made)
-    assert seen.count(torch.float64) == len(POOL) < sum(len(batch.images) for batch in made)
+    assert seen.count(torch.float64) == len(POOL) < sum(len(batch) for batch in made)
     by_name: dict[str, Any] = {}
     for batch, exact in zip(made, reference.exact, strict=True):
         for name, row in zip(batch.names, exact.outputs[0], strict=True):
@@ -174,8 +176,10 @@ def test_each_image_is_computed_once_in_double_precision(fresh: Callable[[str], 
 def test_images_without_names_are_all_computed(fresh: Callable[[str], LoadedModel]) -> None:
     model = fresh("toy")
     seen = runs(model.module)
-    images = np.ones((3, *model.input_shape), np.float32) * np.arange(1, 4, dtype=np.float32).reshape(3, 1, 1, 1)
-    compute_reference(model, [Batch(images, ("noise",) * 3)])
+    images = np.ones((3, *model.inputs[0].shape[1:]), np.float32) * np.arange(1, 4, dtype=np.float32).reshape(
+        3, 1, 1, 1
+    )
+    compute_reference(model, [Batch({"input": images}, ("noise",) * 3)])
     assert seen.count(torch.float64) == 3
 
 
@@ -212,19 +216,19 @@ class Cancelling(nn.Module):
 def test_a_network_that_is_no_baseline_is_refused_and_the_reason_reported(module: nn.Module, why: str) -> None:
     model = from_module(module.eval(), (3, 8, 8))
     with pytest.raises(InputError, match="With such a baseline nothing can be proven") as caught:
-        compute_reference(model, batches(model.input_shape, ("batch",), 1))
+        compute_reference(model, batches(opened(model.inputs)))
     assert why in caught.value.hint
 
 
 def test_a_network_that_returns_the_same_for_all_images_is_refused() -> None:
     model = from_module(Function(lambda x: x.mean((2, 3)) * 0 + 3), (3, 8, 8))
     with pytest.raises(InputError, match="returns the same for all images"):
-        compute_reference(model, batches(model.input_shape, ("batch",), 1))
+        compute_reference(model, batches(opened(model.inputs)))
 
 
 def test_one_constant_output_of_several_is_known() -> None:
     model = from_module(Function(lambda x: (x.mean((2, 3)) * 0 + 3, x.mean((2, 3)))), (3, 8, 8))
-    assert constant_outputs(compute_reference(model, batches(model.input_shape, ("batch",), 1))) == [0]
+    assert constant_outputs(compute_reference(model, batches(opened(model.inputs)))) == [0]
 
 
 class Standardizing(nn.Module):
@@ -282,7 +286,7 @@ def test_a_gate_whose_first_axis_is_more_than_the_batch_is_compared(tmp_path: Pa
 
 def test_a_gate_that_no_image_reaches_is_left_out(tmp_path: Path) -> None:
     model = from_module(Gated(lambda module, _: torch.sigmoid(torch.as_tensor(module.alpha))), (3, 16, 16))
-    assert compute_reference(model, batches(model.input_shape, ("batch",), 1)).exact[0].gates == ()
+    assert compute_reference(model, batches(opened(model.inputs))).exact[0].gates == ()
     assert_good(exported(model, tmp_path), gates=0)
 
 
@@ -292,4 +296,4 @@ def test_a_network_that_decides_by_values_how_much_it_computes_is_refused_in_wor
 
     model = from_module(Gated(decides), (3, 16, 16))
     with pytest.raises(InputError, match="depend on the values of the images"):
-        compute_reference(model, batches(model.input_shape, ("batch",), 1))
+        compute_reference(model, batches(opened(model.inputs)))

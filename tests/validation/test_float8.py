@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto
 
 from attn_export.exporter.errors import DisagreementError
-from attn_export.exporter.network.images import nominal_batches
+from attn_export.exporter.network.batches import nominal_batches
 from attn_export.exporter.records.verdict import QualityRequirement
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.validation.artifact import read_artifact
@@ -32,7 +32,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Subject
 
 
 def images_of(made: Subject) -> list[np.ndarray]:
-    return [batch.images for batch in nominal_batches(made.model.input_shape, 4, RUNS_OF_QUANTIZED)]
+    return [batch.arrays["input"] for batch in nominal_batches(made.model.inputs, 4, RUNS_OF_QUANTIZED)]
 
 
 def float8(made: Subject) -> Path:
@@ -58,7 +58,7 @@ def test_a_good_file_agrees_and_the_record_says_what_computed_it(name: str, subj
 def test_onnx_runtime_is_no_judge_of_it(name: str, subject: Callable[[str], Subject]) -> None:
     """Its optimizer takes zero for float8's smallest and drops the ReLU; without it, what is said is computed."""
     made = subject(name)
-    path, batches = float8(made), nominal_batches(made.model.input_shape, 4, RUNS_OF_QUANTIZED)
+    path, batches = float8(made), nominal_batches(made.model.inputs, 4, RUNS_OF_QUANTIZED)
     assert not runtime_conformance(OnnxRuntime(path, made.file.signature, ONE_THREAD), path, batches)[0].agrees
 
     class Unoptimized(OnnxRuntime):

@@ -14,8 +14,9 @@ from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.errors import CaptureError, DisagreementError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.network.arithmetic import in_double
+from attn_export.exporter.network.axes import opened
+from attn_export.exporter.network.batches import batches
 from attn_export.exporter.network.capture import capture
-from attn_export.exporter.network.images import batches
 from attn_export.exporter.network.observation import evaluating
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.validation.compute_reference import compute_reference
@@ -128,7 +129,7 @@ def test_outputs_that_are_no_floats_are_compared_element_by_element(kind: str, t
 def test_an_output_that_no_runtime_returns_is_refused_in_words(kind: str) -> None:
     model = from_module(Returns(lambda s: s.to(getattr(torch, kind))).eval(), (3, 16, 16))
     with pytest.raises(CaptureError, match=f"returns {kind}") as caught:
-        compute_reference(model, batches(model.input_shape, ("batch",), 1))
+        compute_reference(model, batches(opened(model.inputs)))
     assert caught.value.hint
 
 
@@ -200,7 +201,7 @@ def test_no_normalization_of_constant_maps_gives_a_false_alarm(kind: str, bias: 
 
 def test_a_fault_behind_a_normalization_of_constant_maps_is_still_found(tmp_path: Path) -> None:
     model, faulty = (from_module(Style(0, fault).eval(), (3, 24, 24)) for fault in (1.0, 1.001))
-    reference = compute_reference(model, batches(model.input_shape, ("batch",), 1))
+    reference = compute_reference(model, batches(opened(model.inputs)))
     graph, _ = clean_graph(capture(faulty))
     verdict = validate(onnx_file.write(graph, tmp_path / "faulty.onnx"), reference, Settings(threads=1))
     assert not verdict.agrees
@@ -208,11 +209,11 @@ def test_a_fault_behind_a_normalization_of_constant_maps_is_still_found(tmp_path
 
 def test_kinds_of_images_that_rounding_decides_are_named(tmp_path: Path) -> None:
     model = from_module(Style(0).eval(), (3, 24, 24))
-    reference = compute_reference(model, batches(model.input_shape, ("batch",), 1))
+    reference = compute_reference(model, batches(opened(model.inputs)))
     notes = omitted_kinds(exported(model, tmp_path), reference)
     assert any("zeros" in note and "output" in note for note in notes)
     plain = from_module(Returns(DISCRETE["bool"]).eval(), (3, 16, 16))
-    reference = compute_reference(plain, batches(plain.input_shape, ("batch",), 1))
+    reference = compute_reference(plain, batches(opened(plain.inputs)))
     assert omitted_kinds(exported(plain, tmp_path), reference) == []
 
 

@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from attn_export.exporter.artifacts import Graph, LoadedModel, Normalization, OnnxFile, Precision, Target
+from attn_export.exporter.artifacts import Graph, LoadedModel, Normalization, OnnxFile, Precision, Target, only_input
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.graph import write as onnx_file
-from attn_export.exporter.network.images import batches, noise
+from attn_export.exporter.network.axes import opened
+from attn_export.exporter.network.batches import batches
+from attn_export.exporter.network.images import noise
 from attn_export.exporter.precision.typed_file import typed_file
 from attn_export.exporter.records.document import plain, schema
 from attn_export.exporter.records.gates import ENGINE_UNAVAILABLE, GateActivations
@@ -69,8 +71,8 @@ def test_every_gate_is_seen_beside_pytorch_s(
     name: str, loaded: Callable[[str], LoadedModel], artifact: Callable[[str], OnnxFile]
 ) -> None:
     model, file = loaded(name), artifact(name)
-    seen = capture_gates(model, [file], sample_image(model.input_shape), ONE)
-    expected = squashed(model.module, sample_image(model.input_shape).image)
+    seen = capture_gates(model, [file], sample_image(model.inputs), ONE)
+    expected = squashed(model.module, sample_image(model.inputs).image)
     assert len(seen.gates) == len(expected) > 0
     assert (seen.unavailable, seen.omitted, seen.left_out) == ({}, (), 0)
     for gate, values in zip(seen.gates, expected, strict=True):
@@ -94,7 +96,7 @@ def test_a_graph_shaped_for_a_runtime_is_seen_in_pytorch_s_shape(
     """There maps are repeated or transposed."""
     model = loaded("cbam_resnet8")
     file = onnx_file.write(clean_graph(captured("cbam_resnet8"), target)[0], tmp_path / "model.onnx")
-    seen = capture_gates(model, [file], sample_image(model.input_shape), ONE)
+    seen = capture_gates(model, [file], sample_image(model.inputs), ONE)
     assert [gate.kind for gate in seen.gates] == ["channel", "spatial"] * 3
     assert all(gate.differences["model.onnx"] < 1e-5 for gate in seen.gates)
 
@@ -111,7 +113,7 @@ def test_a_hard_sigmoid_is_squashed_as_one(tmp_path: Path) -> None:
 
     torch.manual_seed(0)
     model = from_module(Hard().eval(), (3, 8, 8))
-    sample = Sample("noise", noise((3, 8, 8), np.random.default_rng(0)))
+    sample = Sample("noise", {"input": noise((1, 3, 8, 8), np.random.default_rng(0))})
     seen = capture_gates(model, [written(model, tmp_path / "model.onnx")], sample, ONE)
     (expected,) = squashed(model.module, sample.image, nn.Hardsigmoid)
     assert expected.min() == 0 or expected.max() == 1, "one is clipped"
@@ -123,9 +125,9 @@ def test_files_of_several_precisions_stand_side_by_side(
     loaded: Callable[[str], LoadedModel], artifact: Callable[[str], OnnxFile], tmp_path: Path
 ) -> None:
     model, file = loaded("cbam_resnet8"), artifact("cbam_resnet8")
-    images = batches(model.input_shape, ("batch",), 1)
+    images = batches(opened(model.inputs))
     half = typed_file(file, Precision.FP16, images, tmp_path / "cbam_resnet8.fp16.onnx", 1)
-    seen = capture_gates(model, [file, half], sample_image(model.input_shape), ONE)
+    seen = capture_gates(model, [file, half], sample_image(model.inputs), ONE)
     names = ["cbam_resnet8.onnx", "cbam_resnet8.fp16.onnx"]
     assert all(list(gate.values) == ["PyTorch", *names] for gate in seen.gates)
     single, rounded = (max(gate.differences[name] for gate in seen.gates) for name in names)
@@ -138,7 +140,7 @@ def test_a_file_of_other_weights_shows_where_it_differs(
     model = fresh("cbam_resnet8")
     with torch.no_grad():
         model.module.get_parameter("layer2.0.attention.SpatialGate.conv1.weight").neg_()
-    seen = capture_gates(model, [artifact("cbam_resnet8")], sample_image(model.input_shape), ONE)
+    seen = capture_gates(model, [artifact("cbam_resnet8")], sample_image(model.inputs), ONE)
     off = [gate.differences["cbam_resnet8.onnx"] for gate in seen.gates]
     assert max(off[:3]) < 1e-5 < 1e-2 < off[3]
 
@@ -146,7 +148,7 @@ def test_a_file_of_other_weights_shows_where_it_differs(
 def test_a_fixed_batch_is_filled(loaded: Callable[[str], LoadedModel], tmp_path: Path) -> None:
     model = loaded("toy")
     file = written(model, tmp_path / "model.onnx", dynamic=(), batch=3)
-    seen = capture_gates(model, [file], sample_image(model.input_shape), ONE)
+    seen = capture_gates(model, [file], sample_image(model.inputs), ONE)
     assert seen.unavailable == {}
     assert seen.gates[0].differences["model.onnx"] < 1e-5
 
@@ -155,7 +157,7 @@ def test_looking_changes_no_module(fresh: Callable[[str], LoadedModel]) -> None:
     model = fresh("cbam_resnet8")
     model.module.train()
     before = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
-    capture_gates(model, [], sample_image(model.input_shape), ONE)
+    capture_gates(model, [], sample_image(model.inputs), ONE)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.module.state_dict().items())
     assert all(m.training and not m._forward_hooks and not m._forward_pre_hooks for m in model.module.modules())
 
@@ -190,7 +192,7 @@ class Form(nn.Module):
 )
 def test_a_gates_shape_tells_what_it_is(shape: tuple[int, ...], kind: str, shown: tuple[int, ...]) -> None:
     model = from_module(Form(*shape), (3, 8, 8))
-    (gate,) = capture_gates(model, [], sample_image(model.input_shape), ONE).gates
+    (gate,) = capture_gates(model, [], sample_image(model.inputs), ONE).gates
     assert (gate.kind, gate.values["PyTorch"].shape) == (kind, shown)
 
 
@@ -207,7 +209,9 @@ def test_a_gates_shape_tells_what_it_is(shape: tuple[int, ...], kind: str, shown
 def test_what_is_neither_channels_nor_a_map_is_not_drawn_and_the_reason_reported(
     shape: tuple[int, ...], reason: str
 ) -> None:
-    seen = capture_gates(from_module(nn.Sequential(Form(*shape)), (3, 8, 8)), [], sample_image((3, 8, 8)), ONE)
+    seen = capture_gates(
+        from_module(nn.Sequential(Form(*shape)), (3, 8, 8)), [], sample_image(only_input((3, 8, 8))), ONE
+    )
     assert seen.gates == ()
     assert [entry.module_path for entry in seen.omitted] == ["0"]
     assert reason in seen.omitted[0].reason
@@ -216,7 +220,7 @@ def test_what_is_neither_channels_nor_a_map_is_not_drawn_and_the_reason_reported
 def test_scores_that_are_squashed_are_no_gate(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = from_module(nn.Sequential(nn.Conv2d(3, 4, 8), nn.Flatten(), nn.Sigmoid()).eval(), (3, 8, 8))
-    seen = capture_gates(model, [written(model, tmp_path / "model.onnx")], sample_image((3, 8, 8)), ONE)
+    seen = capture_gates(model, [written(model, tmp_path / "model.onnx")], sample_image(only_input((3, 8, 8))), ONE)
     assert (seen.gates, seen.unavailable) == ((), {})
     assert [entry.reason for entry in seen.omitted] == ["it is what the network returns"]
 
@@ -228,7 +232,7 @@ def test_of_many_gates_some_are_shown_the_first_and_the_last_among_them() -> Non
 
     count = MAX_GATES + 20
     model = from_module(nn.Sequential(*(Gate() for _ in range(count))), (3, 8, 8))
-    seen = capture_gates(model, [], sample_image((3, 8, 8)), ONE)
+    seen = capture_gates(model, [], sample_image(only_input((3, 8, 8))), ONE)
     numbers = [int(gate.module_path) for gate in seen.gates]
     assert len(numbers) == MAX_GATES
     assert (numbers[0], numbers[-1], seen.left_out) == (0, count - 1, 20)
@@ -242,7 +246,7 @@ def test_a_large_map_is_shown_in_means_and_compared_as_it_is(tmp_path: Path) -> 
 
     shape = (3, 2 * MAX_MAP + 5, MAX_MAP - 1)
     model = from_module(Map(), shape)
-    sample = sample_image(shape)
+    sample = sample_image(only_input(shape))
     (gate,) = capture_gates(model, [], sample, ONE).gates
     whole = 1 / (1 + np.exp(-sample.image.mean(0, dtype=np.float64)))
     assert (gate.window, gate.values["PyTorch"].shape) == (3, (77, 37))
@@ -257,7 +261,7 @@ def test_a_file_that_does_not_pair_is_unseen_and_the_others_are_seen(
     loaded: Callable[[str], LoadedModel], artifact: Callable[[str], OnnxFile]
 ) -> None:
     model = loaded("cbam_resnet8")
-    seen = capture_gates(model, [artifact("toy"), artifact("cbam_resnet8")], sample_image(model.input_shape), ONE)
+    seen = capture_gates(model, [artifact("toy"), artifact("cbam_resnet8")], sample_image(model.inputs), ONE)
     assert list(seen.unavailable) == ["toy.onnx"]
     assert seen.unavailable["toy.onnx"].startswith(
         "PyTorch's gates of layer1.0.attention.ChannelGate.sigmoid, layer1.0."
@@ -267,7 +271,7 @@ def test_a_file_that_does_not_pair_is_unseen_and_the_others_are_seen(
 
 def test_an_artifact_that_cannot_be_looked_into_keeps_its_reason(loaded: Callable[[str], LoadedModel]) -> None:
     model = loaded("toy")
-    seen = capture_gates(model, [], sample_image(model.input_shape), ONE, {"toy.engine": ENGINE_UNAVAILABLE})
+    seen = capture_gates(model, [], sample_image(model.inputs), ONE, {"toy.engine": ENGINE_UNAVAILABLE})
     assert seen.unavailable == {"toy.engine": ENGINE_UNAVAILABLE}
     assert list(seen.gates[0].values) == ["PyTorch"]
 
@@ -277,9 +281,9 @@ def test_a_file_that_does_not_run_is_unseen(
 ) -> None:
     model, file = loaded("toy"), artifact("toy")
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
-    other = replace(file.signature, input_shape=(1, 3, 20, 20))
+    other = file.signature.with_shapes(((1, 3, 20, 20),))
     files = [replace(file, path=tmp_path / "broken.onnx"), replace(file, signature=other)]
-    seen = capture_gates(model, files, sample_image(model.input_shape), ONE)
+    seen = capture_gates(model, files, sample_image(model.inputs), ONE)
     assert set(seen.unavailable) == {"broken.onnx", "toy.onnx"}
     assert list(seen.gates[0].values) == ["PyTorch"]
 
@@ -290,7 +294,10 @@ def test_a_gate_of_another_size_is_unseen(
     file = artifact("toy")
     model = from_module(nn.Sequential(nn.Identity(), nn.Identity(), nn.Identity(), Squeeze()), (3, 16, 16))
     seen = capture_gates(
-        model, [replace(file, gates=(replace(file.gates[0], module_path="3"),))], sample_image((3, 16, 16)), ONE
+        model,
+        [replace(file, gates=(replace(file.gates[0], module_path="3"),))],
+        sample_image(only_input((3, 16, 16))),
+        ONE,
     )
     assert seen.unavailable == {"toy.onnx": "the gate of 3 has 8 values, PyTorch's 3"}
 
@@ -305,7 +312,7 @@ def test_nan_is_reported_and_not_drawn() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x * torch.sigmoid(float("nan") * x.mean((2, 3), keepdim=True))
 
-    seen = capture_gates(from_module(nn.Sequential(Broken()), (3, 8, 8)), [], sample_image((3, 8, 8)), ONE)
+    seen = capture_gates(from_module(nn.Sequential(Broken()), (3, 8, 8)), [], sample_image(only_input((3, 8, 8))), ONE)
     assert [entry.reason for entry in seen.omitted] == ["it holds NaN"]
 
 
@@ -314,14 +321,14 @@ def test_nan_is_reported_and_not_drawn() -> None:
 
 def test_the_image_is_the_first_of_the_users_or_a_drawing() -> None:
     real = noise((2, 3, 16, 16), np.random.default_rng(3))
-    assert np.array_equal(sample_image((3, 16, 16), real).image, real[0])
-    assert sample_image((3, 16, 16), real).kind == "real"
+    assert np.array_equal(sample_image(only_input((3, 16, 16)), {"input": real}).image, real[0])
+    assert sample_image(only_input((3, 16, 16)), {"input": real}).kind == "real"
     for shape in ((3, 16, 16), (1, 8, 24), (4, 1, 1)):
-        drawn = sample_image(shape)
+        drawn = sample_image(only_input(shape))
         assert (drawn.kind, drawn.image.shape, str(drawn.image.dtype)) == ("drawing", shape, "float32")
         assert abs(drawn.image.mean()) < 1e-5
-    assert sample_image((3, 8, 8), real).kind == "drawing", "they are of another size"
-    assert sample_image((7,)).kind == "noise"
+    assert sample_image(only_input((3, 8, 8)), {"input": real}).kind == "drawing", "they are of another size"
+    assert sample_image(only_input((7,))).kind == "noise"
 
 
 def test_a_normalization_is_inverted() -> None:
@@ -366,7 +373,7 @@ def test_a_record_holds_the_values_as_bytes(
 ) -> None:
     model = loaded("cbam_resnet8")
     seen = capture_gates(
-        model, [artifact("cbam_resnet8")], sample_image(model.input_shape), ONE, {"m.engine": ENGINE_UNAVAILABLE}
+        model, [artifact("cbam_resnet8")], sample_image(model.inputs), ONE, {"m.engine": ENGINE_UNAVAILABLE}
     )
     record = recorded(seen)
     image = record["image"]
@@ -383,7 +390,7 @@ def test_a_record_holds_the_values_as_bytes(
 
 
 def test_what_is_not_drawn_is_recorded_and_so_is_an_input_that_is_no_image() -> None:
-    seen = capture_gates(from_module(nn.Sequential(Form(1, 2, 3)), (6,)), [], sample_image((6,)), ONE)
+    seen = capture_gates(from_module(nn.Sequential(Form(1, 2, 3)), (6,)), [], sample_image(only_input((6,))), ONE)
     record = recorded(seen)
     assert (record["image"], record["gates"], record["left_out"]) == (None, [], 0)
     assert [entry["module_path"] for entry in record["omitted"]] == ["0"]
@@ -394,6 +401,6 @@ def test_a_network_without_gates_has_no_record(
     loaded: Callable[[str], LoadedModel], artifact: Callable[[str], OnnxFile]
 ) -> None:
     model = loaded("resnet8")
-    seen = capture_gates(model, [artifact("resnet8")], sample_image(model.input_shape), ONE)
+    seen = capture_gates(model, [artifact("resnet8")], sample_image(model.inputs), ONE)
     assert (seen.gates, seen.unavailable) == ((), {})
     assert recorded(seen) is None

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from attn_export.exporter.artifacts import Gate, OnnxFile
+from attn_export.exporter.artifacts import Gate, OnnxFile, only_input
 from attn_export.exporter.checkpoint.load import from_module
-from attn_export.exporter.network.images import batches
+from attn_export.exporter.network.axes import opened
+from attn_export.exporter.network.batches import batches
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.validation.artifact import read_artifact
 from attn_export.exporter.validation.matching import Returned, match
@@ -169,7 +170,7 @@ def test_a_wrong_weight_of_a_gate_is_found_in_foreign_files_too(
 ) -> None:
     torch.manual_seed(0)
     module = Attention(squash, SWISHES[activation]).eval()
-    reference = compute_reference(from_module(module, (3, 16, 16)), batches((3, 16, 16), ("batch",), 1))
+    reference = compute_reference(from_module(module, (3, 16, 16)), batches(opened(only_input((3, 16, 16)))))
     for factor in (1.0, 1.001):
         faulty = deepcopy(module)
         with torch.no_grad():
@@ -196,7 +197,7 @@ def foreign(module: nn.Module, path: Path, *, legacy: bool) -> OnnxFile:
             batch = ({0: torch.export.Dim("batch")},)
             torch.onnx.export(module, (image,), path, dynamo=True, dynamic_shapes=batch, verbose=False)
     artifact = read_artifact(path)
-    return artifact.as_file(match(artifact, (3, 16, 16), (Returned("output", (5,), False),)).signature)
+    return artifact.as_file(match(artifact, only_input((3, 16, 16)), (Returned("output", (5,), False),)).signature)
 
 
 def test_one_gate_module_that_is_used_again_and_again_is_compared_every_time(tmp_path: Path) -> None:

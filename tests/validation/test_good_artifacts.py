@@ -9,7 +9,8 @@ import pytest
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.graph import write as onnx_file
-from attn_export.exporter.network.images import BATCHES, POOL
+from attn_export.exporter.network.batches import BATCHES
+from attn_export.exporter.network.images import POOL
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate
@@ -31,7 +32,7 @@ def test_a_clean_file_agrees(
     assert_good(verdict, gates)
     assert verdict.first_disagreement is None
     assert verdict.runtime == "onnxruntime"
-    assert [shape[0] for shape in verdict.batches] == list(BATCHES)
+    assert [shape[0] for (shape,) in verdict.batches] == list(BATCHES)
     assert verdict.images == 1 + 2 + len(POOL)
 
 
@@ -61,7 +62,7 @@ def test_every_opset_agrees(opset: int, loaded: Callable[[str], LoadedModel], tm
 def test_open_height_and_width_are_judged_at_other_sizes(loaded: Callable[[str], LoadedModel], tmp_path: Path) -> None:
     verdict = exported(loaded("cbam_resnet8"), tmp_path, dynamic=ALL_AXES)
     assert_good(verdict, gates=6)
-    sizes = {shape[2:] for shape in verdict.batches}
+    sizes = {shape[2:] for (shape,) in verdict.batches}
     assert (32, 32) in sizes
     assert any(height > 32 for height, _ in sizes)
     assert any(width > 32 for _, width in sizes)
@@ -71,7 +72,7 @@ def test_open_height_and_width_are_judged_at_other_sizes(loaded: Callable[[str],
 def test_a_fixed_batch_agrees(batch: int, loaded: Callable[[str], LoadedModel], tmp_path: Path) -> None:
     verdict = exported(loaded("toy"), tmp_path, dynamic=(), batch=batch)
     assert_good(verdict, gates=1)
-    assert {shape[0] for shape in verdict.batches} == {batch}
+    assert {shape[0] for (shape,) in verdict.batches} == {batch}
 
 
 def test_weights_outside_the_file_are_found_by_the_tapped_copy(

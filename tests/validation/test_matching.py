@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from attn_export.exporter.artifacts import Dim, Precision
+from attn_export.exporter.artifacts import Dim, Precision, only_input
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.records.artifact import Artifact, Tensor
 from attn_export.exporter.records.engine import Range
 from attn_export.exporter.validation.artifact import ENGINE, ONNX
 from attn_export.exporter.validation.matching import Returned, batches_for, match
 
-OWN = (3, 32, 32)
+OWN = only_input((3, 32, 32))
 LOGITS, MAP = Returned("output_logits", (10,)), Returned("output_map", (4, 8, 8))
 OPEN: tuple[Dim, ...] = ("N", 3, 32, 32)
 
@@ -20,7 +20,7 @@ def artifact(
     *outputs: Tensor, inputs: tuple[Tensor, ...] = (Tensor("input", OPEN, "float"),), taken: Range | None = None
 ) -> Artifact:
     form = ENGINE if taken else ONNX
-    return Artifact(Path("a.onnx"), form, inputs, outputs, Precision.FP32, range=taken)
+    return Artifact(Path("a.onnx"), form, inputs, outputs, Precision.FP32, profile={"input": taken} if taken else None)
 
 
 def out(name: str, *dims: Dim) -> Tensor:
@@ -102,8 +102,8 @@ def test_a_shape_that_is_not_known_may_be_any() -> None:
 )
 def test_what_is_open_stays_open(dims: tuple[Dim, ...], axes: list[str], shape: tuple[int, ...]) -> None:
     found = match(artifact(out("output_logits", 10), inputs=(Tensor("input", dims, "float"),)), OWN, [LOGITS])
-    assert [axis.name for axis in found.signature.axes] == axes
-    assert found.signature.input_shape == shape
+    assert [axis.name for axis in found.signature.inputs[0].axes] == axes
+    assert found.signature.inputs[0].shape == shape
 
 
 @pytest.mark.parametrize("dims", [("N", 1, 32, 32), ("N", 32, 32, 3), ("N", 3072), (1, 4, 3, 32, 32)])
@@ -122,6 +122,6 @@ def test_an_engine_is_judged_at_its_smallest_usual_and_largest_shape() -> None:
     taken = Range((1, 3, 32, 32), (4, 3, 32, 32), (16, 3, 64, 64))
     engine = artifact(out("output_logits", 10), taken=taken)
     found = match(engine, OWN, [LOGITS])
-    shapes = {batch.images.shape for batch in batches_for(engine, found.signature)}
+    shapes = {batch.shapes[0] for batch in batches_for(engine, found)}
     assert shapes == {(1, 3, 32, 32), (4, 3, 32, 32), (16, 3, 64, 64)}
     assert all(taken.covers(shape) for shape in shapes)

@@ -16,7 +16,7 @@ from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, q
 
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.errors import DisagreementError, InputError
-from attn_export.exporter.network.images import nominal_batches
+from attn_export.exporter.network.batches import nominal_batches
 from attn_export.exporter.records.policies import FLOAT32, QUANTIZED
 from attn_export.exporter.records.verdict import QualityRequirement
 from attn_export.exporter.runtimes.evaluator_operators import operators_for
@@ -42,14 +42,14 @@ def quantize(subject: Subject) -> Callable[..., Path]:
     def make(name: str, *, opset: int = 20, dynamic: bool = False, images: Any = None, **options: Any) -> Path:
         source, path = subject.folder / f"{opset}.onnx", subject.folder / f"{name}.onnx"
         if not source.exists():
-            example, axes = torch.zeros(2, *subject.model.input_shape), {"input": {0: "n"}, "output": {0: "n"}}
+            example, axes = torch.zeros(2, *subject.model.inputs[0].shape[1:]), {"input": {0: "n"}, "output": {0: "n"}}
             named: dict[str, Any] = {"input_names": ["input"], "output_names": ["output"], "dynamic_axes": axes}
             module = subject.model.module.eval()
             torch.onnx.export(module, (example,), str(source), dynamo=False, opset_version=opset, **named)
         if dynamic:
             quantize_dynamic(str(source), str(path), **options)
         else:
-            images = images or [batch.images for batch in nominal_batches(subject.model.input_shape, 4, 12)]
+            images = images or [batch.arrays["input"] for batch in nominal_batches(subject.model.inputs, 4, 12)]
             quantize_static(str(source), str(path), Images(images), **options)
         return path
 
@@ -88,7 +88,7 @@ def test_batch_normalization_of_an_old_opset_does_not_train(tmp_path: Path) -> N
         source, path = tmp_path / f"{opset}.onnx", tmp_path / f"{opset}.int8.onnx"
         named: dict[str, Any] = {"input_names": ["input"], "dynamic_axes": {"input": {0: "n"}}}
         torch.onnx.export(module, (torch.zeros(2, *shape),), str(source), dynamo=False, opset_version=opset, **named)
-        images = Images([batch.images for batch in nominal_batches(shape, 4, 12)])
+        images = Images([batch.arrays["input"] for batch in nominal_batches(shape, 4, 12)])
         quantize_static(str(source), str(path), images, op_types_to_quantize=["Conv", "Gemm"])
         (result,) = validate_artifacts(from_module(module, shape), [path], threads=1)
         assert result.error is None
@@ -134,7 +134,7 @@ def test_a_file_calibrated_on_other_images_than_the_network_takes_is_refused(
     factor: float, subject: Subject, quantize: Callable[..., Path]
 ) -> None:
     """It answers by chance; its runtime and its graph are fine."""
-    wrong = [np.abs(batch.images) * factor for batch in nominal_batches(subject.model.input_shape, 4, 12)]
+    wrong = [np.abs(batch.arrays["input"]) * factor for batch in nominal_batches(subject.model.inputs, 4, 12)]
     path = quantize("wrong", quant_format=QuantFormat.QDQ, images=wrong)
     (found,) = validate_artifacts(subject.model, [path], threads=1)
     assert isinstance(found.error, DisagreementError)

@@ -9,9 +9,11 @@ import torch
 from msgspec import structs
 from torch import nn
 
-from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Precision
+from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Precision, only_input
 from attn_export.exporter.checkpoint.load import from_module
-from attn_export.exporter.network.images import NOMINAL, Batch, batches
+from attn_export.exporter.network.axes import opened
+from attn_export.exporter.network.batches import Batch, batches
+from attn_export.exporter.network.images import NOMINAL
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.document import plain
 from attn_export.exporter.records.policies import FLOAT32
@@ -22,7 +24,7 @@ from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.quantized import classes_of
 from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate, validate_outputs
-from attn_export.exporter.validation.verdict import compare, ratios_by_shape
+from attn_export.exporter.validation.verdict import compare, ratios_by_shape, shape_name
 from attn_export.exporter.workflows.validate import validate_artifacts
 from tests.faults.quantization import quantized
 from tests.numbers import or_infinite
@@ -55,7 +57,7 @@ def verdict(artifact: Callable[[str], OnnxFile], reference: Callable[[str], Refe
 
 
 def test_every_shape_has_a_ratio_in_every_comparison(verdict: Verdict) -> None:
-    assert ["x".join(map(str, shape)) for shape in verdict.batches] == SHAPES
+    assert list(map(shape_name, verdict.batches)) == SHAPES
     for comparison in verdict.comparisons:
         assert list(comparison.shapes) == SHAPES
         assert all(0 <= or_infinite(ratio) < FLOAT32.limit for ratio in comparison.shapes.values())
@@ -81,7 +83,7 @@ def test_open_heights_and_widths_are_shapes_of_their_own(tmp_path: Path) -> None
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     found = exported(from_module(module, (3, 16, 16)), tmp_path, dynamic=("batch", "height", "width"))
     (output,) = found.comparisons
-    assert list(output.shapes) == ["x".join(map(str, shape)) for shape in found.batches]
+    assert list(output.shapes) == list(map(shape_name, found.batches))
     assert len({shape.partition("x")[2] for shape in output.shapes}) == 3
 
 
@@ -143,7 +145,7 @@ def test_extreme_images_are_not_counted_and_real_ones_are(
 ) -> None:
     model = loaded("toy")
     real = np.random.default_rng(0).standard_normal((4, 3, 16, 16)).astype(np.float32)
-    made = compute_reference(model, [Batch(real, ("real", "impulse", "large", "noise"))])
+    made = compute_reference(model, [Batch({"input": real}, ("real", "impulse", "large", "noise"))])
     found = validate_outputs(Changed(artifact("toy"), 0, lambda a: -a), Precision.FP32, made)
     assert found.classes == Classes(2, 2)
 
@@ -189,7 +191,7 @@ def test_the_agreement_of_int8_is_reported_the_same_way(
 def test_an_int8_file_is_reported_in_the_same_way(
     loaded: Callable[[str], LoadedModel], artifact: Callable[[str], OnnxFile], tmp_path: Path
 ) -> None:
-    images = [batch.images for batch in batches((3, 16, 16), ("batch",), 1)]
+    images = [batch.arrays["input"] for batch in batches(opened(only_input((3, 16, 16))))]
     path = quantized(artifact("toy").path, tmp_path / "model.int8.onnx", images, per_channel=False)
     (result,) = validate_artifacts(loaded("toy"), [path], threads=1)
     assert result.verdict is not None
@@ -233,6 +235,6 @@ def test_nan_at_one_shape_is_that_shapes(
 
 def test_every_shape_that_is_judged_has_an_ordinary_image() -> None:
     for dynamic in (("batch",), ("batch", "height", "width")):
-        made = batches((3, 16, 16), dynamic, 1)
-        for shape in {batch.images.shape for batch in made}:
-            assert any(kind in NOMINAL for b in made if b.images.shape == shape for kind in b.kinds)
+        made = batches(opened(only_input((3, 16, 16)), dynamic, 1))
+        for shape in {batch.shapes[0] for batch in made}:
+            assert any(kind in NOMINAL for b in made if b.shapes[0] == shape for kind in b.kinds)

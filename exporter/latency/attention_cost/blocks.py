@@ -11,7 +11,7 @@ from attn_export.exporter.latency.attention_cost.attribution import UNKNOWN, att
 from attn_export.exporter.latency.attention_cost.naming import Names
 from attn_export.exporter.latency.attention_cost.overhead import overhead_ms
 from attn_export.exporter.latency.attention_cost.profile import profile
-from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.arrays import Arrays
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.files import unwritable
 
@@ -35,12 +35,12 @@ class ProfiledBlocks:
     unattributed: int
 
 
-def profiled_blocks(file: OnnxFile, images: Array, settings: Settings, inferences: int) -> ProfiledBlocks:
+def profiled_blocks(file: OnnxFile, arrays: Arrays, settings: Settings, inferences: int) -> ProfiledBlocks:
     """Profile the file in ONNX Runtime on the CPU.
 
     Args:
-        file: with the shape of ``images`` in its signature.
-        images: one batch, (N, C, H, W) float32.
+        file: with the shapes of ``arrays`` in its signature.
+        arrays: one batch, (N, ...) of each input.
         settings: as for timing.
         inferences: the number to average over.
 
@@ -54,7 +54,7 @@ def profiled_blocks(file: OnnxFile, images: Array, settings: Settings, inference
     names = Names(model)
     try:
         with TemporaryDirectory() as folder:
-            kernels = profile(model, file.path, file.signature, settings, images, inferences, Path(folder))
+            kernels = profile(model, file.path, file.signature, settings, arrays, inferences, Path(folder))
             idle = overhead_ms(settings, Path(folder))
     except OSError as error:
         raise unwritable(Path(gettempdir()), error) from error

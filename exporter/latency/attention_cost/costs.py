@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 from msgspec import structs
 
 from attn_export.exporter.artifacts import CPU, AttentionBlock, OnnxFile
@@ -11,7 +10,8 @@ from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.latency.attention_cost.blocks import ProfiledBlocks, profiled_blocks
 from attn_export.exporter.latency.attention_cost.macs import macs_of_blocks
 from attn_export.exporter.latency.attention_cost.pair import Pair, timed_pair
-from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.network.values import timed_inputs
+from attn_export.exporter.records.arrays import Arrays
 from attn_export.exporter.records.attention import AttentionCost, TimedBlock
 from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.runtimes.base import Settings
@@ -46,25 +46,23 @@ def attention_costs(
 
 
 def _for_batch(file: OnnxFile, batch: int) -> OnnxFile:
-    shape = (batch, *file.signature.input_shape[1:])
-    return replace(file, signature=replace(file.signature, input_shape=shape))
+    return replace(file, signature=file.signature.with_batch(batch))
 
 
 def _cost(file: OnnxFile, settings: Settings, schedule: Schedule, progress: Progress) -> AttentionCost:
-    shape = file.signature.input_shape
-    images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    nothing = AttentionCost(file.name, OnnxRuntime.name, shape[0])
+    arrays = timed_inputs(file.signature.inputs)
+    nothing = AttentionCost(file.name, OnnxRuntime.name, file.signature.batch)
     try:
         with progress.stage("Timing the network without its attention") as advance:
             seconds = PAIR_SHARE * schedule.seconds
-            pair = timed_pair(file, images, settings, structs.replace(schedule, seconds=seconds), advance)
+            pair = timed_pair(file, arrays, settings, structs.replace(schedule, seconds=seconds), advance)
     except AttnExportError as error:  # recorded instead of raised
         return structs.replace(nothing, missed=error.message)
     counted = macs_of_blocks(file)
     profiled, missed = None, NOT_ON_A_GPU
     if settings.device == CPU:
         with progress.stage("Timing the attention blocks"):
-            profiled, missed = _profiled(file, images, settings, _inferences(schedule, pair))
+            profiled, missed = _profiled(file, arrays, settings, _inferences(schedule, pair))
     reasons = (pair.missed, "" if counted else NO_MACS, missed)
     return structs.replace(
         nothing,
@@ -87,10 +85,10 @@ def _inferences(schedule: Schedule, pair: Pair) -> int:
     return max(FEWEST, min(MOST, int(PROFILE_SHARE * schedule.seconds * 1e3 / pair.with_ms)))
 
 
-def _profiled(file: OnnxFile, images: Array, settings: Settings, inferences: int) -> tuple[ProfiledBlocks | None, str]:
+def _profiled(file: OnnxFile, arrays: Arrays, settings: Settings, inferences: int) -> tuple[ProfiledBlocks | None, str]:
     """The profile, and the reasons for missing parts."""
     try:
-        profiled = profiled_blocks(file, images, settings, inferences)
+        profiled = profiled_blocks(file, arrays, settings, inferences)
     except AttnExportError as error:
         return None, error.message
     reasons = []

@@ -1,5 +1,6 @@
 """Counts the multiply-accumulates of a graph from its shapes."""
 
+from collections.abc import Mapping
 from math import prod
 
 import onnx_ir as ir
@@ -24,7 +25,7 @@ def macs_of_blocks(file: OnnxFile) -> tuple[int, tuple[int, ...]] | None:
     """
     model = named(parsed(file).copy())
     owner = owners_of(members_of(model, file.blocks))
-    counted = macs_of(model, file.signature.input_name, file.signature.input_shape)
+    counted = macs_of(model, {taken.name: taken.shape for taken in file.signature.inputs})
     if counted is None:
         return None
     of_blocks = [0] * len(file.blocks)
@@ -34,42 +35,42 @@ def macs_of_blocks(file: OnnxFile) -> tuple[int, tuple[int, ...]] | None:
     return sum(counted.values()), tuple(of_blocks)
 
 
-def macs_of(model: ir.Model, input_name: str, shape: Sizes) -> dict[ir.Node, int] | None:
+def macs_of(model: ir.Model, shapes: Mapping[str, Sizes]) -> dict[ir.Node, int] | None:
     """The MACs of the main graph's convolutions and matrix products for one image.
 
     Pooling and element-wise operators don't count, as is usual.
 
     Args:
         model: changed in place: its shapes are inferred again.
-        input_name: of the one input.
-        shape: its (N, C, H, W).
+        shapes: of each input, by name, (N, ...).
 
     Returns:
         node -> MACs, without zeros; None if a shape is unknown.
     """
-    counted, unknown = _counted(model, input_name, shape)
+    counted, unknown = _counted(model, shapes)
     while unknown:  # constant folding makes further shapes known
         from attn_export.exporter.cleanup.pipeline import prepare
 
         before = unknown
         prepare(model)
-        counted, unknown = _counted(model, input_name, shape)
+        counted, unknown = _counted(model, shapes)
         if unknown >= before:
             return None
     return counted
 
 
-def _counted(model: ir.Model, input_name: str, shape: Sizes) -> tuple[dict[ir.Node, int], int]:
+def _counted(model: ir.Model, shapes: Mapping[str, Sizes]) -> tuple[dict[ir.Node, int], int]:
     """The nonzero MACs of nodes for one image, and the number of unknown ones."""
-    _infer(model, input_name, shape)
+    _infer(model, shapes)
+    batch = next(iter(shapes.values()))[0]
     counted = {node: _macs(node) for node in model.graph}
-    return {node: macs // shape[0] for node, macs in counted.items() if macs}, list(counted.values()).count(None)
+    return {node: macs // batch for node, macs in counted.items() if macs}, list(counted.values()).count(None)
 
 
-def _infer(model: ir.Model, input_name: str, shape: Sizes) -> None:
-    """Infer all shapes from the input's; the file's shapes, with a dynamic batch, are dropped."""
+def _infer(model: ir.Model, shapes: Mapping[str, Sizes]) -> None:
+    """Infer all shapes from the inputs'; the file's shapes, with a dynamic batch, are dropped."""
     for value in model.graph.inputs:
-        if value.name == input_name:
+        if (shape := shapes.get(str(value.name))) is not None:
             value.shape = ir.Shape(shape)
     for node in model.graph:
         for value in node.outputs:

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx import TensorProto, helper
 
-from attn_export.exporter.artifacts import Signature
+from attn_export.exporter.artifacts import Input, Signature
 from attn_export.exporter.latency.attention_cost.profile import profile
 from attn_export.exporter.runtimes.base import Settings
 
@@ -34,7 +34,7 @@ def overhead_ms(settings: Settings, folder: Path) -> float:
     result = helper.make_tensor_value_info(f"t{KERNELS}", TensorProto.FLOAT, (1, 1))
     graph = helper.make_graph(nodes, "idle", [source], [result])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    signature = Signature("t0", SHAPE, (), (f"t{KERNELS}",))
-    images = np.zeros(SHAPE, np.float32)
-    kernels = profile(ir.from_proto(model), folder / "idle.onnx", signature, settings, images, INFERENCES, folder)
+    signature = Signature((Input("t0", SHAPE),), (f"t{KERNELS}",))
+    arrays = {"t0": np.zeros(SHAPE, np.float32)}
+    kernels = profile(ir.from_proto(model), folder / "idle.onnx", signature, settings, arrays, INFERENCES, folder)
     return median(kernel.ms for kernel in kernels)

@@ -10,7 +10,7 @@ from attn_export.exporter.artifacts import CUDA, OnnxFile
 from attn_export.exporter.graph.attention.ablation import without_attention
 from attn_export.exporter.graph.read import named, parsed
 from attn_export.exporter.latency.measure import measure
-from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.arrays import Arrays
 from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
@@ -33,13 +33,13 @@ class Pair:
 
 
 def timed_pair(
-    file: OnnxFile, images: Array, settings: Settings, schedule: Schedule, advance: Callable[[float], None]
+    file: OnnxFile, arrays: Arrays, settings: Settings, schedule: Schedule, advance: Callable[[float], None]
 ) -> Pair:
     """Time the network and its ablated model, interleaved, in ONNX Runtime with the same weights.
 
     Args:
-        file: with the shape of ``images`` in its signature.
-        images: one batch, (N, C, H, W) float32.
+        file: with the shapes of ``arrays`` in its signature.
+        arrays: one batch, (N, ...) of each input.
         settings: common to both.
         schedule: of the timing.
         advance: receives the finished share, 0..1.
@@ -53,7 +53,7 @@ def timed_pair(
     graphs = [content.model] if ablated is None else [ablated, content.model]
     with ExitStack() as stack:
         opened = [stack.enter_context(_runtime(file, settings, graph)) for graph in graphs]
-        timings = measure(opened, images, schedule, advance).timings
+        timings = measure(opened, arrays, schedule, advance).timings
     if ablated is None:
         return Pair(timings[0].median_ms, missed=NOT_ABLATED)
     without, network = timings

@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from attn_export.exporter.artifacts import Signature
 from attn_export.exporter.errors import RuntimeUnavailableError
-from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.arrays import Arrays
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 
@@ -69,7 +69,7 @@ def profile(
     path: Path,
     signature: Signature,
     settings: Settings,
-    images: Array,
+    arrays: Arrays,
     inferences: int,
     folder: Path,
 ) -> tuple[Kernel, ...]:
@@ -78,9 +78,9 @@ def profile(
     Args:
         model: with unique node names; its weights are in the file.
         path: the ONNX file.
-        signature: of the network, with the shape of the images.
+        signature: of the network, with the shapes of the arrays.
         settings: common to all runtimes; always runs on the CPU provider.
-        images: one batch, (N, C, H, W) float32.
+        arrays: one batch, (N, ...) of each input.
         inferences: their number after the warm-up.
         folder: for the profile; the caller removes its files.
 
@@ -92,7 +92,7 @@ def profile(
     """
     with _Profiled(model, path, signature, settings, folder) as runtime:
         (folder / WEIGHTS).unlink(missing_ok=True)  # unused, and as large as the file
-        inputs = runtime.upload({signature.input_name: images})
+        inputs = runtime.upload(signature.feeds(arrays))
         for _ in range(WARM_UP + inferences):
             runtime.infer(inputs)
         trace = runtime.profile()

@@ -13,7 +13,7 @@ from attn_export.exporter.records.report import (
 )
 from attn_export.exporter.report.findings.errors import runnable
 from attn_export.exporter.report.findings.table import Table, table
-from attn_export.exporter.report.findings.words import counted, listed, percent, seconds, shape, size
+from attn_export.exporter.report.findings.words import counted, listed, percent, seconds, size
 from attn_export.exporter.system.gpus import Gpu
 
 MOST_NAMED = 2
@@ -26,8 +26,8 @@ def command_line(report: Report) -> str:
 
 
 def network_words(report: Report) -> str:
-    """The network and its input, ``cbam_resnet50, 3×224×224``; empty without a checkpoint."""
-    return f"{report.model.name}, input {shape(report.model.input_shape)}" if report.model else ""
+    """The network and its inputs, ``cbam_resnet50, input 3×224×224``; empty without a checkpoint."""
+    return f"{report.model.name}, {listed([str(taken) for taken in report.model.inputs])}" if report.model else ""
 
 
 def title_of(report: Report) -> str:

@@ -6,7 +6,7 @@ from attn_export.exporter.records.policies import POLICIES
 from attn_export.exporter.records.report import ArtifactRecord, BundleRecord, EngineSummary, OnnxRecord, Report
 from attn_export.exporter.records.verdict import Comparison, Quality, Verdict
 from attn_export.exporter.report.findings.table import BAD, GOOD, PLAIN, QUIET, UNSURE, Cell, Table, table
-from attn_export.exporter.report.findings.words import SPACE, counted, error, known, listed, shape, times
+from attn_export.exporter.report.findings.words import SPACE, counted, error, known, listed, shapes, times
 
 Runnable = OnnxRecord | EngineSummary
 WORST = 8  # rows of the short table
@@ -152,7 +152,7 @@ def shapes_of(comparisons: Sequence[Comparison]) -> list[str]:
 
 def artifact_sentences(artifact: Runnable, verdict: Verdict) -> list[str]:
     """Details of a verdict."""
-    batches = listed([shape(dims) for dims in verdict.batches])
+    batches = listed([shapes(batch) for batch in verdict.batches])
     sentences = [f"{counted(verdict.images, 'image')} in batches of {batches}, in {verdict.runtime}."]
     if verdict.gates_missed:
         sentences.append(f"Gates that were not compared: {verdict.gates_missed}.")

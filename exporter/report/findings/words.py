@@ -143,6 +143,11 @@ def shape(dims: Iterable[object]) -> str:
     return "×".join(map(str, dims))
 
 
+def shapes(of_inputs: Iterable[Iterable[object]]) -> str:
+    """Of all inputs, ``1×3×224×224, 1×7``."""
+    return ", ".join(map(shape, of_inputs))
+
+
 def counted(count: int, one: str, many: str = "") -> str:
     """``1 gate``, ``3 gates``."""
     return f"{count} {one if count == 1 else many or one + 's'}"

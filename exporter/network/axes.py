@@ -1,0 +1,79 @@
+"""Names of axes, and which of them are dynamic."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from attn_export.exporter.artifacts import Axis, Input
+from attn_export.exporter.errors import UsageError
+
+BATCH = "batch"
+OF_IMAGES = (BATCH, "channels", "height", "width")
+
+
+def axis_name(rank: int, index: int) -> str:
+    """What an axis is called: batch, the axes of images by their names, others by their number."""
+    if index == 0:
+        return BATCH
+    return OF_IMAGES[index] if rank == len(OF_IMAGES) else f"axis_{index}"
+
+
+def opened(inputs: Sequence[Input], dynamic: Collection[str] = (BATCH,), batch: int = 1) -> tuple[Input, ...]:
+    """The inputs with their dynamic axes.
+
+    Axes of the same name have the same size, so those that differ in size are called after their inputs.
+
+    Args:
+        inputs: of a network.
+        dynamic: names of axes, ``height`` of all inputs that have it, ``image:height`` of one.
+        batch: N.
+
+    Raises:
+        UsageError: no input has such an axis.
+    """
+    wanted = [_found(inputs, name) for name in dict.fromkeys(dynamic)]
+    indices = [sorted({i for at in wanted for other, i in at if other == place}) for place in range(len(inputs))]
+    sizes: dict[str, set[int]] = {}
+    for taken, own in zip(inputs, indices, strict=True):
+        for i in own:
+            sizes.setdefault(axis_name(len(taken.shape), i), set()).add(taken.shape[i])
+
+    def named(taken: Input, i: int) -> Axis:
+        name = axis_name(len(taken.shape), i)
+        return Axis(name if len(sizes[name]) == 1 else f"{taken.name}_{name}", i)
+
+    return tuple(
+        replace(taken.with_batch(batch), axes=tuple(named(taken, i) for i in own))
+        for taken, own in zip(inputs, indices, strict=True)
+    )
+
+
+def _found(inputs: Sequence[Input], wanted: str) -> list[tuple[int, int]]:
+    """The places of the inputs that have an axis, and its index.
+
+    Raises:
+        UsageError: there is none.
+    """
+    of, colon, name = wanted.rpartition(":")
+    if colon and of not in [taken.name for taken in inputs]:
+        raise UsageError(f"--dynamic {wanted}: no input is called {of!r}", hint=f"Known are {_listed(inputs)}.")
+    found = [
+        (place, i)
+        for place, taken in enumerate(inputs)
+        if not colon or taken.name == of
+        for i in range(len(taken.shape))
+        if axis_name(len(taken.shape), i) == name and name != OF_IMAGES[1]
+    ]
+    if found:
+        return found
+    if name in OF_IMAGES[2:]:
+        raise UsageError(f"{name} can be dynamic in a (C, H, W) input only", hint="Use --dynamic batch.")
+    raise UsageError(f"unknown dynamic axis {wanted!r}", hint=f"Known are {', '.join(_known(inputs))}.")
+
+
+def _known(inputs: Sequence[Input]) -> list[str]:
+    names = [axis_name(len(taken.shape), i) for taken in inputs for i in range(len(taken.shape))]
+    return [name for name in dict.fromkeys(names) if name != OF_IMAGES[1]]
+
+
+def _listed(inputs: Sequence[Input]) -> str:
+    return ", ".join(taken.name for taken in inputs)

@@ -1,0 +1,49 @@
+"""Calls a network with its inputs."""
+
+import inspect
+from collections.abc import Mapping
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from attn_export.exporter.records.arrays import Arrays
+
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def call(module: nn.Module, arrays: Arrays) -> Any:
+    """What a network returns; each array is (N, ...)."""
+    args, kwargs = arguments(module, tensors_of(arrays))
+    return module(*args, **kwargs)
+
+
+def tensors_of(arrays: Arrays) -> dict[str, torch.Tensor]:
+    """The arrays as tensors, which share their memory where they can."""
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+
+
+def arguments(
+    module: nn.Module, tensors: Mapping[str, torch.Tensor]
+) -> tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor]]:
+    """The inputs as arguments of ``forward``: by position as far as none is left out, so that hooks see them; then by
+    name. One that no parameter is called like is the first argument.
+    """
+    names = positional_parameters(module)
+    first = next(iter(tensors))
+    if first not in names:
+        names = [first]
+    leading = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(tensors, names, strict=False))))
+    given = list(tensors.items())
+    return tuple(tensor for _, tensor in given[:leading]), dict(given[leading:])
+
+
+def positional_parameters(module: nn.Module) -> list[str]:
+    """What ``forward`` takes by position; nothing where that isn't known, as of a compiled function."""
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [parameter.name for parameter in parameters if parameter.kind in POSITIONAL]

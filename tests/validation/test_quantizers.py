@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
+from attn_export.exporter.artifacts import only_input
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.errors import DisagreementError, InputError
 from attn_export.exporter.network.batches import nominal_batches
@@ -88,7 +89,7 @@ def test_batch_normalization_of_an_old_opset_does_not_train(tmp_path: Path) -> N
         source, path = tmp_path / f"{opset}.onnx", tmp_path / f"{opset}.int8.onnx"
         named: dict[str, Any] = {"input_names": ["input"], "dynamic_axes": {"input": {0: "n"}}}
         torch.onnx.export(module, (torch.zeros(2, *shape),), str(source), dynamo=False, opset_version=opset, **named)
-        images = Images([batch.arrays["input"] for batch in nominal_batches(shape, 4, 12)])
+        images = Images([batch.arrays["input"] for batch in nominal_batches(only_input(shape), 4, 12)])
         quantize_static(str(source), str(path), images, op_types_to_quantize=["Conv", "Gemm"])
         (result,) = validate_artifacts(from_module(module, shape), [path], threads=1)
         assert result.error is None

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attn_export.exporter.artifacts import Input as Input
     from attn_export.exporter.artifacts import LoadedModel as LoadedModel
     from attn_export.exporter.artifacts import Precision as Precision
     from attn_export.exporter.artifacts import Target as Target
@@ -45,6 +46,7 @@ _HOMES = {
     "EngineSettings": ("engine.settings", "EngineSettings"),
     "ExportResult": ("records.results", "ExportResult"),
     "ExportSettings": ("workflows.settings", "ExportSettings"),
+    "Input": ("artifacts", "Input"),
     "LoadedModel": ("artifacts", "LoadedModel"),
     "Precision": ("artifacts", "Precision"),
     "Report": ("records.report", "Report"),

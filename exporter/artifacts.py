@@ -31,7 +31,8 @@ class LoadOptions:
 
     Attributes:
         arch: a name of the zoo, such as ``cbam_resnet50``.
-        input_shape: (C, H, W).
+        inputs: with N, in any order; empty for those that the file says.
+        ranges: of the inputs' values, by name; "" is the only one.
         code: the user's sources, a folder or a file, which are imported.
         factory: ``module:function``, which builds the network.
         kwargs: what the factory is called with.
@@ -39,7 +40,8 @@ class LoadOptions:
     """
 
     arch: str | None = None
-    input_shape: tuple[int, ...] | None = None
+    inputs: tuple["Input", ...] = ()
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     code: Path | None = None
     factory: str | None = None
     kwargs: Mapping[str, Any] = field(default_factory=dict)

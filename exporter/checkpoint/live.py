@@ -1,6 +1,5 @@
 """What callers from Python pass as a network: live modules, and everything else that looks like one."""
 
-import inspect
 from collections.abc import Iterable, Mapping
 from numbers import Integral
 from pathlib import Path
@@ -35,8 +34,7 @@ def network_of(given: Any) -> tuple[nn.Module, tuple[str, ...]]:
         notes.append(f"{name} was taken off: the {type(inner).__name__} in it is the network")
         given = inner
     _refuse_lazy(given)
-    _refuse_other_inputs(given)
-    return given, (*notes, *_left_out(given))
+    return given, tuple(notes)
 
 
 def refusal(given: Any) -> InputError:
@@ -89,8 +87,8 @@ def shape_of(given: Any) -> tuple[int, ...]:
     sizes = tuple(given)
     if sizes and all(isinstance(size, Iterable) for size in sizes):
         raise InputError(
-            f"input_shape holds {len(sizes)} shapes, and networks with one input are exported",
-            hint="Wrap the network in a module that takes one tensor, and pass its shape: (1, 3, 224, 224).",
+            f"input_shape holds {len(sizes)} shapes, and it is for networks with one input",
+            hint="Name each: inputs=[Input('image', (1, 3, 224, 224)), Input('meta', (1, 4))].",
         )
     if len(sizes) < 2 or not all(isinstance(size, Integral) and not isinstance(size, bool) for size in sizes):
         raise InputError(f"input_shape is {sizes!r}", hint=hint)
@@ -122,38 +120,3 @@ def _refuse_lazy(module: nn.Module) -> None:
                 f"the module's {name} isn't initialized: a lazy layer gets its shape from the first input",
                 hint="Run the network once on an input of its size, and load its weights.",
             )
-
-
-def _parameters(module: nn.Module) -> list[inspect.Parameter]:
-    """What ``forward`` takes; nothing where that isn't known, as of a compiled function."""
-    try:
-        return list(inspect.signature(module.forward).parameters.values())
-    except (TypeError, ValueError):
-        return []
-
-
-def _refuse_other_inputs(module: nn.Module) -> None:
-    """Raise an error for a network that can't run on one tensor.
-
-    Raises:
-        InputError: ``forward`` has to be given more than one argument, or takes none.
-    """
-    fixed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    needed = [p.name for p in _parameters(module) if p.default is p.empty and p.kind not in fixed]
-    if len(needed) > 1:
-        rest = ", ".join(needed[1:])
-        raise InputError(
-            f"{type(module).__name__} takes {len(needed)} inputs ({', '.join(needed)}), and networks with one are "
-            "exported",
-            hint=f"Wrap it in a module whose forward takes {needed[0]} alone and passes {rest} itself, as a buffer or "
-            f"computed; or give {rest} a default.",
-        )
-
-
-def _left_out(module: nn.Module) -> tuple[str, ...]:
-    """A note for each argument of ``forward`` that has a default, which is what the exported network computes with."""
-    return tuple(
-        f"forward's argument {p.name!r} is left out: the network is exported with its default, {p.default!r}"
-        for p in _parameters(module)[1:]
-        if p.default is not p.empty
-    )

@@ -1,7 +1,7 @@
 """Loads a network from a file."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from attn_export.exporter.artifacts import LoadedModel, LoadOptions, only_input
+from attn_export.exporter.artifacts import Input, LoadedModel, LoadOptions, only_input
 from attn_export.exporter.checkpoint import format as own_format
 from attn_export.exporter.checkpoint import state_dict, user_code, zoo
 from attn_export.exporter.checkpoint.container import Payload, needs_code, no_weights, read
 from attn_export.exporter.checkpoint.inert import Inert, listed
+from attn_export.exporter.checkpoint.inputs import declared, left_out, ranged
 from attn_export.exporter.checkpoint.live import network_of, wanted_a_path
 from attn_export.exporter.checkpoint.strict import filled
 from attn_export.exporter.checkpoint.usual_input import usual_input
@@ -27,6 +28,7 @@ def load(
     *,
     arch: str | None = None,
     input_shape: tuple[int, ...] | None = None,
+    inputs: Sequence[Input] = (),
     code: Path | str | None = None,
     factory: str | None = None,
     kwargs: Mapping[str, Any] | None = None,
@@ -37,7 +39,8 @@ def load(
     Args:
         path: the file.
         arch: the architecture's name, for a file without one; where one fits all names and shapes, it isn't needed.
-        input_shape: (C, H, W), for a file without one, or to override it.
+        input_shape: (C, H, W) of the only input, for a file without one, or to override it.
+        inputs: instead, with N: several, or one of another type.
         code: folder or file of the user's sources, which are imported.
         factory: ``module:function`` in these sources, which builds the network.
         kwargs: of the factory.
@@ -55,7 +58,7 @@ def load(
         path,
         LoadOptions(
             arch=arch,
-            input_shape=input_shape,
+            inputs=tuple(inputs) or (only_input(tuple(input_shape)) if input_shape else ()),
             code=Path(code) if code is not None else None,
             factory=factory,
             kwargs=kwargs or {},
@@ -82,7 +85,8 @@ def load_with(source: Path | str, options: LoadOptions) -> LoadedModel:
     else:
         model = _of_the_zoo(payload, path, options)
     not_run = (f"the file names {listed(payload.not_run)}: not imported, not run",) if payload.not_run else ()
-    return replace(model, path=path, sha256=sha256_of(path), notes=(*not_run, *model.notes))
+    inputs = ranged(model.inputs, options.ranges)
+    return replace(model, inputs=inputs, path=path, sha256=sha256_of(path), notes=(*not_run, *model.notes))
 
 
 def _built_by_factory(payload: Payload, path: Path, options: LoadOptions, factory: str) -> LoadedModel:
@@ -127,7 +131,7 @@ def _described_by_itself(payload: Payload, path: Path, options: LoadOptions) -> 
     network = zoo.assembled(description.architecture, weights, str(path))
     return LoadedModel(
         module=network,
-        inputs=only_input(zoo.checked_shape(description.architecture, options.input_shape or description.input_shape)),
+        inputs=zoo.checked_inputs(network, description.architecture, options.inputs, description.input_shape),
         sha256="",
         architecture=description.architecture,
         normalization=description.normalization,
@@ -140,9 +144,10 @@ def _of_the_zoo(payload: Payload, path: Path, options: LoadOptions) -> LoadedMod
     """Weights without a description, of a network that this project has."""
     weights, notes = _weights_in(payload, path)
     architecture = zoo.described(options.arch, weights, path, payload)
+    network = zoo.assembled(architecture, weights, str(path))
     return LoadedModel(
-        module=zoo.assembled(architecture, weights, str(path)),
-        inputs=only_input(zoo.checked_shape(architecture, options.input_shape or architecture.input_shape)),
+        module=network,
+        inputs=zoo.checked_inputs(network, architecture, options.inputs, architecture.input_shape),
         sha256="",
         architecture=architecture,
         notes=(*notes, zoo.said(options.arch, architecture), *_types(weights)),
@@ -169,8 +174,8 @@ def _types(weights: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
 
 def _with_input(module: nn.Module, origin: str, options: LoadOptions) -> LoadedModel:
     """A module of the user's, with the shape that was named or a usual one."""
-    model = from_module(module, options.input_shape or ())
-    if options.input_shape:
+    model = from_module(module, options.inputs)
+    if options.inputs:
         return model
     shape = usual_input(model.module, origin)
     said = "x".join(map(str, (1, *shape)))
@@ -188,12 +193,17 @@ def _inert_parts(module: nn.Module) -> list[str]:
 
 
 def from_module(
-    module: nn.Module, input_shape: tuple[int, ...], architecture: Architecture | None = None
+    module: nn.Module, inputs: Sequence[Input] | Sequence[int], architecture: Architecture | None = None
 ) -> LoadedModel:
     """A live module without the wrappers of parallel and compiled training; its hash is that of its weights.
 
+    Args:
+        module: the network, float32, on the CPU.
+        inputs: its inputs, or (C, H, W) of its only one; see `inputs.declared`.
+        architecture: where it is one of this project.
+
     Raises:
-        InputError: it is no module, or takes more than one input; see `live.network_of`.
+        InputError: it is no module, or takes other inputs; see `live.network_of` and `inputs.declared`.
         NonFiniteWeightsError: weights are NaN or infinite.
         UsageError: weights aren't float32, or not on the CPU.
     """
@@ -214,34 +224,40 @@ def from_module(
     for name, tensor in weights.items():
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    found = declared(module, _as_inputs(inputs))
     return LoadedModel(
         module=module,
-        inputs=only_input(input_shape),
+        inputs=found,
         sha256=digest.hexdigest(),
         architecture=architecture,
-        notes=notes,
+        notes=(*notes, *left_out(module, found)),
     )
 
 
-def model_of(given: Any, input_shape: tuple[int, ...] | None = None) -> LoadedModel:
+def _as_inputs(given: Sequence[Input] | Sequence[int]) -> tuple[Input, ...]:
+    inputs = tuple(taken for taken in given if isinstance(taken, Input))
+    return inputs or only_input(tuple(size for size in given if isinstance(size, int)))
+
+
+def model_of(given: Any, inputs: Sequence[Input] = ()) -> LoadedModel:
     """The network behind what a caller from Python passes: a `LoadedModel`, the path of a checkpoint, or a module.
 
     Args:
         given: one of these.
-        input_shape: (C, H, W); instead of what a file or `LoadedModel` says.
+        inputs: with N; instead of what a file or `LoadedModel` says.
 
     Raises:
-        InputError: it is something else, or a module without an input shape; the message says what to pass.
+        InputError: it is something else, or a module without inputs; the message says what to pass.
         AttnExportError: as `load` and `from_module` say.
     """
     if isinstance(given, LoadedModel):
-        return replace(given, inputs=only_input(input_shape)) if input_shape else given
+        return replace(given, inputs=declared(given.module, inputs)) if inputs else given
     if isinstance(given, str | Path):
-        return load(given, input_shape=input_shape)
-    if input_shape is None and isinstance(given, nn.Module):
+        return load(given, inputs=inputs)
+    if not inputs and isinstance(given, nn.Module):
         raise InputError(
             f"a {type(given).__name__} was passed, which doesn't say its input shape",
             hint="Pass what load(path) returns, or use export(module, input_shape=(1, 3, 224, 224)), which validates "
             "and times what it writes.",
         )
-    return from_module(given, input_shape or ())
+    return from_module(given, inputs)

@@ -1,15 +1,17 @@
 """Networks of the zoo, from weights that don't describe themselves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
+from attn_export.exporter.artifacts import Input, only_input
 from attn_export.exporter.checkpoint import fit, state_dict
 from attn_export.exporter.checkpoint.container import Payload
 from attn_export.exporter.checkpoint.inert import Inert
+from attn_export.exporter.checkpoint.inputs import declared
 from attn_export.exporter.errors import UnknownArchitectureError, UsageError
 from attn_export.models.registry import Architecture, skeleton
 
@@ -39,12 +41,19 @@ def _ways_to_run(module: Inert) -> str:
     )
 
 
-def checked_shape(arch: Architecture, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """(C, H, W), if the network takes it.
+def checked_inputs(
+    network: nn.Module, arch: Architecture, said: Sequence[Input], shape: tuple[int, ...]
+) -> tuple[Input, ...]:
+    """The one input of a network of the zoo: the one that was named, or else of this shape, (C, H, W).
 
     Raises:
-        UsageError: it doesn't.
+        InputError: see `declared`.
+        UsageError: the network takes another type or shape.
     """
+    (taken,) = declared(network, said or only_input(shape))
+    shape = taken.shape[1:]
+    if taken.dtype != "float32":
+        raise UsageError(f"--input is {taken.dtype}, and {arch.name} takes float32", hint="Leave the type out.")
     if len(shape) != len(arch.input_shape):
         raise UsageError(
             f"--input is Nx{'x'.join(map(str, shape))}, and {arch.name} takes (C, H, W)",
@@ -55,7 +64,7 @@ def checked_shape(arch: Architecture, shape: tuple[int, ...]) -> tuple[int, ...]
             f"the input has {shape[0]} channels, {arch.name} takes {arch.in_channels}",
             hint=f"For example --input 1x{'x'.join(map(str, arch.input_shape))}.",
         )
-    return tuple(shape)
+    return (taken,)
 
 
 def _what(payload: Payload) -> str:

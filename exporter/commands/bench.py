@@ -8,6 +8,7 @@ import typer
 from attn_export.exporter.artifacts import CPU
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import command_line, load_checkpoint, make_progress, print_result
+from attn_export.exporter.commands.parse_inputs import parse_inputs, parse_ranges
 from attn_export.exporter.errors import UsageError
 
 
@@ -18,7 +19,8 @@ def bench(
     ],
     runtimes: options.Runtimes = None,
     batch: options.Batches = None,
-    input_shape: options.InputShape = None,
+    inputs: options.Inputs = None,
+    ranges: options.Ranges = None,
     arch: options.Arch = None,
     interval: options.Interval = "2%",
     seconds: options.Seconds = 20.0,
@@ -44,14 +46,17 @@ def bench(
 
     Outputs aren't compared: attn-export validate does that.
     """
-    shape, known = parse.parse_shape(input_shape), parse.parse_percent("--ci", interval, below=1)
+    taken, known = parse_inputs(inputs), parse.parse_percent("--ci", interval, below=1)
     limits, written = parse.parse_budget_options(budgets), parse.report_paths(reports)
-    batches = parse.parse_batches(batch) or ((shape[0],) if shape else ())
-    if shape and batch and shape[0] not in batches:
+    batches = parse.parse_batches(batch) or ((taken[0].shape[0],) if taken else ())
+    if taken and batch and taken[0].shape[0] not in batches:
         raise UsageError(
-            f"--input {input_shape} and --batch {','.join(batch)} contradict each other", hint="Leave one out."
+            f"--input {' '.join(inputs or ())} and --batch {','.join(batch)} contradict each other",
+            hint="Leave one out.",
         )
-    loading = parse.parse_loading(arch=arch, shape=shape, code=code, factory=factory, kwargs=kwargs, trust=trust)
+    loading = parse.parse_loading(
+        arch=arch, inputs=taken, ranges=parse_ranges(ranges), code=code, factory=factory, kwargs=kwargs, trust=trust
+    )
     checkpoint, files = split_sources(sources)
     if checkpoint is None:
         named = {"--arch": arch, "--code": code, "--factory": factory, "--kwargs": kwargs}
@@ -84,9 +89,7 @@ def bench(
         model = None
         if checkpoint is not None:
             model = load_checkpoint(checkpoint, progress, loading)
-        result = run_bench(
-            model, files, input_shape=shape[1:] if shape else None, settings=settings, trust=trust, progress=progress
-        )
+        result = run_bench(model, files, inputs=taken, settings=settings, trust=trust, progress=progress)
         document = bench_report(result, command_line(ctx))
         document = structs.replace(document, budgets=check_budgets(document, limits))
         write_reports(document, written)

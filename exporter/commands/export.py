@@ -11,6 +11,7 @@ import typer
 from attn_export.exporter.artifacts import CPU, Precision, Target
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import command_line, load_checkpoint, make_progress, print_result
+from attn_export.exporter.commands.parse_inputs import parse_axes, parse_inputs, parse_ranges
 from attn_export.exporter.errors import UnreadableCheckpointError, UsageError
 
 
@@ -23,10 +24,15 @@ def export(
     ] = False,
     precisions: options.Precisions = None,
     arch: options.Arch = None,
-    input_shape: options.InputShape = None,
+    inputs: options.Inputs = None,
+    ranges: options.Ranges = None,
     dynamic: Annotated[
         list[str] | None,
-        typer.Option(help="Dynamic axes: batch,height,width.", show_default="batch", metavar="AXES"),
+        typer.Option(
+            help="Dynamic axes: batch,height,width; of one input: image:batch,height.",
+            show_default="batch",
+            metavar="AXES",
+        ),
     ] = None,
     static: Annotated[bool, typer.Option("--static", help="No dynamic axis.")] = False,
     opset: Annotated[int, typer.Option(help="ONNX operator set of the file.")] = 20,
@@ -69,10 +75,12 @@ def export(
         for_engines = {"--gpu": gpus, "--backend": backend != parse.AUTO, "--profile-batch": profile_batch}
         for_engines |= {"--size": size, "--tf32": tf32, "--allow-mixed": allow_mixed, "--keep-going": keep_going}
         parse.refuse(for_engines, "for engines", "Add --engine, or leave it out.")
-    axes, shape = parse.parse_axes(dynamic, static), parse.parse_shape(input_shape)
+    axes, taken = parse_axes(dynamic, static), parse_inputs(inputs)
     chosen = parse.parse_precisions(precisions) or (Precision.FP32,)
-    loading = parse.parse_loading(arch=arch, shape=shape, code=code, factory=factory, kwargs=kwargs, trust=trust)
-    batch = shape[0] if shape else 1
+    loading = parse.parse_loading(
+        arch=arch, inputs=taken, ranges=parse_ranges(ranges), code=code, factory=factory, kwargs=kwargs, trust=trust
+    )
+    batch = taken[0].shape[0] if taken else 1
     # TensorRT's form is good for engines, and no worse for the other runtimes of such an export.
     graph_for = Target.TENSORRT if engine and target is None else parse.parse_target(target)
     known, written = parse.parse_percent("--ci", interval, below=1), parse.report_paths(reports)

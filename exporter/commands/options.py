@@ -18,9 +18,18 @@ Debug = Annotated[bool, Option("--debug", help="Show the traceback of an error."
 # The network and its graph.
 Checkpoint = Annotated[Path, Argument(help="The trained network: model.pt")]
 Arch = Annotated[str | None, Option(help="Architecture of a bare state dict, such as cbam_resnet50.")]
-InputShape = Annotated[
-    str | None,
-    Option("--input", metavar="NxCxHxW", help="Input shape: 1x3x224x224.", show_default="the model's"),
+Inputs = Annotated[
+    list[str] | None,
+    Option(
+        "--input",
+        metavar="[NAME=]NxCxHxW[:TYPE]",
+        help="Input shape: 1x3x224x224; each of several: mask=1x64:int64.",
+        show_default="the model's",
+    ),
+]
+Ranges = Annotated[
+    list[str] | None,
+    Option("--range", metavar="[NAME=]LOW..HIGH", help="Values of an input: image=0..255.", show_default="normalized"),
 ]
 Code = Annotated[
     str | None,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn_export.exporter.artifacts import DEVICES, EXPORT_PRECISIONS, LoadOptions, Precision, Target
+from attn_export.exporter.artifacts import DEVICES, EXPORT_PRECISIONS, Input, LoadOptions, Precision, Target
 from attn_export.exporter.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from attn_export.exporter.records.budget import Budget
 
 AUTO = "auto"
-AXES = ("batch", "height", "width")
 LARGEST_SIZE, MOST_CPUS = 65536, 4096
 
 
@@ -35,39 +34,11 @@ def check_known(option: str, names: Iterable[str], known: Sequence[str]) -> None
             raise UsageError(f"{option} {name} is unknown", hint=f"Known are {', '.join(known)}.")
 
 
-def parse_axes(dynamic: Iterable[str] | None, static: bool) -> tuple[str, ...]:
-    """The dynamic axes.
-
-    Raises:
-        UsageError: contradictory or unknown.
-    """
-    names = split(dynamic)
-    if static and names:
-        raise UsageError("--static and --dynamic contradict each other", hint="Leave one of them out.")
-    check_known("--dynamic", names, AXES)
-    return () if static else names or ("batch",)
-
-
-def parse_shape(text: str | None) -> tuple[int, ...] | None:
-    """``1x3x224x224`` -> (1, 3, 224, 224); of any rank from (N, features) to (N, C, D, H, W).
-
-    Raises:
-        UsageError: another form.
-    """
-    if text is None:
-        return None
-    if not re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5}){1,4}", text.lower()):
-        raise UsageError(
-            f"--input {text} is not a shape",
-            hint="Expected is NxCxHxW, for example 1x3x224x224; or 1x1x4000 for a signal, 1x1x16x64x64 for a volume.",
-        )
-    return tuple(int(part) for part in text.lower().split("x"))
-
-
 def parse_loading(
     *,
     arch: str | None,
-    shape: tuple[int, ...] | None,
+    inputs: tuple[Input, ...],
+    ranges: Mapping[str, tuple[float, float]],
     code: str | None,
     factory: str | None,
     kwargs: str | None,
@@ -77,7 +48,8 @@ def parse_loading(
 
     Args:
         arch: a name of the zoo.
-        shape: (N, C, H, W).
+        inputs: see `parse_inputs`.
+        ranges: see `parse_ranges`.
         code: ``DIR``, ``FILE.py`` or ``FILE.py:CLASS``; the last names the factory too.
         factory: ``module:function``.
         kwargs: JSON.
@@ -95,7 +67,8 @@ def parse_loading(
         raise UsageError("--factory and --arch contradict each other", hint="Leave one of them out.")
     return LoadOptions(
         arch=arch,
-        input_shape=shape[1:] if shape else None,
+        inputs=inputs,
+        ranges=ranges,
         code=Path(code) if code else None,
         factory=factory,
         kwargs=parse_arguments(kwargs, factory),

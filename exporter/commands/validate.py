@@ -7,6 +7,7 @@ import typer
 
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import command_line, load_checkpoint, make_progress, print_result
+from attn_export.exporter.commands.parse_inputs import parse_inputs, parse_ranges
 from attn_export.exporter.errors import UsageError
 
 
@@ -15,7 +16,8 @@ def validate(
     reference: Annotated[Path, typer.Argument(metavar="CHECKPOINT|BUNDLE", help="model.pt, or a deployment bundle.")],
     artifacts: Annotated[list[Path], typer.Argument(help="ONNX files and engines.")],
     arch: options.Arch = None,
-    input_shape: options.InputShape = None,
+    inputs: options.Inputs = None,
+    ranges: options.Ranges = None,
     images: options.Images = None,
     requirement: Annotated[
         list[str] | None,
@@ -42,7 +44,14 @@ def validate(
     """
     if names_bundle(reference):
         parse.refuse(
-            {"--arch": arch, "--input": input_shape, "--images": images, "--require": requirement, "--report": reports}
+            {
+                "--arch": arch,
+                "--input": inputs,
+                "--range": ranges,
+                "--images": images,
+                "--require": requirement,
+                "--report": reports,
+            }
             | {"--code": code, "--factory": factory, "--kwargs": kwargs},
             "for a checkpoint, and a deployment bundle was given",
             "Leave it out.",
@@ -50,8 +59,10 @@ def validate(
         validate_against_bundle(reference, artifacts, threads=threads, trust=trust, as_json=as_json, quiet=quiet)
         return
     refuse_swapped(reference, artifacts)
-    shape, written = parse.parse_shape(input_shape), parse.report_paths(reports)
-    loading = parse.parse_loading(arch=arch, shape=shape, code=code, factory=factory, kwargs=kwargs, trust=trust)
+    taken, written = parse_inputs(inputs), parse.report_paths(reports)
+    loading = parse.parse_loading(
+        arch=arch, inputs=taken, ranges=parse_ranges(ranges), code=code, factory=factory, kwargs=kwargs, trust=trust
+    )
     with make_progress(quiet) as progress:
         from attn_export.exporter.network.real_images import read_images
         from attn_export.exporter.report.terminal import validation_parts

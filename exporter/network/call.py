@@ -31,7 +31,7 @@ def arguments(
     """The inputs as arguments of ``forward``: by position as far as none is left out, so that hooks see them; then by
     name. One that no parameter is called like is the first argument.
     """
-    names = positional_parameters(module)
+    names = positional_parameters(module) or list(tensors)
     first = next(iter(tensors))
     if first not in names:
         names = [first]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from attn_export.exporter.artifacts import LoadedModel, only_input
+from attn_export.exporter.artifacts import Input, LoadedModel
 from attn_export.exporter.budgets.parse import refuse_untimed
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.latency.interleaved import TimingSettings, time_interleaved
@@ -25,7 +25,7 @@ def bench(
     model: LoadedModel | Path | str | None,
     paths: Path | str | Sequence[Path | str] = (),
     *,
-    input_shape: tuple[int, ...] | None = None,
+    inputs: Sequence[Input] = (),
     settings: BenchSettings | None = None,
     trust: bool = False,
     progress: Progress | None = None,
@@ -36,7 +36,7 @@ def bench(
         model: the network, or the path of its checkpoint, timed first as the baseline; None times artifacts
             alone.
         paths: one or several ONNX files, and engines with their sidecars.
-        input_shape: (C, H, W), for files with dynamic image sizes; default: the network's.
+        inputs: for files with dynamic sizes, or a live module; default: the network's.
         settings: see `BenchSettings`.
         trust: accept engines that were changed after they were built.
         progress: receives stages and notes.
@@ -51,7 +51,7 @@ def bench(
     if model is not None:
         from attn_export.exporter.checkpoint.load import model_of
 
-        model = model_of(model, None if isinstance(model, LoadedModel) else input_shape)
+        model = model_of(model, () if isinstance(model, LoadedModel) else inputs)
     if len({path.resolve() for path in files}) < len(files):
         raise UsageError("an artifact was named twice", hint="Name each once.")
     if model is None and not files:
@@ -59,26 +59,26 @@ def bench(
     default = (*(DEFAULT_FOR_MODULE if model else ()), *DEFAULT_FOR_FILES)
     threads = settings.threads or len(settings.cpus or ()) or None
     own = runtime_settings(settings.runtimes or default, threads, settings.device)
-    wanted = model.inputs if model else only_input(input_shape) if input_shape else ()
+    wanted = model.inputs if model else inputs
     with progress.stage("Reading the artifacts"):
-        inputs, batches = read_inputs(files, settings.batches, wanted, trust=trust)
-    for artifact in (entry.artifact for entry in inputs):
+        found, batches = read_inputs(files, settings.batches, wanted, trust=trust)
+    for artifact in (entry.artifact for entry in found):
         if model is not None and artifact.source_sha256 not in ("", model.sha256):
             progress.note(f"{artifact.path} was made of another checkpoint than {model.path}")
     timing = TimingSettings(settings.schedule, own.threads, settings.cpus, settings.isolate)
-    timed = wanted or inputs[0].signature.inputs
+    timed = wanted or found[0].signature.inputs
     names = tuple(dict.fromkeys(settings.runtimes))
     latencies = []
     for batch in batches:
-        candidates = candidates_of(model, inputs, batch, names, own, trust=trust)
+        candidates = candidates_of(model, found, batch, names, own, trust=trust)
         latencies.append(time_interleaved(candidates, [i.with_batch(batch) for i in timed], timing, progress))
-    onnx = tuple(entry.file for entry in inputs if entry.file is not None)
+    onnx = tuple(entry.file for entry in found if entry.file is not None)
     assets = show(model, onnx, own, progress) if settings.show else ReportAssets()
     if settings.cost:
         with timing.pin():
-            costs = costs_of(inputs, batches[0], own, settings.schedule, progress)
+            costs = costs_of(found, batches[0], own, settings.schedule, progress)
         assets = replace(assets, costs=costs)
-    artifacts, called = tuple(entry.artifact for entry in inputs), tuple(entry.name for entry in inputs)
+    artifacts, called = tuple(entry.artifact for entry in found), tuple(entry.name for entry in found)
     return Benched(model, artifacts, called, onnx, joined(latencies), assets)
 
 

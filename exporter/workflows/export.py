@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attn_export.exporter.artifacts import LoadedModel, Precision, Signature
+from attn_export.exporter.artifacts import INPUT_NAME, Input, LoadedModel, Precision, Signature
 from attn_export.exporter.network.axes import opened
 from attn_export.exporter.network.batches import batches
 from attn_export.exporter.records.results import ExportResult
@@ -30,6 +30,7 @@ def export(
     input_shape: "Sequence[int] | torch.Tensor | None" = None,
     out: Path | str = ".",
     *,
+    inputs: Sequence[Input] = (),
     name: str = "model",
     settings: ExportSettings | None = None,
     progress: Progress | None = None,
@@ -41,9 +42,11 @@ def export(
             what `load` returned.
         input_shape: (N, C, H, W) of its one input, or an example of it; N is the batch that is timed. A checkpoint may
             say it.
+        inputs: instead, with N: several inputs, or one of another type, as ``[Input("image", (1, 3, 64, 64)), ...]``,
+            called like ``forward``'s parameters.
         out: folder for ``<name>.onnx``, ``<name>.report.json`` and the other results; created if missing.
         name: stem of the files.
-        settings: see `ExportSettings`; its batch is taken from ``input_shape``.
+        settings: see `ExportSettings`; its batch is taken from the inputs.
         progress: receives stages and notes.
 
     Raises:
@@ -53,10 +56,11 @@ def export(
     from attn_export.exporter.checkpoint.load import model_of
 
     settings, progress = settings or ExportSettings(), progress or NullProgress()
-    shape = None if input_shape is None else shape_of(input_shape)
-    if shape is not None:
-        settings = replace(settings, batch=shape[0])
-    model = model_of(module, shape[1:] if shape else None)
+    if input_shape is not None:
+        inputs = (Input(INPUT_NAME, shape_of(input_shape)),)
+    if inputs:
+        settings = replace(settings, batch=inputs[0].shape[0])
+    model = model_of(module, inputs)
     for note in model.notes:
         progress.note(note)
     return export_loaded(model, Path(out), name, settings, progress)

@@ -111,7 +111,7 @@ Size = Annotated[
         "--size",
         metavar="MIN,OPT,MAX",
         help="Image sizes of the optimization profile where height and width are dynamic: 192x192,224x224,320x320, or "
-        "one.",
+        "one; of another dynamic axis by its name: axis_1=8,16,32.",
     ),
 ]
 Tf32 = Annotated[bool, _engine("--tf32", help="Allow TF32 in float32 products.")]

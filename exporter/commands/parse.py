@@ -172,7 +172,7 @@ def parse_batches(values: Iterable[str] | None) -> tuple[int, ...]:
 
 
 def parse_sizes(batch: Iterable[str] | None, size: Iterable[str] | None) -> "Sizes":
-    """``1,8,32`` and ``192x192,224x224,320x320``: min, opt and max; one stands for all three.
+    """``1,8,32`` and ``192x192,224x224,320x320`` or ``axis_1=8,16,32``: min, opt and max; one stands for all three.
 
     Raises:
         UsageError: another form, or not in ascending order.
@@ -180,19 +180,27 @@ def parse_sizes(batch: Iterable[str] | None, size: Iterable[str] | None) -> "Siz
     from attn_export.exporter.engine.profile import Sizes
 
     batches = [_number("--profile-batch", word) for word in split(batch)]
-    images = [_image(word) for word in split(size)]
+    images = [_image(word) for word in split(value for value in size or () if "=" not in value)]
     triple = _triple("--profile-batch", batches, "1,8,32") if batches else None
+    named = dict(_named_sizes(value) for value in size or () if "=" in value)
     if not images:
-        return Sizes(triple)
+        return Sizes(triple, named=named)
     heights, widths = (_triple("--size", list(axis), "192x192,224x224,320x320") for axis in zip(*images, strict=True))
     low, opt, high = zip(heights, widths, strict=True)
-    return Sizes(triple, (low, opt, high))
+    return Sizes(triple, (low, opt, high), named)
 
 
 def _number(option: str, word: str) -> int:
     if not re.fullmatch(r"[1-9]\d{0,4}", word) or int(word) > LARGEST_SIZE:
         raise UsageError(f"{option} {word} is not a size", hint=f"Expected is a number from 1 to {LARGEST_SIZE}.")
     return int(word)
+
+
+def _named_sizes(value: str) -> tuple[str, tuple[int, int, int]]:
+    """``axis_1=8,16,32``."""
+    name, _, sizes = value.partition("=")
+    option = f"--size {name}"
+    return name.strip(), _triple(option, [_number(option, word) for word in split([sizes])], "8,16,32")
 
 
 def _image(word: str) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Facts about the ONNX file that an engine is built from: inputs, types, modules, attention blocks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class GraphFacts:
     Attributes:
         path: the file.
         inputs, outputs: name -> dimensions.
+        io_types: numpy's types of inputs and outputs, by name, where they are known.
         types: node -> types of its inputs and outputs.
         modules: node -> its module path, if known.
         weights: node -> bytes of its constants.
@@ -46,6 +47,7 @@ class GraphFacts:
     weights: Mapping[str, int]
     blocks: tuple[AttentionBlock, ...]
     weight_files: tuple[Path, ...] = ()
+    io_types: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def all_types(self) -> frozenset[str]:
@@ -99,6 +101,7 @@ def _facts(model: ir.Model, path: Path) -> GraphFacts:
         "path": path,
         "inputs": {str(v.name): dims(v) or () for v in model.graph.inputs if v.const_value is None},
         "outputs": {str(v.name): dims(v) or () for v in model.graph.outputs},
+        "io_types": {str(v.name): str(v.dtype.numpy()) for v in (*model.graph.inputs, *model.graph.outputs) if v.dtype},
         "types": _by_name(model, _types, NodeTypes()),
         "modules": {str(node.name): module for node in model.graph if (module := module_path(node))},
         "weights": _by_name(model, _weights, 0),

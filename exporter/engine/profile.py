@@ -1,7 +1,7 @@
 """Optimization profiles: the min, opt and max shapes that an engine takes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from attn_export.exporter.errors import UsageError
@@ -19,10 +19,12 @@ class Sizes:
     Attributes:
         batch: N, min, opt and max.
         images: (H, W), min, opt and max.
+        named: of other axes, by the name of the dimension, min, opt and max.
     """
 
     batch: tuple[int, int, int] | None = None
     images: tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None = None
+    named: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
 
 
 def make_profile(inputs: Mapping[str, tuple[Dim, ...]], sizes: Sizes, opt_batch: int = 1) -> Profile:
@@ -37,10 +39,25 @@ def make_profile(inputs: Mapping[str, tuple[Dim, ...]], sizes: Sizes, opt_batch:
         UsageError: a dynamic axis has no size, sizes aren't ascending, or a static axis has another size.
     """
     batch = sizes.batch or (1, opt_batch, max(opt_batch, DEFAULT_MAX_BATCH))
-    profile = {name: _range(name, dims, batch, sizes) for name, dims in inputs.items()}
+    known = {dim for dims in inputs.values() for dim in dims if isinstance(dim, str)}
+    if strange := [name for name in sizes.named if name not in known]:
+        raise UsageError(
+            f"--size {strange[0]}: no dynamic axis is called so",
+            hint=f"Known are {', '.join(sorted(known)) or 'none'}.",
+        )
+    profile = {name: _range(name, dims, batch, _for(dims, sizes, inputs)) for name, dims in inputs.items()}
     if sizes.images and not any(len(dims) == IMAGE_RANK for dims in inputs.values()):
         raise UsageError("--size is for images (N, C, H, W), but the graph has no such input", hint="Leave --size out.")
     return profile
+
+
+def _for(dims: tuple[Dim, ...], sizes: Sizes, inputs: Mapping[str, tuple[Dim, ...]]) -> Sizes:
+    """The sizes for an input; those of images aren't for one of a static size beside others."""
+    return replace(sizes, images=None) if not _is_open(dims) and any(map(_is_open, inputs.values())) else sizes
+
+
+def _is_open(dims: tuple[Dim, ...]) -> bool:
+    return len(dims) == IMAGE_RANK and not all(isinstance(dim, int) for dim in dims[2:])
 
 
 def _range(name: str, dims: tuple[Dim, ...], batch: tuple[int, int, int], sizes: Sizes) -> Range:
@@ -50,6 +67,8 @@ def _range(name: str, dims: tuple[Dim, ...], batch: tuple[int, int, int], sizes:
         option = ""
         if axis == 0 and (sizes.batch or not isinstance(dim, int)):
             size, option = batch, "--profile-batch"
+        elif isinstance(dim, str) and dim in sizes.named:
+            size, option = sizes.named[dim], f"--size {dim}"
         elif len(dims) == IMAGE_RANK and axis in (2, 3) and sizes.images:
             size, option = tuple(image[axis - 2] for image in sizes.images), "--size"  # type: ignore[assignment]
         if isinstance(dim, int):
@@ -64,7 +83,9 @@ def _range(name: str, dims: tuple[Dim, ...], batch: tuple[int, int, int], sizes:
             covers = len(dims) == IMAGE_RANK and axis in (2, 3)
             raise UsageError(
                 f"axis {axis} of the input {name!r} is dynamic ({dim or 'unnamed'}), and no size is given for it",
-                hint=f"Give {option}." if covers else "Export the network with this axis static.",
+                hint=f"Give {option}."
+                if covers
+                else f"Give --size {dim}=MIN,OPT,MAX, or export it with this axis static.",
             )
         elif 1 <= size[0] <= size[1] <= size[2]:
             columns.append(size)

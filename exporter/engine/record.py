@@ -84,7 +84,7 @@ def engine_record(
         ),
         options=settings.options,
         profile=plan.profile,
-        io=EngineIo(facts.inputs, facts.outputs),
+        io=EngineIo(facts.inputs, facts.outputs, dict(facts.io_types)),
         onnx=SourceFile(
             facts.path.name, sha256_of(facts.path), {file.name: sha256_of(file) for file in facts.weight_files}
         ),

@@ -159,10 +159,11 @@ class PrecisionAudit(Struct, frozen=True):
 
 
 class EngineIo(Struct, frozen=True):
-    """Inputs and outputs with their dimensions; a dynamic one is a name or None."""
+    """Inputs and outputs with their dimensions; a dynamic one is a name or None. ``types`` are numpy's, by name."""
 
     inputs: dict[str, tuple[Dim, ...]]
     outputs: dict[str, tuple[Dim, ...]]
+    types: dict[str, str] = {}
 
 
 class SourceFile(Struct, frozen=True):

@@ -129,8 +129,8 @@ def _read_engine(path: Path, *, trust: bool) -> Artifact:
     return Artifact(
         path=path,
         format=ENGINE,
-        inputs=tuple(Tensor(name, sizes, "") for name, sizes in record.io.inputs.items()),
-        outputs=tuple(Tensor(name, sizes, "float") for name, sizes in record.io.outputs.items()),
+        inputs=tuple(Tensor(name, dims, record.io.types.get(name, "")) for name, dims in record.io.inputs.items()),
+        outputs=tuple(Tensor(name, dims, record.io.types.get(name, "")) for name, dims in record.io.outputs.items()),
         precision=Precision.FP16 if half else Precision.FP32,
         profile=record.profile,
         quantized=_graph_of(path, record) if quantized_type else None,

@@ -17,6 +17,7 @@ from torch import nn
 BRANCH_SCALE = 0.25
 # Root mean square of a gate's pre-activation: sigmoid takes it to values between 0.1 and 0.9.
 GATE_SPREAD = 1.0
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
 # The first layers of the channel gates.
 SQUEEZES = (".fc.0", ".fc1")
 CALIBRATION_IMAGES = 6
@@ -47,7 +48,7 @@ def draw_weights(network: nn.Module, draw: torch.Generator) -> None:
     """Parameters only; BatchNorm statistics are zero and one afterwards."""
     branch_ends = set(last_norms_of_residual_branches(network))
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, LAYERS):
             gain = 2.0 if isinstance(module, nn.Conv2d) else 1.0
             module.weight.normal_(0, math.sqrt(gain / module.weight[0].numel()), generator=draw)
             if module.bias is not None:
@@ -57,15 +58,20 @@ def draw_weights(network: nn.Module, draw: torch.Generator) -> None:
             scale = BRANCH_SCALE if module in branch_ends else 1.0
             module.weight.uniform_(0.8 * scale, 1.2 * scale, generator=draw)
             module.bias.uniform_(-0.1, 0.1, generator=draw)
+        else:  # a block's own parameters, such as GCT's
+            for parameter in module.parameters(recurse=False):
+                parameter.normal_(generator=draw)
 
 
 def last_norms_of_residual_branches(network: nn.Module) -> list[nn.BatchNorm2d]:
-    """The BatchNorm that ends each residual branch: the last one of a block, its shortcut's left out."""
+    """The BatchNorm that ends each residual branch: the last of a block, shortcut's and attention's left out."""
     ends = []
     for block in network.modules():
         if not getattr(block, "has_shortcut", hasattr(block, "downsample")):
             continue
-        norms = [m for name, m in block.named_modules() if isinstance(m, nn.BatchNorm2d) and "downsample" not in name]
+        elsewhere = ("downsample", "attention")
+        named = ((name, m) for name, m in block.named_modules() if isinstance(m, nn.BatchNorm2d))
+        norms = [m for name, m in named if not name.startswith(elsewhere)]
         ends.append(norms[-1])
     return ends
 
@@ -113,7 +119,7 @@ def calibrate(network: nn.Module, images: torch.Tensor) -> None:
         for name, module in network.named_modules():
             if name.endswith(SQUEEZES):
                 hooks.callback(module.register_forward_hook(turn).remove)
-            if isinstance(module, nn.Conv2d | nn.Linear):
+            if isinstance(module, (*LAYERS, nn.BatchNorm2d)):
                 hooks.callback(module.register_forward_hook(remember).remove)
             elif isinstance(module, nn.Sigmoid | nn.Hardsigmoid):
                 hooks.callback(module.register_forward_pre_hook(spread).remove)

@@ -1,29 +1,31 @@
 """Names to networks: what can be built, and how.
 
-A network is called ``[se_|cbam_]<backbone>``; without a prefix it has no attention, and is the control that an attended
-network is compared with.
+A network is called ``[<attention>_]<backbone>``, such as ``eca_resnet50``; without a prefix it has no attention, and is
+the control that an attended network is compared with.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from functools import partial
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import torch
 from torch import nn
 
-from attn_export.models.attention.cbam import CBAM, SpatialEnd
-from attn_export.models.attention.squeeze_excite import SEBlock, SqueezeExcitation
+from attn_export.models.attention.catalogue import KINDS, Attention
+from attn_export.models.attention.cbam import SpatialEnd
+from attn_export.models.attention.squeeze_excite import SqueezeExcitation
 from attn_export.models.backbones.mobilenet_v2 import MobileNetV2
 from attn_export.models.backbones.mobilenet_v3 import LARGE, SMALL, MobileNetV3
 from attn_export.models.backbones.resnet import AttentionFactory, ResNet, ResNetForm
 from attn_export.models.initialization import initialize
 
-Attention = Literal["none", "se", "cbam"]
 # Far above any real layer, far below what overflows a tensor's size.
 LARGEST_WIDTH = 2**24
-ATTENTIONS: tuple[Attention, ...] = ("none", "se", "cbam")
+# With each backbone these are listed and tested; the others are built in the same way.
+LISTED: tuple[Attention, ...] = ("none", "se", "cbam")
+ATTENTIONS: tuple[Attention, ...] = ("none", *KINDS)
 
 BackboneBuilder = Callable[[AttentionFactory, int, int], nn.Module]
 
@@ -35,7 +37,7 @@ class Backbone:
     build: BackboneBuilder
     num_classes: int = 1000
     size: int = 224
-    se: type[nn.Module] = SEBlock
+    se: Callable[[int, int], nn.Module] | None = None
     se_reduction: int = 16
     form: ResNetForm | None = None
 
@@ -127,6 +129,11 @@ class Architecture:
         return BACKBONES[self.backbone] if self.form is None else _resnet(self.form)
 
     @property
+    def block_options(self) -> dict[str, Any]:
+        """What an attention block may be built with besides its channels; see `Kind.options`."""
+        return {name: getattr(self, name) for name in ("reduction", "kernel_size", "bias", "divisor", "spatial_end")}
+
+    @property
     def plain(self) -> "Architecture":
         """The same network without attention: what its cost is measured against."""
         return replace(self, attention="none", bias=False, divisor=1, spatial_end="plain")
@@ -160,9 +167,9 @@ def _form(values: Any) -> ResNetForm:
     return ResNetForm(**values)
 
 
-def names() -> list[str]:
-    """Every network's name, family by family, the plain one first."""
-    return [Architecture(b, attention=a).name for b in BACKBONES for a in ATTENTIONS]
+def names(attentions: Sequence[Attention] = LISTED) -> list[str]:
+    """Every backbone's name with each attention, family by family."""
+    return [Architecture(b, attention=a).name for b in BACKBONES for a in attentions]
 
 
 def architecture(
@@ -186,7 +193,8 @@ def architecture(
         raise ValueError(f"{name!r} says attention {prefix!r}, the argument says {attention!r}")
     chosen = attention or prefix
     entry = BACKBONES[backbone]
-    default_reduction = entry.se_reduction if chosen == "se" else 16
+    papers = 16 if chosen == "none" else KINDS[chosen].reduction or 16
+    default_reduction = entry.se_reduction if chosen == "se" else papers
     return Architecture(
         backbone=backbone,
         attention=chosen,
@@ -208,7 +216,7 @@ def split_name(name: str) -> tuple[Attention, str]:
         return cast("Attention", prefix), rest
     if name in BACKBONES:
         return "none", name
-    raise ValueError(unknown_name(name, names()))
+    raise ValueError(unknown_name(name, names(ATTENTIONS)))
 
 
 def unknown_name(name: str, known: Any) -> str:
@@ -220,16 +228,16 @@ def unknown_name(name: str, known: Any) -> str:
 
 def build(arch: Architecture) -> nn.Module:
     """The network in eval mode, with torch's own random weights, on torch's current default device."""
-    entry = arch.entry
-    own = {} if entry.se is SqueezeExcitation else {"bias": arch.bias, "divisor": arch.divisor}
-    factories: dict[Attention, AttentionFactory] = {
-        "none": lambda _: nn.Identity(),
-        "se": lambda channels: entry.se(channels, arch.reduction, **own),
-        "cbam": lambda channels: CBAM(
-            channels, arch.reduction, arch.kernel_size, bias=arch.bias, spatial_end=arch.spatial_end
-        ),
-    }
-    return entry.build(factories[arch.attention], arch.num_classes, arch.in_channels).eval()
+    return arch.entry.build(_factory(arch), arch.num_classes, arch.in_channels).eval()
+
+
+def _factory(arch: Architecture) -> AttentionFactory:
+    if arch.attention == "none":
+        return lambda _: nn.Identity()
+    if arch.attention == "se" and (own := arch.entry.se) is not None:
+        return lambda channels: own(channels, arch.reduction)
+    kind = KINDS[arch.attention]
+    return lambda channels: kind.build(channels, **arch.block_options)
 
 
 def skeleton(arch: Architecture) -> nn.Module:
@@ -251,11 +259,11 @@ def create(
     """Build a network by name: ``create("cbam_resnet50")`` or ``create("resnet50", attention="cbam")``.
 
     Args:
-        name: ``[se_|cbam_]<backbone>``; `names` lists them.
-        attention: "none", "se" or "cbam", where the name doesn't say.
+        name: ``[<attention>_]<backbone>``; `names` lists them.
+        attention: "none", "se", "cbam", …, where the name doesn't say.
         num_classes: outputs; 1000 unless the backbone is made for small images (10).
         in_channels: channels of the input image.
-        reduction: of the channel gates; 16, and 4 for MobileNetV3's own.
+        reduction: of the hidden layers; the paper's own, and 4 for MobileNetV3's SE.
         kernel_size: of CBAM's spatial gates, 7 or 3.
         seed: the weights and BatchNorm statistics are drawn from it, see `initialize`.
 

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
+from attn_export.models.attention.gate import gate_activation, zero
 from attn_export.models.attention.width import squeeze_width
 
 SpatialEnd = Literal["plain", "bias", "norm"]
@@ -22,6 +23,7 @@ class ChannelAttention(nn.Module):
         channels: C, the channels of the feature map.
         reduction: how many times narrower the hidden layer is; it always keeps at least one channel.
         bias: both convolutions have one.
+        identity: start with a gate of 1, see `attn_export.models.attention.gate`.
 
     Shape:
         (N, C, H, W) -> the gate, (N, C, 1, 1), any floating dtype. Multiplying is the caller's.
@@ -30,7 +32,9 @@ class ChannelAttention(nn.Module):
         ValueError: channels or reduction is not a positive integer.
     """
 
-    def __init__(self, channels: int, reduction: int = 16, *, bias: bool = False) -> None:
+    def __init__(
+        self, channels: int, reduction: int = 16, *, bias: bool = False, identity: bool = False
+    ) -> None:
         super().__init__()
         hidden = squeeze_width(channels, reduction)
         self.avg_pool = nn.AdaptiveAvgPool2d(1)
@@ -38,7 +42,9 @@ class ChannelAttention(nn.Module):
         self.fc1 = nn.Conv2d(channels, hidden, 1, bias=bias)
         self.relu = nn.ReLU()
         self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias)
-        self.sigmoid = nn.Sigmoid()
+        self.sigmoid = gate_activation(identity=identity)
+        if identity:
+            zero(self.fc2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         average = self.fc2(self.relu(self.fc1(self.avg_pool(x))))  # (N, C, 1, 1)
@@ -56,6 +62,7 @@ class SpatialAttention(nn.Module):
         kernel_size: 7 (the paper's choice) or 3.
         end: what follows the convolution: nothing ("plain"), its "bias", or a BatchNorm ``bn`` ("norm"), as in the
             authors' implementation.
+        identity: start with a gate of 1, see `attn_export.models.attention.gate`.
 
     Shape:
         (N, C, H, W) -> the gate, (N, 1, H, W), any floating dtype. Multiplying is the caller's.
@@ -64,7 +71,7 @@ class SpatialAttention(nn.Module):
         ValueError: kernel_size is neither 3 nor 7, or end is another word.
     """
 
-    def __init__(self, kernel_size: int = 7, *, end: SpatialEnd = "plain") -> None:
+    def __init__(self, kernel_size: int = 7, *, end: SpatialEnd = "plain", identity: bool = False) -> None:
         super().__init__()
         if kernel_size not in (3, 7):
             raise ValueError(f"kernel_size is {kernel_size!r}; spatial attention is defined for 3 and 7")
@@ -72,7 +79,9 @@ class SpatialAttention(nn.Module):
             raise ValueError(f"end is {end!r}; expected one of {', '.join(get_args(SpatialEnd))}")
         self.conv1 = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=end == "bias")
         self.bn = nn.BatchNorm2d(1) if end == "norm" else nn.Identity()
-        self.sigmoid = nn.Sigmoid()
+        self.sigmoid = gate_activation(identity=identity)
+        if identity:
+            zero(self.bn if end == "norm" else self.conv1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         summary = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)  # (N, 2, H, W)
@@ -91,6 +100,7 @@ class CBAM(nn.Module):
         kernel_size: of the spatial gate's convolution, 7 or 3.
         bias: of the channel gate's convolutions.
         spatial_end: what follows the spatial gate's convolution; see `SpatialAttention`.
+        identity: start as the identity, see `attn_export.models.attention.gate`.
 
     Shape:
         (N, C, H, W) -> (N, C, H, W), any floating dtype.
@@ -107,10 +117,11 @@ class CBAM(nn.Module):
         *,
         bias: bool = False,
         spatial_end: SpatialEnd = "plain",
+        identity: bool = False,
     ) -> None:
         super().__init__()
-        self.ChannelGate = ChannelAttention(channels, reduction, bias=bias)
-        self.SpatialGate = SpatialAttention(kernel_size, end=spatial_end)
+        self.ChannelGate = ChannelAttention(channels, reduction, bias=bias, identity=identity)
+        self.SpatialGate = SpatialAttention(kernel_size, end=spatial_end, identity=identity)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x * self.ChannelGate(x)

@@ -6,6 +6,7 @@ Hu, Shen, Sun: "Squeeze-and-Excitation Networks", CVPR 2018, https://arxiv.org/a
 import torch
 from torch import nn
 
+from attn_export.models.attention.gate import gate_activation, zero
 from attn_export.models.attention.width import squeeze_width
 
 
@@ -20,6 +21,7 @@ class SEBlock(nn.Module):
         reduction: how many times narrower the hidden layer is; it always keeps at least one channel.
         bias: both layers have one.
         divisor: the hidden width is rounded to a multiple of it.
+        identity: start as the identity, see `attn_export.models.attention.gate`.
 
     Shape:
         (N, C, H, W) -> (N, C, H, W), any floating dtype.
@@ -28,7 +30,9 @@ class SEBlock(nn.Module):
         ValueError: channels, reduction or divisor is not a positive integer.
     """
 
-    def __init__(self, channels: int, reduction: int = 16, *, bias: bool = False, divisor: int = 1) -> None:
+    def __init__(
+        self, channels: int, reduction: int = 16, *, bias: bool = False, divisor: int = 1, identity: bool = False
+    ) -> None:
         super().__init__()
         hidden = squeeze_width(channels, reduction, divisor)
         self.pool = nn.AdaptiveAvgPool2d(1)
@@ -36,8 +40,10 @@ class SEBlock(nn.Module):
             nn.Linear(channels, hidden, bias=bias),
             nn.ReLU(inplace=True),
             nn.Linear(hidden, channels, bias=bias),
-            nn.Sigmoid(),
+            gate_activation(identity=identity),
         )
+        if identity:
+            zero(self.fc[2])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         gate = self.fc(self.pool(x).flatten(1))  # (N, C)

@@ -1,5 +1,18 @@
 """How wide the hidden layer of a channel gate is."""
 
+from typing import Any
+
+
+def positive(name: str, value: Any) -> int:
+    """The value.
+
+    Raises:
+        ValueError: it is no positive integer; the message has the name.
+    """
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} is {value!r}; it must be an integer of at least 1")
+    return value
+
 
 def squeeze_width(channels: int, reduction: int, divisor: int = 1) -> int:
     """Width of the hidden layer: ``channels // reduction``, rounded by `make_divisible`, and at least one.
@@ -7,11 +20,8 @@ def squeeze_width(channels: int, reduction: int, divisor: int = 1) -> int:
     Raises:
         ValueError: a number is not a positive integer.
     """
-    for name, value in (("channels", channels), ("reduction", reduction), ("divisor", divisor)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} is {value!r}; it must be an integer of at least 1")
-    width = max(1, channels // reduction)
-    return width if divisor == 1 else make_divisible(width, divisor)
+    width = max(1, positive("channels", channels) // positive("reduction", reduction))
+    return width if positive("divisor", divisor) == 1 else make_divisible(width, divisor)
 
 
 def make_divisible(width: float, divisor: int) -> int:

@@ -1,0 +1,42 @@
+"""Every attention block by its name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from attn_export.models.attention.cbam import CBAM
+from attn_export.models.attention.eca import ECA
+from attn_export.models.attention.squeeze_excite import SEBlock
+
+Attention = Literal["none", "se", "cbam", "eca"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """An attention block.
+
+    Attributes:
+        title: as papers call it.
+        block: its class; the first argument is the channels.
+        options: names of the others that an `Architecture` or an `Equipment` may set.
+        reduction: the paper's own; None for a block without a hidden layer.
+    """
+
+    title: str
+    block: Callable[..., nn.Module]
+    options: tuple[str, ...] = ()
+    reduction: int | None = None
+
+    def build(self, channels: int, *, identity: bool = False, **options: Any) -> nn.Module:
+        """The block for (N, C, H, W) maps, with those of the options that it has."""
+        own = {name: options[name] for name in self.options if name in options}
+        return self.block(channels, identity=identity, **own)
+
+
+KINDS: dict[Attention, Kind] = {
+    "se": Kind("SE", SEBlock, ("reduction", "bias", "divisor"), 16),
+    "cbam": Kind("CBAM", CBAM, ("reduction", "kernel_size", "bias", "spatial_end"), 16),
+    "eca": Kind("ECA", ECA),
+}

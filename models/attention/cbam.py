@@ -32,9 +32,7 @@ class ChannelAttention(nn.Module):
         ValueError: channels or reduction is not a positive integer.
     """
 
-    def __init__(
-        self, channels: int, reduction: int = 16, *, bias: bool = False, identity: bool = False
-    ) -> None:
+    def __init__(self, channels: int, reduction: int = 16, *, bias: bool = False, identity: bool = False) -> None:
         super().__init__()
         hidden = squeeze_width(channels, reduction)
         self.avg_pool = nn.AdaptiveAvgPool2d(1)

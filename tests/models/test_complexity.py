@@ -1,7 +1,8 @@
 import pytest
 
+from attn_export.models.attention.catalogue import Attention
 from attn_export.models.complexity import complexity
-from attn_export.models.registry import Attention, architecture, names
+from attn_export.models.registry import architecture, names
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
-from onnx.inliner import inline_local_functions
 
 from attn_export.exporter.errors import InputError
+from attn_export.exporter.runtimes.quantized_operators import load_in_pairs
 
 NARROW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 # Attributes that name a type.
@@ -29,9 +29,7 @@ def emulated(path: Path) -> ModelProto:
     Raises:
         InputError: the graph has subgraphs (If, Loop).
     """
-    model = onnx.load(path)
-    if model.functions:
-        model = inline_local_functions(model)
+    model = load_in_pairs(path)
     graph = model.graph
     if any(attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for attribute in _attributes(graph)):
         raise InputError(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PROVIDER = "CPUExecutionProvider"
 ERRORS_ONLY = 3
+# An optimizer of quantized graphs: the int8 kernels take int32 biases.
+BIASES_ROUNDED = "WeightBiasQuantization"
 
 
 class OnnxRuntime(Runtime):
@@ -31,6 +33,7 @@ class OnnxRuntime(Runtime):
         extra_outputs: intermediate tensors to return too; they may prevent fusions.
         only_extra: return these instead of the signature's outputs; what they don't need isn't run.
         graph: the file's graph, or one made from it, to run instead of the file; its weights are mapped from the file.
+        without: an optimization of ONNX Runtime that is left out.
     """
 
     name = "onnxruntime"
@@ -44,13 +47,14 @@ class OnnxRuntime(Runtime):
         *,
         only_extra: bool = False,
         graph: "ir.Model | None" = None,
+        without: str = "",
     ) -> None:
         super().__init__(signature, settings)
         self.path = path
         self.artifact = path.name
         self._extra = list(dict.fromkeys(name for name in extra_outputs if name not in signature.output_names))
         self._only_extra = only_extra
-        self._graph = graph
+        self._graph, self._without = graph, [without] if without else []
         self._fetched = list(extra_outputs) if only_extra else [*signature.output_names, *self._extra]
         self._session: Any = None
         self._dtypes: dict[str, Any] = {}
@@ -65,7 +69,7 @@ class OnnxRuntime(Runtime):
     @property
     def can_be_isolated(self) -> bool:
         """Whether it runs the unmodified file."""
-        return self._graph is None and self._fetched == list(self.signature.output_names)
+        return self._graph is None and not self._without and self._fetched == list(self.signature.output_names)
 
     def _options(self) -> Any:
         import onnxruntime
@@ -80,7 +84,10 @@ class OnnxRuntime(Runtime):
         import onnxruntime
 
         options = self._options()
-        self._session = onnxruntime.InferenceSession(self._source(options), options, providers=[PROVIDER])
+        source, left_out = self._source(options), self._without
+        self._session = onnxruntime.InferenceSession(
+            source, options, providers=[PROVIDER], disabled_optimizers=left_out
+        )
         if self._session.get_providers() != [PROVIDER]:
             raise RuntimeUnavailableError(
                 f"ONNX Runtime chose {self._session.get_providers()} instead of {PROVIDER}", runtime=self.name

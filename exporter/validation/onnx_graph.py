@@ -19,6 +19,7 @@ from attn_export.exporter.errors import InputError, first_line
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.runtimes.emulated_types import emulated
 from attn_export.exporter.runtimes.evaluator_operators import operators_for
+from attn_export.exporter.runtimes.quantized_operators import load_in_pairs
 
 FLOAT_TYPES = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
 
@@ -36,7 +37,7 @@ class ExactGraph:
 
     def __init__(self, path: Path, dtype: type[np.floating[Any]]) -> None:
         self.path, self.dtype = path, dtype
-        model = _in(onnx.load(path), dtype) if dtype is np.float64 else emulated(path)
+        model = _in(load_in_pairs(path), dtype) if dtype is np.float64 else emulated(path)
         try:
             self._evaluator = ReferenceEvaluator(model, new_ops=operators_for(model))
         except Exception as error:  # it raises whatever its parts raise

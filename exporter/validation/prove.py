@@ -87,9 +87,24 @@ def prove_engine(
 
 
 def disagreement(
-    artifact: str, precision: Precision, first: Comparison, verdict: Verdict, start: FirstDivergence | None = None
+    artifact: str,
+    precision: Precision,
+    first: Comparison,
+    verdict: Verdict,
+    start: FirstDivergence | None = None,
+    *,
+    own: str = "",
 ) -> DisagreementError:
-    """The error for an artifact that computes something else, with the place where that starts if it is known."""
+    """The error for an artifact that computes something else, with the place where that starts if it is known.
+
+    Args:
+        artifact: its name.
+        precision: of its computation.
+        first: the first comparison that disagrees.
+        verdict: with all of them.
+        start: of the error.
+        own: whose error the baseline is; by default PyTorch's own.
+    """
     place = f"in the gate of {first.tensor}" if first.role == "gate" else f"in {first.tensor}"
     worst = verdict.worst
     if first.kind == SIZE:
@@ -98,8 +113,9 @@ def disagreement(
         text = f"{place}, which isn't a number on {first.kind} images"
     else:
         text = (
-            f"{place} on {first.kind} images, error {first.error:.1e}, PyTorch's own {precision.onnx_name} "
-            f"{number(first.baseline)}, {_times(first)} as large (allowed: {first.limit:.0f}); "
+            f"{place} on {first.kind} images, error {first.error:.1e}, "
+            f"{own or _own_error(precision)} {number(first.baseline)}, {_times(first)} as large "
+            f"(allowed: {first.limit:.0f}); "
             f"worst in {worst.tensor}, {_times(worst)}"
         )
     return DisagreementError(
@@ -109,6 +125,11 @@ def disagreement(
         hint="No file was written. Please report it with the network and the versions (attn-export --version): the "
         "exporter, the cleanup or the runtime computes it wrong.",
     )
+
+
+def _own_error(precision: Precision) -> str:
+    """The usual baseline in words."""
+    return f"PyTorch's own {precision.onnx_name}"
 
 
 def _times(comparison: Comparison) -> str:

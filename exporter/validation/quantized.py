@@ -79,9 +79,7 @@ def runtime_conformance(
     double, single = ExactGraph(graph, np.float64), ExactGraph(graph, np.float32)
     exact = [double(runtime.signature.feeds(batch.arrays), names) for batch in batches]
     baseline = [single(runtime.signature.feeds(batch.arrays), names) for batch in batches]
-    with runtime:
-        results = [runtime.run(runtime.signature.feeds(batch.arrays)) for batch in batches]
-    computed = [tuple(result[name] for name in names) for result in results]
+    computed = outputs_of(runtime, batches)
     verdict = QUANTIZED.verdict(
         runtime.name,
         [_compared(name, i, computed, baseline, exact, batches) for i, name in enumerate(names)],
@@ -90,6 +88,17 @@ def runtime_conformance(
         gates_missed="a quantized graph is compared with itself",
     )
     return verdict, exact
+
+
+def outputs_of(runtime: Runtime, batches: Sequence[Batch]) -> list[tuple[Array, ...]]:
+    """The outputs of each batch.
+
+    Raises:
+        RuntimeUnavailableError: the runtime, which isn't open, can't run.
+    """
+    with runtime:
+        results = [runtime.run(runtime.signature.feeds(batch.arrays)) for batch in batches]
+    return [tuple(result[name] for name in runtime.signature.output_names) for result in results]
 
 
 def _compared(

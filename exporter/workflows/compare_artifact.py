@@ -2,10 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from msgspec import structs
-
 from attn_export.exporter.artifacts import LoadedModel
-from attn_export.exporter.errors import AttnExportError, DisagreementError, InputError, RuntimeUnavailableError
+from attn_export.exporter.errors import DisagreementError, InputError, RuntimeUnavailableError
 from attn_export.exporter.records.results import Validated
 from attn_export.exporter.records.verdict import Verdict, number
 from attn_export.exporter.runtimes.base import Runtime
@@ -13,7 +11,6 @@ from attn_export.exporter.system.progress import Progress, counted
 from attn_export.exporter.workflows.subject import Subject
 
 if TYPE_CHECKING:
-    from attn_export.exporter.records.verdict import QualityRequirement
     from attn_export.exporter.validation.reference import Reference
 
 SHOWN = 12  # digits of a hash
@@ -79,47 +76,3 @@ def _disagreeing(
         hint = "Was it made of this checkpoint? It doesn't say."
     error = DisagreementError("; ".join(part for part in parts if part), first_seen=error.first_seen, hint=hint)
     return subject.result(verdict=verdict, first_divergence=start, error=error)
-
-
-def compare_quantized(
-    subject: Subject, reference: "Reference", requirement: "QualityRequirement | None", progress: Progress
-) -> Validated:
-    """Compare a quantized artifact with its own graph, and the graph with the network.
-
-    What no quantized value reaches is compared with the network as in any other file, the outputs by their quality.
-    """
-    from attn_export.exporter.validation.prove import disagreement
-    from attn_export.exporter.validation.quantized import broken, classes_of, quality, runtime_conformance, with_default
-    from attn_export.exporter.validation.unquantized import compare_unquantized
-
-    artifact, signature = subject.artifact, subject.match.signature
-    assert artifact.quantized is not None
-    runtime = subject.runtime()
-    try:
-        with progress.stage(f"Running {artifact.path.name}, and what its graph says"):
-            verdict, results = runtime_conformance(runtime, artifact.quantized, reference.batches)
-            in_floats = compare_unquantized(artifact, signature, reference, subject.settings)
-    except (RuntimeUnavailableError, InputError) as error:
-        return subject.result(error=error)
-    found, required = quality(results, reference, signature.output_names), with_default(requirement)
-    failed: AttnExportError | None = None
-    if (first := verdict.first_disagreement) is not None:
-        failed = DisagreementError(
-            f"{runtime.name} doesn't compute what {artifact.quantized.name} says: most images are off by "
-            f"{number(first.error)} in {first.tensor}, and by {number(first.baseline)} where only float32 rounds "
-            f"({first.limit:g} times are allowed)",
-            first_seen=first.tensor,
-            hint="A scale, a zero point or a rounding differs. Please report it with the file and the versions.",
-        )
-    else:
-        failed = broken(required, found, str(artifact.path))
-    verdict = structs.replace(verdict, comparisons=(*in_floats, *verdict.comparisons), classes=classes_of(found))
-    if (first := next((c for c in in_floats if not c.agrees), None)) is not None:
-        message = disagreement(str(artifact.path), artifact.precision, first, verdict).message
-        hint = "Nothing quantized comes before it. Was the file quantized from this checkpoint?"
-        failed = DisagreementError(message, first_seen=first.tensor, hint=hint)
-    note = f"the quality of its outputs is compared with the network ({required.sqnr:g} dB are required)"
-    if in_floats:
-        note += f", and as floats {len(in_floats)} gates and outputs that no quantized value reaches"
-    progress.note(f"{artifact.path}: {note}")
-    return subject.result(note, verdict=verdict, quality=found, error=failed)

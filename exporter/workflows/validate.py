@@ -13,7 +13,8 @@ from attn_export.exporter.system.files import paths_of
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.validation.artifact import read_artifact
 from attn_export.exporter.validation.matching import batches_for, match
-from attn_export.exporter.workflows.compare_artifact import compare, compare_quantized
+from attn_export.exporter.workflows.compare_artifact import compare
+from attn_export.exporter.workflows.compare_quantized import compare_quantized
 from attn_export.exporter.workflows.reference import reference_outputs
 from attn_export.exporter.workflows.settings import cpu_settings
 from attn_export.exporter.workflows.subject import Subject

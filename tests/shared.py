@@ -72,12 +72,16 @@ def compute_reference(
     """The reference outputs of a network. Modules from outside of the zoo are run each time."""
     if not _is_shared(model.module):
         return compute_anew(model, batches, advance, precisions, least)
-    images = [(b.kinds, b.names, b.shapes[0], hashlib.sha256(b.arrays["input"].tobytes()).hexdigest()) for b in batches]
+    images = [(b.kinds, b.names, b.shapes, _hashes(b)) for b in batches]
     key = ("reference", _digest(model.module), images, tuple(precisions), least)
     reference = once(lambda: compute_anew(model, batches, precisions=precisions, least=least), *key)
     for _ in batches:
         advance()
     return reference
+
+
+def _hashes(batch: Batch) -> list[str]:
+    return [hashlib.sha256(array.tobytes()).hexdigest() for array in batch.arrays.values()]
 
 
 def use(patch: pytest.MonkeyPatch) -> None:

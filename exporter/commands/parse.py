@@ -182,7 +182,7 @@ def parse_sizes(batch: Iterable[str] | None, size: Iterable[str] | None) -> "Siz
     batches = [_number("--profile-batch", word) for word in split(batch)]
     images = [_image(word) for word in split(value for value in size or () if "=" not in value)]
     triple = _triple("--profile-batch", batches, "1,8,32") if batches else None
-    named = dict(_named_sizes(value) for value in size or () if "=" in value)
+    named = tuple(_named_sizes(value) for value in size or () if "=" in value)
     if not images:
         return Sizes(triple, named=named)
     heights, widths = (_triple("--size", list(axis), "192x192,224x224,320x320") for axis in zip(*images, strict=True))

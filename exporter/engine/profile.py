@@ -1,7 +1,7 @@
 """Optimization profiles: the min, opt and max shapes that an engine takes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from attn_export.exporter.errors import UsageError
@@ -24,7 +24,7 @@ class Sizes:
 
     batch: tuple[int, int, int] | None = None
     images: tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None = None
-    named: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    named: tuple[tuple[str, tuple[int, int, int]], ...] = ()
 
 
 def make_profile(inputs: Mapping[str, tuple[Dim, ...]], sizes: Sizes, opt_batch: int = 1) -> Profile:
@@ -40,7 +40,7 @@ def make_profile(inputs: Mapping[str, tuple[Dim, ...]], sizes: Sizes, opt_batch:
     """
     batch = sizes.batch or (1, opt_batch, max(opt_batch, DEFAULT_MAX_BATCH))
     known = {dim for dims in inputs.values() for dim in dims if isinstance(dim, str)}
-    if strange := [name for name in sizes.named if name not in known]:
+    if strange := [name for name, _ in sizes.named if name not in known]:
         raise UsageError(
             f"--size {strange[0]}: no dynamic axis is called so",
             hint=f"Known are {', '.join(sorted(known)) or 'none'}.",
@@ -67,8 +67,8 @@ def _range(name: str, dims: tuple[Dim, ...], batch: tuple[int, int, int], sizes:
         option = ""
         if axis == 0 and (sizes.batch or not isinstance(dim, int)):
             size, option = batch, "--profile-batch"
-        elif isinstance(dim, str) and dim in sizes.named:
-            size, option = sizes.named[dim], f"--size {dim}"
+        elif dim in dict(sizes.named):
+            size, option = dict(sizes.named)[str(dim)], f"--size {dim}"
         elif len(dims) == IMAGE_RANK and axis in (2, 3) and sizes.images:
             size, option = tuple(image[axis - 2] for image in sizes.images), "--size"  # type: ignore[assignment]
         if isinstance(dim, int):
@@ -79,13 +79,13 @@ def _range(name: str, dims: tuple[Dim, ...], batch: tuple[int, int, int], sizes:
                 )
             columns.append((dim, dim, dim))
         elif size is None:
-            option = "--size 224x224 or --size 192x192,224x224,320x320 (min, opt, max)"
-            covers = len(dims) == IMAGE_RANK and axis in (2, 3)
+            named = f"Give --size {dim}=8,16,32 (min, opt, max), or export" if dim else "Export"
+            hint = f"{named} the network with this axis static."
+            if len(dims) == IMAGE_RANK and axis in (2, 3):
+                hint = "Give --size 224x224 or --size 192x192,224x224,320x320 (min, opt, max)."
             raise UsageError(
                 f"axis {axis} of the input {name!r} is dynamic ({dim or 'unnamed'}), and no size is given for it",
-                hint=f"Give {option}."
-                if covers
-                else f"Give --size {dim}=MIN,OPT,MAX, or export it with this axis static.",
+                hint=hint,
             )
         elif 1 <= size[0] <= size[1] <= size[2]:
             columns.append(size)

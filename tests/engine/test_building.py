@@ -146,6 +146,7 @@ def test_several_inputs_and_outputs_are_all_recorded(tmp_path: Path) -> None:
     record = record_of(build_file(path, tmp_path / "a.engine", replace(SM86, sizes=Sizes((1, 2, 4)))).path)
     assert record["io"] == {
         "inputs": {"x": ["N", 8, 8, 8], "u": ["N", 8, 1, 1]},
+        "types": dict.fromkeys("xuyv", "float32"),
         "outputs": {"y": ["N", 8, 8, 8], "v": ["N", 8, 1, 1]},
     }
     assert record["profile"]["u"] == {"min": [1, 8, 1, 1], "opt": [2, 8, 1, 1], "max": [4, 8, 1, 1]}

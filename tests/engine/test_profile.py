@@ -10,7 +10,7 @@ from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.engine.log import Log
 from attn_export.exporter.engine.profile import DEFAULT_MAX_BATCH, Sizes, add_profile, make_profile
 from attn_export.exporter.errors import UsageError
-from attn_export.exporter.records.engine import Range, covers, shapes_of
+from attn_export.exporter.records.engine import Dim, Range, covers, shapes_of
 
 DIMS = st.lists(st.one_of(st.integers(1, 64), st.sampled_from(["N", "height", "width", "seq"]), st.none()), max_size=5)
 TRIPLES = st.tuples(*[st.integers(1, 64)] * 3).map(lambda three: tuple(sorted(three)))
@@ -77,10 +77,32 @@ def test_sizes_of_images_want_an_image() -> None:
 
 
 @pytest.mark.parametrize("dims", [("N", "channels", 8, 8), ("N", "seq"), ("N", 3, "seq"), (1, 2, 3, 4, "depth")])
-def test_an_axis_that_no_option_is_for_has_to_be_fixed(dims: tuple[Any, ...]) -> None:
+def test_any_other_axis_gets_its_size_by_name(dims: tuple[Any, ...]) -> None:
     with pytest.raises(UsageError, match="no size is given") as caught:
         make_profile({"x": dims}, Sizes(images=((8, 8),) * 3))
+    (name,) = (dim for dim in dims[1:] if isinstance(dim, str))
+    assert f"--size {name}=8,16,32" in caught.value.hint
+    made = make_profile({"x": dims}, Sizes(named=((name, (4, 5, 6)),)))["x"]
+    place = dims.index(name)
+    assert (made.min[place], made.opt[place], made.max[place]) == (4, 5, 6)
+
+
+def test_an_axis_without_a_name_has_to_be_fixed() -> None:
+    with pytest.raises(UsageError, match="no size is given") as caught:
+        make_profile({"x": ("N", None)}, Sizes())
     assert caught.value.hint == "Export the network with this axis static."
+
+
+def test_a_size_of_an_axis_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError, match="no dynamic axis is called so") as caught:
+        make_profile({"x": ("N", "seq")}, Sizes(named=(("length", (4, 5, 6)),)))
+    assert "seq" in caught.value.hint
+
+
+def test_sizes_of_images_are_for_the_inputs_whose_size_is_dynamic() -> None:
+    inputs: dict[str, tuple[Dim, ...]] = {"left": ("N", 3, "height", "width"), "right": ("N", 3, 8, 8)}
+    made = make_profile(inputs, Sizes(images=((8, 8), (8, 8), (16, 16))))
+    assert (made["left"].max, made["right"].max) == ((8, 3, 16, 16), (8, 3, 8, 8))
 
 
 def test_a_fixed_batch_keeps_its_number() -> None:

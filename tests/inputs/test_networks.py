@@ -27,7 +27,7 @@ from tests.inputs.networks import CASES, network
 SIZES = {
     "unet": Sizes(images=((32, 32), (32, 32), (48, 48))),
     "siamese": Sizes(images=((32, 32), (32, 32), (48, 48))),
-    "words": Sizes(named={"axis_1": (8, 12, 16)}),
+    "words": Sizes(named=(("axis_1", (8, 12, 16)),)),
 }
 BLOCKS = {"unet": 6, "detector": 1, "lstm": 1, "bytes": 1, "siamese": 2, "meta": 1, "words": 1}
 SHORT = Schedule(seconds=0.0, fewest_rounds=2, inferences=1)

@@ -20,7 +20,8 @@ def axis_name(rank: int, index: int) -> str:
 def opened(inputs: Sequence[Input], dynamic: Collection[str] = (BATCH,), batch: int = 1) -> tuple[Input, ...]:
     """The inputs with their dynamic axes.
 
-    Axes of the same name have the same size, so those that differ in size are called after their inputs.
+    Axes of the same name have the same size, so those that differ in size are called after their inputs. N is the same
+    of all: it is dynamic in all inputs or in none.
 
     Args:
         inputs: of a network.
@@ -31,6 +32,8 @@ def opened(inputs: Sequence[Input], dynamic: Collection[str] = (BATCH,), batch: 
         UsageError: no input has such an axis.
     """
     wanted = [_found(inputs, name) for name in dict.fromkeys(dynamic)]
+    if any(i == 0 for at in wanted for _, i in at):
+        wanted.append(_found(inputs, BATCH))
     indices = [sorted({i for at in wanted for other, i in at if other == place}) for place in range(len(inputs))]
     sizes: dict[str, set[int]] = {}
     for taken, own in zip(inputs, indices, strict=True):

@@ -93,11 +93,10 @@ def run(module: nn.Module, arrays: Arrays) -> Result:
         reason = (
             first_line(error) if isinstance(error, RuntimeError) else f"{type(error).__name__}: {first_line(error)}"
         )
-        shapes = ", ".join(str(array.shape) for array in arrays.values())
         raise CaptureError(
-            f"the network can't run on a batch of shape {shapes}: {reason}",
-            hint="Is it the shape that it was trained on (--input)? Where others work, height and width are fixed by a "
-            "layer, for example a Linear after flatten: leave them out of --dynamic.",
+            f"the network can't run on a batch of shape {_described(arrays)}: {reason}",
+            hint="Is it the shape and type that it was trained on (--input)? Where others work, height and width are "
+            "fixed by a layer, for example a Linear after flatten: leave them out of --dynamic.",
         ) from error
     tensors = [leaf for leaf in pytree.tree_leaves(results) if isinstance(leaf, torch.Tensor)]
     _refuse_types(tensors)
@@ -112,6 +111,14 @@ def run(module: nn.Module, arrays: Arrays) -> Result:
     gates = recorder.gates
     rows = tuple(_rows(gate.logits, count) for gate in gates)
     return Result(outputs, rows, tuple(gate.module_path for gate in gates))
+
+
+def _described(arrays: Arrays) -> str:
+    """The shape, and of several inputs their names and types too."""
+    if len(arrays) == 1:
+        return str(next(iter(arrays.values())).shape)
+    types = {name: "float32" if array.dtype.kind == "f" else str(array.dtype) for name, array in arrays.items()}
+    return ", ".join(f"{name} {array.shape} {types[name]}" for name, array in arrays.items())
 
 
 def _rows(logits: torch.Tensor, count: int) -> Array:

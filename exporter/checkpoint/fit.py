@@ -1,67 +1,21 @@
-"""Which network a state dict belongs to, and with which arguments it was built."""
+"""Which network a state dict belongs to, and what keeps it from fitting one."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Iterator
+from dataclasses import dataclass
 
+from attn_export.exporter.checkpoint.dialects import OWN, Layout, Spelling
 from attn_export.exporter.checkpoint.state_dict import StateDict
+from attn_export.exporter.checkpoint.structure import OPTIONAL, arguments, read_off, shapes_of
+from attn_export.exporter.checkpoint.translate import Translation, translations
 from attn_export.exporter.errors import StateDictMismatchError, UsageError
-from attn_export.models.registry import LARGEST_WIDTH, Architecture, architecture, names, skeleton
+from attn_export.models.registry import Architecture, architecture
 
-Shapes = dict[str, tuple[int, ...]]
-
-# torch added this counter later; inference never reads it.
-OPTIONAL = "num_batches_tracked"
 # An architecture is near if no larger part of the tensors differs: beyond, its name would mislead more than it helps.
 NEAR = 0.2
-# So many architectures with the most names in common are looked at with their shapes.
-CANDIDATES = 6
 SHOWN = 4
 OWN_NETWORK = (
     "For a network of your own: --factory MODULE:FUNCTION builds it with your code, and the weights are loaded into it."
 )
-
-
-@cache
-def shapes_of(arch: Architecture) -> Shapes:
-    """Name and shape of every tensor in the architecture's state dict."""
-    return {name: tuple(tensor.shape) for name, tensor in skeleton(arch).state_dict().items()}
-
-
-def infer_arguments(name: str, weights: StateDict) -> Architecture:
-    """The architecture called ``name`` with classes, channels, reduction and kernel as the weights' shapes say.
-
-    What the shapes don't say keeps its default. Whether the weights fit is for `check` to say.
-
-    Raises:
-        UsageError: there is no architecture of this name.
-    """
-    try:
-        arch = architecture(name)
-    except ValueError as error:
-        raise UsageError(str(error), hint="`attn-export models` lists the names for --arch.") from error
-    expected = shapes_of(arch)
-    shapes = {
-        n: tuple(t.shape)
-        for n, t in weights.items()
-        if n in expected and t.dim() == len(expected[n]) and _is_plausible(t.shape)
-    }
-    convolutions = [n for n in expected if len(expected[n]) == 4]
-    matrices = [n for n in expected if len(expected[n]) == 2]
-    if matrices and matrices[-1] in shapes:
-        arch = replace(arch, num_classes=shapes[matrices[-1]][0])
-    if convolutions[0] in shapes:
-        arch = replace(arch, in_channels=shapes[convolutions[0]][1])
-    for n, shape in shapes.items():
-        if n.endswith("SpatialGate.conv1.weight") and shape[-1] in (3, 7):
-            arch = replace(arch, kernel_size=shape[-1])
-    # The widest gate rounds the least, so it tells the reduction best.
-    squeezes = [s for n, s in shapes.items() if n.endswith((".fc.0.weight", ".fc1.weight"))]
-    if squeezes:
-        hidden, channels = max(squeezes, key=lambda s: s[1])[:2]
-        guesses = [arch] + [replace(arch, reduction=r) for r in sorted({max(1, channels // hidden), 2, 4, 8, 16, 32})]
-        arch = min(guesses, key=lambda guess: len(_misshapen(guess, weights)))
-    return arch
 
 
 @dataclass(frozen=True)
@@ -91,11 +45,94 @@ class Differences:
 
 
 @dataclass(frozen=True)
-class Nearest:
-    """The architecture that a state dict comes nearest to, and what differs."""
+class Reading:
+    """An architecture that a state dict may be of.
 
-    name: str
+    Attributes:
+        architecture: with all arguments that names and shapes say.
+        weights: under our names.
+        differences: what keeps them from fitting.
+        layout: the row of `dialects` by which the network was read.
+        spelling: the one by which its attention was, None where it has our names.
+    """
+
+    architecture: Architecture
+    weights: StateDict
     differences: Differences
+    layout: Layout = OWN
+    spelling: Spelling | None = None
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What was taken from the names' origin, because shapes don't say it; each is a sentence's end."""
+        form = self.architecture.form
+        small = form is not None and form.stem == 3 and self.layout is OWN
+        return (
+            *([f"{self.layout.assumed} ({self.layout.name}, {self.layout.source})"] if self.layout is not OWN else []),
+            *(["no pooling after the 3x3 stem, which has stride 1"] if small else []),
+            *([f"{self.spelling.assumed} ({self.spelling.source})"] if self.spelling else []),
+        )
+
+
+def readings(weights: StateDict) -> list[Reading]:
+    """What the weights may be of, the nearest first."""
+    found = [reading for translation in translations(weights) for reading in _read(translation)]
+    return sorted(found, key=lambda reading: len(reading.differences))
+
+
+def _read(translation: Translation) -> Iterator[Reading]:
+    """The reading of one translation; none where its row is for other networks."""
+    arch = read_off(_shapes(translation.weights), **translation.layout.form)
+    if arch is not None and _is_meant(translation.layout, arch):
+        yield _compared(arch, translation)
+
+
+def _is_meant(layout: Layout, arch: Architecture) -> bool:
+    form = arch.entry.form
+    facts = {"block": form and form.block, "grouped": form and form.groups > 1, "attention": arch.attention}
+    return all(facts[key] == wanted or facts[key] in _choices(wanted) for key, wanted in layout.only.items())
+
+
+def _choices(wanted: object) -> tuple[object, ...]:
+    return wanted if isinstance(wanted, tuple) else (wanted,)
+
+
+def _compared(arch: Architecture, translation: Translation) -> Reading:
+    weights = _reshaped(translation.weights, arch)
+    return Reading(arch, weights, differences(arch, weights), translation.layout, translation.spelling)
+
+
+def _reshaped(weights: StateDict, arch: Architecture) -> StateDict:
+    """A linear layer's weights as those of a 1x1 convolution, and the other way round, where ``arch`` has the other."""
+    found = dict(weights)
+    for name, shape in shapes_of(arch).items():
+        own = tuple(weights[name].shape) if name in weights else shape
+        if own != shape and {len(own), len(shape)} == {2, 4} and own[:2] == shape[:2] and own[2:] in ((), (1, 1)):
+            found[name] = weights[name].reshape(shape) if shape[2:] in ((), (1, 1)) else weights[name]
+    return found
+
+
+def named(name: str, weights: StateDict) -> Reading:
+    """The architecture called ``name`` with classes, channels, reduction and kernel as the weights' shapes say.
+
+    Raises:
+        UsageError: there is no architecture of this name.
+    """
+    try:
+        wanted = architecture(name)
+    except ValueError as error:
+        raise UsageError(str(error), hint="`attn-export models` lists the names for --arch.") from error
+    found = readings(weights)
+    if found and not found[0].differences and found[0].architecture.name == name:
+        return found[0]
+    translation = next(translations(weights))
+    return _compared(arguments(wanted, _shapes(translation.weights)), translation)
+
+
+def nearest(weights: StateDict) -> Reading | None:
+    """The architecture that differs least from the weights, or None if none is near."""
+    best = next(iter(readings(weights)), None)
+    return best if best is not None and len(best.differences) <= NEAR * len(weights) else None
 
 
 def differences(arch: Architecture, weights: StateDict) -> Differences:
@@ -118,7 +155,7 @@ def check(arch: Architecture, weights: StateDict) -> None:
     if not found:
         return
     best = nearest(weights)
-    if best is not None and best.name == arch.name:
+    if best is not None and best.architecture.name == arch.name:
         hint = f"{arch.name} is the nearest architecture all the same; were these weights changed after training?"
     else:
         hint = way_out(best)
@@ -127,35 +164,22 @@ def check(arch: Architecture, weights: StateDict) -> None:
         missing=found.missing,
         unexpected=found.unexpected,
         misshapen=found.misshapen,
-        nearest=best.name if best else None,
+        nearest=best.architecture.name if best else None,
         hint=hint,
     )
 
 
-def way_out(best: Nearest | None) -> str:
-    """What to do with weights of which it isn't known what they are of: ``--arch`` where it works, or else Python."""
+def way_out(best: Reading | None) -> str:
+    """What to do with weights that don't fit: leave ``--arch`` out where that works, or else the user's own code."""
     if best is not None and not best.differences:
-        return f"All names and shapes fit {best.name}: --arch {best.name}."
-    near = f"The nearest architecture is {best.name}, and it doesn't fit: {best.differences}. " if best else ""
+        return f"All names and shapes fit {best.architecture.name}: leave --arch out."
+    name = best and best.architecture.name
+    near = f"The nearest architecture is {name}, and it doesn't fit: {best.differences}. " if best else ""
     return (near or "No network of the zoo is near. ") + OWN_NETWORK
 
 
-def nearest(weights: StateDict) -> Nearest | None:
-    """The architecture that differs least from the weights, or None if none is near."""
-
-    def likeness(name: str) -> float:
-        expected = {n for n in shapes_of(architecture(name)) if not n.endswith(OPTIONAL)}
-        own = {n for n in weights if not n.endswith(OPTIONAL)}
-        return len(expected & own) / len(expected | own)
-
-    alike = sorted(names(), key=likeness, reverse=True)[:CANDIDATES]
-    found = [Nearest(name, differences(infer_arguments(name, weights), weights)) for name in alike]
-    best = min(found, key=lambda candidate: len(candidate.differences))
-    return best if len(best.differences) <= NEAR * len(weights) else None
-
-
-def _is_plausible(shape: Sequence[int]) -> bool:
-    return all(0 < n <= LARGEST_WIDTH for n in shape)
+def _shapes(weights: StateDict) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
 def _misshapen(arch: Architecture, weights: StateDict) -> list[str]:
@@ -163,7 +187,7 @@ def _misshapen(arch: Architecture, weights: StateDict) -> list[str]:
     wrong = [
         f"{n} is {tuple(t.shape)}, expected {expected[n]}"
         for n, t in weights.items()
-        if n in expected and tuple(t.shape) != expected[n]
+        if n in expected and tuple(t.shape) != expected[n] and not n.endswith(OPTIONAL)
     ]
     integers = [
         f"{n} holds integers, expected floating point"

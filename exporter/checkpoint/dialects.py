@@ -1,0 +1,291 @@
+"""The names of the same networks elsewhere: how public repositories call the tensors of ResNets and of attention blocks.
+
+Each row says what its names stand for, where they are published, and which forward pass they imply. Names and shapes can't
+show a forward pass, so what a row implies is an assumption, and a note says it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Rename = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The names around the attention blocks.
+
+    Attributes:
+        name: of the repository or library.
+        source: where it is published.
+        marks: expressions that each match a name of every network in this layout.
+        renames: expressions and what replaces them, in this order; the results are torchvision's names.
+        only: what else has to hold for this row: the block, whether its convolutions are grouped, the attention.
+        form: fields of `ResNetForm` that the forward pass implies.
+        assumed: the same in words.
+    """
+
+    name: str
+    source: str
+    marks: tuple[str, ...]
+    renames: tuple[Rename, ...] = ()
+    only: Mapping[str, Any] = field(default_factory=dict)
+    form: Mapping[str, Any] = field(default_factory=dict)
+    assumed: str = "stride in the 3x3 convolution, attention after the last BatchNorm, then the shortcut and ReLU"
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """The names inside one attention block.
+
+    Attributes:
+        name: in words.
+        source: where it is published.
+        attention: the kind of block.
+        parts: our layer -> the expression for theirs, below the residual block.
+        maximum_first: the spatial convolution's first input is the maximum over the channels; ours is the mean.
+        assumed: what the forward pass does.
+    """
+
+    name: str
+    source: str
+    attention: Literal["se", "cbam"]
+    parts: Mapping[str, str]
+    maximum_first: bool = False
+    assumed: str = ""
+
+
+OWN = Layout("torchvision", "https://github.com/pytorch/vision/blob/main/torchvision/models/resnet.py", ())
+_CADENE = (r"^layer0\.(conv1|bn1)\.", r"\1."), (r"^last_linear\.", "fc.")
+_CADENE_SOURCE = "https://github.com/Cadene/pretrained-models.pytorch/blob/master/pretrainedmodels/models/senet.py"
+_TIMM = "https://github.com/huggingface/pytorch-image-models/blob/main/timm/"
+_PYTORCHCV = (
+    (r"^features\.init_block\.conv\.conv\.", "conv1."),
+    (r"^features\.init_block\.conv\.bn\.", "bn1."),
+    (r"^features\.stage(\d+)\.unit(\d+)\.", r"layer\1.\2."),
+    (r"\.body\.conv(\d)\.conv\.", r".conv\1."),
+    (r"\.body\.conv(\d)\.bn\.", r".bn\1."),
+    (r"\.identity_conv\.conv\.", ".downsample.0."),
+    (r"\.identity_conv\.bn\.", ".downsample.1."),
+    (r"^output\.", "fc."),
+)
+_PYTORCHCV_SOURCE = "https://github.com/osmr/pytorchcv/tree/master/pytorchcv/models"
+_SHORTCUT = (r"\.shortcut\.", ".downsample."), (r"^linear\.", "fc.")
+_IN_SEQUENCE = {"conv1": 0, "bn1": 1, "conv2": 3, "bn2": 4, "conv3": 6, "bn3": 7}
+
+
+def _in_sequence(container: str) -> tuple[Rename, ...]:
+    return tuple((rf"\.{container}\.{i}\.", f".{ours}.") for ours, i in _IN_SEQUENCE.items())
+
+
+LAYOUTS = (
+    Layout(
+        "kuangliu/pytorch-cifar",
+        "https://github.com/kuangliu/pytorch-cifar/blob/master/models/resnet.py",
+        (r"^linear\.weight$", r"^layer1\.", r"^conv1\.weight$"),
+        _SHORTCUT,
+    ),
+    Layout(
+        "Cadene's and timm's legacy SE-ResNet",
+        _CADENE_SOURCE,
+        (r"^layer0\.conv1\.", r"^last_linear\."),
+        _CADENE,
+        only={"block": "bottleneck", "grouped": False},
+        form={"stride_in": "1x1", "stem_pool": "ceil"},
+        assumed="stride in the first 1x1 convolution, and a max pool that rounds its size up, as in Caffe",
+    ),
+    Layout(
+        "Cadene's and timm's legacy SE-ResNeXt",
+        _CADENE_SOURCE,
+        (r"^layer0\.conv1\.", r"^last_linear\."),
+        _CADENE,
+        only={"block": "bottleneck", "grouped": True},
+        form={"stem_pool": "ceil"},
+        assumed="stride in the 3x3 convolution, and a max pool that rounds its size up, as in Caffe",
+    ),
+    Layout(
+        "timm's legacy SE-ResNet of basic blocks",
+        _TIMM + "models/senet.py",
+        (r"^layer0\.conv1\.", r"^last_linear\."),
+        _CADENE,
+        only={"block": "basic"},
+        form={"stem_pool": "ceil", "branch_relu": True},
+        assumed="a ReLU before the attention, and a max pool that rounds its size up, as in Caffe",
+    ),
+    Layout(
+        "pytorchcv",
+        _PYTORCHCV_SOURCE,
+        (r"^features\.init_block\.conv\.conv\.",),
+        _PYTORCHCV,
+    ),
+    Layout(
+        "pytorchcv, resnet50 without b",
+        _PYTORCHCV_SOURCE,
+        (r"^features\.init_block\.conv\.conv\.",),
+        _PYTORCHCV,
+        only={"block": "bottleneck", "attention": ("none", "se")},
+        form={"stride_in": "1x1"},
+        assumed="stride in the first 1x1 convolution, attention after the last BatchNorm",
+    ),
+    Layout(
+        "weiaicunzai/pytorch-cifar100",
+        "https://github.com/weiaicunzai/pytorch-cifar100/blob/master/models/resnet.py",
+        (r"^conv2_x\.", r"\.residual_function\."),
+        (
+            (r"^conv1\.0\.", "conv1."),
+            (r"^conv1\.1\.", "bn1."),
+            (r"^conv(\d)_x\.", r"layer\1."),
+            *_in_sequence("residual_function"),
+            *_SHORTCUT,
+        ),
+    ),
+    Layout(
+        "weiaicunzai/pytorch-cifar100, SENet",
+        "https://github.com/weiaicunzai/pytorch-cifar100/blob/master/models/senet.py",
+        (r"^pre\.0\.", r"\.residual\.", r"\.excitation\."),
+        (
+            (r"^pre\.0\.", "conv1."),
+            (r"^pre\.1\.", "bn1."),
+            (r"^stage(\d)\.", r"layer\1."),
+            *_in_sequence("residual"),
+            *_SHORTCUT,
+        ),
+        form={"branch_relu": True},
+        assumed="a ReLU before the attention",
+    ),
+)
+
+_SE = r"(?i:se|se_?module|se_?layer|se_?block|senet|attention)"
+_CBAM = r"(?i:cbam|cbam_?block|attention)"
+_MEAN_FIRST = "the spatial convolution sees the mean, then the maximum; sigmoids"
+_MAXIMUM_FIRST = "the spatial convolution sees the maximum, then the mean; sigmoids"
+_SE_ASSUMED = "mean, two layers with a ReLU between, sigmoid"
+
+SPELLINGS = (
+    Spelling(
+        "fc.0, fc.2",
+        "https://github.com/moskomule/senet.pytorch/blob/master/senet/se_module.py",
+        "se",
+        {"fc.0": rf"{_SE}\.fc\.0", "fc.2": rf"{_SE}\.fc\.2"},
+        assumed=_SE_ASSUMED,
+    ),
+    Spelling(
+        "fc1, fc2",
+        _TIMM + "layers/squeeze_excite.py",
+        "se",
+        {"fc.0": rf"{_SE}\.fc1", "fc.2": rf"{_SE}\.fc2"},
+        assumed=_SE_ASSUMED,
+    ),
+    Spelling(
+        "fc1, fc2 in the block itself",
+        "https://github.com/kuangliu/pytorch-cifar/blob/master/models/senet.py",
+        "se",
+        {"fc.0": "fc1", "fc.2": "fc2"},
+        assumed=_SE_ASSUMED,
+    ),
+    Spelling(
+        "excitation.0, excitation.2",
+        "https://github.com/weiaicunzai/pytorch-cifar100/blob/master/models/senet.py",
+        "se",
+        {"fc.0": rf"(?:{_SE}\.)?excitation\.0", "fc.2": rf"(?:{_SE}\.)?excitation\.2"},
+        assumed=_SE_ASSUMED,
+    ),
+    Spelling(
+        "conv_reduce, conv_expand",
+        _TIMM + "models/_efficientnet_blocks.py",
+        "se",
+        {"fc.0": rf"{_SE}\.conv_reduce", "fc.2": rf"{_SE}\.conv_expand"},
+        assumed=_SE_ASSUMED,
+    ),
+    Spelling(
+        "conv1, conv2",
+        "https://github.com/osmr/pytorchcv/blob/master/pytorchcv/models/common/att.py",
+        "se",
+        {"fc.0": rf"{_SE}\.conv1", "fc.2": rf"{_SE}\.conv2"},
+        assumed=_SE_ASSUMED,
+    ),
+    Spelling(
+        "ChannelGate.fc1, SpatialGate.conv1",
+        "docs/attention.md",
+        "cbam",
+        {
+            "ChannelGate.fc1": rf"{_CBAM}\.ChannelGate\.fc1",
+            "ChannelGate.fc2": rf"{_CBAM}\.ChannelGate\.fc2",
+            "SpatialGate.conv1": rf"{_CBAM}\.SpatialGate\.conv1",
+            "SpatialGate.bn": rf"{_CBAM}\.SpatialGate\.bn",
+        },
+        assumed=_MEAN_FIRST,
+    ),
+    Spelling(
+        "ChannelGate.mlp, SpatialGate.spatial",
+        "https://github.com/Jongchan/attention-module/blob/master/MODELS/cbam.py",
+        "cbam",
+        {
+            "ChannelGate.fc1": rf"{_CBAM}\.ChannelGate\.mlp\.1",
+            "ChannelGate.fc2": rf"{_CBAM}\.ChannelGate\.mlp\.3",
+            "SpatialGate.conv1": rf"{_CBAM}\.SpatialGate\.spatial\.conv",
+            "SpatialGate.bn": rf"{_CBAM}\.SpatialGate\.spatial\.bn",
+        },
+        maximum_first=True,
+        assumed=_MAXIMUM_FIRST,
+    ),
+    Spelling(
+        "ca, sa",
+        "https://github.com/luuuyi/CBAM.PyTorch/blob/master/model/resnet_cbam.py",
+        "cbam",
+        {
+            "ChannelGate.fc1": rf"(?:{_CBAM}\.)?ca\.(?:fc\.0|fc1)",
+            "ChannelGate.fc2": rf"(?:{_CBAM}\.)?ca\.(?:fc\.2|fc2)",
+            "SpatialGate.conv1": rf"(?:{_CBAM}\.)?sa\.conv1?",
+        },
+        assumed=_MEAN_FIRST,
+    ),
+    Spelling(
+        "channel_attention.bottleneck, spatial_attention.conv",
+        "https://github.com/elbuco1/CBAM/blob/master/src/models/models/cbam.py",
+        "cbam",
+        {
+            "ChannelGate.fc1": rf"(?:{_CBAM}\.)?channel_attention\.bottleneck\.0",
+            "ChannelGate.fc2": rf"(?:{_CBAM}\.)?channel_attention\.bottleneck\.2",
+            "SpatialGate.conv1": rf"(?:{_CBAM}\.)?spatial_attention\.conv",
+        },
+        maximum_first=True,
+        assumed=_MAXIMUM_FIRST,
+    ),
+    Spelling(
+        "channel_attention, spatial_attention",
+        "many tutorials",
+        "cbam",
+        {
+            "ChannelGate.fc1": rf"(?:{_CBAM}\.)?channel_attention\.(?:(?:fc|mlp|shared_mlp)\.0|fc1)",
+            "ChannelGate.fc2": rf"(?:{_CBAM}\.)?channel_attention\.(?:(?:fc|mlp|shared_mlp)\.2|fc2)",
+            "SpatialGate.conv1": rf"(?:{_CBAM}\.)?spatial_attention\.conv1?",
+        },
+        assumed=_MEAN_FIRST,
+    ),
+    Spelling(
+        "ch_gate.mlp, sp_gate.conv",
+        "https://github.com/osmr/pytorchcv/blob/master/pytorchcv/models/cbamresnet.py",
+        "cbam",
+        {
+            "ChannelGate.fc1": rf"{_CBAM}\.ch_gate\.mlp\.fc1",
+            "ChannelGate.fc2": rf"{_CBAM}\.ch_gate\.mlp\.fc2",
+            "SpatialGate.conv1": rf"{_CBAM}\.sp_gate\.conv\.conv",
+            "SpatialGate.bn": rf"{_CBAM}\.sp_gate\.conv\.bn",
+        },
+        maximum_first=True,
+        assumed=_MAXIMUM_FIRST,
+    ),
+    Spelling(
+        "channel.fc1, spatial.conv",
+        _TIMM + "layers/cbam.py",
+        "cbam",
+        {
+            "ChannelGate.fc1": rf"{_SE}\.channel\.fc1",
+            "ChannelGate.fc2": rf"{_SE}\.channel\.fc2",
+            "SpatialGate.conv1": rf"{_SE}\.spatial\.conv\.conv",
+            "SpatialGate.bn": rf"{_SE}\.spatial\.conv\.bn",
+        },
+        assumed=_MEAN_FIRST,
+    ),
+)

@@ -1,0 +1,179 @@
+"""Names and shapes -> the architecture that they are of, as far as they say it."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from attn_export.models.attention.squeeze_excite import SqueezeExcitation
+from attn_export.models.attention.width import squeeze_width
+from attn_export.models.backbones.resnet import ResNetForm
+from attn_export.models.registry import (
+    ANY_RESNET,
+    ATTENTIONS,
+    BACKBONES,
+    LARGEST_WIDTH,
+    Architecture,
+    Attention,
+    architecture,
+    skeleton,
+)
+
+Shapes = dict[str, tuple[int, ...]]
+
+# torch added this counter later; inference never reads it.
+OPTIONAL = "num_batches_tracked"
+# A layer inside a block's attention.
+LAYER = re.compile(
+    r"(?:layer\d+\.\d+|features\.\d+)\.attention\.(.+)|features\.\d+\.block\.\d+\.(.*[a-zA-Z].*\..+)"
+)
+BLOCK = re.compile(r"layer(\d+)\.(\d+)\.(.+)")
+CLASSIFIER = re.compile(r"fc\.weight|classifier\.\d\.weight")
+# The first layers of channel gates.
+SQUEEZES = (".fc.0.weight", ".fc1.weight")
+REDUCTIONS = (16, 8, 4, 2, 32)
+
+
+@cache
+def shapes_of(arch: Architecture) -> Shapes:
+    """Name and shape of every tensor in the architecture's state dict."""
+    return {name: tuple(tensor.shape) for name, tensor in skeleton(arch).state_dict().items()}
+
+
+def read_off(shapes: Shapes, **form: Any) -> Architecture | None:
+    """The architecture that names and shapes come nearest to; whether they fit it is for the caller to compare.
+
+    Args:
+        shapes: in torchvision's names, attention in ours.
+        **form: fields of `ResNetForm` that shapes don't say.
+    """
+    shapes = {n: s for n, s in shapes.items() if all(0 < size <= LARGEST_WIDTH for size in s)}
+    try:
+        host = _resnet(shapes, form) if any(n.startswith("layer1.") for n in shapes) else _mobilenet(shapes)
+        return _arguments(host, shapes) if host else None
+    except ValueError:
+        return None
+
+
+def _resnet(shapes: Shapes, form: dict[str, Any]) -> Architecture | None:
+    """The ResNet without attention; every number is the most frequent one, so that one odd tensor changes none."""
+    stages = _stages(shapes)
+    bottleneck = any(n.startswith("layer1.") and ".conv3." in n for n in shapes)
+    last = 3 if bottleneck else 2
+    widths = [_commonest(_sizes(blocks, f"bn{last}.weight", f"conv{last}.weight")) for blocks in stages]
+    if not stages or not all(widths) or "conv1.weight" not in shapes:
+        return None
+    if bottleneck:
+        inner = _commonest(_sizes(stages[0], "bn1.weight", "conv1.weight", "conv2.weight"))
+        each = _commonest(s["conv2.weight"][1] for s in stages[0] if len(s.get("conv2.weight", ())) == 4)
+        widths = [width // 4 for width in widths]
+        groups = inner // max(each, 1)
+        form = {**form, "groups": groups, "base_width": max(1, inner * 64 // max(1, widths[0] * groups))}
+    found = ResNetForm(
+        block="bottleneck" if bottleneck else "basic",
+        depths=tuple(map(len, stages)),
+        widths=tuple(widths),
+        stem=3 if shapes["conv1.weight"][2:] == (3, 3) else 7,
+        **form,
+    )
+    named = next((name for name, entry in BACKBONES.items() if entry.form == found), None)
+    return architecture(named) if named else Architecture(ANY_RESNET, form=found)
+
+
+def _stages(shapes: Shapes) -> list[list[Shapes]]:
+    """Names and shapes in each block of each stage."""
+    stages: dict[str, dict[str, Shapes]] = {}
+    for name, shape in shapes.items():
+        if found := BLOCK.fullmatch(name):
+            stages.setdefault(found[1], {}).setdefault(found[2], {})[found[3]] = shape
+    return [list(stages[stage].values()) for stage in sorted(stages, key=int)]
+
+
+def _sizes(blocks: Iterable[Shapes], *names: str) -> list[int]:
+    return [block[name][0] for block in blocks for name in names if block.get(name)]
+
+
+def _commonest(values: Iterable[int]) -> int:
+    """0 of none."""
+    return next((value for value, _ in Counter(values).most_common(1)), 0)
+
+
+def _mobilenet(shapes: Shapes) -> Architecture | None:
+    """The backbone with the most names in common."""
+    if not any(n.startswith("features.") for n in shapes):
+        return None
+    others = [architecture(name) for name, entry in BACKBONES.items() if entry.form is None]
+    return max(others, key=lambda arch: _likeness(shapes_of(arch), shapes))
+
+
+def _likeness(expected: Iterable[str], names: Iterable[str]) -> float:
+    ours, theirs = ({n for n in group if not n.endswith(OPTIONAL)} for group in (expected, names))
+    return len(ours & theirs) / len(ours | theirs)
+
+
+def _arguments(host: Architecture, shapes: Shapes) -> Architecture:
+    """``host`` with attention, classes and input channels."""
+    first = shapes.get("conv1.weight" if host.entry.form else "features.0.0.weight", ())
+    last = max((n for n in shapes if CLASSIFIER.fullmatch(n)), default="")
+    host = replace(
+        host,
+        in_channels=first[1] if len(first) == 4 else host.in_channels,
+        num_classes=shapes[last][0] if last else host.num_classes,
+    )
+    layers = {found[1] or found[2]: shape for n, shape in shapes.items() if (found := LAYER.fullmatch(n))}
+    if not layers:
+        return host
+    se = host.entry.se
+    kind = max(ATTENTIONS, key=lambda attention: _likeness(_layers_of(attention, se), layers))
+    arch = replace(host, attention=kind, reduction=host.entry.se_reduction if kind == "se" else 16)
+    if kind == "cbam":
+        arch = replace(arch, **_spatial(layers))
+    squeezes = [(s[1], s[0]) for n, s in shapes.items() if LAYER.fullmatch(n) and n.endswith(SQUEEZES) and len(s) > 1]
+    if kind not in ("se", "cbam") or not squeezes:
+        return min((replace(arch, reduction=r) for r in REDUCTIONS), key=lambda guess: _misshapen(guess, shapes))
+    rounded = se is SqueezeExcitation and kind == "se"
+    reduction, divisor = _reduction(squeezes, (8,) if rounded else (1, 8) if kind == "se" else (1,))
+    if rounded:
+        return replace(arch, reduction=reduction)
+    biased = any(n.endswith(("fc.0.bias", "fc1.bias")) for n in layers)
+    return replace(arch, reduction=reduction, divisor=divisor, bias=biased)
+
+
+@cache
+def _layers_of(attention: Attention, se: type[nn.Module]) -> frozenset[str]:
+    """Names of the tensors in one block."""
+    if attention == "se":
+        with torch.device("meta"):
+            return frozenset(se(16, 4).state_dict())
+    block = "layer1.0.attention."
+    network = shapes_of(architecture("resnet8", attention=attention))
+    return frozenset(n.removeprefix(block) for n in network if n.startswith(block))
+
+
+def _spatial(layers: Shapes) -> dict[str, Any]:
+    """What the names and shapes in a CBAM say about its spatial gate."""
+    kernel = (*layers.get("SpatialGate.conv1.weight", ()), 7)[-2]
+    biased = "SpatialGate.conv1.bias" in layers
+    return {
+        "kernel_size": kernel if kernel in (3, 7) else 7,
+        "spatial_end": "norm" if "SpatialGate.bn.weight" in layers else "bias" if biased else "plain",
+    }
+
+
+def _reduction(squeezes: Sequence[tuple[int, int]], divisors: Sequence[int]) -> tuple[int, int]:
+    """Reduction and divisor that explain the most of ``squeezes``, pairs of channels and hidden width."""
+    channels, hidden = max(squeezes)
+    exact = max(1, channels // max(1, hidden))
+    return max(
+        ((reduction, divisor) for divisor in divisors for reduction in (exact, *REDUCTIONS)),
+        key=lambda guess: sum(squeeze_width(c, *guess) == h for c, h in squeezes),
+    )
+
+
+def _misshapen(arch: Architecture, shapes: Shapes) -> int:
+    return sum(shapes.get(n, shape) != shape for n, shape in shapes_of(arch).items())

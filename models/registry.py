@@ -153,7 +153,7 @@ class Architecture:
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise ValueError(f"unknown architecture fields: {', '.join(unknown)}")
-        if "backbone" not in values:
+        if not isinstance(values, dict) or "backbone" not in values:
             raise ValueError("the architecture names no backbone")
         if (form := values.get("form")) is not None:
             values = {**values, "form": _form(form)}

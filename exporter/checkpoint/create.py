@@ -9,6 +9,7 @@ import torch
 from attn_export.exporter.checkpoint import fit, state_dict
 from attn_export.exporter.checkpoint.container import no_weights, read
 from attn_export.exporter.checkpoint.format import save
+from attn_export.exporter.checkpoint.structure import OPTIONAL, shapes_of
 from attn_export.exporter.errors import StateDictMismatchError, UsageError
 from attn_export.models.complexity import count_parameters
 from attn_export.models.registry import ATTENTIONS, Architecture, architecture, create
@@ -68,7 +69,7 @@ def load_backbone(network: torch.nn.Module, arch: Architecture, path: Path) -> t
     classifier = list(current)[-2:]  # weight and bias of the last layer
     other_classes = [n for n in classifier if n in weights and weights[n].shape[0] != current[n].shape[0]]
     taken = {n: t for n, t in weights.items() if n in current and current[n].shape == t.shape}
-    missing = [n for n in current if n not in weights and n not in attention and not n.endswith(fit.OPTIONAL)]
+    missing = [n for n in current if n not in weights and n not in attention and not n.endswith(OPTIONAL)]
     unexpected = [n for n in weights if n not in current and n not in attention]
     misshapen = [n for n in weights if n in current and n not in taken and n not in other_classes]
     if missing or unexpected or misshapen:
@@ -79,8 +80,8 @@ def load_backbone(network: torch.nn.Module, arch: Architecture, path: Path) -> t
             missing=missing,
             unexpected=unexpected,
             misshapen=misshapen,
-            nearest=nearest.name if nearest else None,
-            hint=f"The nearest architecture is {nearest.name}."
+            nearest=nearest.architecture.name if nearest else None,
+            hint=f"The nearest architecture is {nearest.architecture.name}."
             if nearest
             else "The names resemble no network of the zoo.",
         )
@@ -97,5 +98,5 @@ def load_backbone(network: torch.nn.Module, arch: Architecture, path: Path) -> t
 
 def attention_names(arch: Architecture) -> set[str]:
     """The names of attention tensors, in every form that this backbone supports."""
-    plain = set(fit.shapes_of(arch.plain))
-    return {n for a in ATTENTIONS for n in fit.shapes_of(replace(arch, attention=a))} - plain
+    plain = set(shapes_of(arch.plain))
+    return {n for a in ATTENTIONS for n in shapes_of(replace(arch, attention=a))} - plain

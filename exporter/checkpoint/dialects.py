@@ -1,7 +1,7 @@
-"""The names of the same networks elsewhere: how public repositories call the tensors of ResNets and of attention blocks.
+"""The names of the same networks elsewhere: what public repositories call the tensors of ResNets and attention blocks.
 
-Each row says what its names stand for, where they are published, and which forward pass they imply. Names and shapes can't
-show a forward pass, so what a row implies is an assumption, and a note says it.
+Each row says what its names stand for, where they are published, and which forward pass they imply. Names and shapes
+can't show a forward pass, so what a row implies is an assumption, and a note says it.
 """
 
 from collections.abc import Mapping

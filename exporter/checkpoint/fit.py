@@ -8,7 +8,7 @@ from attn_export.exporter.checkpoint.state_dict import StateDict
 from attn_export.exporter.checkpoint.structure import OPTIONAL, arguments, read_off, shapes_of
 from attn_export.exporter.checkpoint.translate import Translation, translations
 from attn_export.exporter.errors import StateDictMismatchError, UsageError
-from attn_export.models.registry import Architecture, architecture
+from attn_export.models.registry import LARGEST_WIDTH, Architecture, architecture
 
 # An architecture is near if no larger part of the tensors differs: beyond, its name would mislead more than it helps.
 NEAR = 0.2
@@ -126,7 +126,7 @@ def named(name: str, weights: StateDict) -> Reading:
     if found and not found[0].differences and found[0].architecture.name == name:
         return found[0]
     translation = next(translations(weights))
-    return _compared(arguments(wanted, _shapes(translation.weights)), translation)
+    return _compared(arguments(wanted.plain, _shapes(translation.weights), wanted.attention), translation)
 
 
 def nearest(weights: StateDict) -> Reading | None:
@@ -156,7 +156,8 @@ def check(arch: Architecture, weights: StateDict) -> None:
         return
     best = nearest(weights)
     if best is not None and best.architecture.name == arch.name:
-        hint = f"{arch.name} is the nearest architecture all the same; were these weights changed after training?"
+        same = f"{arch.name} is the nearest architecture all the same; were these weights changed after training?"
+        hint = f"{same} {OWN_NETWORK}"
     else:
         hint = way_out(best)
     raise StateDictMismatchError(
@@ -179,7 +180,8 @@ def way_out(best: Reading | None) -> str:
 
 
 def _shapes(weights: StateDict) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    """Those that a network can have."""
+    return {n: tuple(t.shape) for n, t in weights.items() if all(0 < size <= LARGEST_WIDTH for size in t.shape)}
 
 
 def _misshapen(arch: Architecture, weights: StateDict) -> list[str]:

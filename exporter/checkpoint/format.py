@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn_export.exporter.artifacts import Normalization
-from attn_export.exporter.checkpoint.fit import shapes_of
+from attn_export.exporter.checkpoint.structure import shapes_of
 from attn_export.exporter.errors import UnreadableCheckpointError
 from attn_export.exporter.system.files import written_atomically
 

@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from attn_export.exporter.checkpoint import state_dict
-from attn_export.exporter.checkpoint.fit import OPTIONAL, Differences
+from attn_export.exporter.checkpoint.fit import Differences
+from attn_export.exporter.checkpoint.structure import OPTIONAL
 from attn_export.exporter.errors import StateDictMismatchError
 
 

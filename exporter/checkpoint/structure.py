@@ -7,9 +7,6 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-import torch
-from torch import nn
-
 from attn_export.models.attention.squeeze_excite import SqueezeExcitation
 from attn_export.models.attention.width import squeeze_width
 from attn_export.models.backbones.resnet import ResNetForm
@@ -17,7 +14,6 @@ from attn_export.models.registry import (
     ANY_RESNET,
     ATTENTIONS,
     BACKBONES,
-    LARGEST_WIDTH,
     Architecture,
     Attention,
     architecture,
@@ -29,9 +25,7 @@ Shapes = dict[str, tuple[int, ...]]
 # torch added this counter later; inference never reads it.
 OPTIONAL = "num_batches_tracked"
 # A layer inside a block's attention.
-LAYER = re.compile(
-    r"(?:layer\d+\.\d+|features\.\d+)\.attention\.(.+)|features\.\d+\.block\.\d+\.(.*[a-zA-Z].*\..+)"
-)
+LAYER = re.compile(r"(?:layer\d+\.\d+|features\.\d+)\.attention\.(.+)|features\.\d+\.block\.\d+\.(.*[a-zA-Z].*\..+)")
 BLOCK = re.compile(r"layer(\d+)\.(\d+)\.(.+)")
 CLASSIFIER = re.compile(r"fc\.weight|classifier\.\d\.weight")
 # The first layers of channel gates.
@@ -52,12 +46,14 @@ def read_off(shapes: Shapes, **form: Any) -> Architecture | None:
         shapes: in torchvision's names, attention in ours.
         **form: fields of `ResNetForm` that shapes don't say.
     """
-    shapes = {n: s for n, s in shapes.items() if all(0 < size <= LARGEST_WIDTH for size in s)}
     try:
         host = _resnet(shapes, form) if any(n.startswith("layer1.") for n in shapes) else _mobilenet(shapes)
-        return _arguments(host, shapes) if host else None
-    except ValueError:
+        arch = arguments(host, shapes) if host else None
+        if arch is not None:
+            shapes_of(arch)
+    except (ValueError, RuntimeError, OverflowError):  # numbers that no network has
         return None
+    return arch
 
 
 def _resnet(shapes: Shapes, form: dict[str, Any]) -> Architecture | None:
@@ -116,8 +112,8 @@ def _likeness(expected: Iterable[str], names: Iterable[str]) -> float:
     return len(ours & theirs) / len(ours | theirs)
 
 
-def _arguments(host: Architecture, shapes: Shapes) -> Architecture:
-    """``host`` with attention, classes and input channels."""
+def arguments(host: Architecture, shapes: Shapes, attention: Attention | None = None) -> Architecture:
+    """``host`` with classes, input channels and attention as the shapes say, or with the attention that is named."""
     first = shapes.get("conv1.weight" if host.entry.form else "features.0.0.weight", ())
     last = max((n for n in shapes if CLASSIFIER.fullmatch(n)), default="")
     host = replace(
@@ -126,38 +122,45 @@ def _arguments(host: Architecture, shapes: Shapes) -> Architecture:
         num_classes=shapes[last][0] if last else host.num_classes,
     )
     layers = {found[1] or found[2]: shape for n, shape in shapes.items() if (found := LAYER.fullmatch(n))}
-    if not layers:
+    if attention is None and layers:
+        attention = max(ATTENTIONS, key=lambda kind: _likeness(_layers_of(kind, _has_own_se(host)), layers))
+    if attention is None or attention == "none":
         return host
-    se = host.entry.se
-    kind = max(ATTENTIONS, key=lambda attention: _likeness(_layers_of(attention, se), layers))
-    arch = replace(host, attention=kind, reduction=host.entry.se_reduction if kind == "se" else 16)
-    if kind == "cbam":
-        arch = replace(arch, **_spatial(layers))
+    reduction = host.entry.se_reduction if attention == "se" else 16
+    return _attended(replace(host, attention=attention, reduction=reduction), layers, shapes)
+
+
+def _attended(arch: Architecture, layers: Shapes, shapes: Shapes) -> Architecture:
+    """``arch`` with the reduction and options of its attention, of which ``layers`` are those of one block."""
     squeezes = [(s[1], s[0]) for n, s in shapes.items() if LAYER.fullmatch(n) and n.endswith(SQUEEZES) and len(s) > 1]
-    if kind not in ("se", "cbam") or not squeezes:
-        return min((replace(arch, reduction=r) for r in REDUCTIONS), key=lambda guess: _misshapen(guess, shapes))
-    rounded = se is SqueezeExcitation and kind == "se"
-    reduction, divisor = _reduction(squeezes, (8,) if rounded else (1, 8) if kind == "se" else (1,))
-    if rounded:
-        return replace(arch, reduction=reduction)
+    if arch.attention not in ("se", "cbam"):
+        guesses = [arch, *(replace(arch, reduction=r) for r in REDUCTIONS)]
+        return next((guess for guess in guesses if not _misshapen(guess, shapes)), arch)
+    if arch.attention == "se" and _has_own_se(arch):
+        return replace(arch, reduction=_reduction(squeezes, (8,))[0]) if squeezes else arch
+    if arch.attention == "cbam":
+        arch = replace(arch, **_spatial(layers))
+    reduction, divisor = _reduction(squeezes, (1, 8) if arch.attention == "se" else (1,)) if squeezes else (16, 1)
     biased = any(n.endswith(("fc.0.bias", "fc1.bias")) for n in layers)
     return replace(arch, reduction=reduction, divisor=divisor, bias=biased)
 
 
+def _has_own_se(arch: Architecture) -> bool:
+    """MobileNetV3's, which rounds hidden widths by itself and always has biases."""
+    return arch.entry.se is SqueezeExcitation
+
+
 @cache
-def _layers_of(attention: Attention, se: type[nn.Module]) -> frozenset[str]:
+def _layers_of(attention: Attention, own_se: bool) -> frozenset[str]:
     """Names of the tensors in one block."""
-    if attention == "se":
-        with torch.device("meta"):
-            return frozenset(se(16, 4).state_dict())
-    block = "layer1.0.attention."
-    network = shapes_of(architecture("resnet8", attention=attention))
-    return frozenset(n.removeprefix(block) for n in network if n.startswith(block))
+    network, block = ("mobilenet_v3_small", "features.1.block.1.") if own_se else ("resnet8", "layer1.0.attention.")
+    shapes = shapes_of(architecture(network, attention=attention))
+    return frozenset(n.removeprefix(block) for n in shapes if n.startswith(block))
 
 
 def _spatial(layers: Shapes) -> dict[str, Any]:
     """What the names and shapes in a CBAM say about its spatial gate."""
-    kernel = (*layers.get("SpatialGate.conv1.weight", ()), 7)[-2]
+    kernel = (7, *layers.get("SpatialGate.conv1.weight", ()))[-1]
     biased = "SpatialGate.conv1.bias" in layers
     return {
         "kernel_size": kernel if kernel in (3, 7) else 7,

@@ -12,23 +12,32 @@ from attn_export.exporter.checkpoint import fit, state_dict
 from attn_export.exporter.checkpoint.container import Payload
 from attn_export.exporter.checkpoint.inert import Inert
 from attn_export.exporter.checkpoint.inputs import declared
+from attn_export.exporter.checkpoint.structure import OPTIONAL
 from attn_export.exporter.errors import UnknownArchitectureError, UsageError
 from attn_export.models.registry import Architecture, skeleton
 
 
-def described(arch: str | None, weights: state_dict.StateDict, path: Path, payload: Payload) -> Architecture:
-    """The network that was named, or the one that fits; an error with what helps where none does."""
+def described(arch: str | None, weights: state_dict.StateDict, path: Path, payload: Payload) -> fit.Reading:
+    """The network that was named, or the one that fits; an error with what helps where none or several do."""
     if arch is not None:
-        return fit.infer_arguments(arch, weights)
+        return fit.named(arch, weights)
+    found = fit.readings(weights)
+    fitting = [reading for reading in found if not reading.differences]
+    if len(fitting) == 1:
+        return fitting[0]
     best = fit.nearest(weights)
-    if best is not None and not best.differences:
-        return fit.infer_arguments(best.name, weights)
     whole = module_in(payload.content, Inert)
     raise UnknownArchitectureError(
         f"{path} is {_what(payload)} with {len(weights)} tensors and doesn't say of which network",
-        nearest=best.name if best else None,
-        hint=_ways_to_run(whole) if whole else fit.way_out(best),
+        nearest=best.architecture.name if best else None,
+        hint=_ways_to_run(whole) if whole else _choice(fitting) if fitting else fit.way_out(best),
     )
+
+
+def _choice(fitting: list[fit.Reading]) -> str:
+    """Why none of several networks with these names and shapes is taken."""
+    forms = " or ".join(f"{reading.architecture.name} with {reading.layout.assumed}" for reading in fitting)
+    return f"Names and shapes are those of {forms}, and can't tell which. {fit.OWN_NETWORK}"
 
 
 def _ways_to_run(module: Inert) -> str:
@@ -78,21 +87,27 @@ def _what(payload: Payload) -> str:
     return "a training checkpoint" if wrapped else "a state dict"
 
 
-def said(asked: str | None, arch: Architecture) -> str:
-    """What was inferred, in words.
+def said(asked: str | None, reading: fit.Reading) -> tuple[str, ...]:
+    """What was inferred, and what was assumed where names and shapes don't say it.
 
     Args:
         asked: the name that was given.
-        arch: the network.
+        reading: the network.
     """
-    how = "read from the weights' shapes:" if asked else f"the names and shapes are those of {arch.name} with"
-    return f"{how} {_arguments(arch)}"
+    arch = reading.architecture
+    form = f" ({arch.form})" if arch.form else ""
+    how = "read from the weights' shapes:" if asked else f"the names and shapes are those of {arch.name}{form} with"
+    assumed = "; ".join(reading.assumptions)
+    doubt = "names and shapes can't show it, so compare outputs, or build the network with --factory"
+    return (f"{how} {_arguments(arch)}", *([f"assumed: {assumed}; {doubt}"] if assumed else []))
 
 
 def _arguments(arch: Architecture) -> str:
     text = f"{arch.num_classes} classes, {arch.in_channels} input channels"
     if arch.attention != "none":
         text += f", reduction {arch.reduction}"
+    text += f" rounded to multiples of {arch.divisor}" if arch.divisor > 1 else ""
+    text += ", biases" if arch.bias else ""
     return text + (f", spatial kernel {arch.kernel_size}" if arch.attention == "cbam" else "")
 
 
@@ -106,7 +121,7 @@ def assembled(arch: Architecture, weights: state_dict.StateDict, origin: str) ->
     fit.check(arch, weights)
     network = skeleton(arch)
     full = {
-        name: torch.zeros(tensor.shape, dtype=tensor.dtype) if name.endswith(fit.OPTIONAL) else torch.empty(0)
+        name: torch.zeros(tensor.shape, dtype=tensor.dtype) if name.endswith(OPTIONAL) else torch.empty(0)
         for name, tensor in network.state_dict().items()
     }
     for name, tensor in weights.items():

@@ -1,5 +1,7 @@
 """The report of a run: everything that was found out, as one type. docs/report.md describes the fields."""
 
+from typing import Any
+
 from msgspec import Struct
 
 from attn_export.exporter.artifacts import AttentionBlock, Axis, Float32Node, Gate, Normalization, Step
@@ -74,7 +76,7 @@ class ModelRecord(Struct, frozen=True):
     name: str
     checkpoint: str | None
     sha256: str | None
-    architecture: dict[str, str | int] | None
+    architecture: dict[str, Any] | None
     inputs: tuple[InputRecord, ...]
     normalization: Normalization | None = None
     class_names: tuple[str, ...] | None = None

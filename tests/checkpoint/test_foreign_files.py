@@ -199,7 +199,7 @@ def test_the_wrong_architecture_is_answered_with_the_differences_and_the_right_o
         load(write(weights), arch=wrong)
     error = caught.value
     assert error.nearest == NAME
-    assert f"--arch {NAME}" in error.hint
+    assert error.hint == f"All names and shapes fit {NAME}: leave --arch out."
     assert error.exit_code == 3
     assert error.missing == () if missing == () else missing in error.missing
     assert error.unexpected == () if unexpected == () else unexpected in error.unexpected
@@ -291,18 +291,29 @@ def test_two_networks_with_the_same_names_are_reported_apart_by_their_shapes(wri
     assert caught.value.nearest == "se_resnext50_32x4d"
 
 
-@pytest.mark.parametrize("arch", [None, "se_resnet18", "resnet18"])
-def test_a_network_with_the_names_of_ours_and_other_shapes_gets_no_arch_suggested(write, arch):
+def half_as_wide():
     """As a stranger's ResNet of half the width: names fit resnet18, shapes don't."""
-    theirs = {
-        name: tensor[tuple(slice(0, max(1, size // 2)) for size in tensor.shape)].clone() if tensor.dim() else tensor
-        for name, tensor in build(architecture("resnet18")).state_dict().items()
+    return {
+        name: tensor[tuple(slice(0, max(1, size // 2)) for size in tensor.shape[:2])].clone()
+        if tensor.dim()
+        else tensor
+        for name, tensor in build(architecture("resnet18", in_channels=6)).state_dict().items()
     }
-    with pytest.raises((UnknownArchitectureError, StateDictMismatchError)) as caught:
-        load(write(theirs), arch=arch)
-    assert caught.value.nearest is None
-    assert "--arch" not in caught.value.hint
-    assert "--factory" in caught.value.hint
+
+
+def test_a_resnet_of_another_width_needs_no_name(write):
+    model = load(write(half_as_wide()))
+    assert model.architecture.form.widths == (32, 64, 128, 256)
+    assert model.architecture.num_classes == 500
+    assert any("resnet (basic blocks 2-2-2-2, widths 32-64-128-256, 7x7 stem)" in note for note in model.notes)
+
+
+@pytest.mark.parametrize("arch", ["se_resnet18", "resnet18"])
+def test_a_resnet_of_another_width_is_none_of_the_zoo(write, arch):
+    with pytest.raises(StateDictMismatchError) as caught:
+        load(write(half_as_wide()), arch=arch)
+    assert caught.value.nearest == "resnet"
+    assert caught.value.hint == "All names and shapes fit resnet: leave --arch out."
 
 
 def test_an_architecture_that_nearly_fits_is_named_with_what_differs(write, weights):

@@ -102,7 +102,7 @@ def test_weights_of_another_architecture_are_named_and_the_right_one_suggested(r
         "--arch",
         "cbam_resnet8",
         says=["don't fit cbam_resnet8", "missing", "unexpected"],
-        hint="--arch se_resnet8",
+        hint="fit se_resnet8: leave --arch out",
     )
     assert "attention" in done.stderr, "tensors are named"
 

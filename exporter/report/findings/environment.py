@@ -96,7 +96,9 @@ def file_table(report: Report) -> Table | None:
 
 
 def _architecture(model: ModelRecord) -> str:
-    known = (f"{key} {value}" for key, value in (model.architecture or {}).items() if value)
+    values = dict(model.architecture or {})
+    values |= values.pop("form", None) or {}
+    known = (f"{key} {value}" for key, value in values.items() if value)
     return "checkpoint: " + ", ".join([model.name, *known])
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from attn_export.models.attention.catalogue import Attention
 from attn_export.models.attention.squeeze_excite import SqueezeExcitation
 from attn_export.models.attention.width import squeeze_width
 from attn_export.models.backbones.resnet import ResNetForm
@@ -15,7 +16,6 @@ from attn_export.models.registry import (
     ATTENTIONS,
     BACKBONES,
     Architecture,
-    Attention,
     architecture,
     skeleton,
 )

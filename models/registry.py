@@ -216,7 +216,7 @@ def split_name(name: str) -> tuple[Attention, str]:
         return cast("Attention", prefix), rest
     if name in BACKBONES:
         return "none", name
-    raise ValueError(unknown_name(name, names(ATTENTIONS)))
+    raise ValueError(unknown_name(name, names((prefix,) if prefix in KINDS else LISTED)))
 
 
 def unknown_name(name: str, known: Any) -> str:

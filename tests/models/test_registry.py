@@ -151,7 +151,7 @@ def test_other_kernels_than_3_and_7_are_refused(value):
         ({}, "names no backbone"),
         ({"attention": "se"}, "names no backbone"),
         ({"backbone": "resnet9"}, "no network called 'resnet9'"),
-        ({"backbone": "resnet8", "attention": "SE"}, "unknown attention 'SE'; known are none, se, cbam, eca"),
+        ({"backbone": "resnet8", "attention": "SE"}, "unknown attention 'SE'; known are none, se, cbam, eca, scse"),
         ({"backbone": "resnet8", "width": 2}, "unknown architecture fields: width"),
         ({"backbone": "resnet8", "num_classes": None}, "num_classes is None"),
         ({"backbone": "resnet8", "bias": 1}, "bias is 1"),

@@ -22,7 +22,7 @@ def stirred(attention: nn.Module) -> nn.Module:
     """The block with other numbers in all parameters: GCT's gate starts at 1."""
     with torch.no_grad():
         for parameter in attention.parameters():
-            parameter += 0.3 * torch.randn(parameter.shape)
+            parameter.add_(0.3 * torch.randn(parameter.shape))
     return attention
 
 

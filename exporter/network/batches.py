@@ -15,7 +15,7 @@ import numpy as np
 from attn_export.exporter.artifacts import Input, Shapes
 from attn_export.exporter.network.axes import OF_IMAGES
 from attn_export.exporter.network.images import IMAGE_RANK, KINDS, POOL, REAL, SEED, SMALL_POOL
-from attn_export.exporter.network.values import drawn
+from attn_export.exporter.network.values import drawn, with_range
 from attn_export.exporter.records.arrays import Array, Arrays
 
 # Runtimes take other paths for a batch of one than for larger ones.
@@ -119,6 +119,7 @@ def nominal_batches(inputs: Sequence[Input], batch: int, count: int) -> list[Bat
 
 def feeds_for(inputs: Sequence[Input]) -> list[dict[str, Array]]:
     """Inputs for a graph with known shapes only: one run with natural images, one with noise."""
+    inputs = [with_range(taken) for taken in inputs]
     draw = np.random.default_rng(SEED)
     return [
         {

@@ -2,12 +2,14 @@
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from itertools import takewhile
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from attn_export.exporter.records.arrays import Arrays
 
@@ -17,7 +19,17 @@ POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR
 def call(module: nn.Module, arrays: Arrays) -> Any:
     """What a network returns; each array is (N, ...)."""
     args, kwargs = arguments(module, tensors_of(arrays))
-    return module(*args, **kwargs)
+    results = module(*args, **kwargs)
+    _register(results)
+    return results
+
+
+def _register(results: Any) -> None:
+    """Make containers of the dataclasses in what a network returns, so that torch finds their tensors."""
+    for leaf in pytree.tree_leaves(results):
+        if is_dataclass(leaf) and not isinstance(leaf, type):
+            torch.export.register_dataclass(type(leaf))
+            _register(leaf)
 
 
 def tensors_of(arrays: Arrays) -> dict[str, torch.Tensor]:

@@ -7,6 +7,7 @@ import inspect
 import re
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch.utils import _pytree as pytree
 from attn_export.exporter.artifacts import MODULE_KEY, Graph, Input, LoadedModel, Signature
 from attn_export.exporter.errors import CaptureError, first_line
 from attn_export.exporter.network.axes import opened
-from attn_export.exporter.network.call import arguments
+from attn_export.exporter.network.call import arguments, call
 from attn_export.exporter.network.observation import evaluating, observed
 from attn_export.exporter.network.output_names import output_names
 from attn_export.exporter.system.quiet import quiet
@@ -54,6 +55,8 @@ def capture(
     example = _examples(inputs)
     with evaluating(model.module), quiet():
         _refuse_fixed_pools(model.module, example, inputs)
+        if model.architecture is None:
+            _make_outputs_known(model.module, example)
         program = _trace(model.module, example, inputs)
         names = names_returned(program)
         onnx_program = _translate(program, list(example), names, opset)
@@ -124,6 +127,12 @@ def _trace(module: nn.Module, example: Tensors, inputs: Sequence[Input]) -> torc
         return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
     except Exception as error:
         raise _not_traceable(module, inputs, error) from error
+
+
+def _make_outputs_known(module: nn.Module, example: Tensors) -> None:
+    """Run once: see `call`. What fails is reported by the trace."""
+    with suppress(Exception):
+        call(module, {name: tensor.numpy() for name, tensor in example.items()})
 
 
 def _translate(

@@ -37,12 +37,9 @@ def drawn(kind: str, taken: Input, size: Shape, draw: np.random.Generator) -> Ar
 
 
 def timed_inputs(inputs: Sequence[Input]) -> Arrays:
-    """One batch of noise, which is always the same. Integers of unknown range are 0 and 1."""
+    """One batch of noise, which is always the same."""
     draw = np.random.default_rng(0)
-    return {
-        taken.name: drawn("noise", taken if taken.dtype in FLOATS else _with_range(taken), taken.shape, draw)
-        for taken in inputs
-    }
+    return {taken.name: drawn("noise", with_range(taken), taken.shape, draw) for taken in inputs}
 
 
 def within_range(values: Array, taken: Input) -> Array:
@@ -60,8 +57,9 @@ def within_range(values: Array, taken: Input) -> Array:
     return np.asarray(values, taken.dtype)
 
 
-def _with_range(taken: Input) -> Input:
-    return replace(taken, range=range_of(taken) or (0, 1))
+def with_range(taken: Input) -> Input:
+    """An input of a file, which doesn't say its range: integers are 0 and 1, which every mask and index takes."""
+    return taken if taken.dtype in FLOATS else replace(taken, range=range_of(taken) or (0, 1))
 
 
 def range_of(taken: Input) -> tuple[float, float] | None:

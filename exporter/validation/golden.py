@@ -13,7 +13,7 @@ from attn_export.exporter.errors import UnreadableGraphError, UsageError
 from attn_export.exporter.graph.session import NUMPY_TYPES, PlainSession, SessionError
 from attn_export.exporter.network.batches import rows_of, stacked
 from attn_export.exporter.network.images import IMAGE_RANK, KINDS, SEED
-from attn_export.exporter.network.values import drawn
+from attn_export.exporter.network.values import drawn, with_range
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.engine import Profile, covers, shapes_of
 from attn_export.exporter.records.policies import BUNDLE, EPS16, POLICIES
@@ -121,7 +121,9 @@ def golden_of_file(facts: "GraphFacts", profile: Profile, threads: int) -> Golde
     """
     half = "FLOAT16" in facts.all_types
     session = _open(facts.path, threads)
-    inputs = tuple(Input(name, profile[name].opt, _dtype(session, name, facts.path)) for name in session.inputs)
+    inputs = tuple(
+        with_range(Input(name, profile[name].opt, _dtype(session, name, facts.path))) for name in session.inputs
+    )
     names = tuple(session.inputs)
     least = profile[names[0]].min[0]
     errors = {name: PooledError() for name in session.outputs}

@@ -58,6 +58,27 @@ class Detector(nn.Module):
         return {"boxes": boxes, "scores": scores, "best": scores.argmax(2), "sure": scores.amax(2) > 0}
 
 
+@dataclass
+class Found:
+    """What a `Segmenter` returns."""
+
+    logits: torch.Tensor
+    parts: list[torch.Tensor]
+    sure: torch.Tensor
+
+
+class Segmenter(nn.Module):
+    """Returns a dataclass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = block(3, 8), nn.Conv2d(8, 2, 1)
+
+    def forward(self, image: torch.Tensor) -> Found:
+        logits = self.head(self.body(image))
+        return Found(logits, [logits.mean((2, 3)), logits.amax((2, 3))], (logits > 0).flatten(1).all(1))
+
+
 class Reader(nn.Module):
     """A convolution, then an LSTM along the width."""
 
@@ -144,6 +165,7 @@ META = Input("meta", (1, 4))
 CASES = {
     "unet": Case(Unet, (IMAGE,), ("batch", "height", "width")),
     "detector": Case(Detector, (IMAGE,)),
+    "dataclass": Case(Segmenter, (IMAGE,), ("batch", "height", "width")),
     "lstm": Case(Reader, (Input("line", (1, 1, 16, SIDE)),)),
     "bytes": Case(Normalizing, (Input("image", (1, 3, SIDE, SIDE), "uint8"),)),
     "siamese": Case(

@@ -18,6 +18,8 @@ from attn_export.exporter.errors import DisagreementError
 from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.records.results import ExportResult
 from attn_export.exporter.workflows.bench import bench
+from attn_export.exporter.workflows.build import build_all
+from attn_export.exporter.workflows.clean import clean_file
 from attn_export.exporter.workflows.export import export
 from attn_export.exporter.workflows.settings import BenchSettings, ExportSettings
 from attn_export.exporter.workflows.validate import validate_artifacts
@@ -26,10 +28,11 @@ from tests.inputs.networks import CASES, network
 
 SIZES = {
     "unet": Sizes(images=((32, 32), (32, 32), (48, 48))),
+    "dataclass": Sizes(images=((32, 32), (32, 32), (48, 48))),
     "siamese": Sizes(images=((32, 32), (32, 32), (48, 48))),
     "words": Sizes(named=(("axis_1", (8, 12, 16)),)),
 }
-BLOCKS = {"unet": 6, "detector": 1, "lstm": 1, "bytes": 1, "siamese": 2, "meta": 1, "words": 1}
+BLOCKS = {"unet": 6, "detector": 1, "dataclass": 1, "lstm": 1, "bytes": 1, "siamese": 2, "meta": 1, "words": 1}
 SHORT = Schedule(seconds=0.0, fewest_rounds=2, inferences=1)
 USUAL = ("meta", "words")  # the others in `make test-all` alone
 EVERY = [pytest.param(name, marks=[] if name in USUAL else [pytest.mark.full]) for name in CASES]
@@ -107,6 +110,12 @@ def test_a_file_alone_is_timed(name: str, exported: Callable[[str], ExportResult
     assert [timing.artifact for timing in found.latency.timings] == ["model.onnx"]
 
 
+@pytest.mark.full
+def test_the_outputs_of_a_dataclass_are_called_like_its_fields(exported: Callable[[str], ExportResult]) -> None:
+    names = exported("dataclass").report.onnx_files[0].outputs
+    assert names == ("output_logits", "output_parts_0", "output_parts_1", "output_sure")
+
+
 def test_inputs_in_another_order_and_of_other_names_are_found(
     exported: Callable[[str], ExportResult], tmp_path: Path
 ) -> None:
@@ -131,3 +140,17 @@ def test_the_whole_range_of_bytes_is_seen(exported: Callable[[str], ExportResult
     golden = read_bundle(exported("bytes").bundles[0]).golden
     images = golden.groups[0].arrays["image"]
     assert (images.dtype, images.min(), images.max()) == ("uint8", 0, 255)
+
+
+@pytest.mark.parametrize("name", [pytest.param("bytes", marks=pytest.mark.full), "words"])
+def test_a_file_alone_is_cleaned_converted_and_built(
+    name: str, exported: Callable[[str], ExportResult], tmp_path: Path
+) -> None:
+    cleaned = clean_file(exported(name).onnx, tmp_path / "clean.onnx", threads=1)
+    assert cleaned.verdict is not None
+    assert cleaned.verdict.agrees
+    settings = EngineSettings(gpus=("sm86", "Jetson Orin Nano"), backend="tensorrt-rtx", sizes=SIZES.get(name, Sizes()))
+    built = build_all(tmp_path / "clean.onnx", settings=settings, precisions=(Precision.FP16,), threads=1)
+    assert built.engines
+    bundle = read_bundle(built.bundles[0])
+    assert set(bundle.golden.inputs.values()) == {taken.dtype for taken in loaded(name).inputs}

@@ -212,12 +212,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from attn_export.exporter.workflows.export import export_loaded
     from attn_export.exporter.workflows.settings import ExportSettings
     from tests.faults.quantization import quantized
+    from tests.inputs.networks import Words
 
     folder = tmp_path_factory.mktemp("prepared")
     shutil.copy(CHECKPOINT, folder / "model.pt")
     torch.save(torch.load(CHECKPOINT, weights_only=True)["state_dict"], folder / "weights.pt")
     model = load(folder / "model.pt")
     torch.save(model.module, folder / "mine.pt")
+    torch.save(Words().state_dict(), folder / "words.pt")
     export_loaded(model, folder, "model", ExportSettings(runtimes=(), precisions=EXPORT_PRECISIONS), NullProgress())
     images = [batch.arrays["input"] for batch in nominal_batches(model.inputs, 4, 12)]
     np.save(folder / "images.npy", np.concatenate(images))
@@ -240,13 +242,15 @@ def prepare(words: list[str], prepared: Path, folder: Path) -> list[str]:
         ending = word.partition(".")[2]
         source = (
             prepared / word
-            if word in ("mine.pt", "weights.pt")
+            if word in ("mine.pt", "weights.pt", "words.pt")
             else prepared / f"{'weights' if bare and ending == 'pt' else 'model'}.{ending}"
         )
         if ending and source.is_file():
             shutil.copy(source, folder / word)
         if ending == "engine":
             shutil.copy(f"{source}.json", folder / f"{word}.json")
+    if any(word.startswith("nets.py") for word in words):
+        shutil.copy(ROOT / "tests" / "inputs" / "networks.py", folder / "nets.py")
     words = [IMAGE if word == "1x3x224x224" else word for word in words]
     return briefly([*words, "--input", IMAGE] if bare and "create" not in words else words)
 

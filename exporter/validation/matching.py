@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from attn_export.exporter.artifacts import INPUT_NAME, Axis, Input, Signature
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.network.axes import axis_name
-from attn_export.exporter.network.batches import BATCHES, Batch, batches, nominal_batches, rows_of
+from attn_export.exporter.network.batches import Batch, batches, nominal_batches, rows_of
 from attn_export.exporter.network.images import REAL
 from attn_export.exporter.records.arrays import Arrays
 from attn_export.exporter.records.artifact import Artifact, Tensor
@@ -16,8 +16,8 @@ from attn_export.exporter.validation.artifact import numpy_name
 
 # Types of inputs.
 FLOATS = ("float32", "float16", "float64", "bfloat16")
-# Number of images: with a quantized graph any image may have ties.
-RUNS_OF_QUANTIZED = 24
+# Number of images, and N: with a quantized graph any image may have ties.
+RUNS_OF_QUANTIZED, BATCH_OF_QUANTIZED = 24, 4
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def batches_for(artifact: Artifact, found: Match, real: Arrays | None = None) ->
         real = None
     if artifact.quantized:
         dynamic = signature.least_batch == 1 and artifact.profile is None and signature.inputs[0].axes
-        batch = BATCHES[-1] if dynamic else signature.batch
+        batch = BATCH_OF_QUANTIZED if dynamic else signature.batch
         return [*nominal_batches(inputs, batch, RUNS_OF_QUANTIZED), *_real(real, batch)]
     if artifact.profile is None:
         return batches(inputs, real=real)

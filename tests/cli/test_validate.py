@@ -143,7 +143,7 @@ def test_a_fixed_batch_is_judged_as_it_is(files: Path, attn_export: Command) -> 
     assert attn_export("model.pt", "--onnx", "--no-bench", "--static", "--input", "2x3x16x16").returncode == 0
     done = attn_export("validate", "model.pt", "model.onnx", "model.fp16.onnx", "--json")
     batches = [a["validation"]["batches"] for a in json.loads(done.stdout)["artifacts"]]
-    assert batches == [[[[2, 3, 16, 16]]], [[[n, 3, 16, 16]] for n in (1, 2, 4)]]
+    assert batches == [[[[2, 3, 16, 16]]], [[[n, 3, 16, 16]] for n in (1, 2, 5)]]
 
 
 def test_the_same_weights_in_another_file_are_a_note(files: Path, attn_export: Command, network: Any) -> None:
@@ -252,6 +252,20 @@ def test_a_file_of_an_old_opset_is_judged(
     assert done.returncode == 0, done.stderr
     comparisons = json.loads(done.stdout)["artifacts"][0]["validation"]["comparisons"]
     assert [c["role"] for c in comparisons] == ["gate"] * 6 + ["output"]
+
+
+def test_a_file_of_at_most_four_images_is_found(files: Path, attn_export: Command) -> None:
+    """Traced with a batch of 4; what stands in the file was opened afterwards."""
+
+    def limited(model: onnx.ModelProto) -> None:
+        next(node for node in model.graph.node if "output" in node.output).output[0] = "all"
+        ends = {"from": [0], "to": [4]}
+        model.graph.initializer.extend(numpy_helper.from_array(np.array(v), name) for name, v in ends.items())
+        model.graph.node.append(helper.make_node("Slice", ["all", *ends], ["output"], name="limited"))
+
+    done = attn_export("validate", "model.pt", edited(files / "model.onnx", limited))
+    assert done.returncode == 1
+    assert "first seen in output, which has another size" in done.stderr
 
 
 def test_an_output_that_is_constant_is_reported(files: Path, attn_export: Command) -> None:

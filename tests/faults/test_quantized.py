@@ -22,6 +22,9 @@ from tests.faults.quantization import FAULTS, quantized
 from tests.numbers import or_infinite
 
 NETWORKS = (*TRAINED, pytest.param("se_mobilenet_v3_small", marks=pytest.mark.full))
+# Batches of four images. With three of them the scales around a depthwise convolution of se_mobilenet_v3_small are as
+# 366 to 5: every 366th sum lies on a rounding boundary, in most images, and hides faults of a few percent.
+CALIBRATED = 4
 LAYERS = {
     "se_digits": ("conv1.weight", "layer2.0.conv2.weight", "layer2.0.attention.fc.0.weight", "fc.weight"),
     "cbam_digits": ("conv1.weight", "layer2.0.conv2.weight", "layer3.0.conv2.weight", "fc.weight"),
@@ -40,7 +43,7 @@ def whole(subject: Callable[[str], Subject]) -> Callable[[str, bool], Path]:
 
     def make(name: str, per_channel: bool) -> Path:
         made = subject(name)
-        images = [b.arrays["input"] for b in images_of(made)[:3]]
+        images = [b.arrays["input"] for b in images_of(made)[:CALIBRATED]]
         return quantized(made.file.path, made.folder / f"int8{per_channel}.onnx", images, per_channel=per_channel)
 
     return cache(make)

@@ -14,6 +14,10 @@ def clean(
     out: Annotated[Path, typer.Option("-o", "--output", help="The cleaned file.")],
     target: options.For = None,
     explain: Annotated[bool, typer.Option("--explain", help="List applied, skipped and reverted rewrites.")] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Compare on real images too, at most 16: .npy or .npz, preprocessed, (N, C, H, W)."),
+    ] = None,
     threads: options.Threads = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -30,6 +34,6 @@ def clean(
         from attn_export.exporter.workflows.clean import clean_file, error_of
         from attn_export.exporter.workflows.record import clean_summary
 
-        result = clean_file(source, out, target=graph_for, threads=threads, progress=progress)
+        result = clean_file(source, out, target=graph_for, threads=threads, images=images, progress=progress)
     parts, error = clean_parts(result, explain=explain), error_of(result.cleaned.reverted)
     print_result(clean_summary(result), parts, as_json=as_json, error=error)

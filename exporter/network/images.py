@@ -51,6 +51,33 @@ def landscape(shape: tuple[int, int, int]) -> Image:
     return ((image - image.mean()) / (image.std() + 1e-12)).astype(np.float32)
 
 
+# Letters of five columns, the lowest bit on top.
+GLYPHS = {
+    "A": (0x7E, 0x11, 0x11, 0x11, 0x7E),
+    "E": (0x7F, 0x49, 0x49, 0x49, 0x41),
+    "I": (0x00, 0x41, 0x7F, 0x41, 0x00),
+    "N": (0x7F, 0x04, 0x08, 0x10, 0x7F),
+    "O": (0x3E, 0x41, 0x41, 0x41, 0x3E),
+    "T": (0x01, 0x01, 0x7F, 0x01, 0x01),
+    " ": (0x00, 0x00, 0x00, 0x00, 0x00),
+}
+WORDS, GLYPH_HEIGHT, LETTER_SIZES = "ATTENTION TO A TONE ", 7, (1, 2, 3)
+
+
+def lettering(shape: tuple[int, int, int], draw: np.random.Generator) -> Image:
+    """Lines of black letters on white, in three sizes: detectors of text or edges answer nothing to noise."""
+    channels, height, width = shape
+    columns = np.array([column for letter in WORDS for column in (*GLYPHS[letter], 0)])
+    text = np.pad(columns[None, :] >> np.arange(GLYPH_HEIGHT)[:, None] & 1, ((1, 1), (0, 0)))
+    smallest = max(1, min(height, width) // 64)
+    lines = []
+    for size in LETTER_SIZES * (height // len(text) + 1):
+        line = np.kron(np.roll(text, int(draw.integers(len(columns))), axis=1), np.ones((size * smallest,) * 2))
+        lines.append(np.resize(line.T, (width, len(line))).T)
+    page = np.concatenate(lines)[:height]
+    return np.repeat(np.where(page[None] > 0, BLACK, WHITE), channels, axis=0).astype(np.float32)
+
+
 def noise(shape: tuple[int, ...], draw: np.random.Generator) -> Image:
     """White noise."""
     return draw.standard_normal(shape, dtype=np.float32)
@@ -95,5 +122,7 @@ FAINT = frozenset({"tiny", "zeros", "impulse"})
 # Kinds with possibly constant maps, the user's images included; see `verdict`.
 FLAT = frozenset({*STRESS, REAL})
 POOL = ("natural", "natural", "noise", "noise", *STRESS)
+# Pictures for graphs of unknown purpose: one of them moves most outputs.
+PICTURES: dict[str, Kind] = {"lettering": lettering, "landscape": lambda shape, _: landscape(shape), **KINDS}
 # For other sizes than the network's.
 SMALL_POOL = ("natural", "noise")

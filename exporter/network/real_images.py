@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attn_export.exporter.artifacts import Input
+from attn_export.exporter.artifacts import Input, Shape
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.network.values import FLOATS, range_of
 from attn_export.exporter.records.arrays import Array, Arrays
@@ -17,7 +17,7 @@ def read_images(path: Path, inputs: Sequence[Input]) -> Arrays:
     Args:
         path: ``.npy``, or ``.npz`` with an array for each input: (N, ...) of any float type, or the input's own, after
             the network's normalization.
-        inputs: of the network.
+        inputs: of the network; a size of 0 takes any.
 
     Returns:
         (N, ...) of each input, by name.
@@ -37,7 +37,7 @@ def read_images(path: Path, inputs: Sequence[Input]) -> Arrays:
 
 
 def _size(taken: Input) -> str:
-    return ", ".join(map(str, ("N", *taken.shape[1:])))
+    return ", ".join(map(str, ("N", *(size or "any" for size in taken.shape[1:]))))
 
 
 def _read(path: Path, inputs: Sequence[Input], hint: str) -> Mapping[str, Array]:
@@ -72,7 +72,7 @@ def _checked(array: Array, taken: Input, path: Path, hint: str) -> Array:
     of_float = taken.dtype in FLOATS
     if array.dtype.kind != "f" if of_float else array.dtype.kind not in "biu":
         raise InputError(f"{path} holds {array.dtype}, and the network takes {taken.dtype}", hint=hint)
-    if array.shape[1:] != taken.shape[1:] or array.ndim == 0 or not len(array):
+    if array.ndim != len(taken.shape) or not len(array) or not _fits(array.shape[1:], taken.shape[1:]):
         raise InputError(f"{path} holds images of {array.shape}, and the network takes ({_size(taken)})", hint=hint)
     limits = range_of(taken)
     if limits is not None and not (limits[0] <= array.min() and array.max() <= limits[1]):
@@ -83,3 +83,7 @@ def _checked(array: Array, taken: Input, path: Path, hint: str) -> Array:
     if not np.isfinite(converted).all():
         raise InputError(f"{path} holds NaN or infinity", hint="Such an image proves nothing. Leave it out.")
     return converted
+
+
+def _fits(shape: Shape, wanted: Shape) -> bool:
+    return all(needed in (0, size) for size, needed in zip(shape, wanted, strict=True))

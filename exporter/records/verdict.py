@@ -27,13 +27,16 @@ class Comparison(Struct, frozen=True):
 
     Attributes:
         tensor: name of the output, or path of the submodule that computes the gate.
-        role: "output", or "gate" for the input of a gate's sigmoid.
+        role: "output"; "gate" for the input of a gate's sigmoid, or the gate itself between a graph and its source;
+            "block" for the end of a block.
         kind: of input.
         error: of the artifact, relative; None where a value is not finite or the shape differs.
         baseline: the unavoidable relative error, at least the policy's floor; None where it is not finite.
         limit: max error ratio.
         ratios: error ratio of every kind of input.
         shapes: error ratio of every batch shape, such as "4x3x224x224". Reported, not judged.
+        has_power: whether the tolerance is far below the amount by which the tensor changes between inputs, so that
+            agreement proves something.
         ratio: error ratio, error / baseline; None where either is not finite.
         agrees: whether the error ratio is within the limit.
     """
@@ -46,6 +49,7 @@ class Comparison(Struct, frozen=True):
     limit: float
     ratios: dict[str, float | None] = {}
     shapes: dict[str, float | None] = {}
+    has_power: bool = True
     ratio: float | None = None
     agrees: bool = False
 
@@ -122,6 +126,11 @@ class Verdict(Struct, frozen=True):
     def worst(self) -> Comparison:
         """The comparison with the largest error ratio relative to its limit."""
         return max(self.comparisons, key=lambda c: c.severity)
+
+    @property
+    def powerless(self) -> tuple[str, ...]:
+        """The outputs whose agreement proves nothing."""
+        return tuple(c.tensor for c in self.comparisons if c.role == "output" and not c.has_power)
 
     def worst_of(self, role: str) -> Comparison | None:
         """The worst output or gate."""

@@ -1,12 +1,18 @@
 """Whether a cleaned graph computes what its source graph computes.
 
-Both run in ONNX Runtime without optimizations, on the same random inputs. `cleanup.proof` verifies every rewrite alone
-in float64; this comparison finds errors that only the whole graph shows, such as a wire to the wrong node.
+Both run in ONNX Runtime without optimizations, on the same inputs: pictures and noise, or the user's images.
+`cleanup.proof` verifies every rewrite alone in float64; this comparison finds errors that only the whole graph shows,
+such as a wire to the wrong node. Outputs, gates and the ends of blocks are compared.
+
+A detector may return nothing but rounding errors for most inputs. A comparison counts for something only where the
+tolerance is far below the amount by which the tensor changes between inputs; see `POWER`.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -15,35 +21,93 @@ from attn_export.exporter.artifacts import Dim
 from attn_export.exporter.graph.facts import dims
 from attn_export.exporter.graph.randomness import random_outputs
 from attn_export.exporter.graph.session import PlainSession, SessionError
+from attn_export.exporter.network.images import IMAGE_RANK, MOST_REAL, PICTURES, REAL, Images
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.policies import EPS32, SOURCE_GRAPH
 from attn_export.exporter.records.verdict import SIZE, Comparison, Verdict
+from attn_export.exporter.validation.inner_tensors import GATE, OUTPUT, Tensor, counterparts, inner_tensors
 from attn_export.exporter.validation.metrics import difference, perturbed
 
-RANDOM = "random"  # kind of input
 # Sizes of dynamic axes, (N, H, W). First the batch that files are usually traced with, and the first map with which the
 # source graph runs; then as many other sizes as it takes.
 FIRST = tuple((1, side, side) for side in (64, 224, 32))
 MORE = ((5, 32, 64), (5, 0, 0), (1, 32, 64))  # N, and what is added to H and W
+MIXED = "pictures"  # kind of input: a batch of all
+# A tensor has to change between inputs by this many times the tolerance.
+POWER = 10.0
+# Of inner tensors so many elements are compared: those of a large network don't fit in memory all at once.
+SAMPLED = 1 << 16
 FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16)
 INTEGERS = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.UINT8, ir.DataType.INT8, ir.DataType.BOOL)
+Feeds = dict[str, Array]
 
 
 @dataclass(frozen=True)
 class SourceRun:
-    """Inputs and deterministic outputs of the source graph, by name."""
+    """Inputs and deterministic tensors of the source graph.
 
+    Attributes:
+        kind: of input.
+        feeds: the inputs by name.
+        tensors: outputs as they are; gates and ends of blocks as `_sampled`.
+    """
+
+    kind: str
     feeds: Mapping[str, Array]
-    outputs: Mapping[str, Array]
+    tensors: Mapping[Tensor, Array]
 
 
-def run_source(model: ir.Model, folder: Path, threads: int) -> tuple[SourceRun, ...] | str:
-    """Run a graph on random inputs, with every dynamic axis at two sizes if the graph takes them.
+class _Tapped:
+    """A graph whose inner tensors are outputs too.
+
+    Args:
+        model: as `graph.read` returned it; unchanged.
+        threads: of ONNX Runtime.
+        folder: of the weights.
+        wanted: the inner tensors; all of them by default.
+
+    Raises:
+        SessionError: ONNX Runtime rejects the graph.
+    """
+
+    def __init__(self, model: ir.Model, threads: int, folder: Path, wanted: set[Tensor] | None = None) -> None:
+        tapped = model.clone()
+        inner = inner_tensors(tapped) if wanted is None else counterparts(tapped, wanted)
+        self._names = {Tensor(OUTPUT, str(value.name)): str(value.name) for value in tapped.graph.outputs}
+        tapped.graph.outputs.extend(v for v in dict.fromkeys(inner.values()) if not v.is_graph_output())
+        self.random = random_outputs(tapped)
+        self._names |= {tensor: str(value.name) for tensor, value in inner.items()}
+        self._session = PlainSession(tapped, threads, folder)
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[Tensor, Array]:
+        """The tensors that aren't random.
+
+        Raises:
+            SessionError: ONNX Runtime can't run the graph on these inputs.
+        """
+        arrays = self._session.run(feeds)
+        fetched = {tensor: arrays[name] for tensor, name in self._names.items() if name not in self.random}
+        return {t: array if t.role == OUTPUT else _sampled(t, array) for t, array in fetched.items()}
+
+
+def _sampled(tensor: Tensor, array: Array) -> Array:
+    """At most about `SAMPLED` elements of an inner tensor; of a gate without axes of one, which views add and drop."""
+    array = np.squeeze(array) if tensor.role == GATE else array
+    if array.size <= SAMPLED:
+        return array.copy()
+    return np.ascontiguousarray(array.reshape(-1)[:: array.size // SAMPLED | 1])
+
+
+def run_source(
+    model: ir.Model, folder: Path, threads: int, images: Images | None = None
+) -> tuple[SourceRun, ...] | str:
+    """Run a graph on pictures and noise, with every dynamic axis at two sizes if the graph takes them.
 
     Args:
         model: as `graph.read` returned it.
         folder: of its weights.
         threads: of ONNX Runtime.
+        images: (N, C, H, W) of the user, for a graph with one input.
 
     Returns:
         The runs, or why there are none.
@@ -52,45 +116,58 @@ def run_source(model: ir.Model, folder: Path, threads: int) -> tuple[SourceRun, 
     if len(random) == len({value.name for value in model.graph.outputs}):
         return f"all outputs depend on random numbers ({next(iter(random.values()))})"
     try:
-        session = PlainSession(model, threads, folder)
+        session = _Tapped(model, threads, folder)
     except SessionError as error:
         return f"ONNX Runtime doesn't take the file: {error}"
-    feeds = [_feeds(model, sizes) for sizes in FIRST]
-    first = _first_that_runs(session, feeds, random)
+    kind, *kinds = PICTURES
+    sizes, first = _first_that_runs(session, model, FIRST, kind)
     if isinstance(first, str):
         return first
-    index = next(i for i, tried in enumerate(feeds) if tried is first.feeds)
-    side = FIRST[index][1]
-    others = [_feeds(model, (batch, side + height, side + width)) for batch, height, width in MORE]
-    second = _first_that_runs(session, [tried for tried in others if _shapes(tried) != _shapes(first.feeds)], random)
-    return (first,) if isinstance(second, str) else (first, second)
+    side = sizes[1]
+    others = [(batch, side + height, side + width) for batch, height, width in MORE]
+    others = [size for size in others if _shapes(_feeds(model, size, kind)) != _shapes(first.feeds)]
+    _, second = _first_that_runs(session, model, others, MIXED)
+    feeds = [(kind, _feeds(model, sizes, kind)) for kind in kinds] + _real_feeds(images, first.feeds)
+    try:
+        runs = [first, *(SourceRun(kind, f, session.run(f)) for kind, f in feeds if isinstance(f, dict))]
+    except SessionError as error:
+        return f"ONNX Runtime can't run the file on all inputs: {error}"
+    return tuple(runs if isinstance(second, str) else [*runs, second])
 
 
 def _first_that_runs(
-    session: PlainSession, feeds: Sequence[dict[str, Array] | str], random: Collection[str]
-) -> SourceRun | str:
+    session: _Tapped, model: ir.Model, sizes: Sequence[tuple[int, int, int]], kind: str
+) -> tuple[tuple[int, int, int], SourceRun | str]:
+    """The first of these sizes with which the graph runs, or why there is none."""
     reason = ""
-    for tried in feeds:
-        if isinstance(tried, str):
-            return tried
+    for size in sizes:
+        feeds = _feeds(model, size, kind)
+        if isinstance(feeds, str):
+            return size, feeds
         try:
-            outputs = session.run(tried)
+            return size, SourceRun(kind, feeds, session.run(feeds))
         except SessionError as error:
             reason = f"ONNX Runtime can't run the file on random inputs: {error}"
-            continue
-        return SourceRun(tried, {name: array for name, array in outputs.items() if name not in random})
-    return reason
+    return (0, 0, 0), reason
 
 
 def _shapes(feeds: Mapping[str, Array] | str) -> list[tuple[int, ...]]:
     return [] if isinstance(feeds, str) else [array.shape for array in feeds.values()]
 
 
-def sensitivity(source: SourceRun, model: ir.Model, folder: Path, threads: int) -> dict[str, float]:
-    """The relative change of each output of a graph when every input moves by one rounding."""
-    feeds = {name: perturbed(array) for name, array in source.feeds.items()}
-    outputs = PlainSession(model, threads, folder).run(feeds)
-    return {name: difference(outputs[name], expected) for name, expected in source.outputs.items()}
+def _real_feeds(images: Images | None, first: Mapping[str, Array]) -> list[tuple[str, Feeds | str]]:
+    """The user's images, at most `MOST_REAL`, each filling a batch."""
+    if images is None:
+        return []
+    ((name, array),) = first.items()
+    chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_REAL)).astype(int))
+    return [(REAL, {name: np.repeat(images[i : i + 1], len(array), axis=0).astype(array.dtype)}) for i in chosen]
+
+
+def sensitivity(source: SourceRun, model: ir.Model, folder: Path, threads: int) -> dict[Tensor, float]:
+    """The relative change of each tensor of a graph when every input moves by one rounding."""
+    tensors = _Tapped(model, threads, folder).run({name: perturbed(array) for name, array in source.feeds.items()})
+    return {tensor: difference(tensors[tensor], expected) for tensor, expected in source.tensors.items()}
 
 
 def compare_with_source(
@@ -98,9 +175,9 @@ def compare_with_source(
     cleaned: ir.Model,
     folder: Path,
     threads: int,
-    sensitive: Callable[[SourceRun], Mapping[str, float]],
+    sensitive: Callable[[SourceRun], Mapping[Tensor, float]],
 ) -> Verdict | str:
-    """Run a cleaned graph on its source's inputs and compare the outputs.
+    """Run a cleaned graph on its source's inputs and compare the outputs, gates and ends of blocks that both have.
 
     Args:
         runs: from `run_source`.
@@ -112,45 +189,86 @@ def compare_with_source(
     Returns:
         The verdict, or why the cleaned graph doesn't run.
     """
-    comparisons: dict[str, Comparison] = {}
+    changes = _changes(runs)
+    found: dict[Tensor, list[Comparison]] = {}
     try:
-        session = PlainSession(cleaned, threads, folder)
+        session = _Tapped(cleaned, threads, folder, set(changes))
         for source in runs:
-            for found in _comparisons(source, session.run(source.feeds), sensitive):
-                known = comparisons.get(found.tensor)
-                if known is None or found.severity > known.severity:
-                    comparisons[found.tensor] = found
+            for tensor, comparison in _comparisons(source, session.run(source.feeds), changes, sensitive):
+                found.setdefault(tensor, []).append(comparison)
     except SessionError as failure:
         return f"the cleaned graph doesn't run: {failure}"
+    gates = [tensor for tensor in changes if tensor.role == GATE]
+    missed = sum(tensor not in found for tensor in gates)
+    ordered = sorted(found, key=lambda tensor: tensor.role == OUTPUT)
     return SOURCE_GRAPH.verdict(
         "onnxruntime",
-        comparisons.values(),
+        [_worst(found[tensor]) for tensor in ordered],
         (tuple(array.shape for array in source.feeds.values()) for source in runs),
         images=len(runs),
-        gates_missed="a cleaned graph has other gates than its source",
+        gates_missed=f"{missed} of {len(gates)} have no counterpart in the cleaned graph" if missed else "",
     )
 
 
+def _changes(runs: Sequence[SourceRun]) -> dict[Tensor, float]:
+    """How far each tensor moves between inputs of equal shapes, relative to the larger one; 0 for constant ones."""
+    alike: dict[Any, list[SourceRun]] = defaultdict(list)
+    for run in runs:
+        alike[tuple(_shapes(run.feeds))].append(run)
+    moved = dict.fromkeys(runs[0].tensors, 0.0)
+    for first, *others in alike.values():
+        for tensor, array in first.tensors.items():
+            apart = [difference(*sorted((run.tensors[tensor], array), key=_length)) for run in others]
+            moved[tensor] = max([moved[tensor], *apart])
+    return moved
+
+
+def _length(array: Array) -> float:
+    return float(np.linalg.norm(array.astype(np.float64).ravel())) if array.dtype.kind in "fiub" else 0.0
+
+
 def _comparisons(
-    source: SourceRun, outputs: Mapping[str, Array], sensitive: Callable[[SourceRun], Mapping[str, float]]
-) -> Iterator[Comparison]:
+    source: SourceRun,
+    tensors: Mapping[Tensor, Array],
+    moved: Mapping[Tensor, float],
+    sensitive: Callable[[SourceRun], Mapping[Tensor, float]],
+) -> Iterator[tuple[Tensor, Comparison]]:
     changes = None
-    for name, expected in source.outputs.items():
-        error = difference(outputs[name], expected) if name in outputs else float("inf")
+    for tensor, expected in source.tensors.items():
+        computed = tensors.get(tensor)
+        if tensor.role != OUTPUT and (computed is None or computed.shape != expected.shape):
+            continue  # the cleaned graph has it in another form
+        error = float("inf") if computed is None else difference(computed, expected)
         rounding = float(np.finfo(expected.dtype).eps) if expected.dtype.kind == "f" else 0.0
         baseline = SOURCE_GRAPH.floor * (rounding / EPS32)
         if SOURCE_GRAPH.limit * baseline < error < float("inf"):
             changes = sensitive(source) if changes is None else changes
-            baseline = max(baseline, changes[name]) if np.isfinite(changes[name]) else baseline
-        kind = RANDOM if name in outputs and outputs[name].shape == expected.shape else SIZE
-        yield Comparison(name, "output", kind, error, baseline, SOURCE_GRAPH.limit)
+            baseline = max(baseline, changes[tensor]) if np.isfinite(changes[tensor]) else baseline
+        kind = source.kind if computed is not None and computed.shape == expected.shape else SIZE
+        has_power = POWER * SOURCE_GRAPH.limit * baseline < moved[tensor]
+        yield (
+            tensor,
+            Comparison(tensor.name, tensor.role, kind, error, baseline, SOURCE_GRAPH.limit, has_power=has_power),
+        )
 
 
-def _feeds(model: ir.Model, sizes: Sequence[int]) -> dict[str, Array] | str:
-    """Random inputs, or why there can't be any. ``sizes`` are those of dynamic axes; one name has one size."""
-    random = np.random.default_rng(sizes[-1])
+def _worst(comparisons: Sequence[Comparison]) -> Comparison:
+    """The comparison with the largest error ratio, of those that disagree or have power if there are any."""
+    counted = [c for c in comparisons if c.has_power or not c.agrees]
+    return max(counted or comparisons, key=lambda c: c.severity)
+
+
+def _feeds(model: ir.Model, sizes: Sequence[int], kind: str) -> Feeds | str:
+    """Inputs, or why there can't be any.
+
+    Args:
+        model: the graph.
+        sizes: of dynamic axes, (N, H, W); one name has one size.
+        kind: of picture, `MIXED` for all kinds in turn.
+    """
+    draw = np.random.default_rng([sizes[-1], *kind.encode()])
     named: dict[str, int] = {}
-    feeds: dict[str, Array] = {}
+    feeds: Feeds = {}
     for value in model.graph.inputs:
         if value.const_value is not None:  # an initializer that a caller may override
             continue
@@ -159,12 +277,21 @@ def _feeds(model: ir.Model, sizes: Sequence[int]) -> dict[str, Array] | str:
             return f"the shape of the input {value.name} isn't known"
         known = [_size(size, sizes[0] if axis == 0 else sizes[1 + axis % 2], named) for axis, size in enumerate(shape)]
         if value.dtype in FLOATS:
-            feeds[str(value.name)] = random.standard_normal(known).astype(value.dtype.numpy())
+            feeds[str(value.name)] = _pictures(known, kind, draw).astype(value.dtype.numpy())
         elif value.dtype in INTEGERS:
-            feeds[str(value.name)] = random.integers(0, 2, known).astype(value.dtype.numpy())
+            feeds[str(value.name)] = draw.integers(0, 2, known).astype(value.dtype.numpy())
         else:
             return f"the input {value.name} is of type {value.dtype.name}"
     return feeds
+
+
+def _pictures(shape: Sequence[int], kind: str, draw: np.random.Generator) -> Array:
+    """(N, C, H, W) of a kind; other shapes are filled with noise."""
+    if len(shape) != IMAGE_RANK + 1 or not all(shape):
+        return draw.standard_normal(shape)
+    kinds = [*PICTURES.values()] if kind == MIXED else [PICTURES[kind]]
+    image = (shape[1], shape[2], shape[3])
+    return np.stack([kinds[row % len(kinds)](image, draw) for row in range(shape[0])])
 
 
 def _size(size: Dim, chosen: int, named: dict[str, int]) -> int:

@@ -8,16 +8,20 @@ import onnx_ir as ir
 
 from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.pipeline import clean
-from attn_export.exporter.errors import CleanupError, OutputError, UnreadableGraphError
+from attn_export.exporter.errors import CleanupError, OutputError, UnreadableGraphError, UsageError
 from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.graph.facts import dims
 from attn_export.exporter.graph.randomness import random_outputs
 from attn_export.exporter.graph.read import files_of, read
+from attn_export.exporter.network.images import Images
+from attn_export.exporter.network.real_images import read_images
 from attn_export.exporter.records.results import CleanResult
 from attn_export.exporter.records.verdict import Verdict, number
 from attn_export.exporter.system.files import scratch_folder
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.memory import forget_weights, trim
 from attn_export.exporter.system.progress import NullProgress, Progress
+from attn_export.exporter.validation.inner_tensors import Tensor
 from attn_export.exporter.validation.source_graph import SourceRun, compare_with_source, run_source, sensitivity
 
 if TYPE_CHECKING:
@@ -32,6 +36,7 @@ def clean_file(
     *,
     target: Target = Target.ANY,
     threads: int | None = None,
+    images: Path | None = None,
     progress: Progress | None = None,
 ) -> CleanResult:
     """Clean an ONNX file: ``clean_file("model.onnx", "clean.onnx")``.
@@ -41,6 +46,7 @@ def clean_file(
         out: the result, which may be the same path; it appears when it is proven, or not at all.
         target: whose preferences decide where two forms compute the same.
         threads: for the comparison in ONNX Runtime; all usable CPUs if None.
+        images: ``.npy`` or ``.npz``, (N, C, H, W), preprocessed, for a file with one input; compared on them too.
         progress: receives stages and notes.
 
     Returns:
@@ -49,6 +55,7 @@ def clean_file(
     Raises:
         UnreadableGraphError: the file isn't there, is damaged, or isn't valid ONNX.
         CleanupError: a step failed, or the result doesn't compute what the file computes.
+        InputError: the images can't be read or don't fit.
         OutputError: the result can't be written.
     """
     source, out, progress = Path(source), Path(out), progress or NullProgress()
@@ -58,7 +65,7 @@ def clean_file(
         _check_opset(model, source)
         before, sources = len(model.graph), files_of(model)
     with progress.stage("Running it"):
-        runs = run_source(model, source.parent, threads)
+        runs = run_source(model, source.parent, threads, _read_images(images, model))
         random = random_outputs(model)
     with scratch_folder(out.parent) as scratch:
         with progress.stage("Cleaning the graph"):
@@ -93,6 +100,11 @@ def clean_file(
         progress.note(
             f"not compared, as they depend on random numbers: {', '.join(f'{n} ({o})' for n, o in random.items())}"
         )
+    if verdict is not None and verdict.powerless:
+        progress.note(
+            f"comparing {', '.join(verdict.powerless)} proves little: with these inputs it changes by no more than "
+            f"rounding errors; --images takes inputs that move it; every rewrite was proven"
+        )
     return CleanResult(out, cleaned, verdict, missed, before, after)
 
 
@@ -110,6 +122,21 @@ def _check_opset(model: ir.Model, source: Path) -> None:
         )
 
 
+def _read_images(path: Path | None, model: ir.Model) -> Images | None:
+    """The user's images for a graph.
+
+    Raises:
+        InputError: they can't be read or don't fit.
+        UsageError: the graph has several inputs.
+    """
+    if path is None:
+        return None
+    inputs = [value for value in model.graph.inputs if value.const_value is None]
+    if len(inputs) != 1:
+        raise UsageError(f"--images is for a file with one input, and this one has {len(inputs)}", hint="Leave it out.")
+    return read_images(path, (dims(inputs[0]) or ())[1:])
+
+
 def _is_same(first: Path, second: Path) -> bool:
     return first.resolve() == second.resolve()
 
@@ -121,7 +148,7 @@ def _compared(runs: Sequence[SourceRun], source: Path, child: ir.Model, file: Pa
         CleanupError: it doesn't agree, or doesn't run.
     """
 
-    def sensitivity_of_source(run: SourceRun) -> dict[str, float]:
+    def sensitivity_of_source(run: SourceRun) -> dict[Tensor, float]:
         return sensitivity(run, read(source), source.parent, threads)
 
     verdict = compare_with_source(runs, child, file.parent, threads, sensitivity_of_source)
@@ -136,10 +163,13 @@ def _compared(runs: Sequence[SourceRun], source: Path, child: ir.Model, file: Pa
 
 
 def _difference(verdict: Verdict) -> str:
-    worst = verdict.worst
+    """The worst output, and the first tensor that differs."""
+    worst = next((c for c in (verdict.worst_of("output"),) if c is not None and not c.agrees), verdict.worst)
+    first = verdict.first_disagreement
+    begins = f"; the first to differ is the {first.role} {first.tensor}" if first not in (None, worst) else ""
     return (
         f"{worst.tensor} differs by {number(worst.error)}, baseline error {number(worst.baseline)} "
-        f"(max error ratio {worst.limit:g})"
+        f"(max error ratio {worst.limit:g}){begins}"
     )
 
 

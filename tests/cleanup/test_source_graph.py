@@ -10,10 +10,12 @@ import onnx_ir as ir
 import pytest
 
 from attn_export.exporter.cleanup.pipeline import clean
-from attn_export.exporter.errors import CleanupError
+from attn_export.exporter.errors import CleanupError, InputError, UsageError
 from attn_export.exporter.graph.read import read
+from attn_export.exporter.network.images import PICTURES
 from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.system.progress import NullProgress
+from attn_export.exporter.validation.inner_tensors import Tensor
 from attn_export.exporter.validation.metrics import difference
 from attn_export.exporter.validation.source_graph import (
     SourceRun,
@@ -33,7 +35,22 @@ Asked = Callable[..., tuple[SourceRun, ...] | str]
 Compared = Callable[..., Verdict]
 
 
-def never(_: SourceRun) -> Mapping[str, float]:
+class Ear(NullProgress):
+    """Collects notes."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.heard.append(message)
+
+
+def one(number: float) -> Any:
+    """A scalar."""
+    return np.array(number, np.float32)
+
+
+def never(_: SourceRun) -> Mapping[Tensor, float]:
     raise AssertionError("a few roundings explain the difference")
 
 
@@ -57,7 +74,7 @@ def compared(tmp_path: Path, asked: Asked) -> Compared:
         assert not isinstance(answers, str), answers
         onnx.save(parsed(child, **(weights if others is None else others) or {}), tmp_path / "child.onnx")
 
-        def moved(source: SourceRun) -> Mapping[str, float]:
+        def moved(source: SourceRun) -> Mapping[Tensor, float]:
             return sensitivity(source, read(tmp_path / "parent.onnx"), tmp_path, 1)
 
         verdict = compare_with_source(answers, read(tmp_path / "child.onnx"), tmp_path, 1, moved)
@@ -188,7 +205,7 @@ def test_a_graph_agrees_with_itself(compared: Compared) -> None:
 
 def test_the_order_of_a_sum_is_no_difference(compared: Compared) -> None:
     one = f"{HEADER} g ({MAP} x) => ({MAP} y) {{ a = Mul(x, three)  b = Exp(x)  s = Add(a, b)  y = Add(s, x) }}"
-    other = one.replace("s = Add(a, b)  y = Add(s, x)", "s = Add(b, x)  y = Add(s, a)")
+    other = one.replace("s = Add(a, b)  y = Add(s, x)", "t = Add(b, x)  y = Add(t, a)")
     verdict = compared(one, other, {"three": np.array(3, np.float32)})
     assert verdict.agrees
     assert 0 < (verdict.worst.error or 0.0) < 1e-6
@@ -303,6 +320,89 @@ def test_differences_of_arrays(got: list[Any], expected: list[Any], apart: float
     assert (answer <= 1e-3) is (apart <= 1e-3)
 
 
+# Outputs that only some inputs move, and inner tensors.
+
+SATURATED = f"{HEADER} g ({MAP} x) => ({MAP} y) {{{{ a = Mul(x, {{0}})  b = Sub(a, far)  y = Sigmoid(b) }}}}"
+
+
+def test_an_output_that_no_input_moves_has_no_power(compared: Compared) -> None:
+    """A sigmoid of -150 is 0 whatever goes in, so a wrong weight changes nothing."""
+    verdict = compared(
+        SATURATED.format("w"), SATURATED.format("v"), {name: noise(16, 1, 1) for name in "wv"} | {"far": one(150)}
+    )
+    assert verdict.agrees
+    assert verdict.powerless == ("y",)
+
+
+def test_a_run_without_power_doesnt_excuse_one_that_has_it(compared: Compared) -> None:
+    """Like a text detector: only letters lift the result above numbers that rounding changes."""
+    chaos = "a = Mul(x, many)  b = Sin(a)  c = Mul(b, few)"
+    text = (
+        f"{HEADER} g ({MAP} x) => ({MAP} y) {{ {chaos}  d = Sub(x, high)  e = Relu(d)  f = Mul(e, w)  y = Add(c, f) }}"
+    )
+    weights = {"many": one(3e5), "few": one(1e-4), "high": one(2.4), "w": one(1.0)}
+    moved = {**weights, "many": np.nextafter(weights["many"], np.float32(0))}
+    assert compared(text, text, weights, moved).worst_of("output").has_power
+    assert compared(text, text, {**weights, "w": one(0.0)}, {**moved, "w": one(0.0)}).powerless == ("y",)
+    assert not compared(text, text, weights, {**weights, "w": one(1.02)}).agrees
+
+
+def test_a_fault_that_the_output_hides_is_found_in_the_gate(compared: Compared) -> None:
+    hidden = SE_TEXT.replace("}", " z = Mul(y, none) }").replace(f"({MAP} y)", f"({MAP} z)")
+    weights = {**se_weights(), "none": one(0.0)}
+    verdict = compared(hidden, hidden, weights)
+    assert verdict.agrees
+    assert {c.role for c in verdict.comparisons} == {"gate", "block", "output"}
+    assert verdict.powerless == ("z",)
+    found = compared(hidden, hidden, weights, {**weights, "w1": weights["w1"] * np.float32(1.01)}).first_disagreement
+    assert found is not None
+    assert (found.tensor, found.role) == ("y", "gate")
+
+
+def test_gates_without_a_counterpart_are_counted(compared: Compared) -> None:
+    without = f"{HEADER} g ({MAP} x) => ({MAP} y) {{ y = Mul(x, x) }}"
+    assert compared(SE_TEXT, without, se_weights(), {}).gates_missed.startswith("1 of 1 ")
+    assert compared(SE_TEXT, SE_TEXT, se_weights()).gates_missed == ""
+
+
+def test_an_output_without_power_is_noted(tmp_path: Path) -> None:
+    ear = Ear()
+    onnx.save(parsed(SATURATED.format("w"), far=one(150), w=one(2)), tmp_path / "a.onnx")
+    result = clean_file(tmp_path / "a.onnx", tmp_path / "b.onnx", threads=1, progress=ear)
+    assert result.verdict is not None
+    assert result.verdict.powerless == ("y",)
+    (note,) = ear.heard
+    assert "comparing y proves little" in note
+
+
+def test_images_of_the_user_move_it(tmp_path: Path) -> None:
+    ear = Ear()
+    text = SATURATED.format("thousand").replace("a = Mul", "t = Relu(x)  a = Mul").replace("Mul(x,", "Mul(t,")
+    onnx.save(parsed(text, far=one(150), thousand=one(1.0)), tmp_path / "a.onnx")
+    images = np.abs(noise(2, 16, 12, 12)) + np.float32(149)
+    np.save(tmp_path / "images.npy", images.astype(np.float16))
+    result = clean_file(
+        tmp_path / "a.onnx", tmp_path / "b.onnx", threads=1, progress=ear, images=tmp_path / "images.npy"
+    )
+    assert result.verdict is not None
+    assert (result.verdict.powerless, ear.heard) == ((), [])
+    assert result.verdict.images == len(PICTURES) + 2 + 1
+
+
+def test_images_that_dont_fit_are_refused(tmp_path: Path) -> None:
+    onnx.save(parsed(SE_TEXT, **se_weights()), tmp_path / "a.onnx")
+    np.save(tmp_path / "images.npy", noise(1, 3, 12, 12))
+    with pytest.raises(InputError, match=r"images of \(1, 3, 12, 12\)"):
+        clean_file(tmp_path / "a.onnx", tmp_path / "b.onnx", images=tmp_path / "images.npy")
+    assert not (tmp_path / "b.onnx").exists()
+
+
+def test_images_are_for_one_input(tmp_path: Path) -> None:
+    onnx.save(parsed(f"{HEADER} g ({MAP} x, {MAP} z) => ({MAP} y) {{ y = Add(x, z) }}"), tmp_path / "a.onnx")
+    with pytest.raises(UsageError, match="has 2"):
+        clean_file(tmp_path / "a.onnx", tmp_path / "b.onnx", images=tmp_path / "images.npy")
+
+
 # What is fed.
 
 
@@ -322,7 +422,7 @@ def test_inputs_of_other_types_are_made(asked: Asked, kind: str, nodes: str) -> 
     weights = {"table": noise(2, 3)} if "table" in nodes else {"last": np.array([2])}
     answers = asked(f"{HEADER} g ({kind} i) => (float[N, 4, S] y) {{ {nodes} }}", **weights)
     assert not isinstance(answers, str), answers
-    assert np.isfinite(answers[0].outputs["y"]).all()
+    assert np.isfinite(answers[0].tensors[Tensor("output", "y")]).all()
 
 
 def test_an_open_size_is_tried_until_the_graph_runs(asked: Asked) -> None:
@@ -330,7 +430,8 @@ def test_an_open_size_is_tried_until_the_graph_runs(asked: Asked) -> None:
         pool = f"y = AveragePool<kernel_shape = [{kernel}, {kernel}]>(x)"
         answers = asked(f"{HEADER} g (float[N, 3, H, W] x) => (float[N, 3, A, B] y) {{ {pool} }}")
         assert not isinstance(answers, str)
-        assert [run.feeds["x"].shape for run in answers] == [(1, 3, side, side), (5, 3, side + 32, side + 64)]
+        shapes = [run.feeds["x"].shape for run in answers]
+        assert shapes == [*[(1, 3, side, side)] * len(PICTURES), (5, 3, side + 32, side + 64)]
 
 
 def test_a_size_that_fits_nothing_is_a_reason(asked: Asked) -> None:
@@ -368,13 +469,6 @@ def test_what_cant_be_run_is_missed_and_written(tmp_path: Path, text: str, reaso
 
 
 def test_what_is_missed_is_noted(tmp_path: Path) -> None:
-    class Ear(NullProgress):
-        def __init__(self) -> None:
-            self.heard: list[str] = []
-
-        def note(self, message: str) -> None:
-            self.heard.append(message)
-
     ear = Ear()
     onnx.save(parsed(MISSED["an operator that nobody has"][0]), tmp_path / "a.onnx")
     clean_file(tmp_path / "a.onnx", tmp_path / "b.onnx", threads=1, progress=ear)

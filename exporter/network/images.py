@@ -12,6 +12,8 @@ IMAGE_RANK = 3
 SEED = 20180701  # the month by which SE and CBAM were published
 # White and black after the usual normalization of photographs (mean 0.45, deviation 0.22).
 WHITE, BLACK = 2.5, -2.05
+# Of drawings: equal pixels would all be rounded in the same direction.
+GRAIN = 0.05
 LARGE, TINY = 8.0, 1e-3
 
 
@@ -124,5 +126,14 @@ FLAT = frozenset({*STRESS, REAL})
 POOL = ("natural", "natural", "noise", "noise", *STRESS)
 # Pictures for graphs of unknown purpose: one of them moves most outputs.
 PICTURES: dict[str, Kind] = {"lettering": lettering, "landscape": lambda shape, _: landscape(shape), **KINDS}
+
+
+def picture(kind: str, shape: tuple[int, int, int], draw: np.random.Generator) -> Image:
+    """One of `PICTURES` in its own light: with a mean of 0, what is computed from means would be rounding errors."""
+    light, contrast = draw.uniform(0.25, 1.0) * draw.choice((-1, 1)), draw.uniform(0.5, 1.5)
+    grain = GRAIN * draw.standard_normal(shape)
+    return np.asarray(contrast * (PICTURES[kind](shape, draw) + grain) + light, np.float32)
+
+
 # For other sizes than the network's.
 SMALL_POOL = ("natural", "noise")

@@ -34,8 +34,7 @@ def inner_tensors(model: ir.Model) -> dict[Tensor, ir.Value]:
         if is_op(node, "Add") and all(stored(operand) is None for operand in node.inputs):
             found[Tensor(BLOCK, str(value.name))] = value
     products = {tensor.name for tensor in found if tensor.role == GATE}
-    computed = {str(value.name): value for node in model.graph for value in node.outputs}
-    return found | {Tensor(BLOCK, name): computed[name] for name in products}
+    return found | {Tensor(BLOCK, v.name): v for n in model.graph for v in n.outputs if v.name in products}
 
 
 def counterparts(model: ir.Model, wanted: "set[Tensor]") -> dict[Tensor, ir.Value]:
@@ -50,7 +49,7 @@ def _products(gate: ir.Value) -> list[str]:
     """The names of the products of a gate with a map, behind views of it."""
     found: list[str] = []
     for node in dict.fromkeys(gate.consumers()):
-        if is_op(node, "Mul"):
+        if is_op(node, "Mul") and node.graph is gate.graph:
             found.append(str(node.outputs[0].name))
         elif is_op(node, *CARRIERS):
             found += _products(node.outputs[0])

@@ -18,10 +18,11 @@ import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.artifacts import Dim
+from attn_export.exporter.errors import InputError
 from attn_export.exporter.graph.facts import dims
 from attn_export.exporter.graph.randomness import random_outputs
 from attn_export.exporter.graph.session import PlainSession, SessionError
-from attn_export.exporter.network.images import IMAGE_RANK, MOST_REAL, PICTURES, REAL, Images
+from attn_export.exporter.network.images import IMAGE_RANK, MOST_REAL, PICTURES, REAL, Images, picture
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.policies import EPS32, SOURCE_GRAPH
 from attn_export.exporter.records.verdict import SIZE, Comparison, Verdict
@@ -111,6 +112,9 @@ def run_source(
 
     Returns:
         The runs, or why there are none.
+
+    Raises:
+        InputError: the graph doesn't run on the user's images.
     """
     random = random_outputs(model)
     if len(random) == len({value.name for value in model.graph.outputs}):
@@ -127,12 +131,9 @@ def run_source(
     others = [(batch, side + height, side + width) for batch, height, width in MORE]
     others = [size for size in others if _shapes(_feeds(model, size, kind)) != _shapes(first.feeds)]
     _, second = _first_that_runs(session, model, others, MIXED)
-    feeds = [(kind, _feeds(model, sizes, kind)) for kind in kinds] + _real_feeds(images, first.feeds)
-    try:
-        runs = [first, *(SourceRun(kind, f, session.run(f)) for kind, f in feeds if isinstance(f, dict))]
-    except SessionError as error:
-        return f"ONNX Runtime can't run the file on all inputs: {error}"
-    return tuple(runs if isinstance(second, str) else [*runs, second])
+    same = [_first_that_runs(session, model, [sizes], kind)[1] for kind in kinds]
+    real = _real_runs(session, images, first.feeds)
+    return tuple(run for run in (first, *same, *real, second) if isinstance(run, SourceRun))
 
 
 def _first_that_runs(
@@ -155,13 +156,19 @@ def _shapes(feeds: Mapping[str, Array] | str) -> list[tuple[int, ...]]:
     return [] if isinstance(feeds, str) else [array.shape for array in feeds.values()]
 
 
-def _real_feeds(images: Images | None, first: Mapping[str, Array]) -> list[tuple[str, Feeds | str]]:
+def _real_runs(session: _Tapped, images: Images | None, first: Mapping[str, Array]) -> list[SourceRun]:
     """The user's images, at most `MOST_REAL`, each filling a batch."""
     if images is None:
         return []
     ((name, array),) = first.items()
     chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_REAL)).astype(int))
-    return [(REAL, {name: np.repeat(images[i : i + 1], len(array), axis=0).astype(array.dtype)}) for i in chosen]
+    feeds = [{name: np.repeat(images[i : i + 1], len(array), axis=0).astype(array.dtype)} for i in chosen]
+    try:
+        return [SourceRun(REAL, batch, session.run(batch)) for batch in feeds]
+    except SessionError as error:
+        raise InputError(
+            f"ONNX Runtime can't run the file on these images: {error}", hint="Does the network take their size?"
+        ) from error
 
 
 def sensitivity(source: SourceRun, model: ir.Model, folder: Path, threads: int) -> dict[Tensor, float]:
@@ -289,9 +296,9 @@ def _pictures(shape: Sequence[int], kind: str, draw: np.random.Generator) -> Arr
     """(N, C, H, W) of a kind; other shapes are filled with noise."""
     if len(shape) != IMAGE_RANK + 1 or not all(shape):
         return draw.standard_normal(shape)
-    kinds = [*PICTURES.values()] if kind == MIXED else [PICTURES[kind]]
+    kinds = [*PICTURES] if kind == MIXED else [kind]
     image = (shape[1], shape[2], shape[3])
-    return np.stack([kinds[row % len(kinds)](image, draw) for row in range(shape[0])])
+    return np.stack([picture(kinds[row % len(kinds)], image, draw) for row in range(shape[0])])
 
 
 def _size(size: Dim, chosen: int, named: dict[str, int]) -> int:

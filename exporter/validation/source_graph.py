@@ -22,8 +22,9 @@ from attn_export.exporter.errors import InputError
 from attn_export.exporter.graph.facts import dims
 from attn_export.exporter.graph.randomness import random_outputs
 from attn_export.exporter.graph.session import PlainSession, SessionError
-from attn_export.exporter.network.images import IMAGE_RANK, MOST_REAL, PICTURES, REAL, Images, picture
-from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.network.batches import MOST_REAL
+from attn_export.exporter.network.images import IMAGE_RANK, PICTURES, REAL, picture
+from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.policies import EPS32, SOURCE_GRAPH
 from attn_export.exporter.records.verdict import SIZE, Comparison, Verdict
 from attn_export.exporter.validation.inner_tensors import GATE, OUTPUT, Tensor, counterparts, inner_tensors
@@ -100,7 +101,7 @@ def _sampled(tensor: Tensor, array: Array) -> Array:
 
 
 def run_source(
-    model: ir.Model, folder: Path, threads: int, images: Images | None = None
+    model: ir.Model, folder: Path, threads: int, images: Arrays | None = None
 ) -> tuple[SourceRun, ...] | str:
     """Run a graph on pictures and noise, with every dynamic axis at two sizes if the graph takes them.
 
@@ -108,7 +109,7 @@ def run_source(
         model: as `graph.read` returned it.
         folder: of its weights.
         threads: of ONNX Runtime.
-        images: (N, C, H, W) of the user, for a graph with one input.
+        images: the user's, (N, ...) of each input.
 
     Returns:
         The runs, or why there are none.
@@ -156,13 +157,11 @@ def _shapes(feeds: Mapping[str, Array] | str) -> list[tuple[int, ...]]:
     return [] if isinstance(feeds, str) else [array.shape for array in feeds.values()]
 
 
-def _real_runs(session: _Tapped, images: Images | None, first: Mapping[str, Array]) -> list[SourceRun]:
+def _real_runs(session: _Tapped, images: Arrays | None, first: Arrays) -> list[SourceRun]:
     """The user's images, at most `MOST_REAL`, each filling a batch."""
-    if images is None:
-        return []
-    ((name, array),) = first.items()
-    chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_REAL)).astype(int))
-    feeds = [{name: np.repeat(images[i : i + 1], len(array), axis=0).astype(array.dtype)} for i in chosen]
+    count = min(map(len, images.values())) if images else 0
+    chosen = np.unique(np.linspace(0, max(count - 1, 0), min(count, MOST_REAL)).astype(int))
+    feeds = [{n: np.repeat(a[i : i + 1], len(first[n]), axis=0) for n, a in (images or {}).items()} for i in chosen]
     try:
         return [SourceRun(REAL, batch, session.run(batch)) for batch in feeds]
     except SessionError as error:

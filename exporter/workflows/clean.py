@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from attn_export.exporter.artifacts import Target
+from attn_export.exporter.artifacts import Input, Shape, Target
 from attn_export.exporter.cleanup.pipeline import clean
-from attn_export.exporter.errors import CleanupError, OutputError, UnreadableGraphError, UsageError
+from attn_export.exporter.errors import CleanupError, OutputError, UnreadableGraphError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.facts import dims
 from attn_export.exporter.graph.randomness import random_outputs
 from attn_export.exporter.graph.read import files_of, read
-from attn_export.exporter.network.images import Images
 from attn_export.exporter.network.real_images import read_images
+from attn_export.exporter.records.arrays import Arrays
 from attn_export.exporter.records.results import CleanResult
 from attn_export.exporter.records.verdict import Verdict, number
 from attn_export.exporter.system.files import scratch_folder
@@ -46,7 +46,7 @@ def clean_file(
         out: the result, which may be the same path; it appears when it is proven, or not at all.
         target: whose preferences decide where two forms compute the same.
         threads: for the comparison in ONNX Runtime; all usable CPUs if None.
-        images: ``.npy`` or ``.npz``, (N, C, H, W), preprocessed, for a file with one input; compared on them too.
+        images: ``.npy`` or ``.npz``, (N, C, H, W), preprocessed; the graphs are compared on them too.
         progress: receives stages and notes.
 
     Returns:
@@ -122,19 +122,22 @@ def _check_opset(model: ir.Model, source: Path) -> None:
         )
 
 
-def _read_images(path: Path | None, model: ir.Model) -> Images | None:
+def _read_images(path: Path | None, model: ir.Model) -> Arrays | None:
     """The user's images for a graph.
 
     Raises:
         InputError: they can't be read or don't fit.
-        UsageError: the graph has several inputs.
     """
     if path is None:
         return None
     inputs = [value for value in model.graph.inputs if value.const_value is None]
-    if len(inputs) != 1:
-        raise UsageError(f"--images is for a file with one input, and this one has {len(inputs)}", hint="Leave it out.")
-    return read_images(path, (dims(inputs[0]) or ())[1:])
+    return read_images(
+        path, [Input(str(v.name), _sizes(v), str(v.dtype.numpy())) for v in inputs if v.dtype is not None]
+    )
+
+
+def _sizes(value: ir.Value) -> Shape:
+    return tuple(size if isinstance(size, int) else 0 for size in dims(value) or ())
 
 
 def _is_same(first: Path, second: Path) -> bool:

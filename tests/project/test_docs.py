@@ -242,7 +242,7 @@ def prepare(words: list[str], prepared: Path, folder: Path) -> list[str]:
         ending = word.partition(".")[2]
         source = (
             prepared / word
-            if word in ("mine.pt", "weights.pt", "words.pt")
+            if word in ("mine.pt", "weights.pt", "words.pt", "images.npy")
             else prepared / f"{'weights' if bare and ending == 'pt' else 'model'}.{ending}"
         )
         if ending and source.is_file():

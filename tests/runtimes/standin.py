@@ -125,10 +125,18 @@ class StandInEvents:
 
 
 class DataType(enum.Enum):
-    FLOAT, HALF, INT8, INT32, BF16 = range(5)
+    FLOAT, HALF, INT8, INT32, BF16, INT64, BOOL = range(7)
 
 
-DATA_TYPES = {1: DataType.FLOAT, 10: DataType.HALF, 16: DataType.BF16, 6: DataType.INT32}
+DATA_TYPES = {
+    1: DataType.FLOAT,
+    6: DataType.INT32,
+    7: DataType.INT64,
+    9: DataType.BOOL,
+    10: DataType.HALF,
+    16: DataType.BF16,
+}
+KINDS = {DataType.FLOAT: "f4", DataType.HALF: "f2", DataType.INT64: "i8", DataType.BOOL: "?"}
 
 
 class TensorIOMode(enum.Enum):
@@ -276,18 +284,18 @@ class StandInContext:
         options.intra_op_num_threads = 1
         content = engine.model.SerializeToString()
         self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        self.input = engine.model.graph.input[0].name
-        self.shape: tuple[int, ...] = ()
+        self.inputs = [value.name for value in engine.model.graph.input]
+        self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
         self.recorded: Any = None
 
     def set_input_shape(self, name: str, shape: Sequence[int]) -> bool:
-        assert name == self.input
+        assert name in self.inputs
         assert shape[0] <= LARGEST_BATCH, "TensorRT saw a shape outside of the profile"
         assert id(self.recorded) not in self.trt.gpu.graphs, (
             "the context changes under a graph that was recorded from it"
         )
-        self.shape = tuple(shape)
+        self.shapes[name] = tuple(shape)
         return self.trt.allowed("set_input_shape")
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
@@ -296,8 +304,9 @@ class StandInContext:
         return self._shape(name)
 
     def _shape(self, name: str) -> tuple[int, ...]:
+        assert set(self.shapes) == set(self.inputs), "TensorRT needs a shape for each input"
         dims = self.tensors[name].type.tensor_type.shape.dim
-        return tuple(d.dim_value or self.shape[0] for d in dims)
+        return tuple(d.dim_value or self.shapes[self.inputs[0]][0] for d in dims)
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
@@ -306,16 +315,20 @@ class StandInContext:
     def execute_async_v3(self, stream: int) -> bool:
         if not self.trt.allowed("execute_async_v3"):
             return False
-        gpu, session, given, shape = self.trt.gpu, self.session, self.input, self.shape
+        gpu, session, given = self.trt.gpu, self.session, dict(self.shapes)
         addresses, shapes = dict(self.addresses), {name: self._shape(name) for name in self.tensors}
         assert set(addresses) == set(self.tensors), "TensorRT needs an address for each tensor"
-        kinds = {n: {DataType.FLOAT: "f4", DataType.HALF: "f2"}[self.dtypes[n]] for n in self.tensors}
+        kinds = {name: np.dtype(KINDS[self.dtypes[name]]) for name in self.tensors}
+
+        def read(name: str) -> Any:
+            count = int(np.prod(given[name]))
+            return np.frombuffer(_memory(addresses[name], count * kinds[name].itemsize), kinds[name]).reshape(
+                given[name]
+            )
 
         def job() -> None:
-            count = int(np.prod(shape))
-            read = np.frombuffer(_memory(addresses[given], count * np.dtype(kinds[given]).itemsize), kinds[given])
-            names = [name for name in shapes if name != given]
-            for name, result in zip(names, session.run(names, {given: read.reshape(shape)}), strict=True):
+            names = [name for name in shapes if name not in given]
+            for name, result in zip(names, session.run(names, {name: read(name) for name in given}), strict=True):
                 assert result.shape == shapes[name]
                 assert result.dtype == np.dtype(kinds[name])
                 ctypes.memmove(addresses[name], np.ascontiguousarray(result).ctypes.data, result.nbytes)

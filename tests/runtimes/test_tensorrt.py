@@ -91,6 +91,45 @@ def test_batches_of_every_size_in_any_order(runtime: TensorRT) -> None:
             np.testing.assert_allclose(runtime.run(arrays)["output"], expected(arrays)["output"], rtol=1e-5)
 
 
+SUM = """
+<ir_version: 8, opset_import: ["" : 17]> g (int64[batch, 5] tokens, bool[batch, 5] mask) => (float[batch, 5] kept)
+{ zero = Constant <value_int = 0> () counted = Where(mask, tokens, zero) kept = Cast <to = 1> (counted) }
+"""
+BATCH = (Axis("batch", 0),)
+WORDS = Signature((Input("tokens", (2, 5), "int64", BATCH), Input("mask", (2, 5), "bool", BATCH)), ("kept",))
+
+
+def words(batch: int) -> dict[str, np.ndarray[Any, Any]]:
+    draw = np.random.default_rng(batch)
+    return {"tokens": draw.integers(0, 50, (batch, 5)), "mask": draw.random((batch, 5)) < 0.5}
+
+
+def test_several_inputs_of_other_types_are_bound_by_name(trt: Any, tmp_path: Path) -> None:
+    ranges = {"min": (1, 5), "opt": (1, 5), "max": (LARGEST_BATCH, 5)}
+    profile = {"mask": ranges, "tokens": ranges}
+    path = write_engine(tmp_path / "m.engine", trt.name, onnx.parser.parse_model(SUM), profile=profile)
+    with TensorRT(path, WORDS, ONE) as runtime:
+        for batch in (2, 3, 1):
+            given = words(batch)
+            np.testing.assert_array_equal(runtime.run(given)["kept"], given["tokens"] * given["mask"])
+        uploaded = runtime.upload(words(3))
+        assert runtime.download(runtime.infer(uploaded))["kept"].shape == (3, 5)
+        with pytest.raises(UsageError, match="mask has shape"):
+            runtime.run({**words(2), "mask": np.zeros((2, 6), bool)})
+        with pytest.raises(UsageError, match="takes the inputs 'tokens', 'mask', got tokens"):
+            runtime.run({"tokens": words(2)["tokens"]})
+
+
+def test_an_engine_with_another_type_of_input_is_refused(trt: Any, tmp_path: Path) -> None:
+    ranges = {"min": (1, 5), "opt": (1, 5), "max": (LARGEST_BATCH, 5)}
+    path = write_engine(
+        tmp_path / "m.engine", trt.name, onnx.parser.parse_model(SUM), profile={"mask": ranges, "tokens": ranges}
+    )
+    floats = Signature((Input("tokens", (2, 5), axes=BATCH), WORDS.inputs[1]), ("kept",))
+    with pytest.raises(UnreadableEngineError, match="takes tokens as int64, the network as float32"):
+        TensorRT(path, floats, ONE).open()
+
+
 def test_uploads_may_be_run_in_any_order_and_again(runtime: TensorRT) -> None:
     with runtime:
         uploaded = [(images(batch, batch), runtime.upload(images(batch, batch))) for batch in (1, 4, 2)]

@@ -49,7 +49,7 @@ class Spelling:
 
     name: str
     source: str
-    attention: Literal["se", "cbam"]
+    attention: Literal["se", "cbam", "eca"]
     parts: Mapping[str, str]
     maximum_first: bool = False
     assumed: str = ""
@@ -203,6 +203,13 @@ SPELLINGS = (
         "se",
         {"fc.0": rf"{_SE}\.conv1", "fc.2": rf"{_SE}\.conv2"},
         assumed=_SE_ASSUMED,
+    ),
+    Spelling(
+        "conv",
+        "https://github.com/BangguWu/ECANet/blob/master/models/eca_module.py",
+        "eca",
+        {"conv": rf"(?:{_SE}|eca)\.conv"},
+        assumed="mean, a convolution over the channels, sigmoid",
     ),
     Spelling(
         "ChannelGate.fc1, SpatialGate.conv1",

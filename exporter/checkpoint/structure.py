@@ -153,7 +153,8 @@ def _has_own_se(arch: Architecture) -> bool:
 @cache
 def _layers_of(attention: Attention, own_se: bool) -> frozenset[str]:
     """Names of the tensors in one block."""
-    network, block = ("mobilenet_v3_small", "features.1.block.1.") if own_se else ("resnet8", "layer1.0.attention.")
+    own = own_se and attention == "se"
+    network, block = ("mobilenet_v3_small", "features.1.block.1.") if own else ("resnet8", "layer1.0.attention.")
     shapes = shapes_of(architecture(network, attention=attention))
     return frozenset(n.removeprefix(block) for n in shapes if n.startswith(block))
 

@@ -9,14 +9,20 @@ from torch import nn
 
 
 def drawn(network: nn.Module) -> nn.Module:
-    """In eval mode, with BatchNorm statistics and gates that do something."""
+    """In eval mode; BatchNorm statistics are those of images, so gates are neither open nor shut."""
     draw = torch.Generator().manual_seed(3)
     for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point() and ("running_var" in name or tensor.dim() == 1):
-            low = 0.5 if "running_var" in name or name.endswith("weight") else -0.5
+        if tensor.dim() == 1:
+            low = 0.5 if name.endswith("weight") else -0.5
             tensor.uniform_(low, low + 1, generator=draw)
-        elif tensor.is_floating_point():
+        elif tensor.is_floating_point() and tensor.dim():
             tensor.normal_(0, (2 / tensor[0].numel()) ** 0.5, generator=draw)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = 1.0
+    with torch.no_grad():
+        network.train()(torch.randn(8, 3, 48, 48, generator=draw))
     return network.eval().requires_grad_(False)
 
 
@@ -60,6 +66,18 @@ class SEExcitation(nn.Module):
 
     def forward(self, x):
         return x * self.excitation(x.mean((2, 3)))[:, :, None, None]
+
+
+class ECA(nn.Module):
+    """timm and BangguWu/ECANet."""
+
+    def __init__(self, c):
+        super().__init__()
+        k = 3 if c < 128 else 5
+        self.conv = nn.Conv1d(1, 1, k, padding=k // 2, bias=False)
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.conv(x.mean((2, 3))[:, None]))[:, 0, :, None, None]
 
 
 # CBAM: channel gate, then spatial gate.

@@ -1,5 +1,6 @@
 """State dicts under the names of public repositories: read without their code, with the same outputs."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from attn_export.exporter.checkpoint import structure
+from attn_export.exporter.checkpoint import structure, translate
 from attn_export.exporter.checkpoint.container import Payload
 from attn_export.exporter.checkpoint.dialects import LAYOUTS, OWN, SPELLINGS
 from attn_export.exporter.checkpoint.fit import check, readings
@@ -92,15 +93,15 @@ NETWORKS = [
 ]
 
 
+def spelling_of(name):
+    return next(row for row in SPELLINGS if row.name == name)
+
+
 def same_outputs(model, theirs, size=32) -> bool:
     """In float64, of weights that are the same up to a rounding of float32."""
     x = torch.randn(2, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     ours, reference = model.module.double()(x), theirs.double()(x)
     return torch.allclose(ours, reference, rtol=1e-5, atol=1e-5 * float(reference.abs().max()))
-
-
-def spelling_of(name):
-    return next(row for row in SPELLINGS if row.name == name)
 
 
 def named(network, old, new):
@@ -136,6 +137,38 @@ def test_every_layout_gives_the_same_outputs(write, name, network, kind, form):
     assert any(layout.source in note and layout.assumed in note and "--factory" in note for note in model.notes)
     # An odd size, so that pools that round up or down differ.
     assert same_outputs(model, theirs, size=45)
+
+
+@pytest.mark.parametrize(("block", "word"), [row[1:3] for row in BLOCKS if spelling_of(row[0]).attention == "cbam"])
+def test_the_order_of_the_spatial_maps_matters(write, monkeypatch, block, word):
+    """So the comparisons above would see a wrong row."""
+    wrong = [replace(row, maximum_first=not row.maximum_first) for row in SPELLINGS]
+    monkeypatch.setattr(translate, "SPELLINGS", wrong)
+    theirs = e.drawn(e.ResNet("basic", block, word))
+    assert not same_outputs(load(write(theirs.state_dict())), theirs)
+
+
+@pytest.mark.parametrize(
+    ("network", "kind", "field"),
+    [
+        (net, kinds[-1], f)
+        for _, net, kinds, form in NETWORKS
+        for f in ("stride_in", "stem_pool", "branch_relu")
+        if f in form
+    ],
+)
+def test_what_a_layout_implies_matters(write, monkeypatch, network, kind, field):
+    wrong = [replace(row, form={k: v for k, v in row.form.items() if k != field}) for row in LAYOUTS]
+    monkeypatch.setattr(translate, "LAYOUTS", wrong)
+    theirs = e.drawn(network(kind))
+    assert not same_outputs(load(write(theirs.state_dict())), theirs, size=45)
+
+
+def test_every_row_is_in_the_documentation():
+    page = Path(__file__).parents[2].joinpath("docs", "checkpoints.md").read_text(encoding="utf-8")
+    for row in (*LAYOUTS, *SPELLINGS):
+        assert row.source in page, row.name
+    assert all(row.assumed in page for row in LAYOUTS)
 
 
 def test_every_row_of_the_table_is_proved_here():

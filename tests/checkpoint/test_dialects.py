@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -50,7 +51,7 @@ BLOCKS = [
     ("channel.fc1, spatial.conv", e.TimmCBAM, "se", {"spatial_end": "norm"}),
 ]
 # Layout, network, what its form says besides depths and widths.
-NETWORKS = [
+NETWORKS: list[tuple[str, Any, tuple[str, ...], dict[str, Any]]] = [
     (
         "kuangliu/pytorch-cifar",
         partial(e.ResNet, stem=3, head="linear", shortcut="shortcut", attention=SE, word=""),

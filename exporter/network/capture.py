@@ -59,6 +59,11 @@ def capture(
             _make_outputs_known(model.module, example)
         program = _trace(model.module, example, inputs)
         names = names_returned(program)
+        if same := set(names) & set(example):
+            raise CaptureError(
+                f"an input and an output are both called {min(same)!r}, but in ONNX a name is that of one tensor",
+                hint="Rename the parameter of forward.",
+            )
         onnx_program = _translate(program, list(example), names, opset)
     ir_model = onnx_program.model
     got = ir_model.opset_imports.get("")

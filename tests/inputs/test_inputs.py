@@ -1,6 +1,7 @@
 """Axes, values and arguments of several inputs."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,16 @@ from torch import nn
 from attn_export.exporter.artifacts import Input, Signature, only_input
 from attn_export.exporter.checkpoint.inputs import declared
 from attn_export.exporter.checkpoint.load import from_module, model_of
-from attn_export.exporter.errors import InputError, UsageError
+from attn_export.exporter.errors import CaptureError, InputError, UsageError
 from attn_export.exporter.network.arithmetic import Perturbation, in_float64
 from attn_export.exporter.network.axes import opened
 from attn_export.exporter.network.batches import batches
 from attn_export.exporter.network.call import arguments, call
+from attn_export.exporter.network.capture import capture
 from attn_export.exporter.network.images import KINDS, POOL, STRESS
 from attn_export.exporter.network.values import drawn
+from attn_export.exporter.workflows.export import export
+from attn_export.exporter.workflows.settings import ExportSettings
 from tests.inputs.networks import IMAGE, META, Siamese, WithMeta
 
 SMALL = Input("mask", (1, 1, 8, 8))
@@ -155,6 +159,32 @@ def test_the_only_input_is_not_taken_for_another_parameter() -> None:
 def test_what_the_network_does_not_take_is_refused(inputs: list[Input], says: str) -> None:
     with pytest.raises(InputError, match=says) as caught:
         model_of(WithMeta(), inputs)
+    assert caught.value.hint
+
+
+def test_an_input_that_is_called_like_an_output_is_refused() -> None:
+    class Confusing(nn.Module):
+        def forward(self, output: torch.Tensor, meta: torch.Tensor) -> torch.Tensor:
+            return output.mean((2, 3)).sum(1, keepdim=True) + meta
+
+    with pytest.raises(CaptureError, match="both called 'output'"):
+        capture(from_module(Confusing(), [replace(IMAGE, name="output"), META]))
+
+
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [
+        (lambda x: {"score": x.mean((1, 2, 3)), "word": "text"}, "isn't a tensor"),
+        (lambda x: x.mean(), "first axis must be the batch"),
+    ],
+)
+def test_an_output_that_is_no_tensor_or_has_no_batch_is_refused(returned: Any, says: str, tmp_path: Path) -> None:
+    class Returns(nn.Module):
+        def forward(self, image: torch.Tensor, meta: torch.Tensor) -> Any:
+            return returned(image + meta.sum())
+
+    with pytest.raises(CaptureError, match=says) as caught:
+        export(Returns(), inputs=[IMAGE, META], out=tmp_path, settings=ExportSettings(dynamic=(), runtimes=()))
     assert caught.value.hint
 
 

@@ -23,7 +23,7 @@ from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.network.axes import opened
-from attn_export.exporter.network.batches import batches
+from attn_export.exporter.network.batches import BATCHES, batches
 from attn_export.exporter.network.capture import capture
 from attn_export.exporter.records.document import plain
 from attn_export.exporter.records.environment import describe
@@ -91,7 +91,7 @@ def main() -> None:
     middle = {key: sorted(row[key] for row in rows)[len(rows) // 2] for key in rows[0]}
     images = sum(len(batch) for batch in judged)
     made = table(
-        f"{options.network}, {images} images in batches of 1, 2 and 4", "passes of PyTorch float32", "median", "allowed"
+        f"{options.network}, {images} images in batches of {", ".join(map(str, BATCHES))}", "passes of PyTorch float32", "median", "allowed"
     )
     for key, allowed in (
         ("whole", LIMIT),

@@ -172,7 +172,7 @@ def capture_gates(
 
     Args:
         model: its module doesn't change.
-        files: ONNX files of it. One that doesn't run or fit is listed in `CapturedActivations.unavailable`.
+        files: ONNX files of it. What one of them lacks is listed in `CapturedActivations.unavailable`.
         sample: see `sample_image`.
         settings: of ONNX Runtime.
         unavailable: other artifacts by name, with a reason such as `ENGINE_UNAVAILABLE`.
@@ -183,20 +183,18 @@ def capture_gates(
     drawable = [i for i, kind in enumerate(kinds) if kind in (CHANNEL, SPATIAL)]
     chosen = [drawable[i] for i in np.linspace(0, len(drawable) - 1, min(len(drawable), MAX_GATES)).astype(int)]
     reasons = dict(unavailable or {})
-    logits: dict[str, list[Array]] = {}
+    logits: dict[str, dict[int, Array]] = {}
     for file in files:
-        result = _in_file(file, gates, chosen, sample.arrays, settings)
-        if isinstance(result, str):
-            reasons[file.name] = result
-        else:
-            logits[file.name] = result
+        logits[file.name], missed = _in_file(file, gates, chosen, sample.arrays, settings)
+        if missed:
+            reasons[file.name] = missed
     trim()
     return CapturedActivations(
         kind=sample.kind,
         picture=picture(sample.image, model.normalization),
         gates=tuple(
-            _captured(gates[i], kinds[i], {name: arrays[place] for name, arrays in logits.items()})
-            for place, i in enumerate(chosen)
+            _captured(gates[i], kinds[i], {name: arrays[i] for name, arrays in logits.items() if i in arrays})
+            for i in chosen
         ),
         left_out=len(drawable) - len(chosen),
         omitted=tuple(
@@ -222,26 +220,30 @@ def _in_pytorch(model: LoadedModel, arrays: Arrays, least: int) -> tuple[list[_G
 
 def _in_file(
     file: OnnxFile, gates: Sequence[_Gate], chosen: Sequence[int], arrays: Arrays, settings: Settings
-) -> list[Array] | str:
-    """The inputs of the chosen gates, flat, or why they are unavailable."""
+) -> tuple[dict[int, Array], str]:
+    """The inputs of the chosen gates that the file has, flat, and why others are unavailable."""
     pairs, missed = paired([gate.module_path for gate in gates], file.gates)
-    if missed or not chosen:
-        return missed or []
-    signature, tensors = file.signature, [pairs[i].tensor for i in chosen]
-    count = signature.least_batch
+    tensors = {i: pairs[i].tensor for i in chosen if i in pairs}
+    if not tensors:
+        return {}, missed
+    signature, count = file.signature, file.signature.least_batch
     try:
-        with OnnxRuntime(file.path, signature, settings, tensors, graph=parsed(file).model) as runtime:
+        with OnnxRuntime(file.path, signature, settings, list(tensors.values()), graph=parsed(file).model) as runtime:
             results = runtime.run(signature.feeds(repeated(arrays, count)))
     except AttnExportError as error:  # the report does without these gates
-        return error.message
-    for i, tensor in zip(chosen, tensors, strict=True):
+        return {}, error.message
+    found: dict[int, Array] = {}
+    reasons = [missed] if missed else []
+    for i, tensor in tensors.items():
         expected, array = gates[i].logits, results[tensor]
         place = gates[i].module_path or "the network"
         if np.isnan(array).any():
-            return f"the gate of {place} holds NaN"
-        if array.size != count * expected.size:
-            return f"the gate of {place} has {array.size // count} values, PyTorch's {expected.size}"
-    return [results[tensor].reshape(count, -1)[0] for tensor in tensors]
+            reasons.append(f"the gate of {place} holds NaN")
+        elif array.size != count * expected.size:
+            reasons.append(f"the gate of {place} has {array.size // count} values, PyTorch's {expected.size}")
+        else:
+            found[i] = array.reshape(count, -1)[0]
+    return found, "; ".join(reasons)
 
 
 def _kind(gate: _Gate, outputs: Sequence[Array]) -> str:

@@ -269,6 +269,18 @@ def test_a_file_that_does_not_pair_is_unseen_and_the_others_are_seen(
     assert all(list(gate.values) == ["PyTorch", "cbam_resnet8.onnx"] for gate in seen.gates)
 
 
+def test_a_file_without_one_of_the_gates_shows_the_others(
+    loaded: Callable[[str], LoadedModel], artifact: Callable[[str], OnnxFile]
+) -> None:
+    model, file = loaded("cbam_resnet8"), artifact("cbam_resnet8")
+    seen = capture_gates(model, [replace(file, gates=file.gates[1:])], sample_image(model.inputs), ONE)
+    assert "layer1.0.attention.ChannelGate.sigmoid aren't found in the file" in seen.unavailable[file.name]
+    first, *others = seen.gates
+    assert list(first.values) == ["PyTorch"]
+    assert others
+    assert all(gate.differences[file.name] < 1e-4 for gate in others)
+
+
 def test_an_artifact_that_cannot_be_looked_into_keeps_its_reason(loaded: Callable[[str], LoadedModel]) -> None:
     model = loaded("toy")
     seen = capture_gates(model, [], sample_image(model.inputs), ONE, {"toy.engine": ENGINE_UNAVAILABLE})

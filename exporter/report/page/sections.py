@@ -43,7 +43,7 @@ def gates_section(report: Report) -> Section:
     if not blocks and not unavailable:
         return Section("gates", "Gate activations", "Gates", absent="No gate activations were captured.")
     first, others = gates.shown_at_once(blocks)
-    missing = tuple(f"The gates of {name} are not available: {reason}." for name, reason in unavailable.items())
+    missing = tuple(f"Gates of {name} are not available: {reason}." for name, reason in unavailable.items())
     sentences = (*gates.difference_sentences(report), *([GATES] if first else []), *missing)
     parts = (
         Sample(gates.image_of(report), sentences),

@@ -91,7 +91,10 @@ def main() -> None:
     middle = {key: sorted(row[key] for row in rows)[len(rows) // 2] for key in rows[0]}
     images = sum(len(batch) for batch in judged)
     made = table(
-        f"{options.network}, {images} images in batches of {", ".join(map(str, BATCHES))}", "passes of PyTorch float32", "median", "allowed"
+        f"{options.network}, {images} images in batches of 1, 2 and {BATCHES[-1]}",
+        "passes of PyTorch float32",
+        "median",
+        "allowed",
     )
     for key, allowed in (
         ("whole", LIMIT),

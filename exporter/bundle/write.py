@@ -138,7 +138,7 @@ def _copy_graph(source: Path, folder: Path) -> tuple[Path, int]:
 
 
 def _opset(model: "ir.Model") -> int:
-    return int(model.graph.opset_imports.get("", model.graph.opset_imports.get("ai.onnx", 0)))
+    return int(model.graph.opset_imports.get("", 0))
 
 
 def _pack(folder: Path, path: Path) -> None:

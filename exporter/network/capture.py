@@ -54,6 +54,7 @@ def capture(
         inputs = tuple(taken.with_batch(EXAMPLE_BATCH) for taken in inputs)
     example = _examples(inputs)
     with evaluating(model.module), quiet():
+        _refuse_projections(model.module)
         _refuse_fixed_pools(model.module, example, inputs)
         if model.architecture is None:
             _make_outputs_known(model.module, example)
@@ -191,6 +192,23 @@ def _not_traceable(module: nn.Module, inputs: Sequence[Input], error: Exception)
         hint="Data-dependent control flow, and calls outside of PyTorch, can't be traced. --debug shows the "
         "exporter's report.",
     )
+
+
+def _refuse_projections(module: nn.Module) -> None:
+    """Refuse an LSTM with projections: PyTorch's exporter leaves them out, because ONNX's LSTM has none.
+
+    https://onnx.ai/onnx/operators/onnx__LSTM.html
+
+    Raises:
+        CaptureError: there is one.
+    """
+    for path, submodule in module.named_modules():
+        if isinstance(submodule, nn.LSTM) and submodule.proj_size:
+            raise CaptureError(
+                f"{_where(path)} is an LSTM with proj_size={submodule.proj_size}, which ONNX's LSTM lacks",
+                module_path=path,
+                hint="Use proj_size=0, or write the steps of the LSTM out in forward.",
+            )
 
 
 def _refuse_fixed_pools(module: nn.Module, example: Tensors, inputs: Sequence[Input]) -> None:

@@ -16,7 +16,7 @@ NEVER = {("Resize", 1)}
 def opset_of(node: ir.Node) -> int:
     """The opset of the node's domain in its graph."""
     imports = node.graph.opset_imports if node.graph is not None else {}
-    return imports.get(node.domain) or (imports.get("ai.onnx") if not node.domain else None) or 1
+    return imports.get(node.domain) or 1
 
 
 def is_known(node: ir.Node) -> bool:
@@ -44,7 +44,7 @@ def reads_any_type(node: ir.Node, index: int) -> bool:
 @lru_cache(maxsize=1024)
 def _schema(op_type: str, opset: int, domain: str) -> "onnx.defs.OpSchema | None":
     try:
-        return onnx.defs.get_schema(op_type, opset, "" if domain == "ai.onnx" else domain)
+        return onnx.defs.get_schema(op_type, opset, domain)
     except onnx.defs.SchemaError:
         return None
 

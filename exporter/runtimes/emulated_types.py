@@ -64,7 +64,7 @@ def _types(model: ModelProto) -> dict[str, int]:
     typed = ModelProto()
     typed.CopyFrom(model)
     for opset in typed.opset_import:
-        if opset.domain in ("", "ai.onnx") and opset.version < TYPED_OPSET:
+        if not opset.domain and opset.version < TYPED_OPSET:
             opset.version = TYPED_OPSET
     graph = onnx.shape_inference.infer_shapes(typed).graph
     found = {tensor.name: tensor.data_type for tensor in graph.initializer}

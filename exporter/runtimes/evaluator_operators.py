@@ -18,7 +18,6 @@ from onnx.reference.ops.op_max_pool import MaxPool as OnnxMaxPool
 from onnx.reference.ops.op_quantize_linear import QuantizeLinear_23
 from torch.nn import functional
 
-from attn_export.exporter.graph.facts import DEFAULT_DOMAINS
 from attn_export.exporter.records.arrays import Array
 
 IMAGE_AXES = 2
@@ -228,5 +227,5 @@ BEFORE_19 = (_named("DequantizeLinear", DequantizeLinear_23, ""),)
 
 def operators_for(model: onnx.ModelProto) -> list[Any]:
     """The ``new_ops`` of `ReferenceEvaluator`."""
-    opset = next((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), 0)
+    opset = next((entry.version for entry in model.opset_import if not entry.domain), 0)
     return [*OPERATORS, *(BEFORE_14 if opset < 14 else ()), *(BEFORE_19 if opset < 19 else ())]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.errors import InputError
-from attn_export.exporter.graph.facts import DEFAULT_DOMAINS, dims
+from attn_export.exporter.graph.facts import dims
 from attn_export.exporter.graph.gates import gates_of
 from attn_export.exporter.records.artifact import Artifact, Tensor
 from attn_export.exporter.records.engine import EngineRecord
@@ -53,7 +53,6 @@ def _read_onnx(path: Path) -> Artifact:
     graph = model.graph
     infer_types(model)
     quantized_type = _quantized_type(graph)
-    opset = next((graph.opset_imports[name] for name in DEFAULT_DOMAINS if name in graph.opset_imports), 0)
     return Artifact(
         path=path,
         format=ONNX,
@@ -61,7 +60,7 @@ def _read_onnx(path: Path) -> Artifact:
         outputs=tuple(_tensor(value) for value in graph.outputs),
         precision=_precision(graph),
         source_sha256=model.metadata_props.get(SOURCE_KEY, ""),
-        opset=opset,
+        opset=graph.opset_imports.get("", 0),
         nodes=len(graph),
         gates=gates_of(model),
         quantized=path if quantized_type else None,

@@ -141,6 +141,23 @@ def test_an_operator_that_onnx_lacks_is_looked_for_in_its_own_module() -> None:
     )
 
 
+def test_an_lstm_with_projections_is_refused() -> None:
+    """PyTorch's exporter would write an LSTM without them, which no runtime takes."""
+
+    class Reader(nn.Module):
+        def __init__(self, proj_size: int) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(3, 8, batch_first=True, proj_size=proj_size)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.lstm(x)[0].mean(1)
+
+    with pytest.raises(CaptureError, match="module lstm is an LSTM with proj_size=4") as caught:
+        capture(from_module(Reader(4), (5, 3)))
+    assert caught.value.module_path == "lstm"
+    capture(from_module(Reader(0), (5, 3)))
+
+
 def test_an_input_that_does_not_fit_names_the_layer() -> None:
     with pytest.raises(CaptureError, match="to have 5 channels, but got 4") as caught:
         capture(network(nn.Conv2d(5, 4, 3)))

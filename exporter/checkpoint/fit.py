@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from attn_export.exporter.checkpoint.dialects import OWN, Layout, Spelling
+from attn_export.exporter.checkpoint.families import family_of
 from attn_export.exporter.checkpoint.state_dict import StateDict
 from attn_export.exporter.checkpoint.structure import OPTIONAL, arguments, read_off, shapes_of
 from attn_export.exporter.checkpoint.translate import Translation, translations
@@ -159,7 +160,7 @@ def check(arch: Architecture, weights: StateDict) -> None:
         same = f"{arch.name} is the nearest architecture all the same; were these weights changed after training?"
         hint = f"{same} {OWN_NETWORK}"
     else:
-        hint = way_out(best)
+        hint = way_out(best, weights)
     raise StateDictMismatchError(
         f"the weights don't fit {arch.name}. {found}",
         missing=found.missing,
@@ -170,10 +171,12 @@ def check(arch: Architecture, weights: StateDict) -> None:
     )
 
 
-def way_out(best: Reading | None) -> str:
+def way_out(best: Reading | None, weights: StateDict) -> str:
     """What to do with weights that don't fit: leave ``--arch`` out where that works, or else the user's own code."""
     if best is not None and not best.differences:
         return f"All names and shapes fit {best.architecture.name}: leave --arch out."
+    if family := family_of(weights):
+        return f"The names are those of {family.name}. Its own code builds it, for example with {family.command}."
     name = best and best.architecture.name
     near = f"The nearest architecture is {name}, and it doesn't fit: {best.differences}. " if best else ""
     return (near or "No network of the zoo is near. ") + OWN_NETWORK

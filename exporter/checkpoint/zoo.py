@@ -30,7 +30,7 @@ def described(arch: str | None, weights: state_dict.StateDict, path: Path, paylo
     raise UnknownArchitectureError(
         f"{path} is {_what(payload)} with {len(weights)} tensors and doesn't say of which network",
         nearest=best.architecture.name if best else None,
-        hint=_ways_to_run(whole) if whole else _choice(fitting) if fitting else fit.way_out(best),
+        hint=_ways_to_run(whole) if whole else _choice(fitting) if fitting else fit.way_out(best, weights),
     )
 
 

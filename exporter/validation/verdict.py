@@ -133,8 +133,8 @@ def floored_baselines(baselines: Mapping[str, float], policy: Policy, pixels: in
 
 
 def shape_name(shapes: Shapes) -> str:
-    """((4, 3, 224, 224), (4, 7)) as "4x3x224x224, 4x7"."""
-    return ", ".join("x".join(map(str, shape)) for shape in shapes)
+    """((4, 3, 224, 224), (4, 7)) as "4x3x224x224 + 4x7"."""
+    return " + ".join("x".join(map(str, shape)) for shape in shapes)
 
 
 def pixels_of(batches: Iterable[Shapes]) -> int:

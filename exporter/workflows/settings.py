@@ -33,7 +33,7 @@ class ExportSettings:
         precisions: of the ONNX files, each with an engine if engines are asked for.
         engine: how engines are built; None builds none.
         device: where PyTorch and ONNX Runtime are timed: "cpu" or "cuda".
-        images: real ones, (N, C, H, W) float32 as the network takes them; files are compared on them too.
+        images: real ones, (N, ...) of each input by its name, as the network takes it; files are compared on them too.
         show: whether the report has graphs, gate activations, and the cost of attention.
         budgets: limits that are checked, for the report.
         command: the command line, for the report; None for a call from Python.

@@ -10,6 +10,10 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from attn_export.exporter.artifacts import Input
+from attn_export.exporter.commands.parse import parse_sizes
+from attn_export.exporter.commands.parse_inputs import parse_axes, parse_inputs, parse_ranges
+from attn_export.exporter.errors import UsageError
 from tests.cli.conftest import Finished
 from tests.inputs.networks import WithMeta, Words
 
@@ -58,6 +62,30 @@ def test_tokens_are_exported_judged_and_timed(there: Path, attn_export: Command)
     assert attn_export("validate", "words.pt", "broken.onnx", *WORDS, *ranges, "--no-cache").returncode == 1
     done = attn_export("bench", "words.pt", "words.onnx", *WORDS, "--seconds", "0.1", "--quiet")
     assert done.returncode == 0, done.stderr
+
+
+def test_options_are_read_as_they_are_written() -> None:
+    assert parse_inputs(None) == ()
+    assert parse_inputs(["2X3x8x8"]) == (Input("input", (2, 3, 8, 8)),)
+    assert parse_inputs(["a=1x3x8x8", "b=1:int32"]) == (Input("a", (1, 3, 8, 8)), Input("b", (1,), "int32"))
+    assert parse_ranges(["a=-1.5..2e3", "0..255"]) == {"a": (-1.5, 2000.0), "": (0.0, 255.0)}
+    assert parse_axes(None, static=False) == ("batch",)
+    assert parse_axes(None, static=True) == ()
+    assert parse_axes(["batch,a:height,width", "b:axis_1"], static=False) == (
+        "batch",
+        "a:height",
+        "a:width",
+        "b:axis_1",
+    )
+    sizes = parse_sizes(["4"], ["32x32", "axis_1=8,12,16", "b_height=9"])
+    assert sizes.images == ((32, 32),) * 3
+    assert sizes.named == (("axis_1", (8, 12, 16)), ("b_height", (9, 9, 9)))
+
+
+@pytest.mark.parametrize("text", ["16,8,12", "8,12", "0", "x"])
+def test_sizes_of_an_axis_are_ascending_numbers(text: str) -> None:
+    with pytest.raises(UsageError, match="--size axis_1"):
+        parse_sizes(None, [f"axis_1={text}"])
 
 
 REFUSED = {

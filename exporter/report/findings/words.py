@@ -144,8 +144,8 @@ def shape(dims: Iterable[object]) -> str:
 
 
 def shapes(of_inputs: Iterable[Iterable[object]]) -> str:
-    """Of all inputs, ``1×3×224×224, 1×7``."""
-    return ", ".join(map(shape, of_inputs))
+    """Of all inputs, ``1×3×224×224 + 1×7``."""
+    return " + ".join(map(shape, of_inputs))
 
 
 def counted(count: int, one: str, many: str = "") -> str:

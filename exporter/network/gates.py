@@ -1,8 +1,8 @@
 """The gates of a network while it runs: what goes into each sigmoid and hard sigmoid, however these are spelled.
 
-A sigmoid may be written with exp or tanh. A hard sigmoid may be one operator, or a sum with a number that is clamped
-from 0 on, such as ``relu6(x + 3) / 6`` or ``clamp(x / 6 + 0.5, 0, 1)``. What is multiplied with its own logits is Swish
-or hard Swish, no gate.
+A sigmoid may be written with exp or tanh, and twice a sigmoid as ``1 + tanh(x)``. A hard sigmoid may be one operator,
+or a sum with a number that is clamped from 0 on, such as ``relu6(x + 3) / 6`` or ``clamp(x / 6 + 0.5, 0, 1)``. What is
+multiplied with its own logits is Swish or hard Swish, no gate.
 `attn_export.exporter.graph.gates` finds the same in ONNX graphs, by the same flow of data.
 """
 
@@ -164,7 +164,8 @@ class GateRecorder:
                 self._drop_swish(note, self._note(other))
             return None
         part = note.part + ("*" if name in SCALES else "+") if note.part else None
-        if part is not None and part.steps in ("tanh+*", "tanh*+"):
+        is_twice = part is not None and part.steps == "tanh+" and name == "add" and number == 1
+        if part is not None and (is_twice or part.steps in ("tanh+*", "tanh*+")):
             return self._completed(path, part)
         if name in SCALES:
             scaled = _scaled(note, source, number if name == "mul" else 1 / number if number else math.nan)

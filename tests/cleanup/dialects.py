@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attn_export.models.attention.catalogue import KINDS
+from attn_export.models.equip import Equipment
 from tests.cleanup.spellings import SpatialGate
 
 C = 16
@@ -105,6 +107,34 @@ def bam(m: Any, x: Tensor) -> Tensor:
     return x * (1 + torch.sigmoid(m.mlp(mean(x)).expand_as(x) + places.expand_as(x)))
 
 
+def squares(x: Tensor) -> Tensor:
+    return (x - mean(x)) ** 2
+
+
+def variance(x: Tensor) -> Tensor:
+    """As SimAM's authors compute it."""
+    return squares(x).sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3] - 1) + 1e-4
+
+
+def gct(m: Any, x: Tensor) -> Tensor:
+    """Yang et al., https://arxiv.org/abs/1909.11519, with norms instead of roots of sums."""
+    norms = torch.linalg.vector_norm(x, dim=(2, 3), keepdim=True)
+    return x * (1 + torch.tanh(1.3 * norms / (norms.square().mean(1, keepdim=True) + 1e-5).sqrt() - 0.4))
+
+
+def gathered(gate: Tensor, x: Tensor) -> Tensor:
+    return F.interpolate(gate, size=x.shape[2:])
+
+
+def stirred(block: nn.Module) -> nn.Module:
+    """A block with other numbers in its parameters: a zero would be folded away."""
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=draw))
+    return block
+
+
 @dataclass(frozen=True)
 class Dialect:
     """A block and the kinds that the inventory lists for it."""
@@ -133,6 +163,8 @@ def _of(name: str, kind: str, form: Form, *layers: str) -> Dialect:
         "reduce": lambda: conv(C, 4),
         "wide": lambda: conv(4, 4, 3, dilation=4),
         "out": lambda: conv(4, 1),
+        "stride": lambda: nn.Conv2d(C, C, 3, stride=2, padding=1),
+        "deep": lambda: nn.Conv2d(C, C, 3, stride=2, padding=1, groups=C),
         "alone": lambda: SpatialGate(),
     }
     return Dialect(name, lambda: Block(form, **{layer: known[layer]() for layer in layers}), (kind,) if kind else ())
@@ -188,7 +220,30 @@ OTHER_FORMS = (
     _of("coordinate attention", "coordinate attention", coordinates, "first", "second", "third"),
     _of("attention gate", "attention gate", unet_gate, "down", "left", "right", "psi"),
 )
+OF_THE_ZOO = tuple(
+    Dialect(f"of the zoo, {init}", lambda name=name, init=init: stirred(Equipment(name, init=init).block(C)), (title,))
+    for name, title in ((name, kind.title) for name, kind in KINDS.items())
+    for init in ("paper", "identity")
+)
+OTHER_FORMS += (
+    _of(
+        "scSE, both gated maps added",
+        "scSE",
+        lambda m, x: x * torch.sigmoid(m.mlp(mean(x))) + x * torch.sigmoid(m.mask(x)),
+        "mlp",
+        "mask",
+    ),
+    _of("sSE alone", "sSE", lambda m, x: x * torch.sigmoid(m.mask(x)), "mask"),
+    _of("GCT by a norm", "GCT", gct),
+    _of("SimAM, one place less", "SimAM", lambda m, x: x * torch.sigmoid(squares(x) / (4 * variance(x)) + 0.5)),
+)
 TWINS = (
+    _of("gate of each place and channel", "gate", lambda m, x: x * torch.sigmoid(m.fc(x)), "fc"),
+    _of("GCT without a comparison", "gate", lambda m, x: x * (1 + torch.tanh(squares(x).sum((2, 3), keepdim=True)))),
+    _of("distance, not squared", "gate", lambda m, x: x * torch.sigmoid((x - mean(x)) / variance(x).sqrt())),
+    _of("two plus tanh", "", lambda m, x: x * (2 + torch.tanh(m.mlp(mean(x)))), "mlp"),
+    _of("gathered by a full convolution", "gate", lambda m, x: x * gathered(torch.sigmoid(m.stride(x)), x), "stride"),
+    _of("gathered, and not brought back", "", lambda m, x: x * gathered(m.deep(x), x), "deep"),
     _of("swish of one", "", lambda m, x: x * torch.sigmoid(1.0 * x)),
     _of("swish of 1.7", "", lambda m, x: x * torch.sigmoid(1.702 * x)),
     _of("swish by exp", "", lambda m, x: x / (1 + torch.exp(-x))),
@@ -208,4 +263,4 @@ TWINS = (
     _of("gate of a map's neighbour", "", lambda m, x: F.relu(m.down(x)) * torch.sigmoid(m.fc(x)), "down", "fc"),
     _of("two gates of other maps", "SE", lambda m, x: F.relu(m.down(x * torch.sigmoid(m.mlp(mean(x))))), "mlp", "down"),
 )
-DIALECTS = (*SE_FORMS, *CBAM_FORMS, *OTHER_FORMS, *TWINS)
+DIALECTS = (*SE_FORMS, *CBAM_FORMS, *OTHER_FORMS, *OF_THE_ZOO, *TWINS)

@@ -7,7 +7,7 @@ import onnx_ir.passes.common as common
 
 from attn_export.exporter.artifacts import AttentionBlock
 from attn_export.exporter.graph.attention.members import members_of
-from attn_export.exporter.graph.facts import dims
+from attn_export.exporter.graph.facts import dims, stored
 from attn_export.exporter.system.quiet import quiet
 
 
@@ -42,7 +42,7 @@ def _entering(own: frozenset[ir.Node], final: ir.Value) -> ir.Value | None:
         if node is None or node not in own or node in seen:
             continue
         seen.add(node)
-        outside = [v for v in node.inputs if v is not None and v.const_value is None and v.producer() not in own]
+        outside = [v for v in node.inputs if v is not None and stored(v) is None and v.producer() not in own]
         if node.op_type in ("Mul", "Einsum") and (maps := [v for v in outside if _may_replace(v, final)]):
             return maps[0]
         waiting += [v.producer() for v in node.inputs if v is not None]

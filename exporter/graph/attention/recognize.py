@@ -1,24 +1,30 @@
 """Attention blocks, however they are written.
 
 What makes a block is its flow of data, not its operators: a map is multiplied with something that went through a
-sigmoid and was computed from that map alone. Its kind follows from what it summarizes on the way: the places of each
-channel (SE, ECA, the channel half of CBAM), the channels of each place (the spatial half), rows and columns (coordinate
-attention), both and nothing (BAM). U-Net's attention gate reads another map as well, and is told by its layers.
+sigmoid and was computed from that map alone. `attn_export.exporter.graph.attention.kinds` says of which kind it is.
+U-Net's attention gate reads another map as well, and is told by its layers.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import onnx_ir as ir
 
-from attn_export.exporter.artifacts import UNKNOWN, AttentionBlock, Dim
+from attn_export.exporter.artifacts import AttentionBlock
 from attn_export.exporter.graph.attention.additive import additive_gate
+from attn_export.exporter.graph.attention.kinds import (
+    CHANNEL,
+    COORDINATE,
+    SCSE,
+    SPATIAL,
+    SPATIAL_SE,
+    Gating,
+    described,
+)
 from attn_export.exporter.graph.attention.paths import common_path
 from attn_export.exporter.graph.attention.squash import QUANTIZING, Squash, between, squash_behind
-from attn_export.exporter.graph.attention.summaries import Over, Summaries, pools_are_combined, summaries_of
 from attn_export.exporter.graph.facts import attribute, dims, is_op, made_by, users
 
-SPATIAL, CHANNEL, COORDINATE = "CBAM spatial", "CBAM channel", "coordinate attention"
 # Gates of channels that are one half of a CBAM if the other half is a spatial gate of the same map.
 CHANNEL_HALVES = (CHANNEL, "SE", "SE (one layer)")
 # What computes each number of a map from that number alone: such a gate is an activation, like SiLU or GELU.
@@ -26,27 +32,6 @@ ELEMENTWISE = frozenset(
     "Abs Add Cast Clip Div Elu Erf Exp HardSigmoid Identity LeakyRelu Log Max Min Mul Neg Pow Reciprocal Relu Sigmoid "
     "Softplus Sqrt Sub Tanh QuantizeLinear DequantizeLinear".split()
 )
-
-
-@dataclass(frozen=True)
-class Gating:
-    """A multiplication by a gate, or by two.
-
-    Attributes:
-        product: the node that multiplies.
-        source: the map that is gated.
-        logits: what goes into each sigmoid.
-        nodes: from ``source`` to ``product``, in the order in which they compute; the last is ``product``.
-        origin: the map that the gate is computed from: ``source``, or what an earlier gate was applied to.
-        kind: if the layers alone tell it, otherwise empty.
-    """
-
-    product: ir.Node
-    source: ir.Value
-    logits: tuple[ir.Value, ...]
-    nodes: tuple[ir.Node, ...]
-    origin: ir.Value
-    kind: str = ""
 
 
 def find_blocks(model: ir.Model) -> tuple[AttentionBlock, ...]:
@@ -59,7 +44,7 @@ def find_blocks(model: ir.Model) -> tuple[AttentionBlock, ...]:
         if gating is None:
             continue
         gated[node.outputs[0]] = gating
-        block = _described(gating)
+        block = described(gating)
         if found and (joined := _joined(*found[-1], gating, block, order)) is not None:
             found[-1] = (joined[0], joined[1])
         else:
@@ -125,86 +110,13 @@ def _sources(gated: ir.Value) -> tuple[ir.Value, ...]:
     return tuple(values)
 
 
-def _described(gating: Gating) -> AttentionBlock:
-    shape = dims(gating.source)
-    channels = shape[1] if shape is not None and len(shape) > 1 and isinstance(shape[1], int) else None
-    summaries = summaries_of(gating.nodes, channels)
-    kind = gating.kind or _kind(gating, summaries, channels)
-    hidden = _hidden(summaries, channels) if kind.startswith(("SE", CHANNEL, "CBAM", COORDINATE)) else None
-    return AttentionBlock(
-        kind=kind,
-        module_path=common_path(gating.nodes),
-        channels=channels,
-        reduction=max(1, channels // hidden) if channels and isinstance(hidden, int) and kind != SPATIAL else None,
-        kernel=_kernel(kind, summaries),
-        gates=tuple(logits.name or "" for logits in gating.logits),
-        maps=(gating.product.outputs[0].name or "",),
-        nodes=tuple(node.name or node.op_type for node in gating.nodes),
-        nodes_before=len(gating.nodes),
-    )
-
-
-def _kind(gating: Gating, summaries: Summaries, channels: Dim) -> str:
-    pooled, across = summaries.kinds(Over.PLACES), summaries.kinds(Over.CHANNELS)
-    weights = summaries.weights
-    if summaries.is_directional:
-        return COORDINATE
-    if across:
-        has_kernel = any(len(w) == 4 and w[-1] > 1 for w in weights)
-        return ("CBAM" if pooled and len(gating.logits) > 1 else SPATIAL) if has_kernel else UNKNOWN
-    if not pooled or not weights:
-        return UNKNOWN
-    if any(_slides_over_channels(w) for w in weights):
-        return "ECA"
-    if _adds_map_of_places(gating):
-        return "BAM"
-    if {"Mean", "Max"} <= pooled and not pools_are_combined(summaries, gating.nodes, channels):
-        return CHANNEL
-    if "Softmax" in pooled:
-        return "SE (softmax pool)"
-    return "SE (sums)" if pooled == {"Sum"} else "SE" if len(weights) > 1 else "SE (one layer)"
-
-
-def _hidden(summaries: Summaries, channels: Dim) -> Dim:
-    widths = [size for w in summaries.weights for size in w[:2] if size != channels and max((*w[2:], 1)) == 1]
-    return min(widths, default=channels)
-
-
-def _kernel(kind: str, summaries: Summaries) -> int | None:
-    """Of the spatial gate's convolution, or of ECA's."""
-    if kind == "ECA":
-        return next(max(w[2:]) for w in summaries.weights if _slides_over_channels(w))
-    spatial = kind in ("CBAM", SPATIAL)
-    return next((w[-1] for w in summaries.weights if len(w) == 4 and w[-1] > 1), None) if spatial else None
-
-
-def _slides_over_channels(weight: tuple[int, ...]) -> bool:
-    """Whether a weight is that of a convolution with one channel in and out, over (N, 1, C) or (N, 1, C, 1)."""
-    return weight[:2] == (1, 1) and len(weight) > 2 and max(weight[2:]) > 1
-
-
-def _adds_map_of_places(gating: Gating) -> bool:
-    """Whether a vector of channels and a map of one channel are added before the sigmoid, as in BAM."""
-    for node in gating.nodes:
-        shapes = [_shape_before_expand(value) for value in node.inputs] if is_op(node, "Add") else []
-        of_places = [len(shape) == 4 and shape[1] == 1 and shape[2:] != (1, 1) for shape in shapes]
-        if any(of_places) and any(shape[2:] == (1, 1) and shape[1] != 1 for shape in shapes):
-            return True
-    return False
-
-
-def _shape_before_expand(value: ir.Value | None) -> tuple[Dim, ...]:
-    expand = made_by(value, "Expand")
-    return dims(expand.inputs[0] if expand is not None else value) or ()
-
-
 def _joined(
     earlier: Gating, first: AttentionBlock, gating: Gating, second: AttentionBlock, order: dict[ir.Node, int]
 ) -> tuple[Gating, AttentionBlock] | None:
     """Two gates as the halves of one block; None if they have nothing to do with each other.
 
     CBAM: one gate of channels and one of places, one after the other in either order, or both of the same map. In
-    coordinate attention both are of the same map.
+    coordinate attention both are of the same map, and in scSE both gated maps are added.
     """
     kinds = (first.kind, second.kind)
     within = earlier.product in gating.nodes  # both gates are multiplied first, then the map
@@ -214,13 +126,15 @@ def _joined(
         kind = COORDINATE
     elif within:
         kind = second.kind
-    elif (chained or sum_of_both is not None) and _are_halves(*kinds):
+    elif sum_of_both is not None and _are_halves(*kinds, SPATIAL_SE):
+        kind = SCSE
+    elif (chained or sum_of_both is not None) and _are_halves(*kinds, SPATIAL):
         kind = "CBAM"
     else:
         return None
     members = {*earlier.nodes, *gating.nodes, *([sum_of_both] if sum_of_both is not None else [])}
     nodes = tuple(_ordered(members, order))
-    channel, spatial = (second, first) if first.kind == SPATIAL else (first, second)
+    channel, spatial = (second, first) if first.kind in (SPATIAL, SPATIAL_SE) else (first, second)
     last = sum_of_both or gating.product
     maps = (*first.maps, *second.maps) if sum_of_both is None else (sum_of_both.outputs[0].name or "",)
     block = replace(
@@ -236,8 +150,8 @@ def _joined(
     return replace(gating, nodes=nodes, product=last), block
 
 
-def _are_halves(first: str, second: str) -> bool:
-    return (first in CHANNEL_HALVES and second == SPATIAL) or (first == SPATIAL and second in CHANNEL_HALVES)
+def _are_halves(first: str, second: str, spatial: str) -> bool:
+    return (first in CHANNEL_HALVES and second == spatial) or (first == spatial and second in CHANNEL_HALVES)
 
 
 def _sum_of(first: Gating, second: Gating) -> ir.Node | None:

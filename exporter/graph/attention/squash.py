@@ -125,13 +125,16 @@ def _by_exponential(value: ir.Value | None) -> Squash | None:
 
 
 def _by_tanh(value: ir.Value | None) -> Squash | None:
-    """(1 + tanh(x / 2)) / 2, or 0.5 * tanh(x / 2) + 0.5."""
+    """(1 + tanh(x / 2)) / 2, or 0.5 * tanh(x / 2) + 0.5; also 1 + tanh(x), twice the sigmoid of 2 x."""
     nodes: list[ir.Node] = []
+    numbers: list[float] = []
     while (node := made_by(value, "Add", "Mul", "Div")) is not None and (pair := _with_number(node))[1] is not None:
         nodes.append(node)
+        numbers.append(pair[1])
         value = pair[0]
     tangent = made_by(value, "Tanh")
-    if tangent is None or sorted(node.op_type == "Add" for node in nodes) != [False, True]:
+    is_sum = [node.op_type == "Add" for node in nodes]
+    if tangent is None or (sorted(is_sum) != [False, True] and (is_sum, numbers) != ([True], [1.0])):
         return None
     source, scaled = unscaled(tangent.inputs[0])
     return None if source is None else Squash((source,), (*nodes, tangent, *scaled))

@@ -12,7 +12,13 @@ from attn_export.exporter.graph.facts import attribute, axes_of, dims, is_op, ma
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 POOLS = {"AveragePool": "Mean", "MaxPool": "Max", "GlobalAveragePool": "Mean", "GlobalMaxPool": "Max"}
-REDUCTIONS = {"ReduceMean": "Mean", "ReduceMax": "Max", "ReduceSum": "Sum"}
+REDUCTIONS = {
+    "ReduceMean": "Mean",
+    "ReduceMax": "Max",
+    "ReduceSum": "Sum",
+    "ReduceL2": "Norm",
+    "ReduceSumSquare": "Norm",
+}
 # A smaller kernel on a map of unknown size is a local pool.
 LARGE_KERNEL = 4
 
@@ -28,7 +34,7 @@ class Over(Enum):
 
 @dataclass(frozen=True)
 class Pool:
-    """A node that summarizes a map; ``kind`` is "Mean", "Max", "Sum" or "Softmax"."""
+    """A node that summarizes a map; ``kind`` is "Mean", "Max", "Sum", "Norm" or "Softmax"."""
 
     node: ir.Node
     kind: str

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attn_export.models.attention.catalogue import KINDS
+from attn_export.models.attention.catalogue import KINDS, Attention
 from attn_export.models.equip import Equipment
 from tests.cleanup.spellings import SpatialGate
 
@@ -220,12 +220,14 @@ OTHER_FORMS = (
     _of("coordinate attention", "coordinate attention", coordinates, "first", "second", "third"),
     _of("attention gate", "attention gate", unet_gate, "down", "left", "right", "psi"),
 )
-OF_THE_ZOO = tuple(
-    Dialect(f"of the zoo, {init}", lambda name=name, init=init: stirred(Equipment(name, init=init).block(C)), (title,))
-    for name, title in ((name, kind.title) for name, kind in KINDS.items())
-    for init in ("paper", "identity")
-)
-OTHER_FORMS += (
+
+
+def _of_the_zoo(name: Attention, init: str) -> Dialect:
+    return Dialect(f"of the zoo, {init}", lambda: stirred(Equipment(name, init=init).block(C)), (KINDS[name].title,))
+
+
+OF_THE_ZOO = tuple(_of_the_zoo(name, init) for name in KINDS for init in ("paper", "identity"))
+NEWER_FORMS = (
     _of(
         "scSE, both gated maps added",
         "scSE",
@@ -263,4 +265,4 @@ TWINS = (
     _of("gate of a map's neighbour", "", lambda m, x: F.relu(m.down(x)) * torch.sigmoid(m.fc(x)), "down", "fc"),
     _of("two gates of other maps", "SE", lambda m, x: F.relu(m.down(x * torch.sigmoid(m.mlp(mean(x))))), "mlp", "down"),
 )
-DIALECTS = (*SE_FORMS, *CBAM_FORMS, *OTHER_FORMS, *OF_THE_ZOO, *TWINS)
+DIALECTS = (*SE_FORMS, *CBAM_FORMS, *OTHER_FORMS, *NEWER_FORMS, *OF_THE_ZOO, *TWINS)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 
 from attn_export.exporter.artifacts import INPUT_NAME, Axis, Input, Signature
 from attn_export.exporter.errors import InputError
@@ -18,6 +19,9 @@ from attn_export.exporter.validation.artifact import numpy_name
 FLOATS = ("float32", "float16", "float64", "bfloat16")
 # Number of images, and N: with a quantized graph any image may have ties.
 RUNS_OF_QUANTIZED, BATCH_OF_QUANTIZED = 24, 4
+
+# Inputs of other names that are tried in every order.
+MOST_REORDERED = 5
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def match(artifact: Artifact, inputs: Sequence[Input], returned: Sequence[Return
     """
     taken, notes = _inputs(artifact, inputs)
     names, more = _outputs(artifact, returned)
-    found = tuple(_in_artifact(artifact, theirs, own) for theirs, own in zip(taken, inputs, strict=True))
+    found = _of_one_batch([_in_artifact(artifact, theirs, own) for theirs, own in zip(taken, inputs, strict=True)])
     named = (replace(own, name=theirs.name) for theirs, own in zip(taken, found, strict=True))
     return Match(Signature(tuple(named), names), found, (*notes, *more))
 
@@ -84,8 +88,16 @@ def _in_artifact(artifact: Artifact, taken: Tensor, own: Input) -> Input:
     return replace(own, shape=usual, axes=tuple(axes))
 
 
+def _of_one_batch(found: Sequence[Input]) -> tuple[Input, ...]:
+    """The inputs with one N, which is static if that of any is."""
+    static = [own.shape[0] for own in found if not any(axis.index == 0 for axis in own.axes)]
+    if not static:
+        return tuple(found)
+    return tuple(replace(own.with_batch(static[0]), axes=tuple(a for a in own.axes if a.index)) for own in found)
+
+
 def _inputs(artifact: Artifact, inputs: Sequence[Input]) -> tuple[list[Tensor], list[str]]:
-    """The artifact's tensor for each input: by name, or else by order."""
+    """The artifact's tensor for each input: by name, by order, or by shape where only one order fits."""
     theirs = {tensor.name: tensor for tensor in artifact.inputs}
     if len(theirs) != len(inputs):
         names = ", ".join(map(str, artifact.inputs)) or "nothing"
@@ -97,12 +109,42 @@ def _inputs(artifact: Artifact, inputs: Sequence[Input]) -> tuple[list[Tensor], 
     if set(wanted) == set(theirs):
         chosen, notes = [theirs[name] for name in wanted], []
     else:
-        chosen = list(artifact.inputs)
+        chosen = _arranged(artifact, inputs)
         called = [f"{own.name} {tensor.name!r}" for own, tensor in zip(inputs, chosen, strict=True)]
         notes = [f"{artifact.path} calls " + (", ".join(called) if len(called) > 1 else f"its {called[0]}")]
     for tensor, own in zip(chosen, inputs, strict=True):
         notes += _differences(artifact, tensor, own, _wanted(inputs))
     return chosen, notes
+
+
+def _arranged(artifact: Artifact, inputs: Sequence[Input]) -> list[Tensor]:
+    """The tensors in the artifact's order if the inputs fit so, or else in the only order in which they do.
+
+    Raises:
+        InputError: there are several.
+    """
+    few = (artifact.inputs,) if len(inputs) > MOST_REORDERED else permutations(artifact.inputs)
+    orders = [order for order in few if all(_takes(tensor, own) for tensor, own in zip(order, inputs, strict=True))]
+    if artifact.inputs in orders or not orders:
+        return list(artifact.inputs)
+    if len(orders) > 1:
+        raise InputError(
+            f"{artifact.path} takes {', '.join(map(str, artifact.inputs))}, and the network takes {_wanted(inputs)}: "
+            "it isn't clear which is which",
+            hint="Export it with the names of forward's parameters.",
+        )
+    return list(orders[0])
+
+
+def _takes(taken: Tensor, own: Input) -> bool:
+    """Whether a tensor may be an input; unknown types and shapes may."""
+    dtype = numpy_name(taken.dtype)
+    if dtype and (dtype in FLOATS) is not (own.dtype in FLOATS):
+        return False
+    if taken.dims is None:
+        return True
+    size = own.shape[1:]
+    return len(taken.dims) == len(own.shape) and (not size or taken.dims[1] in (size[0], *_open(taken.dims[1])))
 
 
 def _wanted(inputs: Sequence[Input]) -> str:
@@ -130,11 +172,10 @@ def _differences(artifact: Artifact, taken: Tensor, own: Input, wanted: str) -> 
         notes.append(f"{artifact.path} takes {what} as {dtype}: the images are converted")
     if taken.dims is None:
         return notes
-    size = own.shape[1:]
-    if len(taken.dims) != len(own.shape) or (size and taken.dims[1] not in (size[0], *_open(taken.dims[1]))):
+    if not _takes(taken, own):
         hint = "Was it made of this network?"
         raise InputError(f"{artifact.path} takes {taken}, and the network takes {wanted}", hint=hint)
-    if any(isinstance(s, int) and s != expected for s, expected in zip(taken.dims[2:], size[1:], strict=True)):
+    if any(isinstance(s, int) and s != expected for s, expected in zip(taken.dims[2:], own.shape[2:], strict=True)):
         notes.append(f"{artifact.path} takes {taken}, which isn't the network's usual size: it is compared at that one")
     return notes
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from attn_export.exporter.artifacts import Dim, Precision, only_input
+from attn_export.exporter.artifacts import Dim, Input, Precision, only_input
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.records.artifact import Artifact, Tensor
 from attn_export.exporter.records.engine import Range
@@ -125,3 +125,44 @@ def test_an_engine_is_judged_at_its_smallest_usual_and_largest_shape() -> None:
     shapes = {batch.shapes[0] for batch in batches_for(engine, found)}
     assert shapes == {(1, 3, 32, 32), (4, 3, 32, 32), (16, 3, 64, 64)}
     assert all(taken.covers(shape) for shape in shapes)
+
+
+TWO = (Input("image", (1, 3, 32, 32)), Input("meta", (1, 4)))
+IMAGE, META = Tensor("a", ("N", 3, 32, 32), "float"), Tensor("b", ("N", 4), "float")
+
+
+@pytest.mark.parametrize("inputs", [(IMAGE, META), (META, IMAGE)])
+def test_inputs_of_other_names_are_matched_where_it_is_clear(inputs: tuple[Tensor, ...]) -> None:
+    found = match(artifact(out("output_logits", 10), inputs=inputs), TWO, [LOGITS])
+    assert found.signature.input_names == ("a", "b")
+    assert [own.name for own in found.inputs] == ["image", "meta"]
+    assert found.notes == ("a.onnx calls image 'a', meta 'b'",)
+
+
+def test_equal_names_of_inputs_match_in_any_order() -> None:
+    inputs = (Tensor("meta", ("N", 4), "float"), Tensor("image", (2, 3, 32, 32), "float"))
+    found = match(artifact(out("output_logits", 10), inputs=inputs), TWO, [LOGITS])
+    assert found.signature.shapes == ((2, 3, 32, 32), (2, 4)), "N is the same of all"
+    assert not any(own.axes for own in found.inputs)
+    assert found.notes == ()
+
+
+def test_inputs_that_are_missing_of_another_type_or_not_clear_are_refused() -> None:
+    for inputs, says in (
+        ((IMAGE,), "takes 1 tensors"),
+        ((IMAGE, Tensor("b", ("N", 4), "int64")), "as int64"),
+        ((IMAGE, Tensor("b", ("N", 5), "float")), r"takes b \(N, 5\)"),
+    ):
+        with pytest.raises(InputError, match=says) as caught:
+            match(artifact(out("output_logits", 10), inputs=inputs), TWO, [LOGITS])
+        assert "meta, a float32 tensor of (N, 4)" in caught.value.message
+    three = (*TWO, Input("other", (1, 4)))
+    with pytest.raises(InputError, match="isn't clear"):
+        match(artifact(out("output_logits", 10), inputs=(META, Tensor("c", ("N", 4), "float"), IMAGE)), three, [LOGITS])
+
+
+def test_other_integers_are_converted_with_a_note() -> None:
+    tokens = Input("tokens", (1, 7), "int64", range=(0, 9))
+    found = match(artifact(out("output_logits", 10), inputs=(Tensor("tokens", ("N", 7), "int32"),)), [tokens], [LOGITS])
+    assert found.notes == ("a.onnx takes tokens as int32: the images are converted",)
+    assert found.signature.inputs[0].dtype == "int64"

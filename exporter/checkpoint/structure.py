@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from attn_export.models.attention.catalogue import Attention
+from attn_export.models.attention.catalogue import KINDS, Attention
 from attn_export.models.attention.squeeze_excite import SqueezeExcitation
 from attn_export.models.attention.width import squeeze_width
 from attn_export.models.backbones.resnet import ResNetForm
@@ -109,7 +109,7 @@ def _mobilenet(shapes: Shapes) -> Architecture | None:
 
 def _likeness(expected: Iterable[str], names: Iterable[str]) -> float:
     ours, theirs = ({n for n in group if not n.endswith(OPTIONAL)} for group in (expected, names))
-    return len(ours & theirs) / len(ours | theirs)
+    return len(ours & theirs) / max(1, len(ours | theirs))
 
 
 def arguments(host: Architecture, shapes: Shapes, attention: Attention | None = None) -> Architecture:
@@ -126,7 +126,7 @@ def arguments(host: Architecture, shapes: Shapes, attention: Attention | None = 
         attention = max(ATTENTIONS, key=lambda kind: _likeness(_layers_of(kind, _has_own_se(host)), layers))
     if attention is None or attention == "none":
         return host
-    reduction = host.entry.se_reduction if attention == "se" else 16
+    reduction = host.entry.se_reduction if attention == "se" else KINDS[attention].reduction or 16
     return _attended(replace(host, attention=attention, reduction=reduction), layers, shapes)
 
 

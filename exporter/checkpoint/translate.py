@@ -15,8 +15,8 @@ HOST = re.compile(
 # Block, layer in the attention, tensor.
 ATTENTION = re.compile(r"(layer\d+\.\d+\.|features\.\d+\.)(.+)\.(\w+)")
 BLOCK = re.compile(r"layer(\d+)\.(\d+)\.")
-# A convolution with a BatchNorm behind it, and that BatchNorm.
-BIASED = re.compile(r"(.*)(conv([123])|downsample\.0)\.bias")
+# A bias of a convolution with a BatchNorm behind it; not those in attention, which have a place of their own.
+BIASED = re.compile(r"((?:layer\d+\.\d+\.)?)(?:conv([123])|downsample\.0)\.bias")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _without_biases(weights: StateDict) -> StateDict:
     found = dict(weights)
     for name, bias in weights.items():
         place = BIASED.fullmatch(name)
-        mean = place and place[1] + (f"bn{place[3]}" if place[3] else "downsample.1") + ".running_mean"
+        mean = place and place[1] + (f"bn{place[2]}" if place[2] else "downsample.1") + ".running_mean"
         if mean and mean in weights and weights[mean].shape == bias.shape:
             found[mean] = weights[mean].double() - found.pop(name).double()
     return found

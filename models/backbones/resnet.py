@@ -63,6 +63,10 @@ class ResNetForm:
             raise ValueError(f"block is {self.block!r}, stem {self.stem!r}; expected basic or bottleneck, and 3 or 7")
         if self.block == "basic" and (self.groups, self.base_width, self.stride_in) != (1, 64, "3x3"):
             raise ValueError("a basic block has no grouped form; use a bottleneck")
+        if min(self.widths) * self.base_width < 64:
+            raise ValueError(
+                f"groups of base width {self.base_width} have no channels where the width is {min(self.widths)}"
+            )
         if self.stride_in not in ("3x3", "1x1") or self.stem_pool not in ("padded", "ceil"):
             raise ValueError(f"stride_in is {self.stride_in!r}, stem_pool {self.stem_pool!r}")
         if type(self.branch_relu) is not bool:

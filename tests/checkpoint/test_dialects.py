@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -15,11 +16,12 @@ from attn_export.exporter.checkpoint import structure, translate
 from attn_export.exporter.checkpoint.container import Payload
 from attn_export.exporter.checkpoint.dialects import LAYOUTS, OWN, SPELLINGS
 from attn_export.exporter.checkpoint.fit import check, readings
+from attn_export.exporter.checkpoint.fit import named as named_reading
 from attn_export.exporter.checkpoint.load import load
 from attn_export.exporter.checkpoint.zoo import described
 from attn_export.exporter.errors import StateDictMismatchError, UnknownArchitectureError
 from attn_export.models.backbones.mobilenet_v2 import MobileNetV2
-from attn_export.models.registry import architecture, names
+from attn_export.models.registry import ATTENTIONS, architecture, names
 from tests.checkpoint import elsewhere as e
 
 SE, CBAM = e.SEConvolution, e.AuthorsCBAM
@@ -349,6 +351,44 @@ def refusal(asked, weights):
     except (UnknownArchitectureError, StateDictMismatchError) as error:
         return error
     return None
+
+
+@given(
+    name=st.sampled_from(
+        ["se_resnet18", "cbam_resnet50", "resnext50_32x4d", "cbam_mobilenet_v2", "se_mobilenet_v3_small"]
+    ),
+    changes=st.lists(
+        st.tuples(
+            st.integers(0, 10_000),
+            st.lists(st.sampled_from([0, 1, 2, 3, 7, 64, 2**24, 2**40]), max_size=5).filter(
+                lambda s: prod(max(size, 1) for size in s) < 2**60
+            ),
+            st.sampled_from(["", "layer1.", "layer99.99.", "layer1.0.attention.", "features.3.block.9.fc1."]),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+)
+@example(name="resnext50_32x4d", changes=[(0, [], "layer1."), (8846, [], "layer1.0.attention.")])
+@settings(max_examples=30, deadline=None)
+def test_no_names_and_shapes_break_the_reading(name, changes):
+    weights = dict(structure.skeleton(architecture(name)).state_dict())
+    for place, shape, prefix in changes:
+        weights[prefix + list(weights)[place % len(weights)]] = torch.empty(shape, device="meta")
+    for asked in (None, name):
+        refusal(asked, weights)
+
+
+@pytest.mark.parametrize("kind", ATTENTIONS)
+@pytest.mark.parametrize("backbone", ["resnet8", "mobilenet_v2"])
+def test_every_kind_of_attention_is_read_off(backbone, kind):
+    arch = architecture(backbone, attention=kind, num_classes=4)
+    weights = structure.skeleton(arch).state_dict()
+    (reading,) = readings(weights)
+    assert not reading.differences
+    silent = weights.keys() == structure.shapes_of(arch.plain).keys()  # an attention without parameters
+    assert reading.architecture == (arch.plain if silent else arch)
+    assert named_reading(arch.name, weights).architecture == arch
 
 
 @pytest.mark.parametrize("name", ["se_resnet152", "cbam_mobilenet_v3_large", "resnext50_32x4d"])

@@ -245,6 +245,7 @@ def test_a_basic_block_refuses_groups(arguments):
         {"stem_pool": "none"},
         {"branch_relu": 1},
         {"groups": 0},
+        {"widths": (8, 16, 32, 64), "base_width": 4},
     ],
 )
 def test_a_form_that_no_resnet_has_is_refused(wrong):

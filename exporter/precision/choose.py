@@ -81,7 +81,7 @@ def _operator_reason(node: ir.Node) -> str:
         return "coordinates need more than 11 bits"
     if is_op(node, *SQUARES) or (is_op(node, "GroupNormalization") and not _accumulates_in_float32(node)):
         return "it sums squares, which overflow from 256 on"
-    count = _terms(node)
+    count = terms(node)
     if count > LARGEST_SUM:
         return "it sums a dynamic number of elements" if math.isinf(count) else f"it sums {count:.0f} elements"
     return ""
@@ -92,7 +92,7 @@ def _accumulates_in_float32(node: ir.Node) -> bool:
     return opset_of(node) >= 21 and attribute(node, "stash_type", 1) == 1
 
 
-def _terms(node: ir.Node) -> float:
+def terms(node: ir.Node) -> float:
     """The number of terms in each sum of a reduction; 1 for other nodes, infinite if dynamic.
 
     Convolutions and matrix products don't count: every runtime accumulates them in float32. Maxima are exact.

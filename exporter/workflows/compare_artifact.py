@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from attn_export.exporter.artifacts import LoadedModel
+from attn_export.exporter.artifacts import LoadedModel, Precision
 from attn_export.exporter.errors import DisagreementError, InputError, RuntimeUnavailableError
 from attn_export.exporter.records.results import Validated
 from attn_export.exporter.records.verdict import Verdict, number
@@ -32,21 +32,54 @@ def compare(model: LoadedModel, subject: Subject, reference: "Reference", progre
     except (RuntimeUnavailableError, InputError) as error:
         return subject.result(error=error)
     if verdict.agrees:
-        return _agreeing(model, subject, verdict, progress)
+        overflow, notes = _range(subject, progress)
+        return _agreeing(model, subject, verdict, progress, notes, overflow)
     with progress.stage(f"Looking for where {artifact.path.name}'s error starts"):
         return _disagreeing(model, subject, verdict, reference, runtime)
 
 
-def _agreeing(model: LoadedModel, subject: Subject, verdict: Verdict, progress: Progress) -> Validated:
+def _range(subject: Subject, progress: Progress) -> tuple[DisagreementError | None, list[str]]:
+    """The error of a float16 file that overflows where ONNX Runtime on a CPU doesn't, and notes."""
+    from attn_export.exporter.precision.rounding import LARGEST
+    from attn_export.exporter.validation.float16_range import float16_range
+
+    artifact, found = subject.artifact, subject.match
+    if artifact.precision is not Precision.FP16 or artifact.parsed is None:
+        return None, []
+    try:
+        with progress.stage(f"Measuring the values of {artifact.path.name}"):
+            measured = float16_range(artifact.parsed, found.inputs, found.signature, subject.settings.threads)
+    except InputError as error:
+        return None, [f"whether it stays within float16's range can't be measured: {error.message}"]
+    if measured.overflow:
+        overflow = DisagreementError(
+            f"{artifact.path} overflows float16: {measured.overflow}, and float16 ends at {LARGEST:g}; ONNX Runtime on "
+            "a CPU computes in float32, so its outputs don't show it",
+            first_seen=measured.overflow.split(" ")[0],
+            hint="Keep that part in float32: attn-export build model.onnx --precision fp16 does.",
+        )
+        return overflow, []
+    sums = ", ".join(measured.sums)
+    return None, [f"the means {sums} overflow float16 where a kernel adds in float16"] if sums else []
+
+
+def _agreeing(
+    model: LoadedModel,
+    subject: Subject,
+    verdict: Verdict,
+    progress: Progress,
+    more: list[str],
+    error: DisagreementError | None,
+) -> Validated:
     artifact, notes = subject.artifact, []
     if artifact.source_sha256 not in ("", model.sha256):
-        notes.append(
-            f"{artifact.path} was made of another file ({artifact.source_sha256[:SHOWN]}…) with the same weights"
-        )
-        progress.note(notes[-1])
+        notes.append(f"was made of another file ({artifact.source_sha256[:SHOWN]}…) with the same weights")
+    notes = [f"{artifact.path} {note}" for note in notes] + [f"{artifact.path}: {note}" for note in more]
+    for note in notes:
+        progress.note(note)
     if verdict.gates_missed:
         progress.note(f"{artifact.path}: gates that were not compared: {verdict.gates_missed}")
-    return subject.result(*notes, verdict=verdict)
+    return subject.result(*notes, verdict=verdict, error=error)
 
 
 def _disagreeing(

@@ -157,6 +157,8 @@ LAYOUTS = (
 
 _SE = r"(?i:se|se_?module|se_?layer|se_?block|senet|attention)"
 _CBAM = r"(?i:cbam|cbam_?block|attention)"
+_CHANNEL = rf"(?:{_CBAM}\.)?(?i:channel_?att(?:ention)?|ca)"
+_MLP = r"(?i:fc|mlp|shared_?mlp)"
 _MEAN_FIRST = "the spatial convolution sees the mean, then the maximum; sigmoids"
 _MAXIMUM_FIRST = "the spatial convolution sees the maximum, then the mean; sigmoids"
 _SE_ASSUMED = "mean, two layers with a ReLU between, sigmoid"
@@ -202,6 +204,13 @@ SPELLINGS = (
         "https://github.com/osmr/pytorchcv/blob/master/pytorchcv/models/common/att.py",
         "se",
         {"fc.0": rf"{_SE}\.conv1", "fc.2": rf"{_SE}\.conv2"},
+        assumed=_SE_ASSUMED,
+    ),
+    Spelling(
+        "two numbered layers",
+        "many tutorials",
+        "se",
+        {"fc.0": rf"{_SE}\.(?:\w+\.)?[01]", "fc.2": rf"{_SE}\.(?:\w+\.)?[23]"},
         assumed=_SE_ASSUMED,
     ),
     Spelling(
@@ -264,9 +273,9 @@ SPELLINGS = (
         "many tutorials",
         "cbam",
         {
-            "ChannelGate.fc1": rf"(?:{_CBAM}\.)?channel_attention\.(?:(?:fc|mlp|shared_mlp)\.0|fc1)",
-            "ChannelGate.fc2": rf"(?:{_CBAM}\.)?channel_attention\.(?:(?:fc|mlp|shared_mlp)\.2|fc2)",
-            "SpatialGate.conv1": rf"(?:{_CBAM}\.)?spatial_attention\.conv1?",
+            "ChannelGate.fc1": rf"{_CHANNEL}\.(?:{_MLP}\.[01]|fc1)",
+            "ChannelGate.fc2": rf"{_CHANNEL}\.(?:{_MLP}\.[23]|fc2)",
+            "SpatialGate.conv1": rf"(?:{_CBAM}\.)?(?i:spatial_?att(?:ention)?|sa)\.conv1?",
         },
         assumed=_MEAN_FIRST,
     ),

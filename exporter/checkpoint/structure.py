@@ -119,7 +119,7 @@ def arguments(host: Architecture, shapes: Shapes, attention: Attention | None = 
     host = replace(
         host,
         in_channels=first[1] if len(first) == 4 else host.in_channels,
-        num_classes=shapes[last][0] if last else host.num_classes,
+        num_classes=shapes[last][0] if len(shapes.get(last, ())) == 2 else host.num_classes,
     )
     layers = {found[1] or found[2]: shape for n, shape in shapes.items() if (found := LAYER.fullmatch(n))}
     if attention is None and layers:
@@ -157,6 +157,13 @@ def _layers_of(attention: Attention, own_se: bool) -> frozenset[str]:
     network, block = ("mobilenet_v3_small", "features.1.block.1.") if own else ("resnet8", "layer1.0.attention.")
     shapes = shapes_of(architecture(network, attention=attention))
     return frozenset(n.removeprefix(block) for n in shapes if n.startswith(block))
+
+
+@cache
+def own_layers() -> tuple[frozenset[str], ...]:
+    """For each kind of attention, the names of its layers, as they are here."""
+    kinds = [_layers_of(kind, own_se=False) for kind in ATTENTIONS]
+    return tuple(frozenset(n.rpartition(".")[0] for n in kind) for kind in kinds)
 
 
 def _spatial(layers: Shapes) -> dict[str, Any]:

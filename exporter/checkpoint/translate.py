@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from attn_export.exporter.checkpoint.dialects import LAYOUTS, OWN, SPELLINGS, Layout, Rename, Spelling
 from attn_export.exporter.checkpoint.state_dict import StateDict
+from attn_export.exporter.checkpoint.structure import own_layers
 
 # Names of everything but attention, in torchvision's ResNets and MobileNets.
 HOST = re.compile(
@@ -14,6 +15,7 @@ HOST = re.compile(
 )
 # Block, layer in the attention, tensor.
 ATTENTION = re.compile(r"(layer\d+\.\d+\.|features\.\d+\.)(.+)\.(\w+)")
+SPATIAL = "SpatialGate.conv1.weight"
 BLOCK = re.compile(r"layer(\d+)\.(\d+)\.")
 # A bias of a convolution with a BatchNorm behind it; not those in attention, which have a place of their own.
 BIASED = re.compile(r"((?:layer\d+\.\d+\.)?)(?:conv([123])|downsample\.0)\.bias")
@@ -75,7 +77,7 @@ def _spelled(weights: StateDict, layout: Layout) -> Translation:
     places = {n: found for n in weights if not HOST.fullmatch(n) and (found := ATTENTION.fullmatch(n))}
     layers = {found[2] for found in places.values()}
     best, ours = max(((row, _layers(row, layers)) for row in SPELLINGS), key=lambda pair: len(pair[1]))
-    if not layers or 2 * len(ours) < len(layers):
+    if not layers or 2 * len(ours) < len(layers) or _are_ours(layers):
         return Translation(weights, layout)
     names = {n: f"{found[1]}attention.{ours[found[2]]}.{found[3]}" for n, found in places.items() if found[2] in ours}
     flipped = {
@@ -85,7 +87,10 @@ def _spelled(weights: StateDict, layout: Layout) -> Translation:
     return Translation(flipped, layout, best if any(n != own for n, own in names.items()) else None)
 
 
-SPATIAL = "SpatialGate.conv1.weight"
+def _are_ours(layers: set[str]) -> bool:
+    """Whether these are all layers of an attention block, under the names that it has here."""
+    inner = {layer.removeprefix("attention.") for layer in layers if layer.startswith("attention.")}
+    return len(inner) == len(layers) and inner in own_layers()
 
 
 def _layers(row: Spelling, layers: Iterable[str]) -> dict[str, str]:

@@ -68,6 +68,17 @@ class SEExcitation(nn.Module):
         return x * self.excitation(x.mean((2, 3)))[:, :, None, None]
 
 
+class SESequential(nn.Sequential):
+    """As in many tutorials: the whole gate is one Sequential."""
+
+    def __init__(self, c, r=4):
+        pool, first, second = nn.AdaptiveAvgPool2d(1), nn.Conv2d(c, c // r, 1), nn.Conv2d(c // r, c, 1)
+        super().__init__(pool, first, nn.ReLU(), second, nn.Sigmoid())
+
+    def forward(self, x):
+        return x * super().forward(x)
+
+
 class ECA(nn.Module):
     """timm and BangguWu/ECANet."""
 
@@ -156,6 +167,22 @@ class TutorialCBAM(nn.Module):
     def forward(self, x):
         x = x * channel_gate(x, self.channel_attention.fc, flat=False)
         return x * torch.sigmoid(self.spatial_attention.conv(summary(x, maximum_first=False)))
+
+
+class SharedCBAM(nn.Module):
+    """As in other tutorials: a pool or Flatten stands before the layers, and nothing has a line between its words."""
+
+    def __init__(self, c, r=4):
+        super().__init__()
+        self.ChannelAttention = nn.Module()
+        layers = nn.Linear(c, c // r, bias=False), nn.ReLU(), nn.Linear(c // r, c, bias=False)
+        self.ChannelAttention.shared_MLP = nn.Sequential(nn.Flatten(), *layers)
+        self.SpatialAttention = nn.Module()
+        self.SpatialAttention.conv = nn.Conv2d(2, 1, 3, padding=1)
+
+    def forward(self, x):
+        x = x * channel_gate(x, self.ChannelAttention.shared_MLP, flat=False)
+        return x * torch.sigmoid(self.SpatialAttention.conv(summary(x, maximum_first=False)))
 
 
 class BottleneckCBAM(nn.Module):

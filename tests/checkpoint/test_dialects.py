@@ -47,7 +47,9 @@ BLOCKS = [
         {"bias": True, "spatial_end": "bias", "kernel_size": 3},
     ),
     ("channel_attention, spatial_attention", e.TutorialCBAM, "cbam", {}),
+    ("channel_attention, spatial_attention", e.SharedCBAM, "CBAM", {"kernel_size": 3, "spatial_end": "bias"}),
     ("ch_gate.mlp, sp_gate.conv", e.PytorchcvCBAM, "cbam", {"bias": True, "spatial_end": "norm"}),
+    ("two numbered layers", e.SESequential, "se", {"bias": True}),
     ("conv", e.ECA, "se", {}),
     ("conv", e.ECA, "eca", {}),
     ("channel.fc1, spatial.conv", e.TimmCBAM, "se", {"spatial_end": "norm"}),
@@ -369,6 +371,7 @@ def refusal(asked, weights):
         max_size=6,
     ),
 )
+@example(name="se_mobilenet_v3_small", changes=[(242, [], "")])
 @example(name="resnext50_32x4d", changes=[(0, [], "layer1."), (8846, [], "layer1.0.attention.")])
 @settings(max_examples=30, deadline=None)
 def test_no_names_and_shapes_break_the_reading(name, changes):

@@ -27,12 +27,15 @@ LARGEST_WIDTH = 2**24
 LISTED: tuple[Attention, ...] = ("none", "se", "cbam")
 ATTENTIONS: tuple[Attention, ...] = ("none", *KINDS)
 
-BackboneBuilder = Callable[[AttentionFactory, int, int], nn.Module]
+BackboneBuilder = Callable[..., nn.Module]
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """How a family's member is built: attention factory, classes and input channels in, network out."""
+    """How a family's member is built: attention factory, classes and input channels in, network out.
+
+    MobileNets also take a ``width``.
+    """
 
     build: BackboneBuilder
     num_classes: int = 1000
@@ -67,7 +70,7 @@ ANY_RESNET = "resnet"
 
 
 # Fields that came after the first version of the checkpoint format.
-LATER = ("bias", "divisor", "spatial_end", "form")
+LATER = ("bias", "divisor", "spatial_end", "width", "form")
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class Architecture:
         bias: the layers of the channel gates have biases.
         divisor: the hidden widths of SE blocks are rounded to its multiples.
         spatial_end: see `SpatialAttention`.
+        width: of a MobileNet: all channels are multiplied by it and rounded to multiples of 8.
         form: of a ResNet that isn't in `BACKBONES`.
 
     Raises:
@@ -94,6 +98,7 @@ class Architecture:
     bias: bool = False
     divisor: int = 1
     spatial_end: SpatialEnd = "plain"
+    width: float = 1.0
     form: ResNetForm | None = None
 
     def __post_init__(self) -> None:
@@ -107,6 +112,8 @@ class Architecture:
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= LARGEST_WIDTH:
                 raise ValueError(f"{name} is {value!r}; it must be an integer from 1 to {LARGEST_WIDTH}")
+        if type(self.width) is not float or not 0 < self.width <= 16 or (self.width != 1 and self.entry.form):
+            raise ValueError(f"width is {self.width!r}; expected is a number up to 16.0, and 1.0 for ResNets")
         if type(self.bias) is not bool or self.spatial_end not in get_args(SpatialEnd):
             raise ValueError(f"bias is {self.bias!r}, spatial_end {self.spatial_end!r}; no attention has these")
         if type(self.kernel_size) is not int or self.kernel_size not in (3, 7):
@@ -228,7 +235,8 @@ def unknown_name(name: str, known: Any) -> str:
 
 def build(arch: Architecture) -> nn.Module:
     """The network in eval mode, with torch's own random weights, on torch's current default device."""
-    return arch.entry.build(_factory(arch), arch.num_classes, arch.in_channels).eval()
+    scaled = {} if arch.entry.form else {"width": arch.width}
+    return arch.entry.build(_factory(arch), arch.num_classes, arch.in_channels, **scaled).eval()
 
 
 def _factory(arch: Architecture) -> AttentionFactory:

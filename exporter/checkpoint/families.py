@@ -76,12 +76,6 @@ FAMILIES = (
         '{"num_classes": 10}',
     ),
     Family(
-        "torchvision's MobileNetV2 of another width",
-        (r"^features\.1\.conv\.0\.0\.weight$", r"^features\.18\.0\.weight$", r"^classifier\.1\.weight$"),
-        "torchvision.models:mobilenet_v2",
-        '{"width_mult": 0.5, "num_classes": 10}',
-    ),
-    Family(
         "torchvision's VGG",
         (r"^features\.0\.weight$", r"^classifier\.6\.weight$"),
         "torchvision.models:vgg16",

@@ -30,6 +30,8 @@ BLOCK = re.compile(r"layer(\d+)\.(\d+)\.(.+)")
 CLASSIFIER = re.compile(r"fc\.weight|classifier\.\d\.weight")
 # The first layers of channel gates.
 SQUEEZES = (".fc.0.weight", ".fc1.weight")
+# Multipliers of published MobileNets.
+WIDTHS = (0.25, 0.35, 0.5, 0.6, 0.75, 1.25, 1.3, 1.4, 1.5, 2.0)
 REDUCTIONS = (16, 8, 4, 2, 32)
 
 
@@ -104,7 +106,15 @@ def _mobilenet(shapes: Shapes) -> Architecture | None:
     if not any(n.startswith("features.") for n in shapes):
         return None
     others = [architecture(name) for name, entry in BACKBONES.items() if entry.form is None]
-    return max(others, key=lambda arch: _likeness(shapes_of(arch), shapes))
+    backbone = max(others, key=lambda arch: _likeness(shapes_of(arch), shapes))
+    scaled = (replace(backbone, width=width) for width in WIDTHS)
+    return next((arch for arch in (backbone, *scaled) if _same_ends(arch, shapes)), backbone)
+
+
+def _same_ends(arch: Architecture, shapes: Shapes) -> bool:
+    """Whether the first and the last BatchNorm are as wide as in ``arch``."""
+    norms = [n for n in shapes_of(arch) if n.endswith("running_mean")]
+    return all(shapes.get(n) == shapes_of(arch)[n] for n in (norms[0], norms[-4], norms[-1]))
 
 
 def _likeness(expected: Iterable[str], names: Iterable[str]) -> float:

@@ -103,7 +103,8 @@ def said(asked: str | None, reading: fit.Reading) -> tuple[str, ...]:
 
 
 def _arguments(arch: Architecture) -> str:
-    text = f"{arch.num_classes} classes, {arch.in_channels} input channels"
+    text = f"width {arch.width}, " if arch.width != 1 else ""
+    text += f"{arch.num_classes} classes, {arch.in_channels} input channels"
     if arch.attention != "none":
         text += f", reduction {arch.reduction}"
     text += f" rounded to multiples of {arch.divisor}" if arch.divisor > 1 else ""

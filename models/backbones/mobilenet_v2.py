@@ -8,6 +8,7 @@ Parameters are named as in torchvision, so its ImageNet weights load.
 import torch
 from torch import nn
 
+from attn_export.models.attention.width import make_divisible
 from attn_export.models.backbones.resnet import AttentionFactory
 
 # Table 2 of the paper: expansion t, channels c, repeats n, stride s.
@@ -55,19 +56,23 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """The network at width 1.0; (N, in_channels, H, W) -> (N, num_classes)."""
+    """(N, in_channels, H, W) -> (N, num_classes).
 
-    def __init__(self, attention: AttentionFactory, num_classes: int, in_channels: int) -> None:
+    All channels are multiplied by ``width``, the last ones only where it is larger than 1.
+    """
+
+    def __init__(self, attention: AttentionFactory, num_classes: int, in_channels: int, *, width: float = 1.0) -> None:
         super().__init__()
-        layers: list[nn.Module] = [conv_bn_relu6(in_channels, 32, 3, stride=2)]
-        channels = 32
-        for expansion, out_channels, repeats, stride in STAGES:
+        channels, last = make_divisible(32 * width, 8), make_divisible(1280 * max(1.0, width), 8)
+        layers: list[nn.Module] = [conv_bn_relu6(in_channels, channels, 3, stride=2)]
+        for expansion, base, repeats, stride in STAGES:
+            out_channels = make_divisible(base * width, 8)
             for i in range(repeats):
                 layers.append(InvertedResidual(channels, out_channels, stride if i == 0 else 1, expansion, attention))
                 channels = out_channels
-        layers.append(conv_bn_relu6(channels, 1280, 1))
+        layers.append(conv_bn_relu6(channels, last, 1))
         self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, num_classes))
+        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(last, num_classes))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.features(x).mean((2, 3)))

@@ -8,7 +8,7 @@ convolution. Another attention takes the same place, and without any the place s
 don't move.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -27,6 +27,11 @@ class BlockSpec:
     attends: bool
     activation: type[nn.Module]
     stride: int
+
+    def scaled(self, width: float) -> "BlockSpec":
+        """With all channels multiplied by ``width``."""
+        hidden, channels = (make_divisible(number * width, 8) for number in (self.hidden, self.channels))
+        return replace(self, hidden=hidden, channels=channels)
 
 
 RE, HS = nn.ReLU, nn.Hardswish
@@ -95,7 +100,7 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV3(nn.Module):
-    """The network at width 1.0; (N, in_channels, H, W) -> (N, num_classes)."""
+    """(N, in_channels, H, W) -> (N, num_classes); all channels are multiplied by ``width``."""
 
     def __init__(
         self,
@@ -104,14 +109,17 @@ class MobileNetV3(nn.Module):
         attention: AttentionFactory,
         num_classes: int,
         in_channels: int,
+        *,
+        width: float = 1.0,
     ) -> None:
         super().__init__()
-        inputs = [16] + [spec.channels for spec in blocks]
-        features = 6 * inputs[-1]
+        blocks = tuple(spec.scaled(width) for spec in blocks)
+        inputs = [make_divisible(16 * width, 8)] + [spec.channels for spec in blocks]
+        features, last_width = 6 * inputs[-1], make_divisible(last_width * width, 8)
         self.features = nn.Sequential(
-            conv_bn(in_channels, 16, 3, HS, stride=2),
+            conv_bn(in_channels, inputs[0], 3, HS, stride=2),
             *(InvertedResidual(c, spec, attention) for c, spec in zip(inputs, blocks, strict=False)),
-            conv_bn(inputs[-1], make_divisible(features, 8), 1, HS),
+            conv_bn(inputs[-1], features, 1, HS),
         )
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(

@@ -304,6 +304,15 @@ def test_depths_widths_stem_and_groups_are_read_off(write, depths, stem):
     assert any("no pooling after the 3x3 stem" in note for note in model.notes) == (stem == 3)
 
 
+@pytest.mark.parametrize("width", [0.25, 0.35, 0.5, 0.75, 1.25, 1.4, 2.0])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "cbam_mobilenet_v2", "se_mobilenet_v3_small", "mobilenet_v3_large"])
+def test_the_width_of_a_mobilenet_is_read_off(name, width):
+    arch = replace(architecture(name, num_classes=4), width=width)
+    (reading,) = readings(structure.skeleton(arch).state_dict())
+    assert not reading.differences
+    assert reading.architecture == arch
+
+
 def test_biases_before_batch_norm_move_into_it(write):
     theirs = e.drawn(e.ResNet("bottleneck", e.SELinear, "se", bias=True))
     assert same_outputs(load(write(theirs.state_dict())), theirs)

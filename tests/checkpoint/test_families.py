@@ -20,9 +20,6 @@ NAMES = {
     "timm's vision transformer": ["cls_token", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"],
     "torchvision's EfficientNet": ["features.0.0.weight", "features.1.0.block.0.0.weight", "classifier.1.weight"],
     "torchvision's RegNet": ["stem.0.weight", "trunk_output.block1.block1-0.proj.0.weight", "fc.weight"],
-    "torchvision's MobileNetV2 of another width": [
-        "features.1.conv.0.0.weight", "features.18.0.weight", "classifier.1.weight",
-    ],
     "torchvision's VGG": ["features.0.weight", "features.2.weight", "classifier.6.weight"],
     "torchvision's DenseNet": ["features.conv0.weight", "features.denseblock1.denselayer1.conv1.weight"],
     "torchvision's segmentation network": ["backbone.layer1.0.conv1.weight", "classifier.0.weight"],
@@ -45,8 +42,6 @@ def test_the_hint_says_whose_the_names_are_and_what_builds_the_network(write, fa
     assert not family.kwargs or json.loads(family.kwargs)
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in names() if n not in ("mobilenet_v2", "se_mobilenet_v2", "cbam_mobilenet_v2")]
-)
+@pytest.mark.parametrize("name", names())
 def test_no_network_of_the_zoo_is_taken_for_a_stranger(name):
     assert family_of(shapes_of(architecture(name))) is None

@@ -279,3 +279,20 @@ def test_every_network_runs_at_its_own_size(name):
         out = build(arch)(torch.randn(1, *arch.input_shape))
     assert out.shape == (1, arch.num_classes)
     assert out.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "expected"),
+    [  # torchvision's width_mult
+        ("mobilenet_v2", 0.5, {"features.0.0": 16, "features.4.conv.2": 16, "features.18.0": 1280}),
+        ("mobilenet_v2", 1.4, {"features.0.0": 48, "features.17.conv.2": 448, "features.18.0": 1792}),
+        ("mobilenet_v3_small", 0.5, {"features.0.0": 8, "features.11.block.3.0": 48, "classifier.0": 512}),
+        ("mobilenet_v3_large", 0.75, {"features.0.0": 16, "features.15.block.3.0": 120, "classifier.0": 960}),
+    ],
+)
+def test_a_mobilenet_of_another_width_is_torchvisions(name, width, expected):
+    arch = Architecture(name, "se", reduction=4, width=width)
+    built = shapes(skeleton(arch))
+    assert {layer: built[f"{layer}.weight"][0] for layer in expected} == expected
+    assert skeleton(arch)(torch.empty(1, 3, 64, 64, device="meta")).shape == (1, 1000)
+    assert Architecture.from_dict(arch.to_dict()) == arch

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from attn_export.models.attention.catalogue import KINDS, Attention
+from attn_export.models.attention.catalogue import KINDS
 from attn_export.models.places import blocks, last, maps_of, stages
 
 Where = Literal["stage", "block", "last"]
@@ -57,7 +57,7 @@ class Equipment:
         init: "identity" or "paper".
     """
 
-    attention: Attention
+    attention: str
     where: str | tuple[str, ...] = "stage"
     reduction: int | None = None
     kernel_size: int = 7
@@ -85,7 +85,7 @@ class Equipment:
 
 def equip(
     module: nn.Module,
-    attention: Attention = "se",
+    attention: str = "se",
     where: Where | Sequence[str] = "stage",
     *,
     input_shape: Sequence[int] = (1, 3, 224, 224),

@@ -25,7 +25,7 @@ from attn_export.models.initialization import initialize
 LARGEST_WIDTH = 2**24
 # With each backbone these are listed and tested; the others are built in the same way.
 LISTED: tuple[Attention, ...] = ("none", "se", "cbam")
-ATTENTIONS: tuple[Attention, ...] = ("none", *KINDS)
+ATTENTIONS: tuple[Attention, ...] = get_args(Attention)
 
 BackboneBuilder = Callable[..., nn.Module]
 
@@ -223,7 +223,7 @@ def split_name(name: str) -> tuple[Attention, str]:
         return cast("Attention", prefix), rest
     if name in BACKBONES:
         return "none", name
-    raise ValueError(unknown_name(name, names((prefix,) if prefix in KINDS else LISTED)))
+    raise ValueError(unknown_name(name, names((cast("Attention", prefix),) if prefix in KINDS else LISTED)))
 
 
 def unknown_name(name: str, known: Any) -> str:
@@ -289,6 +289,11 @@ def create(
         reduction=reduction,
         kernel_size=kernel_size,
     )
+    return create_network(arch, seed)
+
+
+def create_network(arch: Architecture, seed: int = 0) -> nn.Module:
+    """`create` for an architecture."""
     network = skeleton(arch).to_empty(device="cpu")
-    initialize(network, arch.in_channels, BACKBONES[arch.backbone].size, seed)
+    initialize(network, arch.in_channels, arch.entry.size, seed)
     return network

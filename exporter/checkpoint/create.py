@@ -8,11 +8,16 @@ import torch
 
 from attn_export.exporter.checkpoint import fit, state_dict
 from attn_export.exporter.checkpoint.container import no_weights, read
+from attn_export.exporter.checkpoint.equipped import EquippedNetwork
+from attn_export.exporter.checkpoint.equipped import save as save_equipped
 from attn_export.exporter.checkpoint.format import save
+from attn_export.exporter.checkpoint.hosts import Host, build_host, is_host
+from attn_export.exporter.checkpoint.strict import filled
 from attn_export.exporter.checkpoint.structure import OPTIONAL, shapes_of
 from attn_export.exporter.errors import StateDictMismatchError, UsageError
 from attn_export.models.complexity import count_parameters
-from attn_export.models.registry import ATTENTIONS, Architecture, architecture, create
+from attn_export.models.equip import Equipment, attention_of
+from attn_export.models.registry import ATTENTIONS, Architecture, architecture, create, create_network
 
 
 def create_checkpoint(
@@ -46,6 +51,88 @@ def create_checkpoint(
         "path": str(path),
         "architecture": {"name": arch.name, **arch.to_dict()},
         "parameters": count_parameters(network),
+        "notes": list(notes),
+    }
+
+
+def create_named(
+    path: Path,
+    name: str,
+    attention: str,
+    where: str | tuple[str, ...],
+    *,
+    num_classes: int | None,
+    in_channels: int,
+    reduction: int | None,
+    kernel_size: int,
+    weights: Path | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """`create_equipped` for a network of the zoo, of torchvision or of timm by its name."""
+    try:
+        equipment = Equipment(attention, where, reduction, kernel_size)
+        host: Host | Architecture = (
+            Host(name, num_classes, in_channels)
+            if is_host(name)
+            else architecture(name, num_classes=num_classes, in_channels=in_channels)
+        )
+    except ValueError as error:
+        raise UsageError(str(error), hint="`attn-export models` lists what can be built.") from error
+    return create_equipped(path, host, equipment, weights=weights, seed=seed)
+
+
+def create_equipped(
+    path: Path,
+    host: Host | Architecture,
+    equipment: Equipment,
+    *,
+    weights: Path | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Build a network, put attention into it and write its checkpoint.
+
+    Args:
+        path: of the checkpoint.
+        host: of the zoo, of torchvision or of timm.
+        equipment: which attention goes where.
+        weights: a state dict of the host; of a host of the zoo, a classifier of another width stays random.
+        seed: of the random weights.
+
+    Returns:
+        What was made, as plain values.
+
+    Raises:
+        UsageError: the library refuses the name or an argument, or the attention fits nowhere.
+        RuntimeUnavailableError: torchvision or timm isn't installed.
+        StateDictMismatchError: the weights belong to another network.
+        OutputError: the file can't be written.
+    """
+    notes: tuple[str, ...] = ()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if isinstance(host, Host):
+            module, size = build_host(host), 224
+        else:
+            module, size = create_network(host, seed), host.input_shape[1]
+        if weights is not None and isinstance(host, Host):
+            found = state_dict.find(read(weights).content)
+            if found is None:
+                raise no_weights(weights)
+            module = filled(module, found[0], host.name, str(weights))
+        elif weights is not None and isinstance(host, Architecture):
+            notes = load_backbone(module, host, weights)
+        network = EquippedNetwork(host, equipment, (host.in_channels, size, size))
+        try:
+            network.equip(module)
+        except ValueError as error:
+            hint = "--where takes stage, block, last, or the paths of submodules."
+            raise UsageError(f"{host.name}: {error}", hint=hint) from error
+    save_equipped(path, module, network)
+    return {
+        "path": str(path),
+        "architecture": {"name": network.name, **network.to_dict()},
+        "parameters": count_parameters(module),
+        "attention": list(attention_of(module)),
         "notes": list(notes),
     }
 

@@ -60,16 +60,14 @@ def save(
         OutputError: the file can't be written.
         ValueError: module, architecture, input shape, normalization and class names don't fit each other.
     """
-    import torch
-
     description = Description(
         architecture,
-        _image_shape(tuple(input_shape or architecture.input_shape)),
+        image_shape(tuple(input_shape or architecture.input_shape)),
         normalization,
         _names(class_names),
     )
     check_description(description)
-    weights = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
+    weights = weights_of(module)
     if {name: tuple(tensor.shape) for name, tensor in weights.items()} != shapes_of(architecture):
         raise ValueError(f"the module is no {architecture.name} with these arguments")
     document = {
@@ -81,12 +79,28 @@ def save(
         "class_names": list(description.class_names) if description.class_names is not None else None,
         "state_dict": weights,
     }
-    with written_atomically(Path(path)) as temporary:
+    return write(Path(path), document)
+
+
+def weights_of(module: "nn.Module") -> dict[str, "torch.Tensor"]:
+    """A module's state dict as a file holds it: on the CPU."""
+    return {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
+
+
+def write(path: Path, document: Mapping[str, Any]) -> Path:
+    """Write a checkpoint atomically.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    import torch
+
+    with written_atomically(path) as temporary:
         try:
-            torch.save(document, temporary)
+            torch.save(dict(document), temporary)
         except RuntimeError as error:  # raised by torch's zip writer on a full disk
             raise OSError(str(error).partition("\n")[0]) from error
-    return Path(path)
+    return path
 
 
 def is_ours(content: Any) -> bool:
@@ -110,12 +124,12 @@ def parse(content: Mapping[str, Any], path: Path) -> tuple[Description, dict[str
     try:
         description = Description(
             architecture=Architecture.from_dict(content["architecture"]),
-            input_shape=_image_shape(content["input_shape"]),
+            input_shape=image_shape(content["input_shape"]),
             normalization=_normalization(content.get("normalization")),
             class_names=_names(content.get("class_names")),
         )
         check_description(description)
-        return description, _state_dict(content["state_dict"])
+        return description, checked_weights(content["state_dict"])
     except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise UnreadableCheckpointError(f"{path} is a damaged attn-export checkpoint: {error}") from error
 
@@ -144,7 +158,12 @@ def check_description(description: Description) -> None:
         raise ValueError("the normalization holds a mean that isn't finite, or a spread that isn't positive")
 
 
-def _image_shape(shape: Any) -> tuple[int, int, int]:
+def image_shape(shape: Any) -> tuple[int, int, int]:
+    """(C, H, W) as a file holds it.
+
+    Raises:
+        ValueError: it is something else.
+    """
     if (
         not isinstance(shape, list | tuple)
         or len(shape) != 3
@@ -174,7 +193,12 @@ def _names(values: Any) -> tuple[str, ...] | None:
     return tuple(values)
 
 
-def _state_dict(values: Any) -> dict[str, "torch.Tensor"]:
+def checked_weights(values: Any) -> dict[str, "torch.Tensor"]:
+    """A state dict as a file holds it.
+
+    Raises:
+        TypeError: it is something else.
+    """
     import torch
 
     if not isinstance(values, Mapping) or not all(

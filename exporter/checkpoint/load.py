@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from attn_export.exporter.artifacts import Input, LoadedModel, LoadOptions, only_input
+from attn_export.exporter.checkpoint import equipped, state_dict, user_code, zoo
 from attn_export.exporter.checkpoint import format as own_format
-from attn_export.exporter.checkpoint import state_dict, user_code, zoo
 from attn_export.exporter.checkpoint.container import Payload, needs_code, no_weights, read
 from attn_export.exporter.checkpoint.inert import Inert, listed
 from attn_export.exporter.checkpoint.inputs import declared, left_out, ranged
@@ -80,6 +80,9 @@ def load_with(source: Path | str, options: LoadOptions) -> LoadedModel:
         model = _pickled(module, payload, path, options)
     elif sources is not None and (absent := zoo.module_in(payload.content, Inert)) is not None:
         raise _lacking(f"a {absent.full_name}, which", payload, path, options)
+    elif equipped.is_equipped(payload.content):
+        model = equipped.load(payload.content, path)
+        model = replace(model, inputs=declared(model.module, options.inputs)) if options.inputs else model
     elif own_format.is_ours(payload.content):
         model = _described_by_itself(payload, path, options)
     else:

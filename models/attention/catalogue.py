@@ -42,7 +42,7 @@ class Kind:
         return self.block(channels, identity=identity, **own)
 
 
-KINDS: dict[Attention, Kind] = {
+KINDS: dict[str, Kind] = {
     "se": Kind("SE", SEBlock, ("reduction", "bias", "divisor"), 16),
     "cbam": Kind("CBAM", CBAM, ("reduction", "kernel_size", "bias", "spatial_end"), 16),
     "eca": Kind("ECA", ECA),

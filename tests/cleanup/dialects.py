@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attn_export.models.attention.catalogue import KINDS, Attention
+from attn_export.models.attention.catalogue import KINDS
 from attn_export.models.equip import Equipment
 from tests.cleanup.spellings import SpatialGate
 
@@ -222,7 +222,7 @@ OTHER_FORMS = (
 )
 
 
-def _of_the_zoo(name: Attention, init: str) -> Dialect:
+def _of_the_zoo(name: str, init: str) -> Dialect:
     return Dialect(f"of the zoo, {init}", lambda: stirred(Equipment(name, init=init).block(C)), (KINDS[name].title,))
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from attn_export.models.attention.catalogue import KINDS, Attention
+from attn_export.models.attention.catalogue import KINDS
 from attn_export.models.equip import Equipment
 from attn_export.models.registry import Architecture, architecture, create, split_name
 
@@ -12,7 +12,7 @@ OTHERS = [name for name in KINDS if name not in ("se", "cbam")]  # these have al
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 
 
-def block(name: Attention, channels: int = 16, identity: bool = False) -> nn.Module:
+def block(name: str, channels: int = 16, identity: bool = False) -> nn.Module:
     torch.manual_seed(0)
     equipment = Equipment(name, init="identity" if identity else "paper")
     return equipment.block(channels).eval()

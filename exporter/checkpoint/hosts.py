@@ -1,0 +1,112 @@
+"""Networks of torchvision and timm by name, built without weights: ``torchvision:resnet50``, ``timm:seresnet50``.
+
+Both are extras and imported when one of their networks is asked for. Names come from files, too, so they are checked
+before a library sees them: timm's own syntax for downloads contains characters that no name has.
+"""
+
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
+from attn_export.models.registry import LARGEST_WIDTH
+
+NAME = re.compile(r"(torchvision|timm):([a-z0-9_]+(?:\.[a-z0-9_]+)?)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Host:
+    """A network of another library; plain values, so it can stand in a file.
+
+    Attributes:
+        name: ``torchvision:NAME`` or ``timm:NAME``.
+        num_classes: outputs; None for the library's default.
+        in_channels: of the input image; torchvision's networks take 3.
+
+    Raises:
+        ValueError: a value that no network has.
+    """
+
+    name: str
+    num_classes: int | None = None
+    in_channels: int = 3
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
+            raise ValueError(f"{self.name!r} is no network of torchvision or timm, such as torchvision:resnet50")
+        for field in ("num_classes", "in_channels"):
+            value = getattr(self, field)
+            if not (value is None and field == "num_classes") and (
+                type(value) is not int or not 1 <= value <= LARGEST_WIDTH
+            ):
+                raise ValueError(f"{field} is {value!r}; it must be an integer from 1 to {LARGEST_WIDTH}")
+        if self.library == "torchvision" and self.in_channels != 3:
+            raise ValueError("torchvision's networks take 3 input channels")
+
+    @property
+    def library(self) -> str:
+        """The package."""
+        return self.name.partition(":")[0]
+
+
+def is_host(name: str) -> bool:
+    """Whether a name is one of another library."""
+    return ":" in name
+
+
+def build_host(host: Host) -> nn.Module:
+    """The network with random weights, in eval mode; nothing is downloaded.
+
+    Raises:
+        RuntimeUnavailableError: the library isn't installed.
+        UsageError: it has no network of this name, or refuses the arguments.
+    """
+    library, name = _library(host.library), host.name.partition(":")[2]
+    known = _names(library, name)
+    if name.partition(".")[0] not in known:
+        near = get_close_matches(name, known, n=3)
+        suggestion = f"; did you mean {' or '.join(f'{host.library}:{n}' for n in near)}?" if near else ""
+        raise UsageError(f"{host.library} has no network called {name!r}{suggestion}", hint="Names are its own.")
+    classes = {} if host.num_classes is None else {"num_classes": host.num_classes}
+    try:
+        if host.library == "timm":
+            network = library.create_model(name, pretrained=False, in_chans=host.in_channels, **classes)
+        else:
+            network = library.models.get_model(name, weights=None, **classes)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{host.name} can't be built: {error}") from error
+    return network.eval()
+
+
+def from_values(values: Mapping[str, Any]) -> Host:
+    """A host as a file holds it.
+
+    Raises:
+        ValueError, TypeError, KeyError: it isn't of this form.
+    """
+    return Host(values["name"], values["num_classes"], values["in_channels"])
+
+
+def _library(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        reason = "is not installed"
+        cause: Exception = error
+    except (ImportError, RuntimeError) as error:  # torchvision's, where it was made for another torch
+        reason, cause = f"can't be imported: {error}", error
+    raise RuntimeUnavailableError(
+        f"{name} {reason}", runtime=name, hint=f"pip install 'attn-export[{name}]'"
+    ) from cause
+
+
+def _names(library: ModuleType, name: str) -> list[str]:
+    if library.__name__ == "timm":
+        return [name.partition(".")[0]] if library.is_model(name) else library.list_models()
+    return library.models.list_models(module=library.models)

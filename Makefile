@@ -24,8 +24,10 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not full"
 
-# The whole zoo at full size as well.
+# The whole zoo at full size as well, and the networks in a wheel of which only the ONNX files are used. Without the wheel
+# their tests are skipped.
 test-all: $(STAMP)
+	-$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps rapidocr-onnxruntime==1.4.4
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # Lint, formatting, types, layers.

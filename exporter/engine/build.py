@@ -253,6 +253,8 @@ def _timings(path: Path) -> bytes:
 
 
 ADVICE = {
+    "dimensions with this name": "TensorRT takes axes of one name to be equal. Where the name is a placeholder such as "
+    '"?", attn-export clean drops it; build from its result.',
     "FP32 GEMM is not supported": "TensorRT-RTX has no float32 matrix products for Turing (sm75): use --precision fp16 "
     "or leave sm75 out.",
     "HW-specific datatypes": "One of the GPUs lacks a type of the graph (fp8 needs sm89, bf16 sm80): leave it out, or "

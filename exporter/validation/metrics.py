@@ -85,8 +85,14 @@ class PooledError:
         return errors
 
 
-def difference(computed: Array, expected: Array) -> float:
-    """Relative, in the 2-norm; infinite where the shapes or the places of NaN and infinity differ."""
+def difference(computed: Array, expected: Array, *, least: float = 0.0) -> float:
+    """Relative, in the 2-norm; infinite where the shapes or the places of NaN and infinity differ.
+
+    Args:
+        computed: of any type.
+        expected: the reference.
+        least: smallest root mean square of the reference, absolute.
+    """
     if computed.shape != expected.shape:
         return float("inf")
     if expected.dtype.kind not in "fiub":
@@ -96,7 +102,7 @@ def difference(computed: Array, expected: Array) -> float:
     if not np.array_equal(a[special], b[special], equal_nan=True):
         return float("inf")
     a, b = a[~special], b[~special]
-    distance, length = float(np.linalg.norm(a - b)), float(np.linalg.norm(b))
+    distance, length = float(np.linalg.norm(a - b)), max(float(np.linalg.norm(b)), least * float(np.sqrt(b.size)))
     return distance / length if length else (0.0 if distance == 0 else float("inf"))
 
 

@@ -28,7 +28,7 @@ from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.policies import EPS32, SOURCE_GRAPH
 from attn_export.exporter.records.verdict import SIZE, Comparison, Verdict
 from attn_export.exporter.validation.inner_tensors import GATE, OUTPUT, Tensor, counterparts, inner_tensors
-from attn_export.exporter.validation.metrics import difference, perturbed
+from attn_export.exporter.validation.metrics import STRESS_LENGTH, difference, perturbed
 
 # Sizes of dynamic axes, (N, H, W). First the batch that files are usually traced with, and the first map with which the
 # source graph runs; then as many other sizes as it takes.
@@ -170,10 +170,9 @@ def _real_runs(session: _Tapped, images: Arrays | None, first: Arrays) -> list[S
         ) from error
 
 
-def sensitivity(source: SourceRun, model: ir.Model, folder: Path, threads: int) -> dict[Tensor, float]:
-    """The relative change of each tensor of a graph when every input moves by one rounding."""
-    tensors = _Tapped(model, threads, folder).run({name: perturbed(array) for name, array in source.feeds.items()})
-    return {tensor: difference(tensors[tensor], expected) for tensor, expected in source.tensors.items()}
+def run_perturbed(source: SourceRun, model: ir.Model, folder: Path, threads: int) -> dict[Tensor, Array]:
+    """The tensors of a graph when every input moves by one rounding."""
+    return _Tapped(model, threads, folder).run({name: perturbed(array) for name, array in source.feeds.items()})
 
 
 def compare_with_source(
@@ -181,7 +180,7 @@ def compare_with_source(
     cleaned: ir.Model,
     folder: Path,
     threads: int,
-    sensitive: Callable[[SourceRun], Mapping[Tensor, float]],
+    run_again: Callable[[SourceRun], Mapping[Tensor, Array]],
 ) -> Verdict | str:
     """Run a cleaned graph on its source's inputs and compare the outputs, gates and ends of blocks that both have.
 
@@ -190,21 +189,21 @@ def compare_with_source(
         cleaned: as `graph.read` returned it.
         folder: of its weights.
         threads: of ONNX Runtime.
-        sensitive: returns the source's `sensitivity`; called only where the floor doesn't explain the difference.
+        run_again: `run_perturbed` of the source; called only where the floor doesn't explain the difference.
 
     Returns:
         The verdict, or why the cleaned graph doesn't run.
     """
-    changes = _changes(runs)
+    known = _scales(runs)
     found: dict[Tensor, list[Comparison]] = {}
     try:
-        session = _Tapped(cleaned, threads, folder, set(changes))
+        session = _Tapped(cleaned, threads, folder, set(known))
         for source in runs:
-            for tensor, comparison in _comparisons(source, session.run(source.feeds), changes, sensitive):
+            for tensor, comparison in _comparisons(source, session.run(source.feeds), known, run_again):
                 found.setdefault(tensor, []).append(comparison)
     except SessionError as failure:
         return f"the cleaned graph doesn't run: {failure}"
-    gates = [tensor for tensor in changes if tensor.role == GATE]
+    gates = [tensor for tensor in known if tensor.role == GATE]
     missed = sum(tensor not in found for tensor in gates)
     ordered = sorted(found, key=lambda tensor: tensor.role == OUTPUT)
     return SOURCE_GRAPH.verdict(
@@ -216,42 +215,59 @@ def compare_with_source(
     )
 
 
-def _changes(runs: Sequence[SourceRun]) -> dict[Tensor, float]:
-    """How far each tensor moves between inputs of equal shapes, relative to the larger one; 0 for constant ones."""
+@dataclass(frozen=True)
+class _Scale:
+    """How large a tensor is, and how far it moves.
+
+    Attributes:
+        rms: the largest root mean square of all runs.
+        change: the largest difference between inputs of equal shapes, relative to the larger one.
+    """
+
+    rms: float
+    change: float
+
+
+def _scales(runs: Sequence[SourceRun]) -> dict[Tensor, _Scale]:
     alike: dict[Any, list[SourceRun]] = defaultdict(list)
     for run in runs:
         alike[tuple(_shapes(run.feeds))].append(run)
-    moved = dict.fromkeys(runs[0].tensors, 0.0)
-    for first, *others in alike.values():
-        for tensor, array in first.tensors.items():
-            apart = [difference(*sorted((run.tensors[tensor], array), key=_length)) for run in others]
-            moved[tensor] = max([moved[tensor], *apart])
-    return moved
+    scales = {}
+    for tensor in runs[0].tensors:
+        change = 0.0
+        for first, *others in alike.values():
+            pairs = ((first.tensors[tensor], run.tensors[tensor]) for run in others)
+            change = max([change, *(difference(*sorted(pair, key=_rms)) for pair in pairs)])
+        scales[tensor] = _Scale(max(_rms(run.tensors[tensor]) for run in runs), change)
+    return scales
 
 
-def _length(array: Array) -> float:
-    return float(np.linalg.norm(array.astype(np.float64).ravel())) if array.dtype.kind in "fiub" else 0.0
+def _rms(array: Array) -> float:
+    numbers = array[np.isfinite(array)].astype(np.float64) if array.dtype.kind in "fiub" else np.zeros(0)
+    return float(np.sqrt(np.square(numbers).mean())) if numbers.size else 0.0
 
 
 def _comparisons(
     source: SourceRun,
     tensors: Mapping[Tensor, Array],
-    moved: Mapping[Tensor, float],
-    sensitive: Callable[[SourceRun], Mapping[Tensor, float]],
+    scales: Mapping[Tensor, _Scale],
+    run_again: Callable[[SourceRun], Mapping[Tensor, Array]],
 ) -> Iterator[tuple[Tensor, Comparison]]:
-    changes = None
+    moved = None
     for tensor, expected in source.tensors.items():
         computed = tensors.get(tensor)
         if tensor.role != OUTPUT and (computed is None or computed.shape != expected.shape):
             continue  # the cleaned graph has it in another form
-        error = float("inf") if computed is None else difference(computed, expected)
+        least = STRESS_LENGTH * scales[tensor].rms
+        error = float("inf") if computed is None else difference(computed, expected, least=least)
         rounding = float(np.finfo(expected.dtype).eps) if expected.dtype.kind == "f" else 0.0
         baseline = SOURCE_GRAPH.floor * (rounding / EPS32)
         if SOURCE_GRAPH.limit * baseline < error < float("inf"):
-            changes = sensitive(source) if changes is None else changes
-            baseline = max(baseline, changes[tensor]) if np.isfinite(changes[tensor]) else baseline
+            moved = run_again(source) if moved is None else moved
+            change = difference(moved[tensor], expected, least=least)
+            baseline = max(baseline, change) if np.isfinite(change) else baseline
         kind = source.kind if computed is not None and computed.shape == expected.shape else SIZE
-        has_power = POWER * SOURCE_GRAPH.limit * baseline < moved[tensor]
+        has_power = POWER * SOURCE_GRAPH.limit * baseline < scales[tensor].change
         yield (
             tensor,
             Comparison(tensor.name, tensor.role, kind, error, baseline, SOURCE_GRAPH.limit, has_power=has_power),

@@ -14,7 +14,7 @@ from attn_export.exporter.graph.facts import dims
 from attn_export.exporter.graph.randomness import random_outputs
 from attn_export.exporter.graph.read import files_of, read
 from attn_export.exporter.network.real_images import read_images
-from attn_export.exporter.records.arrays import Arrays
+from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.results import CleanResult
 from attn_export.exporter.records.verdict import Verdict, number
 from attn_export.exporter.system.files import scratch_folder
@@ -22,7 +22,7 @@ from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.memory import forget_weights, trim
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.validation.inner_tensors import Tensor
-from attn_export.exporter.validation.source_graph import SourceRun, compare_with_source, run_source, sensitivity
+from attn_export.exporter.validation.source_graph import SourceRun, compare_with_source, run_perturbed, run_source
 
 if TYPE_CHECKING:
     from attn_export.exporter.records.cleanup import RevertedRewrite
@@ -151,10 +151,10 @@ def _compared(runs: Sequence[SourceRun], source: Path, child: ir.Model, file: Pa
         CleanupError: it doesn't agree, or doesn't run.
     """
 
-    def sensitivity_of_source(run: SourceRun) -> dict[Tensor, float]:
-        return sensitivity(run, read(source), source.parent, threads)
+    def run_again(run: SourceRun) -> dict[Tensor, Array]:
+        return run_perturbed(run, read(source), source.parent, threads)
 
-    verdict = compare_with_source(runs, child, file.parent, threads, sensitivity_of_source)
+    verdict = compare_with_source(runs, child, file.parent, threads, run_again)
     if isinstance(verdict, Verdict) and verdict.agrees:
         return verdict
     reason = verdict if isinstance(verdict, str) else _difference(verdict)

@@ -8,10 +8,10 @@ from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.apply import apply_to_fixpoint
 from attn_export.exporter.cleanup.pipeline import prepare
 from attn_export.exporter.cleanup.rule import Context
-from attn_export.exporter.cleanup.rules import fold_batch_norm, squeeze_before_expansion
+from attn_export.exporter.cleanup.rules import fold_added_bias, fold_batch_norm, squeeze_before_expansion
 from tests.cleanup.conftest import Fires, Keeps, assert_same, assert_valid, graph, model_of, settled
 
-FOLD, SQUEEZE = fold_batch_norm.RULE, squeeze_before_expansion.RULE
+FOLD, SQUEEZE, ADDED = fold_batch_norm.RULE, squeeze_before_expansion.RULE, fold_added_bias.RULE
 MAP, OUT = "float[N, 4, H, W] x", "float[N, 6, H, W] y"
 PADS = "pads = [1, 1, 1, 1]"
 W, B = "float[6, 4, 3, 3] w = random", "float[6] b = random"
@@ -25,8 +25,40 @@ def folded(
     return graph(inputs, outputs, body, constants, opset=opset)
 
 
+ADD = f"c = Conv <{PADS}> (x, w, b) y = Add(c, a)"
+ADD_FIRST = f"c = Conv <{PADS}> (x, w) y = Add(a, c)"
+ADD_FIRES = [
+    Fires("to-a-bias", ADDED, folded(ADD, f"{W}, {B}, float[1, 6, 1, 1] a = random"), "Conv"),
+    Fires("without-a-bias", ADDED, folded(ADD_FIRST, f"{W}, float[6, 1, 1] a = random"), "Conv"),
+    Fires("opset-11", ADDED, folded(ADD_FIRST, f"{W}, float[1, 6, 1, 1] a = random", opset=11), "Conv"),
+    Fires(
+        "of-one-channel",
+        ADDED,
+        folded(ADD_FIRST, "float[1, 4, 3, 3] w = random, float[1, 1, 1, 1] a = random", outputs="float[N, 1, H, W] y"),
+        "Conv",
+    ),
+]
+ADD_KEEPS = [
+    Keeps("a-number", ADDED, folded(ADD, f"{W}, {B}, float[1] a = random")),
+    Keeps("a-row", ADDED, folded(ADD, f"{W}, {B}, float[1, 1, 1, 6] a = random", inputs="float[N, 4, H, 6] x")),
+    Keeps("other-axes", ADDED, folded(ADD, f"{W}, {B}, float[6] a = random", inputs="float[N, 4, H, 6] x")),
+    Keeps("a-batch", ADDED, folded(ADD, f"{W}, {B}, float[3, 6, 1, 1] a = random", inputs="float[3, 4, H, W] x")),
+    Keeps(
+        "a-channel-that-is-widened",
+        ADDED,
+        folded(ADD_FIRST, "float[1, 4, 3, 3] w = random, float[1, 6, 1, 1] a = random"),
+    ),
+    Keeps("a-map", ADDED, folded(ADD, f"{W}, {B}", inputs=f"{MAP}, float[1, 6, 1, 1] a")),
+    Keeps(
+        "other-readers",
+        ADDED,
+        folded(f"{ADD} z = Relu(c)", f"{W}, {B}, float[1, 6, 1, 1] a = random", outputs=f"{OUT}, float[N, 6, H, W] z"),
+        "the convolution's result has other readers",
+    ),
+]
 PLAIN = f"c = Conv <{PADS}> (x, w, b) y = BatchNormalization(c, {PARAMETERS})"
 FIRES = [
+    *ADD_FIRES,
     Fires("with-bias", FOLD, folded(PLAIN), "Conv"),
     Fires("opset-11", FOLD, folded(PLAIN, opset=11), "Conv"),
     Fires(
@@ -154,6 +186,7 @@ READ, POINTWISE = (
     "a convolution isn't pointwise: kernel 1x1, stride 1, no padding, one group",
 )
 KEEPS = [
+    *ADD_KEEPS,
     Keeps(
         "training",
         FOLD,

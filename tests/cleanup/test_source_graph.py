@@ -20,8 +20,8 @@ from attn_export.exporter.validation.metrics import difference
 from attn_export.exporter.validation.source_graph import (
     SourceRun,
     compare_with_source,
+    run_perturbed,
     run_source,
-    sensitivity,
 )
 from attn_export.exporter.workflows import clean as cleaning
 from attn_export.exporter.workflows.clean import clean_file
@@ -50,7 +50,7 @@ def one(number: float) -> Any:
     return np.array(number, np.float32)
 
 
-def never(_: SourceRun) -> Mapping[Tensor, float]:
+def never(_: SourceRun) -> Mapping[Tensor, Any]:
     raise AssertionError("a few roundings explain the difference")
 
 
@@ -74,8 +74,8 @@ def compared(tmp_path: Path, asked: Asked) -> Compared:
         assert not isinstance(answers, str), answers
         onnx.save(parsed(child, **(weights if others is None else others) or {}), tmp_path / "child.onnx")
 
-        def moved(source: SourceRun) -> Mapping[Tensor, float]:
-            return sensitivity(source, read(tmp_path / "parent.onnx"), tmp_path, 1)
+        def moved(source: SourceRun) -> Mapping[Tensor, Any]:
+            return run_perturbed(source, read(tmp_path / "parent.onnx"), tmp_path, 1)
 
         verdict = compare_with_source(answers, read(tmp_path / "child.onnx"), tmp_path, 1, moved)
         assert isinstance(verdict, Verdict), verdict
@@ -346,6 +346,15 @@ def test_a_run_without_power_doesnt_excuse_one_that_has_it(compared: Compared) -
     assert worst.has_power
     assert compared(text, text, {**weights, "w": one(0.0)}, {**moved, "w": one(0.0)}).powerless == ("y",)
     assert not compared(text, text, weights, {**weights, "w": one(1.02)}).agrees
+
+
+def test_what_hardly_answers_an_input_is_judged_by_its_own_scale(compared: Compared) -> None:
+    """ONNX Runtime's sigmoid is right to 3e-8, absolute: of a result of 1e-7 that is a third."""
+    nodes = "a = Sub(x, high)  b = Mul(a, many)  c = Exp(b)  d = Mul(x, {})  y = Add(c, d)"
+    small, other = (f"{HEADER} g ({MAP} x) => ({MAP} y) {{ {nodes.format(name)} }}" for name in ("few", "fewer"))
+    weights = {"high": one(2.0), "many": one(8.0), "few": one(1e-9), "fewer": one(2e-9)}
+    assert compared(small, other, weights).agrees
+    assert not compared(small, other.replace("many", "high"), weights).agrees
 
 
 def test_a_fault_that_the_output_hides_is_found_in_the_gate(compared: Compared) -> None:

@@ -36,6 +36,7 @@ from attn_export.exporter.records.document import schema
 from attn_export.exporter.records.engine import BuildOptions, EngineRecord
 from attn_export.exporter.system.files import sha256_of
 from attn_export.exporter.system.progress import Advance
+from attn_export.exporter.workflows.clean import clean_file
 from tests.engine.graphs import conv, eight_bits, gated, node, plain, saved, stated, weight
 
 pytestmark = pytest.mark.usefixtures("rtx")
@@ -162,6 +163,21 @@ def test_open_sizes_take_what_was_asked(tmp_path: Path) -> None:
     sizes = Sizes((1, 2, 4), ((8, 12), (16, 16), (32, 24)))
     record = record_of(build_file(path, tmp_path / "a.engine", replace(SM86, sizes=sizes)).path)
     assert record["profile"]["x"] == {"min": [1, 8, 8, 12], "opt": [2, 8, 16, 16], "max": [4, 8, 32, 24]}
+
+
+def test_axes_that_a_file_gives_one_placeholder_are_told_apart_after_cleaning(tmp_path: Path) -> None:
+    """Paddle2ONNX calls height and width "?"."""
+    sizes = ("N", 8, "?", "?")
+    path = saved(
+        tmp_path / "a.onnx", [conv("x", "y")], [weight("w", 8, 8, 3, 3)], [stated("x", sizes)], [stated("y", sizes)]
+    )
+    settings = replace(SM86, sizes=Sizes((1, 1, 1), ((8, 12), (8, 12), (8, 12))))
+    with pytest.raises(EngineError) as caught:
+        build_file(path, tmp_path / "a.engine", settings)
+    assert "attn-export clean" in caught.value.hint
+    clean_file(path, tmp_path / "b.onnx", threads=1)
+    record = record_of(build_file(tmp_path / "b.onnx", tmp_path / "b.engine", settings).path)
+    assert record["profile"]["x"]["max"] == [1, 8, 8, 12]
 
 
 def test_open_sizes_without_an_answer_are_refused(tmp_path: Path, left: Left) -> None:

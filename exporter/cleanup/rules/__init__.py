@@ -7,6 +7,7 @@ from attn_export.exporter.cleanup.rules import (
     concat_scattered,
     convolve_squeezed,
     drop_expand,
+    fold_added_bias,
     fold_batch_norm,
     fold_known_sizes,
     fuse_hard_sigmoid,
@@ -46,6 +47,8 @@ RULES: tuple[Rule, ...] = (
     fuse_hard_sigmoid.RULE,
     fuse_hard_swish.RULE,
     fuse_sigmoid.RULE,
+    # After the hard sigmoids, whose sums stay.
+    fold_added_bias.RULE,
     # The channel gate: its pools, its layers, then the views between them.
     pool_in_one_form.RULE,
     convolve_squeezed.RULE,

@@ -114,8 +114,10 @@ def named(network, old, new):
     return {name.replace(old, new): tensor for name, tensor in network.state_dict().items()}
 
 
-@pytest.mark.parametrize("kind", ["basic", "bottleneck"])
-@pytest.mark.parametrize(("name", "block", "word", "says"), BLOCKS)
+@pytest.mark.parametrize(
+    ("name", "block", "word", "says", "kind"),
+    [(*row, "basic") for row in BLOCKS] + [(*row, "bottleneck") for row in BLOCKS if row[1] in (SE, CBAM)],
+)
 def test_every_spelling_of_attention_gives_the_same_outputs(write, name, block, word, says, kind):
     theirs = e.drawn(e.ResNet(kind, block, word, width=64 if "divisor" in says and kind == "basic" else 16))
     (reading,) = readings(theirs.state_dict())
@@ -190,13 +192,11 @@ def test_mobilenet_v2_takes_every_block_at_the_end_of_its_branches(write, block,
     assert same_outputs(model, theirs)
 
 
-@pytest.mark.parametrize("word", ["se", "cbam", "attention"])
-@pytest.mark.parametrize("name", ["se_resnet8", "cbam_resnet8", "se_resnet18"])
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("se_resnet8", "se"), ("se_resnet8", "attention"), ("cbam_resnet8", "cbam"), ("se_resnet18", "se")],
+)
 def test_the_zoos_weights_are_read_under_usual_words(write, name, word):
-    if name.startswith("cbam") and word == "se":
-        pytest.skip("nobody calls a CBAM se with these parts")
-    if name.startswith("se") and word == "cbam":
-        pytest.skip("nobody calls an SE block cbam")
     theirs = e.drawn(structure.skeleton(architecture(name)).to_empty(device="cpu"))
     model = load(write(named(theirs, ".attention.", f".{word}.")))
     assert model.name == name
@@ -304,7 +304,7 @@ def test_depths_widths_stem_and_groups_are_read_off(write, depths, stem):
     assert any("no pooling after the 3x3 stem" in note for note in model.notes) == (stem == 3)
 
 
-@pytest.mark.parametrize("width", [0.25, 0.35, 0.5, 0.75, 1.25, 1.4, 2.0])
+@pytest.mark.parametrize("width", [0.25, 0.75, 1.4])
 @pytest.mark.parametrize("name", ["mobilenet_v2", "cbam_mobilenet_v2", "se_mobilenet_v3_small", "mobilenet_v3_large"])
 def test_the_width_of_a_mobilenet_is_read_off(name, width):
     arch = replace(architecture(name, num_classes=4), width=width)

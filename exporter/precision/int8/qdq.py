@@ -1,0 +1,109 @@
+"""Writes a quantization into a graph, as QuantizeLinear and DequantizeLinear around what they quantize."""
+
+import numpy as np
+import onnx_ir as ir
+
+from attn_export.exporter.artifacts import MODULE_KEY
+from attn_export.exporter.graph.facts import attribute, constant
+from attn_export.exporter.precision.int8.placement import Placement
+from attn_export.exporter.precision.int8.ranges import Range, Weights
+from attn_export.exporter.precision.int8.sweep import Sweep
+from attn_export.exporter.records.arrays import Array
+
+
+def quantize_graph(model: ir.Model, placement: Placement, found: Sweep) -> None:
+    """Insert the nodes, in place.
+
+    Weights are stored as int8 with a DequantizeLinear; biases stay float32, with their corrections. Each quantized
+    activation has one QuantizeLinear and one DequantizeLinear, which all of its quantized reads share.
+    """
+    writer = _Writer(model.graph)
+    for value, chosen in found.ranges.items():
+        writer.quantize(value, chosen, placement)
+    for layer in placement.layers:
+        writer.store_weights(layer, found.weights[layer])
+        if layer in found.corrections:
+            writer.correct_bias(layer, found.corrections[layer])
+    writer.drop_unused()
+
+
+class _Writer:
+    def __init__(self, graph: ir.Graph) -> None:
+        self.graph = graph
+        values = [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
+        self.names = {str(value.name) for value in values} | {str(node.name) for node in graph}
+
+    def quantize(self, value: ir.Value, chosen: Range, placement: Placement) -> None:
+        """Let the quantized reads of a value read it rounded."""
+        grid = chosen.grid
+        scale = self._constant(f"{value.name}.scale", np.array(grid.scale, np.float32))
+        zero = self._constant(f"{value.name}.zero_point", np.array(grid.zero_point, np.int8 if grid.low else np.uint8))
+        producer = value.producer()
+        path = producer.metadata_props.get(MODULE_KEY) if producer is not None else None
+        steps = self._node("QuantizeLinear", [value, scale, zero], f"{value.name}.quantized", path)
+        back = self._node("DequantizeLinear", [steps.outputs[0], scale, zero], f"{value.name}.dequantized", path)
+        steps.outputs[0].shape = back.outputs[0].shape = value.shape
+        steps.outputs[0].type, back.outputs[0].type = zero.type, value.type
+        for node, index in placement.reads:
+            if node.inputs[index] is value:
+                node.replace_input_with(index, back.outputs[0])
+        if producer is None:
+            self.graph.insert_before(next(iter(self.graph)), [steps, back])
+        else:
+            self.graph.insert_after(producer, [steps, back])
+
+    def store_weights(self, layer: ir.Node, weights: Weights) -> None:
+        """Let a layer read int8 weights."""
+        value = layer.inputs[1]
+        assert value is not None
+        name = str(value.name)
+        integers = self._constant(f"{name}.int8", weights.integers)
+        scales = self._constant(f"{name}.scale", weights.scales)
+        zeros = self._constant(f"{name}.zero_point", np.zeros(len(weights.scales), np.int8))
+        path = layer.metadata_props.get(MODULE_KEY)
+        back = self._node("DequantizeLinear", [integers, scales, zeros], f"{name}.dequantized", path)
+        back.attributes["axis"] = ir.AttrInt64("axis", weights.axis)
+        back.outputs[0].shape, back.outputs[0].type = ir.Shape(weights.integers.shape), value.type
+        layer.replace_input_with(1, back.outputs[0])
+        self.graph.insert_before(layer, back)
+
+    def correct_bias(self, layer: ir.Node, correction: Array) -> None:
+        """Add to a layer's bias; one without a bias gets one."""
+        bias = constant(layer.inputs[2]) if len(layer.inputs) > 2 else None
+        scale = attribute(layer, "beta", 1.0) if layer.op_type == "Gemm" else 1.0
+        corrected = (
+            correction / np.float32(scale) if bias is None else np.float32(bias) + correction / np.float32(scale)
+        )
+        value = self._constant(f"{layer.name}.bias", np.asarray(corrected, np.float32))
+        if len(layer.inputs) < 3:
+            layer.resize_inputs(3)
+        layer.replace_input_with(2, value)
+
+    def drop_unused(self) -> None:
+        """Drop the weights that nothing reads any more."""
+        for name, value in list(self.graph.initializers.items()):
+            if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
+                del self.graph.initializers[name]
+
+    def _constant(self, name: str, array: Array) -> ir.Value:
+        name = self._unused(name)
+        tensor = ir.Tensor(array, name=name)
+        value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        self.graph.register_initializer(value)
+        return value
+
+    def _node(self, op_type: str, inputs: list[ir.Value], output: str, path: str | None) -> ir.Node:
+        name = self._unused(output)
+        node = ir.node(op_type, inputs, outputs=[ir.Value(name=name)], name=self._unused(f"{name}/{op_type}"))
+        if path is not None:
+            node.metadata_props[MODULE_KEY] = path
+        return node
+
+    def _unused(self, name: str) -> str:
+        """Reserve a name, numbered if it is taken."""
+        found, count = name, 1
+        while found in self.names:
+            count += 1
+            found = f"{name}_{count}"
+        self.names.add(found)
+        return found

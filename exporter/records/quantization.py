@@ -1,0 +1,73 @@
+"""The result of a quantization to int8."""
+
+from msgspec import Struct
+
+from attn_export.exporter.artifacts import Float32Node
+from attn_export.exporter.records.verdict import Quality
+
+
+class QuantizedTensor(Struct, frozen=True):
+    """An activation that is read as int8 or uint8.
+
+    Attributes:
+        tensor: its name.
+        scale: the size of a quantization step.
+        zero_point: the integer that stands for 0.
+        low, high: the smallest and largest value on the calibration images.
+        clipped: the share of that range that is represented, 1 for all of it.
+        sqnr_db: of this rounding alone; None for a tensor that it doesn't change.
+    """
+
+    tensor: str
+    scale: float
+    zero_point: int
+    low: float
+    high: float
+    clipped: float
+    sqnr_db: float | None
+
+
+class QuantizedLayer(Struct, frozen=True):
+    """A layer whose weights are int8.
+
+    Attributes:
+        node: its name.
+        module_path: of its submodule, empty if unknown.
+        op_type: Conv, ConvTranspose, Gemm or MatMul.
+        sqnr_db: of its output, with everything before it quantized and its own bias not yet corrected.
+        correction: the root mean square of the bias correction, relative to that of the output; None without one.
+    """
+
+    node: str
+    module_path: str
+    op_type: str
+    sqnr_db: float | None
+    correction: float | None
+
+
+class Quantization(Struct, frozen=True, kw_only=True):
+    """How a file was quantized, and its quality.
+
+    Attributes:
+        runtime: whose rules decided where QuantizeLinear and DequantizeLinear are.
+        ranges: the method of choosing ranges.
+        calibration: digest of the calibration images (SHA-256, hexadecimal), or "random".
+        images: their number.
+        tensors: the quantized activations, in topological order.
+        layers: the quantized layers, in topological order.
+        kept: layers that stay in float32, with the reason.
+        quality: of the file on the calibration images, compared with the float32 file.
+        uncorrected: the same without bias correction; None if it was switched off.
+        held_out: the quality on other images; None without any.
+    """
+
+    runtime: str
+    ranges: str
+    calibration: str
+    images: int
+    tensors: tuple[QuantizedTensor, ...]
+    layers: tuple[QuantizedLayer, ...]
+    kept: tuple[Float32Node, ...]
+    quality: Quality
+    uncorrected: Quality | None = None
+    held_out: Quality | None = None

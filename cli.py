@@ -26,6 +26,7 @@ from attn_export.exporter.commands import (
     export,
     inspect,
     models,
+    quantize,
     report,
     validate,
 )
@@ -88,6 +89,7 @@ app.command()(export.export)
 app.command()(models.models)
 app.command()(create.create)
 app.command()(clean.clean)
+app.command()(quantize.quantize)
 app.command()(build.build)
 app.command()(inspect.inspect)
 app.command()(validate.validate)

@@ -12,6 +12,7 @@ from attn_export.exporter.errors import UsageError
 
 if TYPE_CHECKING:
     from attn_export.exporter.engine.profile import Sizes
+    from attn_export.exporter.precision.int8.ranges import Method
     from attn_export.exporter.records.budget import Budget
 
 AUTO = "auto"
@@ -127,6 +128,20 @@ def parse_precisions(names: Iterable[str] | None) -> tuple[Precision, ...]:
     """
     check_known("--precision", split(names), [precision.value for precision in EXPORT_PRECISIONS])
     return tuple(Precision(name) for name in dict.fromkeys(split(names)))
+
+
+def parse_ranges(name: str | None) -> "Method | None":
+    """The method of choosing ranges; None for the best.
+
+    Raises:
+        UsageError: it is unknown.
+    """
+    if name is None:
+        return None
+    from attn_export.exporter.precision.int8.ranges import Method
+
+    check_known("--ranges", [name], [method.value for method in Method])
+    return Method(name)
 
 
 def parse_percent(option: str, text: str, below: float = math.inf) -> float:

@@ -12,6 +12,7 @@ from attn_export.exporter.records.attention import AttentionCost
 from attn_export.exporter.records.compare import ComparisonReport
 from attn_export.exporter.records.engine import EngineFile
 from attn_export.exporter.records.latency import Latency
+from attn_export.exporter.records.quantization import Quantization
 from attn_export.exporter.records.report import ArtifactRecord, BundleRecord, EngineSummary, Report
 from attn_export.exporter.records.results import BuildResult, CleanResult, Retyped
 from attn_export.exporter.records.summaries import BundleValidation, ValidatedArtifact, ValidationSummary
@@ -26,6 +27,7 @@ from attn_export.exporter.report.findings import (
     latency,
     machine,
     precision,
+    quantization,
 )
 from attn_export.exporter.report.findings.environment import cpus_words
 from attn_export.exporter.report.findings.table import UNSURE, Cell, Table, table
@@ -163,6 +165,12 @@ def clean_parts(result: CleanResult, *, explain: bool) -> list[Part]:
     none = [Text("No rule fired.")] if explain and not cleaned.applied else []
     summary = Text.assemble("\n", (str(result.path), "bold"), f"  {counts}; {verdict}\n")
     return [*none, *rewrites, *inventory_parts(result.path, cleaned.blocks), summary]
+
+
+def quantize_parts(record: Quantization, path: Path) -> list[Part]:
+    """`quantize`: the quality, and the layers that lose most."""
+    summary = Text.assemble("\n", (str(path), "bold"), f"  {quantization.summary(record)}\n")
+    return [quantization.quality_table(record), quantization.layers_table(record), summary]
 
 
 def inventory_parts(path: Path, blocks: Sequence[AttentionBlock]) -> list[Part]:

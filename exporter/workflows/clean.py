@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from attn_export.exporter.artifacts import Input, Shape, Target
+from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.pipeline import clean
 from attn_export.exporter.errors import CleanupError, OutputError, UnreadableGraphError
 from attn_export.exporter.graph import write as onnx_file
-from attn_export.exporter.graph.facts import dims
 from attn_export.exporter.graph.randomness import random_outputs
 from attn_export.exporter.graph.read import files_of, read
-from attn_export.exporter.network.real_images import read_images
-from attn_export.exporter.records.arrays import Array, Arrays
+from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.results import CleanResult
 from attn_export.exporter.records.verdict import Verdict, number
 from attn_export.exporter.system.files import scratch_folder
@@ -22,7 +20,12 @@ from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.memory import forget_weights, trim
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.validation.inner_tensors import Tensor
+<<<<<<< HEAD
 from attn_export.exporter.validation.source_graph import SourceRun, compare_with_source, run_perturbed, run_source
+=======
+from attn_export.exporter.validation.source_graph import SourceRun, compare_with_source, run_source, sensitivity
+from attn_export.exporter.workflows.graph_images import images_for
+>>>>>>> a10eac0 (attn-export quantize: int8 files for TensorRT and ONNX Runtime, attention in float32, biases corrected layer by layer)
 
 if TYPE_CHECKING:
     from attn_export.exporter.records.cleanup import RevertedRewrite
@@ -65,7 +68,7 @@ def clean_file(
         _check_opset(model, source)
         before, sources = len(model.graph), files_of(model)
     with progress.stage("Running it"):
-        runs = run_source(model, source.parent, threads, _read_images(images, model))
+        runs = run_source(model, source.parent, threads, images_for(model, images))
         random = random_outputs(model)
     with scratch_folder(out.parent) as scratch:
         with progress.stage("Cleaning the graph"):
@@ -120,24 +123,6 @@ def _check_opset(model: ir.Model, source: Path) -> None:
             f"{source} is of opset {opset}; the cleanup is for {FIRST_OPSET} and later",
             hint="Export it again with a newer opset, or convert it with onnx.version_converter.",
         )
-
-
-def _read_images(path: Path | None, model: ir.Model) -> Arrays | None:
-    """The user's images for a graph.
-
-    Raises:
-        InputError: they can't be read or don't fit.
-    """
-    if path is None:
-        return None
-    inputs = [value for value in model.graph.inputs if value.const_value is None]
-    return read_images(
-        path, [Input(str(v.name), _sizes(v), str(v.dtype.numpy())) for v in inputs if v.dtype is not None]
-    )
-
-
-def _sizes(value: ir.Value) -> Shape:
-    return tuple(size if isinstance(size, int) else 0 for size in dims(value) or ())
 
 
 def _is_same(first: Path, second: Path) -> bool:

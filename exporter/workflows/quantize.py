@@ -4,30 +4,32 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from attn_export.exporter.artifacts import MODULE_KEY, AttentionBlock, ParsedFile, Target
-from attn_export.exporter.errors import DisagreementError, InputError, UsageError
+from attn_export.exporter.artifacts import MODULE_KEY, ParsedFile, Target
+from attn_export.exporter.cleanup.inspect import blocks_of
+from attn_export.exporter.errors import DisagreementError, InputError
 from attn_export.exporter.graph import write as onnx_file
-from attn_export.exporter.graph.facts import dims
 from attn_export.exporter.graph.read import named, parse
 from attn_export.exporter.graph.session import PlainSession, SessionError
-from attn_export.exporter.network.real_images import read_images
+from attn_export.exporter.precision.float16 import infer_types
 from attn_export.exporter.precision.int8.placement import Choices, Placement, place
+from attn_export.exporter.precision.int8.qdq import quantize_graph
 from attn_export.exporter.precision.int8.ranges import Method
-from attn_export.exporter.precision.int8.sweep import Sweep, sweep
+from attn_export.exporter.precision.int8.sweep import Sweep, decibels, sweep
 from attn_export.exporter.precision.typed_file import PRECISION_KEY, STALE
-from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.quantization import Quantization, QuantizedLayer, QuantizedTensor
 from attn_export.exporter.records.verdict import Quality, QualityRequirement
 from attn_export.exporter.system.files import scratch_folder
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.progress import NullProgress, Progress
+from attn_export.exporter.validation.quantized import broken, with_default
+from attn_export.exporter.workflows.graph_images import images_for, inputs_of
 
 QUANTIZATION_KEY = "attn_export.quantization"
 OLDEST_OPSET = 13  # the first with one scale for each channel
@@ -40,14 +42,14 @@ class QuantizeSettings:
 
     Attributes:
         choices: where.
-        method: of choosing ranges.
+        method: of choosing ranges; None for the one with the best outputs.
         correct_bias: layer after layer.
         requirement: on the quality; the default SQNR if None.
         threads: of ONNX Runtime; None for all usable CPUs.
     """
 
     choices: Choices = field(default_factory=Choices)
-    method: Method = Method.MSE
+    method: Method | None = None
     correct_bias: bool = True
     requirement: QualityRequirement | None = None
     threads: int | None = None
@@ -56,18 +58,18 @@ class QuantizeSettings:
 def quantize_file(
     source: Path | str,
     out: Path | str,
-    calibration: Path | str | Array,
+    calibration: Path | str,
     *,
-    held_out: Path | str | Array | None = None,
+    held_out: Path | str | None = None,
     settings: QuantizeSettings | None = None,
     progress: Progress | None = None,
 ) -> Quantization:
     """Quantize an ONNX file: ``quantize_file("model.onnx", "model.int8.onnx", "calibration.npz")``.
 
     Args:
-        source: a float32 file with one input of images; `clean` recognizes its attention first.
+        source: a float32 file, cleaned.
         out: the int8 file; it appears when its quality suffices, or not at all.
-        calibration: images, (N, C, H, W) float32, preprocessed as the network takes them: an array, .npy or .npz.
+        calibration: images, (N, C, H, W), preprocessed as the network takes them: ``.npy`` or ``.npz``.
         held_out: other images, on which the quality is required instead.
         settings: of the quantization.
         progress: receives stages and notes.
@@ -88,21 +90,18 @@ def quantize_file(
     with progress.stage("Reading the graph"):
         parsed = parse(source)
         model = _prepared(parsed)
-        images, others = (_images(given, model, source) for given in (calibration, held_out))
-        assert images is not None
-        blocks = _blocks(parsed)
-        placement = place(model.graph, blocks, settings.choices)
-    feeds = _feeds(model, images)
-    found, plain = _swept(model, placement, feeds, settings, threads, progress)
-    record = _record(found, plain, placement, settings, images)
+        feeds, others = _feeds(model, Path(calibration)), _feeds(model, Path(held_out)) if held_out else None
+        placement = place(model.graph, blocks_of(parsed), settings.choices)
+    chosen = _choose(model, placement, feeds, settings, threads, progress)
+    record = _record(chosen, placement, settings, feeds)
     with scratch_folder(out.parent) as scratch:
         file = scratch / out.name
         with progress.stage("Writing the int8 graph, and running it"):
-            _write(model, placement, found, file)
+            _write(model, placement, chosen.sweep, file)
             record = msgspec.structs.replace(
                 record,
                 quality=_quality(source, file, feeds, threads),
-                held_out=None if others is None else _quality(source, file, _feeds(model, others), threads),
+                held_out=_quality(source, file, others, threads) if others else None,
             )
             _refuse(record, settings.requirement, out)
         onnx_file.add_metadata(file, {QUANTIZATION_KEY: msgspec.json.encode(record).decode()})
@@ -116,8 +115,6 @@ def _prepared(parsed: ParsedFile) -> ir.Model:
     Raises:
         InputError: it can't be quantized.
     """
-    from attn_export.exporter.precision.float16 import infer_types
-
     model, path = named(parsed.copy()), parsed.path
     opset = model.graph.opset_imports.get("", 0)
     if opset < OLDEST_OPSET:
@@ -139,62 +136,53 @@ def _prepared(parsed: ParsedFile) -> ir.Model:
     return model
 
 
-def _blocks(parsed: ParsedFile) -> tuple[AttentionBlock, ...]:
-    from attn_export.exporter.cleanup.inspect import blocks_of
+def _feeds(model: ir.Model, path: Path) -> list[Arrays]:
+    """Images in batches; a file with a static batch leaves out what doesn't fill one.
 
-    return blocks_of(parsed)
-
-
-def _input_of(model: ir.Model, path: Path) -> ir.Value:
-    inputs = [value for value in model.graph.inputs if value.const_value is None]
-    if len(inputs) != 1 or inputs[0].dtype is not ir.DataType.FLOAT or len(dims(inputs[0]) or ()) < 2:
-        named_inputs = ", ".join(f"{value.name} ({value.dtype.name.lower()})" for value in inputs if value.dtype)
-        raise InputError(
-            f"{path} takes {named_inputs}, and one float32 input is supported", hint="Quantize it elsewhere."
-        )
-    return inputs[0]
-
-
-def _images(given: Path | str | Array | None, model: ir.Model, path: Path) -> Array | None:
-    """The images, (N, C, H, W) float32."""
-    if given is None:
-        return None
-    value = _input_of(model, path)
-    sizes = tuple(size if isinstance(size, int) else None for size in (dims(value) or ())[1:])
-    return read_images(Path(given), sizes) if isinstance(given, Path | str) else np.asarray(given, np.float32)
+    Raises:
+        InputError: they can't be read, don't fit, or don't fill a batch.
+    """
+    images = images_for(model, path) or {}
+    fixed = next((taken.shape[0] for taken in inputs_of(model) if taken.shape), 0)
+    count, size = len(next(iter(images.values()))), fixed or BATCH
+    starts = range(0, count - fixed + 1 if fixed else count, size)
+    if not starts:
+        raise InputError(f"{path} holds {count} images, and the file takes {fixed} at once", hint="Take more.")
+    return [{name: array[start : start + size] for name, array in images.items()} for start in starts]
 
 
-def _feeds(model: ir.Model, images: Array) -> list[dict[str, Array]]:
-    """The images in batches; a file with a static batch leaves out what doesn't fill one."""
-    value = next(value for value in model.graph.inputs if value.const_value is None)
-    fixed = (dims(value) or (None,))[0]
-    size = fixed if isinstance(fixed, int) else BATCH
-    chunks = [images[start : start + size] for start in range(0, len(images), size)]
-    whole = [chunk for chunk in chunks if len(chunk) == size] if isinstance(fixed, int) else chunks
-    if not whole:
-        raise InputError(f"{len(images)} images don't fill a batch of {size}", hint="Take more, or a dynamic batch.")
-    return [{str(value.name): chunk} for chunk in whole]
+@dataclass(frozen=True)
+class _Chosen:
+    """The sweep that the file is made of, the method of its ranges, and its quality without bias correction."""
+
+    sweep: Sweep
+    method: Method
+    uncorrected: Quality | None
 
 
-def _swept(
+def _choose(
     model: ir.Model,
     placement: Placement,
-    feeds: Sequence[Mapping[str, Array]],
+    feeds: Sequence[Arrays],
     settings: QuantizeSettings,
     threads: int,
     progress: Progress,
-) -> tuple[Sweep, Quality | None]:
-    """The sweep, and the quality without bias correction if it was tried."""
+) -> _Chosen:
+    """Choose the method by the quality of the outputs, and correct biases if that improves it.
 
-    def run(title: str, *, correct: bool) -> Sweep:
-        symmetric = settings.choices.runtime is not Target.ONNXRUNTIME
+    Raises:
+        InputError: ONNX Runtime can't run the graph on the images, or a value is NaN or infinite.
+    """
+    symmetric = settings.choices.runtime is not Target.ONNXRUNTIME
+
+    def run(title: str, method: Method, *, correct: bool) -> tuple[Sweep, Quality]:
         with progress.stage(title) as advance:
             try:
-                return sweep(
+                found = sweep(
                     model,
                     placement,
                     feeds,
-                    settings.method,
+                    method,
                     symmetric=symmetric,
                     correct=correct,
                     threads=threads,
@@ -202,13 +190,16 @@ def _swept(
                 )
             except SessionError as error:
                 raise InputError(f"ONNX Runtime can't run the graph on the images: {error}") from error
+        return found, _compared(*found.outputs)
 
-    plain = run("Choosing ranges", correct=False)
+    methods = tuple(Method) if settings.method is None else (settings.method,)
+    tried = {method: run(f"Choosing ranges ({method})", method, correct=False) for method in methods}
+    method = max(tried, key=lambda name: _worst(tried[name][1]))
+    plain, before = tried[method]
     if not settings.correct_bias:
-        return plain, None
-    corrected = run("Correcting biases", correct=True)
-    before, after = (_compared(*found.outputs) for found in (plain, corrected))
-    return (corrected if _worst(after) >= _worst(before) else plain), before
+        return _Chosen(plain, method, None)
+    corrected, after = run("Correcting biases", method, correct=True)
+    return _Chosen(corrected if _worst(after) >= _worst(before) else plain, method, before)
 
 
 def _worst(quality: Quality) -> float:
@@ -217,8 +208,6 @@ def _worst(quality: Quality) -> float:
 
 def _compared(exact: Mapping[str, Sequence[Array]], found: Mapping[str, Sequence[Array]]) -> Quality:
     """The quality of outputs, given batch by batch."""
-    from attn_export.exporter.precision.int8.sweep import decibels
-
     sqnr = {name: decibels(exact[name], found[name]) for name in exact}
     agreement, images = None, sum(len(chunk) for chunk in next(iter(exact.values())))
     for name, chunks in exact.items():
@@ -229,7 +218,7 @@ def _compared(exact: Mapping[str, Sequence[Array]], found: Mapping[str, Sequence
     return Quality(sqnr, agreement, images)
 
 
-def _quality(source: Path, file: Path, feeds: Sequence[Mapping[str, Array]], threads: int) -> Quality:
+def _quality(source: Path, file: Path, feeds: Sequence[Arrays], threads: int) -> Quality:
     """The quality of the file as it was written, in ONNX Runtime without optimizations."""
     outputs = []
     for path in (source, file):
@@ -240,8 +229,6 @@ def _quality(source: Path, file: Path, feeds: Sequence[Mapping[str, Array]], thr
 
 
 def _write(model: ir.Model, placement: Placement, found: Sweep, path: Path) -> None:
-    from attn_export.exporter.precision.int8.qdq import quantize_graph
-
     quantize_graph(model, placement, found)
     for key in STALE:
         model.metadata_props.pop(key, None)
@@ -250,9 +237,11 @@ def _write(model: ir.Model, placement: Placement, found: Sweep, path: Path) -> N
     onnx_file.check(path)
 
 
-def _record(
-    found: Sweep, uncorrected: Quality | None, placement: Placement, settings: QuantizeSettings, images: Array
-) -> Quantization:
+def _record(chosen: _Chosen, placement: Placement, settings: QuantizeSettings, feeds: Sequence[Arrays]) -> Quantization:
+    found, digest = chosen.sweep, hashlib.sha256()
+    for feed in feeds:
+        for array in feed.values():
+            digest.update(np.ascontiguousarray(array).data)
     tensors = tuple(
         QuantizedTensor(
             str(value.name), r.grid.scale, r.grid.zero_point, r.low, r.high, round(r.share, 3), found.sqnr[value]
@@ -271,14 +260,14 @@ def _record(
     )
     return Quantization(
         runtime=str(settings.choices.runtime),
-        ranges=str(settings.method),
-        calibration=hashlib.sha256(np.ascontiguousarray(images).data).hexdigest(),
-        images=len(images),
+        ranges=str(chosen.method),
+        calibration=digest.hexdigest(),
+        images=sum(len(next(iter(feed.values()))) for feed in feeds),
         tensors=tensors,
         layers=layers,
         kept=placement.kept,
         quality=Quality({}, None, 0),
-        uncorrected=uncorrected,
+        uncorrected=chosen.uncorrected,
     )
 
 
@@ -288,8 +277,6 @@ def _refuse(record: Quantization, requirement: QualityRequirement | None, out: P
     Raises:
         DisagreementError: says by how much, and which layers lose most.
     """
-    from attn_export.exporter.validation.quantized import broken, with_default
-
     error = broken(with_default(requirement), record.held_out or record.quality, str(out))
     if error is not None:
         known = [layer for layer in record.layers if layer.sqnr_db is not None]
@@ -297,17 +284,4 @@ def _refuse(record: Quantization, requirement: QualityRequirement | None, out: P
         names = ", ".join(f"{layer.module_path or layer.node} ({layer.sqnr_db:.1f} dB)" for layer in worst)
         raise DisagreementError(
             error.message, first_seen=error.first_seen, hint=f"{error.hint} The worst layers: {names}."
-        )
-
-
-def refuse_random(calibration: Any) -> None:
-    """Refuse to quantize without images.
-
-    Raises:
-        UsageError: there are none.
-    """
-    if calibration is None:
-        raise UsageError(
-            "int8 needs images to choose ranges from",
-            hint="--calibration images.npz: a hundred typical ones, preprocessed as the network takes them.",
         )

@@ -1,0 +1,71 @@
+"""The command `attn-export quantize model.onnx --calibration images.npz`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Option
+
+from attn_export.exporter.commands import options, parse
+from attn_export.exporter.commands.console import make_progress, print_result
+from attn_export.exporter.errors import UsageError
+
+
+def quantize(
+    source: Annotated[Path, typer.Argument(help="A float32 ONNX file, such as an export's.")],
+    calibration: Annotated[
+        Path | None,
+        Option(
+            help="About a hundred typical images: .npy or .npz, preprocessed, (N, C, H, W).", show_default="required"
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, Option("-o", "--output", help="The int8 file.", show_default="<stem>.int8.onnx beside the file")
+    ] = None,
+    target: Annotated[
+        str | None,
+        Option("--for", metavar="RUNTIME", help="Form: tensorrt (symmetric) or onnxruntime.", show_default="tensorrt"),
+    ] = None,
+    images: Annotated[Path | None, Option(help="Other images, on which the quality is required.")] = None,
+    gates: Annotated[bool, Option("--gates/--no-gates", help="Quantize attention blocks too.")] = False,
+    exclude: Annotated[
+        list[str] | None, Option(metavar="NAME", help="A node, or a module with all that is in it, that stays float32.")
+    ] = None,
+    ranges: Annotated[
+        str | None, Option(metavar="METHOD", help="minmax, mse or percentile.", show_default="the best of them")
+    ] = None,
+    correct_bias: Annotated[bool, Option("--correct-bias/--no-correct-bias", help="Correct biases in order.")] = True,
+    require: Annotated[
+        list[str] | None, Option(metavar="LIMITS", help="Quality: sqnr=20,agreement=0.99.", show_default="sqnr=3")
+    ] = None,
+    threads: options.Threads = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Quantize an ONNX file to int8, with its attention in float32.
+
+    QuantizeLinear and DequantizeLinear are written where the runtime can
+    use them, and the quality of the written file is measured.
+    """
+    if calibration is None:
+        raise UsageError(
+            "int8 needs images to choose ranges from",
+            hint="--calibration images.npz: a hundred typical ones, preprocessed as the network takes them.",
+        )
+    with make_progress(quiet) as progress:
+        from attn_export.exporter.precision.int8.placement import Choices
+        from attn_export.exporter.report.terminal import quantize_parts
+        from attn_export.exporter.validation.quantized import parse_requirement
+        from attn_export.exporter.workflows.quantize import QuantizeSettings, quantize_file
+
+        settings = QuantizeSettings(
+            Choices(parse.parse_target(target or "tensorrt"), gates, tuple(parse.split(exclude))),
+            parse.parse_ranges(ranges),
+            correct_bias,
+            parse_requirement(parse.split(require)),
+            threads,
+        )
+        out = out or source.with_name(f"{source.stem}.int8.onnx")
+        result = quantize_file(source, out, calibration, held_out=images, settings=settings, progress=progress)
+    print_result(result, quantize_parts(result, out), as_json=as_json)

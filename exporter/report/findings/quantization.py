@@ -1,0 +1,63 @@
+"""A quantization: its quality, the layers that lose most, and what stays in float32."""
+
+from collections.abc import Sequence
+
+from attn_export.exporter.artifacts import Float32Node
+from attn_export.exporter.records.quantization import Quantization
+from attn_export.exporter.records.verdict import Quality
+from attn_export.exporter.report.findings.table import Table, table
+from attn_export.exporter.report.findings.words import percent
+
+WORST_LAYERS = 5
+
+
+def quality_table(record: Quantization) -> Table:
+    """The quality on each set of images."""
+    rows: list[tuple[str, Quality | None]] = [
+        ("calibration, biases not corrected", record.uncorrected),
+        ("calibration", record.quality),
+        ("other images", record.held_out),
+    ]
+    cells = [[name, *_quality(quality)] for name, quality in rows if quality is not None]
+    return table("Against the float32 file", ["<images", "number", "SQNR", "classes that agree"], cells)
+
+
+def layers_table(record: Quantization) -> Table:
+    """The layers whose outputs lose most."""
+    known = sorted(
+        (layer for layer in record.layers if layer.sqnr_db is not None), key=lambda layer: layer.sqnr_db or 0
+    )
+    rows = [
+        [
+            layer.module_path or layer.node,
+            layer.op_type,
+            _decibels(layer.sqnr_db),
+            "" if layer.correction is None else percent(layer.correction),
+        ]
+        for layer in known[:WORST_LAYERS]
+    ]
+    return table("Layers with the largest error", ["<layer", "<operator", "SQNR", "bias corrected by"], rows)
+
+
+def summary(record: Quantization) -> str:
+    """What was quantized and how, in a sentence."""
+    kept = f"; {len(record.kept)} layers stay in float32 ({_reasons(record.kept)})" if record.kept else ""
+    return (
+        f"int8 for {record.runtime}: {len(record.layers)} layers and {len(record.tensors)} activations, ranges by "
+        f"{record.ranges} on {record.images} images{kept}"
+    )
+
+
+def _reasons(kept: Sequence[Float32Node]) -> str:
+    reasons = list(dict.fromkeys(node.reason.partition(" of ")[0] for node in kept))
+    return ", ".join(reasons[:4])
+
+
+def _quality(quality: Quality) -> list[str]:
+    worst = min(quality.sqnr_db.values(), key=lambda value: float("inf") if value is None else value, default=None)
+    agreement = "" if quality.agreement is None else f"{quality.agreement:.1%}"
+    return [str(quality.images), _decibels(worst), agreement]
+
+
+def _decibels(value: float | None) -> str:
+    return "exact" if value is None else f"{value:.1f} dB"

@@ -1,0 +1,220 @@
+"""Quantization of trained networks: where it happens, that the file computes it, and how good it is."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper, numpy_helper
+from sklearn.datasets import load_digits
+
+from attn_export.cli import run
+from attn_export.exporter.artifacts import MODULE_KEY, Target
+from attn_export.exporter.checkpoint.load import load
+from attn_export.exporter.cleanup.inspect import blocks_of
+from attn_export.exporter.engine.job import build_file
+from attn_export.exporter.engine.settings import EngineSettings
+from attn_export.exporter.errors import DisagreementError, InputError, UsageError
+from attn_export.exporter.graph.read import parse
+from attn_export.exporter.precision.int8.placement import Choices, place
+from attn_export.exporter.precision.int8.ranges import Method
+from attn_export.exporter.records.quantization import Quantization
+from attn_export.exporter.records.verdict import QualityRequirement
+from attn_export.exporter.workflows.quantize import QuantizeSettings, quantize_file
+from tests.faults.planting import DIGITS, Subject
+
+NETWORKS = ("se_digits", "cbam_digits")
+ONE_THREAD = QuantizeSettings(threads=1)
+FAST = replace(ONE_THREAD, method=Method.MINMAX)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cleaned networks, calibration images and held-out images, and images that aren't normalized."""
+    folder = tmp_path_factory.mktemp("int8")
+    small = torch.tensor(load_digits().images[:, None], dtype=torch.float32) / 16
+    pixels = torch.nn.functional.interpolate(small, size=(16, 16), mode="bilinear").numpy()  # as in examples/digits
+    for name in NETWORKS:
+        assert Subject(name, folder).file.path == folder / f"{name}.onnx"
+        normalization = load(DIGITS / f"{name}.pt").normalization
+        assert normalization is not None
+        images = (pixels - normalization.mean[0]) / normalization.std[0]
+        np.save(folder / f"{name}.calibration.npy", images[:64].astype(np.float32))
+        np.save(folder / f"{name}.other.npy", images[1000:1200].astype(np.float32))
+    np.save(folder / "raw.npy", pixels[:16] * 255)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def quantize(files: Path) -> Callable[..., tuple[Path, Quantization]]:
+    def make(name: str, settings: QuantizeSettings = FAST, **options: Any) -> tuple[Path, Quantization]:
+        out = files / f"{name}.int8.onnx"
+        given = {"held_out": files / f"{name}.other.npy", **options}
+        calibration = given.pop("calibration", files / f"{name}.calibration.npy")
+        return out, quantize_file(files / f"{name}.onnx", out, calibration, settings=settings, **given)
+
+    return make
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("runtime", [Target.TENSORRT, Target.ONNXRUNTIME])
+def test_a_trained_network_keeps_its_answers(
+    name: str, runtime: Target, quantize: Callable[..., tuple[Path, Quantization]]
+) -> None:
+    _, record = quantize(name, replace(ONE_THREAD, choices=Choices(runtime)))
+    assert record.held_out is not None
+    assert record.held_out.agreement is not None
+    assert record.held_out.agreement >= 0.99
+    assert min(value or 0 for value in record.held_out.sqnr_db.values()) > 34
+    assert record.uncorrected is not None
+    worst = [min(value or 0 for value in q.sqnr_db.values()) for q in (record.uncorrected, record.quality)]
+    assert worst[1] >= worst[0]
+
+
+def test_attention_stays_in_float32_and_residual_sums_read_one_quantized_input(
+    quantize: Callable[..., tuple[Path, Quantization]],
+) -> None:
+    path, record = quantize("cbam_digits")
+    model = onnx.load(path)
+    readers = {node.name: node for node in model.graph.node}
+    blocks = json.loads(next(p.value for p in model.metadata_props if p.key == "attn_export.inventory"))
+    for block in blocks:
+        for name in block["nodes"]:
+            assert not any(value.endswith(".dequantized") for value in readers[name].input), name
+    assert {node.reason.partition(" ")[0] for node in record.kept} == {"CBAM"}
+    sums = [node for node in model.graph.node if node.op_type == "Add" and node.name not in str(blocks)]
+    assert sums
+    for node in sums:
+        assert sum(value.endswith(".dequantized") for value in node.input) == 1
+
+
+def test_tensorrt_gets_symmetric_int8_and_float_biases_and_builds(
+    quantize: Callable[..., tuple[Path, Quantization]], tmp_path: Path
+) -> None:
+    path, record = quantize("cbam_digits")
+    model = onnx.load(path)
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            assert not stored[node.input[2]].any()
+            assert stored[node.input[2]].dtype == np.int8
+    assert all(
+        stored[n.input[2]].dtype == np.float32 for n in model.graph.node if n.op_type == "Conv" and len(n.input) > 2
+    )
+    built = build_file(path, tmp_path / "a.engine", EngineSettings(gpus=("sm86",), count_ablated=False)).record
+    for layer in record.layers:
+        reads = {kind for kernel in built.kernels.kernels if layer.node in kernel.nodes for kind in kernel.reads}
+        assert "INT8" in reads, layer.node
+
+
+def test_the_file_says_how_it_was_made_and_agrees_with_its_checkpoint(
+    quantize: Callable[..., tuple[Path, Quantization]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, record = quantize("se_digits")
+    kept = {p.key: p.value for p in onnx.load(path).metadata_props}
+    assert kept["attn_export.precision"] == "int8"
+    assert json.loads(kept["attn_export.quantization"])["calibration"] == record.calibration
+    assert run(["validate", str(DIGITS / "se_digits.pt"), str(path), "--threads", "1", "--quiet"]) == 0
+    assert "agrees" in capsys.readouterr().out
+
+
+def test_a_file_calibrated_on_images_without_normalization_is_not_written(
+    files: Path, quantize: Callable[..., tuple[Path, Quantization]]
+) -> None:
+    (files / "se_digits.int8.onnx").unlink(missing_ok=True)
+    settings = replace(FAST, requirement=QualityRequirement(20, None))
+    with pytest.raises(DisagreementError, match="dB, and 20 are required") as caught:
+        quantize("se_digits", settings, calibration=files / "raw.npy")
+    assert "The worst layers: " in caught.value.hint
+    assert not (files / "se_digits.int8.onnx").exists()
+
+
+def test_exclusions_and_gates_choose_the_layers(files: Path) -> None:
+    parsed = parse(files / "cbam_digits.onnx")
+    blocks = blocks_of(parsed)
+
+    def layers(**choices: Any) -> set[str]:
+        model = parsed.copy()
+        return {node.name or "" for node in place(model.graph, blocks, Choices(**choices)).layers}
+
+    usual, without = layers(), layers(exclude=("layer1",))
+    modules = {node.name or "": node.metadata_props[MODULE_KEY] for node in parsed.model.graph}
+    assert without == {name for name in usual if not modules[name].startswith("layer1.")}
+    assert without < usual
+    assert usual < layers(gates=True) or usual == layers(gates=True)  # the digits networks' gates are narrow
+    with pytest.raises(UsageError, match="--exclude layer9 is no node and no module"):
+        layers(exclude=("layer9",))
+    with pytest.raises(UsageError, match="no layer is left"):
+        layers(exclude=tuple(usual))
+
+
+def test_a_bias_is_corrected_to_the_mean_of_the_float_layer(tmp_path: Path) -> None:
+    """Two layers whose outputs are far from zero on average, so that rounding moves their means."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3, bias=False))
+    source = tmp_path / "a.onnx"
+    names = {"input_names": ["input"], "output_names": ["output"], "dynamic_axes": {"input": {0: "n"}}}
+    torch.onnx.export(network, (torch.zeros(1, 3, 12, 12),), str(source), dynamo=False, opset_version=17, **names)  # type: ignore[arg-type]
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).uniform(0, 3, (32, 3, 12, 12)).astype(np.float32))
+    made = quantize_file(source, tmp_path / "b.onnx", tmp_path / "images.npy", settings=FAST)
+    plain = replace(FAST, correct_bias=False)
+    without = quantize_file(source, tmp_path / "c.onnx", tmp_path / "images.npy", settings=plain)
+    assert made.uncorrected == without.quality
+    assert (made.quality.sqnr_db["output"] or 0) > (without.quality.sqnr_db["output"] or 0)
+    biases = [len(node.input) for node in onnx.load(tmp_path / "b.onnx").graph.node if node.op_type == "Conv"]
+    assert biases == [3, 3]
+
+
+def graph(*nodes: Any, opset: int = 17, dtype: int = onnx.TensorProto.FLOAT, batch: int | str = "N") -> onnx.ModelProto:
+    weight = numpy_helper.from_array(np.ones((2, 3, 1, 1), np.float32), "w")
+    ends = [helper.make_tensor_value_info(*end) for end in (("x", dtype, [batch, 3, 4, 4]), ("y", 1, [batch, 2, 4, 4]))]
+    made = helper.make_graph(list(nodes), "g", ends[:1], ends[1:], [weight])
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+CONV = helper.make_node("Conv", ["x", "w"], ["y"], name="conv")
+
+
+@pytest.mark.parametrize(
+    ("model", "images", "message"),
+    [
+        (graph(CONV, opset=12), (4, 3, 4, 4), "is of opset 12, and int8 needs 13"),
+        (graph(CONV, batch=8), (4, 3, 4, 4), "holds 4 images, and the file takes 8 at once"),
+        (graph(CONV), (4, 1, 4, 4), "and the network takes"),
+    ],
+)
+def test_what_can_not_be_quantized_is_said(
+    model: onnx.ModelProto, images: tuple[int, ...], message: str, tmp_path: Path
+) -> None:
+    onnx.save(model, tmp_path / "a.onnx")
+    np.save(tmp_path / "images.npy", np.ones(images, np.float32))
+    with pytest.raises(InputError, match=message):
+        quantize_file(tmp_path / "a.onnx", tmp_path / "b.onnx", tmp_path / "images.npy", settings=FAST)
+    assert not (tmp_path / "b.onnx").exists()
+
+
+def test_a_quantized_file_is_not_quantized_again(
+    quantize: Callable[..., tuple[Path, Quantization]], files: Path
+) -> None:
+    path, _ = quantize("se_digits")
+    with pytest.raises(InputError, match="is quantized already, by QuantizeLinear"):
+        quantize_file(path, files / "again.onnx", files / "se_digits.calibration.npy")
+
+
+def test_the_command_needs_images_and_prints_the_quality(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = str(files / "se_digits.onnx")
+    assert run(["quantize", source]) == 2
+    assert "--calibration images.npz" in capsys.readouterr().err
+    words = ["quantize", source, "--calibration", str(files / "se_digits.calibration.npy"), "--ranges", "minmax"]
+    assert run([*words, "--threads", "1", "--quiet", "-o", str(files / "out.onnx")]) == 0
+    printed = capsys.readouterr().out
+    assert "calibration, biases not corrected" in printed
+    assert "int8 for tensorrt: 10 layers" in printed
+    assert run([*words, "--threads", "1", "--quiet", "--json", "-o", str(files / "out.onnx")]) == 0
+    assert json.loads(capsys.readouterr().out)["runtime"] == "tensorrt"
+    assert run([*words[:-1], "median"]) == 2

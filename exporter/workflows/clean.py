@@ -20,12 +20,8 @@ from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.memory import forget_weights, trim
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.validation.inner_tensors import Tensor
-<<<<<<< HEAD
 from attn_export.exporter.validation.source_graph import SourceRun, compare_with_source, run_perturbed, run_source
-=======
-from attn_export.exporter.validation.source_graph import SourceRun, compare_with_source, run_source, sensitivity
 from attn_export.exporter.workflows.graph_images import images_for
->>>>>>> a10eac0 (attn-export quantize: int8 files for TensorRT and ONNX Runtime, attention in float32, biases corrected layer by layer)
 
 if TYPE_CHECKING:
     from attn_export.exporter.records.cleanup import RevertedRewrite

@@ -70,6 +70,7 @@ _PYTORCHCV = (
     (r"^output\.", "fc."),
 )
 _PYTORCHCV_SOURCE = "https://github.com/osmr/pytorchcv/tree/master/pytorchcv/models"
+_HEAD = r"(?:fc\.\d|(?:classifier|head|last_linear|output)(?:\.\d)?)"
 _SHORTCUT = (r"\.shortcut\.", ".downsample."), (r"^linear\.", "fc.")
 _IN_SEQUENCE = {"conv1": 0, "bn1": 1, "conv2": 3, "bn2": 4, "conv3": 6, "bn3": 7}
 
@@ -82,8 +83,15 @@ LAYOUTS = (
     Layout(
         "kuangliu/pytorch-cifar",
         "https://github.com/kuangliu/pytorch-cifar/blob/master/models/resnet.py",
-        (r"^linear\.weight$", r"^layer1\.", r"^conv1\.weight$"),
+        (r"^linear\.weight$|\.shortcut\.0\.", r"^layer1\.", r"^conv1\.weight$"),
         _SHORTCUT,
+    ),
+    Layout(
+        "torchvision with another classifier",
+        "https://github.com/pytorch/vision/blob/main/torchvision/models/resnet.py",
+        (r"^layer1\.", rf"^{_HEAD}\.weight$"),
+        ((rf"^{_HEAD}\.", "fc."),),
+        assumed="one linear layer behind the mean, with nothing but dropout between",
     ),
     Layout(
         "Cadene's and timm's legacy SE-ResNet",

@@ -312,7 +312,7 @@ class ResNet(nn.Module):
         self, kind="basic", attention=None, word="se", *, depths=(1, 2, 1), width=16, stem=7, head="fc", **block
     ):
         super().__init__()
-        self.stem, self.head, self.depth = stem, head, len(depths)
+        self.stem, self.word, self.depth = stem, head, len(depths)
         self.conv1 = nn.Conv2d(3, width, stem, 2 if stem == 7 else 1, stem // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         c = width
@@ -330,7 +330,7 @@ class ResNet(nn.Module):
         x = F.max_pool2d(x, 3, 2, 1) if self.stem == 7 else x
         for i in range(self.depth):
             x = getattr(self, f"layer{i + 1}")(x)
-        return getattr(self, self.head)(x.mean((2, 3)))
+        return getattr(self, self.word)(x.mean((2, 3)))
 
 
 class Cadene(nn.Module):

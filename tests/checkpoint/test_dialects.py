@@ -54,6 +54,17 @@ BLOCKS = [
     ("conv", e.ECA, "eca", {}),
     ("channel.fc1, spatial.conv", e.TimmCBAM, "se", {"spatial_end": "norm"}),
 ]
+
+
+def with_head(name, kind):
+    """An SE-ResNet whose classifier has another name, or stands behind a Dropout."""
+    word, _, index = name.partition(".")
+    network = e.ResNet(kind, SE, head=word)
+    if index:
+        setattr(network, word, nn.Sequential(nn.Dropout(), getattr(network, word)))
+    return network
+
+
 # Layout, network, what its form says besides depths and widths.
 NETWORKS: list[tuple[str, Any, tuple[str, ...], dict[str, Any]]] = [
     (
@@ -67,6 +78,11 @@ NETWORKS: list[tuple[str, Any, tuple[str, ...], dict[str, Any]]] = [
         partial(e.ResNet, stem=3, head="linear", shortcut="shortcut"),
         ("basic", "bottleneck"),
         {"stem": 3},
+    ),
+    ("kuangliu/pytorch-cifar", partial(e.ResNet, shortcut="shortcut", attention=SE), ("basic",), {"stem": 7}),
+    *(
+        ("torchvision with another classifier", partial(with_head, head), ("basic",), {})
+        for head in ("classifier", "last_linear", "fc.1", "head.1")
     ),
     (
         "Cadene's and timm's legacy SE-ResNet",
@@ -277,6 +293,14 @@ def test_a_block_that_only_resembles_one_is_not_read_as_it(write, block, word):
     with pytest.raises(UnknownArchitectureError) as caught:
         load(write(e.ResNet("basic", block, word).state_dict()))
     assert "--arch" not in caught.value.hint
+    assert "--factory" in caught.value.hint
+
+
+def test_a_classifier_of_two_layers_is_not_read_as_one(write):
+    theirs = e.ResNet("basic", SE)
+    theirs.fc = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 5))
+    with pytest.raises(UnknownArchitectureError) as caught:
+        load(write(theirs.state_dict()))
     assert "--factory" in caught.value.hint
 
 

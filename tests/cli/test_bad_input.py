@@ -638,7 +638,7 @@ def broken(*_: Any, **__: Any) -> Any:
 
 
 ROOMS = {
-    "checkpoint": "attn_export.exporter.checkpoint.load.load",
+    "checkpoint": "attn_export.exporter.checkpoint.load.load_with",
     "capture": "attn_export.exporter.network.capture.capture",
     "cleanup": "attn_export.exporter.cleanup.pipeline.clean_graph",
     "validation": "attn_export.exporter.validation.validate.validate",

@@ -6,10 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Precision
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.outline import outline
 from attn_export.exporter.graph.read import parse
+from attn_export.exporter.network.batches import Batch
+from attn_export.exporter.network.images import REAL
 from attn_export.exporter.records.results import Made, Proven
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.memory import forget_weights, trim
@@ -71,9 +75,23 @@ def prove_all(
             path = plain.path.with_name(f"{plain.path.stem}{precision.suffix}.onnx")
             file = typed_file(plain, precision, reference.batches, path, settings.threads)
         proven.append(Proven(file, prove(file, model, reference, settings, progress)))
+        if precision is Precision.FP16 and (note := untried_range(model, reference.batches)):
+            progress.note(note)
     for artifact in proven:
         onnx_file.add_metadata(artifact.file.path, _metadata(model, artifact))
     return proven
+
+
+def untried_range(model: LoadedModel, batches: Sequence[Batch]) -> str:
+    """A note on a float16 network that may take other images than were tried; empty where it is known what it takes."""
+    known = model.normalization is not None or all(taken.range is not None for taken in model.inputs)
+    if known or any(kind == REAL for batch in batches for kind in batch.kinds):
+        return ""
+    largest = max(float(np.abs(array).max()) for batch in batches for array in batch.arrays.values())
+    return (
+        f"float16 was tried on images with values up to {largest:.0f}; if the network takes others, such as pixels of "
+        "0 to 255, name them with --images or --range, because squares and sums may overflow"
+    )
 
 
 def _metadata(model: LoadedModel, proven: Proven) -> dict[str, str]:

@@ -201,7 +201,7 @@ def test_the_record_holds_the_verdict_with_every_comparison(exported: tuple[Expo
     validation = plain(result.report)["artifacts"][0]["validation"]
     assert validation["agrees"] is True
     assert validation["policy"] == "float32"
-    assert validation["batches"] == [[[1, 3, 16, 16]], [[2, 3, 16, 16]], [[4, 3, 16, 16]]]
+    assert validation["batches"] == [[[1, 3, 16, 16]], [[2, 3, 16, 16]], [[5, 3, 16, 16]]]
     assert [(c["tensor"], c["role"]) for c in validation["comparisons"]] == [("3.fc.3", "gate"), ("output", "output")]
     for told, comparison in zip(validation["comparisons"], result.verdict.comparisons, strict=True):
         assert told["ratio"] == comparison.ratio == told["error"] / told["baseline"]

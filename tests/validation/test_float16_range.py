@@ -1,8 +1,10 @@
 """Float16 files of others that overflow wherever kernels are float16, and not in ONNX Runtime on a CPU."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
@@ -10,10 +12,12 @@ import torch
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import nn
 
-from attn_export.exporter.artifacts import only_input
+from attn_export.exporter.artifacts import Normalization, only_input
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.errors import DisagreementError
+from attn_export.exporter.network.batches import batches
 from attn_export.exporter.records.results import Validated
+from attn_export.exporter.workflows.onnx_files import untried_range
 from attn_export.exporter.workflows.validate import validate_artifacts
 
 SHAPE = (3, 32, 32)
@@ -76,3 +80,18 @@ def test_a_mean_whose_sum_is_beyond_the_range_is_named(tmp_path: Path) -> None:
     found = judged(Scaled(shift=100.0), tmp_path)
     assert found.error is None
     assert [note for note in found.notes if "/ReduceMean overflow float16 where a kernel adds in float16" in note]
+
+
+# What an export has tried.
+
+
+def test_an_export_says_which_images_float16_was_tried_on() -> None:
+    model = from_module(Scaled(), only_input(SHAPE))
+    tried = batches(model.inputs)
+    assert "tried on images with values up to" in untried_range(model, tried)
+    normalized = replace(model, normalization=Normalization((0.5,) * 3, (0.25,) * 3))
+    assert untried_range(normalized, tried) == ""
+    pixels = tuple(replace(taken, range=(0.0, 255.0)) for taken in model.inputs)
+    assert untried_range(replace(model, inputs=pixels), batches(pixels)) == ""
+    real = {"input": np.full((2, *SHAPE), 255, np.float32)}
+    assert untried_range(model, batches(model.inputs, real=real)) == ""

@@ -347,7 +347,7 @@ def run_batch(
     from attn_export.exporter.records.latency import Schedule
 
     images = subject.images[:batch]
-    signature = replace(file.signature, input_shape=images.shape)
+    signature = file.signature.with_shapes((images.shape,))
     with ExitStack() as stack:
         opened: list[Any] = []
         for name, make in makers(subject, file, engines).items():

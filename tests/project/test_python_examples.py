@@ -11,6 +11,7 @@ from attn_export.exporter.workflows import export as workflow
 from attn_export.exporter.workflows.settings import ExportSettings
 from attn_export.models.registry import create
 from tests import shared
+from tests.inputs.networks import network
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,7 +31,7 @@ def test_an_example_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shared.use(monkeypatch)
     monkeypatch.setattr(workflow, "ExportSettings", partial(ExportSettings, schedule=Schedule(seconds=0.3)))
-    scope = {"module": create("cbam_resnet8")}
+    scope = {"module": create("cbam_resnet8"), "words": network("words")}
     exec(compile(code.replace("224", "32"), "example", "exec"), scope)
     assert scope["result"].verdict.agrees
     assert list((tmp_path / "build").glob("*.onnx"))

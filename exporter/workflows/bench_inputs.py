@@ -7,7 +7,7 @@ from pathlib import Path
 from attn_export.exporter.artifacts import Axis, Input, OnnxFile, Shape, Signature
 from attn_export.exporter.cleanup.inspect import blocks_of
 from attn_export.exporter.errors import InputError, RuntimeUnavailableError
-from attn_export.exporter.network.axes import axis_name
+from attn_export.exporter.network.axes import OF_IMAGES, axis_name
 from attn_export.exporter.records.artifact import Artifact, Tensor
 from attn_export.exporter.system import gpus
 from attn_export.exporter.system.files import unique_names
@@ -149,13 +149,24 @@ def _input_of(artifact: Artifact, taken: Tensor, batches: Sequence[int], known: 
     found = tuple(size for size in sizes if isinstance(size, int) and size > 0)
     if not dims or len(found) < len(sizes):
         raise InputError(
-            f"{artifact.path} takes {taken}, and nothing says how large its images are", hint=f"Say it: --input {IMAGE}"
+            f"{artifact.path} takes {taken}, and nothing says how large its images are",
+            hint=f"Say it: {_example(artifact)}",
         )
     for batch in batches:
         _refuse_other_shape(artifact, taken, (batch, *found))
     axes = tuple(Axis(axis_name(len(dims), i), i) for i, d in enumerate(dims) if not _fixed(d))
     limits = known.range if known else None
     return Input(taken.name, (batches[0], *found), dtype if dtype in RUN_AS_THEY_ARE else "float32", axes, limits)
+
+
+def _example(artifact: Artifact) -> str:
+    """The option that says the size of each input."""
+    if len(artifact.inputs) == 1:
+        return f"--input {IMAGE}"
+    shapes = {
+        taken.name: IMAGE if taken.dims and len(taken.dims) == len(OF_IMAGES) else "1x16" for taken in artifact.inputs
+    }
+    return " ".join(f"--input {name}={shape}" for name, shape in shapes.items())
 
 
 def _fixed(size: object) -> bool:

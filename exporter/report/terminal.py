@@ -242,7 +242,8 @@ def creation_summary(created: Mapping[str, Any]) -> Text:
 def models_parts(rows: Iterable[Mapping[str, Any]]) -> list[Part]:
     """`models`: the zoo with sizes, and the share of attention."""
     heads = ["name", "input", "parameters", "MACs", "attention: parameters", "attention: MACs"]
-    return [table("Networks", heads, [_network_row(**row) for row in rows])]
+    others = Text("Every backbone also takes eca_, scse_, bam_, coord_, simam_, gct_, triplet_ and ge_.", "dim")
+    return [table("Networks", heads, [_network_row(**row) for row in rows]), others]
 
 
 def _network_row(

@@ -16,6 +16,7 @@ from typing import Any
 from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.engine.log import Log
 from attn_export.exporter.engine.profile import add_profile
+from attn_export.exporter.engine.quantization import unmet_demands
 from attn_export.exporter.errors import EngineError, RuntimeUnavailableError, UsageError
 from attn_export.exporter.records.engine import PORTABLE, BuildOptions, Profile
 from attn_export.exporter.system.memory import PeakMemory
@@ -170,7 +171,8 @@ class _Build:
         raise EngineError(
             f"{self.name} can't parse {path.name}:" + "".join(f"\n  {problem}" for problem in shown),
             problems=problems,
-            hint="Replace these operators by ones that TensorRT supports, or run the ONNX file in ONNX Runtime. "
+            hint=" ".join(unmet_demands(path))
+            or "Replace these operators by ones that TensorRT supports, or run the ONNX file in ONNX Runtime. "
             "Supported operators: https://github.com/onnx/onnx-tensorrt/blob/main/docs/operators.md",
         )
 

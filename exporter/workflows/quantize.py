@@ -14,6 +14,7 @@ from attn_export.exporter.artifacts import MODULE_KEY, ParsedFile, Target
 from attn_export.exporter.cleanup.inspect import blocks_of
 from attn_export.exporter.errors import DisagreementError, InputError
 from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.graph.opset import raise_opset
 from attn_export.exporter.graph.read import named, parse
 from attn_export.exporter.graph.session import PlainSession, SessionError
 from attn_export.exporter.precision.float16 import infer_types
@@ -89,7 +90,7 @@ def quantize_file(
     threads = settings.threads or usable_cpus()
     with progress.stage("Reading the graph"):
         parsed = parse(source)
-        model = _prepared(parsed)
+        model = _prepared(parsed, progress)
         feeds, others = _feeds(model, Path(calibration)), _feeds(model, Path(held_out)) if held_out else None
         placement = place(model.graph, blocks_of(parsed), settings.choices)
     chosen = _choose(model, placement, feeds, settings, threads, progress)
@@ -109,7 +110,7 @@ def quantize_file(
     return record
 
 
-def _prepared(parsed: ParsedFile) -> ir.Model:
+def _prepared(parsed: ParsedFile, progress: Progress) -> ir.Model:
     """The graph to quantize, with names and types.
 
     Raises:
@@ -118,9 +119,8 @@ def _prepared(parsed: ParsedFile) -> ir.Model:
     model, path = named(parsed.copy()), parsed.path
     opset = model.graph.opset_imports.get("", 0)
     if opset < OLDEST_OPSET:
-        raise InputError(
-            f"{path} is of opset {opset}, and int8 needs {OLDEST_OPSET}", hint="Export it with a newer one."
-        )
+        model = raise_opset(model, OLDEST_OPSET)
+        progress.note(f"{path} is of opset {opset}, and int8 needs {OLDEST_OPSET}: the int8 file is of {OLDEST_OPSET}")
     bodies = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
     for node in model.graph:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"):

@@ -669,7 +669,7 @@ def test_a_defect_of_the_printer_is_70_too(attn_export: Command, monkeypatch: py
 DEFECTIVE = """
 import importlib, sys
 from attn_export import cli
-importlib.import_module("attn_export.exporter.checkpoint.load").load = lambda *_, **__: 1 / 0
+importlib.import_module("attn_export.exporter.checkpoint.load").load_with = lambda *_, **__: 1 / 0
 sys.argv = ["attn-export", *sys.argv[1:]]
 cli.main()
 """

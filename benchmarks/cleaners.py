@@ -152,10 +152,10 @@ def main() -> None:
         for row in measure(corpus, options):
             print(shown(row), flush=True)
             rows.append(row)
-        if options.save:
-            RESULT.write_text(
-                json.dumps({"versions": corpus.versions(), "rows": rows}, indent=1) + "\n", encoding="utf-8"
-            )
+            if options.save:
+                RESULT.write_text(
+                    json.dumps({"versions": corpus.versions(), "rows": rows}, indent=1) + "\n", encoding="utf-8"
+                )
 
 
 if __name__ == "__main__":

@@ -203,3 +203,28 @@ def test_a_gate_that_is_nearly_closed_is_cleaned_alike(tmp_path: Path) -> None:
     expected = model(torch.from_numpy(images)).numpy()
     result = clean_file(export(model, tmp_path / "a.onnx", Way("legacy", 17)), tmp_path / "b.onnx", threads=1)
     np.testing.assert_allclose(run(result.path, input=images)[0], expected, rtol=1e-4, atol=1e-7)
+
+
+class Row(torch.nn.Module):
+    """A spelling that reads another's result, with nothing between them."""
+
+    def __init__(self, *modules: torch.nn.Module) -> None:
+        super().__init__()
+        self.modules_in_a_row = torch.nn.Sequential(*modules)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.modules_in_a_row(x)
+
+
+@pytest.mark.parametrize("way", [Way("legacy", 17), pytest.param(Way("dynamo", 18), marks=pytest.mark.full)], ids=str)
+@pytest.mark.parametrize("pair", [(0, -1), (3, 3)], ids=str)
+def test_two_blocks_in_a_row_have_no_more_nodes_than_both_alone(
+    pair: tuple[int, int], way: Way, tmp_path: Path
+) -> None:
+    def nodes(*spellings: Spelling) -> int:
+        layers = [torch.nn.Conv2d(3, CHANNELS, 3), *(spelling.make(CHANNELS) for spelling in spellings)]
+        source = export(Row(*layers, torch.nn.ReLU()).eval(), tmp_path / "row.onnx", way)
+        return clean_file(source, tmp_path / "clean.onnx", threads=1).nodes_after
+
+    first, second = (SPELLINGS[i] for i in pair)
+    assert nodes(first, second) <= nodes(first) + nodes(second) - nodes()

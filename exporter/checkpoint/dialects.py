@@ -133,7 +133,7 @@ LAYOUTS = (
         _PYTORCHCV,
         only={"block": "bottleneck", "attention": ("none", "se")},
         form={"stride_in": "1x1"},
-        assumed="stride in the first 1x1 convolution, attention after the last BatchNorm",
+        assumed="stride in the first 1x1 convolution",
     ),
     Layout(
         "weiaicunzai/pytorch-cifar100",

@@ -282,3 +282,33 @@ def test_the_advice_names_an_option_that_create_has(attn_export: Command, folder
 
 def test_create_without_a_place_says_which_option_is_missing(refused: Command) -> None:
     refused(2, "create", "resnet8", says=["-o"], hint="--help")
+
+
+# create --attention
+
+
+def test_attention_is_put_into_a_network_and_the_file_is_exported(attn_export: Command, folder: Path) -> None:
+    done = attn_export(
+        "create", "resnet8", "-o", "made.pt", "--attention", "eca", "--where", "layer1,layer3.0", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["architecture"]["name"] == "resnet8+eca"
+    assert document["attention"] == ["layer1", "layer3.0"]
+    assert attn_export("made.pt", "--onnx", "--no-bench", "--input", "1x3x16x16").returncode == 0
+    assert attn_export("inspect", "made.onnx").stdout.count("ECA ") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("resnet8", "--attention", "cbm"), 2, "did you mean cbam?"),
+        (("resnet8", "--attention", "se", "--where", "layer9"), 2, "there is no submodule 'layer9'"),
+        (("timm:hf-hub:a/b", "--attention", "se"), 2, "no network of torchvision or timm"),
+        (("torchvision:resnet50",), 2, "is created with attention"),
+    ],
+)
+def test_attention_that_can_not_be_put_in_is_refused(
+    refused: Command, arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    refused(code, "create", *arguments, "-o", "made.pt", says=[says])

@@ -32,7 +32,7 @@ SIZES = {
     "siamese": Sizes(images=((32, 32), (32, 32), (48, 48))),
     "words": Sizes(named=(("axis_1", (8, 12, 16)),)),
 }
-BLOCKS = {"unet": 6, "detector": 1, "dataclass": 1, "lstm": 1, "bytes": 1, "siamese": 2, "meta": 1, "words": 1}
+BLOCKS = {"unet": 5, "detector": 1, "dataclass": 1, "lstm": 1, "bytes": 1, "siamese": 2, "meta": 1, "words": 1}
 SHORT = Schedule(seconds=0.0, fewest_rounds=2, inferences=1)
 USUAL = ("words",)  # the others in `make test-all` alone
 EVERY = [pytest.param(name, marks=[] if name in USUAL else [pytest.mark.full]) for name in CASES]

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from attn_export.exporter.checkpoint.inert import foreign_globals, hostile, inert_class, listed
+from attn_export.exporter.checkpoint.other_formats import read_other_format
 from attn_export.exporter.checkpoint.user_code import Sources
 from attn_export.exporter.errors import AttnExportError, UnreadableCheckpointError, UntrustedCheckpointError
 from attn_export.exporter.system.file_kinds import CHECKPOINT, kind_of
@@ -30,7 +31,7 @@ class Payload:
 
 
 def read(path: Path, *, trust: bool = False, sources: Sources | None = None) -> Payload:
-    """Read a file that ``torch.save`` wrote, in any of its formats, onto the CPU.
+    """Read a file that ``torch.save`` wrote, in any of its formats, or one of `other_formats`, onto the CPU.
 
     Args:
         path: the file.
@@ -41,6 +42,8 @@ def read(path: Path, *, trust: bool = False, sources: Sources | None = None) -> 
         UnreadableCheckpointError: missing, a directory, empty, damaged, or not a checkpoint.
         UntrustedCheckpointError: reading it would run its code.
     """
+    if (content := read_other_format(path, trust=trust)) is not None:
+        return Payload(content)
     check_readable(path)
     if trust:
         with damage_reported(path):

@@ -16,6 +16,7 @@ from attn_export.exporter.checkpoint.container import Payload, needs_code, no_we
 from attn_export.exporter.checkpoint.inert import Inert, listed
 from attn_export.exporter.checkpoint.inputs import declared, left_out, ranged
 from attn_export.exporter.checkpoint.live import network_of, wanted_a_path
+from attn_export.exporter.checkpoint.other_formats import Program
 from attn_export.exporter.checkpoint.strict import filled
 from attn_export.exporter.checkpoint.usual_input import usual_input
 from attn_export.exporter.errors import InputError, UnreadableCheckpointError, UntrustedCheckpointError, UsageError
@@ -74,7 +75,9 @@ def load_with(source: Path | str, options: LoadOptions) -> LoadedModel:
     path = Path(source)
     sources = user_code.open_sources(options.code) if options.code else None
     payload = read(path, trust=options.trust, sources=sources)
-    if options.factory is not None:
+    if isinstance(payload.content, Program):
+        model = _of_program(payload.content, path, options)
+    elif options.factory is not None:
         model = _built_by_factory(payload, path, options, options.factory)
     elif options.arch is None and (module := zoo.module_in(payload.content, nn.Module)) is not None:
         model = _pickled(module, payload, path, options)
@@ -113,6 +116,17 @@ def _pickled(module: nn.Module, payload: Payload, path: Path, options: LoadOptio
     model = _with_input(module.float().requires_grad_(False).eval(), str(path), options)
     code = "the code that it names, as requested by --trust" if options.trust else f"{options.code or 'torch'} alone"
     return replace(model, notes=(f"{model.name} was unpickled with {code}", *types, *model.notes))
+
+
+def _of_program(program: Program, path: Path, options: LoadOptions) -> LoadedModel:
+    """The network of a torch.export archive, for the inputs that it was exported with."""
+    model = from_module(program.module.requires_grad_(False), options.inputs or program.inputs)
+    shapes = ", ".join("x".join(map(str, taken.shape)) for taken in program.inputs)
+    note = (
+        f"{path} is a program of torch.export for {shapes}, loaded as requested by --trust; sizes that it was exported "
+        f"with stay fixed: --static --input {shapes} if its batch is among them"
+    )
+    return replace(model, notes=(note, *model.notes))
 
 
 def _lacking(what: str, payload: Payload, path: Path, options: LoadOptions) -> UntrustedCheckpointError:

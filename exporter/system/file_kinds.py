@@ -29,19 +29,9 @@ ONNX = FileKind(
     "`attn-export clean {path} -o cleaned.onnx` cleans it; inspect, build, validate and bench take it too.",
 )
 CHECKPOINT = FileKind("a PyTorch checkpoint", "`attn-export {path} --onnx` makes an ONNX file of it.")
-TORCHSCRIPT = FileKind(
-    "a TorchScript archive",
-    "PyTorch's exporter can't capture it. Save the weights of the network that it was made of, "
-    "torch.save(model.state_dict(), 'model.pt'), and export with --arch; or pass that network to export(module, ...).",
-)
-EXPORTED = FileKind(
-    "a program of torch.export",
-    "torch.onnx.export(torch.export.load('{path}')).save('model.onnx') makes an ONNX file, which `attn-export clean "
-    "model.onnx -o cleaned.onnx` takes; or pass the network that it was made of to export(module, ...).",
-)
-SAFETENSORS = FileKind(
-    "a safetensors file", "Convert it: torch.save(safetensors.torch.load_file('{path}'), 'model.pt')"
-)
+TORCHSCRIPT = FileKind("a TorchScript archive", "`attn-export {path} --onnx --trust` exports its weights.")
+EXPORTED = FileKind("a program of torch.export", "`attn-export {path} --onnx --trust` makes an ONNX file of it.")
+SAFETENSORS = FileKind("a safetensors file", "`attn-export {path} --onnx` makes an ONNX file of it.")
 BUNDLE = FileKind("a deployment bundle", "`attn-export build {path}` builds its engine on the device.")
 ARRAYS = FileKind("a file of numpy arrays", "Images belong behind --images.")
 REPORT = FileKind("a JSON file", "`attn-export compare` and `attn-export report` take reports.")

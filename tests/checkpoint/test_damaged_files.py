@@ -75,18 +75,6 @@ def test_something_else_is_not_a_checkpoint(tmp_path, content, sentence):
     refused(tmp_path / "model.pt", sentence)
 
 
-def test_a_safetensors_file_is_named_and_its_conversion_shown(tmp_path):
-    header = b'{"fc.bias":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
-    (tmp_path / "model.pt").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
-    refused(tmp_path / "model.pt", "is a safetensors file")
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_torchscript_archive_is_named(tmp_path):
-    torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(str(tmp_path / "model.pt"))
-    refused(tmp_path / "model.pt", "is a TorchScript archive")
-
-
 def test_a_byte_changed_inside_the_weights_is_damage(good):
     whole = bytearray(good.read_bytes())
     whole[len(whole) // 2] ^= 0x40

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 
 from attn_export.exporter.cleanup.pipeline import clean
-from attn_export.exporter.errors import CleanupError, InputError
+from attn_export.exporter.errors import CleanupError, InputError, UsageError
 from attn_export.exporter.graph.read import read
 from attn_export.exporter.network.images import PICTURES
 from attn_export.exporter.records.verdict import Verdict
@@ -412,6 +412,14 @@ def test_images_of_a_size_that_the_graph_doesnt_take_are_refused(tmp_path: Path)
     onnx.save(parsed(text), tmp_path / "a.onnx")
     np.save(tmp_path / "images.npy", noise(1, 3, 4, 4))
     with pytest.raises(InputError, match="these images"):
+        clean_file(tmp_path / "a.onnx", tmp_path / "b.onnx", images=tmp_path / "images.npy")
+
+
+def test_images_of_a_graph_without_inputs_are_refused(tmp_path: Path) -> None:
+    onnx.save(
+        parsed(f"{HEADER} g () => (float[2] y) {{ y = Constant<value_floats = [1.0, 2.0]>() }}"), tmp_path / "a.onnx"
+    )
+    with pytest.raises(UsageError, match="has none"):
         clean_file(tmp_path / "a.onnx", tmp_path / "b.onnx", images=tmp_path / "images.npy")
 
 

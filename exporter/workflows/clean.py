@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.pipeline import clean
-from attn_export.exporter.errors import CleanupError, OutputError, UnreadableGraphError, UsageError
+from attn_export.exporter.errors import CleanupError, OutputError, UnreadableGraphError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.randomness import random_outputs
 from attn_export.exporter.graph.read import files_of, read

@@ -5,6 +5,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from attn_export.exporter.artifacts import Input
+from attn_export.exporter.errors import UsageError
 from attn_export.exporter.graph.facts import dims
 from attn_export.exporter.network.real_images import read_images
 from attn_export.exporter.records.arrays import Arrays
@@ -21,8 +22,14 @@ def images_for(model: ir.Model, path: Path | None) -> Arrays | None:
 
     Raises:
         InputError: they can't be read or don't fit.
+        UsageError: the graph has no input.
     """
-    return None if path is None else read_images(path, inputs_of(model))
+    if path is None:
+        return None
+    inputs = inputs_of(model)
+    if not inputs:
+        raise UsageError(f"{path} has images, and the graph has no input", hint="Leave --images out.")
+    return read_images(path, inputs)
 
 
 def _sizes(value: ir.Value) -> tuple[int, ...]:

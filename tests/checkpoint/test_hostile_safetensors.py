@@ -9,15 +9,15 @@ from attn_export.exporter.checkpoint.load import load
 from attn_export.exporter.errors import UnreadableCheckpointError
 
 
-def header_of(length: int, header: dict, data: bytes = b"") -> bytes:
+def header_of(length: int, header: dict[str, object], data: bytes = b"") -> bytes:
     return struct.pack("<Q", length) + json.dumps(header).encode() + data
 
 
-def entry(shape: list[int], first: int, last: int) -> dict:
+def entry(shape: list[int], first: int, last: int) -> dict[str, object]:
     return {"dtype": "F32", "shape": shape, "data_offsets": [first, last]}
 
 
-def of(header: dict, data: bytes) -> bytes:
+def of(header: dict[str, object], data: bytes) -> bytes:
     return header_of(len(json.dumps(header)), header, data)
 
 

@@ -160,7 +160,7 @@ def _described_by_itself(payload: Payload, path: Path, options: LoadOptions) -> 
 def _of_the_zoo(payload: Payload, path: Path, options: LoadOptions) -> LoadedModel:
     """Weights without a description, of a network that this project has."""
     weights, notes = _weights_in(payload, path)
-    reading = zoo.described(options.arch, weights, path, payload)
+    reading, which = zoo.found_in(options.arch, weights, path, payload)
     architecture = reading.architecture
     network = zoo.assembled(architecture, reading.weights, str(path))
     return LoadedModel(
@@ -168,7 +168,7 @@ def _of_the_zoo(payload: Payload, path: Path, options: LoadOptions) -> LoadedMod
         inputs=zoo.checked_inputs(network, architecture, options.inputs, architecture.input_shape),
         sha256="",
         architecture=architecture,
-        notes=(*notes, *zoo.said(options.arch, reading), *_types(weights)),
+        notes=(*notes, *which, *zoo.said(options.arch, reading), *_types(reading.weights)),
     )
 
 

@@ -14,6 +14,7 @@ WRAPPERS = (
     "state_dict_ema", "model_ema", "ema_state_dict", "ema",
     "state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights",
 )  # fmt: skip
+AVERAGED = ("ema", "model_ema", "ema_model", "teacher_ema")
 PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "network.")
 # Entries of averaging and parallel wrappers that aren't weights.
 BOOKKEEPING = ("n_averaged",)
@@ -69,6 +70,19 @@ def strip_prefixes(weights: StateDict) -> StateDict:
             break
         weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
     return weights
+
+
+def groups(weights: StateDict) -> list[tuple[str, StateDict]]:
+    """The parts of a state dict by the first component of their names, the largest first; empty if there is one.
+
+    Training frameworks save several networks, losses and metrics side by side: ``model.*``, ``criterion.*``.
+    """
+    parts: dict[str, StateDict] = {}
+    for name, tensor in weights.items():
+        first, _, rest = name.partition(".")
+        parts.setdefault(first, {})[rest] = tensor
+    found = [(first, strip_prefixes(part)) for first, part in parts.items() if "" not in part]
+    return sorted(found, key=lambda entry: -len(entry[1])) if len(parts) > 1 else []
 
 
 def usable(weights: StateDict, origin: str) -> StateDict:

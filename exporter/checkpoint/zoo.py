@@ -1,6 +1,7 @@
 """Networks of the zoo, from weights that don't describe themselves."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,61 @@ from attn_export.exporter.checkpoint.inputs import declared
 from attn_export.exporter.checkpoint.structure import OPTIONAL
 from attn_export.exporter.errors import UnknownArchitectureError, UsageError
 from attn_export.models.registry import Architecture, skeleton
+
+
+def found_in(
+    arch: str | None, weights: state_dict.StateDict, path: Path, payload: Payload
+) -> tuple[fit.Reading, tuple[str, ...]]:
+    """The network in a state dict, which may be one of several side by side, and a note on which it is.
+
+    Raises:
+        UnknownArchitectureError: as `described`; or two networks of one size fit.
+    """
+    try:
+        reading = described(arch, weights, path, payload)
+        if not reading.differences:
+            return reading, ()
+    except UnknownArchitectureError:
+        fitting = _fitting_groups(arch, weights, path, payload)
+        if not fitting:
+            raise
+    else:
+        fitting = _fitting_groups(arch, weights, path, payload)
+        if not fitting:
+            return reading, ()
+    first = _averaged_first(fitting)
+    (prefix, reading), others = first[0], [name for name, other in first[1:] if _size(other) == _size(first[0][1])]
+    if others and prefix not in state_dict.AVERAGED:
+        names = " and ".join((prefix, *others))
+        raise UnknownArchitectureError(
+            f"{path} holds {len(others) + 1} networks that fit: {names}",
+            nearest=reading.architecture.name,
+            hint=f"Save the one to export: torch.save({{k: v for k, v in state.items() if k.startswith('{prefix}.')}}, "
+            "'model.pt').",
+        )
+    count = len(weights) - _size(reading)
+    return reading, (f"the network is that under {prefix!r}; {count} other tensors of the file are left out",)
+
+
+def _size(reading: fit.Reading) -> int:
+    return len(reading.weights)
+
+
+def _averaged_first(fitting: list[tuple[str, fit.Reading]]) -> list[tuple[str, fit.Reading]]:
+    """The largest first, and of those of one size the averaged weights."""
+    return sorted(fitting, key=lambda entry: (-_size(entry[1]), entry[0] not in state_dict.AVERAGED))
+
+
+def _fitting_groups(
+    arch: str | None, weights: state_dict.StateDict, path: Path, payload: Payload
+) -> list[tuple[str, fit.Reading]]:
+    found = []
+    for prefix, part in state_dict.groups(weights):
+        with suppress(UnknownArchitectureError):
+            reading = described(arch, part, path, payload)
+            if not reading.differences:
+                found.append((prefix, reading))
+    return found
 
 
 def described(arch: str | None, weights: state_dict.StateDict, path: Path, payload: Payload) -> fit.Reading:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from attn_export.exporter.errors import UnreadableGraphError
 from attn_export.exporter.graph.facts import is_op, stored
 from attn_export.exporter.graph.read import parse
 from attn_export.exporter.records.arrays import Array
@@ -26,7 +27,11 @@ SCALES = "Scales must be positive: a channel of zeros needs any positive scale."
 def unmet_demands(path: Path) -> list[str]:
     """What of it a file doesn't meet; empty for a file without quantization."""
     found = dict.fromkeys((BIASES, ZERO_POINTS, SCALES), False)
-    for node in parse(path).model.graph:
+    try:
+        graph = parse(path).model.graph
+    except UnreadableGraphError:  # TensorRT's own error says more
+        return []
+    for node in graph:
         if is_op(node, "DequantizeLinear", "QuantizeLinear"):
             tensor, scale, zero = (*node.inputs, None, None)[:3]
             is_bias = tensor is not None and tensor.dtype == ir.DataType.INT32

@@ -62,7 +62,7 @@ class Input:
 
 
 class InferenceSession:
-    def __init__(self, path, options, providers):
+    def __init__(self, path, options, providers, **_):
         self.words = Path(path).read_text()
         self.providers = providers
         do(self.words, "open")

@@ -4,6 +4,7 @@ import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Rewrite
+from attn_export.exporter.graph.names import unique_name
 
 
 class UniqueNames:
@@ -23,16 +24,6 @@ class UniqueNames:
                 if attribute.type == ir.AttributeType.GRAPH:
                     self.values |= {value.name for value in attribute.value.inputs} | set(attribute.value.initializers)
 
-    @staticmethod
-    def take(wanted: str, taken: set[str | None]) -> str:
-        """Reserve a name, numbered if it is taken."""
-        name, number = wanted, 0
-        while name in taken:
-            number += 1
-            name = f"{wanted}_{number}"
-        taken.add(name)
-        return name
-
 
 def apply_rewrite(graph: ir.Graph, rewrite: Rewrite, names: UniqueNames) -> None:
     """Insert the new nodes and drop the old ones that lose their last reader.
@@ -47,7 +38,7 @@ def apply_rewrite(graph: ir.Graph, rewrite: Rewrite, names: UniqueNames) -> None
     for node in rewrite.nodes:
         for output in node.outputs:
             if output is not new:
-                output.name = UniqueNames.take(f"{old.name}/{node.op_type}", names.values)
+                output.name = unique_name(f"{old.name}/{node.op_type}", names.values)
     graph.insert_before(anchor, rewrite.nodes)
     if new.const_value is not None and new.producer() is None and new.graph is None:
         new = _register(graph, new, names)
@@ -62,7 +53,7 @@ def apply_rewrite(graph: ir.Graph, rewrite: Rewrite, names: UniqueNames) -> None
     for node in rewrite.nodes:
         node.metadata_props.update(anchor.metadata_props)
         same = node is last and node.op_type == anchor.op_type and anchor.name and anchor.graph is None
-        node.name = UniqueNames.take(str(anchor.name) if same else f"{stem}/{node.op_type}", names.nodes)
+        node.name = unique_name(str(anchor.name) if same else f"{stem}/{node.op_type}", names.nodes)
         for index, value in enumerate(node.inputs):
             if value is not None and value.const_value is not None and value.graph is None:
                 node.replace_input_with(index, _register(graph, value, names))
@@ -79,7 +70,7 @@ def _register(graph: ir.Graph, constant: ir.Value, names: UniqueNames) -> ir.Val
             same = known.const_value.numpy()
             if same.dtype == array.dtype and np.array_equal(same, array):
                 return known
-    constant.name = tensor.name = UniqueNames.take(wanted, names.values)
+    constant.name = tensor.name = unique_name(wanted, names.values)
     graph.register_initializer(constant)
     names.constants[wanted].append(constant)
     return constant

@@ -8,11 +8,11 @@ import onnx_ir.passes.common as common
 from onnxscript.optimizer import fold_constants_ir
 
 from attn_export.exporter.cleanup.apply import RewriteLog, apply_to_fixpoint
-from attn_export.exporter.cleanup.replace import UniqueNames
 from attn_export.exporter.cleanup.rule import Context, Rule
 from attn_export.exporter.cleanup.rules import fold_known_sizes, resolve_sizes
 from attn_export.exporter.graph.facts import WHOLE, is_op
 from attn_export.exporter.graph.limits import grown
+from attn_export.exporter.graph.names import unique_name
 from attn_export.exporter.graph.randomness import may_share
 from attn_export.exporter.graph.shapes import (
     confirm_claims,
@@ -106,7 +106,7 @@ def name_values_once(model: ir.Model) -> None:
     computed = [value for node in graph.all_nodes() for value in node.outputs]
     for value in dict.fromkeys((*graph.inputs, *graph.outputs, *graph.initializers.values(), *computed)):
         if value.name:
-            unique = UniqueNames.take(value.name, taken)
+            unique = unique_name(value.name, taken)
             if unique != value.name:
                 value.name = unique
 

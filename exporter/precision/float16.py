@@ -13,6 +13,7 @@ import onnx_ir.passes.common as common
 from attn_export.exporter.artifacts import MODULE_KEY, Float32Node
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.facts import is_op
+from attn_export.exporter.graph.names import names_in, unique_name
 from attn_export.exporter.precision.choose import float32_nodes
 from attn_export.exporter.precision.operator_types import may_read, may_write, reads_any_type
 from attn_export.exporter.precision.rounding import rounded
@@ -88,8 +89,7 @@ class _Conversion:
         self.graph = graph
         self.kept = kept
         self.casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
-        values = [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
-        self.names = {str(value.name) for value in values} | {str(node.name) for node in graph}
+        self.names = names_in(graph)
 
     def run(self) -> None:
         """Change types, then outputs, then inputs of another type."""
@@ -141,7 +141,7 @@ class _Conversion:
                 continue
             if (value, FLOAT) not in self.casts:
                 name = str(value.name)
-                value.name = self._unused(f"{name}.{SUFFIXES[FLOAT16]}")
+                value.name = unique_name(f"{name}.{SUFFIXES[FLOAT16]}", self.names)
                 self.casts[value, FLOAT] = self._add_cast(value, FLOAT, producer, name)
             self.graph.outputs[index] = self.casts[value, FLOAT]
 
@@ -154,7 +154,7 @@ class _Conversion:
             value.type = ir.TensorType(FLOAT16)
             return value
         if (value, FLOAT16) not in self.casts:
-            name = self._unused(f"{value.name}.{SUFFIXES[FLOAT16]}")
+            name = unique_name(f"{value.name}.{SUFFIXES[FLOAT16]}", self.names)
             copy = ir.Value(
                 name=name,
                 shape=value.shape,
@@ -182,7 +182,7 @@ class _Conversion:
         to = SUFFIXES[type_]
         base = name or str(source.name)
         output = ir.Value(
-            name=name or self._unused(f"{base}.{to}"),
+            name=name or unique_name(f"{base}.{to}", self.names),
             shape=None if source.shape is None else ir.Shape(source.shape),
             type=ir.TensorType(type_),
         )
@@ -192,7 +192,7 @@ class _Conversion:
             [source],
             {"to": int(type_)},
             outputs=[output],
-            name=self._unused(f"{base}/to_{to}"),
+            name=unique_name(f"{base}/to_{to}", self.names),
             metadata_props={} if path is None else {MODULE_KEY: path},
         )
         producer = source.producer()
@@ -210,12 +210,3 @@ class _Conversion:
         if source.dtype == output.dtype or not output.uses():
             ir.convenience.replace_all_uses_with(output, source)
             self.graph.remove(node, safe=True)
-
-    def _unused(self, name: str) -> str:
-        """Reserve a name, numbered if it is taken."""
-        found, count = name, 1
-        while found in self.names:
-            count += 1
-            found = f"{name}_{count}"
-        self.names.add(found)
-        return found

@@ -6,6 +6,7 @@ import pytest
 
 from attn_export.exporter.cleanup.replace import UniqueNames, apply_rewrite, drop_unread
 from attn_export.exporter.cleanup.rule import Builder, Rewrite
+from attn_export.exporter.graph.names import unique_name
 from tests.cleanup.conftest import assert_same, graph, model_of
 
 TEXT = graph(
@@ -175,8 +176,8 @@ def test_readers_in_bodies_read_the_new_value() -> None:
 
 def test_taken_names_get_a_number() -> None:
     taken: set[str | None] = {"a", "a_1"}
-    assert [UniqueNames.take("a", taken) for _ in range(2)] == ["a_2", "a_3"]
-    assert UniqueNames.take("b", taken) == "b"
+    assert [unique_name("a", taken) for _ in range(2)] == ["a_2", "a_3"]
+    assert unique_name("b", taken) == "b"
 
 
 def test_a_node_that_is_read_is_not_dropped() -> None:

@@ -5,6 +5,7 @@ import onnx_ir as ir
 
 from attn_export.exporter.artifacts import MODULE_KEY
 from attn_export.exporter.graph.facts import attribute, constant
+from attn_export.exporter.graph.names import names_in, unique_name
 from attn_export.exporter.precision.int8.placement import Placement
 from attn_export.exporter.precision.int8.ranges import Range, Weights
 from attn_export.exporter.precision.int8.sweep import Sweep
@@ -30,8 +31,7 @@ def quantize_graph(model: ir.Model, placement: Placement, found: Sweep) -> None:
 class _Writer:
     def __init__(self, graph: ir.Graph) -> None:
         self.graph = graph
-        values = [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
-        self.names = {str(value.name) for value in values} | {str(node.name) for node in graph}
+        self.names = names_in(graph)
 
     def quantize(self, value: ir.Value, chosen: Range, placement: Placement) -> None:
         """Let the quantized reads of a value read it rounded."""
@@ -86,24 +86,17 @@ class _Writer:
                 del self.graph.initializers[name]
 
     def _constant(self, name: str, array: Array) -> ir.Value:
-        name = self._unused(name)
+        name = unique_name(name, self.names)
         tensor = ir.Tensor(array, name=name)
         value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
         self.graph.register_initializer(value)
         return value
 
     def _node(self, op_type: str, inputs: list[ir.Value], output: str, path: str | None) -> ir.Node:
-        name = self._unused(output)
-        node = ir.node(op_type, inputs, outputs=[ir.Value(name=name)], name=self._unused(f"{name}/{op_type}"))
+        name = unique_name(output, self.names)
+        node = ir.node(
+            op_type, inputs, outputs=[ir.Value(name=name)], name=unique_name(f"{name}/{op_type}", self.names)
+        )
         if path is not None:
             node.metadata_props[MODULE_KEY] = path
         return node
-
-    def _unused(self, name: str) -> str:
-        """Reserve a name, numbered if it is taken."""
-        found, count = name, 1
-        while found in self.names:
-            count += 1
-            found = f"{name}_{count}"
-        self.names.add(found)
-        return found

@@ -136,7 +136,7 @@ def check_archive(path: Path) -> None:
             entries = [name.partition("/")[2] for name in archive.namelist()]
             checksums = any(entry.CRC for entry in archive.infolist())
             changed = [entry for entry in archive.infolist() if not _is_intact(archive, entry)]
-    except Exception as error:
+    except Exception as error:  # zipfile raises a dozen types for damaged archives
         raise UnreadableCheckpointError(
             f"{path} is truncated or damaged: its table of contents can't be found",
             hint="Copy it again, and compare the sizes of the two files.",

@@ -56,7 +56,7 @@ def read_other_format(path: Path, *, trust: bool) -> Any | None:
 def _loaded(path: Path, kind: FileKind, load: Callable[[Path], Any]) -> Any:
     try:
         return load(path)
-    except Exception as error:
+    except Exception as error:  # of a damaged file the libraries raise a dozen types
         raise UnreadableCheckpointError(
             f"{path} is {kind.name}, truncated or damaged: {first_line(error)}", hint=COPY_AGAIN
         ) from error

@@ -146,11 +146,22 @@ def test_exclusions_and_gates_choose_the_layers(files: Path) -> None:
     modules = {node.name or "": node.metadata_props[MODULE_KEY] for node in parsed.model.graph}
     assert without == {name for name in usual if not modules[name].startswith("layer1.")}
     assert without < usual
-    assert usual < layers(gates=True) or usual == layers(gates=True)  # the digits networks' gates are narrow
     with pytest.raises(UsageError, match="--exclude layer9 is no node and no module"):
         layers(exclude=("layer9",))
     with pytest.raises(UsageError, match="no layer is left"):
         layers(exclude=tuple(usual))
+
+
+@pytest.mark.parametrize("gates", [False, True])
+def test_products_with_gates_read_both_inputs_quantized_or_neither(gates: bool, files: Path) -> None:
+    parsed = parse(files / "cbam_digits.onnx")
+    blocks = blocks_of(parsed)
+    placement = place(parsed.copy().graph, blocks, Choices(gates=gates))
+    names = {name for block in blocks for name in block.nodes}
+    reads = [(node.name, index) for node, index in placement.reads if node.op_type == "Mul" and node.name in names]
+    products = sum(len(block.maps) for block in blocks)
+    assert len(reads) == (2 * products if gates else 0)
+    assert not any(node.name in names for node in placement.layers)  # the digits networks' gates are narrow
 
 
 def test_a_bias_is_corrected_to_the_mean_of_the_float_layer(tmp_path: Path) -> None:

@@ -120,6 +120,11 @@ def _pickled(module: nn.Module, payload: Payload, path: Path, options: LoadOptio
 
 def _of_program(program: Program, path: Path, options: LoadOptions) -> LoadedModel:
     """The network of a torch.export archive, for the inputs that it was exported with."""
+    if program.keywords:
+        raise InputError(
+            f"{path} is a program of torch.export that takes {', '.join(program.keywords)} by keyword",
+            hint="Export it again with positional arguments: torch.export.export(model, (image, meta)).",
+        )
     model = from_module(program.module.requires_grad_(False), options.inputs or program.inputs)
     shapes = ", ".join("x".join(map(str, taken.shape)) for taken in program.inputs)
     note = (

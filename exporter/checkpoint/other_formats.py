@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attn_export.exporter.artifacts import INPUT_NAME, Input
 from attn_export.exporter.errors import UnreadableCheckpointError, UntrustedCheckpointError, first_line
 from attn_export.exporter.system.file_kinds import EXPORTED, SAFETENSORS, TORCHSCRIPT, FileKind, kind_of
+from attn_export.exporter.system.quiet import quiet
 
 if TYPE_CHECKING:
     import torch
@@ -18,10 +19,11 @@ COPY_AGAIN = "Copy it again, and compare the sizes of the two files."
 
 @dataclass(frozen=True)
 class Program:
-    """The network of a program of torch.export, and the inputs that it was exported with."""
+    """The network of a program of torch.export, its inputs, and the names of those that it takes by keyword."""
 
     module: "nn.Module"
     inputs: tuple[Input, ...]
+    keywords: tuple[str, ...]
 
 
 def read_other_format(path: Path, *, trust: bool) -> Any | None:
@@ -70,14 +72,14 @@ def _safetensors(path: Path) -> Any:
 
 
 def _program(path: Path) -> Any:
-    """The network of a program, without its methods that refuse `train` and `eval`: it is in the mode of its export."""
+    """The network of a program with the modules of the original, by whose paths gates are matched."""
     import torch
 
-    program = torch.export.load(path)
-    module = program.module()
-    for refusing in ("train", "eval"):
-        vars(module).pop(refusing, None)
-    return Program(module, tuple(_inputs(program)))
+    with quiet():
+        program = torch.export.load(path)
+        module = torch.export.unflatten(program)
+    _, keywords = program.example_inputs or ((), {})
+    return Program(module, tuple(_inputs(program)), tuple(keywords))
 
 
 def _inputs(program: "torch.export.ExportedProgram") -> Iterator[Input]:

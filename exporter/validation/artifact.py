@@ -19,7 +19,7 @@ QUANTIZES, BACK = ("QuantizeLinear", "DynamicQuantizeLinear"), "DequantizeLinear
 COMPUTES_WHOLE = ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm")
 QUANTIZED_TYPES = frozenset({"INT8", "UINT8", "INT4", "UINT4", "FLOAT8E4M3FN", "FLOAT8E5M2", "FLOAT4E2M1"})
 SOURCE_KEY = "attn_export.source_sha256"
-CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pt2")
 ONNX_ENDING = ".onnx"
 ENGINES = (".engine", ".plan", ".trt")
 

@@ -9,8 +9,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from attn_export.exporter.artifacts import MODULE_KEY
 from attn_export.exporter.checkpoint.load import load
 from attn_export.exporter.errors import InputError, UnreadableCheckpointError, UntrustedCheckpointError
+from attn_export.exporter.network.capture import capture
 from attn_export.models.registry import create
 
 IMAGE = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -111,3 +113,22 @@ def test_a_program_tells_its_inputs(network: nn.Module, tmp_path: Path) -> None:
     program(network, tmp_path / "a.pt2")
     (taken,) = load(tmp_path / "a.pt2", trust=True).inputs
     assert (taken.name, taken.shape, taken.dtype) == ("input", (1, 3, 32, 32), "float32")
+
+
+def test_a_program_keeps_the_modules_by_whose_paths_gates_are_matched(network: nn.Module, tmp_path: Path) -> None:
+    program(network, tmp_path / "a.pt2")
+    captured = capture(load(tmp_path / "a.pt2", trust=True))
+    paths = {node.metadata_props.get(MODULE_KEY, "") for node in captured.model.graph}
+    assert {f"layer{i}.0.attention.fc.3" for i in (1, 2, 3)} <= paths
+
+
+def test_a_program_with_keyword_arguments_is_refused_in_words(tmp_path: Path) -> None:
+    class Scaled(nn.Module):
+        def forward(self, image: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+            return image * scale
+
+    exported = torch.export.export(Scaled(), (IMAGE,), {"scale": torch.ones(2, 1, 1, 1)})
+    torch.export.save(exported, tmp_path / "a.pt2")
+    with pytest.raises(InputError, match="takes scale by keyword") as caught:
+        load(tmp_path / "a.pt2", trust=True)
+    assert "positional" in caught.value.hint

@@ -352,7 +352,7 @@ CPU, CUDA = "cpu", "cuda"
 DEVICES = (CPU, CUDA)
 
 # Precisions of exported files; `validate` takes all of them.
-EXPORT_PRECISIONS = (Precision.FP32, Precision.FP16)
+EXPORT_PRECISIONS = (Precision.FP32, Precision.FP16, Precision.BF16)
 
 
 class Target(str, Enum):

@@ -53,7 +53,7 @@ For = Annotated[
 ]
 Precisions = Annotated[
     list[str] | None,
-    Option("--precision", metavar="NAMES", help="Precisions: fp32,fp16.", show_default="the source's"),
+    Option("--precision", metavar="NAMES", help="Precisions: fp32,fp16,bf16.", show_default="the source's"),
 ]
 
 # Runtimes, latencies and reports. More threads than any machine has CPUs would only take memory.

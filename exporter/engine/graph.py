@@ -16,12 +16,15 @@ from attn_export.exporter.graph.attention.paths import module_path
 from attn_export.exporter.graph.facts import attribute, dims, is_op, made_by, users
 from attn_export.exporter.graph.read import files_of, named, parse
 from attn_export.exporter.graph.write import PRODUCER
-from attn_export.exporter.precision.float16 import is_float16
+from attn_export.exporter.precision.half import float_type
+from attn_export.exporter.precision.rounding import HALF_TYPES
 from attn_export.exporter.records.engine import Dim
 from attn_export.exporter.system.quiet import quiet
 
 # ONNX defines their statistics in float32 for every input type, unless ``stash_type`` says otherwise.
 FLOAT32_STATISTICS = ("LayerNormalization", "GroupNormalization", "RMSNormalization")
+
+PRECISIONS = {kind.dtype: precision for precision, kind in HALF_TYPES.items()} | {ir.DataType.FLOAT: Precision.FP32}
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def source_of(parsed: ParsedFile) -> OnnxSource:
     model = named(parsed.copy())
     with quiet():
         common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
-    precision = Precision.FP16 if is_float16(model.graph) else Precision.FP32
+    precision = PRECISIONS[float_type(model.graph)]
     cleaned = METADATA_KEY in model.metadata_props or model.producer_name == PRODUCER
     return OnnxSource(parsed, _facts(model, parsed.path), precision, cleaned)
 

@@ -8,12 +8,12 @@ import onnx_ir as ir
 
 from attn_export.exporter.graph.facts import attribute, axes_of, constant, dims, is_op, is_pooled
 from attn_export.exporter.precision.operator_types import is_known, may_read, may_write, opset_of, reads_any_type
-from attn_export.exporter.precision.rounding import LARGEST, LARGEST_CHANGE, change, overflows, rounded, vanishes
+from attn_export.exporter.precision.rounding import HalfType
 from attn_export.exporter.records.arrays import Array
 
-# Longer sums stay in float32: the accumulator's type is up to the runtime, and a float16 sum loses up to one rounding
-# for each element, stops growing at 2048 equal ones, and overflows at 65504. Only maps of 7x7 and above are longer,
-# not pooling windows.
+# Longer sums stay in float32: the accumulator's type is up to the runtime, and a sum in 16 bits loses up to one
+# rounding for each element. It stops growing at 2048 equal ones in float16, where it also overflows at 65504, and at
+# 256 in bfloat16. Only maps of 7x7 and above are longer, not pooling windows.
 LARGEST_SUM = 32
 # Three bits above the largest value on the validation images: activations have long tails, and the maxima over few
 # images lie within a factor of two or three of those over many.
@@ -30,14 +30,15 @@ BIAS = 2  # input index
 DATA_MOVEMENT = ("Identity", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Expand")
 
 
-def float32_nodes(graph: ir.Graph, largest: Mapping[str, float]) -> dict[ir.Node, str]:
+def float32_nodes(graph: ir.Graph, largest: Mapping[str, float], kind: HalfType) -> dict[ir.Node, str]:
     """The nodes that stay in float32, each with its reason.
 
     Args:
         graph: float32, with known types, sorted, without subgraphs.
         largest: tensor -> largest absolute value on the validation images; missing tensors count as small.
+        kind: of the others.
     """
-    wide = {name for name, value in largest.items() if not value * MARGIN <= LARGEST}
+    wide = {name for name, value in largest.items() if not value * MARGIN <= kind.largest}
     sizing = _size_arithmetic(graph)
     found: dict[ir.Node, str] = {}
     guarded: set[ir.Node] = set()  # a small constant keeps their results away from zero
@@ -47,9 +48,13 @@ def float32_nodes(graph: ir.Graph, largest: Mapping[str, float]) -> dict[ir.Node
         if node in sizing:
             found[node] = "it computes sizes"
         elif _amplifies(node, guarded):
-            found[node] = "it amplifies a value that float16 rounds to zero"
+            found[node] = f"it amplifies a value that {kind} rounds to zero"
             guarded |= set() if is_op(node, "Div") else {node}
-        elif reason := _operator_reason(node) or _value_reason(node, wide, largest) or _weight_reason(node, largest):
+        elif reason := (
+            _operator_reason(node, kind)
+            or _value_reason(node, wide, largest, kind)
+            or _weight_reason(node, largest, kind)
+        ):
             found[node] = reason
             guarded |= {node} if reason.startswith(TOO_SMALL) and is_op(node, "Add", "Clip", "Max") else set()
     for node in _gate_layers(found):
@@ -68,19 +73,19 @@ def _ignores_type(node: ir.Node) -> bool:
     return reads_any_type(node, 0) and not any(_is_float(output) for output in node.outputs)
 
 
-def _operator_reason(node: ir.Node) -> str:
+def _operator_reason(node: ir.Node, kind: HalfType) -> str:
     if not is_known(node):
-        return "its float16 support is unknown"
+        return f"its {kind} support is unknown"
     if is_op(node, *HAS_DTYPE):
         return "its output type is an attribute"
     if any(value is not None and not isinstance(value.type, ir.TensorType) for value in (*node.inputs, *node.outputs)):
         return "it has inputs or outputs that aren't tensors"
-    if _is_float(node.outputs[0]) and not may_write(node, 0):
-        return "ONNX defines no float16 variant"
+    if _is_float(node.outputs[0]) and not may_write(node, 0, kind):
+        return f"ONNX defines no {kind} variant"
     if is_op(node, *COORDINATES):
-        return "coordinates need more than 11 bits"
+        return "coordinates need more bits"
     if is_op(node, *SQUARES) or (is_op(node, "GroupNormalization") and not _accumulates_in_float32(node)):
-        return "it sums squares, which overflow from 256 on"
+        return "it sums squares, which overflow or lose digits"
     count = terms(node)
     if count > LARGEST_SUM:
         return "it sums a dynamic number of elements" if math.isinf(count) else f"it sums {count:.0f} elements"
@@ -122,53 +127,53 @@ def _product(sizes: tuple[int | str | None, ...] | None) -> float:
     return math.prod(size if isinstance(size, int) else math.inf for size in sizes)
 
 
-def _value_reason(node: ir.Node, wide: set[str], largest: Mapping[str, float]) -> str:
+def _value_reason(node: ir.Node, wide: set[str], largest: Mapping[str, float], kind: HalfType) -> str:
     for side, values in (("output", node.outputs), ("input", node.inputs)):
         for index, value in enumerate(values):
             if value is None or not _is_float(value) or value.name not in wide or constant(value) is not None:
                 continue
             if side == "input" and reads_any_type(node, index):
                 continue
-            return f"its {side} reaches {largest[str(value.name)]:.3g}, too close to float16's maximum"
+            return f"its {side} reaches {largest[str(value.name)]:.3g}, too close to {kind}'s maximum"
     return ""
 
 
-def _weight_reason(node: ir.Node, largest: Mapping[str, float]) -> str:
+def _weight_reason(node: ir.Node, largest: Mapping[str, float], kind: HalfType) -> str:
     for index, value in enumerate(node.inputs):
-        array = constant(value) if _is_float(value) and may_read(node, index) else None
+        array = constant(value) if _is_float(value) and may_read(node, index, kind) else None
         if array is None or not array.size:
             continue
-        if is_op(node, "Clip") and index and overflows(array):
+        if is_op(node, "Clip") and index and kind.overflows(array):
             continue  # an unreachable bound; saturation has the same effect
-        if overflows(array):
-            return f"its weights reach {np.abs(array[np.isfinite(array)]).max():.3g}, beyond float16's maximum"
+        if kind.overflows(array):
+            return f"its weights reach {np.abs(array[np.isfinite(array)]).max():.3g}, beyond {kind}'s maximum"
         if is_op(node, "BatchNormalization") and index:
             continue
-        if is_op(node, *WITH_BIAS) and index == BIAS and _is_absorbed(array, node.outputs[0], largest):
+        if is_op(node, *WITH_BIAS) and index == BIAS and _is_absorbed(array, node.outputs[0], largest, kind):
             continue
-        if change(array) > LARGEST_CHANGE:
-            return f"{TOO_SMALL} {np.abs(array[array != 0]).min():.1e}, where float16 loses precision"
-        if is_op(node, "Div") and index == 1 and vanishes(array):
-            return "it divides by values that float16 rounds to zero"
-    if is_op(node, "BatchNormalization") and _statistics_change(node):
-        return "its statistics are too small for float16"
+        if kind.change(array) > kind.largest_change:
+            return f"{TOO_SMALL} {np.abs(array[array != 0]).min():.1e}, where {kind} loses precision"
+        if is_op(node, "Div") and index == 1 and kind.vanishes(array):
+            return f"it divides by values that {kind} rounds to zero"
+    if is_op(node, "BatchNormalization") and _statistics_change(node, kind):
+        return f"its statistics are too small for {kind}"
     return ""
 
 
-def _is_absorbed(bias: Array, output: ir.Value, largest: Mapping[str, float]) -> bool:
+def _is_absorbed(bias: Array, output: ir.Value, largest: Mapping[str, float], kind: HalfType) -> bool:
     """Whether rounding a bias changes it by less than half a rounding of the layer's output."""
     magnitude = largest.get(str(output.name), 0.0)
-    moved = np.abs(bias.astype(np.float64) - rounded(bias).astype(np.float64)).max()
-    return bool(moved <= float(np.finfo(np.float16).eps) / 2 * magnitude)
+    moved = np.abs(bias.astype(np.float64) - kind.rounded(bias).astype(np.float64)).max()
+    return bool(moved <= kind.eps / 2 * magnitude)
 
 
-def _statistics_change(node: ir.Node) -> bool:
+def _statistics_change(node: ir.Node, kind: HalfType) -> bool:
     """Whether rounding its four vectors changes the factor or offset of BatchNormalization too much."""
     vectors = [constant(value) for value in node.inputs[1:5]]
     if any(vector is None for vector in vectors):
         return False
     exact = [vector.astype(np.float64) for vector in vectors if vector is not None]
-    halves = [rounded(vector).astype(np.float64) for vector in exact]
+    halves = [kind.rounded(vector).astype(np.float64) for vector in exact]
     epsilon = attribute(node, "epsilon", 1e-5)
 
     def factors(scale: Array, bias: Array, mean: Array, variance: Array) -> Array:
@@ -176,7 +181,7 @@ def _statistics_change(node: ir.Node) -> bool:
         return np.concatenate([factor, bias, mean])
 
     before, after = factors(*exact), factors(*halves)
-    return not float(np.linalg.norm(after - before)) <= LARGEST_CHANGE * float(np.linalg.norm(before))
+    return not float(np.linalg.norm(after - before)) <= kind.largest_change * float(np.linalg.norm(before))
 
 
 def _amplifies(node: ir.Node, guarded: set[ir.Node]) -> bool:
@@ -190,7 +195,7 @@ def _amplifies(node: ir.Node, guarded: set[ir.Node]) -> bool:
 def _size_arithmetic(graph: ir.Graph) -> set[ir.Node]:
     """The float32 nodes that compute a size, an index or a Resize scale, independently of the images.
 
-    float16 doesn't represent all integers above 2048.
+    float16 doesn't represent all integers above 2048, bfloat16 above 256.
     """
     from_images = {value for value in graph.inputs if _is_float(value)}
     for node in graph:
@@ -214,7 +219,7 @@ def _ends_in_size(node: ir.Node, value: ir.Value | None) -> bool:
 def _gate_layers(found: Mapping[ir.Node, str]) -> list[ir.Node]:
     """The first convolution of each channel gate, whose input (N, C, 1, 1) is a sum over a map.
 
-    If a transposition precedes the sum, TensorRT-RTX 1.7 computes the Cast to float16 in an extra kernel: 136 kernels
+    If a transposition precedes the sum, TensorRT-RTX 1.7 computes the Cast back in an extra kernel: 136 kernels
     instead of 120 for se_resnet50. A float32 convolution avoids it for a few kilobytes of weights.
     """
     layers, waiting = [], [node for node in found if is_op(node, *SUMS, "GlobalAveragePool", "AveragePool")]

@@ -1,4 +1,4 @@
-"""The inputs and outputs that may be float16, from ONNX's operator schemas."""
+"""The inputs and outputs that may have a type of 16 bits, from ONNX's operator schemas."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -7,9 +7,9 @@ import onnx.defs
 import onnx_ir as ir
 
 from attn_export.exporter.graph.facts import is_op
+from attn_export.exporter.precision.rounding import HalfType
 
-FLOAT16 = "tensor(float16)"
-# The schema allows float16, but coordinates in an image need more than 11 bits.
+# The schema allows them, but coordinates in an image need more than 11 bits.
 NEVER = {("Resize", 1)}
 
 
@@ -24,16 +24,20 @@ def is_known(node: ir.Node) -> bool:
     return _schema(node.op_type, opset_of(node), node.domain) is not None
 
 
-def may_read(node: ir.Node, index: int) -> bool:
-    """Whether the input at this index may be float16."""
+def may_read(node: ir.Node, index: int, kind: HalfType) -> bool:
+    """Whether the input at this index may have the type."""
     schema = _schema(node.op_type, opset_of(node), node.domain)
-    return (node.op_type, index) not in NEVER and schema is not None and FLOAT16 in _types(schema.inputs, index)
+    return (node.op_type, index) not in NEVER and schema is not None and _name(kind) in _types(schema.inputs, index)
 
 
-def may_write(node: ir.Node, index: int) -> bool:
-    """Whether the output at this index may be float16."""
+def may_write(node: ir.Node, index: int, kind: HalfType) -> bool:
+    """Whether the output at this index may have the type."""
     schema = _schema(node.op_type, opset_of(node), node.domain)
-    return schema is not None and FLOAT16 in _types(schema.outputs, index)
+    return schema is not None and _name(kind) in _types(schema.outputs, index)
+
+
+def _name(kind: HalfType) -> str:
+    return f"tensor({kind})"
 
 
 def reads_any_type(node: ir.Node, index: int) -> bool:

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import onnx_ir as ir
-
 from attn_export.exporter.artifacts import (
     EXPORT_PRECISIONS,
     AttentionBlock,
@@ -19,14 +17,17 @@ from attn_export.exporter.errors import CleanupError, UsageError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.attention.blocks import METADATA_KEY, to_json
 from attn_export.exporter.graph.gates import gates_of
+from attn_export.exporter.graph.opset import raise_opset
 from attn_export.exporter.graph.read import parse, parsed
 from attn_export.exporter.network.batches import Batch
-from attn_export.exporter.precision.float16 import to_float16
+from attn_export.exporter.precision.half import to_half
 from attn_export.exporter.precision.ranges import largest_values
-from attn_export.exporter.precision.rounding import LARGEST
+from attn_export.exporter.precision.rounding import FLOAT16, HALF_TYPES
 from attn_export.exporter.records.arrays import Array
 
 PRECISION_KEY = "attn_export.precision"
+# The first whose convolutions may be bfloat16 (https://onnx.ai/onnx/operators/onnx__Conv.html).
+BFLOAT16_OPSET = 22
 # Properties of the source file that the converted file doesn't have.
 STALE = ("attn_export.validation",)
 
@@ -45,7 +46,7 @@ def typed_file(file: OnnxFile, precision: Precision, batches: Sequence[Batch], p
         The new file, with the same inputs and outputs; ``file`` itself if it has this precision.
 
     Raises:
-        CleanupError: the graph can't be converted, see `float16.to_float16`.
+        CleanupError: the graph can't be converted, see `half.to_half`.
         InputError: ONNX Runtime can't run the source file on these images.
         OutputError: the file can't be written.
     """
@@ -59,6 +60,7 @@ def typed_file(file: OnnxFile, precision: Precision, batches: Sequence[Batch], p
         file,
         path=path,
         parsed=converted,
+        opset=model.graph.opset_imports[""],
         nodes=len(model.graph),
         gates=gates_of(model),
         steps=(*file.steps, step),
@@ -95,15 +97,18 @@ def typed(
     if blocks:
         model.metadata_props.setdefault(METADATA_KEY, to_json(blocks))
     kept: tuple[Float32Node, ...] = ()
-    if precision is Precision.FP16:
-        kept = to_float16(model, largest_values(source, feeds, threads))
+    if (kind := HALF_TYPES.get(precision)) is not None:
+        if precision is Precision.BF16 and model.graph.opset_imports.get("", 0) < BFLOAT16_OPSET:
+            model = raise_opset(model, BFLOAT16_OPSET)
+        kept = to_half(model, largest_values(source, feeds, threads), kind)
     for key in STALE:
         model.metadata_props.pop(key, None)
     model.metadata_props[PRECISION_KEY] = str(precision)
     onnx_file.save(model, path)
     onnx_file.check(path)
     converted = parse(path)
-    _refuse_overflow(converted, feeds, threads)
+    if kind is FLOAT16:  # bfloat16 ends where float32 does
+        _refuse_overflow(converted, feeds, threads)
     return converted, kept
 
 
@@ -116,8 +121,8 @@ def _refuse_overflow(file: ParsedFile, feeds: Sequence[Mapping[str, Array]], thr
     Raises:
         CleanupError: a value exceeds float16's maximum.
     """
-    for name, value in largest_values(file, feeds, threads, ir.DataType.FLOAT16).items():
-        if not value <= LARGEST:
+    for name, value in largest_values(file, feeds, threads, FLOAT16.dtype).items():
+        if not value <= FLOAT16.largest:
             raise CleanupError(
                 f"{name} reaches {value:.3g}, beyond float16's maximum",
                 step="float16",

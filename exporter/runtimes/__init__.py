@@ -12,6 +12,7 @@ from attn_export.exporter.runtimes.base import Runtime, Settings
 __all__ = [
     "DEFAULT_RUNTIMES",
     "DEVICES",
+    "IN_EVALUATOR",
     "RUNS_ENGINES",
     "RUNS_FILES",
     "RUNTIMES",
@@ -65,7 +66,7 @@ def runtime_of_file(
         extra_outputs: intermediate tensors to return too.
         only_extra: return only these.
     """
-    if file.precision is Precision.BF16:
+    if file.precision in IN_EVALUATOR:
         from attn_export.exporter.runtimes.evaluator import Evaluator
 
         return _of_precision(Evaluator(file.path, file.signature, settings, extra_outputs, only_extra=only_extra), file)
@@ -83,6 +84,8 @@ RUNTIMES: dict[str, Callable[[LoadedModel, OnnxFile, Settings], Runtime]] = {
     "onnxruntime": _onnxruntime,
     "onnxruntime-cuda": _onnxruntime_cuda,
 }
+# ONNX Runtime has no convolutions of these types on a CPU: onnx's reference evaluator runs them, and isn't timed.
+IN_EVALUATOR = (Precision.BF16,)
 # Those that run a file instead of the PyTorch module.
 RUNS_FILES = ("onnxruntime", "onnxruntime-cuda")
 # Those that run engines from --engine; timed by default if there is a GPU.

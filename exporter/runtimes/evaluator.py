@@ -58,8 +58,7 @@ class Evaluator(Runtime):
 
     def _open(self) -> None:
         torch.set_num_threads(self.settings.threads)
-        model = emulated(self.path)
-        self._evaluator = ReferenceEvaluator(model, new_ops=operators_for(model))
+        self._evaluator = _evaluator(self.path)
 
     def _close(self) -> None:
         self._evaluator = None
@@ -71,11 +70,30 @@ class Evaluator(Runtime):
 
     def infer(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Evaluate; synchronous."""
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            results = self._evaluator.run(self._fetched, dict(inputs))
-        return dict(zip(self._fetched, results, strict=True))
+        return _run(self._evaluator, self._fetched, inputs)
 
     def download(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
         """The results as arrays."""
         return {name: np.asarray(array) for name, array in outputs.items()}
+
+
+def evaluated(path: Path, names: Sequence[str], feeds: Sequence[Mapping[str, Array]]) -> dict[str, list[Array]]:
+    """The outputs of a file of any signature, by name, one array for each feed.
+
+    Raises:
+        InputError: the graph has subgraphs (If, Loop).
+    """
+    evaluator = _evaluator(path)
+    results = [_run(evaluator, names, feed) for feed in feeds]
+    return {name: [np.asarray(result[name]) for result in results] for name in names}
+
+
+def _evaluator(path: Path) -> Any:
+    model = emulated(path)
+    return ReferenceEvaluator(model, new_ops=operators_for(model))
+
+
+def _run(evaluator: Any, names: Sequence[str], inputs: Mapping[str, Array]) -> dict[str, Array]:
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return dict(zip(names, evaluator.run(list(names), dict(inputs)), strict=True))

@@ -46,7 +46,7 @@ def read_artifact(path: Path, *, trust: bool = False) -> Artifact:
 
 def _read_onnx(path: Path) -> Artifact:
     from attn_export.exporter.graph.read import parse
-    from attn_export.exporter.precision.float16 import infer_types
+    from attn_export.exporter.precision.half import infer_types
 
     parsed = parse(path)
     model = parsed.copy()
@@ -73,12 +73,12 @@ def _precision(graph: "ir.Graph") -> Precision:
     """The precision of most values; bfloat16 where any value has it, because few runtimes take it."""
     import onnx_ir as ir
 
-    from attn_export.exporter.precision.float16 import is_float16
+    from attn_export.exporter.precision.half import float_type
 
     values = (*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs))
     if any(value.dtype == ir.DataType.BFLOAT16 for value in values):
         return Precision.BF16
-    return Precision.FP16 if is_float16(graph) else Precision.FP32
+    return Precision.FP16 if float_type(graph) is ir.DataType.FLOAT16 else Precision.FP32
 
 
 def _quantized_type(graph: "ir.Graph") -> str:

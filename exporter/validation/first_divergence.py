@@ -11,7 +11,7 @@ from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.graph.read import parsed
 from attn_export.exporter.network.batches import Batch
-from attn_export.exporter.precision.float16 import infer_types
+from attn_export.exporter.precision.half import infer_types
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.policies import POLICIES
 from attn_export.exporter.records.verdict import Comparison, FirstDivergence

@@ -16,9 +16,9 @@ from attn_export.exporter.graph.attention.paths import module_path
 from attn_export.exporter.graph.facts import is_op, stored
 from attn_export.exporter.network.batches import nominal_batches
 from attn_export.exporter.precision.choose import terms
-from attn_export.exporter.precision.float16 import infer_types
+from attn_export.exporter.precision.half import infer_types
 from attn_export.exporter.precision.ranges import largest_values
-from attn_export.exporter.precision.rounding import LARGEST
+from attn_export.exporter.precision.rounding import FLOAT16
 
 MEANS = ("ReduceMean", "GlobalAveragePool", "AveragePool")
 IMAGES = 4
@@ -61,10 +61,10 @@ def float16_range(file: ParsedFile, inputs: Sequence[Input], signature: Signatur
     for node in model.graph:
         for value in node.outputs:
             reached = largest.get(str(value.name), 0.0)
-            if reached > LARGEST and not (math.isinf(reached) and infinite):
+            if reached > FLOAT16.largest and not (math.isinf(reached) and infinite):
                 place = f" (of {path})" if (path := module_path(node)) else ""
                 return Float16Range(f"{value.name}{place} reaches {_size(reached)}", ())
-    sums = [node for node in model.graph if is_op(node, *MEANS) and _sum(node, largest) > LARGEST]
+    sums = [node for node in model.graph if is_op(node, *MEANS) and _sum(node, largest) > FLOAT16.largest]
     return Float16Range("", tuple(str(node.name or node.outputs[0].name) for node in sums))
 
 

@@ -14,7 +14,6 @@ from torch.utils import _pytree as pytree
 
 from attn_export.exporter.artifacts import Input, LoadedModel, Normalization, OnnxFile
 from attn_export.exporter.errors import AttnExportError
-from attn_export.exporter.graph.read import parsed
 from attn_export.exporter.network.batches import repeated, rows_of
 from attn_export.exporter.network.call import call
 from attn_export.exporter.network.gates import GateRecorder
@@ -23,8 +22,7 @@ from attn_export.exporter.network.observation import evaluating, observed
 from attn_export.exporter.network.values import drawn, within_range
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.gates import PYTORCH, GateActivation, GateActivations, OmittedGate, Picture
-from attn_export.exporter.runtimes.base import Settings
-from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+from attn_export.exporter.runtimes import Settings, runtime_of_file
 from attn_export.exporter.system.memory import trim
 from attn_export.exporter.validation.validate import paired
 
@@ -228,7 +226,7 @@ def _in_file(
         return {}, missed
     signature, count = file.signature, file.signature.least_batch
     try:
-        with OnnxRuntime(file.path, signature, settings, list(tensors.values()), graph=parsed(file).model) as runtime:
+        with runtime_of_file(file, settings, list(tensors.values())) as runtime:
             results = runtime.run(signature.feeds(repeated(arrays, count)))
     except AttnExportError as error:  # the report does without these gates
         return {}, error.message

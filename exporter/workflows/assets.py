@@ -9,7 +9,7 @@ from attn_export.exporter.cleanup.inspect import outline_of
 from attn_export.exporter.graph.read import parsed
 from attn_export.exporter.records.graphs import Outline, Outlined
 from attn_export.exporter.records.results import Deployed, Made, Proven, ReportAssets
-from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.runtimes import IN_EVALUATOR, Settings
 from attn_export.exporter.system.progress import Progress
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def export_assets(
     )
     if not settings.runtimes:
         return assets
+    files = [file for file in files if file.precision not in IN_EVALUATOR]
     costs = attention_costs(files, settings.batch, runtime_settings, settings.schedule, progress)
     return replace(assets, costs=costs)
 

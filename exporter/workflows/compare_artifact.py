@@ -40,7 +40,7 @@ def compare(model: LoadedModel, subject: Subject, reference: "Reference", progre
 
 def _range(subject: Subject, progress: Progress) -> tuple[DisagreementError | None, list[str]]:
     """The error of a float16 file that overflows where ONNX Runtime on a CPU doesn't, and notes."""
-    from attn_export.exporter.precision.rounding import LARGEST
+    from attn_export.exporter.precision.rounding import FLOAT16
     from attn_export.exporter.validation.float16_range import float16_range
 
     artifact, found = subject.artifact, subject.match
@@ -53,8 +53,8 @@ def _range(subject: Subject, progress: Progress) -> tuple[DisagreementError | No
         return None, [f"whether it stays within float16's range can't be measured: {error.message}"]
     if measured.overflow:
         overflow = DisagreementError(
-            f"{artifact.path} overflows float16: {measured.overflow}, and float16 ends at {LARGEST:g}; ONNX Runtime on "
-            "a CPU computes in float32, so its outputs don't show it",
+            f"{artifact.path} overflows float16: {measured.overflow}, and float16 ends at {FLOAT16.largest:g}; ONNX "
+            "Runtime on a CPU computes in float32, so its outputs don't show it",
             first_seen=measured.overflow.split(" ")[0],
             hint="Keep that part in float32: attn-export build model.onnx --precision fp16 does.",
         )

@@ -51,7 +51,7 @@ def in_precision(
     from attn_export.exporter.engine.graph import source_of
     from attn_export.exporter.network.batches import feeds_for
     from attn_export.exporter.precision.typed_file import typed
-    from attn_export.exporter.validation.float16_source import compare_with_parent
+    from attn_export.exporter.validation.converted_source import compare_with_parent
 
     facts, path = source.facts, source.facts.path
     if precision is None or precision is source.precision:
@@ -75,7 +75,7 @@ def in_precision(
     with progress.stage(f"Changing the graph to {precision}"):
         converted, kept = typed(source.parsed, precision, feeds, out, threads, facts.blocks)
     with progress.stage("Comparing it with the float32 file"):
-        verdict = compare_with_parent(source.parsed, converted, feeds, threads)
+        verdict = compare_with_parent(source.parsed, converted, precision, feeds, threads)
     return source_of(converted).facts, Retyped(out, kept, verdict)
 
 
@@ -84,13 +84,13 @@ def _earlier_conversion(
 ) -> "GraphFacts | None":
     """Facts about a file if it has the precision and agrees with its source; None otherwise."""
     from attn_export.exporter.engine.graph import read_source
-    from attn_export.exporter.validation.float16_source import compare_with_parent
+    from attn_export.exporter.validation.converted_source import compare_with_parent
 
     try:
         read = read_source(child)
         if read.precision is not precision:
             return None
-        compare_with_parent(source.parsed, read.parsed, feeds, threads)
+        compare_with_parent(source.parsed, read.parsed, precision, feeds, threads)
     except (DisagreementError, InputError):
         return None
     return read.facts

@@ -17,7 +17,7 @@ from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.opset import raise_opset
 from attn_export.exporter.graph.read import named, parse
 from attn_export.exporter.graph.session import PlainSession, SessionError
-from attn_export.exporter.precision.float16 import infer_types
+from attn_export.exporter.precision.half import infer_types
 from attn_export.exporter.precision.int8.placement import Choices, Placement, place
 from attn_export.exporter.precision.int8.qdq import quantize_graph
 from attn_export.exporter.precision.int8.ranges import Method

@@ -10,7 +10,7 @@ from attn_export.exporter.latency.interleaved import Candidate, TimingSettings, 
 from attn_export.exporter.records.engine import covers
 from attn_export.exporter.records.latency import Latency
 from attn_export.exporter.records.results import Deployed, Proven
-from attn_export.exporter.runtimes import RUNS_FILES, RUNTIMES
+from attn_export.exporter.runtimes import IN_EVALUATOR, RUNS_FILES, RUNTIMES
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.progress import Progress
 from attn_export.exporter.workflows.bench_inputs import BenchInput
@@ -40,8 +40,12 @@ def time_all(
     # A runtime that compiles for a shape compiles for the timed one.
     files = [replace(p.file, signature=p.file.signature.with_shapes(shapes)) for p in proven]
     candidates: list[Candidate] = []
+    timed = [file for file in files if file.precision not in IN_EVALUATOR]
+    if settings.runtimes and len(timed) < len(files):
+        names = ", ".join(file.name for file in files if file not in timed)
+        progress.note(f"{names}: not timed, because ONNX Runtime has no such convolutions on a CPU")
     for name in (name for name in settings.runtimes if name in RUNTIMES):
-        runs = files if name in RUNS_FILES else files[:1]
+        runs = timed if name in RUNS_FILES else files[:1]
         candidates += [(name, RUNTIMES[name](model, file, runtime_settings)) for file in runs]
     if settings.runtimes:
         candidates += _engines(files, deployed, runtime_settings)

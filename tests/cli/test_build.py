@@ -21,7 +21,7 @@ from attn_export.exporter.commands import build as build_command
 from attn_export.exporter.engine import record as engine_records
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.precision import typed_file
-from attn_export.exporter.precision.float16 import to_float16
+from attn_export.exporter.precision.half import to_half
 from attn_export.exporter.records.engine import MixedKernel
 from attn_export.exporter.system import gpus
 from attn_export.exporter.system.files import sha256_of
@@ -337,15 +337,15 @@ def test_a_change_to_float16_that_goes_wrong_leaves_nothing(
 ) -> None:
     import onnx_ir as ir
 
-    def faulty(model: ir.Model, largest: Any) -> Any:
-        kept = to_float16(model, largest)
+    def faulty(model: ir.Model, largest: Any, kind: Any) -> Any:
+        kept = to_half(model, largest, kind)
         value = next(n for n in model.graph if n.op_type == "Conv").inputs[1]
         assert value is not None
         assert value.const_value is not None
         value.const_value = ir.tensor(value.const_value.numpy() * np.float16(1.2), name=value.name)
         return kept
 
-    monkeypatch.setattr(typed_file, "to_float16", faulty)
+    monkeypatch.setattr(typed_file, "to_half", faulty)
     refused(1, "build", "model.onnx", *SM86, "--precision", "fp16", says=["the float16 file doesn't compute"])
 
 

@@ -29,7 +29,7 @@ from attn_export.exporter.engine import record as engine_records
 from attn_export.exporter.network.axes import opened
 from attn_export.exporter.network.batches import batches
 from attn_export.exporter.precision import typed_file
-from attn_export.exporter.precision.float16 import to_float16
+from attn_export.exporter.precision.half import to_half
 from attn_export.exporter.records.engine import MixedKernel
 from attn_export.exporter.records.results import Made
 from attn_export.exporter.system import gpus
@@ -327,15 +327,15 @@ def test_a_fault_in_the_change_to_float16_is_found(
     quick: None, refused: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    def faulty(model: ir.Model, largest: Any) -> Any:
-        kept = to_float16(model, largest)
+    def faulty(model: ir.Model, largest: Any, kind: Any) -> Any:
+        kept = to_half(model, largest, kind)
         value = next(node for node in model.graph if node.op_type == "Conv").inputs[1]
         assert value is not None
         assert value.const_value is not None
         value.const_value = ir.tensor(value.const_value.numpy() * np.float16(1.05), name=value.name)
         return kept
 
-    monkeypatch.setattr(typed_file, "to_float16", faulty)
+    monkeypatch.setattr(typed_file, "to_half", faulty)
     refused(
         1,
         "model.pt",

@@ -11,7 +11,9 @@ import onnxruntime
 import pytest
 
 from attn_export.exporter.artifacts import MODULE_KEY, Float32Node
-from attn_export.exporter.precision.float16 import to_float16
+from attn_export.exporter.precision import rounding
+from attn_export.exporter.precision.half import to_half
+from attn_export.exporter.precision.rounding import HalfType
 
 FLOAT, FLOAT16 = ir.DataType.FLOAT, ir.DataType.FLOAT16
 
@@ -19,7 +21,9 @@ FLOAT, FLOAT16 = ir.DataType.FLOAT, ir.DataType.FLOAT16
 class Typed:
     """A graph before and after."""
 
-    def __init__(self, text: str, largest: Mapping[str, float], opset: int, weights: Mapping[str, Any]) -> None:
+    def __init__(
+        self, text: str, largest: Mapping[str, float], opset: int, weights: Mapping[str, Any], kind: HalfType
+    ) -> None:
         proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : {opset}]> main {text}')
         for name, array in weights.items():
             proto.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array), name))
@@ -28,7 +32,7 @@ class Typed:
             node.metadata_props.add(key=MODULE_KEY, value=f"path.{node.output[0]}")
         self.before = proto
         self.model = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
-        self.kept: tuple[Float32Node, ...] = to_float16(self.model, largest)
+        self.kept: tuple[Float32Node, ...] = to_half(self.model, largest, kind)
         self.after = ir.to_proto(self.model)
 
     @property
@@ -82,7 +86,7 @@ def check(proto: onnx.ModelProto) -> None:
     anew = {v.name: v.type.tensor_type.elem_type for v in onnx.shape_inference.infer_shapes(bare).graph.value_info}
     for value in proto.graph.value_info:
         assert anew.get(value.name, value.type.tensor_type.elem_type) == value.type.tensor_type.elem_type, value.name
-    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
     to = {n.output[0]: n.attribute[0].i for n in proto.graph.node if n.op_type == "Cast"}
     for node in proto.graph.node:
         if node.op_type == "Cast" and to[node.output[0]] in floats:
@@ -90,9 +94,14 @@ def check(proto: onnx.ModelProto) -> None:
 
 
 def typed(
-    text: str, largest: Mapping[str, float] | None = None, opset: int = 20, checked: bool = True, **weights: Any
+    text: str,
+    largest: Mapping[str, float] | None = None,
+    opset: int = 20,
+    checked: bool = True,
+    kind: HalfType = rounding.FLOAT16,
+    **weights: Any,
 ) -> Typed:
-    made = Typed(text, largest or {}, opset, weights)
+    made = Typed(text, largest or {}, opset, weights, kind)
     if checked:
         made.check()
     return made

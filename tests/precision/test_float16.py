@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from attn_export.exporter.artifacts import MODULE_KEY
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.precision.choose import LARGEST_SUM, MARGIN
-from attn_export.exporter.precision.float16 import is_float16, to_float16
-from attn_export.exporter.precision.rounding import LARGEST, change, overflows, rounded, vanishes
+from attn_export.exporter.precision.half import float_type, to_half
+from attn_export.exporter.precision.rounding import FLOAT16 as HALF
 from tests.precision.conftest import FLOAT, FLOAT16, typed
 
 DRAW = np.random.default_rng(0)
@@ -62,9 +62,9 @@ def test_once_is_enough() -> None:
     made = typed(
         "(float[N,3,8,8] x) => (float[N,4,1,1] y) { c = Conv(x, w) m = GlobalAveragePool(c) y = Relu(m) }", w=CONV
     )
-    assert is_float16(made.model.graph)
+    assert float_type(made.model.graph) is FLOAT16
     before = made.after.SerializeToString(deterministic=True)
-    assert to_float16(made.model, {}) == ()
+    assert to_half(made.model, {}, HALF) == ()
     assert ir.to_proto(made.model).SerializeToString(deterministic=True) == before
 
 
@@ -139,7 +139,7 @@ def test_the_layer_behind_a_pooled_sum_stays_with_it_and_the_classifier_does_not
 def test_what_was_seen_to_be_large_is_computed_and_read_in_float32(size: float) -> None:
     text = "(float[3] x) => (float[3] y) { a = Relu(x) b = Exp(a) c = Log(b) y = Neg(c) }"
     made = typed(text, {"x": 1.0, "a": 1.0, "b": size, "c": 1.0, "y": 1.0})
-    wide = size * MARGIN > LARGEST
+    wide = size * MARGIN > HALF.largest
     assert set(made.reasons) == ({"node_b", "node_c"} if wide else set())
     assert made.types["b"] == (FLOAT if wide else FLOAT16)
 
@@ -310,7 +310,7 @@ def test_where_reads_its_condition_as_it_is() -> None:
     assert np.array_equal(before[0], after[0])
 
 
-@pytest.mark.parametrize(("upper", "gives"), [(6.0, 6.0), (3.4e38, LARGEST)])
+@pytest.mark.parametrize(("upper", "gives"), [(6.0, 6.0), (3.4e38, HALF.largest)])
 def test_bounds_of_clip_are_float16_and_at_most_its_largest(upper: float, gives: float) -> None:
     made = typed(
         "(float[3] x) => (float[3] y) { a = Clip(x, low, high) y = Neg(a) }",
@@ -372,7 +372,7 @@ def test_an_operator_that_onnx_does_not_know_is_left_in_float32() -> None:
     model = ir.from_proto(proto)
     for node in model.graph:
         node.outputs[0].type = ir.TensorType(FLOAT)
-    assert [k.op_type for k in to_float16(model, {})] == ["Gate"]
+    assert [k.op_type for k in to_half(model, {}, HALF)] == ["Gate"]
     assert [node.op_type for node in model.graph] == ["Cast", "Relu", "Cast", "Gate", "Cast", "Neg", "Cast"]
 
 
@@ -382,7 +382,7 @@ def test_what_onnx_cannot_type_is_refused() -> None:
         "main (float[3] x) => (float[3] y) { a = Relu(x) b = x.y.Gate(a) y = Neg(b) }"
     )
     with pytest.raises(CleanupError, match="the type of b is unknown"):
-        to_float16(ir.from_proto(proto), {})
+        to_half(ir.from_proto(proto), {}, HALF)
 
 
 # ---- wiring ------------------------------------------------------------------------------------------------------
@@ -491,16 +491,16 @@ def test_any_graph_stays_valid_typed_and_right(drawn: tuple[str, dict[str, float
 
 @given(st.floats(width=32, allow_nan=True, allow_infinity=True))
 def test_rounding_is_numpys_but_never_makes_infinity_of_a_number(number: float) -> None:
-    got = rounded(np.array([number], np.float32))[0]
+    got = HALF.rounded(np.array([number], np.float32))[0]
     assert got.dtype == np.float16
     with np.errstate(over="ignore"):
-        expected = np.float16(np.clip(number, -LARGEST, LARGEST)) if np.isfinite(number) else np.float16(number)
+        expected = np.float16(np.clip(number, -HALF.largest, HALF.largest) if np.isfinite(number) else number)
     assert np.array_equal(got, expected, equal_nan=True)
-    assert overflows(np.array([number], np.float32)) == (np.isfinite(number) and abs(number) > LARGEST)
+    assert HALF.overflows(np.array([number], np.float32)) == (np.isfinite(number) and abs(number) > HALF.largest)
 
 
 @given(st.floats(1e-4, 6e4), st.integers(0, 2**20))
 def test_ordinary_weights_change_little_and_do_not_vanish(size: float, seed: int) -> None:
     array = (np.random.default_rng(seed).uniform(0.5, 1, 50) * size).astype(np.float32)
-    assert change(array) < 5e-4
-    assert not vanishes(array)
+    assert HALF.change(array) < 5e-4
+    assert not HALF.vanishes(array)

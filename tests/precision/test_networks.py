@@ -32,11 +32,11 @@ from attn_export.exporter.graph.read import parse, parsed, read
 from attn_export.exporter.network.axes import opened
 from attn_export.exporter.network.batches import batches
 from attn_export.exporter.precision.ranges import largest_values
-from attn_export.exporter.precision.rounding import LARGEST
+from attn_export.exporter.precision.rounding import FLOAT16
 from attn_export.exporter.precision.typed_file import PRECISION_KEY, typed, typed_file
 from attn_export.exporter.records.policies import POLICIES
 from attn_export.exporter.runtimes.base import Settings
-from attn_export.exporter.validation.float16_source import compare_with_parent
+from attn_export.exporter.validation.converted_source import compare_with_parent
 from attn_export.exporter.validation.reference import Reference
 from attn_export.exporter.validation.validate import validate
 from attn_export.models.registry import create
@@ -222,8 +222,8 @@ def test_a_network_whose_activations_overflow_float16_stays_finite_and_agrees(tm
     verdict = validate(made, reference, ONE_THREAD)
     assert verdict.agrees
     feeds = [{"input": batch.arrays["input"]} for batch in images]
-    assert max(largest_values(parsed(made), feeds, 1, ir.DataType.FLOAT16).values()) <= LARGEST
-    assert max(largest_values(parsed(file), feeds, 1).values()) > LARGEST
+    assert max(largest_values(parsed(made), feeds, 1, ir.DataType.FLOAT16).values()) <= FLOAT16.largest
+    assert max(largest_values(parsed(file), feeds, 1).values()) > FLOAT16.largest
 
 
 def test_an_overflow_that_was_not_foreseen_is_refused(
@@ -300,7 +300,7 @@ def feeds(name: str) -> list[dict[str, Any]]:
 def test_a_typed_file_agrees_with_its_parent(
     name: str, plain: Callable[..., OnnxFile], half: Callable[..., OnnxFile]
 ) -> None:
-    rounding = compare_with_parent(parsed(plain(name)), parsed(half(name)), feeds(name), 1).worst
+    rounding = compare_with_parent(parsed(plain(name)), parsed(half(name)), Precision.FP16, feeds(name), 1).worst
     assert rounding.ratio is not None
     assert rounding.tensor == "output"
     assert 0 < rounding.ratio < LARGEST_GOOD_RATIO < rounding.limit
@@ -316,13 +316,13 @@ def test_a_fault_is_a_disagreement_with_the_parent(
     proto = onnx.load(half("se_resnet8").path)
     fault(proto)
     with pytest.raises(DisagreementError, match="doesn't compute what"):
-        compare_with_parent(parsed(plain("se_resnet8")), parse(saved(proto)), feeds("se_resnet8"), 1)
+        compare_with_parent(parsed(plain("se_resnet8")), parse(saved(proto)), Precision.FP16, feeds("se_resnet8"), 1)
 
 
 def test_a_parent_that_does_not_run_is_reported(plain: Callable[..., OnnxFile], half: Callable[..., OnnxFile]) -> None:
     files = parsed(plain("se_resnet8")), parsed(half("se_resnet8"))
     with pytest.raises(InputError, match="can't run"):
-        compare_with_parent(*files, [{"input": np.ones(3, "f4")}], 1)
+        compare_with_parent(*files, Precision.FP16, [{"input": np.ones(3, "f4")}], 1)
 
 
 def test_a_file_knows_its_precision_whoever_made_it(

@@ -1,7 +1,7 @@
-"""Converts a float32 graph to float16.
+"""Converts a float32 graph to float16 or bfloat16.
 
 The result is strongly typed, as TensorRT requires: all inputs of an operator have one type. One Cast for each tensor
-connects float16 nodes with those that stay in float32 (`choose`).
+connects their nodes with those that stay in float32 (`choose`).
 """
 
 from collections.abc import Mapping
@@ -16,61 +16,62 @@ from attn_export.exporter.graph.facts import is_op
 from attn_export.exporter.graph.names import names_in, unique_name
 from attn_export.exporter.precision.choose import float32_nodes
 from attn_export.exporter.precision.operator_types import may_read, may_write, reads_any_type
-from attn_export.exporter.precision.rounding import rounded
+from attn_export.exporter.precision.rounding import HalfType
 
-FLOAT, FLOAT16 = ir.DataType.FLOAT, ir.DataType.FLOAT16
+FLOAT = ir.DataType.FLOAT
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-SUFFIXES = {FLOAT: "fp32", FLOAT16: "fp16"}
+SUFFIXES = {FLOAT: "fp32", ir.DataType.FLOAT16: "fp16", ir.DataType.BFLOAT16: "bf16"}
 
 
-def to_float16(model: ir.Model, largest: Mapping[str, float]) -> tuple[Float32Node, ...]:
-    """Convert a graph to float16, except for nodes that would lose accuracy.
+def to_half(model: ir.Model, largest: Mapping[str, float], kind: HalfType) -> tuple[Float32Node, ...]:
+    """Convert a graph to a type of 16 bits, except for nodes that would lose accuracy.
 
     Args:
         model: cleaned, float32; changed in place. Its inputs and outputs stay float32.
         largest: tensor -> largest absolute value, see `ranges.largest_values`.
+        kind: the type.
 
     Returns:
-        The nodes that stay in float32, in order; empty if the graph already is float16.
+        The nodes that stay in float32, in order; empty if the graph has the type already.
 
     Raises:
         CleanupError: a node has a subgraph (If, Loop), or the type of a tensor is unknown.
     """
-    _refuse_subgraphs(model)
+    _refuse_subgraphs(model, kind)
     infer_types(model)
-    if is_float16(model.graph):
+    if float_type(model.graph) is kind.dtype:
         return ()
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     if (value := _untyped(model.graph)) is not None:
         raise CleanupError(
-            f"the type of {value.name} is unknown", step="float16", hint="onnx.shape_inference can't infer it either."
+            f"the type of {value.name} is unknown", step=str(kind), hint="onnx.shape_inference can't infer it either."
         )
-    found = float32_nodes(model.graph, largest)
-    _Conversion(model.graph, set(found)).run()
+    found = float32_nodes(model.graph, largest, kind)
+    _Conversion(model.graph, set(found), kind).run()
     return tuple(
         Float32Node(node.name or "", node.metadata_props.get(MODULE_KEY, ""), node.op_type, reason)
         for node, reason in found.items()
     )
 
 
-def _refuse_subgraphs(model: ir.Model) -> None:
+def _refuse_subgraphs(model: ir.Model, kind: HalfType) -> None:
     bodies = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
     for node in model.graph:
         if any(attribute.type in bodies for attribute in node.attributes.values()):
             raise CleanupError(
-                f"{node.op_type} {node.name} has a subgraph, which can't be converted to float16",
-                step="float16",
+                f"{node.op_type} {node.name} has a subgraph, which can't be converted to {kind}",
+                step=str(kind),
                 hint="Export the network without control flow, or leave it in float32.",
             )
     if model.functions:
-        raise CleanupError("the graph calls local functions", step="float16", hint="Clean the file first.")
+        raise CleanupError("the graph calls local functions", step=str(kind), hint="Clean the file first.")
 
 
-def is_float16(graph: ir.Graph) -> bool:
-    """Whether most layers compute in float16; in a graph without layers, most nodes."""
+def float_type(graph: ir.Graph) -> ir.DataType:
+    """The type in which most layers compute; in a graph without layers, most nodes. float32 in doubt."""
     layers = [node for node in graph if is_op(node, *LAYERS)]
     types = [node.outputs[0].dtype for node in layers or graph]
-    return types.count(FLOAT16) > types.count(FLOAT)
+    return max(SUFFIXES, key=types.count)
 
 
 def infer_types(model: ir.Model) -> None:
@@ -85,9 +86,10 @@ def _untyped(graph: ir.Graph) -> ir.Value | None:
 
 
 class _Conversion:
-    def __init__(self, graph: ir.Graph, kept: set[ir.Node]) -> None:
+    def __init__(self, graph: ir.Graph, kept: set[ir.Node], kind: HalfType) -> None:
         self.graph = graph
         self.kept = kept
+        self.kind = kind
         self.casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
         self.names = names_in(graph)
 
@@ -115,55 +117,55 @@ class _Conversion:
         """The type that the node needs for a float32 input; None if any will do."""
         if reads_any_type(node, index):
             return None
-        return FLOAT if node in self.kept or not may_read(node, index) else FLOAT16
+        return FLOAT if node in self.kept or not may_read(node, index, self.kind) else self.kind.dtype
 
     def _retype(self, node: ir.Node) -> list[ir.Value]:
-        """Make the node's outputs float16; returns them."""
+        """Give the node's outputs the type; returns them."""
         # A Cast at a graph output already has the right type.
         if node in self.kept or (is_op(node, "Cast") and node.outputs[0].is_graph_output()):
             return []
-        changed = [v for i, v in enumerate(node.outputs) if v.dtype == FLOAT and may_write(node, i)]
+        changed = [v for i, v in enumerate(node.outputs) if v.dtype == FLOAT and may_write(node, i, self.kind)]
         for output in changed:
-            output.type = ir.TensorType(FLOAT16)
+            output.type = ir.TensorType(self.kind.dtype)
         if changed and is_op(node, "Cast"):
-            node.attributes["to"] = ir.AttrInt64("to", int(FLOAT16))
+            node.attributes["to"] = ir.AttrInt64("to", int(self.kind.dtype))
         elif changed and is_op(node, "ConstantOfShape"):
             filled = node.attributes.get("value")
             array = np.zeros(1, np.float32) if filled is None else filled.as_tensor().numpy()
-            node.attributes["value"] = ir.AttrTensor("value", ir.Tensor(rounded(array)))
+            node.attributes["value"] = ir.AttrTensor("value", ir.Tensor(self.kind.rounded(array)))
         return changed
 
     def _cast_outputs(self, retyped: set[ir.Value]) -> None:
-        """Append a Cast to each float16 output; it takes over the output's name."""
+        """Append a Cast to each converted output; it takes over the output's name."""
         for index, value in enumerate(self.graph.outputs):
             producer = value.producer()
             if value not in retyped or producer is None:
                 continue
             if (value, FLOAT) not in self.casts:
                 name = str(value.name)
-                value.name = unique_name(f"{name}.{SUFFIXES[FLOAT16]}", self.names)
+                value.name = unique_name(f"{name}.{self.kind.precision}", self.names)
                 self.casts[value, FLOAT] = self._add_cast(value, FLOAT, producer, name)
             self.graph.outputs[index] = self.casts[value, FLOAT]
 
     def _weight(self, value: ir.Value) -> ir.Value:
-        """A weight in float16; a copy if other nodes read it in float32."""
+        """A weight in the type; a copy if other nodes read it in float32."""
         assert value.const_value is not None
-        others = any(self._required(node, index) != FLOAT16 for node, index in value.uses())
+        others = any(self._required(node, index) != self.kind.dtype for node, index in value.uses())
         if not others and not value.is_graph_output():
-            value.const_value = ir.Tensor(rounded(value.const_value.numpy()), name=value.name)
-            value.type = ir.TensorType(FLOAT16)
+            value.const_value = ir.Tensor(self.kind.rounded(value.const_value.numpy()), name=value.name)
+            value.type = ir.TensorType(self.kind.dtype)
             return value
-        if (value, FLOAT16) not in self.casts:
-            name = unique_name(f"{value.name}.{SUFFIXES[FLOAT16]}", self.names)
+        if (value, self.kind.dtype) not in self.casts:
+            name = unique_name(f"{value.name}.{self.kind.precision}", self.names)
             copy = ir.Value(
                 name=name,
                 shape=value.shape,
-                type=ir.TensorType(FLOAT16),
-                const_value=ir.Tensor(rounded(value.const_value.numpy()), name=name),
+                type=ir.TensorType(self.kind.dtype),
+                const_value=ir.Tensor(self.kind.rounded(value.const_value.numpy()), name=name),
             )
             self.graph.register_initializer(copy)
-            self.casts[value, FLOAT16] = copy
-        return self.casts[value, FLOAT16]
+            self.casts[value, self.kind.dtype] = copy
+        return self.casts[value, self.kind.dtype]
 
     def _cast(self, value: ir.Value, type_: ir.DataType, reader: ir.Node) -> ir.Value:
         """The value in another type, shared by all its readers."""
@@ -172,7 +174,7 @@ class _Conversion:
             source = value
             if producer is not None and is_op(producer, "Cast") and producer.inputs[0] is not None:
                 source = producer.inputs[0]  # avoids two Casts in a row
-            served = producer if producer is not None and type_ == FLOAT16 else reader
+            served = producer if producer is not None and type_ == self.kind.dtype else reader
             cast = source if source.dtype == type_ else self._add_cast(source, type_, served)
             self.casts[value, type_] = cast
         return self.casts[value, type_]

@@ -115,7 +115,8 @@ def main() -> None:
         environment = plain(describe())
         document = {"rows": rows, "environment": environment}
         (RESULTS / "zoo.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        PAGE.write_text(page(rows, environment), encoding="utf-8")
+        _, heading, others = PAGE.read_text(encoding="utf-8").partition("\n## ")  # sections of other programs
+        PAGE.write_text(page(rows, environment) + heading + others, encoding="utf-8")
 
 
 if __name__ == "__main__":

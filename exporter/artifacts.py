@@ -30,13 +30,14 @@ class LoadOptions:
     """How a file becomes a network, as far as the file doesn't say it.
 
     Attributes:
-        arch: a name of the zoo, such as ``cbam_resnet50``.
+        arch: a name of the zoo, such as ``cbam_resnet50``, or of a library: ``timm:seresnet50``.
         inputs: with N, in any order; empty for those that the file says.
         ranges: of the inputs' values, by name; "" is the only one.
         code: the user's sources, a folder or a file, which are imported.
         factory: ``module:function``, which builds the network.
-        kwargs: what the factory is called with.
+        kwargs: what the factory, or the library's function, is called with.
         trust: run whatever the file names.
+        weights: a file with the weights, where the network is named instead of a file.
     """
 
     arch: str | None = None
@@ -46,6 +47,16 @@ class LoadOptions:
     factory: str | None = None
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     trust: bool = False
+    weights: Path | None = None
+
+
+LIBRARIES = ("timm", "torchvision")
+
+
+def names_network(source: Path | str) -> bool:
+    """Whether this is the name of a library's network and not of a file: ``timm:seresnet50``."""
+    library, colon, _ = str(source).partition(":")
+    return bool(colon) and library in LIBRARIES
 
 
 @dataclass(frozen=True)

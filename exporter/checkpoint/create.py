@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 
+from attn_export.exporter.artifacts import names_network
 from attn_export.exporter.checkpoint import fit, state_dict
 from attn_export.exporter.checkpoint.container import no_weights, read
 from attn_export.exporter.checkpoint.equipped import EquippedNetwork
 from attn_export.exporter.checkpoint.equipped import save as save_equipped
 from attn_export.exporter.checkpoint.format import save
-from attn_export.exporter.checkpoint.hosts import Host, build_host, is_host
+from attn_export.exporter.checkpoint.hosts import Host, build_host
 from attn_export.exporter.checkpoint.strict import filled
 from attn_export.exporter.checkpoint.structure import OPTIONAL, shapes_of
 from attn_export.exporter.errors import StateDictMismatchError, UsageError
@@ -73,7 +74,7 @@ def create_named(
         equipment = Equipment(attention, where, reduction, kernel_size)
         host: Host | Architecture = (
             Host(name, num_classes, in_channels)
-            if is_host(name)
+            if names_network(name)
             else architecture(name, num_classes=num_classes, in_channels=in_channels)
         )
     except ValueError as error:

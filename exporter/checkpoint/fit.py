@@ -176,7 +176,7 @@ def way_out(best: Reading | None, weights: StateDict) -> str:
     if best is not None and not best.differences:
         return f"All names and shapes fit {best.architecture.name}: leave --arch out."
     if family := family_of(weights):
-        return f"The names are those of {family.name}. Its own code builds it, for example with {family.command}."
+        return f"The names are those of {family.name}. Its own code builds it, for example with {family.option}."
     name = best and best.architecture.name
     near = f"The nearest architecture is {name}, and it doesn't fit: {best.differences}. " if best else ""
     return (near or "No network of the zoo is near. ") + OWN_NETWORK

@@ -6,6 +6,7 @@ before a library sees them: timm's own syntax for downloads contains characters 
 
 import importlib
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,7 +15,8 @@ from typing import Any
 
 from torch import nn
 
-from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
+from attn_export.exporter.artifacts import Normalization
+from attn_export.exporter.errors import RuntimeUnavailableError, UsageError, first_line
 from attn_export.models.registry import LARGEST_WIDTH
 
 NAME = re.compile(r"(torchvision|timm):([a-z0-9_]+(?:\.[a-z0-9_]+)?)", re.IGNORECASE)
@@ -55,13 +57,12 @@ class Host:
         return self.name.partition(":")[0]
 
 
-def is_host(name: str) -> bool:
-    """Whether a name is one of another library."""
-    return ":" in name
-
-
-def build_host(host: Host) -> nn.Module:
+def build_host(host: Host, arguments: Mapping[str, Any] | None = None) -> nn.Module:
     """The network with random weights, in eval mode; nothing is downloaded.
+
+    Args:
+        host: its name and sizes.
+        arguments: more, for the library's function.
 
     Raises:
         RuntimeUnavailableError: the library isn't installed.
@@ -73,15 +74,49 @@ def build_host(host: Host) -> nn.Module:
         near = get_close_matches(name, known, n=3)
         suggestion = f"; did you mean {' or '.join(f'{host.library}:{n}' for n in near)}?" if near else ""
         raise UsageError(f"{host.library} has no network called {name!r}{suggestion}", hint="Names are its own.")
-    classes = {} if host.num_classes is None else {"num_classes": host.num_classes}
+    sizes: dict[str, Any] = {} if host.num_classes is None else {"num_classes": host.num_classes}
+    if host.library == "timm":
+        function, sizes = library.create_model, {**sizes, "pretrained": False, "in_chans": host.in_channels}
+    else:
+        function, sizes = library.models.get_model, {**sizes, "weights": None}
     try:
-        if host.library == "timm":
-            network = library.create_model(name, pretrained=False, in_chans=host.in_channels, **classes)
-        else:
-            network = library.models.get_model(name, weights=None, **classes)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about random weights, which are meant
+            network: nn.Module = function(name, **{**sizes, **(arguments or {})})
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"{host.name} can't be built: {error}") from error
+        raise UsageError(
+            f"{host.name} can't be built: {first_line(error)}", hint="Its arguments are those of --kwargs."
+        ) from error
     return network.eval()
+
+
+def input_facts(host: Host, network: nn.Module) -> tuple[tuple[int, int, int] | None, Normalization | None]:
+    """(C, H, W) and the normalization of the images that the library trained the network on, as far as it says them.
+
+    Args:
+        host: where its channels aren't the library's own, the normalization isn't either.
+        network: built of it.
+    """
+    if host.library == "timm":
+        facts = getattr(network, "pretrained_cfg", None) or {}
+        size, mean, std = (facts.get(key) for key in ("input_size", "mean", "std"))
+        size = size and tuple(size[1:])
+    else:
+        facts = _transforms(host)
+        side = (getattr(facts, "crop_size", None) or getattr(facts, "resize_size", None) or [None])[-1]
+        size = side and (side, side)
+        mean, std = getattr(facts, "mean", None), getattr(facts, "std", None)
+    shape = (host.in_channels, *size) if size else None
+    if not mean or not std or len(mean) != host.in_channels:
+        return shape, None
+    return shape, Normalization(tuple(map(float, mean)), tuple(map(float, std)))
+
+
+def _transforms(host: Host) -> Any:
+    """How torchvision prepares images for its own weights of this network; None where it has none."""
+    weights = _library(host.library).models.get_model_weights(host.name.partition(":")[2])
+    best = getattr(weights, "DEFAULT", None)
+    return best.transforms() if best is not None else None
 
 
 def from_values(values: Mapping[str, Any]) -> Host:
@@ -94,16 +129,17 @@ def from_values(values: Mapping[str, Any]) -> Host:
 
 
 def _library(name: str) -> ModuleType:
+    install = f"pip install 'attn-export[{name}]'"
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        reason = "is not installed"
-        cause: Exception = error
-    except (ImportError, RuntimeError) as error:  # torchvision's, where it was made for another torch
-        reason, cause = f"can't be imported: {error}", error
-    raise RuntimeUnavailableError(
-        f"{name} {reason}", runtime=name, hint=f"pip install 'attn-export[{name}]'"
-    ) from cause
+        raise RuntimeUnavailableError(f"{name} is not installed", runtime=name, hint=install) from error
+    except (ImportError, RuntimeError) as error:
+        raise RuntimeUnavailableError(
+            f"{name} can't be imported: {first_line(error)}",
+            runtime=name,
+            hint=f"A torchvision that was made for another torch does this. {install} takes one that fits.",
+        ) from error
 
 
 def _names(library: ModuleType, name: str) -> list[str]:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from attn_export.exporter.artifacts import Input, LoadedModel, LoadOptions, only_input
-from attn_export.exporter.checkpoint import equipped, state_dict, user_code, zoo
+from attn_export.exporter.artifacts import Input, LoadedModel, LoadOptions, names_network, only_input
+from attn_export.exporter.checkpoint import equipped, named, state_dict, user_code, zoo
 from attn_export.exporter.checkpoint import format as own_format
 from attn_export.exporter.checkpoint.container import Payload, needs_code, no_weights, read
 from attn_export.exporter.checkpoint.inert import Inert, listed
@@ -34,18 +34,21 @@ def load(
     factory: str | None = None,
     kwargs: Mapping[str, Any] | None = None,
     trust: bool = False,
+    weights: Path | str | None = None,
 ) -> LoadedModel:
-    """Read a network from a file of any kind in docs/checkpoints.md.
+    """Read a network from a file of any kind in docs/checkpoints.md, or build one of timm or torchvision by its name.
 
     Args:
-        path: the file.
+        path: the file, or ``timm:NAME`` or ``torchvision:NAME``.
         arch: the architecture's name, for a file without one; where one fits all names and shapes, it isn't needed.
+            One of timm or torchvision will do.
         input_shape: (C, H, W) of the only input, for a file without one, or to override it.
         inputs: instead, with N: several, or one of another type.
         code: folder or file of the user's sources, which are imported.
         factory: ``module:function`` in these sources, which builds the network.
-        kwargs: of the factory.
+        kwargs: of the factory, or of timm's or torchvision's function.
         trust: allow running the file's code.
+        weights: the file of a network that is named; without one its weights are random.
 
     Raises:
         InputError: ``path`` is no path; the user's code fails.
@@ -54,6 +57,7 @@ def load(
         StateDictMismatchError: the weights belong to another network.
         NonFiniteWeightsError: weights are NaN or infinite.
         UsageError: ``arch`` is unknown, contradicts the file, or the input shape is unknown.
+        RuntimeUnavailableError: timm or torchvision isn't installed.
     """
     return load_with(
         path,
@@ -64,6 +68,7 @@ def load(
             factory=factory,
             kwargs=kwargs or {},
             trust=trust,
+            weights=Path(weights) if weights is not None else None,
         ),
     )
 
@@ -72,6 +77,13 @@ def load_with(source: Path | str, options: LoadOptions) -> LoadedModel:
     """`load` with its options as one value."""
     if not isinstance(source, str | Path):
         raise wanted_a_path(source)
+    if names_network(source):
+        return _of_a_name(str(source), options)
+    if options.weights is not None:
+        raise UsageError(
+            f"--weights {options.weights} is for a network that is named, and {source} is a file",
+            hint="For example attn-export timm:seresnet50 --weights model.pt --onnx.",
+        )
     path = Path(source)
     sources = user_code.open_sources(options.code) if options.code else None
     payload = read(path, trust=options.trust, sources=sources)
@@ -79,6 +91,8 @@ def load_with(source: Path | str, options: LoadOptions) -> LoadedModel:
         model = _of_program(payload.content, path, options)
     elif options.factory is not None:
         model = _built_by_factory(payload, path, options, options.factory)
+    elif options.arch is not None and names_network(options.arch):
+        model = _of_a_library(payload, path, options, options.arch)
     elif options.arch is None and (module := zoo.module_in(payload.content, nn.Module)) is not None:
         model = _pickled(module, payload, path, options)
     elif sources is not None and (absent := zoo.module_in(payload.content, Inert)) is not None:
@@ -93,6 +107,31 @@ def load_with(source: Path | str, options: LoadOptions) -> LoadedModel:
     not_run = (f"the file names {listed(payload.not_run)}: not imported, not run",) if payload.not_run else ()
     inputs = ranged(model.inputs, options.ranges)
     return replace(model, inputs=inputs, path=path, sha256=sha256_of(path), notes=(*not_run, *model.notes))
+
+
+def _of_a_name(name: str, options: LoadOptions) -> LoadedModel:
+    """A network of timm or torchvision, with the weights of a file or random ones."""
+    if options.arch is not None or options.factory is not None:
+        raise UsageError(f"{name} is a network, --arch and --factory name another", hint="Leave them out.")
+    if options.weights is not None:
+        return load_with(options.weights, replace(options, arch=name, weights=None))
+    note = f"the weights of {name} are random (seed {named.SEED}), nothing is downloaded: --weights FILE takes yours"
+    model = _with_facts(named.untrained(name, options.kwargs), options)
+    return replace(model, inputs=ranged(model.inputs, options.ranges), notes=(note, *model.notes))
+
+
+def _of_a_library(payload: Payload, path: Path, options: LoadOptions, name: str) -> LoadedModel:
+    """Weights of a network of timm or torchvision."""
+    weights, notes = _weights_in(payload, path)
+    model = _with_facts(named.trained(name, weights, options.kwargs, str(path)), options)
+    return replace(model, notes=(*notes, *_types(weights), *model.notes))
+
+
+def _with_facts(network: named.NamedNetwork, options: LoadOptions) -> LoadedModel:
+    if network.input_shape and not options.inputs:
+        options = replace(options, inputs=only_input(network.input_shape))
+    model = _with_input(network.module, network.name, options)
+    return replace(model, label=network.name, normalization=network.normalization)
 
 
 def _built_by_factory(payload: Payload, path: Path, options: LoadOptions, factory: str) -> LoadedModel:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.artifacts import CPU
+from attn_export.exporter.artifacts import CPU, names_network
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import command_line, load_checkpoint, make_progress, print_result
 from attn_export.exporter.commands.parse_inputs import parse_inputs, parse_ranges
@@ -34,6 +34,7 @@ def bench(
     code: options.Code = None,
     factory: options.Factory = None,
     kwargs: options.Kwargs = None,
+    weights: options.Weights = None,
     trust: options.TrustEngines = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -54,12 +55,20 @@ def bench(
             f"--input {' '.join(inputs or ())} and --batch {','.join(batch)} contradict each other",
             hint="Leave one out.",
         )
-    loading = parse.parse_loading(
-        arch=arch, inputs=taken, ranges=parse_ranges(ranges), code=code, factory=factory, kwargs=kwargs, trust=trust
-    )
     checkpoint, files = split_sources(sources)
+    loading = parse.parse_loading(
+        arch=arch,
+        inputs=taken,
+        ranges=parse_ranges(ranges),
+        code=code,
+        factory=factory,
+        kwargs=kwargs,
+        trust=trust,
+        source=checkpoint,
+        weights=weights,
+    )
     if checkpoint is None:
-        named = {"--arch": arch, "--code": code, "--factory": factory, "--kwargs": kwargs}
+        named = {"--arch": arch, "--code": code, "--factory": factory, "--kwargs": kwargs, "--weights": weights}
         parse.refuse(named, "for a checkpoint, and none was named", "Leave it out.")
     with make_progress(quiet) as progress:
         from msgspec import structs
@@ -105,7 +114,7 @@ def split_sources(sources: list[Path]) -> tuple[Path | None, list[Path]]:
     """
     from attn_export.exporter.validation.artifact import CHECKPOINTS
 
-    found = [path for path in sources if path.suffix.lower() in CHECKPOINTS]
+    found = [path for path in sources if names_network(path) or path.suffix.lower() in CHECKPOINTS]
     if len(found) > 1:
         raise UsageError(
             f"{found[0]} and {found[1]} are both checkpoints", hint="Name one network, and any number of its artifacts."

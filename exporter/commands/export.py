@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.artifacts import CPU, Precision, Target
+from attn_export.exporter.artifacts import CPU, Precision, Target, names_network
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import command_line, load_checkpoint, make_progress, print_result
 from attn_export.exporter.commands.parse_inputs import parse_axes, parse_inputs, parse_ranges
@@ -57,6 +57,7 @@ def export(
     code: options.Code = None,
     factory: options.Factory = None,
     kwargs: options.Kwargs = None,
+    weights: options.Weights = None,
     trust: options.Trust = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -78,9 +79,18 @@ def export(
     axes, taken = parse_axes(dynamic, static), parse_inputs(inputs)
     chosen = parse.parse_precisions(precisions) or (Precision.FP32,)
     loading = parse.parse_loading(
-        arch=arch, inputs=taken, ranges=parse_ranges(ranges), code=code, factory=factory, kwargs=kwargs, trust=trust
+        arch=arch,
+        inputs=taken,
+        ranges=parse_ranges(ranges),
+        code=code,
+        factory=factory,
+        kwargs=kwargs,
+        trust=trust,
+        source=checkpoint,
+        weights=weights,
     )
     batch = taken[0].shape[0] if taken else 1
+    stem = checkpoint.name.partition(":")[2] if names_network(checkpoint) else checkpoint.stem
     # TensorRT's form is good for engines, and no worse for the other runtimes of such an export.
     graph_for = Target.TENSORRT if engine and target is None else parse.parse_target(target)
     known, written = parse.parse_percent("--ci", interval, below=1), parse.report_paths(reports)
@@ -132,7 +142,7 @@ def export(
             from attn_export.exporter.network.real_images import read_images
 
             settings = replace(settings, images=read_images(images, model.inputs))
-        result = export_loaded(model, out or checkpoint.parent, checkpoint.stem, settings, progress)
+        result = export_loaded(model, out or checkpoint.parent, stem, settings, progress)
         write_reports(result.report, written)
     error = error_of(result.reverted) or failure(result.report.budgets)
     summary = export_summary(result.report, result.onnx.parent, (result.report_path, *written))
@@ -146,7 +156,7 @@ def suggest_for_missing(checkpoint: Path, known: Sequence[str]) -> None:
         UsageError: the checkpoint is missing, and something has a similar name.
         UnreadableCheckpointError: it is missing, and nothing has.
     """
-    if checkpoint.exists():
+    if checkpoint.exists() or names_network(checkpoint):
         return
     word = str(checkpoint)
     commands = [name for name in known if name != "export"]

@@ -16,8 +16,11 @@ Quiet = Annotated[bool, Option("--quiet", help="No progress and no notes.")]
 Debug = Annotated[bool, Option("--debug", help="Show the traceback of an error.")]
 
 # The network and its graph.
-Checkpoint = Annotated[Path, Argument(help="The trained network: model.pt")]
-Arch = Annotated[str | None, Option(help="Architecture of a bare state dict, such as cbam_resnet50.")]
+Checkpoint = Annotated[
+    Path,
+    Argument(metavar="MODEL", help="The trained network: model.pt; or a name: timm:seresnet50, torchvision:resnet50."),
+]
+Arch = Annotated[str | None, Option(help="Architecture of a state dict: cbam_resnet50, timm:seresnet50.")]
 Inputs = Annotated[
     list[str] | None,
     Option(
@@ -41,7 +44,12 @@ Code = Annotated[
 Factory = Annotated[
     str | None, _loading(metavar="MODULE:FUNCTION", help="Your function that builds the network for a state dict.")
 ]
-Kwargs = Annotated[str | None, _loading(metavar="JSON", help="Its arguments: '{\"depth\": 18}'.")]
+Kwargs = Annotated[
+    str | None, _loading(metavar="JSON", help="Its arguments, or those of timm:NAME: '{\"depth\": 18}'.")
+]
+Weights = Annotated[
+    Path | None, _loading(metavar="FILE", help="State dict of timm:NAME or torchvision:NAME.", show_default="random")
+]
 Trust = Annotated[bool, Option("--trust", help="Run the checkpoint's code. Only for files of known origin.")]
 TrustEngines = Annotated[bool, Option("--trust", help="Run the checkpoint's code; load an engine without a record.")]
 Images = Annotated[

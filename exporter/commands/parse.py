@@ -7,7 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn_export.exporter.artifacts import DEVICES, EXPORT_PRECISIONS, Input, LoadOptions, Precision, Target
+from attn_export.exporter.artifacts import (
+    DEVICES,
+    EXPORT_PRECISIONS,
+    Input,
+    LoadOptions,
+    Precision,
+    Target,
+    names_network,
+)
 from attn_export.exporter.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,17 +52,21 @@ def parse_loading(
     factory: str | None,
     kwargs: str | None,
     trust: bool,
+    source: Path | None = None,
+    weights: Path | None = None,
 ) -> LoadOptions:
     """How the checkpoint becomes a network.
 
     Args:
-        arch: a name of the zoo.
+        arch: a name of the zoo, of timm or of torchvision.
         inputs: see `parse_inputs`.
         ranges: see `parse_ranges`.
         code: ``DIR``, ``FILE.py`` or ``FILE.py:CLASS``; the last names the factory too.
         factory: ``module:function``.
         kwargs: JSON.
         trust: run the checkpoint's code.
+        source: the checkpoint, or the name of a library's network.
+        weights: of a network that is named.
 
     Raises:
         UsageError: contradictory, or of another form.
@@ -66,18 +78,20 @@ def parse_loading(
         raise UsageError(f"--factory {factory} is no MODULE:FUNCTION", hint="For example --factory models.senet:build.")
     if factory is not None and arch is not None:
         raise UsageError("--factory and --arch contradict each other", hint="Leave one of them out.")
+    network = next((name for name in (source, arch) if name is not None and names_network(name)), None)
     return LoadOptions(
         arch=arch,
         inputs=inputs,
         ranges=ranges,
         code=Path(code) if code else None,
         factory=factory,
-        kwargs=parse_arguments(kwargs, factory),
+        kwargs=parse_arguments(kwargs, factory or network),
         trust=trust,
+        weights=weights,
     )
 
 
-def parse_arguments(text: str | None, called: str | None) -> dict[str, Any]:
+def parse_arguments(text: str | None, called: Path | str | None) -> dict[str, Any]:
     """A JSON object as keyword arguments of what is called.
 
     Raises:
@@ -86,7 +100,9 @@ def parse_arguments(text: str | None, called: str | None) -> dict[str, Any]:
     if text is None:
         return {}
     if called is None:
-        raise UsageError("--kwargs are arguments of --factory, and none was named", hint="Leave it out.")
+        raise UsageError(
+            "--kwargs are arguments of --factory or of timm:NAME, and none was named", hint="Leave it out."
+        )
     try:
         found = json.loads(text)
     except ValueError as error:

@@ -13,7 +13,9 @@ from attn_export.exporter.errors import UsageError
 
 def validate(
     ctx: typer.Context,
-    reference: Annotated[Path, typer.Argument(metavar="CHECKPOINT|BUNDLE", help="model.pt, or a deployment bundle.")],
+    reference: Annotated[
+        Path, typer.Argument(metavar="MODEL|BUNDLE", help="model.pt, timm:NAME, or a deployment bundle.")
+    ],
     artifacts: Annotated[list[Path], typer.Argument(help="ONNX files and engines.")],
     arch: options.Arch = None,
     inputs: options.Inputs = None,
@@ -29,6 +31,7 @@ def validate(
     code: options.Code = None,
     factory: options.Factory = None,
     kwargs: options.Kwargs = None,
+    weights: options.Weights = None,
     trust: options.TrustEngines = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -52,7 +55,7 @@ def validate(
                 "--require": requirement,
                 "--report": reports,
             }
-            | {"--code": code, "--factory": factory, "--kwargs": kwargs},
+            | {"--code": code, "--factory": factory, "--kwargs": kwargs, "--weights": weights},
             "for a checkpoint, and a deployment bundle was given",
             "Leave it out.",
         )
@@ -61,7 +64,15 @@ def validate(
     refuse_swapped(reference, artifacts)
     taken, written = parse_inputs(inputs), parse.report_paths(reports)
     loading = parse.parse_loading(
-        arch=arch, inputs=taken, ranges=parse_ranges(ranges), code=code, factory=factory, kwargs=kwargs, trust=trust
+        arch=arch,
+        inputs=taken,
+        ranges=parse_ranges(ranges),
+        code=code,
+        factory=factory,
+        kwargs=kwargs,
+        trust=trust,
+        source=reference,
+        weights=weights,
     )
     with make_progress(quiet) as progress:
         from attn_export.exporter.network.real_images import read_images

@@ -114,7 +114,7 @@ def test_a_library_that_is_not_installed_is_named_with_the_command(
     [
         ("torchvision:smal", "se", "stage", "torchvision has no network called 'smal'; did you mean torchvision:small"),
         ("timm:hf-hub:me/net", "se", "stage", "is no network of torchvision or timm"),
-        ("os:system", "se", "stage", "is no network of torchvision or timm"),
+        ("os:system", "se", "stage", "no network called .os:system"),
         ("resnet9", "se", "stage", "no network called 'resnet9'"),
         ("resnet8", "sce", "stage", "unknown attention 'sce'"),
         ("resnet8", "se", ("layer9",), "there is no submodule 'layer9'"),

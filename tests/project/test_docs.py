@@ -15,6 +15,7 @@ from attn_export.cli import command_names, run
 from attn_export.exporter.records.document import encode
 from tests import shared
 from tests.budgets.sample import sample_report
+from tests.checkpoint import libraries
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [p for p in (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))) if p.exists()]
@@ -287,6 +288,7 @@ def test_every_example_runs(
     words = prepare(shlex.split(command.partition(" > ")[0])[1:], prepared, tmp_path)
     monkeypatch.chdir(tmp_path)
     shared.use(monkeypatch)
+    libraries.use(monkeypatch)
     code = (run_in_a_process if command == IN_A_PROCESS else run)(words)
     assert code == 0, f"{command}\n{capfd.readouterr().err}"
 

@@ -103,6 +103,8 @@ def run(module: nn.Module, arrays: Arrays) -> Result:
     outputs = tuple(tensor.numpy() for tensor in tensors)
     for output in outputs:
         if output.ndim == 0 or len(output) != count:
+            if count == 1:  # a squeeze() without an axis drops the batch axis of a single image, and only of that
+                return run(module, {name: np.repeat(array, 2, axis=0) for name, array in arrays.items()}).rows(0, 1)
             raise CaptureError(
                 f"the network returns a tensor of shape {output.shape} for a batch of {count}; its first axis "
                 "must be the batch",

@@ -24,6 +24,17 @@ def scattered(
     return part(body, f"{MAP}, float[N, {count}, 6, 5] w", f", int64[{count}, 1] rows = {{{indices}}}")
 
 
+COUNTED = "s = Shape(x) n = Gather(s, nought) r = Range(nought, n, step) "
+OVERWRITTEN = "t = ScatterND(x, rows, w) y = Relu(t)"
+COUNTERS = ", int64 nought = {0}, int64 step = {1}, int64[1] end = {9223372036854775807}, int64[1] back = {-1}"
+WHOLE = "p = Slice(r, zero, end, zero, one) rows = Unsqueeze(p, back) "
+
+
+def overwritten(body: str, more: str = COUNTERS) -> str:
+    """All of x, or a part of it, is replaced by w."""
+    return part(body, f"{MAP}, float[N, 4, 6, 5] w", more)
+
+
 NO_RUN = "the indices aren't one run of an axis of known size, or the result has other readers"
 BOTH = f"{MAP}, float[N, 3, 6, 5] w"
 CONCAT = "c = Concat<axis = 1>(x, w)"
@@ -41,11 +52,30 @@ FIRES = [
         "whole-run",
         SCATTER,
         scattered("0, 1, 2, 3", 4).replace("y = Transpose", "v = Transpose").replace("(t)", "(t) y = Relu(v)"),
-        "Relu",
+        "Relu Transpose Transpose",
     ),
     Fires("first-channels", SCATTER, scattered("0, 1", 2), "Concat Slice"),
     Fires("last-channels", SCATTER, scattered("2, 3", 2), "Concat Slice"),
     Fires("channels-between", SCATTER, scattered("1, 2", 2), "Concat Slice Slice"),
+    Fires(
+        "computed-channels",
+        SCATTER,
+        part(
+            "s = Shape(x) n = Gather(s, step) r = Range(nought, n, step) p = Slice(r, zero, two1, zero, one) "
+            "rows = Unsqueeze(p, back) d = Transpose<perm = [1, 0, 2, 3]>(x) u = Transpose<perm = [1, 0, 2, 3]>(w) "
+            "t = ScatterND(d, rows, u) y = Transpose<perm = [1, 0, 2, 3]>(t)",
+            f"{MAP}, float[N, 2, 6, 5] w",
+            COUNTERS + ", int64[1] two1 = {2}",
+        ),
+        "Concat Slice",
+    ),
+    Fires("whole-batch", SCATTER, overwritten(COUNTED + WHOLE + OVERWRITTEN), "Relu"),
+    Fires(
+        "whole-batch-without-a-slice",
+        SCATTER,
+        overwritten(f"{COUNTED} rows = Unsqueeze(r, back) {OVERWRITTEN}"),
+        "Relu",
+    ),
     Fires("first-part", TAKE, part(f"{CONCAT} z = Slice(c, zero, four, one) y = Relu(z)", BOTH), "Relu"),
     Fires(
         "second-part",
@@ -61,6 +91,39 @@ KEEPS = [
         part(f"{HEIGHT} y = Slice(x, one, l, two1)", "float[N, 4, H, 5] x", ", int64[1] two1 = {2}"),
     ),
     Keeps("a-returned-size", SIZES, graph(MAP, "int64[4] y", "y = Shape(x)")),
+    Keeps(
+        "a-part-of-the-batch",
+        SCATTER,
+        part(
+            f"{COUNTED} p = Slice(r, zero, one, zero, one) rows = Unsqueeze(p, back) {OVERWRITTEN}",
+            f"{MAP}, float[1, 4, 6, 5] w",
+            COUNTERS,
+        ),
+    ),
+    Keeps(
+        "all-but-the-first",
+        SCATTER,
+        part(
+            f"{COUNTED} p = Slice(r, one, end, zero, one) rows = Unsqueeze(p, back) {OVERWRITTEN}",
+            f"{MAP}, float[M, 4, 6, 5] w",
+            COUNTERS,
+        ),
+    ),
+    Keeps(
+        "as-many-as-there-are-channels",
+        SCATTER,
+        overwritten(COUNTED.replace("(s, nought)", "(s, step)") + WHOLE + OVERWRITTEN),
+    ),
+    Keeps(
+        "every-second",
+        SCATTER,
+        overwritten(COUNTED + WHOLE + OVERWRITTEN, COUNTERS.replace("step = {1}", "step = {2}")),
+    ),
+    Keeps(
+        "added-to-the-whole-batch",
+        SCATTER,
+        overwritten(COUNTED + WHOLE + OVERWRITTEN.replace("ScatterND(", 'ScatterND<reduction = "add">(')),
+    ),
     Keeps("no-run", SCATTER, scattered("0, 2", 2), NO_RUN),
     Keeps("backwards", SCATTER, scattered("1, 0", 2), NO_RUN),
     Keeps("from-the-end", SCATTER, scattered("-2, -1", 2), NO_RUN),

@@ -188,6 +188,19 @@ def test_an_output_that_is_no_tensor_or_has_no_batch_is_refused(returned: Any, s
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("dynamic", [("batch",), ()])
+def test_a_squeeze_that_drops_the_batch_axis_of_one_image_only_is_exported(
+    dynamic: tuple[str, ...], tmp_path: Path
+) -> None:
+    class Squeezes(nn.Module):
+        def forward(self, image: torch.Tensor, meta: torch.Tensor) -> torch.Tensor:
+            pooled = image.mean((2, 3), keepdim=True) + meta.sum(1)[:, None, None, None]
+            return pooled.squeeze()  # (N, C), but (C,) for a batch of 1
+
+    done = export(Squeezes(), inputs=[IMAGE, META], out=tmp_path, settings=ExportSettings(dynamic=dynamic, runtimes=()))
+    assert [verdict.agrees for verdict in done.verdicts] == [True]
+
+
 def test_feeds_have_the_names_of_the_artifact() -> None:
     signature = Signature((replace(IMAGE, name="a"), replace(META, name="b")), ())
     assert signature.feeds({"image": 1, "meta": 2}) == {"a": 1, "b": 2}

@@ -59,10 +59,16 @@ def foreign_globals(path: Path) -> list[str]:
 
     Reads the opcodes only. Damage ends the list early and is not an error here; the loader will meet it.
     """
+    with path.open("rb") as stream:
+        return names_in(stream)
+
+
+def names_in(stream: IO[bytes]) -> list[str]:
+    """`foreign_globals` of an open file."""
     from torch._weights_only_unpickler import _get_allowed_globals
 
     harmless = _get_allowed_globals()
-    return [name for name in dict.fromkeys(_named_globals(path)) if name not in harmless]
+    return [name for name in dict.fromkeys(_named_globals(stream)) if name not in harmless]
 
 
 def hostile(names: list[str]) -> list[str]:
@@ -83,17 +89,17 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-def _named_globals(path: Path) -> Iterator[str]:
+def _named_globals(stream: IO[bytes]) -> Iterator[str]:
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
+        if zipfile.is_zipfile(stream):
+            with zipfile.ZipFile(stream) as archive:
                 for entry in archive.namelist():
                     if entry.endswith("/data.pkl"):
-                        with archive.open(entry) as stream:
-                            yield from _globals_in(stream)
+                        with archive.open(entry) as part:
+                            yield from _globals_in(part)
         else:
-            with path.open("rb") as stream:
-                yield from _globals_in(stream)
+            stream.seek(0)
+            yield from _globals_in(stream)
     except Exception:  # noqa: BLE001 (its end, or damage: what was found up to here is the answer)
         return
 

@@ -16,7 +16,7 @@ from attn_export.exporter.checkpoint.container import Payload, needs_code, no_we
 from attn_export.exporter.checkpoint.inert import Inert, listed
 from attn_export.exporter.checkpoint.inputs import declared, left_out, ranged
 from attn_export.exporter.checkpoint.live import network_of, wanted_a_path
-from attn_export.exporter.checkpoint.other_formats import Program
+from attn_export.exporter.checkpoint.program import Program, check_program, in_order, program_note
 from attn_export.exporter.checkpoint.strict import filled
 from attn_export.exporter.checkpoint.usual_input import usual_input
 from attn_export.exporter.errors import InputError, UnreadableCheckpointError, UntrustedCheckpointError, UsageError
@@ -159,18 +159,10 @@ def _pickled(module: nn.Module, payload: Payload, path: Path, options: LoadOptio
 
 def _of_program(program: Program, path: Path, options: LoadOptions) -> LoadedModel:
     """The network of a torch.export archive, for the inputs that it was exported with."""
-    if program.keywords:
-        raise InputError(
-            f"{path} is a program of torch.export that takes {', '.join(program.keywords)} by keyword",
-            hint="Export it again with positional arguments: torch.export.export(model, (image, meta)).",
-        )
-    model = from_module(program.module.requires_grad_(False), options.inputs or program.inputs)
-    shapes = ", ".join("x".join(map(str, taken.shape)) for taken in program.inputs)
-    note = (
-        f"{path} is a program of torch.export for {shapes}, loaded as requested by --trust; sizes that it was exported "
-        f"with stay fixed: --static --input {shapes} if its batch is among them"
-    )
-    return replace(model, notes=(note, *model.notes))
+    check_program(program, path)
+    module = program.module.requires_grad_(False)
+    model = from_module(module, in_order(options.inputs, program.inputs, path))
+    return replace(model, notes=(program_note(program, path), *model.notes))
 
 
 def _lacking(what: str, payload: Payload, path: Path, options: LoadOptions) -> UntrustedCheckpointError:

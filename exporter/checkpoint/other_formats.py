@@ -1,29 +1,16 @@
-"""Networks in files that torch.save didn't write: safetensors, programs of torch.export, TorchScript."""
+"""Networks in files that torch.save didn't write, each kind in a file of its own."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from attn_export.exporter.artifacts import INPUT_NAME, Input
-from attn_export.exporter.errors import UnreadableCheckpointError, UntrustedCheckpointError, first_line
+from attn_export.exporter.checkpoint.program import read_program
+from attn_export.exporter.checkpoint.safetensors_file import read_safetensors
+from attn_export.exporter.checkpoint.torchscript import run_torchscript
+from attn_export.exporter.errors import AttnExportError, UnreadableCheckpointError, UntrustedCheckpointError, first_line
 from attn_export.exporter.system.file_kinds import EXPORTED, SAFETENSORS, TORCHSCRIPT, FileKind, kind_of
-from attn_export.exporter.system.quiet import quiet
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
 
 COPY_AGAIN = "Copy it again, and compare the sizes of the two files."
-
-
-@dataclass(frozen=True)
-class Program:
-    """The network of a program of torch.export, its inputs, and the names of those that it takes by keyword."""
-
-    module: "nn.Module"
-    inputs: tuple[Input, ...]
-    keywords: tuple[str, ...]
 
 
 def read_other_format(path: Path, *, trust: bool) -> Any | None:
@@ -31,19 +18,21 @@ def read_other_format(path: Path, *, trust: bool) -> Any | None:
 
     Args:
         path: the file.
-        trust: load programs too, which PyTorch reads by evaluating parts of them.
+        trust: let PyTorch load what isn't data, which runs parts of it.
 
     Returns:
-        A state dict (safetensors, TorchScript), or a `Program`.
+        A state dict (safetensors, TorchScript), or a `program.Program`.
 
     Raises:
         UnreadableCheckpointError: the file is damaged.
-        UntrustedCheckpointError: it is a program.
+        UntrustedCheckpointError: it isn't read without ``trust``.
     """
     kind = kind_of(path)
     if kind is SAFETENSORS or (path.suffix == ".safetensors" and path.is_file()):
-        return _loaded(path, SAFETENSORS, _safetensors)
-    if kind not in (EXPORTED, TORCHSCRIPT):
+        return _loaded(path, SAFETENSORS, read_safetensors)
+    if kind is EXPORTED:
+        return _loaded(path, kind, lambda path: read_program(path, trust=trust))
+    if kind is not TORCHSCRIPT:
         return None
     if not trust:
         raise UntrustedCheckpointError(
@@ -52,47 +41,15 @@ def read_other_format(path: Path, *, trust: bool) -> Any | None:
             hint="--trust loads it, if you know who made it. Or save the weights alone, "
             "torch.save(model.state_dict(), 'model.pt').",
         )
-    return _loaded(path, kind, _program if kind is EXPORTED else _script)
+    return _loaded(path, kind, run_torchscript)
 
 
 def _loaded(path: Path, kind: FileKind, load: Callable[[Path], Any]) -> Any:
     try:
         return load(path)
+    except (AttnExportError, MemoryError):
+        raise
     except Exception as error:  # of a damaged file the libraries raise a dozen types
         raise UnreadableCheckpointError(
             f"{path} is {kind.name}, truncated or damaged: {first_line(error)}", hint=COPY_AGAIN
         ) from error
-
-
-def _safetensors(path: Path) -> Any:
-    """https://github.com/huggingface/safetensors#format; the library checks sizes and offsets against the file."""
-    from safetensors.torch import load_file
-
-    return load_file(path)
-
-
-def _program(path: Path) -> Any:
-    """The network of a program with the modules of the original, by whose paths gates are matched."""
-    import torch
-
-    with quiet():
-        program = torch.export.load(path)
-        module = torch.export.unflatten(program)
-    _, keywords = program.example_inputs or ((), {})
-    return Program(module, tuple(_inputs(program)), tuple(keywords))
-
-
-def _inputs(program: "torch.export.ExportedProgram") -> Iterator[Input]:
-    args, kwargs = program.example_inputs or ((), {})
-    names = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
-    tensors = [*args, *kwargs.values()]
-    for name, tensor in zip(names, tensors, strict=True):
-        yield Input(INPUT_NAME if len(names) == 1 else name, tuple(tensor.shape), str(tensor.dtype).rpartition(".")[2])
-
-
-def _script(path: Path) -> Any:
-    """The weights; PyTorch's exporter can't capture the program itself."""
-    import torch
-
-    script = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
-    return {name: tensor.detach() for name, tensor in script.state_dict().items()}

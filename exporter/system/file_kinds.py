@@ -30,7 +30,7 @@ ONNX = FileKind(
 )
 CHECKPOINT = FileKind("a PyTorch checkpoint", "`attn-export {path} --onnx` makes an ONNX file of it.")
 TORCHSCRIPT = FileKind("a TorchScript archive", "`attn-export {path} --onnx --trust` exports its weights.")
-EXPORTED = FileKind("a program of torch.export", "`attn-export {path} --onnx --trust` makes an ONNX file of it.")
+EXPORTED = FileKind("a program of torch.export", "`attn-export {path} --onnx` makes an ONNX file of it.")
 SAFETENSORS = FileKind("a safetensors file", "`attn-export {path} --onnx` makes an ONNX file of it.")
 BUNDLE = FileKind("a deployment bundle", "`attn-export build {path}` builds its engine on the device.")
 ARRAYS = FileKind("a file of numpy arrays", "Images belong behind --images.")

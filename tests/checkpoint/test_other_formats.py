@@ -1,6 +1,7 @@
 """safetensors, programs of torch.export, TorchScript: read as the same network, or refused in words."""
 
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,18 +87,6 @@ SAVED = pytest.mark.parametrize(("name", "save"), [("a.pt2", program), ("a.pt", 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @SAVED
-def test_programs_need_trust_and_say_so(
-    name: str, save: Callable[[nn.Module, Path], None], network: nn.Module, tmp_path: Path
-) -> None:
-    save(network, tmp_path / name)
-    with pytest.raises(UntrustedCheckpointError, match="Nothing was run") as caught:
-        load(tmp_path / name)
-    assert caught.value.hint.startswith("--trust loads it")
-    same(tmp_path / name, network, trust=True)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@SAVED
 def test_a_cut_program_is_refused(
     name: str, save: Callable[[nn.Module, Path], None], network: nn.Module, tmp_path: Path
 ) -> None:
@@ -109,26 +98,21 @@ def test_a_cut_program_is_refused(
             load(tmp_path / name, trust=trust)
 
 
-def test_a_program_tells_its_inputs(network: nn.Module, tmp_path: Path) -> None:
+@pytest.fixture
+def undeclared(network: nn.Module, tmp_path: Path) -> Path:
+    """A program with a part that isn't read as data."""
     program(network, tmp_path / "a.pt2")
-    (taken,) = load(tmp_path / "a.pt2", trust=True).inputs
-    assert (taken.name, taken.shape, taken.dtype) == ("input", (1, 3, 32, 32), "float32")
+    with zipfile.ZipFile(tmp_path / "a.pt2", "a") as archive:
+        archive.writestr("a/notes", "x")
+    return tmp_path / "a.pt2"
 
 
-def test_a_program_keeps_the_modules_by_whose_paths_gates_are_matched(network: nn.Module, tmp_path: Path) -> None:
-    program(network, tmp_path / "a.pt2")
-    captured = capture(load(tmp_path / "a.pt2", trust=True))
-    paths = {node.metadata_props.get(MODULE_KEY, "") for node in captured.model.graph}
+def test_with_trust_pytorch_loads_what_is_not_read_as_data(undeclared: Path, network: nn.Module) -> None:
+    with pytest.raises(UntrustedCheckpointError, match="it holds notes"):
+        load(undeclared)
+    same(undeclared, network, trust=True)
+    loaded = load(undeclared, trust=True)
+    assert "loaded by PyTorch as requested by --trust" in loaded.notes[0]
+    assert (loaded.inputs[0].name, loaded.inputs[0].shape) == ("input", (1, 3, 32, 32))
+    paths = {node.metadata_props.get(MODULE_KEY, "") for node in capture(loaded).model.graph}
     assert {f"layer{i}.0.attention.fc.3" for i in (1, 2, 3)} <= paths
-
-
-def test_a_program_with_keyword_arguments_is_refused_in_words(tmp_path: Path) -> None:
-    class Scaled(nn.Module):
-        def forward(self, image: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-            return image * scale
-
-    exported = torch.export.export(Scaled(), (IMAGE,), {"scale": torch.ones(2, 1, 1, 1)})
-    torch.export.save(exported, tmp_path / "a.pt2")
-    with pytest.raises(InputError, match="takes scale by keyword") as caught:
-        load(tmp_path / "a.pt2", trust=True)
-    assert "positional" in caught.value.hint

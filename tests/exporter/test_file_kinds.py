@@ -55,7 +55,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "model.pt2": (
         lambda p: torch.export.save(torch.export.export(net(), (torch.zeros(1, 3),)), p),
         "a program of torch.export",
-        "--onnx --trust",
+        "--onnx",
     ),
     "model.safetensors": (safetensors, "a safetensors file", "--onnx"),
     "model.bundle.zip": (bundle, "a deployment bundle", "attn-export build"),

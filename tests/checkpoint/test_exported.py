@@ -1,0 +1,158 @@
+"""Programs of torch.export need no option: their graphs are read as data, and compute what the network computes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from attn_export.cli import run
+from attn_export.exporter.artifacts import MODULE_KEY, Input
+from attn_export.exporter.checkpoint.load import load
+from attn_export.exporter.errors import InputError
+from attn_export.exporter.network.capture import capture
+from attn_export.exporter.network.observation import evaluating
+from attn_export.models.registry import create
+
+IMAGE = (2, 3, 16, 16)
+DYNAMIC = torch.export.Dim.DYNAMIC
+
+
+class Gated(nn.Module):
+    """Its gate is called twice; sizes are read off the input, and a part runs without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
+        self.gate = nn.Sequential(nn.Linear(4, 4), nn.Sigmoid())
+        self.register_buffer("ones", torch.ones(1).expand(4), persistent=False)
+        self.scale = torch.tensor([1.0, 2.0, 3.0, 4.0])
+
+    def forward(self, image: torch.Tensor, factor: float = 0.5) -> torch.Tensor:
+        x = self.stem(image)
+        gates = self.gate(self.gate(x.mean((2, 3))))
+        with torch.no_grad():
+            scale = self.ones * self.scale
+        x = x * gates[:, :, None, None] * scale[:, None, None] * factor
+        return x.reshape(x.shape[0], x.shape[1] // 2, -1).amax(2)
+
+
+class Several(nn.Module):
+    """Two inputs, one by keyword; outputs in containers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, image: torch.Tensor, *, meta: torch.Tensor) -> dict[str, Any]:
+        low, high = self.conv(image).split(2, dim=1)
+        top = torch.topk(high.flatten(1), 3).values
+        return {"logits": low.sum((2, 3)) * meta, "deep": [top, (high,)]}
+
+
+def saved(network: nn.Module, folder: Path, *, dynamic: bool = True, **keywords: torch.Tensor) -> Path:
+    image = torch.zeros(IMAGE)
+    shapes = {"image" if "resnet" not in type(network).__name__.lower() else "x": {0: DYNAMIC}}
+    shapes |= {name: {0: DYNAMIC} for name in keywords}
+    program = torch.export.export(network, (image,), keywords, dynamic_shapes=shapes if dynamic else None)
+    torch.export.save(program, folder / "a.pt2")
+    return folder / "a.pt2"
+
+
+def same(loaded: Any, network: nn.Module, inputs: Sequence[torch.Tensor], **keywords: torch.Tensor) -> None:
+    with torch.no_grad():
+        for own, other in ((network, loaded), (network.double(), loaded.double())):
+            kind = next(own.parameters()).dtype
+            args = [value.to(kind) for value in inputs]
+            named = {name: value.to(kind) for name, value in keywords.items()}
+            wanted, structure = pytree.tree_flatten(own(*args, **named))
+            got, found = pytree.tree_flatten(other(*args, *named.values()))
+            assert structure == found
+            assert all(torch.equal(a, b) for a, b in zip(wanted, got, strict=True))
+
+
+def draw(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(("name", "dynamic"), [("se_resnet8", True), ("cbam_resnet8", False)])
+def test_a_program_needs_no_option_and_computes_the_same(name: str, dynamic: bool, tmp_path: Path) -> None:
+    network = create(name).eval()
+    loaded = load(saved(network, tmp_path, dynamic=dynamic))
+    (taken,) = loaded.inputs
+    assert (taken.name, taken.shape, taken.dtype) == ("input", (1, 3, 16, 16), "float32")
+    assert ("--static --input 2x3x16x16" in loaded.notes[0]) is not dynamic
+    assert list(loaded.module.state_dict()) == list(network.state_dict())
+    same(loaded.module, network, [draw(3 if dynamic else 2, 3, 16, 16)])
+
+
+def test_a_module_that_is_called_twice_and_a_part_without_gradients(tmp_path: Path) -> None:
+    network = Gated().eval()
+    loaded = load(saved(network, tmp_path))
+    captured = capture(loaded)
+    gates = [node.metadata_props[MODULE_KEY] for node in captured.model.graph if node.op_type == "Sigmoid"]
+    assert gates == ["gate.1", "gate.1@1"]
+    with evaluating(loaded.module):
+        same(loaded.module, network, [draw(5, 3, 16, 16)])
+
+
+def test_inputs_by_keyword_become_inputs_in_their_order_and_containers_are_kept(tmp_path: Path) -> None:
+    network = Several().eval()
+    path = saved(network, tmp_path, meta=torch.ones(2, 2))
+    loaded = load(path)
+    assert [(taken.name, taken.shape) for taken in loaded.inputs] == [("image", (1, 3, 16, 16)), ("meta", (1, 2))]
+    same(loaded.module, network, [draw(3, 3, 16, 16)], meta=draw(3, 2))
+    swapped = load(path, inputs=[Input("meta", (1, 2)), Input("image", (1, 3, 16, 16))])
+    assert [taken.name for taken in swapped.inputs] == ["image", "meta"]
+    with pytest.raises(InputError, match="takes image, meta, and --input names image, mask"):
+        load(path, inputs=[Input("image", (1, 3, 16, 16)), Input("mask", (1, 2))])
+
+
+def test_values_that_nobody_uses_any_more_are_freed(tmp_path: Path) -> None:
+    loaded = load(saved(create("se_resnet8").eval(), tmp_path))
+    held: list[Mapping[str, Any]] = []
+    last = loaded.module.get_submodule("fc")
+    last.register_forward_hook(lambda _, args, __: held.append(args[0]))
+    loaded.module(draw(2, 3, 16, 16))
+    computed = {name for name in held[0] if not name.startswith(("p_", "b_"))}
+    assert len(computed) == 1
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm2d(3), nn.Dropout()], ids=["BatchNorm", "Dropout"])
+def test_a_program_exported_for_training_says_what_to_do(layer: nn.Module, tmp_path: Path) -> None:
+    path = saved(Wrapped(layer), tmp_path)
+    for trust in (False, True):
+        with pytest.raises(InputError, match="as in training") as caught:
+            load(path, trust=trust)
+        assert "model.eval()" in caught.value.hint
+
+
+def test_a_batchnorm_without_statistics_is_no_training(tmp_path: Path) -> None:
+    network = Wrapped(nn.BatchNorm2d(3, track_running_stats=False)).eval()
+    same(load(saved(network, tmp_path)).module, network, [draw(2, 3, 16, 16)])
+
+
+def test_a_program_in_half_precision_says_what_to_do(tmp_path: Path) -> None:
+    program = torch.export.export(nn.Conv2d(3, 2, 1).half(), (torch.zeros(IMAGE).half(),))
+    torch.export.save(program, tmp_path / "a.pt2")
+    with pytest.raises(InputError, match="computes in float16"):
+        load(tmp_path / "a.pt2")
+
+
+class Wrapped(nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.layer = nn.Conv2d(3, 3, 1), layer
+
+    def forward(self, image: torch.Tensor) -> Any:
+        return self.layer(self.conv(image))
+
+
+def test_the_command_exports_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(Gated().eval(), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert run(["a.pt2", "--onnx", "--no-bench", "--quiet"]) == 0
+    assert (tmp_path / "a.onnx").exists()

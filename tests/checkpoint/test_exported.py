@@ -28,6 +28,7 @@ class Gated(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
         self.gate = nn.Sequential(nn.Linear(4, 4), nn.Sigmoid())
+        self.ones: torch.Tensor
         self.register_buffer("ones", torch.ones(1).expand(4), persistent=False)
         self.scale = torch.tensor([1.0, 2.0, 3.0, 4.0])
 

@@ -52,6 +52,7 @@ schemas: $(STAMP)
 	ln -sfn ../../models .typing/attn_export/models
 	ln -sfn ../../exporter .typing/attn_export/exporter
 	ln -sfn ../../cli.py .typing/attn_export/cli.py
+	ln -sfn ../../__main__.py .typing/attn_export/__main__.py
 
 clean:
 	rm -rf $(VENV) .typing build dist *.egg-info

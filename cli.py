@@ -7,9 +7,8 @@ imports stand inside the commands, so that ``--help`` answers at once.
 import difflib
 import errno
 import os
-import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Annotated, Any, NoReturn
 
@@ -47,7 +46,6 @@ RENAMED = {
     "bench": {"--own-process": "--isolate"},
     **{command: {"--batch": "--profile-batch"} for command in ("export", "build")},
 }
-NO_MEMORY, TAKE_LESS = "there is not enough memory", "Take a smaller input or batch."
 
 
 class RootGroup(TyperGroup):
@@ -156,61 +154,66 @@ def hint_for_misuse(arguments: Sequence[str]) -> str:
     return "attn-export --help shows the options."
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run the command line and return the exit code, see docs/architecture.md."""
-    debug = "--debug" in arguments
+def print_interrupted(arguments: Sequence[str]) -> None:
+    """Say that the work was interrupted."""
+    print_error("interrupted; nothing was left half-written", "", INTERRUPTED, arguments)
+
+
+def run(arguments: Sequence[str], interrupted: Callable[[], bool] = lambda: False) -> int:
+    """Run the command line and return the exit code, see docs/architecture.md.
+
+    Args:
+        arguments: the words after the program's name.
+        interrupted: whether a signal has come; libraries turn the interruption of an import into errors of their own.
+    """
+    print_in_any_encoding()
     try:
         code = app(args=renamed(route(arguments)), prog_name="attn-export", standalone_mode=False, obj=tuple(arguments))
         sys.stdout.flush()
-    except AttnExportError as error:
-        print_error(error.message, error.hint, error.exit_code, arguments)
-        if debug:
-            import traceback
-
-            traceback.print_exc()
-        return error.exit_code
-    except typer.TyperException as error:  # the parser's own: an unknown option, a missing value
-        print_error(error.format_message(), hint_for_misuse(arguments), UsageError.exit_code, arguments)
-        return UsageError.exit_code
     except (BrokenPipeError, SystemExit):  # typer and rich exit where the reader of the result has gone away
         redirect_stdout_to_devnull()
         return 0
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except MemoryError:
-        print_error(NO_MEMORY, TAKE_LESS, OutputError.exit_code, arguments)
-        return OutputError.exit_code
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in FULL:  # files say it themselves, so this is standard output
-            redirect_stdout_to_devnull()
-            message = f"the result can't be printed: {os.strerror(error.errno)}"
-            print_error(message, "Make room where the output goes.", OutputError.exit_code, arguments)
-            return OutputError.exit_code
-        if "can't allocate memory" in str(error):
-            print_error(NO_MEMORY, TAKE_LESS, OutputError.exit_code, arguments)
-            return OutputError.exit_code
-        if debug:
-            import traceback
-
-            traceback.print_exc()
-        print_error(
-            f"{type(error).__name__}: {error}",
-            "This is a defect of attn-export, please report it with the output of --debug.",
-            DEFECT,
-            arguments,
-        )
-        return DEFECT
+        if not interrupted():
+            return print_failure(error, arguments)
+        code = INTERRUPTED
     if code == INTERRUPTED:
-        print_error("interrupted; nothing was left half-written", "", INTERRUPTED, arguments)
+        print_interrupted(arguments)
     return int(code or 0)
 
 
+def print_failure(error: Exception, arguments: Sequence[str]) -> int:
+    """Print an error in words and return its exit code."""
+    if "--debug" in arguments and not isinstance(error, typer.TyperException | MemoryError):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, OSError) and error.errno in FULL:
+        redirect_stdout_to_devnull()
+    message, hint, code = words_of(error, arguments)
+    print_error(message, hint, code, arguments)
+    return code
+
+
+def words_of(error: Exception, arguments: Sequence[str]) -> tuple[str, str, int]:
+    """Message, hint and exit code."""
+    if isinstance(error, AttnExportError):
+        return error.message, error.hint, error.exit_code
+    if isinstance(error, typer.TyperException):  # the parser's own: an unknown option, a missing value
+        return error.format_message(), hint_for_misuse(arguments), UsageError.exit_code
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "there is not enough memory", "Take a smaller input or batch.", OutputError.exit_code
+    if isinstance(error, OSError) and error.errno in FULL:  # files say it themselves, so this is standard output
+        message = f"the result can't be printed: {os.strerror(error.errno)}"
+        return message, "Make room where the output goes.", OutputError.exit_code
+    report = "This is a defect of attn-export, please report it with the output of --debug."
+    return f"{type(error).__name__}: {error}", report, DEFECT
+
+
 def main() -> NoReturn:
-    """The program. What asks it to stop (`kill`, a scheduler, a closed terminal) is an interrupt like Ctrl-C."""
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.default_int_handler)
-    print_in_any_encoding()
+    """The command line in this process; the program is `attn_export.__main__`."""
     sys.exit(run(sys.argv[1:]))
 
 

@@ -11,7 +11,8 @@ from attn_export.exporter.bundle.manifest import GOLDEN, MANIFEST, Manifest
 from attn_export.exporter.bundle.members import Members, find_members, unreadable
 from attn_export.exporter.engine.graph import GraphFacts
 from attn_export.exporter.records.document import SCHEMA_VERSION, DocumentError, decode
-from attn_export.exporter.system.files import scratch_folder, sha256_of, unwritable
+from attn_export.exporter.system.files import sha256_of, unwritable
+from attn_export.exporter.system.scratch import scratch_folder
 
 # The manifest of schema version 1, in bundles named *.kit.zip.
 MANIFEST_1 = "kit.json"

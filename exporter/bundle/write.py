@@ -18,7 +18,8 @@ from attn_export.exporter.errors import UnreadableGraphError, UsageError
 from attn_export.exporter.records import environment
 from attn_export.exporter.records.document import encode
 from attn_export.exporter.records.engine import BuildOptions, Profile
-from attn_export.exporter.system.files import publish, scratch_folder, sha256_of, unwritable, write_text
+from attn_export.exporter.system.files import publish, sha256_of, unwritable, write_text
+from attn_export.exporter.system.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import onnx_ir as ir

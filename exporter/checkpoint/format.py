@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from attn_export.exporter.artifacts import Normalization
 from attn_export.exporter.checkpoint.structure import shapes_of
 from attn_export.exporter.errors import UnreadableCheckpointError
-from attn_export.exporter.system.files import written_atomically
+from attn_export.exporter.system.scratch import written_atomically
 
 if TYPE_CHECKING:
     import torch

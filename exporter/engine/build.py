@@ -232,7 +232,7 @@ class _Build:
         return plans[0]
 
     def write_timing_cache(self, path: Path) -> None:
-        from attn_export.exporter.system.files import written_atomically
+        from attn_export.exporter.system.scratch import written_atomically
 
         with written_atomically(path) as temporary:
             temporary.write_bytes(memoryview(self.config.get_timing_cache().serialize()))
@@ -279,7 +279,7 @@ def _advice(problems: list[str]) -> str:
 def _interrupts(cancelled: threading.Event) -> Iterator[threading.Event]:
     """Within the context, Ctrl-C (or another interrupting signal) sets ``cancelled`` and raises nothing.
 
-    TensorRT must have left its thread first; otherwise the process crashes at exit. Only Python's default handlers are
+    TensorRT must have left its thread first; otherwise the process crashes at exit. Only handlers in Python are
     replaced, and only in the main thread.
     """
     interrupted = threading.Event()
@@ -290,14 +290,14 @@ def _interrupts(cancelled: threading.Event) -> Iterator[threading.Event]:
 
     is_main = threading.current_thread() is threading.main_thread()
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    replaced = [n for n in numbers if is_main and signal.getsignal(n) is signal.default_int_handler]
+    replaced = {n: handler for n in numbers if is_main and callable(handler := signal.getsignal(n))}
     for number in replaced:
         signal.signal(number, cancel)
     try:
         yield interrupted
     finally:
-        for number in replaced:
-            signal.signal(number, signal.default_int_handler)
+        for number, handler in replaced.items():
+            signal.signal(number, handler)
 
 
 def _monitor(trt: Any, advance: Advance, cancelled: threading.Event, raised: list[BaseException]) -> Any:

@@ -12,8 +12,8 @@ from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.attention.ablation import without_attention
 from attn_export.exporter.graph.read import named, read
 from attn_export.exporter.records.engine import BlockCost, KernelReport
-from attn_export.exporter.system.files import scratch_folder
 from attn_export.exporter.system.progress import Progress
+from attn_export.exporter.system.scratch import scratch_folder
 
 
 def block_costs(report: KernelReport, facts: GraphFacts) -> tuple[BlockCost, ...]:

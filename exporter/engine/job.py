@@ -14,8 +14,10 @@ from attn_export.exporter.engine.targets import parse_targets, resolve
 from attn_export.exporter.errors import EngineError, UsageError
 from attn_export.exporter.records.engine import BundleSource, EngineFile
 from attn_export.exporter.system import gpus
-from attn_export.exporter.system.files import publish, refuse_folders, scratch_folder, unwritable
+from attn_export.exporter.system.files import unwritable
+from attn_export.exporter.system.generation import Move, publish_together
 from attn_export.exporter.system.progress import NullProgress, Progress
+from attn_export.exporter.system.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from attn_export.exporter.engine.graph import GraphFacts
@@ -122,19 +124,13 @@ def write_engine(
             progress=progress,
         )
         write_sidecar(engine, record)
-        refuse_folders([out, sidecar_path(out)])
-        return publish_engine(EngineFile(engine, record), out)
+        publish_together(moves_of(EngineFile(engine, record), out), scratch)
+    return EngineFile(out, record)
 
 
-def publish_engine(engine: EngineFile, path: Path) -> EngineFile:
-    """Move an engine and its sidecar to another path.
-
-    Raises:
-        OutputError: a file can't be written.
-    """
-    publish(sidecar_path(engine.path), sidecar_path(path))
-    publish(engine.path, path)
-    return EngineFile(path, engine.record)
+def moves_of(engine: EngineFile, path: Path) -> list[Move]:
+    """What is to be published for a finished engine: its sidecar and itself."""
+    return [(sidecar_path(engine.path), sidecar_path(path)), (engine.path, path)]
 
 
 def _built(plan: Plan, settings: EngineSettings, progress: Progress) -> tuple[Built, Plan, dict[str, EngineError]]:

@@ -17,7 +17,8 @@ from attn_export.exporter.artifacts import Graph, OnnxFile
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.gates import gates_of
 from attn_export.exporter.graph.read import length_prefix
-from attn_export.exporter.system.files import publish, unwritable
+from attn_export.exporter.system.files import unwritable
+from attn_export.exporter.system.generation import Move
 
 # protobuf's limit for one message is 2 GiB; the nodes need a little of it.
 LARGEST_WEIGHTS_INSIDE = 2**31 - 2**26
@@ -86,8 +87,8 @@ def _in_memory(tensor: ir.TensorProtocol | None) -> Any:
     )
 
 
-def publish_with_weights(temporary: Path, path: Path, keep: Collection[Path] = ()) -> None:
-    """Let a finished file appear under its name, its weights before it where they stand in a file of their own.
+def moves_of(temporary: Path, path: Path, keep: Collection[Path] = ()) -> list[Move]:
+    """What is to be published for a finished file: the file, and its weights where they are in a file of their own.
 
     Weights that only an older file under this name had outside of it go with that file.
 
@@ -95,18 +96,13 @@ def publish_with_weights(temporary: Path, path: Path, keep: Collection[Path] = (
         temporary: the finished file.
         path: its name.
         keep: files that others need, resolved.
-
-    Raises:
-        OutputError: it can't.
     """
     weights, older = external_data_of(temporary), external_data_of(path)
-    left_over = older.exists() and older.resolve() not in keep and _has_weights_outside(path)
     if weights.exists():
-        publish(weights, path.with_name(weights.name))
-        left_over = False
-    publish(temporary, path)
-    if left_over:
-        older.unlink(missing_ok=True)
+        return [(weights, path.with_name(weights.name)), (temporary, path)]
+    if older.exists() and older.resolve() not in keep and _has_weights_outside(path):
+        return [(temporary, path), (None, older)]
+    return [(temporary, path)]
 
 
 def _has_weights_outside(path: Path) -> bool:

@@ -10,7 +10,8 @@ from attn_export.exporter.errors import OutputError, RuntimeUnavailableError, Us
 from attn_export.exporter.records.document import encode
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.markdown import render, render_comparison
-from attn_export.exporter.system.files import SCRATCH, unwritable, write_text, written_atomically
+from attn_export.exporter.system.files import SCRATCH, unwritable, write_text
+from attn_export.exporter.system.scratch import written_atomically
 
 INSTALL = "pip install -c constraints.txt -e '.[report]'"
 DRAWN = (".html", ".png")

@@ -1,51 +1,14 @@
-"""Writes files atomically."""
+"""Writes, names and hashes files."""
 
-import errno
 import hashlib
 import os
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from attn_export.exporter.errors import InputError, OutputError
 
 HASHED_BYTES = 2**20
 SCRATCH = ".attn-export-"
-
-
-@contextmanager
-def written_atomically(path: Path) -> Iterator[Path]:
-    """A temporary path that replaces ``path`` when the block ends without an error.
-
-    Raises:
-        OutputError: the folder or the file can't be written, or the disk is full.
-    """
-    with scratch_folder(path.parent) as folder:
-        temporary = folder / path.name
-        try:
-            yield temporary
-            publish(temporary, path)
-        except OSError as error:
-            raise unwritable(path, error) from error
-
-
-@contextmanager
-def scratch_folder(parent: Path) -> Iterator[Path]:
-    """A hidden folder inside ``parent``, which is created if missing; always removed at the end.
-
-    Files are made in it and then renamed into ``parent``: on one file system a rename is all or nothing.
-
-    Raises:
-        OutputError: the folder can't be made or written.
-    """
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix=SCRATCH, dir=parent, ignore_cleanup_errors=True)
-    except OSError as error:
-        raise unwritable(parent, error) from error
-    with folder as name:
-        yield Path(name)
 
 
 def publish(temporary: Path, path: Path) -> None:
@@ -106,17 +69,6 @@ def unique_names(paths: Sequence[Path]) -> tuple[str, ...]:
         return "/".join(own[-fewest:])
 
     return tuple(map(name, parts))
-
-
-def refuse_folders(paths: Iterable[Path]) -> None:
-    """Check before publishing several results that no folder has the name of one.
-
-    Raises:
-        OutputError: it does.
-    """
-    for path in paths:
-        if path.is_dir():
-            raise unwritable(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
 
 
 def paths_of(given: object) -> list[Path]:

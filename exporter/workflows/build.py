@@ -9,9 +9,9 @@ from attn_export.exporter.engine.sidecar import add_validation
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.graph.write import external_data_of
 from attn_export.exporter.records.results import BuildResult, Deployed, Retyped
-from attn_export.exporter.system.files import scratch_folder
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.progress import NullProgress, Progress
+from attn_export.exporter.system.scratch import scratch_folder
 from attn_export.exporter.workflows.convert import ENDING, in_precision
 from attn_export.exporter.workflows.deploy import Deployment, build_engine, check_settings, pack_bundles, targets_of
 from attn_export.exporter.workflows.golden import judge_engine
@@ -64,7 +64,7 @@ def build_all(
             retyped += [change] if change else []
             job = Deployment(facts, scratch, (out or facts.path).stem, settings, precision)
             deployed.append(_deploy(job, threads, progress))
-        published = publish_all([change.path for change in retyped], deployed, folder, engine_path=out)
+        published = publish_all([change.path for change in retyped], deployed, folder, scratch, engine_path=out)
     changes = tuple(Retyped(folder / change.path.name, change.kept, change.verdict) for change in retyped)
     return BuildResult(changes, published.engines, published.bundles)
 

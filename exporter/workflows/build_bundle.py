@@ -9,17 +9,18 @@ from msgspec import structs
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.bundle.read import Bundle, read_bundle
 from attn_export.exporter.engine.backend import AUTO
-from attn_export.exporter.engine.job import choose_backend, publish_engine, write_engine
+from attn_export.exporter.engine.job import choose_backend, moves_of, write_engine
 from attn_export.exporter.engine.profile import Sizes
 from attn_export.exporter.engine.settings import EngineSettings, Plan
-from attn_export.exporter.engine.sidecar import add_validation, sidecar_path
+from attn_export.exporter.engine.sidecar import add_validation
 from attn_export.exporter.engine.targets import CURRENT, parse_targets
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.records.engine import BundleSource, EngineFile
 from attn_export.exporter.records.results import BuildResult
 from attn_export.exporter.system import gpus
-from attn_export.exporter.system.files import refuse_folders, scratch_folder
+from attn_export.exporter.system.generation import publish_together
 from attn_export.exporter.system.progress import NullProgress, Progress
+from attn_export.exporter.system.scratch import scratch_folder
 from attn_export.exporter.workflows.golden import judge_engine
 
 
@@ -91,8 +92,8 @@ def build_bundle(
         engine = write_engine(scratch / out.name, plan, settings, manifest.precision, progress, bundle=source)
         if engine.record.not_run is None:
             engine = add_validation(engine, judge_engine(engine.path, golden, manifest.profile, progress))
-        refuse_folders([out, sidecar_path(out)])
-        return publish_engine(engine, out)
+        publish_together(moves_of(engine, out), scratch)
+    return EngineFile(out, engine.record)
 
 
 def settings_for_bundle(bundle: Bundle, asked: EngineSettings, here: tuple[gpus.Gpu, ...]) -> EngineSettings:

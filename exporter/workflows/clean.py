@@ -15,10 +15,11 @@ from attn_export.exporter.graph.read import files_of, read
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.results import CleanResult
 from attn_export.exporter.records.verdict import Verdict, number
-from attn_export.exporter.system.files import scratch_folder
+from attn_export.exporter.system.generation import publish_together
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.memory import forget_weights, trim
 from attn_export.exporter.system.progress import NullProgress, Progress
+from attn_export.exporter.system.scratch import scratch_folder
 from attn_export.exporter.validation.inner_tensors import Tensor
 from attn_export.exporter.validation.source_graph import SourceRun, compare_with_source, run_perturbed, run_source
 from attn_export.exporter.workflows.graph_images import images_for
@@ -91,7 +92,8 @@ def clean_file(
                 f"{out} would need {weights.name} for its weights, and {source} has its own there",
                 hint="Choose another name for the result.",
             )
-        onnx_file.publish_with_weights(file, out, keep=set() if _is_same(source, out) else sources)
+        keep = set[Path]() if _is_same(source, out) else sources
+        publish_together(onnx_file.moves_of(file, out, keep), scratch)
     missed = runs if isinstance(runs, str) else ""
     if missed:
         progress.note(f"the whole graph was not compared with its parent: {missed}; every rewrite was proven")

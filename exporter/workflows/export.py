@@ -9,8 +9,8 @@ from attn_export.exporter.artifacts import INPUT_NAME, Input, LoadedModel, Preci
 from attn_export.exporter.network.axes import opened
 from attn_export.exporter.network.batches import batches
 from attn_export.exporter.records.results import ExportResult
-from attn_export.exporter.system.files import scratch_folder
 from attn_export.exporter.system.progress import NullProgress, Progress
+from attn_export.exporter.system.scratch import scratch_folder
 from attn_export.exporter.workflows.assets import export_assets
 from attn_export.exporter.workflows.export_engines import check_engines, deploy_all
 from attn_export.exporter.workflows.onnx_files import make_onnx, prove_all
@@ -93,7 +93,7 @@ def export_loaded(
         assets = export_assets(model, made, proven, deployed, own, settings, progress)
         report = export_report(model, proven, deployed, latency, assets, settings)
         file = write_report(report, scratch / f"{stem}.report.json")
-        published = publish_all([artifact.file.path for artifact in proven], deployed, out, report=file)
+        published = publish_all([artifact.file.path for artifact in proven], deployed, out, scratch, report=file)
     return ExportResult(
         tuple(out / artifact.file.path.name for artifact in proven),
         out / file.name,

@@ -26,9 +26,10 @@ from attn_export.exporter.precision.typed_file import PRECISION_KEY, STALE
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.quantization import Quantization, QuantizedLayer, QuantizedTensor
 from attn_export.exporter.records.verdict import Quality, QualityRequirement
-from attn_export.exporter.system.files import scratch_folder
+from attn_export.exporter.system.generation import publish_together
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.progress import NullProgress, Progress
+from attn_export.exporter.system.scratch import scratch_folder
 from attn_export.exporter.validation.quantized import broken, with_default
 from attn_export.exporter.workflows.graph_images import images_for, inputs_of
 
@@ -106,7 +107,7 @@ def quantize_file(
             )
             _refuse(record, settings.requirement, out)
         onnx_file.add_metadata(file, {QUANTIZATION_KEY: msgspec.json.encode(record).decode()})
-        onnx_file.publish_with_weights(file, out)
+        publish_together(onnx_file.moves_of(file, out), scratch)
     return record
 
 

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from attn_export.exporter.errors import OutputError
-from attn_export.exporter.system.files import publish, scratch_folder, sha256_of, unwritable, written_atomically
+from attn_export.exporter.system.files import publish, sha256_of, unwritable
+from attn_export.exporter.system.scratch import scratch_folder, written_atomically
 
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -113,7 +115,7 @@ def test_somebody_elses_folder_is_an_output_error(tmp_path: Path) -> None:
     script = (
         "import os, sys, pathlib\n"
         "from attn_export.exporter.errors import OutputError\n"
-        "from attn_export.exporter.system.files import written_atomically\n"
+        "from attn_export.exporter.system.scratch import written_atomically\n"
         "os.chdir(sys.argv[1])\n"
         "os.seteuid(65534)\n"
         "try:\n"
@@ -148,7 +150,7 @@ def test_two_scratch_folders_are_two(tmp_path: Path) -> None:
 
 def test_a_scratch_folder_that_is_already_gone_is_no_error(tmp_path: Path) -> None:
     with scratch_folder(tmp_path) as folder:
-        folder.rmdir()
+        shutil.rmtree(folder)
 
 
 def test_publishing_moves_the_file(tmp_path: Path) -> None:

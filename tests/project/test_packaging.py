@@ -30,7 +30,7 @@ def project() -> dict[str, Any]:
 
 def modules() -> set[str]:
     """Every file that is to be installed, as it stands in the installed package."""
-    found = {"attn_export/__init__.py", "attn_export/cli.py"}
+    found = {"attn_export/__init__.py", "attn_export/__main__.py", "attn_export/cli.py"}
     for folder in FOLDERS:
         found |= {f"attn_export/{p.relative_to(ROOT).as_posix()}" for p in (ROOT / folder).rglob("*.py")}
     return found
@@ -64,7 +64,7 @@ def test_every_folder_with_modules_is_a_package(folder: str) -> None:
 
 
 def test_nothing_stands_in_the_root_that_would_be_installed_by_accident() -> None:
-    assert {p.name for p in ROOT.glob("*.py")} == {"__init__.py", "cli.py"}
+    assert {p.name for p in ROOT.glob("*.py")} == {"__init__.py", "__main__.py", "cli.py"}
 
 
 def test_the_version_is_one_number(project: dict[str, Any]) -> None:
@@ -111,7 +111,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     place = tmp_path_factory.mktemp("wheel")
     source = place / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "__init__.py", "cli.py"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "__init__.py", "__main__.py", "cli.py"):
         shutil.copy(ROOT / name, source / name)
     for folder in FOLDERS:
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -132,7 +132,7 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel: zipfile.ZipFile) -
 
 def test_the_wheel_installs_the_command_and_the_licence(wheel: zipfile.ZipFile) -> None:
     (entry_points,) = [n for n in wheel.namelist() if n.endswith("entry_points.txt")]
-    assert "attn-export = attn_export.cli:main" in wheel.read(entry_points).decode()
+    assert "attn-export = attn_export.__main__:main" in wheel.read(entry_points).decode()
     assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
 
 

@@ -1,0 +1,94 @@
+"""What the program's two processes need of the system, see ``__main__``."""
+
+import ctypes
+import faulthandler
+import os
+import re
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from attn_export.exporter.errors import AttnExportError, InputError, OutputError
+from attn_export.exporter.system.scratch import LEDGER, clear, scratch_folder
+
+PREFIX, FOLDERS, CRASH, FILES = "attn-export-", "folders", "crash", "files"
+LIBRARIES = {
+    "onnxruntime": "ONNX Runtime",
+    "onnx": "onnx",
+    "torch": "PyTorch",
+    "tensorrt_rtx": "TensorRT for RTX",
+    "tensorrt": "TensorRT",
+}
+SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, prctl(2)
+
+
+@contextmanager
+def private_folder() -> Iterator[Path | None]:
+    """A folder of this program in the folder for temporary files; None if none can be made."""
+    with ExitStack() as stack:
+        folder = None
+        with suppress(OSError, OutputError):
+            folder = stack.enter_context(scratch_folder(Path(tempfile.gettempdir()), PREFIX))
+        yield folder
+
+
+def settle(folder: Path | None) -> None:
+    """Prepare the child: its temporary files, the place of a crash's traceback, and its end with its parent.
+
+    Args:
+        folder: of its files; the parent removes it.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGTERM)
+    if folder is None:
+        return
+    (folder / FILES).mkdir()
+    tempfile.tempdir = None
+    os.environ["TMPDIR"] = str(folder / FILES)
+    # Its own default asks for the user's name, which an unknown uid without HOME doesn't have.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / FILES / "torchinductor"))
+    os.environ[LEDGER] = str(folder / FOLDERS)
+    faulthandler.enable((folder / CRASH).open("w"))  # stays open as long as the process
+
+
+def clear_after(folder: Path | None) -> None:
+    """Clear the scratch folders of a child that died."""
+    with suppress(OSError):
+        for line in (folder / FOLDERS).read_text(encoding="utf-8").splitlines() if folder else ():
+            clear(Path(line))
+
+
+def dump(folder: Path | None) -> str:
+    """The tracebacks that the child left when it crashed, empty if there are none."""
+    with suppress(OSError):
+        return (folder / CRASH).read_text(encoding="utf-8") if folder else ""
+    return ""
+
+
+def death(number: int, folder: Path | None) -> AttnExportError:
+    """The error for a child that a signal ended.
+
+    Args:
+        number: of the signal.
+        folder: of the child's files.
+    """
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    if number == signal.SIGKILL:
+        return OutputError(
+            f"the work was killed ({name}), as Linux does where memory runs out",
+            hint="Take a smaller input or batch; dmesg tells whether it was the memory.",
+        )
+    if number == getattr(signal, "SIGBUS", None):
+        return InputError(
+            f"a file changed while it was read ({name})", hint="Let its writer finish, then run the command again."
+        )
+    imported = re.search(r'File ".*?(?:site|dist)-packages/(\w+)/', dump(folder))
+    library = LIBRARIES.get(imported[1], imported[1]) if imported else "a native library"
+    return InputError(
+        f"{library} crashed ({name}) on what is in the files",
+        hint="Nothing was left half-written. --debug shows where; the library's developers may want the file.",
+    )

@@ -25,6 +25,36 @@ class Normalization:
     std: tuple[float, ...]
 
 
+NCHW, NHWC = "nchw", "nhwc"
+RGB, BGR = "rgb", "bgr"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an artifact makes the network's input of pixels (uint8): ``(pixels / 255 - mean) / std``.
+
+    Attributes:
+        layout: of the pixels, "nchw" or "nhwc".
+        order: of their channels, "rgb" or "bgr"; the network's is RGB.
+        normalization: of the network.
+    """
+
+    layout: str
+    order: str
+    normalization: Normalization
+
+
+@dataclass(frozen=True)
+class Postprocessing:
+    """How an artifact makes probabilities of the network's logits (N, classes): softmax.
+
+    Attributes:
+        top: number of the largest probabilities that are returned, with their classes; 0 returns all, without classes.
+    """
+
+    top: int = 0
+
+
 @dataclass(frozen=True)
 class LoadOptions:
     """How a file becomes a network, as far as the file doesn't say it.
@@ -82,6 +112,7 @@ class Input:
         dtype: numpy's name.
         axes: the dynamic axes, by ascending index.
         range: its smallest and largest value; None for normalized images and other floats around zero.
+        layout: of an image: where its channels are.
     """
 
     name: str
@@ -89,6 +120,7 @@ class Input:
     dtype: str = "float32"
     axes: tuple[Axis, ...] = ()
     range: tuple[float, float] | None = None
+    layout: str = NCHW
 
     def with_batch(self, batch: int) -> "Input":
         """The input for another N."""
@@ -126,6 +158,8 @@ class LoadedModel:
         architecture: from the zoo, None for other networks.
         notes: remarks for the user about the loading.
         label: what the network is called where it isn't of the zoo, such as ``timm:seresnet50``.
+        preprocessing: part of the module: its input is pixels, and ``normalization`` is None.
+        postprocessing: part of the module.
     """
 
     module: "nn.Module"
@@ -137,6 +171,8 @@ class LoadedModel:
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     label: str = ""
+    preprocessing: Preprocessing | None = None
+    postprocessing: Postprocessing | None = None
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from attn_export.exporter.artifacts import CPU, Precision, Target, names_network
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import command_line, load_checkpoint, make_progress, print_result
 from attn_export.exporter.commands.parse_inputs import parse_axes, parse_inputs, parse_ranges
+from attn_export.exporter.commands.parse_served import parse_served
 from attn_export.exporter.errors import UnreadableCheckpointError, UsageError
 
 
@@ -44,6 +45,11 @@ def export(
     reports: options.Reports = None,
     budgets: options.Budgets = None,
     images: options.Images = None,
+    input_image: options.InputImage = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    output: options.Output = None,
+    labels: options.Labels = None,
     target: options.For = None,
     threads: options.Threads = None,
     device: options.Device = CPU,
@@ -89,6 +95,7 @@ def export(
         source=checkpoint,
         weights=weights,
     )
+    served = parse_served(image=input_image, mean=mean, std=std, output=output, labels=labels)
     batch = taken[0].shape[0] if taken else 1
     stem = checkpoint.name.partition(":")[2] if names_network(checkpoint) else checkpoint.stem
     # TensorRT's form is good for engines, and no worse for the other runtimes of such an export.
@@ -117,6 +124,7 @@ def export(
         from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, RUNS_ENGINES, check_names
         from attn_export.exporter.workflows.clean import error_of
         from attn_export.exporter.workflows.export import export_loaded
+        from attn_export.exporter.workflows.served import as_served
         from attn_export.exporter.workflows.settings import ExportSettings
 
         check_reports(written)
@@ -137,7 +145,7 @@ def export(
             budgets=limits,
             command=command_line(ctx),
         )
-        model = load_checkpoint(checkpoint, progress, loading)
+        model = as_served(load_checkpoint(checkpoint, progress, loading), served)
         if images is not None:
             from attn_export.exporter.network.real_images import read_images
 

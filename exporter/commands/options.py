@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 _loading = partial(Option, rich_help_panel="Your own network")
+_served = partial(Option, rich_help_panel="Pixels in, probabilities out")
 _latency = partial(Option, rich_help_panel="Latencies and reports")
 _engine = partial(Option, rich_help_panel="Engines")
 
@@ -54,6 +55,28 @@ Trust = Annotated[bool, Option("--trust", help="Run the checkpoint's code. Only 
 TrustEngines = Annotated[bool, Option("--trust", help="Run the checkpoint's code; load an engine without a record.")]
 Images = Annotated[
     Path | None, Option(help="Validate on real images too, at most 16: .npy or .npz, preprocessed, (N, C, H, W).")
+]
+InputImage = Annotated[
+    str | None,
+    _served(
+        metavar="uint8[:nhwc][:bgr]",
+        help="Take pixels: preprocessing is part of the graph. NCHW and RGB unless said.",
+        show_default="what the network takes",
+    ),
+]
+Mean = Annotated[
+    str | None, _served(metavar="NUMBERS", help="Of each channel, for pixels in 0..1.", show_default="the model's")
+]
+Std = Annotated[str | None, _served(metavar="NUMBERS", help="Of each channel.", show_default="the model's")]
+Output = Annotated[
+    str | None,
+    _served(
+        metavar="softmax|top=K", help="Return probabilities, or the top K with classes.", show_default="the network's"
+    ),
+]
+Labels = Annotated[
+    Path | None,
+    _served(help="Class names: one a line, or JSON. They go into the file.", show_default="the model's"),
 ]
 For = Annotated[
     str | None,

@@ -4,6 +4,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from attn_export.exporter.artifacts import Signature
+from attn_export.exporter.network.values import FLOATS, timed_inputs
 from attn_export.exporter.records.arrays import Arrays
 from attn_export.exporter.runtimes.base import Runtime
 
@@ -65,6 +67,14 @@ class Timed(Protocol):
         """Free the batch."""
 
 
+def images_for(signature: Signature, arrays: Arrays) -> Arrays:
+    """A batch for an artifact: that of the others, or as many pixels where it takes these instead."""
+    given = signature.feeds(arrays)
+    if all((given[own.name].dtype.kind == "f") is (own.dtype in FLOATS) for own in signature.inputs):
+        return given
+    return timed_inputs([own.with_batch(len(given[own.name])) for own in signature.inputs])
+
+
 class InProcess:
     """A runtime of this process."""
 
@@ -89,7 +99,7 @@ class InProcess:
 
     def load(self, arrays: Arrays) -> None:
         """Copy a batch to the device."""
-        self._inputs = self._runtime.upload(self._runtime.signature.feeds(arrays))
+        self._inputs = self._runtime.upload(images_for(self._runtime.signature, arrays))
 
     def turn(self, inferences: int, *, warmed: bool = True) -> RoundTimes:
         """Time inferences, see `Timed.turn`."""

@@ -3,18 +3,20 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from attn_export.exporter.artifacts import Axis, Input
+from attn_export.exporter.artifacts import NCHW, NHWC, Axis, Input
 from attn_export.exporter.errors import UsageError
 
 BATCH = "batch"
 OF_IMAGES = (BATCH, "channels", "height", "width")
+CHANNELS_LAST = (BATCH, "height", "width", "channels")
 
 
-def axis_name(rank: int, index: int) -> str:
+def axis_name(rank: int, index: int, layout: str = NCHW) -> str:
     """What an axis is called: batch, the axes of images by their names, others by their number."""
     if index == 0:
         return BATCH
-    return OF_IMAGES[index] if rank == len(OF_IMAGES) else f"axis_{index}"
+    names = CHANNELS_LAST if layout == NHWC else OF_IMAGES
+    return names[index] if rank == len(OF_IMAGES) else f"axis_{index}"
 
 
 def opened(inputs: Sequence[Input], dynamic: Collection[str] = (BATCH,), batch: int = 1) -> tuple[Input, ...]:
@@ -38,10 +40,10 @@ def opened(inputs: Sequence[Input], dynamic: Collection[str] = (BATCH,), batch: 
     sizes: dict[str, set[int]] = {}
     for taken, own in zip(inputs, indices, strict=True):
         for i in own:
-            sizes.setdefault(axis_name(len(taken.shape), i), set()).add(taken.shape[i])
+            sizes.setdefault(axis_name(len(taken.shape), i, taken.layout), set()).add(taken.shape[i])
 
     def named(taken: Input, i: int) -> Axis:
-        name = axis_name(len(taken.shape), i)
+        name = axis_name(len(taken.shape), i, taken.layout)
         return Axis(name if len(sizes[name]) == 1 else f"{taken.name}_{name}", i)
 
     return tuple(
@@ -64,8 +66,13 @@ def _found(inputs: Sequence[Input], wanted: str) -> list[tuple[int, int]]:
         for place, taken in enumerate(inputs)
         if not colon or taken.name == of
         for i in range(len(taken.shape))
-        if axis_name(len(taken.shape), i) == name and name != OF_IMAGES[1]
+        if axis_name(len(taken.shape), i, taken.layout) == name and name != OF_IMAGES[1]
     ]
+    if any(inputs[place].layout == NHWC and i for place, i in found):
+        raise UsageError(
+            f"{name} can't be dynamic where the input is pixels of (N, H, W, C)",
+            hint="Use --input-image uint8:nchw, or --dynamic batch.",
+        )
     if found:
         return found
     if name in OF_IMAGES[2:]:
@@ -74,7 +81,7 @@ def _found(inputs: Sequence[Input], wanted: str) -> list[tuple[int, int]]:
 
 
 def _known(inputs: Sequence[Input]) -> list[str]:
-    names = [axis_name(len(taken.shape), i) for taken in inputs for i in range(len(taken.shape))]
+    names = [axis_name(len(taken.shape), i, taken.layout) for taken in inputs for i in range(len(taken.shape))]
     return [name for name in dict.fromkeys(names) if name != OF_IMAGES[1]]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from attn_export.exporter.artifacts import Input, Shape
+from attn_export.exporter.artifacts import NHWC, Input, Shape
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.network.images import BLACK, IMAGE_RANK, KINDS, STRESS, WHITE
 from attn_export.exporter.records.arrays import Array, Arrays
@@ -33,6 +33,10 @@ def drawn(kind: str, taken: Input, size: Shape, draw: np.random.Generator) -> Ar
     if kind == "natural" and len(size) != IMAGE_RANK:
         kind = "noise"
     function: Any = {**KINDS, **STRESS}[kind]
+    if taken.layout == NHWC:
+        height, width, channels = size
+        image = function((channels, height, width), draw)
+        return within_range(np.ascontiguousarray(np.moveaxis(image, 0, -1)), taken)
     return within_range(function(size or (1,), draw).reshape(size), taken)
 
 

@@ -4,7 +4,16 @@ from typing import Any
 
 from msgspec import Struct
 
-from attn_export.exporter.artifacts import AttentionBlock, Axis, Float32Node, Gate, Normalization, Step
+from attn_export.exporter.artifacts import (
+    AttentionBlock,
+    Axis,
+    Float32Node,
+    Gate,
+    Normalization,
+    Postprocessing,
+    Preprocessing,
+    Step,
+)
 from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.records.attention import AttentionCost
 from attn_export.exporter.records.budget import BudgetResult
@@ -70,6 +79,8 @@ class ModelRecord(Struct, frozen=True):
         inputs: with N = 1.
         normalization: mean and standard deviation of each channel.
         class_names: of the outputs.
+        preprocessing: in the artifacts, which take pixels; ``normalization`` is part of it then.
+        postprocessing: in the artifacts, which return probabilities.
         notes: about how the file was read.
     """
 
@@ -81,6 +92,8 @@ class ModelRecord(Struct, frozen=True):
     normalization: Normalization | None = None
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
+    postprocessing: Postprocessing | None = None
 
 
 class Findings(Struct, frozen=True, kw_only=True):

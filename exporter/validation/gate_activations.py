@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from attn_export.exporter.artifacts import Input, LoadedModel, Normalization, OnnxFile
+from attn_export.exporter.artifacts import NHWC, Input, LoadedModel, Normalization, OnnxFile
 from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.network.batches import repeated, rows_of
 from attn_export.exporter.network.call import call
@@ -189,7 +189,7 @@ def capture_gates(
     trim()
     return CapturedActivations(
         kind=sample.kind,
-        picture=picture(sample.image, model.normalization),
+        picture=picture(channels_first(sample.image, model.inputs[0]), model.normalization),
         gates=tuple(
             _captured(gates[i], kinds[i], {name: arrays[i] for name, arrays in logits.items() if i in arrays})
             for i in chosen
@@ -272,6 +272,11 @@ def _captured(gate: _Gate, kind: str, logits: Mapping[str, Array]) -> CapturedGa
     window = -(-max(values[PYTORCH].shape[1:]) // MAX_MAP)
     maps = {name: _pooled(array[0], window) for name, array in values.items()}
     return CapturedGate(gate.module_path, kind, maps, differences, window)
+
+
+def channels_first(image: Array, taken: Input) -> Array:
+    """An image (C, H, W) of one in the input's layout."""
+    return np.moveaxis(image, -1, 0) if taken.layout == NHWC else image
 
 
 def picture(image: Array, normalization: Normalization | None) -> Array | None:

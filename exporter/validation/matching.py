@@ -82,7 +82,7 @@ def _in_artifact(artifact: Artifact, taken: Tensor, own: Input) -> Input:
     usual = tuple(size or own.shape[i] for i, size in enumerate(fixed))
     if artifact.profile is not None:
         usual = artifact.profile[taken.name].opt
-    names = [axis_name(len(dims), i) for i in range(len(dims))]
+    names = [axis_name(len(dims), i, own.layout) for i in range(len(dims))]
     # Axis 1 is that of channels or features, except where we called it otherwise.
     axes = (Axis(names[i], i) for i, d in enumerate(fixed) if not d and (i != 1 or str(dims[i]).endswith(names[i])))
     return replace(own, shape=usual, axes=tuple(axes))

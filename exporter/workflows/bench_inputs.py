@@ -101,16 +101,21 @@ def _refuse_different_images(artifacts: Sequence[Artifact], signatures: Sequence
         InputError: two artifacts take images of different sizes.
     """
     for artifact, signature in zip(artifacts, signatures, strict=True):
-        if (own := _sizes(signature)) != (first := _sizes(signatures[0])):
+        if _in_any_layout(signature) != _in_any_layout(signatures[0]):
             raise InputError(
-                f"{artifacts[0].path} takes images of {first}, and {artifact.path} of {own}: they can't be timed "
-                "against each other",
+                f"{artifacts[0].path} takes images of {_sizes(signatures[0])}, and {artifact.path} of "
+                f"{_sizes(signature)}: they can't be timed against each other",
                 hint="Time them one after the other, or say one size that both take with --input.",
             )
 
 
 def _sizes(signature: Signature) -> str:
     return ", ".join("x".join(map(str, taken.shape[1:])) for taken in signature.inputs)
+
+
+def _in_any_layout(signature: Signature) -> list[list[int]]:
+    """The sizes, alike for (C, H, W) and (H, W, C)."""
+    return [sorted(taken.shape[1:]) for taken in signature.inputs]
 
 
 def _signature_of(artifact: Artifact, batches: Sequence[int], known: Sequence[Input]) -> Signature:
@@ -145,7 +150,8 @@ def _input_of(artifact: Artifact, taken: Tensor, batches: Sequence[int], known: 
     rank = len(known.shape) if known else 0
     dims = taken.dims or (None,) * rank
     profile = artifact.profile[taken.name].opt if artifact.profile else dims
-    sizes = known.shape[1:] if known else profile[1:]
+    in_order = known and sorted(map(str, profile[1:])) != sorted(map(str, known.shape[1:]))
+    sizes = known.shape[1:] if known and in_order else profile[1:]  # pixels may be in another layout
     found = tuple(size for size in sizes if isinstance(size, int) and size > 0)
     if not dims or len(found) < len(sizes):
         raise InputError(

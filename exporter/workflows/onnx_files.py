@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,9 +100,9 @@ def _metadata(model: LoadedModel, proven: Proven) -> dict[str, str]:
     properties: dict[str, object] = {
         "architecture": model.architecture.to_dict() if model.architecture else model.name,
         "source_sha256": model.sha256,
-        "normalization": {"mean": model.normalization.mean, "std": model.normalization.std}
-        if model.normalization
-        else None,
+        "normalization": asdict(model.normalization) if model.normalization else None,
+        "preprocessing": asdict(model.preprocessing) if model.preprocessing else None,
+        "postprocessing": asdict(model.postprocessing) if model.postprocessing else None,
         "class_names": model.class_names,
         "versions": versions(),
         "validation": {

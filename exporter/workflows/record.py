@@ -134,6 +134,8 @@ def model_record(model: LoadedModel) -> ModelRecord:
         normalization=model.normalization,
         class_names=model.class_names,
         notes=model.notes,
+        preprocessing=model.preprocessing,
+        postprocessing=model.postprocessing,
     )
 
 

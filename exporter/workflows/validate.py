@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from attn_export.exporter.records.verdict import QualityRequirement
     from attn_export.exporter.validation.cache import Cache
 
+PARTS = ("preprocessing", "postprocessing")
+
 
 def validate_artifacts(
     model: LoadedModel | Path | str,
@@ -68,6 +70,7 @@ def validate_artifacts(
         from attn_export.exporter.validation.reference import constant_outputs
 
         artifacts, refused = read_all(files, trust=trust)
+        model = as_artifacts_say(model, artifacts)
         if requirement and not any(artifact.quantized for artifact in artifacts):
             raise UsageError(
                 "--require is for artifacts that round to whole numbers, and none of these does",
@@ -97,6 +100,26 @@ def validate_artifacts(
         else:
             results.append(compare(model, subject, reference.for_batches(own), progress))
     return sorted(results, key=lambda result: files.index(result.path))
+
+
+def as_artifacts_say(model: LoadedModel, artifacts: Sequence[Artifact]) -> LoadedModel:
+    """The network with the preprocessing and postprocessing of the ONNX files, where all have the same.
+
+    Raises:
+        InputError: they don't fit the network.
+    """
+    from attn_export.exporter.network.served import PREFIX, as_exported
+
+    said = {
+        tuple(artifact.parsed.model.metadata_props.get(f"{PREFIX}{key}", "null") for key in PARTS): artifact
+        for artifact in artifacts
+        if artifact.parsed is not None
+    }
+    if len(said) != 1 or model.preprocessing or model.postprocessing:
+        return model
+    (artifact,) = said.values()
+    assert artifact.parsed is not None
+    return as_exported(model, artifact.parsed.model.metadata_props, str(artifact.path))
 
 
 def read_all(paths: Sequence[Path], *, trust: bool) -> tuple[list[Artifact], list[Validated]]:

@@ -9,7 +9,10 @@ from attn_export.exporter.cleanup.rules import (
     drop_expand,
     fold_added_bias,
     fold_batch_norm,
+    fold_channel_order,
     fold_known_sizes,
+    fold_pixel_mean,
+    fold_pixel_scale,
     fuse_hard_sigmoid,
     fuse_hard_swish,
     fuse_sigmoid,
@@ -49,6 +52,10 @@ RULES: tuple[Rule, ...] = (
     fuse_sigmoid.RULE,
     # After the hard sigmoids, whose sums stay.
     fold_added_bias.RULE,
+    # Preprocessing, from the first convolution upward.
+    fold_channel_order.RULE,
+    fold_pixel_scale.RULE,
+    fold_pixel_mean.RULE,
     # The channel gate: its pools, its layers, then the views between them.
     pool_in_one_form.RULE,
     convolve_squeezed.RULE,

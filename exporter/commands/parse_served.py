@@ -1,0 +1,69 @@
+"""The options that say what an artifact takes and returns: --input-image, --mean, --std, --output, --labels."""
+
+import math
+import re
+from pathlib import Path
+
+from attn_export.exporter.artifacts import BGR, NCHW, NHWC, RGB, Normalization, Postprocessing
+from attn_export.exporter.errors import UsageError
+from attn_export.exporter.workflows.served import ServedOptions
+
+EXAMPLE = "Expected is uint8, uint8:nhwc or uint8:nhwc:bgr; without more pixels are NCHW and RGB."
+
+
+def parse_served(
+    *, image: str | None, mean: str | None, std: str | None, output: str | None, labels: Path | None
+) -> ServedOptions:
+    """What the artifacts of a network take and return.
+
+    Args:
+        image: ``uint8``, with layout and order of channels in any order: ``uint8:nhwc:bgr``.
+        mean: of each channel, for pixels in 0..1: ``0.485,0.456,0.406``.
+        std: likewise.
+        output: ``softmax`` or ``top=5``.
+        labels: file with the names of the classes.
+
+    Raises:
+        UsageError: another form, or one without the other.
+    """
+    if (mean is None) != (std is None):
+        lacking = "--std" if std is None else "--mean"
+        raise UsageError(f"{lacking} is missing", hint="Give both, for pixels in 0..1: --mean 0.5,0.5,0.5 --std 1,1,1.")
+    normalization = None
+    if mean is not None and std is not None:
+        normalization = Normalization(_numbers("--mean", mean), _numbers("--std", std))
+        if min(normalization.std) <= 0:
+            raise UsageError(f"--std {std}: a deviation is above 0", hint="Pixels are divided by it.")
+    return ServedOptions(
+        pixels=_pixels(image) if image is not None else None,
+        normalization=normalization,
+        postprocessing=_postprocessing(output) if output is not None else None,
+        labels=labels,
+    )
+
+
+def _pixels(text: str) -> tuple[str, str]:
+    first, *rest = text.lower().split(":")
+    layouts = [word for word in rest if word in (NCHW, NHWC)]
+    orders = [word for word in rest if word in (RGB, BGR)]
+    if first != "uint8" or len(layouts) + len(orders) != len(rest) or max(len(layouts), len(orders)) > 1:
+        raise UsageError(f"--input-image {text} can't be understood", hint=EXAMPLE)
+    return (*layouts, NCHW)[0], (*orders, RGB)[0]
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise UsageError(f"{option} {text} is no list of numbers", hint=f"For example {option} 0.485,0.456,0.406.")
+    return numbers
+
+
+def _postprocessing(text: str) -> Postprocessing:
+    if text == "softmax":
+        return Postprocessing()
+    if found := re.fullmatch(r"top=([1-9]\d{0,4})", text):
+        return Postprocessing(int(found[1]))
+    raise UsageError(f"--output {text} can't be understood", hint="Expected is softmax, or top=5 for the best classes.")

@@ -146,10 +146,10 @@ def _before(preprocessing: Preprocessing) -> Callable[..., Any]:
         mean, factor = mean[::-1], factor[::-1]
 
     def normalize(_: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        (image,) = args
+        image = args[0].float()  # first: TensorRT takes uint8 into nothing but a Cast
         if preprocessing.layout == NHWC:
             image = image.permute(0, 3, 1, 2)
-        image = (image.float() - _of_channels(mean)) * _of_channels(factor)
+        image = (image - _of_channels(mean)) * _of_channels(factor)
         return (image.flip(1) if swapped else image,)
 
     return normalize

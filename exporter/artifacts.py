@@ -68,6 +68,7 @@ class LoadOptions:
         kwargs: what the factory, or the library's function, is called with.
         trust: run whatever the file names.
         weights: a file with the weights, where the network is named instead of a file.
+        key: the entry of a training checkpoint to take.
     """
 
     arch: str | None = None
@@ -78,6 +79,7 @@ class LoadOptions:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     trust: bool = False
     weights: Path | None = None
+    key: str | None = None
 
 
 LIBRARIES = ("timm", "torchvision")

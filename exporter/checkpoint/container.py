@@ -217,8 +217,13 @@ def needs_code(path: Path, names: Sequence[str]) -> UntrustedCheckpointError:
     )
 
 
-def no_weights(path: Path) -> UnreadableCheckpointError:
-    """The error for a checkpoint without a state dict."""
+def no_weights(path: Path, keys: Sequence[str] = ()) -> UnreadableCheckpointError:
+    """The error for a checkpoint without a state dict; ``keys`` are unusual names under which there is one."""
+    if keys:
+        return UnreadableCheckpointError(
+            f"{path} holds no weights under a usual name, but under {listed(keys)}",
+            hint=f"--checkpoint-key {keys[0]} takes these.",
+        )
     return UnreadableCheckpointError(
         f"{path} holds no weights",
         hint="Expected is a state dict, bare or under one of the usual names such as 'state_dict' or 'model'.",

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from attn_export.exporter.artifacts import Input, LoadedModel, LoadOptions, names_network, only_input
-from attn_export.exporter.checkpoint import equipped, named, state_dict, user_code, zoo
+from attn_export.exporter.checkpoint import entries, equipped, named, state_dict, user_code, zoo
 from attn_export.exporter.checkpoint import format as own_format
 from attn_export.exporter.checkpoint.container import Payload, needs_code, no_weights, read
 from attn_export.exporter.checkpoint.inert import Inert, listed
 from attn_export.exporter.checkpoint.inputs import declared, left_out, ranged
 from attn_export.exporter.checkpoint.live import network_of, wanted_a_path
 from attn_export.exporter.checkpoint.program import Program, check_program, in_order, program_note
-from attn_export.exporter.checkpoint.strict import filled
+from attn_export.exporter.checkpoint.strict import filled, fitting_part
 from attn_export.exporter.checkpoint.usual_input import usual_input
 from attn_export.exporter.errors import InputError, UnreadableCheckpointError, UntrustedCheckpointError, UsageError
 from attn_export.exporter.system.files import sha256_of
@@ -35,6 +35,7 @@ def load(
     kwargs: Mapping[str, Any] | None = None,
     trust: bool = False,
     weights: Path | str | None = None,
+    key: str | None = None,
 ) -> LoadedModel:
     """Read a network from a file of any kind in docs/checkpoints.md, or build one of timm or torchvision by its name.
 
@@ -49,6 +50,7 @@ def load(
         kwargs: of the factory, or of timm's or torchvision's function.
         trust: allow running the file's code.
         weights: the file of a network that is named; without one its weights are random.
+        key: the entry of a training checkpoint to take, such as ``ema`` or ``model``.
 
     Raises:
         InputError: ``path`` is no path; the user's code fails.
@@ -69,6 +71,7 @@ def load(
             kwargs=kwargs or {},
             trust=trust,
             weights=Path(weights) if weights is not None else None,
+            key=key,
         ),
     )
 
@@ -87,6 +90,8 @@ def load_with(source: Path | str, options: LoadOptions) -> LoadedModel:
     path = Path(source)
     sources = user_code.open_sources(options.code) if options.code else None
     payload = read(path, trust=options.trust, sources=sources)
+    if options.key is not None:
+        payload = replace(payload, content=entries.chosen(payload.content, options.key, path))
     if isinstance(payload.content, Program):
         model = _of_program(payload.content, path, options)
     elif options.factory is not None:
@@ -104,9 +109,10 @@ def load_with(source: Path | str, options: LoadOptions) -> LoadedModel:
         model = _described_by_itself(payload, path, options)
     else:
         model = _of_the_zoo(payload, path, options)
+    asked = (f"the weights are those under {options.key!r}, as --checkpoint-key says",) if options.key else ()
     not_run = (f"the file names {listed(payload.not_run)}: not imported, not run",) if payload.not_run else ()
     inputs = ranged(model.inputs, options.ranges)
-    return replace(model, inputs=inputs, path=path, sha256=sha256_of(path), notes=(*not_run, *model.notes))
+    return replace(model, inputs=inputs, path=path, sha256=sha256_of(path), notes=(*not_run, *asked, *model.notes))
 
 
 def _of_a_name(name: str, options: LoadOptions) -> LoadedModel:
@@ -131,15 +137,16 @@ def _with_facts(network: named.NamedNetwork, options: LoadOptions) -> LoadedMode
     if network.input_shape and not options.inputs:
         options = replace(options, inputs=only_input(network.input_shape))
     model = _with_input(network.module, network.name, options)
-    return replace(model, label=network.name, normalization=network.normalization)
+    return replace(model, label=network.name, normalization=network.normalization, notes=(*network.notes, *model.notes))
 
 
 def _built_by_factory(payload: Payload, path: Path, options: LoadOptions, factory: str) -> LoadedModel:
     """The network that the user's code builds, with the file's weights."""
     weights, notes = _weights_in(payload, path)
-    network = filled(user_code.build(factory, options.kwargs, options.code), weights, factory, str(path))
-    model = _with_input(network, factory, options)
-    return replace(model, notes=(f"{factory} built the network", *notes, *_types(weights), *model.notes))
+    network = user_code.build(factory, options.kwargs, options.code)
+    weights, which = fitting_part(network, weights)
+    model = _with_input(filled(network, weights, factory, str(path)), factory, options)
+    return replace(model, notes=(f"{factory} built the network", *notes, *which, *_types(weights), *model.notes))
 
 
 def _pickled(module: nn.Module, payload: Payload, path: Path, options: LoadOptions) -> LoadedModel:
@@ -216,7 +223,8 @@ def _weights_in(payload: Payload, path: Path) -> tuple[state_dict.StateDict, tup
     """
     found = state_dict.find(payload.content)
     if found is None:
-        raise needs_code(path, payload.not_run) if payload.not_run else no_weights(path)
+        keys = entries.keys(payload.content)
+        raise needs_code(path, payload.not_run) if payload.not_run and not keys else no_weights(path, keys)
     return found
 
 

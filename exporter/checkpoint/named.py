@@ -9,8 +9,8 @@ from torch import nn
 
 from attn_export.exporter.artifacts import Normalization
 from attn_export.exporter.checkpoint.hosts import Host, build_host, input_facts
-from attn_export.exporter.checkpoint.state_dict import StateDict
-from attn_export.exporter.checkpoint.strict import filled
+from attn_export.exporter.checkpoint.state_dict import StateDict, groups
+from attn_export.exporter.checkpoint.strict import filled, fitting_part
 from attn_export.exporter.errors import UsageError
 from attn_export.models.initialization import BRANCH_SCALE, natural_images, statistics_learned
 
@@ -27,12 +27,14 @@ class NamedNetwork:
         module: in eval mode, float32.
         input_shape: (C, H, W), None where the library doesn't say it.
         normalization: of the library's own weights, None where it doesn't say it.
+        notes: on the weights.
     """
 
     name: str
     module: nn.Module
     input_shape: tuple[int, int, int] | None
     normalization: Normalization | None
+    notes: tuple[str, ...] = ()
 
 
 def untrained(name: str, arguments: Mapping[str, Any]) -> NamedNetwork:
@@ -75,10 +77,13 @@ def trained(name: str, weights: StateDict, arguments: Mapping[str, Any], origin:
     """
     host = _host(name)
     network = build_host(host, arguments)
-    sized = _sized(host, network, weights)
-    if sized != host:
-        host, network = sized, build_host(sized, arguments)
-    return NamedNetwork(name, filled(network, weights, name, origin), *input_facts(host, network))
+    for part in (weights, *(part for _, part in groups(weights))):
+        sized = _sized(host, network, part)
+        if sized != host:
+            host, network = sized, build_host(sized, arguments)
+            break
+    weights, notes = fitting_part(network, weights)
+    return NamedNetwork(name, filled(network, weights, name, origin), *input_facts(host, network), notes)
 
 
 def _host(name: str) -> Host:

@@ -11,8 +11,9 @@ from attn_export.exporter.errors import NonFiniteWeightsError, UnreadableCheckpo
 
 # In order of preference: training scripts evaluate the averaged weights.
 WRAPPERS = (
-    "state_dict_ema", "model_ema", "ema_state_dict", "ema",
-    "state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights",
+    "state_dict_ema", "model_ema", "ema_state_dict", "ema", "ema_model", "model_ema_state_dict", "params_ema", "shadow",
+    "state_dict", "model_state_dict", "model_state", "model", "module", "net", "net_state_dict", "network", "weights",
+    "params",
 )  # fmt: skip
 AVERAGED = ("ema", "model_ema", "ema_model", "teacher_ema")
 PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "network.")
@@ -50,7 +51,9 @@ def find(content: Any, *, depth: int = 3) -> tuple[StateDict, tuple[str, ...]] |
     if found:
         key, (weights, notes) = found[0]
         others = [other for other, _ in found[1:]]
-        beside = f", not under {', '.join(map(repr, others))}" if others else ""
+        beside = (
+            f", not under {', '.join(map(repr, others))}: --checkpoint-key {others[0]} takes these" if others else ""
+        )
         return weights, (f"the weights are those under {key!r}{beside}", *notes)
     weights = {
         name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, torch.Tensor)

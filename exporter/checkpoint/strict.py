@@ -37,6 +37,21 @@ def filled(module: nn.Module, weights: state_dict.StateDict, name: str, origin: 
     return module
 
 
+def fitting_part(module: nn.Module, weights: state_dict.StateDict) -> tuple[state_dict.StateDict, tuple[str, ...]]:
+    """The weights of this network among those of others side by side, ``model.*`` and ``criterion.*``, with a note.
+
+    All where the network needs all, or where no part fits.
+    """
+    if differences(module, weights):
+        parts = [(prefix, p) for prefix, p in state_dict.groups(weights) if not differences(module, p)]
+        for prefix, part in sorted(parts, key=lambda entry: entry[0] not in state_dict.AVERAGED):
+            left_out = f"{len(weights) - len(part)} other tensors of the file are left out"
+            others = [other for other, _ in parts if other != prefix]
+            choice = f": --checkpoint-key {others[0]} takes those under {others[0]!r}" if others else ""
+            return part, (f"the network is that under {prefix!r}; {left_out}{choice}",)
+    return weights, ()
+
+
 def differences(module: nn.Module, weights: state_dict.StateDict) -> Differences:
     """Compare names and shapes; counters of batches may be missing."""
     expected = {n: t for n, t in module.state_dict().items() if isinstance(t, torch.Tensor)}

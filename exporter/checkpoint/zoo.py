@@ -38,18 +38,17 @@ def found_in(
         fitting = _fitting_groups(arch, weights, path, payload)
         if not fitting:
             return reading, ()
-    first = _averaged_first(fitting)
-    (prefix, reading), others = first[0], [name for name, other in first[1:] if _size(other) == _size(first[0][1])]
-    if others and prefix not in state_dict.AVERAGED:
-        names = " and ".join((prefix, *others))
+    (prefix, reading), *others = _averaged_first(fitting)
+    equals = [name for name, other in others if _size(other) == _size(reading)]
+    if equals and prefix not in state_dict.AVERAGED:
         raise UnknownArchitectureError(
-            f"{path} holds {len(others) + 1} networks that fit: {names}",
+            f"{path} holds {len(equals) + 1} networks that fit: {' and '.join((prefix, *equals))}",
             nearest=reading.architecture.name,
-            hint=f"Save the one to export: torch.save({{k: v for k, v in state.items() if k.startswith('{prefix}.')}}, "
-            "'model.pt').",
+            hint=f"--checkpoint-key {prefix} takes the first.",
         )
-    count = len(weights) - _size(reading)
-    return reading, (f"the network is that under {prefix!r}; {count} other tensors of the file are left out",)
+    rest = f"{len(weights) - _size(reading)} other tensors of the file are left out"
+    choice = f": --checkpoint-key {equals[0]} takes those under {equals[0]!r}" if equals else ""
+    return reading, (f"the network is that under {prefix!r}; {rest}{choice}",)
 
 
 def _size(reading: fit.Reading) -> int:

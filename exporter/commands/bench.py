@@ -35,6 +35,7 @@ def bench(
     factory: options.Factory = None,
     kwargs: options.Kwargs = None,
     weights: options.Weights = None,
+    key: options.CheckpointKey = None,
     trust: options.TrustEngines = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -66,9 +67,17 @@ def bench(
         trust=trust,
         source=checkpoint,
         weights=weights,
+        key=key,
     )
     if checkpoint is None:
-        named = {"--arch": arch, "--code": code, "--factory": factory, "--kwargs": kwargs, "--weights": weights}
+        named = {
+            "--arch": arch,
+            "--code": code,
+            "--factory": factory,
+            "--kwargs": kwargs,
+            "--weights": weights,
+            "--checkpoint-key": key,
+        }
         parse.refuse(named, "for a checkpoint, and none was named", "Leave it out.")
     with make_progress(quiet) as progress:
         from msgspec import structs

@@ -64,6 +64,7 @@ def export(
     factory: options.Factory = None,
     kwargs: options.Kwargs = None,
     weights: options.Weights = None,
+    key: options.CheckpointKey = None,
     trust: options.Trust = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -94,6 +95,7 @@ def export(
         trust=trust,
         source=checkpoint,
         weights=weights,
+        key=key,
     )
     served = parse_served(image=input_image, mean=mean, std=std, output=output, labels=labels)
     batch = taken[0].shape[0] if taken else 1

@@ -51,6 +51,15 @@ Kwargs = Annotated[
 Weights = Annotated[
     Path | None, _loading(metavar="FILE", help="State dict of timm:NAME or torchvision:NAME.", show_default="random")
 ]
+CheckpointKey = Annotated[
+    str | None,
+    _loading(
+        "--checkpoint-key",
+        metavar="NAME",
+        help="The weights to take of several: ema, model, teacher.",
+        show_default="averaged ones first",
+    ),
+]
 Trust = Annotated[bool, Option("--trust", help="Run the checkpoint's code. Only for files of known origin.")]
 TrustEngines = Annotated[bool, Option("--trust", help="Run the checkpoint's code; load an engine without a record.")]
 Images = Annotated[

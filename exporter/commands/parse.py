@@ -54,6 +54,7 @@ def parse_loading(
     trust: bool,
     source: Path | None = None,
     weights: Path | None = None,
+    key: str | None = None,
 ) -> LoadOptions:
     """How the checkpoint becomes a network.
 
@@ -67,6 +68,7 @@ def parse_loading(
         trust: run the checkpoint's code.
         source: the checkpoint, or the name of a library's network.
         weights: of a network that is named.
+        key: the entry of a training checkpoint to take.
 
     Raises:
         UsageError: contradictory, or of another form.
@@ -88,6 +90,7 @@ def parse_loading(
         kwargs=parse_arguments(kwargs, factory or network),
         trust=trust,
         weights=weights,
+        key=key,
     )
 
 

@@ -32,6 +32,7 @@ def validate(
     factory: options.Factory = None,
     kwargs: options.Kwargs = None,
     weights: options.Weights = None,
+    key: options.CheckpointKey = None,
     trust: options.TrustEngines = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -55,7 +56,7 @@ def validate(
                 "--require": requirement,
                 "--report": reports,
             }
-            | {"--code": code, "--factory": factory, "--kwargs": kwargs, "--weights": weights},
+            | {"--code": code, "--factory": factory, "--kwargs": kwargs, "--weights": weights, "--checkpoint-key": key},
             "for a checkpoint, and a deployment bundle was given",
             "Leave it out.",
         )
@@ -73,6 +74,7 @@ def validate(
         trust=trust,
         source=reference,
         weights=weights,
+        key=key,
     )
     with make_progress(quiet) as progress:
         from attn_export.exporter.network.real_images import read_images

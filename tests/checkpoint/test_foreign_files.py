@@ -91,7 +91,9 @@ def test_averaged_weights_are_preferred_and_said(write, weights, ema, plain):
     other = {n: t + 1 for n, t in weights.items()}
     model = load(write({plain: other, ema: weights}), arch=NAME)
     assert same_weights(model, weights)
-    assert f"the weights are those under {ema!r}, not under {plain!r}" in model.notes
+    beside = f"not under {plain!r}: --checkpoint-key {plain} takes these"
+    assert f"the weights are those under {ema!r}, {beside}" in model.notes
+    assert same_weights(load(write({plain: other, ema: weights}), arch=NAME, key=plain), other)
 
 
 def test_an_ema_entry_that_holds_no_weights_is_not_mistaken_for_them(write, weights):

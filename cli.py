@@ -27,6 +27,7 @@ from attn_export.exporter.commands import (
     models,
     quantize,
     report,
+    sweep,
     validate,
 )
 from attn_export.exporter.commands.console import (
@@ -94,6 +95,7 @@ app.command()(validate.validate)
 app.command()(compare.compare)
 app.command()(report.report)
 app.command()(bench.bench)
+app.command()(sweep.sweep)
 app.command()(doctor.doctor)
 
 

@@ -21,7 +21,8 @@
     ├── OutputError                   6   a result can't be written
     ├── DisagreementError             1   an artifact disagrees with PyTorch
     ├── MixedPrecisionError           1   kernels compute in other types than the graph
-    └── BudgetError                   1   a broken budget, or a regression
+    ├── BudgetError                   1   a broken budget, or a regression
+    └── SweepError                    *   cells of a sweep that aren't good; 1 for a verdict, else their own
 
 Any other exception is a bug; the command line exits with 70.
 """
@@ -200,6 +201,14 @@ class BudgetError(AttnExportError):
     """A budget is broken, or a latency grew by more than a comparison allows, beyond noise."""
 
     exit_code = 1
+
+
+class SweepError(AttnExportError):
+    """Cells of a sweep aren't good; the exit code is 1 if a verdict failed, else that of the first that failed."""
+
+    def __init__(self, message: str, *, exit_code: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
 
 
 def first_line(error: BaseException) -> str:

@@ -1,7 +1,6 @@
 """Runtimes in isolated workers, which contain crashes and clashes between libraries.
 
-Workers are started with ``python -I`` instead of multiprocessing's spawn, which imports the user's ``__main__`` again,
-and modules of the current folder before it sets the search path. They communicate by multiprocessing's `Connection`.
+See `attn_export.exporter.system.worker_process` for how they are started.
 """
 
 import signal
@@ -10,9 +9,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
@@ -25,17 +22,9 @@ from attn_export.exporter.latency.rounds import OWN, RoundTimes
 from attn_export.exporter.latency.worker import SECONDS_TO_END
 from attn_export.exporter.records.arrays import Arrays
 from attn_export.exporter.runtimes.base import Runtime
+from attn_export.exporter.system.worker_process import start
 
-# The package's folder: the worker runs the same code, installed or not, with this process's search path.
-PACKAGE = Path(__file__).resolve().parents[2]
-START = """\
-import sys, types
-place, descriptor, sys.path[:] = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
-package = sys.modules["attn_export"] = types.ModuleType("attn_export")
-package.__path__ = [place]
-from attn_export.exporter.latency.worker import main
-main(descriptor)
-"""
+WORKER = "attn_export.exporter.latency.worker"
 # Timeouts, after which a worker is killed. Opening may compile for minutes on a Jetson; an inference takes no longer
 # than opening, which runs one, unless the machine swaps.
 OPEN_SECONDS, ANSWER_SECONDS = 1800.0, 600.0
@@ -126,15 +115,7 @@ class Isolated:
 
     def _start(self) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (`end` closes it)
-        self._connection, there = Pipe()
-        with there:
-            self._process = subprocess.Popen(  # noqa: S603 (trusted arguments)
-                [sys.executable, "-I", "-c", START, str(PACKAGE), str(there.fileno()), *sys.path],
-                stdin=subprocess.DEVNULL,
-                stdout=self._stderr,
-                stderr=self._stderr,
-                pass_fds=[there.fileno()],
-            )
+        self._process, self._connection = start(WORKER, self._stderr)
 
     def load(self, arrays: Arrays) -> None:
         """Copy a batch, (N, ...) of each input, to the device.

@@ -9,7 +9,9 @@ from typing import Any
 from attn_export.exporter.errors import OutputError, RuntimeUnavailableError, UsageError, first_line
 from attn_export.exporter.records.document import encode
 from attn_export.exporter.records.report import Report
+from attn_export.exporter.records.sweep import SweepReport
 from attn_export.exporter.report.markdown import render, render_comparison
+from attn_export.exporter.report.sweep.table import as_csv, as_jsonl
 from attn_export.exporter.system.files import SCRATCH, unwritable, write_text
 from attn_export.exporter.system.scratch import written_atomically
 
@@ -46,6 +48,7 @@ def _card(report: Report) -> bytes:
 # Renderers by extension: of a `Report`, and of a `ComparisonReport`.
 FORMATS: Formats = {".html": _page, ".md": render, ".json": encode, ".png": _card}
 COMPARISON_FORMATS: Formats = {".md": render_comparison, ".json": encode}
+SWEEP_FORMATS: Formats = {".jsonl": as_jsonl, ".csv": as_csv}
 
 
 def check_reports(paths: Sequence[Path], formats: Formats = FORMATS, *, sources: Sequence[Path] = ()) -> None:
@@ -109,6 +112,17 @@ def write_report(report: Report, path: Path | str) -> None:
     paths = [Path(path)]
     check_reports(paths)
     write_reports(report, paths)
+
+
+def write_sweep(report: SweepReport, folder: Path) -> tuple[Path, ...]:
+    """Write the results of a sweep: ``results.jsonl`` and ``results.csv``.
+
+    Raises:
+        OutputError: a file can't be written.
+    """
+    paths = tuple(folder / f"results{ending}" for ending in SWEEP_FORMATS)
+    write_reports(report, paths, SWEEP_FORMATS)
+    return paths
 
 
 def _check_place(path: Path) -> None:

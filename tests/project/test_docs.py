@@ -16,6 +16,7 @@ from attn_export.exporter.records.document import encode
 from tests import shared
 from tests.budgets.sample import sample_report
 from tests.checkpoint import libraries
+from tests.sweep import in_process
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [p for p in (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))) if p.exists()]
@@ -250,6 +251,11 @@ def prepare(words: list[str], prepared: Path, folder: Path) -> list[str]:
             shutil.copy(source, folder / word)
         if ending == "engine":
             shutil.copy(f"{source}.json", folder / f"{word}.json")
+    if "plan.toml" in words:
+        shutil.copy(prepared / "model.pt", folder)
+    if "plan.toml" in words and "--init" not in words:
+        plan = 'models = ["model.pt"]\nruntimes = ["eager"]\nseconds = 0.1\n'
+        (folder / "plan.toml").write_text(plan, encoding="utf-8")
     if any(word.startswith("nets.py") for word in words):
         shutil.copy(ROOT / "tests" / "inputs" / "networks.py", folder / "nets.py")
     words = [IMAGE if word == "1x3x224x224" else word for word in words]
@@ -289,6 +295,7 @@ def test_every_example_runs(
     monkeypatch.chdir(tmp_path)
     shared.use(monkeypatch)
     libraries.use(monkeypatch)
+    in_process.use(monkeypatch)
     code = (run_in_a_process if command == IN_A_PROCESS else run)(words)
     assert code == 0, f"{command}\n{capfd.readouterr().err}"
 

@@ -1,0 +1,85 @@
+"""The command `attn-export sweep plan.toml`."""
+
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Option
+
+from attn_export.exporter.commands import options
+from attn_export.exporter.commands.console import print_result, stdout
+from attn_export.exporter.commands.parse_inputs import parse_inputs
+from attn_export.exporter.errors import OutputError
+
+if TYPE_CHECKING:
+    from attn_export.exporter.report.sweep.live import Silence
+
+
+def sweep(
+    plan: Annotated[Path, typer.Argument(help="The plan, a TOML file; docs/sweep.md lists its keys.")] = Path(
+        "plan.toml"
+    ),
+    out: Annotated[
+        Path | None,
+        Option("-o", "--output", help="Folder of the results.", show_default="<plan>.sweep beside the plan"),
+    ] = None,
+    init: Annotated[bool, Option("--init", help="Write a plan for the networks that are beside it.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Show the cells, their needs and where they can run.")] = False,
+    ray: Annotated[
+        str | None, Option(metavar="ADDRESS", help="Run on a Ray cluster: HOST:PORT.", show_default="this machine")
+    ] = None,
+    workers: Annotated[int, Option(min=1, max=64, help="Exports at once on a machine; timings run alone.")] = 1,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Export, build and time every combination of a plan.
+
+    Each cell's result is kept in the output folder: the same command
+    continues after an interruption and computes nothing twice.
+
+    Exit code 1 if a verdict failed, otherwise that of the first failed cell.
+    """
+    if init:
+        _write_plan(plan)
+        return
+    from attn_export.exporter.report.sweep import table
+    from attn_export.exporter.report.write import write_sweep
+    from attn_export.exporter.sweep.cells import grid_of
+    from attn_export.exporter.sweep.plan import read_plan
+    from attn_export.exporter.workflows.sweep import SweepSettings, error_of, planned
+    from attn_export.exporter.workflows.sweep import sweep as run_sweep
+
+    grid = grid_of(read_plan(plan), plan.parent, parse_inputs)
+    settings = SweepSettings(out or plan.with_suffix(".sweep"), ray or "", workers)
+    if dry_run:
+        found = planned(grid, settings)
+        print_result(found, table.plan_parts(found), as_json=as_json)
+        return
+    with _watch(quiet) as watch:
+        report = run_sweep(grid, settings, watch)
+    written = write_sweep(report, settings.out)
+    print_result(report, table.result_parts(report), as_json=as_json, reports=written, error=error_of(report))
+
+
+def _watch(quiet: bool) -> "AbstractContextManager[Silence]":
+    from attn_export.exporter.report.sweep.live import Silence, SweepLines, SweepTable
+
+    if quiet:
+        return Silence()
+    return SweepTable(sys.stderr) if sys.stderr.isatty() else SweepLines(sys.stderr)
+
+
+def _write_plan(path: Path) -> None:
+    from attn_export.exporter.sweep.plan import plan_for
+    from attn_export.exporter.system.files import write_text
+    from attn_export.exporter.system.scratch import written_atomically
+
+    if path.exists():
+        raise OutputError(f"{path} is already there", hint="Name another file for the plan, or delete it.")
+    text = plan_for(path.parent)
+    with written_atomically(path) as temporary:
+        write_text(temporary, text)
+    stdout().print(str(path), style="bold", markup=False)

@@ -1,0 +1,1 @@
+"""A sweep while it runs, and its results as tables."""

@@ -1,0 +1,124 @@
+"""The tables of a sweep."""
+
+import csv
+import io
+
+import msgspec
+from rich.text import Text
+
+from attn_export.exporter.records.sweep import Figures, PlannedSweep, Row, SweepReport
+from attn_export.exporter.report.findings.table import BAD, GOOD, QUIET, UNSURE, Cell, Table, table
+from attn_export.exporter.report.findings.words import column, milliseconds, seconds, size
+from attn_export.exporter.report.findings.words import error as format_error
+
+FIELDS = ("model", "precision", "target", "batch", "runtime", "status")
+
+
+def plan_table(planned: PlannedSweep) -> Table:
+    """A row for each cell before it is computed."""
+    rows = [
+        [str(each.cell), ", ".join(each.needs), ", ".join(each.nodes), "done" if each.done else "to do"]
+        for each in planned.cells
+    ]
+    return table("", ["cell", "<needs", "<can run on", "<state"], rows)
+
+
+def plan_parts(planned: PlannedSweep) -> list[Table | Text]:
+    """What ``--dry-run`` prints."""
+    return [plan_table(planned), *left_out(planned.left_out)]
+
+
+def result_parts(report: SweepReport) -> list[Table | Text]:
+    """What a sweep prints."""
+    return [results_table(report), *left_out(report.left_out), Text(summary(report), "dim")]
+
+
+def left_out(reasons: dict[str, int]) -> list[Text]:
+    """``left out, 4 combinations: eager runs the checkpoint, which is fp32``."""
+    return [Text(f"left out, {count} combinations: {reason}", "dim") for reason, count in reasons.items()]
+
+
+def results_table(report: SweepReport) -> Table:
+    """A row for each cell."""
+    known = [row.latency_ms for row in report.rows if row.latency_ms is not None]
+    latencies = iter(column(known))
+    rows: list[list[str | Cell]] = []
+    for row in report.rows:
+        latency = next(latencies) if row.latency_ms is not None else ""
+        rows.append([*cell_words(row), latency, interval(row), *quality(row), verdict(row)])
+    titles = [
+        "model",
+        "<precision",
+        "<target",
+        "batch",
+        "<runtime",
+        "median ms",
+        "interval",
+        "error",
+        "SQNR dB",
+        "size",
+    ]
+    return table("", [*titles, "<verdict"], rows)
+
+
+def cell_words(row: Row) -> list[str]:
+    """What the cell is."""
+    return [row.model, row.precision, row.target, str(row.batch), row.runtime]
+
+
+def interval(row: Row) -> str:
+    """Of the median, in milliseconds."""
+    if row.latency_low_ms is None or row.latency_high_ms is None:
+        return ""
+    return f"{milliseconds(row.latency_low_ms)} to {milliseconds(row.latency_high_ms)}"
+
+
+def quality(row: Row) -> list[str]:
+    """Error, SQNR, size."""
+    return [
+        "" if row.error is None else format_error(row.error),
+        "" if row.sqnr_db is None else f"{row.sqnr_db:.1f}",
+        "" if row.bytes is None else size(row.bytes),
+    ]
+
+
+def verdict(row: Row) -> Cell:
+    """In a word or two, with the reason for what is missing."""
+    if row.status == "bad":
+        return Cell(f"disagrees: {row.message}", BAD)
+    if row.status == "failed":
+        return Cell(f"failed: {row.message}", BAD)
+    words, mark = ("agrees", GOOD) if row.agrees else ("the network itself", QUIET) if of_network(row) else ("", QUIET)
+    if row.not_timed:
+        return Cell(f"{words}, not timed: {row.not_timed}".removeprefix(", "), UNSURE)
+    return Cell(words or "not compared", mark)
+
+
+def of_network(row: Row) -> bool:
+    """Whether the cell times the PyTorch module, with which everything else is compared."""
+    return row.runtime in ("eager", "compile")
+
+
+def summary(report: SweepReport) -> str:
+    """What was done, and how long it took."""
+    words = f"{report.computed} jobs computed, {report.reused} reused"
+    if not report.computed:
+        return f"{words}: nothing was left to do"
+    beside = max(0.0, report.seconds - report.work_seconds)
+    return f"{words}: {seconds(report.work_seconds)} of work, {seconds(beside)} beside it"
+
+
+def as_jsonl(report: SweepReport) -> str:
+    """A JSON object for each cell, a line each."""
+    return "".join(f"{msgspec.json.encode(row).decode()}\n" for row in report.rows)
+
+
+def as_csv(report: SweepReport) -> str:
+    """A row for each cell below the names of the fields."""
+    others = [name for name in Row.__struct_fields__ if name not in (*FIELDS, *Figures.__struct_fields__)]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    fields = (*FIELDS, *Figures.__struct_fields__, *others)
+    writer.writerow(fields)
+    writer.writerows([getattr(row, name) for name in fields] for row in report.rows)
+    return text.getvalue()

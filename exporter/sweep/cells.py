@@ -1,0 +1,252 @@
+"""From a plan to its cells, and to the jobs that compute them."""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from attn_export.exporter.artifacts import CPU, EXPORT_PRECISIONS, Input, Target
+from attn_export.exporter.engine.targets import JETSON, parse_targets
+from attn_export.exporter.errors import InputError, UsageError
+from attn_export.exporter.records.sweep import Cell
+from attn_export.exporter.sweep.job import Job, Make, Measure, Network, job
+from attn_export.exporter.sweep.plan import CHECKPOINTS, ONNX, Model, Plan
+from attn_export.exporter.system.files import sha256_of, unique_names
+from attn_export.exporter.system.packages import installed, versions
+
+INT8 = "int8"
+PRECISIONS = tuple(dict.fromkeys((*(str(precision) for precision in EXPORT_PRECISIONS), INT8)))
+OF_CHECKPOINTS = ("eager", "compile")
+ON_CPU = (*OF_CHECKPOINTS, "onnxruntime")
+ENGINES = ("tensorrt", "tensorrt-rtx")
+ON_GPU = ("onnxruntime-cuda", *ENGINES)
+RUNTIMES = (*ON_CPU, *ON_GPU)
+MOST_NAMES = 3
+ParseInput = Callable[[Sequence[str]], tuple[Input, ...]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network of the plan with its files.
+
+    Attributes:
+        name: unique in the plan.
+        network: see there.
+        files: by role: "model" for a file, "calibration" where there are images.
+    """
+
+    name: str
+    network: Network
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of a plan and their jobs.
+
+    Attributes:
+        cells: in the plan's order, with the keys of their jobs.
+        jobs: by key, those that cells need included.
+        files: local paths by sha256.
+        left_out: how many combinations make no cell, by reason.
+    """
+
+    cells: Mapping[Cell, str]
+    jobs: Mapping[str, Job]
+    files: Mapping[str, Path]
+    left_out: Mapping[str, int]
+
+    def chain(self, key: str) -> list[Job]:
+        """A job after those that it needs, directly or not."""
+        own = self.jobs[key]
+        return [*(each for need in own.needs.values() for each in self.chain(need)), own]
+
+
+def grid_of(plan: Plan, folder: Path, parse_input: ParseInput) -> Grid:
+    """The cells of a plan.
+
+    Args:
+        plan: as read.
+        folder: that its paths are relative to.
+        parse_input: of an input shape.
+
+    Raises:
+        InputError: a model or its calibration images are missing.
+        UsageError: a name is unknown, a model is named twice, or a part of the plan makes no cell.
+    """
+    _check_known("precisions", plan.precisions, PRECISIONS)
+    _check_known("runtimes", plan.runtimes, RUNTIMES)
+    targets = [canonical(name) for name in plan.targets]
+    if double := [name for name, count in Counter(targets).items() if count > 1]:
+        named = ", ".join(given for given, target in zip(plan.targets, targets, strict=True) if target == double[0])
+        raise UsageError(f"targets: {named} are the same", hint=f"All mean {double[0]}: name it once.")
+    sources = sources_of(plan, folder, parse_input)
+    digests = {path: sha256_of(path) for source in sources for path in source.files.values()}
+    software = {**versions(), **{name: installed(name) or "" for name in ENGINES}}
+    cells: dict[Cell, str] = {}
+    jobs: dict[str, Job] = {}
+    left_out: Counter[str] = Counter()
+    for source, precision, target, batch, runtime in itertools.product(
+        sources, plan.precisions, targets, plan.batches, plan.runtimes
+    ):
+        if reason := misfit(source.network, precision, target, runtime):
+            left_out[reason] += 1
+            continue
+        chain = _jobs(source, Cell(source.name, precision, target, batch, runtime), plan, digests, software)
+        jobs |= {each.key: each for each in chain}
+        cells[Cell(source.name, precision, target, batch, runtime)] = chain[-1].key
+    _check_used(plan, targets, cells, left_out)
+    return Grid(cells, jobs, {digest: path for path, digest in digests.items()}, left_out)
+
+
+def canonical(name: str) -> str:
+    """``cpu``, or the architecture of a GPU: "RTX 4090" -> "sm89".
+
+    Raises:
+        UsageError: it is unknown.
+    """
+    if name.strip().lower() == CPU:
+        return CPU
+    try:
+        found = parse_targets([name])
+    except UsageError as error:
+        raise UsageError(f"targets: {name!r} is unknown", hint=error.hint) from error
+    if found.current:
+        raise UsageError(f"targets: {name!r} is another one on each machine", hint="Name the GPU, such as sm86.")
+    return (*found.architectures, *found.bundles)[0]
+
+
+def misfit(network: Network, precision: str, target: str, runtime: str) -> str:
+    """The reason why a combination makes no cell; empty where it makes one."""
+    if (target == CPU) != (runtime in ON_CPU):
+        return f"{runtime} doesn't run on {target}"
+    if runtime == "tensorrt-rtx" and target in JETSON:
+        return f"tensorrt-rtx has no engines for {target}"
+    if runtime in OF_CHECKPOINTS and network.kind == "onnx":
+        return f"{runtime} runs checkpoints, not ONNX files"
+    if runtime in OF_CHECKPOINTS and precision != "fp32":
+        return f"{runtime} runs the checkpoint, which is fp32"
+    return ""
+
+
+def sources_of(plan: Plan, folder: Path, parse_input: ParseInput) -> list[Source]:
+    """The networks of a plan, patterns expanded.
+
+    Raises:
+        InputError: a file is missing, or is neither a checkpoint nor an ONNX file.
+        UsageError: a network is named twice, or int8 lacks images.
+    """
+    entries = [entry if isinstance(entry, Model) else Model(entry) for entry in plan.models]
+    found = [(entry, path) for entry in entries for path in _files_of(entry, folder)]
+    places = [str(path or entry.path) for entry, path in found]
+    if double := [place for place, count in Counter(places).items() if count > 1]:
+        raise UsageError(f"models: {double[0]} is named twice", hint="A pattern may match it too.")
+    stems = iter(unique_names([path.with_suffix("") for entry, path in found if path and not entry.name]))
+    names = [entry.name or (next(stems) if path else entry.path) for entry, path in found]
+    if double := [name for name, count in Counter(names).items() if count > 1]:
+        raise UsageError(f"models: two are called {double[0]}", hint="Give one another name: {path = …, name = …}.")
+    inputs = {text: parse_input([text]) if text else () for entry in entries for text in (entry.input or plan.input,)}
+    return [
+        _source(name, entry, path, plan, folder, inputs[entry.input or plan.input])
+        for name, (entry, path) in zip(names, found, strict=True)
+    ]
+
+
+def _source(name: str, entry: Model, path: Path | None, plan: Plan, folder: Path, inputs: tuple[Input, ...]) -> Source:
+    files = {"model": path} if path else {}
+    if INT8 in plan.precisions:
+        images = entry.calibration or plan.calibration
+        if not images:
+            raise UsageError(
+                f"int8 needs images to choose ranges from, and {name} has none",
+                hint='calibration = "images.npy": a hundred typical ones, preprocessed as the network takes them.',
+            )
+        files["calibration"] = _existing(folder / images, "the calibration images")
+    if path is None:
+        return Source(name, Network("zoo", entry.path, inputs=inputs), files)
+    return Source(name, Network("onnx" if path.suffix.lower() == ONNX else "checkpoint", "", entry.arch, inputs), files)
+
+
+def _files_of(entry: Model, folder: Path) -> Sequence[Path | None]:
+    """The files of an entry; None for a network of the zoo."""
+    path = folder / entry.path
+    if path.is_file():
+        found = [path]
+    elif any(letter in entry.path for letter in "*?["):
+        pattern = Path(entry.path)
+        root = Path(pattern.anchor) if pattern.is_absolute() else folder
+        found = sorted(root.glob(str(pattern.relative_to(pattern.anchor))))
+        if not found:
+            raise InputError(f"models: nothing matches {entry.path}", hint=f"It is looked for in {folder.resolve()}.")
+    elif path.suffix.lower() in (*CHECKPOINTS, ONNX) or "/" in entry.path:
+        found = [_existing(path, "the model")]
+    else:
+        _check_zoo(entry.path, folder)
+        return [None]
+    for file in found:
+        if file.suffix.lower() not in (*CHECKPOINTS, ONNX):
+            raise InputError(
+                f"models: {file} is no checkpoint and no ONNX file", hint=f"Endings: {', '.join((*CHECKPOINTS, ONNX))}."
+            )
+    return found
+
+
+def _existing(path: Path, what: str) -> Path:
+    if not path.is_file():
+        raise InputError(f"{what} {path} is missing", hint="Paths are relative to the plan.")
+    return path
+
+
+def _check_zoo(name: str, folder: Path) -> None:
+    from attn_export.models.registry import architecture
+
+    try:
+        architecture(name)
+    except ValueError as error:
+        raise InputError(
+            f"models: {name} is no file in {folder.resolve()} and no network of the zoo",
+            hint=f"{error}. `attn-export models` lists the zoo.",
+        ) from error
+
+
+def _jobs(
+    source: Source, cell: Cell, plan: Plan, digests: Mapping[Path, str], software: Mapping[str, str]
+) -> tuple[Job, ...]:
+    """The job of a cell after those that it needs."""
+    model = {role: digests[path] for role, path in source.files.items() if role == "model"}
+    task = Measure(source.network, cell.precision, cell.target, cell.batch, cell.runtime, plan.seconds, plan.ci / 100)
+    if cell.runtime in OF_CHECKPOINTS:
+        return (job(str(cell), task, files=model, needs={}, versions=software, target=cell.target, timed=True),)
+    first = Make(source.network, "fp32" if cell.precision == INT8 else cell.precision, Target.TENSORRT.value)
+    made = [
+        job(f"{cell.model} {first.precision}", first, files=model, needs={}, versions=software, target=CPU, timed=False)
+    ]
+    if cell.precision == INT8:
+        form = Target.TENSORRT if cell.runtime in ENGINES else Target.ONNXRUNTIME
+        images = {**model, "calibration": digests[source.files["calibration"]]}
+        quantized = Make(source.network, INT8, form.value)
+        name = f"{cell.model} int8 for {form}"
+        needs = {"float32": made[0].key}
+        made.append(job(name, quantized, files=images, needs=needs, versions=software, target=CPU, timed=False))
+    needs = {"onnx": made[-1].key}
+    last = job(str(cell), task, files={}, needs=needs, versions=software, target=cell.target, timed=True)
+    return (*made, last)
+
+
+def _check_known(key: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{key}: {name!r} is unknown", hint=f"Known are {', '.join(known)}.")
+
+
+def _check_used(plan: Plan, targets: Sequence[str], cells: Mapping[Cell, str], left_out: Mapping[str, int]) -> None:
+    """Refuse a part of the plan that makes no cell at all."""
+    for key, values, used in (
+        ("targets", targets, {cell.target for cell in cells}),
+        ("runtimes", plan.runtimes, {cell.runtime for cell in cells}),
+        ("precisions", plan.precisions, {cell.precision for cell in cells}),
+    ):
+        if idle := [value for value in values if value not in used]:
+            reasons = "; ".join(list(left_out)[:MOST_NAMES])
+            raise UsageError(f"{key}: {idle[0]} makes no cell", hint=f"{reasons}. Take it out, or add what it needs.")

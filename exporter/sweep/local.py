@@ -1,0 +1,111 @@
+"""Runs jobs in processes of this machine."""
+
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import IO
+
+from attn_export.exporter.sweep import work
+from attn_export.exporter.sweep.job import Finished, Inputs, Job, Node, Run
+from attn_export.exporter.system.files import SCRATCH, unwritable
+from attn_export.exporter.system.worker_process import start
+
+WORKER = "attn_export.exporter.sweep.local_worker"
+NAME = "this machine"
+POLL_SECONDS = 0.5
+SECONDS_TO_END = 10.0
+OUTPUT_TAIL = 4096
+
+
+@dataclass
+class _Worker:
+    """A process, its connection, what it prints, and its job with the job's folder."""
+
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    output: IO[bytes]
+    job: Job | None = None
+    folder: Path | None = None
+
+    def end(self) -> str:
+        """End the process; returns how it ended, with its last line."""
+        self.process.kill()
+        code = self.process.wait(SECONDS_TO_END)
+        self.connection.close()
+        self.output.seek(max(0, self.output.seek(0, 2) - OUTPUT_TAIL))
+        lines = self.output.read().decode(errors="replace").split("\n")
+        self.output.close()
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"the worker was ended by {how}" + (f": {last}" if last else "")
+
+
+class LocalBackend:
+    """Processes of this machine. One that dies costs its own job.
+
+    Args:
+        run: does a job; workers import it by its name.
+        scratch: folder for results, on the file system of the output folder.
+        targets: that this machine can build for or run.
+        slots: how many jobs that aren't timed run at once.
+    """
+
+    def __init__(self, run: Run, scratch: Path, targets: frozenset[str], slots: int = 1) -> None:
+        self._run, self._scratch = run, scratch
+        self._node = Node(NAME, targets, slots)
+        self._workers: list[_Worker] = []
+
+    def nodes(self) -> Sequence[Node]:
+        """Only one."""
+        return (self._node,)
+
+    def submit(self, job: Job, node: Node, inputs: Inputs) -> None:
+        """Start a job in a worker that has nothing to do, or in a new one."""
+        worker = next((worker for worker in self._workers if worker.job is None), None) or self._started()
+        worker.job = job
+        try:
+            worker.folder = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=self._scratch))
+        except OSError as error:
+            raise unwritable(self._scratch, error) from error
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died while it was idle: `wait` sees that
+            worker.connection.send((job, inputs, worker.folder, self._run, node.name))
+
+    def _started(self) -> _Worker:
+        output = tempfile.TemporaryFile()  # noqa: SIM115 (`end` closes it)
+        process, connection = start(WORKER, output)
+        self._workers.append(_Worker(process, connection, output))
+        return self._workers[-1]
+
+    def wait(self) -> Sequence[Finished]:
+        """Answers and deaths of workers, as soon as there is one."""
+        busy = {worker.connection: worker for worker in self._workers if worker.job is not None}
+        ready = wait(list(busy), POLL_SECONDS)
+        return [self._finished(worker) for connection, worker in busy.items() if connection in ready]
+
+    def _finished(self, worker: _Worker) -> Finished:
+        job, folder = worker.job, worker.folder
+        assert job is not None
+        assert folder is not None
+        worker.job = worker.folder = None
+        try:
+            return Finished(job.key, worker.connection.recv(), folder)
+        except (EOFError, OSError):
+            self._workers.remove(worker)
+            shutil.rmtree(folder, ignore_errors=True)
+            return Finished(job.key, died=worker.end())
+
+    def now(self) -> float:
+        """Seconds on a clock that never goes back."""
+        return work.now()
+
+    def stop(self) -> None:
+        """End all workers; what they were doing is lost."""
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()

@@ -1,0 +1,150 @@
+"""The plan of a sweep: a TOML file, read and checked. Its paths are relative to it."""
+
+import difflib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from attn_export.exporter.errors import InputError, UsageError
+
+CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+ONNX = ".onnx"
+IMAGES = (".npy", ".npz")
+
+
+class Model(Struct, frozen=True):
+    """A network of the plan.
+
+    Attributes:
+        path: a checkpoint, an ONNX file, a pattern of files such as ``nets/*.pt``, or a name of the zoo.
+        name: in the results; default: the file's without its ending, or the zoo's.
+        arch: architecture of a bare state dict.
+        input: input shape, as for --input; default: the plan's.
+        calibration: images for int8; default: the plan's.
+    """
+
+    path: str
+    name: str = ""
+    arch: str = ""
+    input: str = ""
+    calibration: str = ""
+
+
+class Plan(Struct, frozen=True):
+    """What to compute: every combination of the lists.
+
+    Attributes:
+        models: paths, patterns or names, or tables with `Model`'s keys.
+        precisions: of the artifacts.
+        targets: "cpu", and GPUs by architecture or product.
+        batches: N.
+        runtimes: by name.
+        input: input shape of all models that don't say another.
+        calibration: images that int8 chooses its ranges from.
+        seconds: time limit of each timing.
+        ci: half-width of the confidence interval at which a timing ends, in percent.
+    """
+
+    models: tuple[str | Model, ...]
+    precisions: tuple[str, ...] = ("fp32",)
+    targets: tuple[str, ...] = ("cpu",)
+    batches: tuple[int, ...] = (1,)
+    runtimes: tuple[str, ...] = ("onnxruntime",)
+    input: str = ""
+    calibration: str = ""
+    seconds: float = 8.0
+    ci: float = 2.0
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan.
+
+    Raises:
+        InputError: it is missing, or not TOML.
+        UsageError: a key is unknown, or a value of the wrong type.
+    """
+    try:
+        document = msgspec.toml.decode(path.read_bytes())
+    except OSError as error:
+        raise InputError(
+            f"the plan {path} can't be read: {error.strerror}",
+            hint=f"attn-export sweep --init {path} writes one for the files that are beside it.",
+        ) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} is not TOML: {error}", hint='Expected are lines such as precisions = ["fp32"].'
+        ) from error
+    _refuse_unknown(path, document, Plan.__struct_fields__, "")
+    for model in document.get("models", ()):
+        if isinstance(model, dict):
+            _refuse_unknown(path, model, Model.__struct_fields__, "models: ")
+    try:
+        plan = msgspec.convert(document, Plan)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{path}: {error}", hint="docs/sweep.md lists the keys of a plan.") from error
+    _check(path, plan)
+    return plan
+
+
+def _refuse_unknown(path: Path, found: dict[str, Any], known: Sequence[str], place: str) -> None:
+    for key in found:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"Did you mean {near[0]}? " if near else ""
+            raise UsageError(f"{path}: {place}unknown key {key!r}", hint=f"{hint}Known are {', '.join(known)}.")
+
+
+def _check(path: Path, plan: Plan) -> None:
+    for key in ("models", "precisions", "targets", "batches", "runtimes"):
+        values = getattr(plan, key)
+        if not values:
+            raise UsageError(f"{path}: {key} is empty", hint="Name at least one.")
+        if double := [value for i, value in enumerate(values) if value in values[:i]]:
+            raise UsageError(f"{path}: {key} has {double[0]!r} twice", hint="That makes each of its cells twice.")
+    for batch in plan.batches:
+        if batch < 1:
+            raise UsageError(f"{path}: batches has {batch}", hint="Expected are numbers from 1.")
+    if plan.seconds <= 0 or plan.ci <= 0:
+        raise UsageError(f"{path}: seconds and ci have to be positive", hint="For example seconds = 8 and ci = 2.")
+
+
+def plan_for(folder: Path) -> str:
+    """A plan in TOML for the networks in a folder: its checkpoints, or its ONNX files where there is none.
+
+    Raises:
+        InputError: there is neither.
+    """
+    files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    models = [path for path in files if path.suffix.lower() in CHECKPOINTS] or [
+        path for path in files if path.suffix.lower() == ONNX
+    ]
+    if not models:
+        raise InputError(
+            f"{folder} has no checkpoint and no ONNX file",
+            hint="A plan may also name networks of the zoo: models = ['se_resnet18'].",
+        )
+    names = ",\n".join(f"  {_quoted(path.name)}" for path in models)
+    images = next((path.name for path in files if path.suffix.lower() in IMAGES), None)
+    calibration = f"calibration = {_quoted(images)}" if images else '# calibration = "images.npy"'
+    return f"""\
+# Every combination of these lists is a cell: attn-export sweep --dry-run shows them.
+models = [
+{names},
+]
+precisions = ["fp32", "fp16"] # int8 needs calibration
+targets = ["cpu"] # and GPUs: "sm86", "RTX 4090", "Jetson Orin"
+batches = [1, 8]
+runtimes = ["eager", "onnxruntime"] # on GPUs: "tensorrt-rtx", "tensorrt", "onnxruntime-cuda"
+{calibration}
+# input = "1x3x224x224"
+seconds = 8 # at most, for each timing
+ci = 2 # percent: a timing ends when the median is known to this
+"""
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)  # a basic string of TOML

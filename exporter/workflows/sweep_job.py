@@ -1,0 +1,207 @@
+"""The work of one job of a sweep: an ONNX file that is proven, or an artifact that is timed."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from msgspec import structs
+
+from attn_export.exporter.artifacts import LoadedModel, LoadOptions, Precision, Target
+from attn_export.exporter.records.document import encode
+from attn_export.exporter.records.sweep import Figures
+from attn_export.exporter.sweep.job import Inputs, Job, Make, Measure, Network
+from attn_export.exporter.system.files import SCRATCH, write_text
+from attn_export.exporter.system.machine import usable_cpus
+from attn_export.exporter.system.progress import NullProgress
+
+if TYPE_CHECKING:
+    from attn_export.exporter.records.latency import Timing
+    from attn_export.exporter.records.report import Report
+    from attn_export.exporter.records.results import Benched
+    from attn_export.exporter.records.verdict import Quality, Verdict
+
+STEM, REPORT, OWN_REPORT = "model", "model.report.json", "latency.report.json"
+INT8 = "int8"
+
+
+def run_job(job: Job, inputs: Inputs, folder: Path) -> Figures:
+    """Do a job.
+
+    Args:
+        job: what to do.
+        inputs: its files by role, each with those that it refers to.
+        folder: for its results.
+
+    Raises:
+        AttnExportError: the artifact can't be made or timed, or computes something else.
+    """
+    task = job.task
+    if isinstance(task, Measure):
+        return _engine(task, inputs, folder) if task.runtime.startswith("tensorrt") else _timed(task, inputs, folder)
+    if task.precision == INT8:
+        return _quantized(task, inputs, folder)
+    return _converted(task, inputs, folder) if task.network.kind == "onnx" else _exported(task, inputs, folder)
+
+
+@contextmanager
+def _loaded(network: Network, inputs: Inputs) -> Iterator[LoadedModel]:
+    """The network; one of the zoo has the random weights of seed 0."""
+    from attn_export.exporter.checkpoint.create import create_checkpoint
+    from attn_export.exporter.checkpoint.load import load_with
+
+    options = LoadOptions(arch=network.arch or None, inputs=network.inputs)
+    if network.kind == "checkpoint":
+        yield load_with(inputs["model"][0], options)
+        return
+    with TemporaryDirectory(prefix=SCRATCH) as folder:
+        path = Path(folder) / f"{network.zoo}.pt"
+        create_checkpoint(path, network.zoo)
+        yield load_with(path, options)
+
+
+def _exported(task: Make, inputs: Inputs, folder: Path) -> Figures:
+    from attn_export.exporter.workflows.export import export_loaded
+    from attn_export.exporter.workflows.settings import ExportSettings
+
+    batch = task.network.inputs[0].shape[0] if task.network.inputs else 1
+    settings = ExportSettings(
+        runtimes=(), batch=batch, precisions=(Precision(task.precision),), target=Target(task.form)
+    )
+    with _loaded(task.network, inputs) as model:
+        result = export_loaded(model, folder, STEM, settings, NullProgress())
+    (file,) = result.report.onnx_files
+    return _judged(result.verdict, size=file.bytes, nodes=file.nodes)
+
+
+def _converted(task: Make, inputs: Inputs, folder: Path) -> Figures:
+    """An ONNX file in a precision: as it is if that is its own, since nothing says what it should compute."""
+    from attn_export.exporter.engine.graph import read_source
+    from attn_export.exporter.engine.settings import EngineSettings
+    from attn_export.exporter.workflows.convert import in_precision
+
+    source = read_source(inputs["model"][0])
+    nodes = len(source.parsed.model.graph)
+    _, changed = in_precision(
+        source,
+        Precision(task.precision),
+        folder,
+        folder,
+        EngineSettings(),
+        threads=usable_cpus(),
+        progress=NullProgress(),
+    )
+    if changed is not None:
+        return _judged(changed.verdict, size=_size_of(changed.path), nodes=nodes)
+    for path in inputs["model"]:
+        shutil.copy(path, folder)
+    return Figures(bytes=_size_of(inputs["model"][0]), nodes=nodes)
+
+
+def _quantized(task: Make, inputs: Inputs, folder: Path) -> Figures:
+    from attn_export.exporter.precision.int8.placement import Choices
+    from attn_export.exporter.workflows.quantize import QuantizeSettings, quantize_file
+    from attn_export.exporter.workflows.validate import failure, validate_artifacts
+
+    out, (calibration,) = folder / f"{STEM}.int8.onnx", inputs["calibration"]
+    made = quantize_file(inputs["float32"][0], out, calibration, settings=QuantizeSettings(Choices(Target(task.form))))
+    if task.network.kind == "onnx":
+        return _of_quality(made.quality, Figures(agrees=True, bytes=_size_of(out)))
+    with _loaded(task.network, inputs) as model:
+        results = validate_artifacts(model, out)
+    if error := failure(results):
+        raise error
+    verdict, quality = results[0].verdict, results[0].quality
+    figures = _judged(verdict, size=_size_of(out)) if verdict else Figures(bytes=_size_of(out))
+    return _of_quality(quality or made.quality, figures)
+
+
+def _timed(task: Measure, inputs: Inputs, folder: Path) -> Figures:
+    if "onnx" in inputs:
+        return _benched(task, None, inputs["onnx"][0], folder)
+    with _loaded(task.network, inputs) as model:
+        return _benched(task, model, None, folder)
+
+
+def _benched(task: Measure, model: LoadedModel | None, artifact: Path | None, folder: Path) -> Figures:
+    from attn_export.exporter.records.latency import Schedule
+    from attn_export.exporter.workflows.bench import bench
+    from attn_export.exporter.workflows.settings import BenchSettings
+
+    settings = BenchSettings(
+        runtimes=(task.runtime,),
+        batches=(task.batch,),
+        schedule=Schedule(interval=task.interval, seconds=task.seconds),
+        cost=False,
+    )
+    taken = [each.with_batch(task.batch) for each in task.network.inputs]
+    benched = bench(model, (artifact,) if artifact else (), inputs=taken, settings=settings)
+    write_text(folder / OWN_REPORT, encode(_report(benched)))
+    return _latency(benched.latency.timings[0])
+
+
+def _report(benched: "Benched") -> "Report":
+    from attn_export.exporter.workflows.record import bench_report
+
+    return bench_report(benched)
+
+
+def _engine(task: Measure, inputs: Inputs, folder: Path) -> Figures:
+    """Build an engine for exactly this batch, and time it if its GPU is here; for a Jetson elsewhere a bundle."""
+    from attn_export.exporter.engine.profile import Sizes
+    from attn_export.exporter.engine.settings import EngineSettings
+    from attn_export.exporter.workflows.build import build_all
+
+    settings = EngineSettings(
+        gpus=(task.target,),
+        backend=task.runtime,
+        sizes=Sizes((task.batch,) * 3),
+        opt_batch=task.batch,
+        count_ablated=False,
+    )
+    with TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
+        for path in inputs["onnx"]:
+            shutil.copy(path, scratch)
+        result = build_all(Path(scratch) / inputs["onnx"][0].name, settings=settings)
+        for path in (*result.bundles, *Path(scratch).glob("*.engine*")):
+            path.rename(folder / path.name)
+    if not result.engines:
+        words = f"a deployment bundle: its engine is built and timed on a {task.target}"
+        return Figures(bytes=(folder / result.bundles[0].name).stat().st_size, not_timed=words)
+    engine = result.engines[0]
+    figures = Figures(bytes=engine.record.bytes, kernels=engine.record.cost.kernels)
+    if engine.record.not_run is not None:
+        return structs.replace(figures, not_timed=engine.record.not_run)
+    timed = _benched(task, None, folder / engine.path.name, folder)
+    return structs.replace(timed, bytes=figures.bytes, kernels=figures.kernels)
+
+
+def _judged(verdict: "Verdict", *, size: int | None, nodes: int | None = None) -> Figures:
+    worst = verdict.worst_of("output")
+    error = worst.error if worst else None
+    return Figures(agrees=verdict.agrees, error=error, error_ratio=verdict.worst.ratio, bytes=size, nodes=nodes)
+
+
+def _of_quality(quality: "Quality", figures: Figures) -> Figures:
+
+    known = [value for value in quality.sqnr_db.values() if value is not None]
+    return structs.replace(figures, sqnr_db=min(known, default=None), class_agreement=quality.agreement)
+
+
+def _latency(timing: "Timing") -> Figures:
+    low, high = timing.median_interval_ms
+    return Figures(
+        latency_ms=timing.median_ms,
+        latency_low_ms=low,
+        latency_high_ms=high,
+        p99_ms=timing.p99_ms,
+        images_per_second=timing.images_per_second,
+    )
+
+
+def _size_of(path: Path) -> int:
+    from attn_export.exporter.graph.write import external_data_of
+
+    return sum(each.stat().st_size for each in (path, external_data_of(path)) if each.exists())

@@ -27,9 +27,6 @@ def sweep(
     ] = None,
     init: Annotated[bool, Option("--init", help="Write a plan for the networks that are beside it.")] = False,
     dry_run: Annotated[bool, Option("--dry-run", help="Show the cells, their needs and where they can run.")] = False,
-    ray: Annotated[
-        str | None, Option(metavar="ADDRESS", help="Run on a Ray cluster: HOST:PORT.", show_default="this machine")
-    ] = None,
     workers: Annotated[int, Option(min=1, max=64, help="Exports at once on a machine; timings run alone.")] = 1,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -53,7 +50,7 @@ def sweep(
     from attn_export.exporter.workflows.sweep import sweep as run_sweep
 
     grid = grid_of(read_plan(plan), plan.parent, parse_inputs)
-    settings = SweepSettings(out or plan.with_suffix(".sweep"), ray or "", workers)
+    settings = SweepSettings(out or plan.with_suffix(".sweep"), workers)
     if dry_run:
         found = planned(grid, settings)
         print_result(found, table.plan_parts(found), as_json=as_json)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from attn_export.exporter.errors import RuntimeUnavailableError, SweepError
+from attn_export.exporter.errors import SweepError
 from attn_export.exporter.records.report import ErrorRecord
 from attn_export.exporter.records.sweep import Cell, Outcome, PlannedCell, PlannedSweep, Row, SweepReport, merged
 from attn_export.exporter.sweep.cells import Grid
@@ -25,12 +25,10 @@ class SweepSettings:
 
     Attributes:
         out: the output folder.
-        ray: address of a Ray cluster; empty for processes of this machine.
         workers: exports that run at once on a machine; timings always run alone.
     """
 
     out: Path
-    ray: str = ""
     workers: int = 1
 
 
@@ -39,7 +37,7 @@ def planned(grid: Grid, settings: SweepSettings) -> PlannedSweep:
 
     Raises:
         UsageError: the output folder holds something else.
-        RuntimeUnavailableError: nobody offers a target, or the cluster can't be reached.
+        RuntimeUnavailableError: nobody offers a target.
     """
     check_folder(settings.out, _names(grid))
     store = Store(settings.out)
@@ -69,7 +67,7 @@ def sweep(grid: Grid, settings: SweepSettings, watch: Watch, run: Run = run_job)
 
     Raises:
         UsageError: the output folder holds something else, or another sweep is at work there.
-        RuntimeUnavailableError: nobody offers a target, or the cluster can't be reached.
+        RuntimeUnavailableError: nobody offers a target.
         OutputError: the output folder can't be written.
     """
     with opened(settings.out, _names(grid)) as store:
@@ -109,26 +107,12 @@ def _backend(grid: Grid, settings: SweepSettings, scratch: Path, run: Run) -> It
     """The backend, which ends with the block.
 
     Raises:
-        RuntimeUnavailableError: nobody offers a target, or the cluster can't be reached.
+        RuntimeUnavailableError: nobody offers a target.
     """
     targets = frozenset(job.target for job in grid.jobs.values())
-    backend: Backend
-    if settings.ray:
-        from attn_export.exporter.sweep.ray_backend import RayBackend
-
-        backend = RayBackend(run, settings.ray, scratch, settings.workers)
-    else:
-        refuse_unoffered_here(grid.cells)
-        backend = LocalBackend(run, scratch, targets, settings.workers)
+    refuse_unoffered_here(grid.cells)
+    backend = LocalBackend(run, scratch, targets, settings.workers)
     try:
-        offered = frozenset(target for node in backend.nodes() for target in node.targets)
-        if missing := sorted(targets - offered):
-            raise RuntimeUnavailableError(
-                f"no node offers {', '.join(missing)}",
-                runtime="ray",
-                hint=f"Offered are {', '.join(sorted(offered)) or 'none'}. A node offers a target as a resource: "
-                f"ray start --address={settings.ray} --resources='{{\"{missing[0]}\": 1}}'",
-            )
         yield backend
     finally:
         backend.stop()

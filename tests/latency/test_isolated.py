@@ -243,6 +243,7 @@ def test_a_pickled_copy_is_the_same_runtime(tmp_path: Path) -> None:
 
 
 FIELDS = {
+    "exit_code": 1,
     "names": ("os.system",),
     "nearest": "se_resnet18",
     "missing": ("a",),

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -75,7 +76,9 @@ def test_a_missing_plan_names_the_way_to_one(tmp_path: Path) -> None:
         ({"precisions": ("int8",), "calibration": "images.npy"}, "the calibration images .* missing"),
     ],
 )
-def test_a_plan_without_sense_is_refused_before_anything_is_computed(change: dict, words: str, tmp_path: Path) -> None:
+def test_a_plan_without_sense_is_refused_before_anything_is_computed(
+    change: dict[str, Any], words: str, tmp_path: Path
+) -> None:
     networks(tmp_path, "a.pt", "c.onnx", "notes.txt")
     with pytest.raises(AttnExportError, match=words):
         grid_of(structs.replace(Plan(("a.pt",)), **change), tmp_path, parse_inputs)

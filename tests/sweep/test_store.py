@@ -9,7 +9,6 @@ import pytest
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.records.report import ErrorRecord
 from attn_export.exporter.records.sweep import Figures, Outcome
-from attn_export.exporter.sweep import store as stores
 from attn_export.exporter.sweep.store import RECORD, Store, check_folder, opened
 
 KEY = "ab" * 32
@@ -66,7 +65,7 @@ def test_a_full_disk_costs_one_outcome(tmp_path: Path, monkeypatch: pytest.Monke
             def full(_: int) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-            patch.setattr(stores.os, "fsync", full)
+            patch.setattr(os, "fsync", full)
             lost = store.publish(OUTCOME, made(store.root))
         assert lost.error is not None
         assert lost.error.exit_code == 6

@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def checkpoint(path: Path) -> Path:
     return checkpoints.save(path, network, architecture("cbam_resnet8", num_classes=3), input_shape=(3, 16, 16))
 
 
-def answer(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, dict]:
+def answer(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
     code = run(["sweep", *words, "--json", "--quiet"])
     return code, json.loads(capsys.readouterr().out)
 
@@ -130,7 +131,7 @@ def full_plan(folder: Path) -> Path:
 MEASURED = ("latency_ms", "latency_low_ms", "latency_high_ms", "p99_ms", "images_per_second", "seconds", "node")
 
 
-def unmeasured(document: dict) -> list[dict]:
+def unmeasured(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key not in MEASURED} for row in document["rows"]]
 
 

@@ -7,6 +7,7 @@ import typer
 
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import make_progress, print_result
+from attn_export.exporter.commands.parse_pictures import parse_pictures
 
 
 def clean(
@@ -15,9 +16,15 @@ def clean(
     target: options.For = None,
     explain: Annotated[bool, typer.Option("--explain", help="List applied, skipped and reverted rewrites.")] = False,
     images: Annotated[
-        Path | None,
-        typer.Option(help="Compare on real images too, at most 16: .npy or .npz, preprocessed, (N, C, H, W)."),
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR|FILE", help="Compare on real images too, at most 16: a folder, pictures, .npy or .npz."
+        ),
     ] = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    resize: options.Resize = None,
+    interpolation: options.Interpolation = None,
     threads: options.Threads = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -29,11 +36,14 @@ def clean(
     compared in float64 before it is applied, and the result with the source.
     """
     graph_for = parse.parse_target(target)
+    pictures = parse_pictures(images or (), mean=mean, std=std, resize=resize, interpolation=interpolation)
     with make_progress(quiet) as progress:
         from attn_export.exporter.report.terminal import clean_parts
         from attn_export.exporter.workflows.clean import clean_file, error_of
         from attn_export.exporter.workflows.record import clean_summary
 
-        result = clean_file(source, out, target=graph_for, threads=threads, images=images, progress=progress)
+        result = clean_file(
+            source, out, target=graph_for, threads=threads, images=images or None, pictures=pictures, progress=progress
+        )
     parts, error = clean_parts(result, explain=explain), error_of(result.cleaned.reverted)
     print_result(clean_summary(result), parts, as_json=as_json, error=error)

@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from attn_export.exporter.artifacts import CPU, Precision, Target, names_network
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import command_line, load_checkpoint, make_progress, print_result
 from attn_export.exporter.commands.parse_inputs import parse_axes, parse_inputs, parse_ranges
+from attn_export.exporter.commands.parse_pictures import parse_pictures
 from attn_export.exporter.commands.parse_served import parse_served
 from attn_export.exporter.errors import UnreadableCheckpointError, UsageError
 
@@ -45,6 +45,8 @@ def export(
     reports: options.Reports = None,
     budgets: options.Budgets = None,
     images: options.Images = None,
+    resize: options.Resize = None,
+    interpolation: options.Interpolation = None,
     input_image: options.InputImage = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -104,6 +106,7 @@ def export(
     graph_for = Target.TENSORRT if engine and target is None else parse.parse_target(target)
     known, written = parse.parse_percent("--ci", interval, below=1), parse.report_paths(reports)
     limits = parse.parse_budget_options(budgets)
+    pictures = parse_pictures(images or (), resize=resize, interpolation=interpolation)
 
     from attn_export.exporter.engine.settings import EngineSettings
     from attn_export.exporter.records.engine import BuildOptions
@@ -143,15 +146,13 @@ def export(
             precisions=chosen,
             engine=build if engine else None,
             device=parse.parse_device(device),
+            images=images or None,
+            pictures=pictures,
             show=bool(written),
             budgets=limits,
             command=command_line(ctx),
         )
         model = as_served(load_checkpoint(checkpoint, progress, loading), served)
-        if images is not None:
-            from attn_export.exporter.network.real_images import read_images
-
-            settings = replace(settings, images=read_images(images, model.inputs))
         result = export_loaded(model, out or checkpoint.parent, stem, settings, progress)
         write_reports(result.report, written)
     error = error_of(result.reverted) or failure(result.report.budgets)

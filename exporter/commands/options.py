@@ -10,6 +10,7 @@ _loading = partial(Option, rich_help_panel="Your own network")
 _served = partial(Option, rich_help_panel="Pixels in, probabilities out")
 _latency = partial(Option, rich_help_panel="Latencies and reports")
 _engine = partial(Option, rich_help_panel="Engines")
+_pictures = partial(Option, rich_help_panel="Pictures")
 
 # Every command.
 AsJson = Annotated[bool, Option("--json", help="Print the result as one JSON document.")]
@@ -63,7 +64,21 @@ CheckpointKey = Annotated[
 Trust = Annotated[bool, Option("--trust", help="Run the checkpoint's code. Only for files of known origin.")]
 TrustEngines = Annotated[bool, Option("--trust", help="Run the checkpoint's code; load an engine without a record.")]
 Images = Annotated[
-    Path | None, Option(help="Validate on real images too, at most 16: .npy or .npz, preprocessed, (N, C, H, W).")
+    list[Path] | None,
+    Option(metavar="DIR|FILE", help="Validate on real images too, at most 16: a folder, pictures, .npy or .npz."),
+]
+Resize = Annotated[
+    str | None,
+    _pictures(
+        "--resize",
+        metavar="N|HxW",
+        help="Shorter side before the centre crop, or the whole size.",
+        show_default="8/7 of the input, below 128 pixels the input's",
+    ),
+]
+Interpolation = Annotated[
+    str | None,
+    _pictures("--interpolation", metavar="NAME", help="bilinear or bicubic.", show_default="bilinear"),
 ]
 InputImage = Annotated[
     str | None,

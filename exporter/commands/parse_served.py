@@ -26,6 +26,20 @@ def parse_served(
     Raises:
         UsageError: another form, or one without the other.
     """
+    return ServedOptions(
+        pixels=_pixels(image) if image is not None else None,
+        normalization=parse_normalization(mean, std),
+        postprocessing=_postprocessing(output) if output is not None else None,
+        labels=labels,
+    )
+
+
+def parse_normalization(mean: str | None, std: str | None) -> Normalization | None:
+    """Mean and standard deviation for pixels in 0..1; None without either.
+
+    Raises:
+        UsageError: only one is given, they are no numbers, or those of pixels of 0 to 255.
+    """
     if (mean is None) != (std is None):
         lacking = "--std" if std is None else "--mean"
         raise UsageError(f"{lacking} is missing", hint="Give both, for pixels in 0..1: --mean 0.5,0.5,0.5 --std 1,1,1.")
@@ -34,12 +48,9 @@ def parse_served(
         normalization = Normalization(_numbers("--mean", mean), _numbers("--std", std))
         if min(normalization.std) <= 0:
             raise UsageError(f"--std {std}: a deviation is above 0", hint="Pixels are divided by it.")
-    return ServedOptions(
-        pixels=_pixels(image) if image is not None else None,
-        normalization=normalization,
-        postprocessing=_postprocessing(output) if output is not None else None,
-        labels=labels,
-    )
+        if max(normalization.mean) > 1:
+            raise UsageError(f"--mean {mean} is for pixels of 0 to 255", hint="Divide both by 255, for pixels in 0..1.")
+    return normalization
 
 
 def _pixels(text: str) -> tuple[str, str]:

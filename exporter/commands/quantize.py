@@ -8,15 +8,18 @@ from typer import Option
 
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import make_progress, print_result
+from attn_export.exporter.commands.parse_pictures import parse_pictures
 from attn_export.exporter.errors import UsageError
 
 
 def quantize(
     source: Annotated[Path, typer.Argument(help="A float32 ONNX file, such as an export's.")],
     calibration: Annotated[
-        Path | None,
+        list[Path] | None,
         Option(
-            help="About a hundred typical images: .npy or .npz, preprocessed, (N, C, H, W).", show_default="required"
+            metavar="DIR|FILE",
+            help="About a hundred typical images: a folder, pictures, .npy or .npz.",
+            show_default="required",
         ),
     ] = None,
     out: Annotated[
@@ -26,7 +29,13 @@ def quantize(
         str | None,
         Option("--for", metavar="RUNTIME", help="Form: tensorrt (symmetric) or onnxruntime.", show_default="tensorrt"),
     ] = None,
-    images: Annotated[Path | None, Option(help="Other images, on which the quality is required.")] = None,
+    images: Annotated[
+        list[Path] | None, Option(metavar="DIR|FILE", help="Other images, on which the quality is required.")
+    ] = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    resize: options.Resize = None,
+    interpolation: options.Interpolation = None,
     gates: Annotated[bool, Option("--gates/--no-gates", help="Quantize attention blocks too.")] = False,
     exclude: Annotated[
         list[str] | None, Option(metavar="NAME", help="A node, or a module with all that is in it, that stays float32.")
@@ -48,11 +57,14 @@ def quantize(
     QuantizeLinear and DequantizeLinear are written where the runtime can
     use them, and the quality of the written file is measured.
     """
-    if calibration is None:
+    if not calibration:
         raise UsageError(
             "int8 needs images to choose ranges from",
-            hint="--calibration images.npz: a hundred typical ones, preprocessed as the network takes them.",
+            hint="--calibration DIR: a folder with a hundred typical pictures, or an array of preprocessed ones.",
         )
+    pictures = parse_pictures(
+        [*calibration, *(images or ())], mean=mean, std=std, resize=resize, interpolation=interpolation
+    )
     with make_progress(quiet) as progress:
         from attn_export.exporter.precision.int8.placement import Choices
         from attn_export.exporter.report.terminal import quantize_parts
@@ -67,5 +79,7 @@ def quantize(
             threads,
         )
         out = out or source.with_name(f"{source.stem}.int8.onnx")
-        result = quantize_file(source, out, calibration, held_out=images, settings=settings, progress=progress)
+        result = quantize_file(
+            source, out, calibration, held_out=images or None, pictures=pictures, settings=settings, progress=progress
+        )
     print_result(result, quantize_parts(result, out), as_json=as_json)

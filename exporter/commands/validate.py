@@ -8,6 +8,7 @@ import typer
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import command_line, load_checkpoint, make_progress, print_result
 from attn_export.exporter.commands.parse_inputs import parse_inputs, parse_ranges
+from attn_export.exporter.commands.parse_pictures import parse_pictures
 from attn_export.exporter.errors import UsageError
 
 
@@ -21,6 +22,10 @@ def validate(
     inputs: options.Inputs = None,
     ranges: options.Ranges = None,
     images: options.Images = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    resize: options.Resize = None,
+    interpolation: options.Interpolation = None,
     requirement: Annotated[
         list[str] | None,
         typer.Option("--require", metavar="NAME=VALUE", help="Required quality of int8: sqnr=20,agreement=0.99"),
@@ -46,6 +51,7 @@ def validate(
 
     With a deployment bundle its golden outputs are the reference; no PyTorch is needed.
     """
+    pictures = parse_pictures(images or (), mean=mean, std=std, resize=resize, interpolation=interpolation)
     if names_bundle(reference):
         parse.refuse(
             {
@@ -77,35 +83,26 @@ def validate(
         key=key,
     )
     with make_progress(quiet) as progress:
-        from attn_export.exporter.network.real_images import read_images
         from attn_export.exporter.report.terminal import validation_parts
         from attn_export.exporter.report.write import check_reports, write_reports
         from attn_export.exporter.validation.cache import default_cache
         from attn_export.exporter.validation.quantized import parse_requirement
         from attn_export.exporter.workflows.record import validation_summary
-        from attn_export.exporter.workflows.validate import failure, validate_artifacts
+        from attn_export.exporter.workflows.validate import ValidationSettings, failure, validation
         from attn_export.exporter.workflows.validation_report import report_of_validation
 
         check_reports(written)
         required = parse_requirement(parse.split(requirement))
         model = load_checkpoint(reference, progress, loading)
-        real = read_images(images, model.inputs) if images else None
-        results = validate_artifacts(
-            model,
-            artifacts,
-            threads=threads,
-            trust=trust,
-            images=real,
-            requirement=required,
-            cache=default_cache() if cache else None,
-            progress=progress,
+        settings = ValidationSettings(
+            threads, trust, images or None, pictures, required, default_cache() if cache else None
         )
+        done = validation(model, artifacts, settings, progress)
         if written:
-            report = report_of_validation(
-                model, results, threads=threads, images=real, command=command_line(ctx), progress=progress
-            )
+            report = report_of_validation(done, threads=threads, command=command_line(ctx), progress=progress)
             write_reports(report, written)
-    document, error = validation_summary(model, results), failure(results)
+    source = done.images.source if done.images else None
+    document, error = validation_summary(done.model, done.results, source), failure(done.results)
     print_result(document, validation_parts(document), as_json=as_json, reports=written, error=error)
 
 

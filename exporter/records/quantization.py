@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from attn_export.exporter.artifacts import Float32Node
+from attn_export.exporter.records.images import ImageSource
 from attn_export.exporter.records.verdict import Quality
 
 
@@ -53,6 +54,7 @@ class Quantization(Struct, frozen=True, kw_only=True):
         ranges: the method of choosing ranges.
         calibration: digest of the calibration images (SHA-256, hexadecimal), or "random".
         images: their number.
+        source: where they come from, and how pictures became inputs; None in files of earlier versions.
         tensors: the quantized activations, in topological order.
         layers: the quantized layers, in topological order.
         kept: layers that stay in float32, with the reason.
@@ -71,3 +73,4 @@ class Quantization(Struct, frozen=True, kw_only=True):
     quality: Quality
     uncorrected: Quality | None = None
     held_out: Quality | None = None
+    source: ImageSource | None = None

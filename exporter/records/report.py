@@ -30,6 +30,7 @@ from attn_export.exporter.records.engine import (
 from attn_export.exporter.records.environment import Environment
 from attn_export.exporter.records.gates import GateActivations
 from attn_export.exporter.records.graphs import GraphOutlines
+from attn_export.exporter.records.images import ImageSource
 from attn_export.exporter.records.latency import Count, Latency
 from attn_export.exporter.records.verdict import FirstDivergence, Quality, Verdict
 
@@ -189,6 +190,7 @@ class Report(Struct, frozen=True, kw_only=True):
         graphs: outlines of the ONNX files.
         gate_activations: of one image; None where nobody looked.
         budgets: limits that were checked.
+        images: the user's, on which artifacts were compared too.
         environment: the machine and the software.
         error: why the run failed; None for one that succeeded.
     """
@@ -203,6 +205,7 @@ class Report(Struct, frozen=True, kw_only=True):
     graphs: tuple[GraphOutlines, ...] = ()
     gate_activations: GateActivations | None = None
     budgets: tuple[BudgetResult, ...] = ()
+    images: ImageSource | None = None
     error: ErrorRecord | None = None
     schema_version: int = SCHEMA_VERSION
 

@@ -6,6 +6,7 @@ from attn_export.exporter.artifacts import AttentionBlock, Float32Node, Step
 from attn_export.exporter.records.cleanup import AppliedRewrite, RevertedRewrite, SkippedRewrite
 from attn_export.exporter.records.document import SCHEMA_VERSION
 from attn_export.exporter.records.engine import EngineRecord
+from attn_export.exporter.records.images import ImageSource
 from attn_export.exporter.records.report import ErrorRecord, Findings, ModelRecord
 from attn_export.exporter.records.verdict import Verdict
 
@@ -66,6 +67,7 @@ class ValidationSummary(Struct, frozen=True, kw_only=True):
     model: ModelRecord
     agrees: bool
     artifacts: tuple[ValidatedArtifact, ...]
+    images: ImageSource | None = None
     error: ErrorRecord | None = None
     schema_version: int = SCHEMA_VERSION
 

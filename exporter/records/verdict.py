@@ -138,7 +138,7 @@ class Verdict(Struct, frozen=True):
 
 
 class Quality(Struct, frozen=True):
-    """Quantization quality: a quantized graph against the float64 network on nominal images.
+    """Quantization quality: a quantized graph against the float64 network on the user's images, else on nominal ones.
 
     Attributes:
         sqnr_db: signal-to-quantization-noise ratio in decibels, by output; None without noise. 20 dB is a relative

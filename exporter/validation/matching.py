@@ -243,18 +243,27 @@ def batches_for(artifact: Artifact, found: Match, real: Arrays | None = None) ->
     if artifact.quantized:
         dynamic = signature.least_batch == 1 and artifact.profile is None and signature.inputs[0].axes
         batch = BATCH_OF_QUANTIZED if dynamic else signature.batch
-        return [*nominal_batches(inputs, batch, RUNS_OF_QUANTIZED), *_real(real, batch)]
+        return [*nominal_batches(inputs, batch, RUNS_OF_QUANTIZED), *_real(real, batch, 1 if dynamic else batch)]
     if artifact.profile is None:
         return batches(inputs, real=real)
     static = tuple(replace(own, axes=()) for own in inputs)
     return batches(static, shapes_of(artifact.profile, signature.input_names), real)
 
 
-def _real(images: Arrays | None, batch: int) -> list[Batch]:
-    """All whole batches of the user's images."""
+def _real(images: Arrays | None, batch: int, least: int) -> list[Batch]:
+    """The user's images in batches; what is left is one more of at least ``least``.
+
+    Raises:
+        InputError: they are fewer.
+    """
     if images is None:
         return []
     count = len(next(iter(images.values())))
-    starts = range(0, count // batch * batch, batch)
-    names = [f"real {i}" for i in range(count)]
-    return [Batch(rows_of(images, range(i, i + batch)), (REAL,) * batch, tuple(names[i : i + batch])) for i in starts]
+    if count < least:
+        raise InputError(f"{count} images were given, and the file takes {least} at once", hint="Give it more of them.")
+    rows = [range(i, min(i + batch, count)) for i in range(0, count, batch)]
+    return [
+        Batch(rows_of(images, chosen), (REAL,) * len(chosen), tuple(f"real {i}" for i in chosen))
+        for chosen in rows
+        if len(chosen) >= least
+    ]

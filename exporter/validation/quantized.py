@@ -16,7 +16,7 @@ import numpy as np
 
 from attn_export.exporter.errors import DisagreementError, UsageError
 from attn_export.exporter.network.batches import Batch
-from attn_export.exporter.network.images import NOMINAL
+from attn_export.exporter.network.images import NOMINAL, REAL
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.policies import MIN_SQNR, QUANTIZED
 from attn_export.exporter.records.verdict import Classes, Comparison, Quality, QualityRequirement, Verdict
@@ -138,14 +138,16 @@ def _errors(computed: Sequence[Array], exact: Sequence[Array]) -> list[float]:
 
 
 def quality(computed: Outputs, reference: Reference, names: Sequence[str]) -> Quality:
-    """Quantization quality of a graph on nominal images.
+    """Quantization quality of a graph on the user's images, or on nominal ones where there are none.
 
     Args:
         computed: the graph's float64 outputs, for each batch of the reference.
         reference: of the network.
         names: of the outputs.
     """
-    rows = [[i for i, kind in enumerate(batch.kinds) if kind in NOMINAL] for batch in reference.batches]
+    kinds = {kind for batch in reference.batches for kind in batch.kinds}
+    judged = {REAL} if REAL in kinds else NOMINAL
+    rows = [[i for i, kind in enumerate(batch.kinds) if kind in judged] for batch in reference.batches]
     sqnr: dict[str, float | None] = {}
     agreement = None
     for o, name in enumerate(names):

@@ -61,6 +61,7 @@ def export_assets(
     runtime_settings: Settings,
     settings: "ExportSettings",
     progress: Progress,
+    images: "Arrays | None",
 ) -> ReportAssets:
     """Graphs, gate activations and costs of an export; empty if no report was asked for."""
     if not settings.show:
@@ -70,9 +71,7 @@ def export_assets(
 
     files = [artifact.file for artifact in proven]
     unavailable = {engine.path.name: ENGINE_UNAVAILABLE for one in deployed for engine in one.engines}
-    assets = show(
-        model, files, runtime_settings, progress, before=made.before, images=settings.images, unavailable=unavailable
-    )
+    assets = show(model, files, runtime_settings, progress, before=made.before, images=images, unavailable=unavailable)
     if not settings.runtimes:
         return assets
     files = [file for file in files if file.precision not in IN_EVALUATOR]

@@ -12,6 +12,8 @@ from attn_export.exporter.errors import CleanupError, OutputError, UnreadableGra
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.randomness import random_outputs
 from attn_export.exporter.graph.read import files_of, read
+from attn_export.exporter.images.preprocessing import PictureOptions
+from attn_export.exporter.network.batches import MOST_REAL
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.results import CleanResult
 from attn_export.exporter.records.verdict import Verdict, number
@@ -22,9 +24,10 @@ from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.system.scratch import scratch_folder
 from attn_export.exporter.validation.inner_tensors import Tensor
 from attn_export.exporter.validation.source_graph import SourceRun, compare_with_source, run_perturbed, run_source
-from attn_export.exporter.workflows.graph_images import images_for
+from attn_export.exporter.workflows.user_images import announced, images_for
 
 if TYPE_CHECKING:
+    from attn_export.exporter.images.read import Given
     from attn_export.exporter.records.cleanup import RevertedRewrite
 
 FIRST_OPSET = 11
@@ -36,7 +39,8 @@ def clean_file(
     *,
     target: Target = Target.ANY,
     threads: int | None = None,
-    images: Path | None = None,
+    images: "Given | None" = None,
+    pictures: PictureOptions | None = None,
     progress: Progress | None = None,
 ) -> CleanResult:
     """Clean an ONNX file: ``clean_file("model.onnx", "clean.onnx")``.
@@ -46,7 +50,8 @@ def clean_file(
         out: the result, which may be the same path; it appears when it is proven, or not at all.
         target: whose preferences decide where two forms compute the same.
         threads: for the comparison in ONNX Runtime; all usable CPUs if None.
-        images: ``.npy`` or ``.npz``, (N, C, H, W), preprocessed; the graphs are compared on them too.
+        images: on which the graphs are compared too, see `read_images`; at most 16.
+        pictures: how they become inputs.
         progress: receives stages and notes.
 
     Returns:
@@ -65,7 +70,10 @@ def clean_file(
         _check_opset(model, source)
         before, sources = len(model.graph), files_of(model)
     with progress.stage("Running it"):
-        runs = run_source(model, source.parent, threads, images_for(model, images))
+        real = None
+        if images is not None:
+            real = announced(images_for(model, images, pictures).spread(MOST_REAL), progress).all
+        runs = run_source(model, source.parent, threads, real)
         random = random_outputs(model)
     with scratch_folder(out.parent) as scratch:
         with progress.stage("Cleaning the graph"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import INPUT_NAME, Input, LoadedModel, Precision, Signature
 from attn_export.exporter.network.axes import opened
-from attn_export.exporter.network.batches import batches
+from attn_export.exporter.network.batches import MOST_REAL, batches
 from attn_export.exporter.records.results import ExportResult
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.system.scratch import scratch_folder
@@ -19,6 +19,7 @@ from attn_export.exporter.workflows.record import export_report
 from attn_export.exporter.workflows.reference import reference_outputs
 from attn_export.exporter.workflows.settings import ExportSettings, runtime_settings
 from attn_export.exporter.workflows.timing import time_all
+from attn_export.exporter.workflows.user_images import images_of
 
 if TYPE_CHECKING:
     import torch
@@ -77,8 +78,10 @@ def export_loaded(
     own = runtime_settings(settings.runtimes, settings.threads, settings.device)
     inputs = opened(model.inputs, settings.dynamic, settings.batch)
     judged = check_engines(inputs, settings, progress)
+    real = images_of(model, settings.images, settings.pictures, progress, MOST_REAL)
+    pixels = real.all if real else None
     with scratch_folder(out) as scratch:
-        images = batches(inputs, judged, settings.images)
+        images = batches(inputs, judged, pixels)
         reference = reference_outputs(
             model,
             images,
@@ -90,8 +93,8 @@ def export_loaded(
         proven = prove_all(model, made.file, reference, settings.precisions, own, progress)
         deployed = deploy_all(proven, stem, reference, settings, own, progress)
         latency = time_all(model, proven, deployed, own, settings, progress)
-        assets = export_assets(model, made, proven, deployed, own, settings, progress)
-        report = export_report(model, proven, deployed, latency, assets, settings)
+        assets = export_assets(model, made, proven, deployed, own, settings, progress, pixels)
+        report = export_report(model, proven, deployed, latency, assets, settings, real.source if real else None)
         file = write_report(report, scratch / f"{stem}.report.json")
         published = publish_all([artifact.file.path for artifact in proven], deployed, out, scratch, report=file)
     return ExportResult(

@@ -17,6 +17,8 @@ from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.opset import raise_opset
 from attn_export.exporter.graph.read import named, parse
 from attn_export.exporter.graph.session import PlainSession, SessionError
+from attn_export.exporter.images.preprocessing import PictureOptions
+from attn_export.exporter.images.read import Given, ImageSet
 from attn_export.exporter.precision.half import infer_types
 from attn_export.exporter.precision.int8.placement import Choices, Placement, place
 from attn_export.exporter.precision.int8.qdq import quantize_graph
@@ -24,6 +26,7 @@ from attn_export.exporter.precision.int8.ranges import Method
 from attn_export.exporter.precision.int8.sweep import Sweep, decibels, sweep
 from attn_export.exporter.precision.typed_file import PRECISION_KEY, STALE
 from attn_export.exporter.records.arrays import Array, Arrays
+from attn_export.exporter.records.images import ImageSource
 from attn_export.exporter.records.quantization import Quantization, QuantizedLayer, QuantizedTensor
 from attn_export.exporter.records.verdict import Quality, QualityRequirement
 from attn_export.exporter.system.generation import publish_together
@@ -31,11 +34,12 @@ from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.system.scratch import scratch_folder
 from attn_export.exporter.validation.quantized import broken, with_default
-from attn_export.exporter.workflows.graph_images import images_for, inputs_of
+from attn_export.exporter.workflows.user_images import announced, images_for, inputs_of
 
 QUANTIZATION_KEY = "attn_export.quantization"
 OLDEST_OPSET = 13  # the first with one scale for each channel
 BATCH = 8
+MOST_CALIBRATION = 512  # more only take time and memory
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,10 @@ class QuantizeSettings:
 def quantize_file(
     source: Path | str,
     out: Path | str,
-    calibration: Path | str,
+    calibration: Given,
     *,
-    held_out: Path | str | None = None,
+    held_out: Given | None = None,
+    pictures: PictureOptions | None = None,
     settings: QuantizeSettings | None = None,
     progress: Progress | None = None,
 ) -> Quantization:
@@ -71,8 +76,9 @@ def quantize_file(
     Args:
         source: a float32 file, cleaned.
         out: the int8 file; it appears when its quality suffices, or not at all.
-        calibration: images, (N, C, H, W), preprocessed as the network takes them: ``.npy`` or ``.npz``.
+        calibration: images, see `read_images`; at most `MOST_CALIBRATION` are used.
         held_out: other images, on which the quality is required instead.
+        pictures: how pictures become inputs.
         settings: of the quantization.
         progress: receives stages and notes.
 
@@ -92,10 +98,14 @@ def quantize_file(
     with progress.stage("Reading the graph"):
         parsed = parse(source)
         model = _prepared(parsed, progress)
-        feeds, others = _feeds(model, Path(calibration)), _feeds(model, Path(held_out)) if held_out else None
+        calibrated = images_for(model, calibration, pictures).spread(MOST_CALIBRATION)
+        compared = None if held_out is None else images_for(model, held_out, pictures)
+        for images in filter(None, (calibrated, compared)):
+            announced(images, progress)
+        feeds, others = _feeds(model, calibrated), _feeds(model, compared) if compared else None
         placement = place(model.graph, blocks_of(parsed), settings.choices)
     chosen = _choose(model, placement, feeds, settings, threads, progress)
-    record = _record(chosen, placement, settings, feeds)
+    record = _record(chosen, placement, settings, feeds, calibrated.source)
     with scratch_folder(out.parent) as scratch:
         file = scratch / out.name
         with progress.stage("Writing the int8 graph, and running it"):
@@ -137,19 +147,19 @@ def _prepared(parsed: ParsedFile, progress: Progress) -> ir.Model:
     return model
 
 
-def _feeds(model: ir.Model, path: Path) -> list[Arrays]:
+def _feeds(model: ir.Model, images: ImageSet) -> list[Arrays]:
     """Images in batches; a file with a static batch leaves out what doesn't fill one.
 
     Raises:
-        InputError: they can't be read, don't fit, or don't fill a batch.
+        InputError: they can't be read, or don't fill a batch.
     """
-    images = images_for(model, path) or {}
     fixed = next((taken.shape[0] for taken in inputs_of(model) if taken.shape), 0)
-    count, size = len(next(iter(images.values()))), fixed or BATCH
+    count, size = len(images), fixed or BATCH
     starts = range(0, count - fixed + 1 if fixed else count, size)
     if not starts:
-        raise InputError(f"{path} holds {count} images, and the file takes {fixed} at once", hint="Take more.")
-    return [{name: array[start : start + size] for name, array in images.items()} for start in starts]
+        origin = images.source.path or "the mapping of images"
+        raise InputError(f"{origin} holds {count} images, and the file takes {fixed} at once", hint="Take more.")
+    return [images.load(range(start, min(start + size, count))) for start in starts]
 
 
 @dataclass(frozen=True)
@@ -238,7 +248,9 @@ def _write(model: ir.Model, placement: Placement, found: Sweep, path: Path) -> N
     onnx_file.check(path)
 
 
-def _record(chosen: _Chosen, placement: Placement, settings: QuantizeSettings, feeds: Sequence[Arrays]) -> Quantization:
+def _record(
+    chosen: _Chosen, placement: Placement, settings: QuantizeSettings, feeds: Sequence[Arrays], source: ImageSource
+) -> Quantization:
     found, digest = chosen.sweep, hashlib.sha256()
     for feed in feeds:
         for array in feed.values():
@@ -264,6 +276,7 @@ def _record(chosen: _Chosen, placement: Placement, settings: QuantizeSettings, f
         ranges=str(chosen.method),
         calibration=digest.hexdigest(),
         images=sum(len(next(iter(feed.values()))) for feed in feeds),
+        source=source,
         tensors=tensors,
         layers=layers,
         kept=placement.kept,

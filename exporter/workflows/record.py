@@ -15,6 +15,7 @@ from attn_export.exporter.records.artifact import Artifact
 from attn_export.exporter.records.engine import EngineRecord
 from attn_export.exporter.records.environment import describe
 from attn_export.exporter.records.graphs import outlines_record
+from attn_export.exporter.records.images import ImageSource
 from attn_export.exporter.records.latency import Latency
 from attn_export.exporter.records.report import (
     ArtifactRecord,
@@ -60,6 +61,7 @@ def export_report(
     latency: Latency,
     assets: "ReportAssets",
     settings: "ExportSettings",
+    images: ImageSource | None = None,
 ) -> Report:
     """The report of an export, with its budgets checked.
 
@@ -70,6 +72,7 @@ def export_report(
         latency: everything that was timed.
         assets: graphs, gate activations and the cost of attention.
         settings: of the export.
+        images: the user's.
 
     Raises:
         InputError: a budget is for a value that the report doesn't have.
@@ -78,7 +81,7 @@ def export_report(
     artifacts += [engine_summary(engine.path.name, engine.record) for one in deployed for engine in one.engines]
     artifacts += [bundle_record(bundle) for one in deployed for bundle in one.bundles]
     report = report_of(model, artifacts, latency, assets, settings.command)
-    return structs.replace(report, budgets=check_budgets(report, settings.budgets))
+    return structs.replace(report, images=images, budgets=check_budgets(report, settings.budgets))
 
 
 def bench_report(benched: "Benched", command: Sequence[str] | None = None) -> Report:
@@ -275,13 +278,17 @@ def build_summary(result: "BuildResult") -> BuildSummary:
 
 
 def validation_summary(
-    model: LoadedModel, results: "Sequence[Validated]", error: AttnExportError | None = None
+    model: LoadedModel,
+    results: "Sequence[Validated]",
+    images: ImageSource | None = None,
+    error: AttnExportError | None = None,
 ) -> ValidationSummary:
     """What a validation against a checkpoint found out."""
     return ValidationSummary(
         model=model_record(model),
         agrees=all(result.error is None for result in results),
         artifacts=tuple(map(_validated_artifact, results)),
+        images=images,
         error=error_record(error),
     )
 

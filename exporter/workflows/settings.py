@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import CPU, Precision, Target
 from attn_export.exporter.engine.settings import EngineSettings
+from attn_export.exporter.images.preprocessing import PictureOptions
 from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, check_devices, check_names
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.machine import usable_cpus
 
 if TYPE_CHECKING:
-    from attn_export.exporter.records.arrays import Arrays
+    from attn_export.exporter.images.read import Given
     from attn_export.exporter.records.budget import Budget
 
 DEFAULT_OPSET = 20
@@ -33,7 +34,8 @@ class ExportSettings:
         precisions: of the ONNX files, each with an engine if engines are asked for.
         engine: how engines are built; None builds none.
         device: where PyTorch and ONNX Runtime are timed: "cpu" or "cuda".
-        images: real ones, (N, ...) of each input by its name, as the network takes it; files are compared on them too.
+        images: real ones, see `read_images`; files are compared on at most 16 of them too.
+        pictures: how pictures become inputs.
         show: whether the report has graphs, gate activations, and the cost of attention.
         budgets: limits that are checked, for the report.
         command: the command line, for the report; None for a call from Python.
@@ -49,7 +51,8 @@ class ExportSettings:
     precisions: tuple[Precision, ...] = (Precision.FP32,)
     engine: EngineSettings | None = None
     device: str = CPU
-    images: "Arrays | None" = None
+    images: "Given | None" = None
+    pictures: PictureOptions = field(default_factory=PictureOptions)
     show: bool = False
     budgets: "tuple[Budget, ...]" = ()
     command: tuple[str, ...] | None = None

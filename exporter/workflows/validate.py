@@ -1,12 +1,14 @@
 """Validates artifacts of any origin against a checkpoint."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import LoadedModel
 from attn_export.exporter.errors import AttnExportError, DisagreementError, InputError, UsageError
-from attn_export.exporter.records.arrays import Arrays
+from attn_export.exporter.images.preprocessing import PictureOptions
+from attn_export.exporter.network.batches import MOST_REAL
 from attn_export.exporter.records.artifact import Artifact
 from attn_export.exporter.records.results import Validated
 from attn_export.exporter.system.files import paths_of
@@ -18,12 +20,43 @@ from attn_export.exporter.workflows.compare_quantized import compare_quantized
 from attn_export.exporter.workflows.reference import reference_outputs
 from attn_export.exporter.workflows.settings import cpu_settings
 from attn_export.exporter.workflows.subject import Subject
+from attn_export.exporter.workflows.user_images import images_of
 
 if TYPE_CHECKING:
+    from attn_export.exporter.images.read import Given, ImageSet
     from attn_export.exporter.records.verdict import QualityRequirement
     from attn_export.exporter.validation.cache import Cache
 
 PARTS = ("preprocessing", "postprocessing")
+# Of the user's images for a quantized artifact; `--eval` takes any number.
+MOST_JUDGED = 512
+
+
+@dataclass(frozen=True)
+class ValidationSettings:
+    """Of a validation; see the arguments of `validate_artifacts`."""
+
+    threads: int | None = None
+    trust: bool = False
+    images: "Given | None" = None
+    pictures: PictureOptions = field(default_factory=PictureOptions)
+    requirement: "QualityRequirement | None" = None
+    cache: "Cache | None" = None
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The validation of several artifacts.
+
+    Attributes:
+        model: the network, with the preprocessing and postprocessing of the artifacts.
+        results: one for each artifact, in their order.
+        images: those of the user's that were used, as the artifacts take them.
+    """
+
+    model: LoadedModel
+    results: tuple[Validated, ...]
+    images: "ImageSet | None" = None
 
 
 def validate_artifacts(
@@ -32,7 +65,8 @@ def validate_artifacts(
     *,
     threads: int | None = None,
     trust: bool = False,
-    images: Arrays | None = None,
+    images: "Given | None" = None,
+    pictures: PictureOptions | None = None,
     requirement: "QualityRequirement | None" = None,
     cache: "Cache | None" = None,
     progress: Progress | None = None,
@@ -44,7 +78,9 @@ def validate_artifacts(
         paths: one or several ONNX files, or engines with their sidecars.
         threads: of every runtime; all usable CPUs if None.
         trust: accept engines that were changed after they were built.
-        images: real ones in addition to the generated ones, (N, ...) of each input, as the network takes them.
+        images: real ones in addition to the generated ones, see `read_images`; at most `MOST_REAL` are used, and for
+            quantized artifacts `MOST_JUDGED`, on which alone their quality is judged then.
+        pictures: how they become inputs.
         requirement: for quantized artifacts.
         cache: of reference outputs; None computes them.
         progress: receives stages and notes.
@@ -57,6 +93,17 @@ def validate_artifacts(
         UsageError: no artifact is named, or one twice, or there is a requirement and no quantized artifact.
         InputError: no artifact can be compared, or the network can't be a reference.
     """
+    settings = ValidationSettings(threads, trust, images, pictures or PictureOptions(), requirement, cache)
+    return list(validation(model, paths, settings, progress).results)
+
+
+def validation(
+    model: LoadedModel | Path | str,
+    paths: Path | str | Sequence[Path | str],
+    settings: ValidationSettings,
+    progress: Progress | None = None,
+) -> Validation:
+    """As `validate_artifacts`, with what else is known afterwards."""
     from attn_export.exporter.checkpoint.load import model_of
 
     progress = progress or NullProgress()
@@ -69,37 +116,40 @@ def validate_artifacts(
         from attn_export.exporter.validation.compute_reference import returned
         from attn_export.exporter.validation.reference import constant_outputs
 
-        artifacts, refused = read_all(files, trust=trust)
+        artifacts, refused = read_all(files, trust=settings.trust)
         model = as_artifacts_say(model, artifacts)
-        if requirement and not any(artifact.quantized for artifact in artifacts):
+        if settings.requirement and not any(artifact.quantized for artifact in artifacts):
             raise UsageError(
                 "--require is for artifacts that round to whole numbers, and none of these does",
                 hint="Others are judged by PyTorch's own error.",
             )
         least = least_batch(artifacts)
-        outputs, settings = returned(model, least), cpu_settings(threads)
+        outputs, own = returned(model, least), cpu_settings(settings.threads)
         subjects: list[Subject] = []
         for artifact in artifacts:
             try:
-                subjects.append(Subject(artifact, match(artifact, model.inputs, outputs), settings, trust))
+                subjects.append(Subject(artifact, match(artifact, model.inputs, outputs), own, settings.trust))
             except InputError as error:
                 refused.append(Validated(artifact.path, artifact, error=error))
         refuse_if_none(subjects, refused)
-    batches = [batches_for(subject.artifact, subject.match, images) for subject in subjects]
+    most = MOST_JUDGED if any(artifact.quantized for artifact in artifacts) else MOST_REAL
+    real = images_of(model, settings.images, settings.pictures, progress, most)
+    pixels = real.all if real else None
+    batches = [batches_for(subject.artifact, subject.match, pixels) for subject in subjects]
     distinct = list({batch.names: batch for several in batches for batch in several}.values())
     precisions = [subject.artifact.precision for subject in subjects]
-    reference = reference_outputs(model, distinct, precisions, progress, cache, least)
+    reference = reference_outputs(model, distinct, precisions, progress, settings.cache, least)
     for output in constant_outputs(reference):
         progress.note(f"output {output} of {model.name} is the same for all images: it proves nothing")
     results = refused
-    for subject, own in zip(subjects, batches, strict=True):
+    for subject, chosen in zip(subjects, batches, strict=True):
         for note in subject.match.notes:
             progress.note(note)
         if subject.artifact.quantized:
-            results.append(compare_quantized(subject, reference.for_batches(own), requirement, progress))
+            results.append(compare_quantized(subject, reference.for_batches(chosen), settings.requirement, progress))
         else:
-            results.append(compare(model, subject, reference.for_batches(own), progress))
-    return sorted(results, key=lambda result: files.index(result.path))
+            results.append(compare(model, subject, reference.for_batches(chosen), progress))
+    return Validation(model, tuple(sorted(results, key=lambda result: files.index(result.path))), real)
 
 
 def as_artifacts_say(model: LoadedModel, artifacts: Sequence[Artifact]) -> LoadedModel:

@@ -2,40 +2,39 @@
 
 from collections.abc import Sequence
 
-from attn_export.exporter.artifacts import LoadedModel, OnnxFile
+from msgspec import structs
+
+from attn_export.exporter.artifacts import OnnxFile
 from attn_export.exporter.cleanup.inspect import blocks_of
-from attn_export.exporter.records.arrays import Arrays
 from attn_export.exporter.records.gates import ENGINE_UNAVAILABLE
 from attn_export.exporter.records.latency import Latency, Schedule
 from attn_export.exporter.records.report import ArtifactRecord, Report
-from attn_export.exporter.records.results import Validated
 from attn_export.exporter.system.files import unique_names
 from attn_export.exporter.system.machine import usable_cpu_numbers
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.workflows.assets import show
 from attn_export.exporter.workflows.record import artifact_record, report_of
 from attn_export.exporter.workflows.settings import cpu_settings
+from attn_export.exporter.workflows.validate import Validation
 
 
 def report_of_validation(
-    model: LoadedModel,
-    results: Sequence[Validated],
+    validation: Validation,
     *,
     threads: int | None = None,
-    images: Arrays | None = None,
     command: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """The report of a validation, with the graphs and gate activations of its artifacts.
 
     Args:
-        model: the network.
-        results: of `validate_artifacts`; those that can't be read or don't fit are left out.
+        validation: of the artifacts; those that can't be read or don't fit are left out. The first of the user's images
+            shows the gate activations.
         threads: of every runtime; all usable CPUs if None.
-        images: the user's, (N, C, H, W); the first one shows the gate activations.
         command: the command line, None for a call from Python.
         progress: receives stages and notes.
     """
+    model, results, images = validation.model, validation.results, validation.images
     settings, names = cpu_settings(threads), unique_names([result.path for result in results])
     artifacts: list[ArtifactRecord] = []
     files: list[OnnxFile] = []
@@ -50,6 +49,8 @@ def report_of_validation(
             file = artifact.as_file(result.signature, blocks=blocks_of(artifact.parsed), label=name)
             files.append(file)
         artifacts.append(artifact_record(artifact, name, file, result))
-    shown = show(model, files, settings, progress or NullProgress(), images=images, unavailable=unavailable)
+    sample = images.load([0]) if images else None
+    shown = show(model, files, settings, progress or NullProgress(), images=sample, unavailable=unavailable)
     latency = Latency(settings.threads, usable_cpu_numbers(), Schedule())
-    return report_of(model, artifacts, latency, shown, command, on_gpu=bool(unavailable))
+    report = report_of(model, artifacts, latency, shown, command, on_gpu=bool(unavailable))
+    return structs.replace(report, images=images.source if images else None)

@@ -67,6 +67,23 @@ def folder(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) ->
     return place
 
 
+@pytest.fixture(scope="session")
+def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what `--onnx --precision fp32,fp16` makes."""
+    out = tmp_path_factory.mktemp("exported")
+    options = ["--onnx", "--no-bench", "--quiet", "--precision", "fp32,fp16", "--out", str(out)]
+    assert run([str(checkpoint), *options]) == 0
+    return out
+
+
+@pytest.fixture
+def files(exported: Path, folder: Path) -> Path:
+    """The folder with model.pt, model.onnx and model.fp16.onnx."""
+    for name in ("model.onnx", "model.fp16.onnx"):
+        shutil.copy(exported / name, folder / name)
+    return folder
+
+
 @pytest.fixture
 def attn_export(folder: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
     """``attn_export("model.pt", "--onnx")`` runs the command in this process."""

@@ -1,7 +1,6 @@
 """`attn-export validate model.pt model.onnx …`: what agrees, what doesn't, and what doesn't fit."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,25 +17,6 @@ from attn_export.models.registry import architecture, create
 from tests.cli.conftest import CLASSES, INPUT_SHAPE, NETWORK, Finished
 
 Command = Callable[..., Finished]
-
-
-@pytest.fixture(scope="session")
-def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what `--onnx --precision fp32,fp16` makes."""
-    from attn_export.cli import run
-
-    out = tmp_path_factory.mktemp("exported")
-    options = ["--onnx", "--no-bench", "--quiet", "--precision", "fp32,fp16", "--out", str(out)]
-    assert run([str(checkpoint), *options]) == 0
-    return out
-
-
-@pytest.fixture
-def files(exported: Path, folder: Path) -> Path:
-    """The folder with model.pt, model.onnx and model.fp16.onnx."""
-    for name in ("model.onnx", "model.fp16.onnx"):
-        shutil.copy(exported / name, folder / name)
-    return folder
 
 
 def edited(path: Path, change: Callable[[onnx.ModelProto], object], name: str = "other.onnx") -> str:

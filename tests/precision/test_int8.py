@@ -123,6 +123,19 @@ def test_the_file_says_how_it_was_made_and_agrees_with_its_checkpoint(
     assert "agrees" in capsys.readouterr().out
 
 
+def test_the_network_is_required_on_the_users_images_alone_where_there_are_any(
+    files: Path, quantize: Callable[..., tuple[Path, Quantization]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Noise is far from the digits that the ranges were chosen for."""
+    path, _ = quantize("se_digits")
+    np.save(files / "few.npy", np.load(files / "se_digits.other.npy")[:13])
+    command = ["validate", str(DIGITS / "se_digits.pt"), str(path), "--threads", "1", "--quiet", "--json"]
+    assert run([*command, "--require", "sqnr=30,agreement=1"]) == 1
+    capsys.readouterr()
+    assert run([*command, "--require", "sqnr=30,agreement=1", "--images", str(files / "few.npy")]) == 0
+    assert json.loads(capsys.readouterr().out)["artifacts"][0]["quantized"]["images"] == 13
+
+
 def test_a_file_calibrated_on_images_without_normalization_is_not_written(
     files: Path, quantize: Callable[..., tuple[Path, Quantization]]
 ) -> None:
@@ -234,7 +247,7 @@ def test_a_quantized_file_is_not_quantized_again(
 def test_the_command_needs_images_and_prints_the_quality(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = str(files / "se_digits.onnx")
     assert run(["quantize", source]) == 2
-    assert "--calibration images.npz" in capsys.readouterr().err
+    assert "--calibration DIR" in capsys.readouterr().err
     words = ["quantize", source, "--calibration", str(files / "se_digits.calibration.npy"), "--ranges", "minmax"]
     assert run([*words, "--threads", "1", "--quiet", "-o", str(files / "out.onnx")]) == 0
     printed = capsys.readouterr().out

@@ -225,10 +225,24 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     export_loaded(model, folder, "model", ExportSettings(runtimes=(), precisions=EXPORT_PRECISIONS), NullProgress())
     images = [batch.arrays["input"] for batch in nominal_batches(model.inputs, 4, 12)]
     np.save(folder / "images.npy", np.concatenate(images))
+    save_digits(folder / "photos")
     quantized(folder / "model.onnx", folder / "model.int8.onnx", images, per_channel=True)
     build_file(folder / "model.onnx", folder / "model.engine", EngineSettings(gpus=("sm86",)))
     (folder / "model.report.json").write_text(encode(sample_report()), encoding="utf-8")
     return folder
+
+
+def save_digits(folder: Path) -> None:
+    """Three pictures of each digit in a folder of its own."""
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for digit in range(10):
+        (folder / str(digit)).mkdir(parents=True)
+        for i, pixels in enumerate(digits.images[digits.target == digit][:3]):
+            Image.fromarray(np.round(pixels * 255 / 16).astype(np.uint8)).save(folder / str(digit) / f"{i}.png")
 
 
 def prepare(words: list[str], prepared: Path, folder: Path) -> list[str]:
@@ -241,6 +255,8 @@ def prepare(words: list[str], prepared: Path, folder: Path) -> list[str]:
     bare = value_of("--arch", words)
     assert bare in ("", ARCHITECTURE)
     for word in (word for word in words if word not in results):
+        if word == "photos":
+            shutil.copytree(prepared / word, folder / word)
         ending = word.partition(".")[2]
         source = (
             prepared / word

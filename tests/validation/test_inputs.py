@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from attn_export.exporter.artifacts import only_input
+from attn_export.exporter.errors import InputError
 from attn_export.exporter.network.axes import opened
 from attn_export.exporter.network.batches import MOST_REAL, Batch, batches
 from attn_export.exporter.network.images import KINDS, POOL, REAL, STRESS
+from attn_export.exporter.validation.matching import _real
 from tests.validation.exporting import ALL_AXES
 
 
@@ -77,6 +79,14 @@ def test_real_images_are_in_the_pool_but_not_too_many_of_them() -> None:
     assert any(np.array_equal(image, real[-1]) for image in used.values())
     few = batches(opened(only_input((3, 32, 32))), real={"input": real[:2]})
     assert len({n for b in few for n, k in zip(b.names, b.kinds, strict=True) if k == REAL}) == 2
+
+
+def test_quantized_files_are_run_on_all_real_images_that_fill_their_batch() -> None:
+    images = {"input": np.zeros((5, 3, 8, 8), np.float32)}
+    assert [len(batch) for batch in _real(images, 4, least=1)] == [4, 1]
+    assert [len(batch) for batch in _real(images, 4, least=4)] == [4]
+    with pytest.raises(InputError, match="5 images were given, and the file takes 8 at once"):
+        _real(images, 8, least=8)
 
 
 def test_what_is_no_image_gets_no_spectrum_of_photographs() -> None:

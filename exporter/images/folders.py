@@ -1,0 +1,51 @@
+"""The pictures in folders."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from attn_export.exporter.errors import InputError
+
+ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is called like a picture."""
+    return path.suffix.lower() in ENDINGS
+
+
+def pictures_of(given: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The pictures among files and in folders, and the files that are none.
+
+    Args:
+        given: files, which are kept in their order, and folders, whose files are sorted by their paths; hidden files
+            are neither.
+
+    Raises:
+        InputError: a file is missing, a folder can't be read, or there is no picture.
+    """
+    files = [file for path in given for file in (sorted(_below(path)) if path.is_dir() else [path])]
+    pictures, others = [file for file in files if is_picture(file)], [file for file in files if not is_picture(file)]
+    named = ", ".join(map(str, given[:3]))
+    if missing := [path for path in given if not path.exists()]:
+        raise InputError(f"{missing[0]} does not exist", hint="Expected are pictures or folders of pictures.")
+    if not pictures:
+        found = f": it holds {', '.join(file.name for file in others[:3])}" if others else ""
+        raise InputError(f"{named} holds no pictures{found}", hint=f"Expected are {', '.join(ENDINGS)}.")
+    return pictures, others
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All files in a folder and its folders; links are followed once."""
+    seen = set()
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename} can't be read: {error.strerror}", hint="Is it readable?") from error
+
+    for root, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        if (place := os.path.realpath(root)) in seen:
+            folders.clear()
+            continue
+        seen.add(place)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(root, name) for name in names if not name.startswith("."))

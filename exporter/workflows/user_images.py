@@ -1,0 +1,110 @@
+"""The user's images for a network or an ONNX file."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import msgspec
+import onnx_ir as ir
+
+from attn_export.exporter.artifacts import NCHW, Input, LoadedModel, Normalization, Preprocessing
+from attn_export.exporter.errors import UsageError
+from attn_export.exporter.graph.facts import dims
+from attn_export.exporter.images.preprocessing import PictureOptions
+from attn_export.exporter.images.read import Given, ImageSet, read_images
+from attn_export.exporter.system.progress import Progress
+
+PREFIX = "attn_export."  # of what an export writes into a file's metadata
+Known = TypeVar("Known")
+
+
+def inputs_of(model: ir.Model) -> list[Input]:
+    """The inputs of a graph; dynamic sizes are 0."""
+    values = [value for value in model.graph.inputs if value.const_value is None and value.dtype is not None]
+    pixels = _said(model, "preprocessing", Preprocessing)
+    layout = pixels.layout if pixels else NCHW
+    return [
+        Input(str(value.name), _sizes(value), str(value.dtype.numpy()), layout=layout)
+        for value in values
+        if value.dtype
+    ]
+
+
+def normalization_of(model: ir.Model) -> Normalization | None:
+    """The normalization in a file's metadata; None where it isn't there or makes no sense."""
+    found = _said(model, "normalization", Normalization)
+    if found is None or not len(found.mean) == len(found.std) > 0:
+        return None
+    return found if all(map(math.isfinite, (*found.mean, *found.std))) and min(found.std) > 0 else None
+
+
+def class_names_of(model: ir.Model) -> tuple[str, ...]:
+    """The class names in a file's metadata."""
+    return _said(model, "class_names", tuple[str, ...]) or ()
+
+
+def _said(model: ir.Model, key: str, kind: type[Known]) -> Known | None:
+    """What a file's metadata say; None where they don't, or are damaged."""
+    try:
+        return msgspec.json.decode(model.metadata_props.get(f"{PREFIX}{key}", ""), type=kind)
+    except msgspec.MsgspecError:
+        return None
+
+
+def announced(images: ImageSet, progress: Progress) -> ImageSet:
+    """The same images, after a note on what is done to them."""
+    for sentence in images.source.sentences:
+        progress.note(sentence)
+    return images
+
+
+def images_for(model: ir.Model, given: Given, options: PictureOptions | None = None) -> ImageSet:
+    """The user's images for a graph, normalized as its metadata say unless the options say it.
+
+    Raises:
+        InputError: they can't be read or don't fit.
+        UsageError: the graph has no input, or it isn't known how pictures are normalized.
+    """
+    inputs: Sequence[Input] = inputs_of(model)
+    if not inputs:
+        raise UsageError("there are images, and the graph has no input", hint="Leave --images out.")
+    options = options or PictureOptions()
+    pixels = _said(model, "preprocessing", Preprocessing)
+    known = replace(
+        options,
+        normalization=options.normalization or normalization_of(model),
+        order=pixels.order if pixels else options.order,
+    )
+    return read_images(given, inputs, known)
+
+
+def images_of(
+    model: LoadedModel, given: Given | ImageSet | None, options: PictureOptions, progress: Progress, most: int
+) -> ImageSet | None:
+    """At most ``most`` of the user's images for a network; None without any.
+
+    Raises:
+        InputError: they can't be read or don't fit.
+        UsageError: it isn't known how pictures are normalized.
+    """
+    if given is None:
+        return None
+    return announced(read_images(given, model.inputs, known_of(model, options)).spread(most), progress)
+
+
+def known_of(model: LoadedModel, options: PictureOptions) -> PictureOptions:
+    """The options, with what a network says about its pixels.
+
+    Raises:
+        UsageError: its artifacts normalize pixels themselves, and the options do too.
+    """
+    if model.preprocessing is None:
+        return replace(options, normalization=options.normalization or model.normalization)
+    if options.normalization is not None:
+        raise UsageError("the artifacts normalize pixels themselves", hint="Leave --mean and --std out.")
+    return replace(options, order=model.preprocessing.order)
+
+
+def _sizes(value: ir.Value) -> tuple[int, ...]:
+    return tuple(size if isinstance(size, int) else 0 for size in dims(value) or ())

@@ -70,7 +70,7 @@ def test_every_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
     grey = Image.fromarray(pixels)
     image = Image.fromarray(pixels.astype(np.uint16) * 257) if mode == "I;16" else grey.convert("RGB").convert(mode)
     path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
-    made = input_of(image, path, **({"quality": 100} if mode == "CMYK" else {}))
+    made = input_of(image, path, quality=100)
     plain = input_of(grey.convert("RGB"), tmp_path / "b.png")
     assert made.shape == (3, 32, 32)
     assert np.abs(made - plain).max() < (0.1 if mode == "CMYK" else 1e-6)

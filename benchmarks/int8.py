@@ -30,7 +30,7 @@ from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.session import PlainSession
 from attn_export.exporter.network.capture import capture
 from attn_export.exporter.precision.int8.placement import Choices
-from attn_export.exporter.precision.int8.sweep import decibels
+from attn_export.exporter.precision.int8.quality import decibels
 from attn_export.exporter.records.document import plain
 from attn_export.exporter.records.environment import describe
 from attn_export.exporter.report.tables import table

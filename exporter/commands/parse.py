@@ -21,6 +21,7 @@ from attn_export.exporter.errors import UsageError
 if TYPE_CHECKING:
     from attn_export.exporter.engine.profile import Sizes
     from attn_export.exporter.precision.int8.ranges import Method
+    from attn_export.exporter.precision.int8.rounding import Rounding
     from attn_export.exporter.records.budget import Budget
 
 AUTO = "auto"
@@ -161,6 +162,18 @@ def parse_ranges(name: str | None) -> "Method | None":
 
     check_known("--ranges", [name], [method.value for method in Method])
     return Method(name)
+
+
+def parse_rounding(name: str) -> "Rounding":
+    """The rounding of weights.
+
+    Raises:
+        UsageError: it is unknown.
+    """
+    from attn_export.exporter.precision.int8.rounding import Rounding
+
+    check_known("--rounding", [name], [rounding.value for rounding in Rounding])
+    return Rounding(name)
 
 
 def parse_percent(option: str, text: str, below: float = math.inf) -> float:

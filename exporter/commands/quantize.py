@@ -44,6 +44,12 @@ def quantize(
         str | None, Option(metavar="METHOD", help="minmax, mse or percentile.", show_default="the best of them")
     ] = None,
     correct_bias: Annotated[bool, Option("--correct-bias/--no-correct-bias", help="Correct biases in order.")] = True,
+    equalize: Annotated[
+        bool, Option("--equalize/--no-equalize", help="Equalize channels around depthwise convolutions.")
+    ] = True,
+    rounding: Annotated[
+        str, Option(metavar="METHOD", help="Of weights: nearest, descent (seconds) or adaround (minutes).")
+    ] = "descent",
     require: Annotated[
         list[str] | None, Option(metavar="LIMITS", help="Quality: sqnr=20,agreement=0.99.", show_default="sqnr=3")
     ] = None,
@@ -67,14 +73,17 @@ def quantize(
     )
     with make_progress(quiet) as progress:
         from attn_export.exporter.precision.int8.placement import Choices
+        from attn_export.exporter.precision.int8.settings import QuantizeSettings
         from attn_export.exporter.report.terminal import quantize_parts
         from attn_export.exporter.validation.quantized import parse_requirement
-        from attn_export.exporter.workflows.quantize import QuantizeSettings, quantize_file
+        from attn_export.exporter.workflows.quantize import quantize_file
 
         settings = QuantizeSettings(
             Choices(parse.parse_target(target or "tensorrt"), gates, tuple(parse.split(exclude))),
             parse.parse_ranges(ranges),
             correct_bias,
+            equalize,
+            parse.parse_rounding(rounding),
             parse_requirement(parse.split(require)),
             threads,
         )

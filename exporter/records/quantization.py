@@ -46,6 +46,20 @@ class QuantizedLayer(Struct, frozen=True):
     correction: float | None
 
 
+class QuantizationStep(Struct, frozen=True):
+    """One thing that was tried to improve a quantization.
+
+    Attributes:
+        name: "ranges by mse", "cross-layer equalization", "bias correction" or "rounding by descent", for example.
+        quality: with it, on the calibration images, and before a Softmax or Sigmoid at the end.
+        kept: whether the file has it.
+    """
+
+    name: str
+    quality: Quality
+    kept: bool
+
+
 class Quantization(Struct, frozen=True, kw_only=True):
     """How a file was quantized, and its quality.
 
@@ -59,7 +73,7 @@ class Quantization(Struct, frozen=True, kw_only=True):
         layers: the quantized layers, in topological order.
         kept: layers that stay in float32, with the reason.
         quality: of the file on the calibration images, compared with the float32 file.
-        uncorrected: the same without bias correction; None if it was switched off.
+        steps: tried one after the other, each on top of those before it that were kept.
         held_out: the quality on other images; None without any.
     """
 
@@ -71,6 +85,6 @@ class Quantization(Struct, frozen=True, kw_only=True):
     layers: tuple[QuantizedLayer, ...]
     kept: tuple[Float32Node, ...]
     quality: Quality
-    uncorrected: Quality | None = None
+    steps: tuple[QuantizationStep, ...] = ()
     held_out: Quality | None = None
     source: ImageSource | None = None

@@ -170,7 +170,8 @@ def clean_parts(result: CleanResult, *, explain: bool) -> list[Part]:
 def quantize_parts(record: Quantization, path: Path) -> list[Part]:
     """`quantize`: the quality, and the layers that lose most."""
     summary = Text.assemble("\n", (str(path), "bold"), f"  {quantization.summary(record)}\n")
-    return [quantization.quality_table(record), quantization.layers_table(record), summary]
+    tables = [quantization.steps_table(record), quantization.quality_table(record), quantization.layers_table(record)]
+    return [*tables, summary]
 
 
 def inventory_parts(path: Path, blocks: Sequence[AttentionBlock]) -> list[Part]:

@@ -1,8 +1,7 @@
 """One job: a float32 ONNX file and calibration images to an int8 file, and its quality."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,24 +9,24 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from attn_export.exporter.artifacts import MODULE_KEY, ParsedFile, Target
+from attn_export.exporter.artifacts import MODULE_KEY, ParsedFile
 from attn_export.exporter.cleanup.inspect import blocks_of
 from attn_export.exporter.errors import DisagreementError, InputError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.opset import raise_opset
 from attn_export.exporter.graph.read import named, parse
-from attn_export.exporter.graph.session import PlainSession, SessionError
+from attn_export.exporter.graph.session import PlainSession
 from attn_export.exporter.images.preprocessing import PictureOptions
 from attn_export.exporter.images.read import Given, ImageSet
 from attn_export.exporter.precision.half import infer_types
-from attn_export.exporter.precision.int8.placement import Choices, Placement, place
+from attn_export.exporter.precision.int8.choose import Trial, Work, choose
 from attn_export.exporter.precision.int8.qdq import quantize_graph
-from attn_export.exporter.precision.int8.ranges import Method
-from attn_export.exporter.precision.int8.sweep import Sweep, decibels, sweep
+from attn_export.exporter.precision.int8.quality import compared
+from attn_export.exporter.precision.int8.settings import QuantizeSettings
 from attn_export.exporter.precision.typed_file import PRECISION_KEY, STALE
-from attn_export.exporter.records.arrays import Array, Arrays
+from attn_export.exporter.records.arrays import Arrays
 from attn_export.exporter.records.images import ImageSource
-from attn_export.exporter.records.quantization import Quantization, QuantizedLayer, QuantizedTensor
+from attn_export.exporter.records.quantization import Quantization, QuantizationStep, QuantizedLayer, QuantizedTensor
 from attn_export.exporter.records.verdict import Quality, QualityRequirement
 from attn_export.exporter.system.generation import publish_together
 from attn_export.exporter.system.machine import usable_cpus
@@ -40,25 +39,6 @@ QUANTIZATION_KEY = "attn_export.quantization"
 OLDEST_OPSET = 13  # the first with one scale for each channel
 BATCH = 8
 MOST_CALIBRATION = 512  # more only take time and memory
-
-
-@dataclass(frozen=True)
-class QuantizeSettings:
-    """Settings of a quantization.
-
-    Attributes:
-        choices: where.
-        method: of choosing ranges; None for the one with the best outputs.
-        correct_bias: layer after layer.
-        requirement: on the quality; the default SQNR if None.
-        threads: of ONNX Runtime; None for all usable CPUs.
-    """
-
-    choices: Choices = field(default_factory=Choices)
-    method: Method | None = None
-    correct_bias: bool = True
-    requirement: QualityRequirement | None = None
-    threads: int | None = None
 
 
 def quantize_file(
@@ -99,17 +79,16 @@ def quantize_file(
         parsed = parse(source)
         model = _prepared(parsed, progress)
         calibrated = images_for(model, calibration, pictures).spread(MOST_CALIBRATION)
-        compared = None if held_out is None else images_for(model, held_out, pictures)
-        for images in filter(None, (calibrated, compared)):
+        other = None if held_out is None else images_for(model, held_out, pictures)
+        for images in filter(None, (calibrated, other)):
             announced(images, progress)
-        feeds, others = _feeds(model, calibrated), _feeds(model, compared) if compared else None
-        placement = place(model.graph, blocks_of(parsed), settings.choices)
-    chosen = _choose(model, placement, feeds, settings, threads, progress)
-    record = _record(chosen, placement, settings, feeds, calibrated.source)
+        feeds, others = _feeds(model, calibrated), _feeds(model, other) if other else None
+    best, steps = choose(model, settings, Work(blocks_of(parsed), feeds, threads, progress))
+    record = _record(best, steps, settings, feeds, calibrated.source)
     with scratch_folder(out.parent) as scratch:
         file = scratch / out.name
         with progress.stage("Writing the int8 graph, and running it"):
-            _write(model, placement, chosen.sweep, file)
+            _write(best, file)
             record = msgspec.structs.replace(
                 record,
                 quality=_quality(source, file, feeds, threads),
@@ -162,73 +141,6 @@ def _feeds(model: ir.Model, images: ImageSet) -> list[Arrays]:
     return [images.load(range(start, min(start + size, count))) for start in starts]
 
 
-@dataclass(frozen=True)
-class _Chosen:
-    """The sweep that the file is made of, the method of its ranges, and its quality without bias correction."""
-
-    sweep: Sweep
-    method: Method
-    uncorrected: Quality | None
-
-
-def _choose(
-    model: ir.Model,
-    placement: Placement,
-    feeds: Sequence[Arrays],
-    settings: QuantizeSettings,
-    threads: int,
-    progress: Progress,
-) -> _Chosen:
-    """Choose the method by the quality of the outputs, and correct biases if that improves it.
-
-    Raises:
-        InputError: ONNX Runtime can't run the graph on the images, or a value is NaN or infinite.
-    """
-    symmetric = settings.choices.runtime is not Target.ONNXRUNTIME
-
-    def run(title: str, method: Method, *, correct: bool) -> tuple[Sweep, Quality]:
-        with progress.stage(title) as advance:
-            try:
-                found = sweep(
-                    model,
-                    placement,
-                    feeds,
-                    method,
-                    symmetric=symmetric,
-                    correct=correct,
-                    threads=threads,
-                    advance=advance,
-                )
-            except SessionError as error:
-                raise InputError(f"ONNX Runtime can't run the graph on the images: {error}") from error
-        return found, _compared(*found.outputs)
-
-    methods = tuple(Method) if settings.method is None else (settings.method,)
-    tried = {method: run(f"Choosing ranges ({method})", method, correct=False) for method in methods}
-    method = max(tried, key=lambda name: _worst(tried[name][1]))
-    plain, before = tried[method]
-    if not settings.correct_bias:
-        return _Chosen(plain, method, None)
-    corrected, after = run("Correcting biases", method, correct=True)
-    return _Chosen(corrected if _worst(after) >= _worst(before) else plain, method, before)
-
-
-def _worst(quality: Quality) -> float:
-    return min(np.inf if value is None else value for value in quality.sqnr_db.values())
-
-
-def _compared(exact: Mapping[str, Sequence[Array]], found: Mapping[str, Sequence[Array]]) -> Quality:
-    """The quality of outputs, given batch by batch."""
-    sqnr = {name: decibels(exact[name], found[name]) for name in exact}
-    agreement, images = None, sum(len(chunk) for chunk in next(iter(exact.values())))
-    for name, chunks in exact.items():
-        if chunks[0].ndim == 2 and chunks[0].shape[1] > 1:
-            same = [a.argmax(1) == b.argmax(1) for a, b in zip(chunks, found[name], strict=True)]
-            agreement = float(np.concatenate(same).mean())
-            break
-    return Quality(sqnr, agreement, images)
-
-
 def _quality(source: Path, file: Path, feeds: Sequence[Arrays], threads: int) -> Quality:
     """The quality of the file as it was written, in ONNX Runtime without optimizations."""
     outputs = []
@@ -236,22 +148,26 @@ def _quality(source: Path, file: Path, feeds: Sequence[Arrays], threads: int) ->
         session = PlainSession(path, threads)
         runs = [session.run(feed) for feed in feeds]
         outputs.append({name: [run[name] for run in runs] for name in session.outputs})
-    return _compared(outputs[0], outputs[1])
+    return compared(outputs[0], outputs[1])
 
 
-def _write(model: ir.Model, placement: Placement, found: Sweep, path: Path) -> None:
-    quantize_graph(model, placement, found)
+def _write(best: Trial, path: Path) -> None:
+    quantize_graph(best.model, best.placement, best.found)
     for key in STALE:
-        model.metadata_props.pop(key, None)
-    model.metadata_props[PRECISION_KEY] = "int8"
-    onnx_file.save(model, path)
+        best.model.metadata_props.pop(key, None)
+    best.model.metadata_props[PRECISION_KEY] = "int8"
+    onnx_file.save(best.model, path)
     onnx_file.check(path)
 
 
 def _record(
-    chosen: _Chosen, placement: Placement, settings: QuantizeSettings, feeds: Sequence[Arrays], source: ImageSource
+    best: Trial,
+    steps: tuple[QuantizationStep, ...],
+    settings: QuantizeSettings,
+    feeds: Sequence[Arrays],
+    source: ImageSource,
 ) -> Quantization:
-    found, digest = chosen.sweep, hashlib.sha256()
+    found, digest = best.found, hashlib.sha256()
     for feed in feeds:
         for array in feed.values():
             digest.update(np.ascontiguousarray(array).data)
@@ -269,19 +185,19 @@ def _record(
             found.sqnr[node],
             found.relative.get(node),
         )
-        for node in placement.layers
+        for node in best.placement.layers
     )
     return Quantization(
         runtime=str(settings.choices.runtime),
-        ranges=str(chosen.method),
+        ranges=str(best.recipe.method),
         calibration=digest.hexdigest(),
         images=sum(len(next(iter(feed.values()))) for feed in feeds),
         source=source,
         tensors=tensors,
         layers=layers,
-        kept=placement.kept,
+        kept=best.placement.kept,
         quality=Quality({}, None, 0),
-        uncorrected=chosen.uncorrected,
+        steps=steps,
     )
 
 

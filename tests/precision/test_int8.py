@@ -22,15 +22,18 @@ from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.errors import DisagreementError, InputError, UsageError
 from attn_export.exporter.graph.read import parse
 from attn_export.exporter.precision.int8.placement import Choices, place
+from attn_export.exporter.precision.int8.quality import worst
 from attn_export.exporter.precision.int8.ranges import Method
+from attn_export.exporter.precision.int8.rounding import Rounding
+from attn_export.exporter.precision.int8.settings import QuantizeSettings
 from attn_export.exporter.records.quantization import Quantization
 from attn_export.exporter.records.verdict import QualityRequirement
-from attn_export.exporter.workflows.quantize import QuantizeSettings, quantize_file
+from attn_export.exporter.workflows.quantize import quantize_file
 from tests.faults.planting import DIGITS, Subject
 
 NETWORKS = ("se_digits", "cbam_digits")
 ONE_THREAD = QuantizeSettings(threads=1)
-FAST = replace(ONE_THREAD, method=Method.MINMAX)
+FAST = replace(ONE_THREAD, method=Method.MINMAX, rounding=Rounding.NEAREST)
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +74,9 @@ def test_a_trained_network_keeps_its_answers(
     assert record.held_out.agreement is not None
     assert record.held_out.agreement >= 0.99
     assert min(value or 0 for value in record.held_out.sqnr_db.values()) > 34
-    assert record.uncorrected is not None
-    worst = [min(value or 0 for value in q.sqnr_db.values()) for q in (record.uncorrected, record.quality)]
-    assert worst[1] >= worst[0]
+    kept = [worst(step.quality) for step in record.steps if step.kept]
+    assert kept == sorted(kept)
+    assert worst(record.quality) == pytest.approx(kept[-1], abs=0.1)
 
 
 def test_attention_stays_in_float32_and_residual_sums_read_one_quantized_input(
@@ -188,7 +191,8 @@ def test_a_bias_is_corrected_to_the_mean_of_the_float_layer(tmp_path: Path) -> N
     made = quantize_file(source, tmp_path / "b.onnx", tmp_path / "images.npy", settings=FAST)
     plain = replace(FAST, correct_bias=False)
     without = quantize_file(source, tmp_path / "c.onnx", tmp_path / "images.npy", settings=plain)
-    assert made.uncorrected == without.quality
+    assert [step.name for step in made.steps] == ["ranges by minmax", "bias correction"]
+    assert made.steps[0] == without.steps[0]
     assert (made.quality.sqnr_db["output"] or 0) > (without.quality.sqnr_db["output"] or 0)
     biases = [len(node.input) for node in onnx.load(tmp_path / "b.onnx").graph.node if node.op_type == "Conv"]
     assert biases == [3, 3]
@@ -236,6 +240,30 @@ def test_what_can_not_be_quantized_is_said(
     assert not (tmp_path / "b.onnx").exists()
 
 
+@pytest.mark.parametrize("images", [np.ones((1, 3, 4, 4)), np.zeros((3, 3, 4, 4)), np.full((2, 3, 4, 4), -7.0)])
+@pytest.mark.parametrize("rounding", Rounding)
+def test_one_image_and_constant_activations_are_quantized(
+    images: np.ndarray[Any, Any], rounding: Rounding, tmp_path: Path
+) -> None:
+    onnx.save(graph(CONV), tmp_path / "a.onnx")
+    np.save(tmp_path / "images.npy", images.astype(np.float32))
+    settings = replace(ONE_THREAD, rounding=rounding)
+    record = quantize_file(tmp_path / "a.onnx", tmp_path / "b.onnx", tmp_path / "images.npy", settings=settings)
+    assert worst(record.quality) > 30
+    assert np.isfinite([tensor.scale for tensor in record.tensors]).all()
+
+
+def test_the_first_node_that_computes_no_number_is_named(tmp_path: Path) -> None:
+    """The logarithm of a negative pixel; what follows it is NaN as well."""
+    log = helper.make_node("Log", ["c"], ["l"], name="log", doc_string="")
+    last = helper.make_node("Relu", ["l"], ["y"], name="relu")
+    model = graph(helper.make_node("Conv", ["x", "w"], ["c"], name="conv"), log, last)
+    onnx.save(model, tmp_path / "a.onnx")
+    np.save(tmp_path / "images.npy", np.full((2, 3, 4, 4), -1, np.float32))
+    with pytest.raises(InputError, match="log of the graph is NaN or infinite on a calibration image, and nothing"):
+        quantize_file(tmp_path / "a.onnx", tmp_path / "b.onnx", tmp_path / "images.npy", settings=FAST)
+
+
 def test_a_quantized_file_is_not_quantized_again(
     quantize: Callable[..., tuple[Path, Quantization]], files: Path
 ) -> None:
@@ -251,7 +279,7 @@ def test_the_command_needs_images_and_prints_the_quality(files: Path, capsys: py
     words = ["quantize", source, "--calibration", str(files / "se_digits.calibration.npy"), "--ranges", "minmax"]
     assert run([*words, "--threads", "1", "--quiet", "-o", str(files / "out.onnx")]) == 0
     printed = capsys.readouterr().out
-    assert "calibration, biases not corrected" in printed
+    assert "bias correction" in printed
     assert "int8 for tensorrt: 10 layers" in printed
     assert run([*words, "--threads", "1", "--quiet", "--json", "-o", str(files / "out.onnx")]) == 0
     assert json.loads(capsys.readouterr().out)["runtime"] == "tensorrt"

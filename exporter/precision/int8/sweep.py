@@ -15,14 +15,36 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.graph.facts import constant
+from attn_export.exporter.artifacts import MODULE_KEY
+from attn_export.exporter.errors import InputError
+from attn_export.exporter.graph.facts import constant, is_op
 from attn_export.exporter.graph.session import PlainSession
+from attn_export.exporter.precision.int8.adaround import by_adaround
 from attn_export.exporter.precision.int8.placement import Placement, weight_axis
+from attn_export.exporter.precision.int8.quality import decibels, scores
 from attn_export.exporter.precision.int8.ranges import Method, Range, Weights, choose, quantized_weights
+from attn_export.exporter.precision.int8.rounding import Rounding, by_descent, moments
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.system.progress import Advance
 
 Chunks = list[Array]  # one tensor on all images, in the batches in which they run
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a placement is quantized.
+
+    Attributes:
+        method: of choosing ranges.
+        symmetric: int8 activations with zero point 0 instead of uint8.
+        correct: the biases too.
+        rounding: of the weights.
+    """
+
+    method: Method
+    symmetric: bool
+    correct: bool = False
+    rounding: Rounding = Rounding.NEAREST
 
 
 @dataclass
@@ -35,7 +57,8 @@ class Sweep:
         corrections: of each layer's bias, (channels,) float32; empty without bias correction.
         sqnr: of each quantized activation's rounding alone, and of each layer's output before its correction, in dB.
         relative: the root mean square of a correction relative to that of the layer's output.
-        outputs: (float32, quantized) of the graph, for each batch.
+        peaks: the largest magnitude of each channel of each quantized map, (channels,).
+        scores: (float32, quantized), by output, for each batch.
     """
 
     ranges: dict[ir.Value, Range] = field(default_factory=dict)
@@ -43,17 +66,16 @@ class Sweep:
     corrections: dict[ir.Node, Array] = field(default_factory=dict)
     sqnr: dict[ir.Value | ir.Node, float | None] = field(default_factory=dict)
     relative: dict[ir.Node, float] = field(default_factory=dict)
-    outputs: tuple[dict[str, Chunks], dict[str, Chunks]] = field(default_factory=lambda: ({}, {}))
+    peaks: dict[ir.Value, Array] = field(default_factory=dict)
+    scores: tuple[dict[str, Chunks], dict[str, Chunks]] = field(default_factory=lambda: ({}, {}))
 
 
 def sweep(
     model: ir.Model,
     placement: Placement,
     feeds: Sequence[Mapping[str, Array]],
-    method: Method,
+    recipe: Recipe,
     *,
-    symmetric: bool,
-    correct: bool,
     threads: int,
     advance: Advance = lambda _: None,
 ) -> Sweep:
@@ -63,25 +85,20 @@ def sweep(
         model: cleaned, float32, without subgraphs, types known; it isn't changed.
         placement: where it is quantized.
         feeds: the calibration images: inputs by name, one mapping for each batch.
-        method: of choosing ranges.
-        symmetric: int8 activations with zero point 0 instead of uint8.
-        correct: the biases too.
+        recipe: how.
         threads: of ONNX Runtime.
         advance: receives the finished share, 0..1.
 
     Raises:
-        InputError: a value is NaN or infinite.
+        InputError: a value is NaN or infinite; the first node that computes one is named.
         SessionError: ONNX Runtime can't run a node.
     """
-    return _Sweeper(model, placement, method, symmetric, correct, threads).run(feeds, advance)
+    return _Sweeper(model, placement, recipe, threads).run(feeds, advance)
 
 
 class _Sweeper:
-    def __init__(
-        self, model: ir.Model, placement: Placement, method: Method, symmetric: bool, correct: bool, threads: int
-    ) -> None:
-        self.model, self.placement, self.method = model, placement, method
-        self.symmetric, self.correct, self.threads = symmetric, correct, threads
+    def __init__(self, model: ir.Model, placement: Placement, recipe: Recipe, threads: int) -> None:
+        self.model, self.placement, self.recipe, self.threads = model, placement, recipe, threads
         self.quantized = placement.values
         self.result = Sweep()
         self.exact: dict[ir.Value, Chunks] = {}
@@ -91,7 +108,8 @@ class _Sweeper:
     def run(self, feeds: Sequence[Mapping[str, Array]], advance: Advance) -> Sweep:
         graph = self.model.graph
         last = Counter(value for node in graph for value in set(node.inputs) if value is not None)
-        last.update(graph.outputs)
+        judged = scores(graph)
+        last.update(judged.values())
         for value in graph.inputs:
             if value.const_value is None:
                 images = [feed[str(value.name)] for feed in feeds]
@@ -103,18 +121,22 @@ class _Sweeper:
                 if not last[value]:
                     self._forget(value)
             advance((number + 1) / len(graph))
-        for value in graph.outputs:
-            self.result.outputs[0][str(value.name)] = self.exact[value]
-            self.result.outputs[1][str(value.name)] = self.rough[value]
+        for name, value in judged.items():
+            self.result.scores[0][name] = self.exact[value]
+            self.result.scores[1][name] = self.rough[value]
         return self.result
 
     def _keep(self, value: ir.Value, exact: Chunks, rough: Chunks) -> None:
         """Keep a tensor's values; one that is quantized gets its range now."""
+        _refuse_not_finite(value, exact)
         self.exact[value], self.rough[value] = exact, rough
         if value in self.quantized:
-            chosen = choose(str(value.name), exact, self.method, symmetric=self.symmetric)
+            chosen = choose(str(value.name), exact, self.recipe.method, symmetric=self.recipe.symmetric)
             self.result.ranges[value] = chosen
             self.stepped[value] = [chosen.grid.rounded(chunk) for chunk in rough]
+            if exact[0].ndim > 2:
+                others = (0, *range(2, exact[0].ndim))
+                self.result.peaks[value] = np.max([np.abs(chunk).max(axis=others) for chunk in exact], axis=0)
             self.result.sqnr[value] = decibels(exact, [chosen.grid.rounded(chunk) for chunk in exact])
 
     def _forget(self, value: ir.Value) -> None:
@@ -123,12 +145,13 @@ class _Sweeper:
 
     def _compute(self, node: ir.Node) -> None:
         """Run a node twice, and correct the bias of a layer."""
-        weights = self._weights(node)
+        is_layer = node in self.placement.layers
         read = [value for value in node.inputs if value is not None and value in self.exact]
-        with_weights = {} if weights is None else {node.inputs[1]: weights.rounded}
-        runner = NodeRunner(node, self.model, self.threads, with_weights)
+        runner = NodeRunner(node, self.model, self.threads, {node.inputs[1]: np.empty(0)} if is_layer else {})
         batches = range(len(self.exact[read[0]])) if read else range(1)
         exact = [runner.run({value: self.exact[value][i] for value in read}) for i in batches]
+        weights = self._weights(node, [outputs[0] for outputs in exact]) if is_layer else None
+        with_weights = {} if weights is None else {node.inputs[1]: weights.rounded}
         rough = [
             runner.run(
                 {value: (self.stepped if self._is_quantized(node, value) else self.rough)[value][i] for value in read},
@@ -145,19 +168,28 @@ class _Sweeper:
     def _is_quantized(self, node: ir.Node, value: ir.Value) -> bool:
         return any((node, index) in self.placement.reads for index, read in enumerate(node.inputs) if read is value)
 
-    def _weights(self, node: ir.Node) -> Weights | None:
-        if node not in self.placement.layers:
-            return None
+    def _weights(self, node: ir.Node, wanted: Chunks) -> Weights:
         stored = constant(node.inputs[1])
         assert stored is not None
-        self.result.weights[node] = quantized_weights(np.asarray(stored), weight_axis(node))
-        return self.result.weights[node]
+        weights = np.asarray(stored)
+        self.result.weights[node] = made = self._rounded(node, weights, wanted)
+        return made
+
+    def _rounded(self, node: ir.Node, weights: Array, wanted: Chunks) -> Weights:
+        nearest = quantized_weights(weights, weight_axis(node))
+        if self.recipe.rounding is Rounding.NEAREST or node.inputs[0] is None:
+            return nearest
+        found = moments(node, self.stepped[node.inputs[0]], wanted, weights.shape[2:] if is_op(node, "Conv") else ())
+        if found is None:
+            return nearest
+        by = by_descent if self.recipe.rounding is Rounding.DESCENT else by_adaround
+        return by(node, weights, nearest, found)
 
     def _correct(self, node: ir.Node, exact: list[list[Array]], rough: list[list[Array]]) -> None:
         """Add the mean difference of the outputs, for each channel, to the quantized output."""
         wanted, found = [o[0] for o in exact], [o[0] for o in rough]
         self.result.sqnr[node] = decibels(wanted, found)
-        if not self.correct or not has_constant_bias(node):
+        if not self.recipe.correct or not has_constant_bias(node):
             return
         others = tuple(axis for axis in range(wanted[0].ndim) if axis != 1)
         samples = sum(chunk.size / chunk.shape[1] for chunk in wanted)
@@ -169,6 +201,24 @@ class _Sweeper:
         self.result.corrections[node] = correction
         size = math.sqrt(sum(float(np.square(chunk, dtype=np.float64).sum()) for chunk in wanted) / samples)
         self.result.relative[node] = float(np.linalg.norm(correction)) / size if size else 0.0
+
+
+def _refuse_not_finite(value: ir.Value, chunks: Chunks) -> None:
+    """Refuse the first tensor with a value that is no number.
+
+    Raises:
+        InputError: names the node and its module.
+    """
+    if all(chunk.dtype.kind != "f" or np.isfinite(chunk).all() for chunk in chunks):
+        return
+    node = value.producer()
+    what = f"the input {value.name}"
+    if node is not None:
+        what = f"{node.name} of {node.metadata_props.get(MODULE_KEY) or 'the graph'}"
+    raise InputError(
+        f"{what} is NaN or infinite on a calibration image, and nothing before it is",
+        hint="Is the float32 file right on these images? attn-export validate compares it with its checkpoint.",
+    )
 
 
 def has_constant_bias(layer: ir.Node) -> bool:
@@ -228,12 +278,3 @@ class NodeRunner:
         feeds = {**self.defaults, **others, **{str(value.name): array for value, array in read.items()}}
         results = self.session.run(feeds)
         return [results[name] for name in self.outputs]
-
-
-def decibels(exact: Sequence[Array], found: Sequence[Array]) -> float | None:
-    """Signal-to-quantization-noise ratio of a tensor, given batch by batch; None without a difference."""
-    signal, noise = 0.0, 0.0
-    for wanted, got in zip(exact, found, strict=True):
-        signal += float(np.square(wanted, dtype=np.float64).sum())
-        noise += float(np.square(wanted - got, dtype=np.float64).sum())
-    return 10 * math.log10(signal / noise) if noise and signal else None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from attn_export.exporter.artifacts import Float32Node
 from attn_export.exporter.records.quantization import Quantization
 from attn_export.exporter.records.verdict import Quality
-from attn_export.exporter.report.findings.table import Table, table
+from attn_export.exporter.report.findings.table import GOOD, Cell, Table, table
 from attn_export.exporter.report.findings.words import percent
 
 WORST_LAYERS = 5
@@ -14,12 +14,22 @@ WORST_LAYERS = 5
 def quality_table(record: Quantization) -> Table:
     """The quality on each set of images."""
     rows: list[tuple[str, Quality | None]] = [
-        ("calibration, biases not corrected", record.uncorrected),
         ("calibration", record.quality),
         ("other images", record.held_out),
     ]
     cells = [[name, *_quality(quality)] for name, quality in rows if quality is not None]
     return table("Against the float32 file", ["<images", "number", "SQNR", "classes that agree"], cells)
+
+
+def steps_table(record: Quantization) -> Table:
+    """What each step gained, and whether the file has it."""
+    rows, before = [], None
+    for step in record.steps:
+        now = _worst(step.quality)
+        gain = "" if before is None or now is None else f"{now - before:+.1f} dB"
+        rows.append([step.name, *_quality(step.quality)[1:], gain, Cell("yes", GOOD) if step.kept else "no"])
+        before = now if step.kept else before
+    return table("Steps", ["<tried", "SQNR", "classes that agree", "gain", "<kept"], rows)
 
 
 def layers_table(record: Quantization) -> Table:
@@ -54,9 +64,12 @@ def _reasons(kept: Sequence[Float32Node]) -> str:
 
 
 def _quality(quality: Quality) -> list[str]:
-    worst = min(quality.sqnr_db.values(), key=lambda value: float("inf") if value is None else value, default=None)
     agreement = "" if quality.agreement is None else f"{quality.agreement:.1%}"
-    return [str(quality.images), _decibels(worst), agreement]
+    return [str(quality.images), _decibels(_worst(quality)), agreement]
+
+
+def _worst(quality: Quality) -> float | None:
+    return min(quality.sqnr_db.values(), key=lambda value: float("inf") if value is None else value, default=None)
 
 
 def _decibels(value: float | None) -> str:

@@ -31,10 +31,11 @@ from attn_export.exporter.graph.session import PlainSession
 from attn_export.exporter.network.capture import capture
 from attn_export.exporter.precision.int8.placement import Choices
 from attn_export.exporter.precision.int8.quality import decibels
+from attn_export.exporter.precision.int8.settings import QuantizeSettings
 from attn_export.exporter.records.document import plain
 from attn_export.exporter.records.environment import describe
 from attn_export.exporter.report.tables import table
-from attn_export.exporter.workflows.quantize import QuantizeSettings, quantize_file
+from attn_export.exporter.workflows.quantize import quantize_file
 
 DIGITS = Path(__file__).parents[1] / "examples" / "digits"
 RESULTS = Path(__file__).parent / "results" / "int8.json"

@@ -102,7 +102,8 @@ def _converted(task: Make, inputs: Inputs, folder: Path) -> Figures:
 
 def _quantized(task: Make, inputs: Inputs, folder: Path) -> Figures:
     from attn_export.exporter.precision.int8.placement import Choices
-    from attn_export.exporter.workflows.quantize import QuantizeSettings, quantize_file
+    from attn_export.exporter.precision.int8.settings import QuantizeSettings
+    from attn_export.exporter.workflows.quantize import quantize_file
     from attn_export.exporter.workflows.validate import failure, validate_artifacts
 
     out, (calibration,) = folder / f"{STEM}.int8.onnx", inputs["calibration"]

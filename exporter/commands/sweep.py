@@ -27,6 +27,9 @@ def sweep(
     ] = None,
     init: Annotated[bool, Option("--init", help="Write a plan for the networks that are beside it.")] = False,
     dry_run: Annotated[bool, Option("--dry-run", help="Show the cells, their needs and where they can run.")] = False,
+    ray: Annotated[
+        str | None, Option(metavar="HOST:PORT", help="Run on the nodes of a Ray cluster.", show_default="this machine")
+    ] = None,
     workers: Annotated[int, Option(min=1, max=64, help="Exports at once on a machine; timings run alone.")] = 1,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -43,14 +46,14 @@ def sweep(
         _write_plan(plan)
         return
     from attn_export.exporter.report.sweep import table
-    from attn_export.exporter.report.write import write_sweep
+    from attn_export.exporter.report.write import INSTALL, can_draw, write_sweep
     from attn_export.exporter.sweep.cells import grid_of
     from attn_export.exporter.sweep.plan import read_plan
     from attn_export.exporter.workflows.sweep import SweepSettings, error_of, planned
     from attn_export.exporter.workflows.sweep import sweep as run_sweep
 
     grid = grid_of(read_plan(plan), plan.parent, parse_inputs)
-    settings = SweepSettings(out or plan.with_suffix(".sweep"), workers)
+    settings = SweepSettings(out or plan.with_suffix(".sweep"), ray or "", workers)
     if dry_run:
         found = planned(grid, settings)
         print_result(found, table.plan_parts(found), as_json=as_json)
@@ -58,7 +61,8 @@ def sweep(
     with _watch(quiet) as watch:
         report = run_sweep(grid, settings, watch)
     written = write_sweep(report, settings.out)
-    print_result(report, table.result_parts(report), as_json=as_json, reports=written, error=error_of(report))
+    parts = [*table.result_parts(report), *([] if can_draw() else [table.no_page(INSTALL)])]
+    print_result(report, parts, as_json=as_json, reports=written, error=error_of(report))
 
 
 def _watch(quiet: bool) -> "AbstractContextManager[Silence]":

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ def _page(report: Report) -> str:
     return render_page(report)
 
 
+def _sweep_page(report: SweepReport) -> str:
+    with _libraries():
+        from attn_export.exporter.report.page.sweep import render_sweep
+    return render_sweep(report)
+
+
 def _card(report: Report) -> bytes:
     with _libraries():
         from attn_export.exporter.report.charts.card import render_card
@@ -48,7 +55,7 @@ def _card(report: Report) -> bytes:
 # Renderers by extension: of a `Report`, and of a `ComparisonReport`.
 FORMATS: Formats = {".html": _page, ".md": render, ".json": encode, ".png": _card}
 COMPARISON_FORMATS: Formats = {".md": render_comparison, ".json": encode}
-SWEEP_FORMATS: Formats = {".jsonl": as_jsonl, ".csv": as_csv}
+SWEEP_FORMATS: Formats = {".jsonl": as_jsonl, ".csv": as_csv, ".html": _sweep_page}
 
 
 def check_reports(paths: Sequence[Path], formats: Formats = FORMATS, *, sources: Sequence[Path] = ()) -> None:
@@ -114,13 +121,18 @@ def write_report(report: Report, path: Path | str) -> None:
     write_reports(report, paths)
 
 
+def can_draw() -> bool:
+    """Whether the libraries that draw are installed."""
+    return all(find_spec(name) for name in ("matplotlib", "jinja2"))
+
+
 def write_sweep(report: SweepReport, folder: Path) -> tuple[Path, ...]:
-    """Write the results of a sweep: ``results.jsonl`` and ``results.csv``.
+    """Write the results of a sweep: ``results.jsonl``, ``results.csv``, and ``results.html`` if it can be drawn.
 
     Raises:
         OutputError: a file can't be written.
     """
-    paths = tuple(folder / f"results{ending}" for ending in SWEEP_FORMATS)
+    paths = tuple(folder / f"results{ending}" for ending in SWEEP_FORMATS if ending not in DRAWN or can_draw())
     write_reports(report, paths, SWEEP_FORMATS)
     return paths
 

@@ -14,6 +14,8 @@ from attn_export.exporter.sweep.job import Backend, Finished, Inputs, Job, Node
 ATTEMPTS = 3  # of a job whose node was lost
 # How long jobs wait for a node that offers their target, after the last of them was lost.
 PATIENCE_SECONDS = 60.0
+# How long a node gets nothing after it lost a job: a cluster may list it for a while after its end.
+REST_SECONDS = 30.0
 LOST_CODE = RuntimeUnavailableError.exit_code
 
 Place = tuple[str, bool]  # target, timed
@@ -83,6 +85,7 @@ class Scheduler:
         self._running: dict[str, Node] = {}
         self._loads: dict[str, _Load] = {}
         self._attempts: dict[str, int] = {}
+        self._resting: dict[str, float] = {}  # until when, by a node's name
         self._stuck_since: float | None = None
         self._prepare()
 
@@ -118,7 +121,10 @@ class Scheduler:
 
     def _assign(self, nodes: Sequence[Node]) -> None:
         """Start ready jobs wherever there is room; those that aren't timed first, since timed ones wait for them."""
+        now = self._backend.now()
         for node in nodes:
+            if now < self._resting.get(node.name, now):
+                continue
             load = self._loads.setdefault(node.name, _Load())
             for place in sorted(self._ready, key=lambda place: place[1]):
                 target, timed = place
@@ -144,6 +150,8 @@ class Scheduler:
             self._settle(self._keeper.publish(finished.outcome, finished.folder))
             return
         tries = self._attempts[job.key] = self._attempts.get(job.key, 0) + 1
+        if finished.lost:
+            self._resting[node.name] = self._backend.now() + REST_SECONDS
         if finished.lost and tries < ATTEMPTS:
             self._watch.lost(job.name, node.name)
             self._ready.setdefault((job.target, job.timed), deque()).append(job.key)

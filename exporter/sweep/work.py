@@ -45,6 +45,11 @@ def outcome_of(job: Job, inputs: Inputs, folder: Path, run: Run, node: str) -> O
     )
 
 
+def rest(seconds: float) -> None:
+    """Wait where there is nothing else to wait for."""
+    time.sleep(seconds)
+
+
 def now() -> float:
     """Seconds on a clock that never goes back."""
     return time.monotonic()

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from attn_export.exporter.errors import SweepError
+from attn_export.exporter.errors import RuntimeUnavailableError, SweepError
 from attn_export.exporter.records.report import ErrorRecord
 from attn_export.exporter.records.sweep import Cell, Outcome, PlannedCell, PlannedSweep, Row, SweepReport, merged
 from attn_export.exporter.sweep.cells import Grid
@@ -25,10 +25,12 @@ class SweepSettings:
 
     Attributes:
         out: the output folder.
+        ray: address of a Ray cluster; empty for processes of this machine.
         workers: exports that run at once on a machine; timings always run alone.
     """
 
     out: Path
+    ray: str = ""
     workers: int = 1
 
 
@@ -37,7 +39,7 @@ def planned(grid: Grid, settings: SweepSettings) -> PlannedSweep:
 
     Raises:
         UsageError: the output folder holds something else.
-        RuntimeUnavailableError: nobody offers a target.
+        RuntimeUnavailableError: nobody offers a target, or the cluster can't be reached.
     """
     check_folder(settings.out, _names(grid))
     store = Store(settings.out)
@@ -67,7 +69,7 @@ def sweep(grid: Grid, settings: SweepSettings, watch: Watch, run: Run = run_job)
 
     Raises:
         UsageError: the output folder holds something else, or another sweep is at work there.
-        RuntimeUnavailableError: nobody offers a target.
+        RuntimeUnavailableError: nobody offers a target, or the cluster can't be reached.
         OutputError: the output folder can't be written.
     """
     with opened(settings.out, _names(grid)) as store:
@@ -107,15 +109,32 @@ def _backend(grid: Grid, settings: SweepSettings, scratch: Path, run: Run) -> It
     """The backend, which ends with the block.
 
     Raises:
-        RuntimeUnavailableError: nobody offers a target.
+        RuntimeUnavailableError: nobody offers a target, or the cluster can't be reached.
     """
     targets = frozenset(job.target for job in grid.jobs.values())
-    refuse_unoffered_here(grid.cells)
-    backend = LocalBackend(run, scratch, targets, settings.workers)
+    backend: Backend
+    if settings.ray:
+        from attn_export.exporter.sweep.ray_backend import RayBackend
+
+        backend = RayBackend(run, settings.ray, scratch, settings.workers)
+    else:
+        refuse_unoffered_here(grid.cells)
+        backend = LocalBackend(run, scratch, targets, settings.workers)
     try:
+        _refuse_unoffered(backend, targets)
         yield backend
     finally:
         backend.stop()
+
+
+def _refuse_unoffered(backend: Backend, targets: frozenset[str]) -> None:
+    offered = frozenset(target for node in backend.nodes() for target in node.targets)
+    if missing := sorted(targets - offered):
+        raise RuntimeUnavailableError(
+            f"no node offers {', '.join(missing)}; offered are {', '.join(sorted(offered)) or 'none'}",
+            runtime="ray",
+            hint=f"A node offers it as a resource: ray start --resources='{{\"{missing[0]}\": 1}}'",
+        )
 
 
 def _inputs(grid: Grid, store: Store) -> Callable[[Job], Inputs]:

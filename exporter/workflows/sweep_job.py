@@ -186,9 +186,10 @@ def _judged(verdict: "Verdict", *, size: int | None, nodes: int | None = None) -
 
 
 def _of_quality(quality: "Quality", figures: Figures) -> Figures:
-
-    known = [value for value in quality.sqnr_db.values() if value is not None]
-    return structs.replace(figures, sqnr_db=min(known, default=None), class_agreement=quality.agreement)
+    """With the error that a quantized file makes against the network, instead of that against its own graph."""
+    worst = min((value for value in quality.sqnr_db.values() if value is not None), default=None)
+    error = None if worst is None else 10 ** (-worst / 20)
+    return structs.replace(figures, sqnr_db=worst, error=error, class_agreement=quality.agreement)
 
 
 def _latency(timing: "Timing") -> Figures:

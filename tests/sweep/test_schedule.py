@@ -80,6 +80,16 @@ def test_a_job_that_loses_every_node_is_not_tried_for_ever() -> None:
     assert outcomes["a"].error.exit_code == 5
 
 
+def test_a_node_that_lost_a_job_rests_though_it_is_still_listed() -> None:
+    class Listed(Farm):
+        def nodes(self) -> Sequence[Node]:
+            return nodes
+
+    nodes = [Node("first", frozenset({"cpu"})), Node("second", frozenset({"cpu"}))]
+    _, log = run([a_job("a"), a_job("b")], Listed(nodes, deaths={"first": 0.0}))
+    assert [node for _, node in log.started_jobs] == ["first", "second", "second"]
+
+
 def test_jobs_without_a_node_are_given_up_after_a_while() -> None:
     farm = Farm([Node("a", frozenset({"sm86"})), HERE], deaths={"a": 0.0})
     outcomes, _ = run([a_job("x", target="sm86"), a_job("y")], farm)

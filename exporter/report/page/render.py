@@ -16,6 +16,26 @@ from attn_export.exporter.report.page.sections import SECTIONS
 HERE = Path(__file__).parent / "templates"
 
 
+def templates() -> Environment:
+    """The pages' templates: Jinja2 escapes every text."""
+    made = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: shown(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
+    )
+    made.filters |= {
+        "shortened": shortened,
+        "error": format_error,
+        "heat": heat,
+        "picture": picture,
+        "form": lambda part: type(part).__name__,
+    }
+    return made
+
+
 def render(report: Report) -> str:
     """The page; equal reports give equal pages.
 
@@ -24,33 +44,22 @@ def render(report: Report) -> str:
     Args:
         report: of any run; the page names the sections for which it has no content.
     """
-    templates = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: shown(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
-    )
-    templates.filters |= {
-        "shortened": shortened,
-        "error": format_error,
-        "heat": heat,
-        "picture": picture,
-        "form": lambda part: type(part).__name__,
-    }
     sections = sorted((section(report) for section in SECTIONS), key=lambda section: not section.first)
     image, gate = image_of(report), gate_of_card(report)
-    return templates.get_template("page.html").render(
-        title=title_of(report),
-        created=str(report.created or ""),
-        command=command_line(report),
-        network=network_words(report),
-        badges=badges(report),
-        image=image,
-        gate=gate,
-        gate_picture=overlaid(image, gate) if image and gate and gate.kind == "spatial" else "",
-        sections=[section for section in sections if not section.absent],
-        absent={section.name: section for section in sections if section.absent},
-        style=(HERE / "style.css").read_text(encoding="utf-8"),
+    return (
+        templates()
+        .get_template("page.html")
+        .render(
+            title=title_of(report),
+            created=str(report.created or ""),
+            command=command_line(report),
+            network=network_words(report),
+            badges=badges(report),
+            image=image,
+            gate=gate,
+            gate_picture=overlaid(image, gate) if image and gate and gate.kind == "spatial" else "",
+            sections=[section for section in sections if not section.absent],
+            absent={section.name: section for section in sections if section.absent},
+            style=(HERE / "style.css").read_text(encoding="utf-8"),
+        )
     )

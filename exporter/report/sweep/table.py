@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 
 import msgspec
 from rich.text import Text
@@ -11,6 +12,10 @@ from attn_export.exporter.report.findings.table import BAD, GOOD, QUIET, UNSURE,
 from attn_export.exporter.report.findings.words import column, milliseconds, seconds, size
 from attn_export.exporter.report.findings.words import error as format_error
 
+COLUMNS = (
+    *("model", "<precision", "<target", "batch", "<runtime"),
+    *("median ms", "interval", "error", "SQNR dB", "size", "<verdict"),
+)
 FIELDS = ("model", "precision", "target", "batch", "runtime", "status")
 
 
@@ -33,6 +38,11 @@ def result_parts(report: SweepReport) -> list[Table | Text]:
     return [results_table(report), *left_out(report.left_out), Text(summary(report), "dim")]
 
 
+def no_page(install: str) -> Text:
+    """Why there is no page."""
+    return Text(f"results.html isn't written: it needs matplotlib and Jinja2: {install}", "yellow")
+
+
 def left_out(reasons: dict[str, int]) -> list[Text]:
     """``left out, 4 combinations: eager runs the checkpoint, which is fp32``."""
     return [Text(f"left out, {count} combinations: {reason}", "dim") for reason, count in reasons.items()]
@@ -40,25 +50,22 @@ def left_out(reasons: dict[str, int]) -> list[Text]:
 
 def results_table(report: SweepReport) -> Table:
     """A row for each cell."""
-    known = [row.latency_ms for row in report.rows if row.latency_ms is not None]
-    latencies = iter(column(known))
-    rows: list[list[str | Cell]] = []
-    for row in report.rows:
-        latency = next(latencies) if row.latency_ms is not None else ""
-        rows.append([*cell_words(row), latency, interval(row), *quality(row), verdict(row)])
-    titles = [
-        "model",
-        "<precision",
-        "<target",
-        "batch",
-        "<runtime",
-        "median ms",
-        "interval",
-        "error",
-        "SQNR dB",
-        "size",
+    return table("", COLUMNS, words_of(report.rows))
+
+
+def words_of(rows: Sequence[Row]) -> list[list[Cell]]:
+    """The cells below `COLUMNS`."""
+    latencies = iter(column([row.latency_ms for row in rows if row.latency_ms is not None]))
+    return [
+        [
+            *map(Cell, cell_words(row)),
+            Cell(next(latencies) if row.latency_ms is not None else ""),
+            Cell(interval(row)),
+            *map(Cell, quality(row)),
+            verdict(row),
+        ]
+        for row in rows
     ]
-    return table("", [*titles, "<verdict"], rows)
 
 
 def cell_words(row: Row) -> list[str]:

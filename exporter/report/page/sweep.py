@@ -1,0 +1,74 @@
+"""The page of a sweep: a table with links to the cells' reports, what failed, and what speed costs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from attn_export.exporter.records.sweep import Row, SweepReport
+from attn_export.exporter.report.charts.svg import Chart
+from attn_export.exporter.report.charts.tradeoff import tradeoff
+from attn_export.exporter.report.findings.words import counted
+from attn_export.exporter.report.page.render import HERE, templates
+from attn_export.exporter.report.sweep.table import COLUMNS, summary, words_of
+
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the page's table.
+
+    Attributes:
+        words: below `COLUMNS`, without the verdict.
+        verdict: text of the last column.
+        mark: of the verdict.
+        report: path of the cell's report; empty without one.
+    """
+
+    words: tuple[str, ...]
+    verdict: str
+    mark: str
+    report: str
+
+
+def render_sweep(report: SweepReport) -> str:
+    """The page; equal reports give equal pages.
+
+    Args:
+        report: of a sweep.
+    """
+    lines = []
+    for row, (*words, verdict) in zip(report.rows, words_of(report.rows), strict=True):
+        lines.append(Line(tuple(cell.text for cell in words), verdict.text, verdict.mark, row.report))
+    return (
+        templates()
+        .get_template("sweep.html")
+        .render(
+            title=counted(len(report.rows), "cell"),
+            state=report.error.message if report.error else "All cells are good.",
+            good=report.error is None,
+            summary=summary(report),
+            left_out=report.left_out,
+            columns=COLUMNS,
+            lines=lines,
+            failed=[row for row in report.rows if row.status != "good"],
+            pairs=_charts(report.rows),
+            style=(HERE / "style.css").read_text(encoding="utf-8"),
+        )
+    )
+
+
+def _charts(rows: Sequence[Row]) -> list[list[Chart]]:
+    """Two charts for each target: latencies of different machines aren't compared."""
+    pairs = []
+    for index, target in enumerate(dict.fromkeys(row.target for row in rows)):
+        own = [row for row in rows if row.target == target and row.status == "good"]
+        made = (
+            tradeoff(f"error-{index}", f"Latency and error on {target}", own, lambda row: row.error, "relative error"),
+            tradeoff(f"size-{index}", f"Latency and size on {target}", own, _megabytes, "MB"),
+        )
+        pairs.append([chart for chart in made if chart is not None])
+    return [pair for pair in pairs if pair]
+
+
+def _megabytes(row: Row) -> float | None:
+    return None if row.bytes is None else row.bytes / MEGABYTE

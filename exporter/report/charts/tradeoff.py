@@ -1,10 +1,10 @@
-"""What a faster artifact costs: latency against error or size, with the artifacts that no other beats in both."""
+"""What a faster artifact costs: latency against error or size, with those of each network that none beats in both."""
 
 from collections.abc import Callable, Sequence
 
 from attn_export.exporter.records.sweep import Row
 from attn_export.exporter.report.charts.axes import add_legend, far_apart, legend_height, set_ticks
-from attn_export.exporter.report.charts.palette import PAPER, SOFT, colour, marker
+from attn_export.exporter.report.charts.palette import PAPER, colour, marker
 from attn_export.exporter.report.charts.svg import HALF, Chart, canvas, finished
 from attn_export.exporter.report.findings.table import table
 from attn_export.exporter.report.findings.words import milliseconds
@@ -28,15 +28,16 @@ def tradeoff(name: str, title: str, rows: Sequence[Row], value: Value, label: st
     if len(points) < 2:
         return None
     models = list(dict.fromkeys(row.model for *_, row in points))
-    best = front(points)
+    best = [point for model in models for point in front([each for each in points if each[2].model == model])]
     with canvas(HALF, HEIGHT + legend_height(models, HALF)) as figure:
         axes = figure.subplots()
         axes.set_xscale("log" if far_apart([x for x, *_ in points]) else "linear")
         axes.set_yscale("log" if far_apart([y for _, y, _ in points]) else "linear")
-        axes.plot([x for x, *_ in best], [y for _, y, _ in best], color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
         lines = []
         for index, model in enumerate(models):
             own = [point for point in points if point[2].model == model]
+            line = [point for point in best if point[2].model == model]
+            axes.plot([x for x, *_ in line], [y for _, y, _ in line], "--", color=colour(index), linewidth=1)
             lines += axes.plot(
                 [x for x, *_ in own], [y for _, y, _ in own], marker(index), gid=f"model-{index}", color=colour(index),
                 markeredgecolor=PAPER, markersize=8, markeredgewidth=0.6,
@@ -59,10 +60,8 @@ def tradeoff(name: str, title: str, rows: Sequence[Row], value: Value, label: st
             f"model-{i}": [f"{_cell(row)}: {milliseconds(x)} ms, {y:.2g}" for x, y, row in points if row.model == model]
             for i, model in enumerate(models)
         }
-        finding = f"No cell is better in both than {', '.join(_cell(row) for *_, row in best)}."
-        note = (
-            "Towards the lower left is better; no cell beats those on the line in both. Point at a marker for its cell."
-        )
+        finding = f"No cell of its network is better in both than {', '.join(_cell(row) for *_, row in best)}."
+        note = "Towards the lower left is better; no cell of the same network beats those on its line in both."
         return finished(figure, name, finding, data, note=note, hints=hints)
 
 

@@ -16,13 +16,14 @@ from attn_export.exporter.graph.attention.paths import module_path
 from attn_export.exporter.graph.facts import attribute, dims, is_op, made_by, users
 from attn_export.exporter.graph.read import files_of, named, parse
 from attn_export.exporter.graph.write import PRODUCER
-from attn_export.exporter.precision.half import float_type
+from attn_export.exporter.precision.half import LAYERS, float_type
 from attn_export.exporter.precision.rounding import HALF_TYPES
 from attn_export.exporter.records.engine import Dim
 from attn_export.exporter.system.quiet import quiet
 
 # ONNX defines their statistics in float32 for every input type, unless ``stash_type`` says otherwise.
 FLOAT32_STATISTICS = ("LayerNormalization", "GroupNormalization", "RMSNormalization")
+SELECTING = ("MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Concat")
 
 PRECISIONS = {kind.dtype: precision for precision, kind in HALF_TYPES.items()} | {ir.DataType.FLOAT: Precision.FP32}
 
@@ -126,7 +127,25 @@ def _types(node: ir.Node) -> NodeTypes:
     before = [cast.inputs[0] for value in reads if (cast := made_by(value, "Cast")) is not None]
     after = [user.outputs[0] for value in writes for user in users(value) if is_op(user, "Cast")]
     inside = {"FLOAT"} if is_op(node, *FLOAT32_STATISTICS) and attribute(node, "stash_type", 1) == 1 else set()
-    return NodeTypes(_names(reads), _names(writes), _names([*before, *after]) | inside)
+    types = NodeTypes(_names(reads), _names(writes), _names([*before, *after]) | inside)
+    return types | _quantized_types(node, reads, writes)
+
+
+def _quantized_types(node: ir.Node, reads: Sequence[ir.Value], writes: Sequence[ir.Value]) -> NodeTypes:
+    """The types that TensorRT may use beside those of a node that is quantized, or is between quantized tensors.
+
+    It scales in float32 what a layer has summed, and moves a quantization before what only selects or moves values.
+    """
+    back = [made.inputs[0] for value in reads if (made := made_by(value, "DequantizeLinear")) is not None]
+    steps = [user.outputs[0] for value in writes for user in users(value) if is_op(user, "QuantizeLinear")]
+    scaling = frozenset({"FLOAT"})
+    if is_op(node, *LAYERS) and len(back) > 1:
+        return NodeTypes(reads=scaling, writes=scaling, quantized=_names(back))
+    if is_op(node, "QuantizeLinear", "DequantizeLinear"):
+        return NodeTypes(reads=scaling)
+    if is_op(node, *SELECTING) and (back or steps):
+        return NodeTypes(reads=scaling, adjacent=_names([*back, *steps]))
+    return NodeTypes()
 
 
 def _names(values: Sequence[ir.Value | None]) -> frozenset[str]:

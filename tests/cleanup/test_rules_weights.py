@@ -155,6 +155,7 @@ FIRES = [
             ("other-bias", "N", "", ", b1", "ReduceMean(x, axes)", Target.ANY),
             ("global-pool-for-any", "N", ", b3", ", b1", "GlobalAveragePool(x)", Target.ANY),
             ("tensorrt-at-batch-1", "1", ", b3", ", b1", "ReduceMean(x, axes)", Target.TENSORRT),
+            ("tensorrt-at-any-batch", "N", ", b3", ", b1", "ReduceMean(x, axes)", Target.TENSORRT),
         )
     ),
     Fires(
@@ -233,13 +234,6 @@ KEEPS = [
     ),
     Keeps("no-convolution", FOLD, graph(OUT.replace("y", "x"), OUT, f"y = BatchNormalization(x, {PARAMETERS})", NORM)),
     Keeps("unknown-rank", FOLD, folded(PLAIN, inputs="float[] x", outputs="float[] y"), None),
-    Keeps(
-        "open-batch-on-tensorrt",
-        SQUEEZE,
-        expanded(),
-        "it only pays off at a fixed batch of 1",
-        target=Target.TENSORRT,
-    ),
     *(
         Keeps(name, SQUEEZE, expanded(body), POINTWISE)
         for name, body in (

@@ -237,3 +237,12 @@ def pure_half(path: Path) -> Path:
         node("Cast", "d", "y", to=1),
     ]
     return saved(path, nodes, [weight("w16", 8, 8, 3, 3, kind=10), weight("v16", 8, 8, 3, 3, kind=10)])
+
+
+def test_a_quantized_layer_may_scale_in_float32_and_has_to_read_int8() -> None:
+    half = NodeTypes(frozenset({"FLOAT16", "FLOAT"}), frozenset({"FLOAT16", "FLOAT"}), quantized=frozenset({"INT8"}))
+    sums, scales = kernel("conv", reads="INT8", writes="FLOAT"), kernel("conv", reads="FLOAT", writes="FLOAT16")
+    types = {"conv": half | NodeTypes(frozenset({"INT8"}))}
+    assert mixed_kernels(KernelReport((sums, scales), ""), types) == ()
+    (found,) = mixed_kernels(KernelReport((scales,), ""), types)
+    assert (found.nodes, found.found, found.expected) == (("conv",), ("FLOAT",), ("INT8",))

@@ -7,8 +7,9 @@ Before:
 After:
     h = Conv(ReduceMean(y, [2, 3]), w1 w3, w1 b3 + b1)        # a quarter of the map, a quarter of the weights
 
-A pointwise convolution commutes with the mean. The pool no longer waits for the expansion; in TensorRT, at a fixed
-batch of 1, expansion, gate, residual and activation then become one kernel.
+A pointwise convolution commutes with the mean. The pool no longer waits for the expansion. In TensorRT expansion, gate,
+residual and activation become one kernel at a fixed batch of 1; in an int8 graph of any batch the kernel that quantizes
+the pool's source computes the pool as well, one kernel less for each block (docs/precision.md).
 
 Skips: strides, padding, groups, larger kernels; convolutions that reduce the channels.
 """
@@ -16,7 +17,6 @@ Skips: strides, padding, groups, larger kernels; convolutions that reduce the ch
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.pools import build_pool, pooled_kind
 from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
 from attn_export.exporter.graph.facts import attribute, constant, dims, made_by, name_of, only_user
@@ -37,8 +37,6 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
         return Skip("a convolution isn't pointwise: kernel 1x1, stride 1, no padding, one group")
     if w3.shape[1] >= w3.shape[0]:
         return None
-    if context.target is Target.TENSORRT and narrow[0] != 1:
-        return Skip("it only pays off at a fixed batch of 1")
     squeeze, expand = (w[:, :, 0, 0].astype(np.float64) for w in (w1, w3))
     b1, b3 = (_bias(conv, w.shape[0]) for conv, w in ((node, w1), (expansion, w3)))
     if b1 is None or b3 is None:

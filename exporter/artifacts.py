@@ -272,11 +272,18 @@ class Graph:
 
 
 class Precision(str, Enum):
-    """The type that most of a graph computes in. Inputs and outputs of exported graphs are always float32."""
+    """The type that most of a graph computes in.
+
+    TF32 is a property of engines: their graph is float32. Of int8 and fp8 graphs it is the type that layers read; what
+    isn't quantized in them is float32 or float16.
+    """
 
     FP32 = "fp32"
+    TF32 = "tf32"
     FP16 = "fp16"
     BF16 = "bf16"
+    INT8 = "int8"
+    FP8 = "fp8"
 
     def __str__(self) -> str:
         return self.value
@@ -289,7 +296,24 @@ class Precision(str, Enum):
     @property
     def onnx_name(self) -> str:
         """The type's name in numpy and in ONNX."""
-        return {Precision.FP32: "float32", Precision.FP16: "float16", Precision.BF16: "bfloat16"}[self]
+        return ONNX_NAMES[self]
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether it is written as QuantizeLinear and DequantizeLinear."""
+        return self in QUANTIZED
+
+
+ONNX_NAMES = {
+    Precision.FP32: "float32",
+    Precision.TF32: "float32",
+    Precision.FP16: "float16",
+    Precision.BF16: "bfloat16",
+    Precision.INT8: "int8",
+    Precision.FP8: "float8e4m3fn",
+}
+QUANTIZED = (Precision.INT8, Precision.FP8)
+AROUND = (Precision.FP32, Precision.FP16)  # of what isn't quantized in these
 
 
 @dataclass(frozen=True)
@@ -399,9 +423,6 @@ class AttentionBlock:
 
 CPU, CUDA = "cpu", "cuda"
 DEVICES = (CPU, CUDA)
-
-# Precisions of exported files; `validate` takes all of them.
-EXPORT_PRECISIONS = (Precision.FP32, Precision.FP16, Precision.BF16)
 
 
 class Target(str, Enum):

@@ -111,6 +111,10 @@ Precisions = Annotated[
     Option("--precision", metavar="NAMES", help="Precisions: fp32,fp16,bf16.", show_default="the source's"),
 ]
 
+Around = Annotated[
+    str, Option("--around", metavar="NAME", help="Type of what isn't quantized in int8 and fp8: fp32 or fp16.")
+]
+
 # Runtimes, latencies and reports. More threads than any machine has CPUs would only take memory.
 Threads = Annotated[int | None, Option(min=1, max=1024, help="CPU threads of every runtime.", show_default="all CPUs")]
 Device = Annotated[str, Option(metavar="NAME", help="Device of PyTorch and ONNX Runtime: cpu or cuda.")]

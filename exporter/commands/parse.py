@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from attn_export.exporter.artifacts import (
     DEVICES,
-    EXPORT_PRECISIONS,
     Input,
     LoadOptions,
     Precision,
@@ -140,14 +139,26 @@ def parse_device(name: str) -> str:
     return name
 
 
-def parse_precisions(names: Iterable[str] | None) -> tuple[Precision, ...]:
+def parse_precisions(
+    names: Iterable[str] | None, known: Sequence[Precision] = (Precision.FP32, Precision.FP16, Precision.BF16)
+) -> tuple[Precision, ...]:
     """The precisions without repetition; empty where none is named.
 
     Raises:
         UsageError: unknown.
     """
-    check_known("--precision", split(names), [precision.value for precision in EXPORT_PRECISIONS])
+    check_known("--precision", split(names), [precision.value for precision in known])
     return tuple(Precision(name) for name in dict.fromkeys(split(names)))
+
+
+def parse_precision(option: str, name: str, known: Sequence[Precision]) -> Precision:
+    """One of the known precisions.
+
+    Raises:
+        UsageError: unknown.
+    """
+    check_known(option, [name], [precision.value for precision in known])
+    return Precision(name)
 
 
 def parse_ranges(name: str | None) -> "Method | None":

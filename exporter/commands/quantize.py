@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
+from attn_export.exporter.artifacts import AROUND, QUANTIZED
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import make_progress, print_result
 from attn_export.exporter.commands.parse_pictures import parse_pictures
@@ -23,12 +24,14 @@ def quantize(
         ),
     ] = None,
     out: Annotated[
-        Path | None, Option("-o", "--output", help="The int8 file.", show_default="<stem>.int8.onnx beside the file")
+        Path | None, Option("-o", "--output", help="The int8 file.", show_default="<stem>.int8.onnx")
     ] = None,
     target: Annotated[
         str | None,
         Option("--for", metavar="RUNTIME", help="Form: tensorrt (symmetric) or onnxruntime.", show_default="tensorrt"),
     ] = None,
+    precision: Annotated[str, Option(metavar="NAME", help="int8, or fp8 for GPUs from sm89 on.")] = "int8",
+    around: options.Around = "fp32",
     images: Annotated[
         list[Path] | None, Option(metavar="DIR|FILE", help="Other images, on which the quality is required.")
     ] = None,
@@ -58,14 +61,14 @@ def quantize(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Quantize an ONNX file to int8, with its attention in float32.
+    """Quantize an ONNX file to int8 or float8, with its attention in floats.
 
     QuantizeLinear and DequantizeLinear are written where the runtime can
     use them, and the quality of the written file is measured.
     """
     if not calibration:
         raise UsageError(
-            "int8 needs images to choose ranges from",
+            f"{precision} needs images to choose ranges from",
             hint="--calibration DIR: a folder with a hundred typical pictures, or an array of preprocessed ones.",
         )
     pictures = parse_pictures(
@@ -80,14 +83,16 @@ def quantize(
 
         settings = QuantizeSettings(
             Choices(parse.parse_target(target or "tensorrt"), gates, tuple(parse.split(exclude))),
-            parse.parse_ranges(ranges),
-            correct_bias,
-            equalize,
-            parse.parse_rounding(rounding),
-            parse_requirement(parse.split(require)),
-            threads,
+            precision=parse.parse_precision("--precision", precision, QUANTIZED),
+            around=parse.parse_precision("--around", around, AROUND),
+            method=parse.parse_ranges(ranges),
+            correct_bias=correct_bias,
+            equalize=equalize,
+            rounding=parse.parse_rounding(rounding),
+            requirement=parse_requirement(parse.split(require)),
+            threads=threads,
         )
-        out = out or source.with_name(f"{source.stem}.int8.onnx")
+        out = out or source.with_name(f"{source.stem}{settings.precision.suffix}.onnx")
         result = quantize_file(
             source, out, calibration, held_out=images or None, pictures=pictures, settings=settings, progress=progress
         )

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import onnx_ir as ir
+
 from attn_export.exporter.artifacts import (
-    EXPORT_PRECISIONS,
     AttentionBlock,
     Float32Node,
     OnnxFile,
@@ -13,7 +14,7 @@ from attn_export.exporter.artifacts import (
     Precision,
     Step,
 )
-from attn_export.exporter.errors import CleanupError, UsageError
+from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.attention.blocks import METADATA_KEY, to_json
 from attn_export.exporter.graph.gates import gates_of
@@ -22,12 +23,12 @@ from attn_export.exporter.graph.read import parse, parsed
 from attn_export.exporter.network.batches import Batch
 from attn_export.exporter.precision.half import to_half
 from attn_export.exporter.precision.ranges import largest_values
-from attn_export.exporter.precision.rounding import FLOAT16, HALF_TYPES
+from attn_export.exporter.precision.rounding import FLOAT16, HALF_TYPES, HalfType
 from attn_export.exporter.records.arrays import Array
 
 PRECISION_KEY = "attn_export.precision"
 # The first whose convolutions may be bfloat16 (https://onnx.ai/onnx/operators/onnx__Conv.html).
-BFLOAT16_OPSET = 22
+OLDEST_OPSETS = {Precision.FP16: 1, Precision.BF16: 22}
 # Properties of the source file that the converted file doesn't have.
 STALE = ("attn_export.validation",)
 
@@ -85,34 +86,37 @@ def typed(
         The new file, and the nodes that stay in float32.
 
     Raises:
-        UsageError: files can't be written in this precision.
         CleanupError, InputError, OutputError: as `typed_file` says.
     """
-    if precision not in EXPORT_PRECISIONS:
-        raise UsageError(
-            f"files can't be written in {precision.onnx_name}",
-            hint=f"Known are {', '.join(str(known) for known in EXPORT_PRECISIONS)}.",
-        )
-    model = source.copy()
+    model, kept = in_half(source, HALF_TYPES[precision], feeds, threads)
     if blocks:
         model.metadata_props.setdefault(METADATA_KEY, to_json(blocks))
-    kept: tuple[Float32Node, ...] = ()
-    if (kind := HALF_TYPES.get(precision)) is not None:
-        if precision is Precision.BF16 and model.graph.opset_imports.get("", 0) < BFLOAT16_OPSET:
-            model = raise_opset(model, BFLOAT16_OPSET)
-        kept = to_half(model, largest_values(source, feeds, threads), kind)
     for key in STALE:
         model.metadata_props.pop(key, None)
     model.metadata_props[PRECISION_KEY] = str(precision)
     onnx_file.save(model, path)
     onnx_file.check(path)
     converted = parse(path)
-    if kind is FLOAT16:  # bfloat16 ends where float32 does
-        _refuse_overflow(converted, feeds, threads)
+    if precision is Precision.FP16:  # bfloat16 ends where float32 does
+        refuse_overflow(converted, feeds, threads)
     return converted, kept
 
 
-def _refuse_overflow(file: ParsedFile, feeds: Sequence[Mapping[str, Array]], threads: int) -> None:
+def in_half(
+    source: ParsedFile, kind: HalfType, feeds: Sequence[Mapping[str, Array]], threads: int
+) -> tuple[ir.Model, tuple[Float32Node, ...]]:
+    """A graph in a type of 16 bits, in an operator set that has it, and the nodes that stay in float32.
+
+    Raises:
+        CleanupError, InputError: as `typed_file` says.
+    """
+    model, opset = source.copy(), OLDEST_OPSETS[kind.precision]
+    if model.graph.opset_imports.get("", 0) < opset:
+        model = raise_opset(model, opset)
+    return model, to_half(model, largest_values(source, feeds, threads), kind)
+
+
+def refuse_overflow(file: ParsedFile, feeds: Sequence[Mapping[str, Array]], threads: int) -> None:
     """Check every float16 tensor of a file for overflow.
 
     ONNX Runtime computes float16 in float32 on a CPU and leaves out the conversions between operators, so its outputs

@@ -1,4 +1,4 @@
-"""The result of a quantization to int8."""
+"""The result of a quantization to int8 or float8."""
 
 from msgspec import Struct
 
@@ -64,6 +64,8 @@ class Quantization(Struct, frozen=True, kw_only=True):
     """How a file was quantized, and its quality.
 
     Attributes:
+        precision: int8 or fp8.
+        around: the type of what isn't quantized.
         runtime: whose rules decided where QuantizeLinear and DequantizeLinear are.
         ranges: the method of choosing ranges.
         calibration: digest of the calibration images (SHA-256, hexadecimal), or "random".
@@ -71,12 +73,15 @@ class Quantization(Struct, frozen=True, kw_only=True):
         source: where they come from, and how pictures became inputs; None in files of earlier versions.
         tensors: the quantized activations, in topological order.
         layers: the quantized layers, in topological order.
-        kept: layers that stay in float32, with the reason.
+        kept: layers that aren't quantized, with the reason.
+        float32: nodes that stay in float32 where the others around are float16.
         quality: of the file on the calibration images, compared with the float32 file.
         steps: tried one after the other, each on top of those before it that were kept.
         held_out: the quality on other images; None without any.
     """
 
+    precision: str
+    around: str
     runtime: str
     ranges: str
     calibration: str
@@ -85,6 +90,7 @@ class Quantization(Struct, frozen=True, kw_only=True):
     layers: tuple[QuantizedLayer, ...]
     kept: tuple[Float32Node, ...]
     quality: Quality
+    float32: tuple[Float32Node, ...] = ()
     steps: tuple[QuantizationStep, ...] = ()
     held_out: Quality | None = None
     source: ImageSource | None = None

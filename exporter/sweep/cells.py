@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from attn_export.exporter.artifacts import CPU, EXPORT_PRECISIONS, Input, Target
+from attn_export.exporter.artifacts import CPU, Input, Target
 from attn_export.exporter.engine.targets import JETSON, parse_targets
 from attn_export.exporter.errors import InputError, UsageError
 from attn_export.exporter.records.sweep import Cell
@@ -16,7 +16,7 @@ from attn_export.exporter.system.files import sha256_of, unique_names
 from attn_export.exporter.system.packages import installed, versions
 
 INT8 = "int8"
-PRECISIONS = tuple(dict.fromkeys((*(str(precision) for precision in EXPORT_PRECISIONS), INT8)))
+PRECISIONS = ("fp32", "fp16", "bf16", INT8)
 OF_CHECKPOINTS = ("eager", "compile")
 ON_CPU = (*OF_CHECKPOINTS, "onnxruntime")
 ENGINES = ("tensorrt", "tensorrt-rtx")

@@ -1,4 +1,4 @@
-"""One job: a float32 ONNX file and calibration images to an int8 file, and its quality."""
+"""One job: a float32 ONNX file and calibration images to an int8 or float8 file, and its quality."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,25 +9,29 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from attn_export.exporter.artifacts import MODULE_KEY, ParsedFile
+from attn_export.exporter.artifacts import MODULE_KEY, Float32Node, ParsedFile, Precision, Target
 from attn_export.exporter.cleanup.inspect import blocks_of
-from attn_export.exporter.errors import DisagreementError, InputError
+from attn_export.exporter.errors import DisagreementError, InputError, UsageError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.opset import raise_opset
 from attn_export.exporter.graph.read import named, parse
 from attn_export.exporter.graph.session import PlainSession
 from attn_export.exporter.images.preprocessing import PictureOptions
 from attn_export.exporter.images.read import Given, ImageSet
+from attn_export.exporter.precision.float8 import float8_trial
 from attn_export.exporter.precision.half import infer_types
+from attn_export.exporter.precision.half_scales import with_half_scales
 from attn_export.exporter.precision.int8.choose import Trial, Work, choose
 from attn_export.exporter.precision.int8.qdq import quantize_graph
 from attn_export.exporter.precision.int8.quality import compared
 from attn_export.exporter.precision.int8.settings import QuantizeSettings
-from attn_export.exporter.precision.typed_file import PRECISION_KEY, STALE
-from attn_export.exporter.records.arrays import Arrays
+from attn_export.exporter.precision.rounding import FLOAT16
+from attn_export.exporter.precision.typed_file import PRECISION_KEY, STALE, in_half, refuse_overflow
+from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.images import ImageSource
 from attn_export.exporter.records.quantization import Quantization, QuantizationStep, QuantizedLayer, QuantizedTensor
 from attn_export.exporter.records.verdict import Quality, QualityRequirement
+from attn_export.exporter.runtimes.evaluator import evaluated
 from attn_export.exporter.system.generation import publish_together
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.progress import NullProgress, Progress
@@ -37,6 +41,7 @@ from attn_export.exporter.workflows.user_images import announced, images_for, in
 
 QUANTIZATION_KEY = "attn_export.quantization"
 OLDEST_OPSET = 13  # the first with one scale for each channel
+OLDEST_OPSET_OF_SMALL_FLOATS = 19  # the first with float8, and with scales in float16
 BATCH = 8
 MOST_CALIBRATION = 512  # more only take time and memory
 
@@ -68,31 +73,38 @@ def quantize_file(
     Raises:
         UnreadableGraphError: the file isn't there, is damaged, or isn't valid ONNX.
         InputError: it can't be quantized, or the images don't fit.
-        UsageError: an exclusion matches nothing.
+        UsageError: an exclusion matches nothing, or the runtime has no kernels for the precision.
         DisagreementError: the quality is below what is required; nothing is written.
         OutputError: the result can't be written.
     """
     source, out, progress = Path(source), Path(out), progress or NullProgress()
     settings = settings or QuantizeSettings()
+    _refuse_form(settings)
     threads = settings.threads or usable_cpus()
     with progress.stage("Reading the graph"):
         parsed = parse(source)
-        model = _prepared(parsed, progress)
+        model = _prepared(parsed, settings, progress)
         calibrated = images_for(model, calibration, pictures).spread(MOST_CALIBRATION)
         other = None if held_out is None else images_for(model, held_out, pictures)
         for images in filter(None, (calibrated, other)):
             announced(images, progress)
         feeds, others = _feeds(model, calibrated), _feeds(model, other) if other else None
-    best, steps = choose(model, settings, Work(blocks_of(parsed), feeds, threads, progress))
+    work = Work(blocks_of(parsed), feeds, threads, progress)
+    if settings.precision is Precision.FP8:
+        best, steps = float8_trial(ParsedFile(source, model), settings.choices, work), tuple[QuantizationStep, ...]()
+    else:
+        best, steps = choose(model, settings, work)
     record = _record(best, steps, settings, feeds, calibrated.source)
     with scratch_folder(out.parent) as scratch:
         file = scratch / out.name
-        with progress.stage("Writing the int8 graph, and running it"):
-            _write(best, file)
+        with progress.stage(f"Writing the {settings.precision} graph, and running it"):
+            float32 = _write(best, source, file, settings, work)
+            run = _evaluated if settings.precision is Precision.FP8 else _run
             record = msgspec.structs.replace(
                 record,
-                quality=_quality(source, file, feeds, threads),
-                held_out=_quality(source, file, others, threads) if others else None,
+                float32=float32,
+                quality=compared(_run(source, feeds, threads), run(file, feeds, threads)),
+                held_out=compared(_run(source, others, threads), run(file, others, threads)) if others else None,
             )
             _refuse(record, settings.requirement, out)
         onnx_file.add_metadata(file, {QUANTIZATION_KEY: msgspec.json.encode(record).decode()})
@@ -100,7 +112,18 @@ def quantize_file(
     return record
 
 
-def _prepared(parsed: ParsedFile, progress: Progress) -> ir.Model:
+def _refuse_form(settings: QuantizeSettings) -> None:
+    """Refuse for ONNX Runtime what only TensorRT runs.
+
+    Raises:
+        UsageError: it is asked for.
+    """
+    if settings.choices.runtime is Target.ONNXRUNTIME and settings.has_small_floats:
+        special = "fp8" if settings.precision is Precision.FP8 else "float16 around int8"
+        raise UsageError(f"{special} is for TensorRT: ONNX Runtime has no kernels for it", hint="Leave out --for.")
+
+
+def _prepared(parsed: ParsedFile, settings: QuantizeSettings, progress: Progress) -> ir.Model:
     """The graph to quantize, with names and types.
 
     Raises:
@@ -108,9 +131,10 @@ def _prepared(parsed: ParsedFile, progress: Progress) -> ir.Model:
     """
     model, path = named(parsed.copy()), parsed.path
     opset = model.graph.opset_imports.get("", 0)
-    if opset < OLDEST_OPSET:
-        model = raise_opset(model, OLDEST_OPSET)
-        progress.note(f"{path} is of opset {opset}, and int8 needs {OLDEST_OPSET}: the int8 file is of {OLDEST_OPSET}")
+    least = OLDEST_OPSET_OF_SMALL_FLOATS if settings.has_small_floats else OLDEST_OPSET
+    if opset < least:
+        model, name = raise_opset(model, least), settings.precision
+        progress.note(f"{path} is of opset {opset}, and {name} needs {least}: the {name} file is of {least}")
     bodies = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
     for node in model.graph:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"):
@@ -141,23 +165,34 @@ def _feeds(model: ir.Model, images: ImageSet) -> list[Arrays]:
     return [images.load(range(start, min(start + size, count))) for start in starts]
 
 
-def _quality(source: Path, file: Path, feeds: Sequence[Arrays], threads: int) -> Quality:
-    """The quality of the file as it was written, in ONNX Runtime without optimizations."""
-    outputs = []
-    for path in (source, file):
-        session = PlainSession(path, threads)
-        runs = [session.run(feed) for feed in feeds]
-        outputs.append({name: [run[name] for run in runs] for name in session.outputs})
-    return compared(outputs[0], outputs[1])
+def _run(path: Path, feeds: Sequence[Arrays], threads: int) -> dict[str, list[Array]]:
+    """The outputs of a file as it was written, in ONNX Runtime without optimizations."""
+    session = PlainSession(path, threads)
+    runs = [session.run(feed) for feed in feeds]
+    return {name: [run[name] for run in runs] for name in session.outputs}
 
 
-def _write(best: Trial, path: Path) -> None:
-    quantize_graph(best.model, best.placement, best.found)
+def _evaluated(path: Path, feeds: Sequence[Arrays], threads: int) -> dict[str, list[Array]]:  # noqa: ARG001 (as `_run`)
+    """The same in onnx's reference evaluator, for float8."""
+    return evaluated(path, [str(value.name) for value in parse(path).model.graph.outputs], feeds)
+
+
+def _write(best: Trial, source: Path, path: Path, settings: QuantizeSettings, work: Work) -> tuple[Float32Node, ...]:
+    """Write the graph; returns the nodes that stay in float32 where those around are float16."""
+    model, kept, half = best.model, tuple[Float32Node, ...](), settings.around is Precision.FP16
+    if half:
+        with_half_scales(best.found)
+    quantize_graph(model, best.placement, best.found)
+    if half:
+        model, kept = in_half(ParsedFile(source, model), FLOAT16, work.feeds, work.threads)
     for key in STALE:
-        best.model.metadata_props.pop(key, None)
-    best.model.metadata_props[PRECISION_KEY] = "int8"
-    onnx_file.save(best.model, path)
+        model.metadata_props.pop(key, None)
+    model.metadata_props[PRECISION_KEY] = str(settings.precision)
+    onnx_file.save(model, path)
     onnx_file.check(path)
+    if half:
+        refuse_overflow(parse(path), work.feeds, work.threads)
+    return kept
 
 
 def _record(
@@ -188,6 +223,8 @@ def _record(
         for node in best.placement.layers
     )
     return Quantization(
+        precision=str(settings.precision),
+        around=str(settings.around),
         runtime=str(settings.choices.runtime),
         ranges=str(best.recipe.method),
         calibration=digest.hexdigest(),

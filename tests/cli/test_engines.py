@@ -22,7 +22,7 @@ import onnxruntime
 import pytest
 
 from attn_export.cli import run
-from attn_export.exporter.artifacts import EXPORT_PRECISIONS, LoadedModel, OnnxFile, Precision, Target
+from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Precision, Target
 from attn_export.exporter.bundle.read import read_bundle
 from attn_export.exporter.commands import export as export_command
 from attn_export.exporter.engine import record as engine_records
@@ -47,6 +47,7 @@ Command = Callable[..., Finished]
 Contents = Callable[[], dict[str, bytes | None]]
 
 SM86 = ("--engine", "--gpu", "sm86", "--no-bench")
+BOTH = (Precision.FP32, Precision.FP16)
 ENGINE = {"model.onnx", "model.engine", "model.engine.json", "model.report.json"}
 
 
@@ -97,9 +98,9 @@ def computed(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Comp
     from attn_export.exporter.checkpoint.load import load
 
     model = load(checkpoint)
-    settings = ExportSettings(precisions=EXPORT_PRECISIONS, target=Target.TENSORRT)
+    settings = ExportSettings(precisions=BOTH, target=Target.TENSORRT)
     images = batches(opened(model.inputs, settings.dynamic, settings.batch))
-    reference = reference_outputs(model, images, EXPORT_PRECISIONS, NullProgress())
+    reference = reference_outputs(model, images, BOTH, NullProgress())
     path = tmp_path_factory.mktemp("computed") / "model.onnx"
     return Computed(reference, make_onnx(model, path, settings, NullProgress()).file)
 

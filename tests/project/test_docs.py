@@ -205,7 +205,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import numpy as np
     import torch
 
-    from attn_export.exporter.artifacts import EXPORT_PRECISIONS
+    from attn_export.exporter.artifacts import Precision
     from attn_export.exporter.checkpoint.load import load
     from attn_export.exporter.engine.job import build_file
     from attn_export.exporter.engine.settings import EngineSettings
@@ -222,7 +222,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = load(folder / "model.pt")
     torch.save(model.module, folder / "mine.pt")
     torch.save(Words().state_dict(), folder / "words.pt")
-    export_loaded(model, folder, "model", ExportSettings(runtimes=(), precisions=EXPORT_PRECISIONS), NullProgress())
+    export_loaded(
+        model, folder, "model", ExportSettings(runtimes=(), precisions=(Precision.FP32, Precision.FP16)), NullProgress()
+    )
     images = [batch.arrays["input"] for batch in nominal_batches(model.inputs, 4, 12)]
     np.save(folder / "images.npy", np.concatenate(images))
     save_digits(folder / "photos")

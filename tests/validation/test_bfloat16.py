@@ -14,12 +14,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from attn_export.exporter.artifacts import OnnxFile, Precision
-from attn_export.exporter.errors import UsageError
 from attn_export.exporter.graph.gates import gates_of
 from attn_export.exporter.graph.read import read
 from attn_export.exporter.network.axes import opened
 from attn_export.exporter.network.batches import batches
-from attn_export.exporter.precision.typed_file import typed_file
 from attn_export.exporter.records.policies import POLICIES
 from attn_export.exporter.validation.artifact import read_artifact
 from attn_export.exporter.validation.compute_reference import compute_reference
@@ -164,11 +162,3 @@ def test_a_disagreement_names_the_block_in_which_it_starts(subject: Callable[[st
 
 def weight_type(tensor: TensorProto) -> np.dtype:
     return helper.tensor_dtype_to_np_dtype(tensor.data_type)
-
-
-def test_none_is_made(subject: Callable[[str], Subject], tmp_path: Path) -> None:
-    made = subject("se_digits")
-    images = batches(opened(made.model.inputs))
-    with pytest.raises(UsageError, match="files can't be written in bfloat16"):
-        typed_file(made.file, Precision.BF16, images, tmp_path / "a.onnx", 1)
-    assert not list(tmp_path.iterdir())

@@ -37,7 +37,7 @@ class _Writer:
         """Let the quantized reads of a value read it rounded."""
         grid = chosen.grid
         scale = self._constant(f"{value.name}.scale", np.array(grid.scale, np.float32))
-        zero = self._constant(f"{value.name}.zero_point", np.array(grid.zero_point, np.int8 if grid.low else np.uint8))
+        zero = self._constant(f"{value.name}.zero_point", np.array(grid.zero_point, grid.dtype))
         producer = value.producer()
         path = producer.metadata_props.get(MODULE_KEY) if producer is not None else None
         steps = self._node("QuantizeLinear", [value, scale, zero], f"{value.name}.quantized", path)
@@ -57,9 +57,9 @@ class _Writer:
         value = layer.inputs[1]
         assert value is not None
         name = str(value.name)
-        integers = self._constant(f"{name}.int8", weights.integers)
+        integers = self._constant(f"{name}.{weights.integers.dtype}", weights.integers)
         scales = self._constant(f"{name}.scale", weights.scales)
-        zeros = self._constant(f"{name}.zero_point", np.zeros(len(weights.scales), np.int8))
+        zeros = self._constant(f"{name}.zero_point", np.zeros(len(weights.scales), weights.integers.dtype))
         path = layer.metadata_props.get(MODULE_KEY)
         back = self._node("DequantizeLinear", [integers, scales, zeros], f"{name}.dequantized", path)
         back.attributes["axis"] = ir.AttrInt64("axis", weights.axis)

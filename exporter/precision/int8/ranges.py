@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,11 @@ class Grid:
     zero_point: int
     low: int
     high: int
+
+    @property
+    def dtype(self) -> Any:
+        """The integers' type."""
+        return np.dtype(np.int8 if self.low else np.uint8)
 
     def rounded(self, values: Array) -> Array:
         """The values, float32 of any shape, as they are after QuantizeLinear and DequantizeLinear."""

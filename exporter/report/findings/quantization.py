@@ -51,11 +51,10 @@ def layers_table(record: Quantization) -> Table:
 
 def summary(record: Quantization) -> str:
     """What was quantized and how, in a sentence."""
-    kept = f"; {len(record.kept)} layers stay in float32 ({_reasons(record.kept)})" if record.kept else ""
-    return (
-        f"int8 for {record.runtime}: {len(record.layers)} layers and {len(record.tensors)} activations, ranges by "
-        f"{record.ranges} on {record.images} images{kept}"
-    )
+    kept = f"; {len(record.kept)} layers stay in {record.around} ({_reasons(record.kept)})" if record.kept else ""
+    counts = f"{len(record.layers)} layers and {len(record.tensors)} activations"
+    ranges = f"ranges by {record.ranges} on {record.images} images"
+    return f"{record.precision} for {record.runtime}: {counts}, {ranges}{kept}"
 
 
 def _reasons(kept: Sequence[Float32Node]) -> str:

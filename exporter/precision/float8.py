@@ -1,0 +1,103 @@
+"""float8 (E4M3): one scale for each quantized activation, one for each channel of the weights.
+
+Layers and tensors are those of int8 in TensorRT's form. Steps of a floating-point type are relative: a range that is
+too wide costs nothing as long as small values stay normal, so the largest value decides alone, and biases aren't
+corrected.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+
+from attn_export.exporter.artifacts import ParsedFile
+from attn_export.exporter.errors import InputError
+from attn_export.exporter.graph.facts import constant
+from attn_export.exporter.precision.int8.choose import Trial, Work
+from attn_export.exporter.precision.int8.placement import Choices, Placement, place, weight_axis
+from attn_export.exporter.precision.int8.ranges import Grid, Method, Range, Weights
+from attn_export.exporter.precision.int8.sweep import Recipe, Sweep
+from attn_export.exporter.precision.ranges import largest_values
+from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.verdict import Quality
+
+E4M3 = np.dtype(ml_dtypes.float8_e4m3fn)
+LARGEST = 448
+
+
+@dataclass(frozen=True)
+class Float8Grid(Grid):
+    """``scale * v`` for the values v of E4M3 (https://onnx.ai/onnx/technical/float8.html)."""
+
+    @property
+    def dtype(self) -> Any:
+        """E4M3."""
+        return E4M3
+
+    def rounded(self, values: Array) -> Array:
+        """The values, float32 of any shape, as they are after QuantizeLinear and DequantizeLinear."""
+        scale = np.float32(self.scale)
+        steps = np.clip(np.asarray(values, np.float32) / scale, self.low, self.high)
+        result: Array = steps.astype(E4M3).astype(np.float32) * scale
+        return result
+
+
+def float8_trial(source: ParsedFile, choices: Choices, work: Work) -> Trial:
+    """A quantization whose quality isn't known yet.
+
+    Args:
+        source: float32, with names and types.
+        choices: of the user.
+        work: calibration images and the like.
+
+    Raises:
+        InputError: ONNX Runtime can't run the graph on the images, or a value is NaN or infinite.
+        UsageError: an excluded name is in no node, or no layer is left.
+    """
+    placement = place(source.model.graph, work.blocks, choices)
+    with work.progress.stage("Measuring activations"):
+        found = float8_sweep(placement, largest_values(source, work.feeds, work.threads))
+    return Trial(source.model, placement, Recipe(Method.MINMAX, symmetric=True), found, Quality({}, None, 0))
+
+
+def float8_sweep(placement: Placement, largest: Mapping[str, float]) -> Sweep:
+    """Scales of activations and weights.
+
+    Args:
+        placement: where the graph is quantized.
+        largest: tensor -> largest absolute value on the calibration images.
+
+    Raises:
+        InputError: a value is NaN or infinite.
+    """
+    found = Sweep()
+    for value in sorted(placement.values, key=lambda value: str(value.name)):
+        size = largest[str(value.name)]
+        if not np.isfinite(size):
+            raise InputError(
+                f"{value.name} is NaN or infinite on a calibration image",
+                hint="Is the float32 file right on these images? attn-export validate compares it with its checkpoint.",
+            )
+        found.ranges[value] = Range(Float8Grid(_scale(size), 0, -LARGEST, LARGEST), -size, size, 1.0)
+        found.sqnr[value] = None
+    for layer in placement.layers:
+        found.weights[layer], found.sqnr[layer] = _weights(layer), None
+    return found
+
+
+def _weights(layer: ir.Node) -> Weights:
+    stored, axis = constant(layer.inputs[1]), weight_axis(layer)
+    weights = np.asarray(stored, np.float32)
+    others = tuple(i for i in range(weights.ndim) if i != axis)
+    scales = np.array([_scale(float(size)) for size in np.abs(weights).max(axis=others)], np.float32)
+    steps = weights / scales.reshape([-1 if i == axis else 1 for i in range(weights.ndim)])
+    return Weights(np.clip(steps, -LARGEST, LARGEST).astype(E4M3), scales, axis)
+
+
+def _scale(largest: float) -> float:
+    """A scale as float32 holds it; 1 for zeros."""
+    stored = float(np.float32(largest / LARGEST))
+    return stored if stored > 0 else 1.0

@@ -205,7 +205,8 @@ def words_of(error: Exception, arguments: Sequence[str]) -> tuple[str, str, int]
         return error.message, error.hint, error.exit_code
     if isinstance(error, typer.TyperException):  # the parser's own: an unknown option, a missing value
         return error.format_message(), hint_for_misuse(arguments), UsageError.exit_code
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    full = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    if full or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return "there is not enough memory", "Take a smaller input or batch.", OutputError.exit_code
     if isinstance(error, OSError) and error.errno in FULL:  # files say it themselves, so this is standard output
         message = f"the result can't be printed: {os.strerror(error.errno)}"

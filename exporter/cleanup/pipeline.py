@@ -10,7 +10,7 @@ from attn_export.exporter.cleanup.apply import RewriteLog, apply_to_fixpoint
 from attn_export.exporter.cleanup.onnxscript_rules import onnxscript_rules
 from attn_export.exporter.cleanup.rule import Context, Rule
 from attn_export.exporter.cleanup.rules import RULES, TARGET_RULES
-from attn_export.exporter.cleanup.steps import AFTER, BEFORE, apply_and_infer, resolve_all_sizes
+from attn_export.exporter.cleanup.steps import AFTER, BEFORE, Apply, apply_and_infer, resolve_all_sizes
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.attention.blocks import METADATA_KEY, from_json, known_as, to_json
 from attn_export.exporter.graph.attention.recognize import find_blocks
@@ -20,12 +20,15 @@ from attn_export.exporter.system.quiet import quiet
 
 
 def prepare(model: ir.Model) -> None:
-    """Run the steps before the rules; the rules and the inventory need their result."""
+    """Run the steps before the rules; the rules and the inventory need their result.
+
+    Raises:
+        CleanupError: a step failed; the error names it.
+    """
     _list_computed_outputs(model)
-    with quiet():
-        for _, apply in BEFORE:
-            apply(model)
-        resolve_all_sizes(model, Context(model.graph.opset_imports.get("", 0), Target.ANY))
+    context = Context(model.graph.opset_imports.get("", 0), Target.ANY)
+    for name, apply in (*BEFORE, ("resolve sizes", lambda model: resolve_all_sizes(model, context))):
+        _run(name, apply, model)
 
 
 def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = RULES) -> Cleaned:
@@ -58,17 +61,7 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
     _list_computed_outputs(model)
     for name, apply in (*BEFORE, ("apply rules", apply_rules), *AFTER):
         before = len(model.graph)
-        try:
-            with quiet():
-                apply(model)
-        except CleanupError:
-            raise
-        except Exception as error:
-            raise CleanupError(
-                f"the cleanup step {name!r} failed: {error}",
-                step=name,
-                hint="The step doesn't handle this graph. Please report it with the file.",
-            ) from error
+        _run(name, apply, model)
         steps.append(Step(name, before, len(model.graph)))
     named = {value.name: value for value in (*model.graph.inputs, *model.graph.outputs)}
     model.graph.outputs[:] = [named[name] for name in outputs]
@@ -82,6 +75,20 @@ def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = 
         model.metadata_props[METADATA_KEY] = to_json(blocks)
     first = known_as(found, blocks)
     return Cleaned(tuple(steps), tuple(log.applied), tuple(log.skipped), tuple(log.reverted), blocks, first)
+
+
+def _run(name: str, apply: Apply, model: ir.Model) -> None:
+    try:
+        with quiet():
+            apply(model)
+    except CleanupError:
+        raise
+    except Exception as error:
+        raise CleanupError(
+            f"the cleanup step {name!r} failed: {error}",
+            step=name,
+            hint="The step doesn't handle this graph. Please report it with the file.",
+        ) from error
 
 
 def _list_computed_outputs(model: ir.Model) -> None:

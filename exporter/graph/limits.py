@@ -2,61 +2,73 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
 from attn_export.exporter.errors import UnreadableGraphError
-from attn_export.exporter.graph.facts import is_op, stored
+from attn_export.exporter.graph.facts import DEFAULT_DOMAINS, is_op, stored
 
-MAX_NODES = 1_000_000
+MAX_NODES, MAX_WEIGHTS, MAX_ENDS = 20_000, 50_000, 1_000
+MAX_CALLS = 100  # functions in each other
 MAX_ELEMENTS = 2**28
+MAX_TRIPS = 2**20
 # Operators whose results may be larger than all of their inputs.
 GROWING = ("Range", "ConstantOfShape", "Expand", "Tile", "OneHot")
 
 
-def check_names(proto: onnx.ModelProto, path: Path) -> None:
-    """Refuse two weights of one name.
+def check_counts(proto: onnx.ModelProto, path: Path) -> None:
+    """Refuse two weights of one name, and more than networks have of anything, local functions inlined.
 
     Raises:
-        UnreadableGraphError: names the weight.
+        UnreadableGraphError: names the weight, or what there is too much of.
     """
-    counts = Counter(tensor.name for tensor in proto.graph.initializer)
+    graph = proto.graph
+    counts = Counter(tensor.name for tensor in graph.initializer)
     if twice := next((name for name, count in counts.items() if count > 1), None):
         raise UnreadableGraphError(
             f"{path} is not valid ONNX: it has two weights called {twice}",
             hint="The program that wrote the file has to be mended.",
         )
+    for what, count, limit in (
+        ("inputs and outputs", len(graph.input) + len(graph.output) - _overridable(graph), MAX_ENDS),
+        ("weights", len(graph.initializer), MAX_WEIGHTS),
+        ("nodes, with its functions inlined", _inlined_nodes(proto, path), MAX_NODES),
+    ):
+        if count > limit:
+            raise UnreadableGraphError(
+                f"{path} has {count:,} {what}, and {limit:,} are the limit",
+                hint="Where does this file come from? No network with attention is known that has so many.",
+            )
 
 
-def check_functions(proto: onnx.ModelProto, path: Path) -> None:
-    """Count the nodes that the file has once its local functions are inlined.
+def _overridable(graph: onnx.GraphProto) -> int:
+    """The weights that are listed as inputs too, as in files of IR version 3."""
+    return len({value.name for value in graph.input} & {tensor.name for tensor in graph.initializer})
 
-    Raises:
-        UnreadableGraphError: there are more than ``MAX_NODES``, or a function calls itself.
-    """
+
+def _inlined_nodes(proto: onnx.ModelProto, path: Path) -> int:
     functions = {(f.domain, f.name, f.overload): f for f in proto.functions}
-    entered: set[tuple[str, str, str]] = set()
+    sizes: dict[tuple[str, str, str], int] = {}
+    calling: list[tuple[str, str, str]] = []
 
-    @cache
     def size(key: tuple[str, str, str]) -> int:
-        if key in entered:
-            raise UnreadableGraphError(f"{path} is not valid ONNX: its function {key[1]} calls itself")
-        entered.add(key)
-        return total(functions[key].node)
+        if key in calling or len(calling) > MAX_CALLS:
+            problem = "calls itself" if key in calling else f"is called through more than {MAX_CALLS} others"
+            raise UnreadableGraphError(f"{path} is not valid ONNX: its function {key[1]} {problem}")
+        if key not in sizes:
+            calling.append(key)
+            sizes[key] = total(functions[key].node)
+            calling.pop()
+        return sizes[key]
 
     def total(nodes: Iterable[onnx.NodeProto]) -> int:
         called = Counter((node.domain, node.op_type, node.overload) for node in _all_nodes(nodes))
         return sum(count * (size(key) if key in functions else 1) for key, count in called.items())
 
-    if functions and (count := total(proto.graph.node)) > MAX_NODES:
-        raise UnreadableGraphError(
-            f"{path} has {count:.2g} nodes once its functions are inlined, and {MAX_NODES} are the limit",
-            hint="Where does this file come from? No network of this size is known.",
-        )
+    return total(proto.graph.node)
 
 
 def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
@@ -69,17 +81,39 @@ def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
 
 
 def check_grown(model: ir.Model, path: Path) -> None:
-    """Refuse constants that are computed larger than any memory: shape inference would compute them.
+    """Refuse constants that are computed larger than any memory, which shape inference would do, and endless loops.
 
     Raises:
         UnreadableGraphError: names the node.
     """
+    sizes: dict[ir.Value, float] = {}
     for node in model.graph.all_nodes():
-        if (count := grown(node)) > MAX_ELEMENTS:
+        count = grown(node) or _joined(node, sizes)
+        sizes |= dict.fromkeys(node.outputs, count)
+        if count > MAX_ELEMENTS:
             raise UnreadableGraphError(
                 f"{path} computes a constant of {count:.2g} elements in its {node.op_type} {node.name or ''}".rstrip(),
                 hint=f"{MAX_ELEMENTS} elements are the limit. Where does this file come from?",
             )
+        trips = stored(node.inputs[0]) if is_op(node, "Loop") and node.inputs else None
+        if trips is not None and trips.size == 1 and float(trips.reshape(-1)[0]) > MAX_TRIPS:
+            raise UnreadableGraphError(
+                f"{path} repeats its Loop {node.name or ''} {float(trips.reshape(-1)[0]):.2g} times",
+                hint=f"{MAX_TRIPS} times are the limit. Where does this file come from?",
+            )
+
+
+def _joined(node: ir.Node, sizes: Mapping[ir.Value, float]) -> float:
+    """The number of elements of a constant that a Concat, or what only passes it on, computes; 0 if it isn't known."""
+    counts = [sizes.get(value) or _stored_size(value) for value in node.inputs if value is not None]
+    if not counts or not all(counts) or node.domain not in DEFAULT_DOMAINS:
+        return 0
+    return sum(counts) if is_op(node, "Concat") else max(counts) if is_op(node, "Identity", "Cast", "Add", "Mul") else 0
+
+
+def _stored_size(value: ir.Value) -> int:
+    tensor = ir.convenience.get_const_tensor(value)
+    return 0 if tensor is None else tensor.size
 
 
 def grown(node: ir.Node) -> float:

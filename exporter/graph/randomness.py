@@ -17,10 +17,10 @@ def is_random(node: ir.Node, model: "ir.Model | None" = None) -> bool:
     if is_op(node, *RANDOM) or (is_op(node, "Dropout") and _is_training(node)):
         return True
     called = model.functions.get(node.op_identifier()) if model is not None else None
-    if called is not None and any(is_random(inner, model) for inner in called.all_nodes()):
+    if called is not None and any(is_random(inner, model) for inner in called):
         return True
     bodies = [attribute.value for attribute in node.attributes.values() if attribute.type == ir.AttributeType.GRAPH]
-    return any(is_random(inner, model) for body in bodies for inner in body.all_nodes())
+    return any(is_random(inner, model) for body in bodies for inner in body)
 
 
 def _is_training(dropout: ir.Node) -> bool:

@@ -17,14 +17,15 @@ import onnx_ir.passes.common as common
 from attn_export.exporter.artifacts import OnnxFile, ParsedFile
 from attn_export.exporter.errors import UnreadableGraphError, first_line
 from attn_export.exporter.graph.dialect import unify
-from attn_export.exporter.graph.limits import check_functions, check_grown, check_names
+from attn_export.exporter.graph.external import MAPPED_BYTES, settle_external_data
+from attn_export.exporter.graph.limits import check_counts, check_grown
 from attn_export.exporter.graph.shapes import forget_generated_names, infer_shapes
+from attn_export.exporter.graph.tensors import check_tensors
 from attn_export.exporter.system.file_kinds import ONNX, kind_of
 from attn_export.exporter.system.quiet import quiet
 
-# Smaller ones are shapes and scalars, which are looked at anyway.
-MAPPED_BYTES = 1024
 LENGTH_DELIMITED = 2
+MOST_BYTES = 2**31 - 1  # of a protobuf message
 Buffer = bytes | mmap.mmap
 
 
@@ -43,8 +44,8 @@ def read(path: Path) -> ir.Model:
     """
     proto, places = _parse(path)
     _refuse_what_would_be_lost(proto, path)
-    check_names(proto, path)
-    check_functions(proto, path)
+    check_counts(proto, path)
+    check_tensors(proto, path, places)
     unify(proto)
     try:
         with quiet():
@@ -57,7 +58,7 @@ def read(path: Path) -> ir.Model:
     except Exception as error:
         message = "its nodes form a cycle" if "cycle" in str(error).lower() else first_line(_root(error))
         raise UnreadableGraphError(f"{path} is not a valid ONNX graph: {message}") from error
-    _settle_external_data(model, path)
+    settle_external_data(model, path)
     check_grown(model, path)
     _infer_outputs(model)
     check(model, path)
@@ -174,6 +175,9 @@ def _without_weights(data: mmap.mmap) -> tuple[bytes, dict[str, tuple[int, int]]
     places: dict[str, tuple[int, int]] = {}
     kept = bytearray()
     for field, whole, content in _fields(data, 0, len(data)):
+        is_graph = field == onnx.ModelProto.GRAPH_FIELD_NUMBER and content is not None
+        if not is_graph and len(kept) + len(whole) > MOST_BYTES:
+            raise ValueError("more than protobuf reads")
         if field != onnx.ModelProto.GRAPH_FIELD_NUMBER or content is None:
             kept += data[whole.start : whole.stop]
             continue
@@ -305,48 +309,6 @@ def _root(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
-
-
-def _settle_external_data(model: ir.Model, path: Path) -> None:
-    """Make sure that weights in other files can be read; small ones, and those in the bodies of If and Loop, are."""
-    for graph in model.graphs():
-        for name, value in graph.initializers.items():
-            tensor = value.const_value
-            if isinstance(tensor, ir.ExternalTensor) and tensor.base_dir:
-                _check_external(tensor, name, path)
-                if graph is not model.graph or tensor.nbytes < MAPPED_BYTES:
-                    value.const_value = ir.Tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=name)
-        for node in graph:
-            for key, attribute in list(node.attributes.items()):
-                tensor = attribute.value if attribute.type == ir.AttributeType.TENSOR else None
-                if isinstance(tensor, ir.ExternalTensor):
-                    _check_external(tensor, node.name or node.op_type, path)
-                    loaded = ir.Tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=tensor.name)
-                    node.attributes[key] = ir.AttrTensor(key, loaded)
-
-
-def _check_external(tensor: ir.ExternalTensor, name: str, path: Path) -> None:
-    folder = path.resolve().parent
-    file = (folder / tensor.location).resolve()
-    if Path(tensor.location).is_absolute() or not file.is_relative_to(folder):
-        raise UnreadableGraphError(
-            f"{path} wants weights from {tensor.location}, outside of its folder",
-            hint="Only files beside it, or below, are read. Put the weights there.",
-        )
-    if not file.is_file():
-        raise UnreadableGraphError(
-            f"{path} has its weights in {tensor.location}, which isn't there", hint="Copy both files together."
-        )
-    if tensor.length is not None and tensor.length != tensor.nbytes:
-        raise UnreadableGraphError(
-            f"{path} is damaged: {name} should have {tensor.nbytes} bytes in {tensor.location}, not {tensor.length}",
-            hint="The program that wrote the file has to be mended.",
-        )
-    if file.stat().st_size < (tensor.offset or 0) + tensor.nbytes:
-        raise UnreadableGraphError(
-            f"{file} is too short: {name} should end at byte {(tensor.offset or 0) + tensor.nbytes}",
-            hint="Was it copied completely?",
-        )
 
 
 def files_of(model: ir.Model) -> set[Path]:

@@ -9,11 +9,13 @@ import numpy as np
 from attn_export.exporter.errors import first_line
 from attn_export.exporter.graph.read import skeleton
 from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.system.bounds import alarm, bounded_memory
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 FATAL_ONLY = 4
+SECONDS = 300
 # ONNX Runtime's names of types.
 NUMPY_TYPES: Mapping[str, Any] = {
     "tensor(float)": np.float32,
@@ -62,7 +64,8 @@ class PlainSession:
                 folder = (folder or Path()).resolve()
                 options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
                 content = skeleton(graph, folder)
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            with bounded_memory():
+                self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # RuntimeError, and a dozen classes of its own
             raise SessionError(first_line(error)) from error
         self.inputs = {str(value.name): str(value.type) for value in self._session.get_inputs()}
@@ -72,10 +75,20 @@ class PlainSession:
         """All outputs by name.
 
         Raises:
-            SessionError: ONNX Runtime can't run the graph on these inputs.
+            SessionError: ONNX Runtime can't run the graph on these inputs, or not in half of the free memory, or not
+                in `SECONDS`.
         """
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+
+        def stop() -> None:
+            options.terminate = True
+
         try:
-            results = self._session.run(self.outputs, dict(feeds))
+            with bounded_memory(), alarm(SECONDS, stop):
+                results = self._session.run(self.outputs, dict(feeds), options)
         except Exception as error:  # as above
-            raise SessionError(first_line(error)) from error
+            late = f"it had not finished after {SECONDS} s"
+            raise SessionError(late if options.terminate else first_line(error)) from error
         return {name: np.asarray(array) for name, array in zip(self.outputs, results, strict=True)}

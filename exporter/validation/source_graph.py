@@ -8,6 +8,7 @@ A detector may return nothing but rounding errors for most inputs. A comparison 
 tolerance is far below the amount by which the tensor changes between inputs; see `POWER`.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ import onnx_ir as ir
 from attn_export.exporter.artifacts import Dim
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.graph.facts import dims
+from attn_export.exporter.graph.limits import MAX_ELEMENTS
 from attn_export.exporter.graph.randomness import random_outputs
 from attn_export.exporter.graph.session import PlainSession, SessionError
+from attn_export.exporter.graph.tensors import MAX_RANK
 from attn_export.exporter.network.batches import MOST_REAL
 from attn_export.exporter.network.images import IMAGE_RANK, PICTURES, REAL, picture
 from attn_export.exporter.records.arrays import Array, Arrays
@@ -298,6 +301,8 @@ def _feeds(model: ir.Model, sizes: Sequence[int], kind: str) -> Feeds | str:
         if shape is None or value.dtype is None:
             return f"the shape of the input {value.name} isn't known"
         known = [_size(size, sizes[0] if axis == 0 else sizes[1 + axis % 2], named) for axis, size in enumerate(shape)]
+        if len(known) > MAX_RANK or math.prod(known) > MAX_ELEMENTS or min(known, default=0) < 0:
+            return f"the input {value.name} has impossible sizes"
         if value.dtype in FLOATS:
             feeds[str(value.name)] = _pictures(known, kind, draw).astype(value.dtype.numpy())
         elif value.dtype in INTEGERS:

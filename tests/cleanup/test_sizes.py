@@ -6,7 +6,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 import pytest
 
-from attn_export.exporter.cleanup.sizes import MAX_DEPTH, MAX_SIZES, AxisOf, shape_of, sizes_in
+from attn_export.exporter.cleanup.sizes import MAX_SIZES, MAX_VALUES, AxisOf, shape_of, sizes_in
 from tests.cleanup.conftest import graph, model_of
 
 NUMBERS = (
@@ -128,10 +128,18 @@ def test_a_list_in_a_list_is_not_taken_for_a_list() -> None:
 
 
 def test_a_chain_is_followed_so_far_only() -> None:
-    steps = MAX_DEPTH + 10
+    steps = MAX_VALUES + 10
     body = "s0 = Shape(x) " + " ".join(f"s{n + 1} = Identity(s{n})" for n in range(steps)) + f" t = Identity(s{steps})"
     assert sizes(body) is None
     assert sizes("s = Shape(x) a = Identity(s) t = Identity(a)") == ALL
+
+
+def test_arithmetic_that_is_used_twice_at_each_step_is_evaluated_once() -> None:
+    """The graph has 2^60 paths, and its numbers have 2^60 digits."""
+    steps = 60
+    body = "s0 = Shape(x) " + " ".join(f"s{n + 1} = Mul(s{n}, s{n})" for n in range(steps)) + f" t = Identity(s{steps})"
+    assert sizes(body) == (None,) * 4
+    assert sizes(body, shape="1, 1, 1, 1") == (1, 1, 1, 1)
 
 
 def test_long_lists_are_no_shapes() -> None:

@@ -5,6 +5,7 @@ sigmoid and was computed from that map alone. `attn_export.exporter.graph.attent
 U-Net's attention gate reads another map as well, and is told by its layers.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -54,7 +55,7 @@ def find_blocks(model: ir.Model) -> tuple[AttentionBlock, ...]:
 
 def _gating(product: ir.Node, order: dict[ir.Node, int], gated: Mapping[ir.Value, Gating]) -> Gating | None:
     """The multiplication as one by a gate, None if it is something else: SiLU, a scale, a gate from another map."""
-    for source, gate in (product.inputs[:2], product.inputs[1::-1]):
+    for source, gate in itertools.permutations(product.inputs[:2], 2):
         if source is None or gate is None or not _keeps_shape(product, source):
             continue
         squash = squash_behind(gate)

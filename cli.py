@@ -25,6 +25,7 @@ from attn_export.exporter.commands import (
     export,
     inspect,
     models,
+    package,
     quantize,
     report,
     sweep,
@@ -96,6 +97,7 @@ app.command()(compare.compare)
 app.command()(report.report)
 app.command()(bench.bench)
 app.command()(sweep.sweep)
+app.command()(package.package)
 app.command()(doctor.doctor)
 
 

@@ -229,6 +229,18 @@ def parse_batches(values: Iterable[str] | None) -> tuple[int, ...]:
     return tuple(dict.fromkeys(_number("--batch", word) for word in split(values)))
 
 
+def parse_instances(text: str) -> tuple[str, int]:
+    """``2`` -> auto, 2; ``gpu:2`` -> gpu, 2.
+
+    Raises:
+        UsageError: another form.
+    """
+    found = re.fullmatch(r"(?:(auto|gpu|cpu):)?([1-9]\d{0,2})", text)
+    if found is None:
+        raise UsageError(f"--instances {text} can't be understood", hint="Expected is a number, or gpu:2 or cpu:2.")
+    return found[1] or "auto", int(found[2])
+
+
 def parse_sizes(batch: Iterable[str] | None, size: Iterable[str] | None) -> "Sizes":
     """``1,8,32`` and ``192x192,224x224,320x320`` or ``axis_1=8,16,32``: min, opt and max; one stands for all three.
 

@@ -5,12 +5,11 @@ other layer. The module's class, parameters and submodules stay the same; so do 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from typing import Any
 
-import msgspec
 import torch
 from torch import nn
 
@@ -31,7 +30,6 @@ from attn_export.exporter.network.observation import evaluating
 
 IMAGE_RANK, WHITE = 4, 255.0
 COLOURS = 3
-PREFIX = "attn_export."  # of keys in a file's metadata
 KNOWN = f"Known are {NCHW} and {NHWC}, {RGB} and {BGR}."
 HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 
@@ -77,28 +75,6 @@ def with_postprocessing(model: LoadedModel, postprocessing: Postprocessing) -> L
     module = _copied(model.module)
     module.register_forward_hook(_after(postprocessing))
     return replace(model, module=module, postprocessing=postprocessing)
-
-
-def as_exported(model: LoadedModel, metadata: Mapping[str, str], source: str) -> LoadedModel:
-    """The network with the preprocessing and postprocessing that the metadata of a file exported from it says.
-
-    Args:
-        model: the network alone.
-        metadata: of the file.
-        source: of the metadata, for errors.
-
-    Raises:
-        InputError: the metadata is damaged, or doesn't fit the network.
-    """
-    try:
-        before = msgspec.json.decode(metadata.get(f"{PREFIX}preprocessing", "null"), type=Preprocessing | None)
-        after = msgspec.json.decode(metadata.get(f"{PREFIX}postprocessing", "null"), type=Postprocessing | None)
-    except msgspec.MsgspecError as error:
-        raise InputError(
-            f"the metadata of {source} is damaged: {error}", hint="Export the file again with this version."
-        ) from error
-    model = with_preprocessing(model, before) if before is not None else model
-    return with_postprocessing(model, after) if after is not None else model
 
 
 def classes_of(model: LoadedModel) -> int:

@@ -90,6 +90,19 @@ class BundleValidation(Struct, frozen=True, kw_only=True):
     schema_version: int = SCHEMA_VERSION
 
 
+class PackageSummary(Struct, frozen=True, kw_only=True):
+    """`package`: what was written.
+
+    Attributes:
+        models: folders of the models in a repository of Triton.
+        device: the device folder.
+    """
+
+    models: tuple[str, ...] = ()
+    device: str | None = None
+    schema_version: int = SCHEMA_VERSION
+
+
 class Inventory(Struct, frozen=True, kw_only=True):
     """`inspect` of an ONNX file."""
 

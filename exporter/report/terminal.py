@@ -15,7 +15,12 @@ from attn_export.exporter.records.latency import Latency
 from attn_export.exporter.records.quantization import Quantization
 from attn_export.exporter.records.report import ArtifactRecord, BundleRecord, EngineSummary, Report
 from attn_export.exporter.records.results import BuildResult, CleanResult, Retyped
-from attn_export.exporter.records.summaries import BundleValidation, ValidatedArtifact, ValidationSummary
+from attn_export.exporter.records.summaries import (
+    BundleValidation,
+    PackageSummary,
+    ValidatedArtifact,
+    ValidationSummary,
+)
 from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.report.findings import (
     attention,
@@ -172,6 +177,13 @@ def quantize_parts(record: Quantization, path: Path) -> list[Part]:
     summary = Text.assemble("\n", (str(path), "bold"), f"  {quantization.summary(record)}\n")
     tables = [quantization.steps_table(record), quantization.quality_table(record), quantization.layers_table(record)]
     return [*tables, summary]
+
+
+def package_parts(result: PackageSummary) -> list[Part]:
+    """`package`: where the results are."""
+    lines = [(model, "model for Triton") for model in result.models]
+    lines += [(result.device, "device folder")] if result.device else []
+    return [Text.assemble((path, "bold"), f"  {what}\n") for path, what in lines]
 
 
 def inventory_parts(path: Path, blocks: Sequence[AttentionBlock]) -> list[Part]:

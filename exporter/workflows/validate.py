@@ -15,6 +15,7 @@ from attn_export.exporter.system.files import paths_of
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.validation.artifact import read_artifact
 from attn_export.exporter.validation.matching import batches_for, match
+from attn_export.exporter.workflows.artifact_facts import facts_of
 from attn_export.exporter.workflows.compare_artifact import compare
 from attn_export.exporter.workflows.compare_quantized import compare_quantized
 from attn_export.exporter.workflows.reference import reference_outputs
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from attn_export.exporter.records.verdict import QualityRequirement
     from attn_export.exporter.validation.cache import Cache
 
-PARTS = ("preprocessing", "postprocessing")
 # Of the user's images for a quantized artifact; `--eval` takes any number.
 MOST_JUDGED = 512
 
@@ -153,23 +153,19 @@ def validation(
 
 
 def as_artifacts_say(model: LoadedModel, artifacts: Sequence[Artifact]) -> LoadedModel:
-    """The network with the preprocessing and postprocessing of the ONNX files, where all have the same.
+    """The network with the preprocessing and postprocessing of the artifacts, where all have the same.
 
     Raises:
         InputError: they don't fit the network.
     """
-    from attn_export.exporter.network.served import PREFIX, as_exported
+    from attn_export.exporter.network.served import with_postprocessing, with_preprocessing
 
-    said = {
-        tuple(artifact.parsed.model.metadata_props.get(f"{PREFIX}{key}", "null") for key in PARTS): artifact
-        for artifact in artifacts
-        if artifact.parsed is not None
-    }
+    said = {(facts.preprocessing, facts.postprocessing) for facts in map(facts_of, artifacts)}
     if len(said) != 1 or model.preprocessing or model.postprocessing:
         return model
-    (artifact,) = said.values()
-    assert artifact.parsed is not None
-    return as_exported(model, artifact.parsed.model.metadata_props, str(artifact.path))
+    ((before, after),) = said
+    model = with_preprocessing(model, before) if before is not None else model
+    return with_postprocessing(model, after) if after is not None else model
 
 
 def read_all(paths: Sequence[Path], *, trust: bool) -> tuple[list[Artifact], list[Validated]]:

@@ -16,6 +16,7 @@ from attn_export.exporter.records.document import encode
 from tests import shared
 from tests.budgets.sample import sample_report
 from tests.checkpoint import libraries
+from tests.deployment.files import measured
 from tests.sweep import in_process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -230,6 +231,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_digits(folder / "photos")
     quantized(folder / "model.onnx", folder / "model.int8.onnx", images, per_channel=True)
     build_file(folder / "model.onnx", folder / "model.engine", EngineSettings(gpus=("sm86",)))
+    latencies = measured(folder / "model.onnx", {1: 1.0, 2: 1.2, 4: 1.6})
+    (folder / "latencies.json").write_text(encode(latencies), encoding="utf-8")
     (folder / "model.report.json").write_text(encode(sample_report()), encoding="utf-8")
     return folder
 
@@ -253,7 +256,7 @@ def prepare(words: list[str], prepared: Path, folder: Path) -> list[str]:
     Returns:
         The command, with the shape of the small network's images where it needs one.
     """
-    results = {value_of(option, words) for option in ("-o", "--output", "--out", "--report")}
+    results = {value_of(option, words) for option in ("-o", "--output", "--out", "--report", "--triton")}
     bare = value_of("--arch", words)
     assert bare in ("", ARCHITECTURE)
     for word in (word for word in words if word not in results):
@@ -262,7 +265,7 @@ def prepare(words: list[str], prepared: Path, folder: Path) -> list[str]:
         ending = word.partition(".")[2]
         source = (
             prepared / word
-            if word in ("mine.pt", "weights.pt", "words.pt", "images.npy")
+            if word in ("mine.pt", "weights.pt", "words.pt", "images.npy", "latencies.json")
             else prepared / f"{'weights' if bare and ending == 'pt' else 'model'}.{ending}"
         )
         if ending and source.is_file():

@@ -1,0 +1,98 @@
+"""The command `attn-export package model.pt --triton DIR`."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Option
+
+from attn_export.exporter.commands import options, parse
+from attn_export.exporter.commands.bench import split_sources
+from attn_export.exporter.commands.console import load_checkpoint, make_progress, print_result
+from attn_export.exporter.commands.parse_inputs import parse_inputs, parse_ranges
+from attn_export.exporter.commands.parse_served import parse_served
+from attn_export.exporter.errors import UsageError
+
+
+def package(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="FILES", help="A checkpoint, which is exported; or ONNX files and engines.")
+    ],
+    triton: Annotated[
+        Path | None, Option(metavar="DIR", help="Model repository for Triton Inference Server.", show_default=False)
+    ] = None,
+    name: Annotated[
+        str | None, Option(help="Name of the first model in the repository.", show_default="the file's stem")
+    ] = None,
+    max_batch: Annotated[
+        int, Option(min=1, max=65536, help="Largest batch of ONNX files; an engine's profile has its own.")
+    ] = 8,
+    instances: Annotated[
+        str, Option(metavar="[KIND:]N", help="Instances of each model, on gpu, cpu or auto: gpu:2.")
+    ] = "1",
+    latencies: Annotated[
+        Path | None,
+        Option(metavar="REPORT", help="Report of a bench of the file at several batches: which are worth waiting for."),
+    ] = None,
+    arch: options.Arch = None,
+    inputs: options.Inputs = None,
+    ranges: options.Ranges = None,
+    input_image: options.InputImage = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    output: options.Output = None,
+    labels: options.Labels = None,
+    code: options.Code = None,
+    factory: options.Factory = None,
+    kwargs: options.Kwargs = None,
+    trust: options.Trust = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Put artifacts where they are served: a model repository for Triton.
+
+    A checkpoint is exported first, and its file proven like any export.
+    """
+    if triton is None:
+        raise UsageError("--triton is missing", hint="For example attn-export package model.pt --triton models")
+    served = parse_served(image=input_image, mean=mean, std=std, output=output, labels=labels)
+    loading = parse.parse_loading(
+        arch=arch,
+        inputs=parse_inputs(inputs),
+        ranges=parse_ranges(ranges),
+        code=code,
+        factory=factory,
+        kwargs=kwargs,
+        trust=trust,
+    )
+    kind, count = parse.parse_instances(instances)
+    checkpoint, files = split_sources(sources)
+    if checkpoint is None:
+        named = {"--arch": arch, "--code": code, "--factory": factory, "--kwargs": kwargs, "--input": inputs}
+        named |= {"--input-image": input_image, "--mean": mean, "--std": std, "--output": output, "--range": ranges}
+        parse.refuse(named, "for a checkpoint, and none was named", "Leave it out.")
+    with make_progress(quiet) as progress, ExitStack() as stack:
+        from attn_export.exporter.network.labels import read_labels
+        from attn_export.exporter.records.summaries import PackageSummary
+        from attn_export.exporter.report.read import read_report
+        from attn_export.exporter.report.terminal import package_parts
+        from attn_export.exporter.system.scratch import scratch_folder
+        from attn_export.exporter.workflows.package_triton import TritonSettings, write_repository
+
+        report = read_report(latencies) if latencies else None
+        settings = TritonSettings(name, max_batch, count, kind, read_labels(labels) if labels else None)
+        if checkpoint is not None:
+            from attn_export.exporter.workflows.export import export_loaded
+            from attn_export.exporter.workflows.served import as_served
+            from attn_export.exporter.workflows.settings import ExportSettings
+
+            model = as_served(load_checkpoint(checkpoint, progress, loading), served)
+            scratch = stack.enter_context(scratch_folder(triton))
+            exported = export_loaded(model, scratch, checkpoint.stem, ExportSettings(runtimes=()), progress)
+            files = [*exported.files, *files]
+        with progress.stage("Writing the model repository"):
+            models = write_repository(files, triton, settings, report)
+    result = PackageSummary(models=tuple(map(str, models)))
+    print_result(result, package_parts(result), as_json=as_json)

@@ -1,0 +1,1 @@
+"""Folders that artifacts are deployed in: model repositories for Triton, device folders."""

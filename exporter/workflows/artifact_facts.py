@@ -1,0 +1,96 @@
+"""What an artifact's metadata says about its network: an ONNX file's own, an engine's through the file beside it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from attn_export.exporter.artifacts import Normalization, Postprocessing, Preprocessing
+from attn_export.exporter.errors import InputError
+from attn_export.exporter.records.artifact import Artifact
+
+PREFIX = "attn_export."
+T = TypeVar("T")
+
+
+class ShortVerdict(msgspec.Struct, frozen=True):
+    """The verdict in a file's metadata."""
+
+    agrees: bool
+    runtime: str
+    worst_tensor: str
+    ratio: float
+
+
+@dataclass(frozen=True)
+class ArtifactFacts:
+    """What is known about an artifact's network.
+
+    Attributes:
+        source_sha256: of the checkpoint; empty if unknown.
+        class_names, normalization, preprocessing, postprocessing: None if unknown or none.
+        verdict: of the export.
+        lines: for people.
+    """
+
+    source_sha256: str = ""
+    class_names: tuple[str, ...] | None = None
+    normalization: Normalization | None = None
+    preprocessing: Preprocessing | None = None
+    postprocessing: Postprocessing | None = None
+    verdict: ShortVerdict | None = None
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Where it comes from, in words."""
+        lines = ["written by attn-export"]
+        if self.source_sha256:
+            lines.append(f"checkpoint: sha256 {self.source_sha256}")
+        if self.verdict is not None:
+            agrees = "agrees" if self.verdict.agrees else "disagrees"
+            lines.append(f"verdict: {agrees} with PyTorch in float64, error ratio {self.verdict.ratio:.2g}")
+        if self.normalization is not None:
+            lines.append(f"input: (pixels / 255 - {self.normalization.mean}) / {self.normalization.std}")
+        return tuple(lines)
+
+
+def facts_of(artifact: Artifact) -> ArtifactFacts:
+    """The facts about an artifact; those of an engine are in the ONNX file that it was built from.
+
+    Raises:
+        InputError: the metadata is damaged.
+    """
+    properties, source = _properties(artifact)
+
+    def read(key: str, kind: type[T]) -> T | None:
+        text = properties.get(f"{PREFIX}{key}")
+        try:
+            return None if text is None else msgspec.json.decode(text, type=kind)
+        except msgspec.MsgspecError as error:
+            raise InputError(
+                f"the metadata of {source} is damaged: {error}", hint="Export it again with this version."
+            ) from error
+
+    return ArtifactFacts(
+        source_sha256=properties.get(f"{PREFIX}source_sha256", ""),
+        class_names=read("class_names", tuple[str, ...]),
+        normalization=read("normalization", Normalization),
+        preprocessing=read("preprocessing", Preprocessing),
+        postprocessing=read("postprocessing", Postprocessing),
+        verdict=read("validation", ShortVerdict),
+    )
+
+
+def _properties(artifact: Artifact) -> tuple[Mapping[str, Any], Path]:
+    from attn_export.exporter.graph.read import parse
+    from attn_export.exporter.system.files import sha256_of
+
+    if artifact.parsed is not None:
+        return artifact.parsed.model.metadata_props, artifact.path
+    assert artifact.sidecar is not None
+    source = artifact.path.parent / Path(artifact.sidecar.onnx.path).name
+    if source.is_file() and sha256_of(source) == artifact.sidecar.onnx.sha256:
+        return parse(source).model.metadata_props, source
+    return {}, artifact.path

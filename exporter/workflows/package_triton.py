@@ -1,0 +1,249 @@
+"""Writes a model repository for Triton Inference Server."""
+
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from attn_export.exporter.deployment.triton import LABELS, ONNX, PLAN, Served, config_of
+from attn_export.exporter.errors import InputError, OutputError, UsageError
+from attn_export.exporter.records.artifact import Artifact, Tensor
+from attn_export.exporter.records.latency import Timing
+from attn_export.exporter.records.report import Report
+from attn_export.exporter.system.files import sha256_of, unwritable, write_text
+from attn_export.exporter.system.scratch import scratch_folder
+from attn_export.exporter.validation.artifact import numpy_name, read_artifact
+from attn_export.exporter.workflows.artifact_facts import ArtifactFacts, facts_of
+
+CONFIG = "config.pbtxt"
+FIRST_VERSION = "1"
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+KINDS = {"auto": "KIND_AUTO", "gpu": "KIND_GPU", "cpu": "KIND_CPU"}
+
+
+@dataclass(frozen=True)
+class TritonSettings:
+    """How the server runs the models.
+
+    Attributes:
+        name: of the first model; None for the stem of its file.
+        max_batch: of ONNX files; engines have that of their profile.
+        instances: of each model.
+        kind: a key of `KINDS`.
+        labels: names of the classes; None for those in the file.
+    """
+
+    name: str | None = None
+    max_batch: int = 8
+    instances: int = 1
+    kind: str = "auto"
+    labels: tuple[str, ...] | None = None
+
+
+def write_repository(
+    paths: Sequence[Path], folder: Path, settings: TritonSettings, report: Report | None = None
+) -> tuple[Path, ...]:
+    """Write a model repository, or add models to one.
+
+    Args:
+        paths: ONNX files, and engines of classic TensorRT with their sidecars.
+        folder: of the repository; created if missing.
+        settings: see there.
+        report: of a bench of these files, for the batches that are worth waiting for.
+
+    Returns:
+        The folders of the models.
+
+    Raises:
+        UsageError: the name is none for Triton.
+        InputError: an artifact can't be read, or Triton can't serve it; the folder holds something else.
+        OutputError: a model of the name is there; the folder can't be written.
+    """
+    artifacts = [read_artifact(path) for path in paths]
+    _refuse_other_folder(folder)
+    names = list(_names(paths, settings.name))
+    for name in names:
+        if (folder / name).exists():
+            raise OutputError(
+                f"{folder / name} is there already", hint="Remove it first, or give the model another name: --name NAME"
+            )
+    with scratch_folder(folder) as scratch:
+        for artifact, name in zip(artifacts, names, strict=True):
+            _write_model(artifact, scratch / name, settings, report)
+        try:
+            for name in names:
+                (scratch / name).rename(folder / name)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+    return tuple(folder / name for name in names)
+
+
+def _names(paths: Sequence[Path], first: str | None) -> Iterator[str]:
+    """A distinct name for each model: the stem of its file, with what Triton's addresses don't take replaced.
+
+    Raises:
+        UsageError: the name that was asked for is none.
+    """
+    if first is not None and not re.fullmatch(NAME, first):
+        raise UsageError(
+            f"--name {first}: Triton's clients put a model's name into addresses",
+            hint="Use letters, digits, _, - and dots: --name digits",
+        )
+    seen: set[str] = set()
+    for i, path in enumerate(paths):
+        name = first if first is not None and i == 0 else re.sub(r"[^A-Za-z0-9_.-]+", "_", path.stem).strip("_.-")
+        name = name or "model"
+        while name in seen:
+            name = f"{name}_{path.suffix.lstrip('.')}"
+        seen.add(name)
+        yield name
+
+
+def _refuse_other_folder(folder: Path) -> None:
+    """Refuse a folder with other things than models: a server would list them as broken ones.
+
+    Raises:
+        InputError: it is such a folder, or a file.
+    """
+    if not folder.exists():
+        return
+    hint = "Name a new folder, or a repository that holds models only."
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file", hint=hint)
+    others = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".") and not _is_model(entry)]
+    if others:
+        raise InputError(f"{folder} is no model repository: it holds {others[0].name}", hint=hint)
+
+
+def _is_model(entry: Path) -> bool:
+    return entry.is_dir() and ((entry / CONFIG).is_file() or any(part.name.isdigit() for part in entry.iterdir()))
+
+
+def _write_model(artifact: Artifact, folder: Path, settings: TritonSettings, report: Report | None) -> None:
+    facts = facts_of(artifact)
+    names = settings.labels or facts.class_names
+    served = _served(artifact, facts, folder.name, settings, report, labels=names is not None)
+    try:
+        (folder / FIRST_VERSION).mkdir(parents=True)
+        write_text(folder / CONFIG, config_of(served))
+        if names is not None:
+            write_text(folder / LABELS, "".join(f"{name}\n" for name in names))
+        copy_artifact(artifact.path, folder / FIRST_VERSION / served.file)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def copy_artifact(source: Path, path: Path) -> None:
+    """Copy an ONNX file with its external weights, or an engine.
+
+    Raises:
+        OSError: it can't be copied.
+    """
+    from attn_export.exporter.graph import write as onnx_file
+    from attn_export.exporter.graph.read import read
+
+    if source.suffix.lower() == ".onnx" and _has_weight_files(source):
+        onnx_file.save(read(source), path)  # weights that don't fit into it get the new name
+    else:
+        shutil.copyfile(source, path)
+
+
+def _has_weight_files(path: Path) -> bool:
+    import onnx
+    from onnx.external_data_helper import uses_external_data
+
+    return any(map(uses_external_data, onnx.load(path, load_external_data=False).graph.initializer))
+
+
+def _served(
+    artifact: Artifact,
+    facts: ArtifactFacts,
+    name: str,
+    settings: TritonSettings,
+    report: Report | None,
+    *,
+    labels: bool,
+) -> Served:
+    is_engine = artifact.sidecar is not None
+    if artifact.sidecar is not None and artifact.sidecar.backend.name != "tensorrt":
+        raise InputError(
+            f"{artifact.path} was built by {artifact.sidecar.backend}, and Triton loads engines of classic TensorRT",
+            hint="Package the ONNX file, or build the engine on the server's GPU: "
+            "attn-export build model.onnx --backend tensorrt",
+        )
+    count, kind = settings.instances, "gpu" if is_engine and settings.kind == "auto" else settings.kind
+    if is_engine and kind == "cpu":
+        raise UsageError("engines run on GPUs only", hint="Leave --instances cpu out, or package the ONNX file.")
+    return Served(
+        name=name,
+        platform=PLAN if is_engine else ONNX,
+        inputs=[_with_numpy_type(tensor) for tensor in artifact.inputs],
+        outputs=[_with_numpy_type(tensor) for tensor in artifact.outputs],
+        shapes=_shapes(artifact),
+        max_batch=_max_batch(artifact, settings.max_batch),
+        instances=(count, KINDS[kind]),
+        labels=labels,
+        timings=timings_of(artifact, report),
+        preprocessing=facts.preprocessing,
+        origin=facts.lines,
+    )
+
+
+def _with_numpy_type(tensor: Tensor) -> Tensor:
+    return Tensor(tensor.name, tensor.dims, numpy_name(tensor.dtype))
+
+
+def _max_batch(artifact: Artifact, wanted: int) -> int:
+    """The largest batch that the server may send; 0 where N is fixed in any input or output.
+
+    Raises:
+        InputError: an engine doesn't take one image alone.
+    """
+    if any(tensor.dims is None or isinstance(tensor.dims[0], int) for tensor in (*artifact.inputs, *artifact.outputs)):
+        return 0
+    if artifact.profile is None:
+        return wanted
+    if (least := max(artifact.profile[tensor.name].min[0] for tensor in artifact.inputs)) > 1:
+        raise InputError(
+            f"{artifact.path} takes batches of {least} at least, and a server may have to send one image alone",
+            hint="Build it for batches from 1 on: --profile-batch 1,8,32",
+        )
+    return min(artifact.profile[tensor.name].max[0] for tensor in artifact.inputs)
+
+
+def _shapes(artifact: Artifact) -> dict[str, tuple[int, ...]]:
+    """The sizes of each input in the warm-up; nothing if one isn't known."""
+    batched = _max_batch(artifact, 1) > 0
+    found: dict[str, tuple[int, ...]] = {}
+    for tensor in artifact.inputs:
+        if artifact.profile is not None:
+            sizes: Sequence[object] = artifact.profile[tensor.name].opt
+        else:
+            sizes = tensor.dims or (None,)
+        sizes = sizes[1:] if batched else sizes
+        if not all(isinstance(size, int) and size > 0 for size in sizes):
+            return {}
+        found[tensor.name] = tuple(size for size in sizes if isinstance(size, int))
+    return found
+
+
+def timings_of(artifact: Artifact, report: Report | None) -> tuple[Timing, ...]:
+    """The latencies of an artifact in a report, of the fastest device.
+
+    Raises:
+        InputError: the report is about other files.
+    """
+    if report is None:
+        return ()
+    digests = {Path(one.path).name: one.sha256 for one in report.artifacts}
+    name = artifact.path.name
+    if name not in digests or digests[name] != sha256_of(artifact.path):
+        listed = ", ".join(digests) or "none"
+        raise InputError(
+            f"the latencies are of other files ({listed}) than {artifact.path}",
+            hint=f"Time this one: attn-export bench {name} --batch 1,2,4,8 --report latencies.json",
+        )
+    own = [timing for timing in report.latency.timings if timing.artifact == name]
+    devices = sorted({timing.device for timing in own}, reverse=True)  # cuda before cpu
+    return tuple(timing for timing in own if timing.device == devices[0])

@@ -22,6 +22,11 @@ class Family:
     marks: tuple[str, ...]
     option: str
 
+    @property
+    def member(self) -> str:
+        """Of a library's family the member that ``option`` builds, otherwise empty."""
+        return self.option.partition("--arch ")[2]
+
 
 FAMILIES = (
     Family(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from attn_export.exporter.checkpoint import lookup
 from attn_export.exporter.checkpoint.dialects import OWN, Layout, Spelling
 from attn_export.exporter.checkpoint.families import family_of
 from attn_export.exporter.checkpoint.state_dict import StateDict
@@ -15,7 +16,8 @@ from attn_export.models.registry import LARGEST_WIDTH, Architecture, architectur
 NEAR = 0.2
 SHOWN = 4
 OWN_NETWORK = (
-    "For a network of your own: --factory MODULE:FUNCTION builds it with your code, and the weights are loaded into it."
+    "A network of your own is built by your code, and the weights are loaded into it: --code FILE.py:CLASS, or "
+    "--factory MODULE:FUNCTION."
 )
 
 
@@ -176,10 +178,13 @@ def way_out(best: Reading | None, weights: StateDict) -> str:
     if best is not None and not best.differences:
         return f"All names and shapes fit {best.architecture.name}: leave --arch out."
     if family := family_of(weights):
-        return f"The names are those of {family.name}. Its own code builds it, for example with {family.option}."
-    name = best and best.architecture.name
-    near = f"The nearest architecture is {name}, and it doesn't fit: {best.differences}. " if best else ""
-    return (near or "No network of the zoo is near. ") + OWN_NETWORK
+        advice = lookup.advice(family.member, weights) if family.member else ""
+        example = f"Its own code builds it, for example with {family.option}."
+        return f"The names are those of {family.name}. {advice or example}"
+    if best is None:
+        return f"No network of the zoo is near. {OWN_NETWORK}"
+    distance = f"{len(best.differences)} of {len(weights)} tensors differ"
+    return f"Nearest is {best.architecture.name}, {distance}: {best.differences}. {OWN_NETWORK}"
 
 
 def _shapes(weights: StateDict) -> dict[str, tuple[int, ...]]:

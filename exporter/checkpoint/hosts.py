@@ -112,6 +112,22 @@ def input_facts(host: Host, network: nn.Module) -> tuple[tuple[int, int, int] | 
     return shape, Normalization(tuple(map(float, mean)), tuple(map(float, std)))
 
 
+def relatives(name: str) -> list[str]:
+    """The networks of the same family in the library, this one included.
+
+    Raises:
+        RuntimeUnavailableError: the library isn't installed.
+    """
+    library, _, own = name.partition(":")
+    package = _library(library)
+    if library == "timm":
+        module = package.model_entrypoint(own.partition(".")[0]).__module__.rpartition(".")[2]
+        return [f"timm:{other}" for other in package.list_models(module=module)]
+    family = re.match(r"[a-z]+", own)
+    start = family[0] if family else own
+    return [f"torchvision:{other}" for other in _names(package, own) if other.startswith(start)]
+
+
 def _transforms(host: Host) -> Any:
     """How torchvision prepares images for its own weights of this network; None where it has none."""
     weights = _library(host.library).models.get_model_weights(host.name.partition(":")[2])

@@ -9,8 +9,9 @@ from torch import nn
 
 from attn_export.exporter.artifacts import Normalization
 from attn_export.exporter.checkpoint.hosts import Host, build_host, input_facts
+from attn_export.exporter.checkpoint.lookup import advice
 from attn_export.exporter.checkpoint.state_dict import StateDict, groups
-from attn_export.exporter.checkpoint.strict import filled, fitting_part
+from attn_export.exporter.checkpoint.strict import differences, filled, fitting_part
 from attn_export.exporter.errors import UsageError
 from attn_export.models.initialization import BRANCH_SCALE, natural_images, statistics_learned
 
@@ -83,7 +84,8 @@ def trained(name: str, weights: StateDict, arguments: Mapping[str, Any], origin:
             host, network = sized, build_host(sized, arguments)
             break
     weights, notes = fitting_part(network, weights)
-    return NamedNetwork(name, filled(network, weights, name, origin), *input_facts(host, network), notes)
+    hint = advice(name, weights) if differences(network, weights) else ""
+    return NamedNetwork(name, filled(network, weights, name, origin, hint), *input_facts(host, network), notes)
 
 
 def _host(name: str) -> Host:

@@ -9,7 +9,7 @@ from attn_export.exporter.checkpoint.structure import OPTIONAL
 from attn_export.exporter.errors import StateDictMismatchError
 
 
-def filled(module: nn.Module, weights: state_dict.StateDict, name: str, origin: str) -> nn.Module:
+def filled(module: nn.Module, weights: state_dict.StateDict, name: str, origin: str, hint: str = "") -> nn.Module:
     """The network with these weights, float32 and in eval mode.
 
     Args:
@@ -17,6 +17,7 @@ def filled(module: nn.Module, weights: state_dict.StateDict, name: str, origin: 
         weights: of the file, all of them and no others than the network has.
         name: of the network, for the message.
         origin: of the weights, for the message.
+        hint: what else they may be of.
 
     Raises:
         StateDictMismatchError: names or shapes differ.
@@ -30,7 +31,7 @@ def filled(module: nn.Module, weights: state_dict.StateDict, name: str, origin: 
             unexpected=found.unexpected,
             misshapen=found.misshapen,
             nearest=None,
-            hint="Was it built with other arguments? --kwargs '{\"name\": value}' passes them.",
+            hint=hint or "Was it built with other arguments? --kwargs '{\"name\": value}' passes them.",
         )
     module = module.float().requires_grad_(False).eval()
     module.load_state_dict(weights, strict=False)

@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from attn_export.exporter.artifacts import Input, only_input
+from attn_export.exporter.artifacts import LIBRARIES, Input, only_input
 from attn_export.exporter.checkpoint import fit, state_dict
 from attn_export.exporter.checkpoint.container import Payload
 from attn_export.exporter.checkpoint.inert import Inert
 from attn_export.exporter.checkpoint.inputs import declared
 from attn_export.exporter.checkpoint.structure import OPTIONAL
 from attn_export.exporter.errors import UnknownArchitectureError, UsageError
-from attn_export.models.registry import Architecture, skeleton
+from attn_export.models.registry import Architecture, names, skeleton
 
 
 def found_in(
@@ -98,6 +98,11 @@ def _choice(fitting: list[fit.Reading]) -> str:
 def _ways_to_run(module: Inert) -> str:
     """How a whole module is exported as it is: with its sources, or with whatever the file names."""
     place, _, name = module.full_name.rpartition(".")
+    library = place.partition(".")[0]
+    if library in LIBRARIES:
+        return (
+            f"It is a network of {library}: --trust exports it as it is, --arch {library}:NAME takes its weights alone."
+        )
     script = "--code FILE.py names the script that defines it" if place == "__main__" else ""
     return (
         f"{script or f'--code DIR names the folder of {place}'}, and the {name} is exported as it is. --trust runs "
@@ -154,7 +159,15 @@ def said(asked: str | None, reading: fit.Reading) -> tuple[str, ...]:
     how = "read from the weights' shapes:" if asked else f"the names and shapes are those of {arch.name}{form} with"
     assumed = "; ".join(reading.assumptions)
     doubt = "names and shapes can't show it, so compare outputs, or build the network with --factory"
-    return (f"{how} {_arguments(arch)}", *([f"assumed: {assumed}; {doubt}"] if assumed else []))
+    known = arch.name in names()
+    unseen = "attention without parameters, such as SimAM, leaves nothing in a state dict: " + (
+        f"--arch simam_{arch.name} if there is some" if known else "compare outputs if there may be some"
+    )
+    return (
+        f"{how} {_arguments(arch)}",
+        *([f"assumed: {assumed}; {doubt}"] if assumed else []),
+        *([unseen] if asked is None and arch.attention == "none" else []),
+    )
 
 
 def _arguments(arch: Architecture) -> str:

@@ -28,9 +28,12 @@ class Small(nn.Module):
         return self.head(self.block(self.stem(x)).mean((2, 3)))
 
 
+WIDTHS = {"seresnet8": 8, "seresnet20": 16, "tf_seresnet20": 16, "seresnet50": 8, "vit": 4}
+
+
 def create_model(name: str, pretrained: bool, **arguments: Any) -> nn.Module:
     assert not pretrained, "nothing is downloaded"
-    return Small(**arguments)
+    return Small(**{"width": WIDTHS[name], **arguments})
 
 
 def get_model(name: str, weights: None, **arguments: Any) -> nn.Module:
@@ -50,8 +53,9 @@ def use(patch: pytest.MonkeyPatch) -> None:
         "torchvision": {"models": SimpleNamespace(**models)},
         "timm": {
             "create_model": create_model,
-            "is_model": lambda name: name in ("seresnet8", "seresnet50"),
-            "list_models": lambda: ["seresnet8", "seresnet20", "vit"],
+            "is_model": lambda name: name in WIDTHS,
+            "list_models": lambda module="": [name for name in WIDTHS if module == "" or "resnet" in name],
+            "model_entrypoint": lambda name: create_model,
         },
     }
     for name, content in contents.items():

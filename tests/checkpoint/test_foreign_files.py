@@ -224,6 +224,16 @@ def test_a_state_dict_that_one_network_fits_needs_no_name(write, name):
     assert any(note.startswith(f"the names and shapes are those of {name} with 7 classes") for note in model.notes)
 
 
+def test_attention_without_parameters_is_pointed_at_where_none_is_seen(write):
+    weights = build(architecture("simam_resnet8")).state_dict()
+    model = load(write(weights))
+    assert model.name == "resnet8"
+    (note,) = [note for note in model.notes if "without parameters" in note]
+    assert note.endswith("--arch simam_resnet8 if there is some")
+    assert load(write(weights), arch="simam_resnet8").name == "simam_resnet8"
+    assert not any("without parameters" in note for note in load(write(weights), arch="resnet8").notes)
+
+
 @pytest.mark.parametrize("arch", [None, "se_resnet8"])
 def test_weights_of_no_network_of_ours_are_not_likened_to_one(write, arch):
     stranger = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 2)).state_dict()
@@ -323,6 +333,7 @@ def test_an_architecture_that_nearly_fits_is_named_with_what_differs(write, weig
     with pytest.raises(UnknownArchitectureError) as caught:
         load(write(weights))
     assert caught.value.nearest == NAME
+    assert f"Nearest is {NAME}, 1 of {len(weights)} tensors differ: 1 of another shape" in caught.value.hint
     assert "layer1.0.conv2.weight is (16, 16, 5, 5), expected (16, 16, 3, 3)" in caught.value.hint
     assert "--arch" not in caught.value.hint
 

@@ -14,6 +14,8 @@ from attn_export.exporter.errors import InputError, RuntimeUnavailableError, Sta
 from tests.checkpoint import libraries
 from tests.checkpoint.libraries import MEAN, STD, Small
 
+ANOTHER = "or another that has the same names and shapes and computes something else"
+
 
 @pytest.fixture(autouse=True)
 def small_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,17 +78,41 @@ def test_a_network_whose_images_the_library_does_not_describe_gets_a_usual_input
 def test_arguments_reach_the_librarys_function(tmp_path: Path) -> None:
     path = write(tmp_path, Small(width=16).state_dict())
     assert load(path, arch="timm:seresnet8", kwargs={"width": 16}).name == "timm:seresnet8"
-    with pytest.raises(StateDictMismatchError, match="don't fit what timm:seresnet8 builds") as caught:
-        load(path, arch="timm:seresnet8")
-    assert "--kwargs" in caught.value.hint
     with pytest.raises(UsageError, match=r"can't be built: .*unexpected keyword argument 'depth'"):
         load("timm:seresnet8", kwargs={"depth": 3})
 
 
 @pytest.mark.parametrize(
+    ("width", "hint"),
+    [
+        (4, "All names and shapes fit timm:vit: --arch timm:vit."),
+        (16, f"--arch timm:seresnet20, {ANOTHER}: timm:tf_seresnet20."),
+        (10, "Was it built with other arguments? --kwargs '{\"name\": value}' passes them."),
+    ],
+)
+def test_weights_of_a_relative_are_answered_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, hint: str
+) -> None:
+    monkeypatch.setattr("timm.list_models", lambda module="": list(libraries.WIDTHS))
+    path = write(tmp_path, Small(num_classes=3, in_chans=1, width=width).state_dict())
+    with pytest.raises(StateDictMismatchError, match="don't fit what timm:seresnet8 builds") as caught:
+        load(path, arch="timm:seresnet8")
+    assert caught.value.hint == hint
+
+
+def test_a_relative_that_nearly_fits_is_named_with_its_distance(tmp_path: Path) -> None:
+    weights = Small().state_dict()
+    del weights["block.bn1.bias"]
+    with pytest.raises(StateDictMismatchError) as caught:
+        load(write(tmp_path, weights), arch="timm:seresnet20")
+    nearest = "Nearest is timm:seresnet50, 1 of 17 tensors differ, then timm:seresnet8, 1 of 17 tensors differ."
+    assert caught.value.hint == nearest
+
+
+@pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("timm:seresnet9", "did you mean timm:seresnet8 or timm:seresnet20"),
+        ("timm:seresnet9", "did you mean timm:seresnet8 or timm:seresnet50"),
         ("torchvision:smal", "did you mean torchvision:small"),
         ("timm:hf-hub:me/net", "is no network of torchvision or timm"),
         ("timm:", "is no network of torchvision or timm"),

@@ -216,6 +216,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from attn_export.exporter.workflows.settings import ExportSettings
     from tests.faults.quantization import quantized
     from tests.inputs.networks import Words
+    from tests.strangers.nets import SEResNet
 
     folder = tmp_path_factory.mktemp("prepared")
     shutil.copy(CHECKPOINT, folder / "model.pt")
@@ -223,6 +224,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = load(folder / "model.pt")
     torch.save(model.module, folder / "mine.pt")
     torch.save(Words().state_dict(), folder / "words.pt")
+    torch.save({"model": SEResNet().state_dict(), "epoch": 3}, folder / "yours.pt")
     export_loaded(
         model, folder, "model", ExportSettings(runtimes=(), precisions=(Precision.FP32, Precision.FP16)), NullProgress()
     )
@@ -265,7 +267,7 @@ def prepare(words: list[str], prepared: Path, folder: Path) -> list[str]:
         ending = word.partition(".")[2]
         source = (
             prepared / word
-            if word in ("mine.pt", "weights.pt", "words.pt", "images.npy", "latencies.json")
+            if word in ("mine.pt", "weights.pt", "words.pt", "yours.pt", "images.npy", "latencies.json")
             else prepared / f"{'weights' if bare and ending == 'pt' else 'model'}.{ending}"
         )
         if ending and source.is_file():
@@ -279,6 +281,8 @@ def prepare(words: list[str], prepared: Path, folder: Path) -> list[str]:
         (folder / "plan.toml").write_text(plan, encoding="utf-8")
     if any(word.startswith("nets.py") for word in words):
         shutil.copy(ROOT / "tests" / "inputs" / "networks.py", folder / "nets.py")
+    if any(word.startswith("net.py") for word in words):
+        shutil.copy(ROOT / "tests" / "strangers" / "nets.py", folder / "net.py")
     words = [IMAGE if word == "1x3x224x224" else word for word in words]
     return briefly([*words, "--input", IMAGE] if bare and "create" not in words else words)
 

@@ -53,6 +53,15 @@ def quantize(
     rounding: Annotated[
         str, Option(metavar="METHOD", help="Of weights: nearest, descent (seconds) or adaround (minutes).")
     ] = "descent",
+    show_sensitivity: Annotated[
+        bool, Option("--sensitivity", help="Measure the error that each layer and block adds alone.")
+    ] = False,
+    min_sqnr: Annotated[
+        float | None, Option(metavar="DB", help="Leave the fewest layers in float32 that give this SQNR.")
+    ] = None,
+    max_drop: Annotated[
+        float | None, Option(metavar="POINTS", help="Or of which at most so many percent of the images change class.")
+    ] = None,
     require: Annotated[
         list[str] | None, Option(metavar="LIMITS", help="Quality: sqnr=20,agreement=0.99.", show_default="sqnr=3")
     ] = None,
@@ -89,6 +98,9 @@ def quantize(
             correct_bias=correct_bias,
             equalize=equalize,
             rounding=parse.parse_rounding(rounding),
+            sensitivity=show_sensitivity,
+            min_sqnr=min_sqnr,
+            max_drop=None if max_drop is None else max_drop / 100,
             requirement=parse_requirement(parse.split(require)),
             threads=threads,
         )

@@ -60,6 +60,24 @@ class QuantizationStep(Struct, frozen=True):
     kept: bool
 
 
+class Sensitivity(Struct, frozen=True):
+    """The error of a network in which one layer or block alone is quantized.
+
+    Attributes:
+        kind: "layer", residual sums included, or "block".
+        name: the module path; of a layer without one, the name of its node.
+        nodes: names of the nodes.
+        op_type: of the first.
+        quality: on calibration images, and before a Softmax or Sigmoid at the end.
+    """
+
+    kind: str
+    name: str
+    nodes: tuple[str, ...]
+    op_type: str
+    quality: Quality
+
+
 class Quantization(Struct, frozen=True, kw_only=True):
     """How a file was quantized, and its quality.
 
@@ -76,6 +94,7 @@ class Quantization(Struct, frozen=True, kw_only=True):
         kept: layers that aren't quantized, with the reason.
         float32: nodes that stay in float32 where the others around are float16.
         quality: of the file on the calibration images, compared with the float32 file.
+        sensitivity: of layers and blocks, if that was asked for.
         steps: tried one after the other, each on top of those before it that were kept.
         held_out: the quality on other images; None without any.
     """
@@ -92,5 +111,6 @@ class Quantization(Struct, frozen=True, kw_only=True):
     quality: Quality
     float32: tuple[Float32Node, ...] = ()
     steps: tuple[QuantizationStep, ...] = ()
+    sensitivity: tuple[Sensitivity, ...] = ()
     held_out: Quality | None = None
     source: ImageSource | None = None

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -22,14 +23,22 @@ from attn_export.exporter.precision.float8 import float8_trial
 from attn_export.exporter.precision.half import infer_types
 from attn_export.exporter.precision.half_scales import with_half_scales
 from attn_export.exporter.precision.int8.choose import Trial, Work, choose
-from attn_export.exporter.precision.int8.qdq import quantize_graph
+from attn_export.exporter.precision.int8.qdq import quantized
 from attn_export.exporter.precision.int8.quality import compared
+from attn_export.exporter.precision.int8.search import search
+from attn_export.exporter.precision.int8.sensitivity import LAYER, sensitivity
 from attn_export.exporter.precision.int8.settings import QuantizeSettings
 from attn_export.exporter.precision.rounding import FLOAT16
 from attn_export.exporter.precision.typed_file import PRECISION_KEY, STALE, in_half, refuse_overflow
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.images import ImageSource
-from attn_export.exporter.records.quantization import Quantization, QuantizationStep, QuantizedLayer, QuantizedTensor
+from attn_export.exporter.records.quantization import (
+    Quantization,
+    QuantizationStep,
+    QuantizedLayer,
+    QuantizedTensor,
+    Sensitivity,
+)
 from attn_export.exporter.records.verdict import Quality, QualityRequirement
 from attn_export.exporter.runtimes.evaluator import evaluated
 from attn_export.exporter.system.generation import publish_together
@@ -89,13 +98,17 @@ def quantize_file(
         for images in filter(None, (calibrated, other)):
             announced(images, progress)
         feeds, others = _feeds(model, calibrated), _feeds(model, other) if other else None
-    work = Work(blocks_of(parsed), feeds, threads, progress)
+    work = Work(source.parent, blocks_of(parsed), feeds, threads, progress)
     if settings.precision is Precision.FP8:
         best, steps = float8_trial(ParsedFile(source, model), settings.choices, work), tuple[QuantizationStep, ...]()
     else:
         best, steps = choose(model, settings, work)
-    record = _record(best, steps, settings, feeds, calibrated.source)
+    wanted = settings.searched_for
+    order = sensitivity(best, work) if settings.sensitivity or wanted else ()
     with scratch_folder(out.parent) as scratch:
+        if wanted is not None:
+            best = _search(best, order, settings, work, _Judge(source, scratch / "trial.onnx", others or feeds, wanted))
+        record = _record(best, steps, order, settings, feeds, calibrated.source)
         file = scratch / out.name
         with progress.stage(f"Writing the {settings.precision} graph, and running it"):
             float32 = _write(best, source, file, settings, work)
@@ -121,6 +134,8 @@ def _refuse_form(settings: QuantizeSettings) -> None:
     if settings.choices.runtime is Target.ONNXRUNTIME and settings.has_small_floats:
         special = "fp8" if settings.precision is Precision.FP8 else "float16 around int8"
         raise UsageError(f"{special} is for TensorRT: ONNX Runtime has no kernels for it", hint="Leave out --for.")
+    if settings.precision is Precision.FP8 and (settings.sensitivity or settings.searched_for):
+        raise UsageError("--sensitivity, --min-sqnr and --max-drop are for int8", hint="Leave out --precision fp8.")
 
 
 def _prepared(parsed: ParsedFile, settings: QuantizeSettings, progress: Progress) -> ir.Model:
@@ -179,10 +194,10 @@ def _evaluated(path: Path, feeds: Sequence[Arrays], threads: int) -> dict[str, l
 
 def _write(best: Trial, source: Path, path: Path, settings: QuantizeSettings, work: Work) -> tuple[Float32Node, ...]:
     """Write the graph; returns the nodes that stay in float32 where those around are float16."""
-    model, kept, half = best.model, tuple[Float32Node, ...](), settings.around is Precision.FP16
+    kept, half = tuple[Float32Node, ...](), settings.around is Precision.FP16
     if half:
         with_half_scales(best.found)
-    quantize_graph(model, best.placement, best.found)
+    model = quantized(best.model, best.placement, best.found)
     if half:
         model, kept = in_half(ParsedFile(source, model), FLOAT16, work.feeds, work.threads)
     for key in STALE:
@@ -195,9 +210,46 @@ def _write(best: Trial, source: Path, path: Path, settings: QuantizeSettings, wo
     return kept
 
 
+@dataclass
+class _Judge:
+    """Whether a trial's file is good enough, and the error of the last that wasn't."""
+
+    source: Path
+    file: Path
+    feeds: Sequence[Arrays]
+    wanted: QualityRequirement
+    error: DisagreementError | None = None
+
+    def __call__(self, trial: Trial, settings: QuantizeSettings, work: Work) -> bool:
+        _write(trial, self.source, self.file, settings, work)
+        measured = compared(*(_run(path, self.feeds, work.threads) for path in (self.source, self.file)))
+        error = broken(self.wanted, measured, f"int8 with {len(trial.placement.kept)} layers in float32")
+        self.error = error or self.error
+        return error is None
+
+
+def _search(best: Trial, order: Sequence[Sensitivity], settings: QuantizeSettings, work: Work, judge: _Judge) -> Trial:
+    """The trial with the fewest layers in float32 that is good enough.
+
+    Raises:
+        DisagreementError: none is.
+    """
+    layers = [one for one in order if one.kind == LAYER]
+    found = search(best, layers, settings, work, lambda trial: judge(trial, settings, work))
+    if found is not None:
+        return found
+    assert judge.error is not None
+    raise DisagreementError(
+        f"no assignment of layers to int8 and float32 is good enough; the last one: {judge.error.message}",
+        first_seen=judge.error.first_seen,
+        hint="Require less (--min-sqnr, --max-drop), or take float16.",
+    )
+
+
 def _record(
     best: Trial,
     steps: tuple[QuantizationStep, ...],
+    order: tuple[Sensitivity, ...],
     settings: QuantizeSettings,
     feeds: Sequence[Arrays],
     source: ImageSource,
@@ -235,6 +287,7 @@ def _record(
         kept=best.placement.kept,
         quality=Quality({}, None, 0),
         steps=steps,
+        sensitivity=order,
     )
 
 

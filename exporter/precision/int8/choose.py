@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -43,8 +44,17 @@ class Trial:
 
 @dataclass(frozen=True)
 class Work:
-    """What every trial needs: the attention blocks of the graph, calibration images batch by batch, and threads."""
+    """What every trial needs.
 
+    Attributes:
+        folder: of the graph's weights.
+        blocks: the attention blocks of the graph.
+        feeds: the calibration images, batch by batch.
+        threads: of ONNX Runtime.
+        progress: receives stages.
+    """
+
+    folder: Path
     blocks: Sequence[AttentionBlock]
     feeds: Sequence[Arrays]
     threads: int

@@ -6,34 +6,46 @@ import onnx_ir as ir
 from attn_export.exporter.artifacts import MODULE_KEY
 from attn_export.exporter.graph.facts import attribute, constant
 from attn_export.exporter.graph.names import names_in, unique_name
-from attn_export.exporter.precision.int8.placement import Placement
+from attn_export.exporter.precision.int8.placement import Placement, Read
 from attn_export.exporter.precision.int8.ranges import Range, Weights
 from attn_export.exporter.precision.int8.sweep import Sweep
 from attn_export.exporter.records.arrays import Array
 
 
-def quantize_graph(model: ir.Model, placement: Placement, found: Sweep) -> None:
-    """Insert the nodes, in place.
+def quantized(model: ir.Model, placement: Placement, found: Sweep) -> ir.Model:
+    """A quantized copy of a model, with the names of the model.
 
     Weights are stored as int8 with a DequantizeLinear; biases stay float32, with their corrections. Each quantized
     activation has one QuantizeLinear and one DequantizeLinear, which all of its quantized reads share.
+
+    Args:
+        model: float32.
+        placement: in this model.
+        found: by the sweep, for at least this placement.
     """
-    writer = _Writer(model.graph)
-    for value, chosen in found.ranges.items():
-        writer.quantize(value, chosen, placement)
+    copy = model.clone()
+    nodes = dict(zip(model.graph, copy.graph, strict=True))
+    values = dict(zip(model.graph.inputs, copy.graph.inputs, strict=True))
+    for node, other in nodes.items():
+        values |= dict(zip(node.outputs, other.outputs, strict=True))
+    writer = _Writer(copy.graph, frozenset((nodes[node], index) for node, index in placement.reads))
+    for value in found.ranges:
+        if value in placement.values:
+            writer.quantize(values[value], found.ranges[value])
     for layer in placement.layers:
-        writer.store_weights(layer, found.weights[layer])
+        writer.store_weights(nodes[layer], found.weights[layer])
         if layer in found.corrections:
-            writer.correct_bias(layer, found.corrections[layer])
+            writer.correct_bias(nodes[layer], found.corrections[layer])
     writer.drop_unused()
+    return copy
 
 
 class _Writer:
-    def __init__(self, graph: ir.Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: ir.Graph, reads: frozenset[Read]) -> None:
+        self.graph, self.reads = graph, reads
         self.names = names_in(graph)
 
-    def quantize(self, value: ir.Value, chosen: Range, placement: Placement) -> None:
+    def quantize(self, value: ir.Value, chosen: Range) -> None:
         """Let the quantized reads of a value read it rounded."""
         grid = chosen.grid
         scale = self._constant(f"{value.name}.scale", np.array(grid.scale, np.float32))
@@ -44,7 +56,7 @@ class _Writer:
         back = self._node("DequantizeLinear", [steps.outputs[0], scale, zero], f"{value.name}.dequantized", path)
         steps.outputs[0].shape = back.outputs[0].shape = value.shape
         steps.outputs[0].type, back.outputs[0].type = zero.type, value.type
-        for node, index in placement.reads:
+        for node, index in self.reads:
             if node.inputs[index] is value:
                 node.replace_input_with(index, back.outputs[0])
         if producer is None:

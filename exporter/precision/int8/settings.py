@@ -21,6 +21,9 @@ class QuantizeSettings:
         correct_bias: layer after layer.
         equalize: channels around depthwise convolutions.
         rounding: of weights.
+        sensitivity: measure that of layers and blocks.
+        min_sqnr: in dB, and
+        max_drop: the share of images whose class may change; with one of them, layers stay in float32 until it holds.
         requirement: on the quality; the default SQNR if None.
         threads: of ONNX Runtime; None for all usable CPUs.
     """
@@ -32,6 +35,9 @@ class QuantizeSettings:
     correct_bias: bool = True
     equalize: bool = True
     rounding: Rounding = Rounding.DESCENT
+    sensitivity: bool = False
+    min_sqnr: float | None = None
+    max_drop: float | None = None
     requirement: QualityRequirement | None = None
     threads: int | None = None
 
@@ -39,3 +45,10 @@ class QuantizeSettings:
     def has_small_floats(self) -> bool:
         """Whether the file holds float8 or float16, which only TensorRT has kernels for."""
         return self.precision is Precision.FP8 or self.around is Precision.FP16
+
+    @property
+    def searched_for(self) -> QualityRequirement | None:
+        """The quality that layers are excluded for; None without one."""
+        if self.min_sqnr is None and self.max_drop is None:
+            return None
+        return QualityRequirement(self.min_sqnr, None if self.max_drop is None else 1 - self.max_drop)

@@ -9,6 +9,7 @@ from attn_export.exporter.report.findings.table import GOOD, Cell, Table, table
 from attn_export.exporter.report.findings.words import percent
 
 WORST_LAYERS = 5
+MOST = 20  # rows about single layers and blocks
 
 
 def quality_table(record: Quantization) -> Table:
@@ -47,6 +48,12 @@ def layers_table(record: Quantization) -> Table:
         for layer in known[:WORST_LAYERS]
     ]
     return table("Layers with the largest error", ["<layer", "<operator", "SQNR", "bias corrected by"], rows)
+
+
+def sensitivity_table(record: Quantization, kind: str) -> Table:
+    """The layers, or blocks, that add most error when they alone are quantized."""
+    rows = [[one.name, one.op_type, *_quality(one.quality)[1:]] for one in record.sensitivity if one.kind == kind]
+    return table(f"Each {kind} quantized alone", [f"<{kind}", "<operator", "SQNR", "classes that agree"], rows[:MOST])
 
 
 def summary(record: Quantization) -> str:

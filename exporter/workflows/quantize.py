@@ -126,7 +126,7 @@ def quantize_file(
 
 
 def _refuse_form(settings: QuantizeSettings) -> None:
-    """Refuse for ONNX Runtime what only TensorRT runs.
+    """Refuse for ONNX Runtime what only TensorRT runs, and for float8 what only int8 has.
 
     Raises:
         UsageError: it is asked for.

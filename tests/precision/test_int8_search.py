@@ -105,7 +105,7 @@ def test_the_smallest_number_of_layers_is_found(layers: int, needed: int) -> Non
         model = recipe = None
 
     good: Callable[[object], bool] = lambda trial: (trial if isinstance(trial, int) else 0) >= needed  # noqa: E731
-    found = searching.search(Best(), order, QuantizeSettings(), Trials(), good)  # type: ignore[arg-type]
+    found: object = searching.search(Best(), order, QuantizeSettings(), Trials(), good)  # type: ignore[arg-type]
     if needed == 0:
         assert isinstance(found, Best)
     else:

@@ -16,13 +16,14 @@ from attn_export.exporter.errors import UnreadableEngineError, UntrustedEngineEr
 from attn_export.exporter.records.document import DocumentError, decode, encode
 from attn_export.exporter.records.engine import PORTABLE, EngineFile, EngineRecord
 from attn_export.exporter.records.verdict import Verdict
-from attn_export.exporter.system.files import sha256_of, write_text
+from attn_export.exporter.system.files import read_whole, sha256_of, size_of, write_text
 from attn_export.exporter.system.gpus import Gpu
 
 # The lowest compute capability that portable engines run on: TensorRT-RTX's documentation of CPU-only builds, and
 # TensorRT's of hardware compatibility ("AMPERE_PLUS").
 MIN_PORTABLE = 80
 BUILD_AGAIN = "Build the engine again."
+MOST_BYTES = 2**26  # of a sidecar
 
 
 def sidecar_path(engine: Path) -> Path:
@@ -43,7 +44,7 @@ def read_sidecar(engine: Path) -> EngineRecord | None:
     """
     path = sidecar_path(engine)
     try:
-        return decode(path.read_bytes(), EngineRecord)
+        return decode(read_whole(path, MOST_BYTES), EngineRecord)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -79,7 +80,7 @@ def check_file(engine: Path, *, trust: bool) -> EngineRecord | None:
         UntrustedEngineError: it has no sidecar or was changed, and ``trust`` is off.
     """
     try:
-        size = engine.stat().st_size
+        size = size_of(engine)
         with engine.open("rb"):  # fails for folders and without permission
             pass
     except OSError as error:

@@ -11,6 +11,7 @@ import msgspec
 # Version 2 had one input.
 SCHEMA_VERSION = 3
 INDENT = 1
+LARGEST = 2**63 - 1
 
 Record = TypeVar("Record")
 
@@ -49,9 +50,23 @@ def decode(content: bytes | str, kind: type[Record]) -> Record:
         version = msgspec.json.decode(content, type=Header).schema_version
         if version != SCHEMA_VERSION:
             raise DocumentError(f"it has schema version {version}, and this attn-export reads version {SCHEMA_VERSION}")
-        return msgspec.json.decode(content, type=kind, dec_hook=_decode_path)
+        record = msgspec.json.decode(content, type=kind, dec_hook=_decode_path)
+        _refuse_huge(msgspec.to_builtins(record, enc_hook=_encode_path), "$")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DocumentError(str(error)) from error
+    return record
+
+
+def _refuse_huge(value: Any, path: str) -> None:
+    """Integers of more than 64 bits, which JSON has and nothing that is counted needs."""
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise DocumentError(f"a number has more than 64 bits - at `{path}`")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_huge(inner, f"{path}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            _refuse_huge(inner, f"{path}[{index}]")
 
 
 def schema(kind: type[Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from rich.segment import Segment
 
 from attn_export.exporter.report.findings.words import shown
 
-LONGEST_MESSAGE = 8000
+LONGEST_MESSAGE = 3000
 
 
 class PlainConsole(Console):

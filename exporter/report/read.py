@@ -9,8 +9,9 @@ import msgspec
 from attn_export.exporter.errors import UnreadableReportError
 from attn_export.exporter.records.document import SCHEMA_VERSION, DocumentError, decode
 from attn_export.exporter.records.report import Report
+from attn_export.exporter.system.files import read_whole
 
-MOST_BYTES = 2**28
+MOST_BYTES = 2**26
 EXPECTED = "Name a <stem>.report.json, which every export writes, or the output of --json."
 
 
@@ -51,8 +52,7 @@ def read_report(path: Path) -> Report:
 def _read(path: Path) -> bytes:
     """The content in UTF-8. PowerShell writes UTF-16, other shells a byte order mark."""
     try:
-        with path.open("rb") as stream:
-            content = stream.read(MOST_BYTES + 1)
+        content = read_whole(path, MOST_BYTES)
     except FileNotFoundError as error:
         raise UnreadableReportError(f"{path} does not exist", hint=EXPECTED) from error
     except IsADirectoryError as error:
@@ -61,8 +61,6 @@ def _read(path: Path) -> bytes:
         raise UnreadableReportError(
             f"{path} can't be read: {error.strerror or error}", hint="Expected is a readable file."
         ) from error
-    if len(content) > MOST_BYTES:
-        raise UnreadableReportError(f"{path} is larger than {MOST_BYTES // 2**20} MiB; no report is", hint=EXPECTED)
     if not content.strip():
         raise UnreadableReportError(f"{path} is empty", hint=EXPECTED)
     try:

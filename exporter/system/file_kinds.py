@@ -59,6 +59,8 @@ TESTS: tuple[tuple[FileKind, Callable[[bytes], bool]], ...] = (
 def kind_of(path: Path) -> FileKind | None:
     """The kind of a file; None for one that isn't known or can't be read."""
     try:
+        if not path.is_file():  # opening a pipe would wait for its writer
+            return None
         with path.open("rb") as stream:
             head = stream.read(HEAD_BYTES)
         if head.startswith(b"PK"):

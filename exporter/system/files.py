@@ -1,7 +1,9 @@
 """Writes, names and hashes files."""
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -39,6 +41,29 @@ def write_text(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file or link to one.
+
+    Raises:
+        OSError: it can't be read, or is a pipe or a device, which may have no end.
+    """
+    facts = path.stat()
+    if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    return facts.st_size
+
+
+def read_whole(path: Path, most: int) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OSError: as `size_of`, or it has more than ``most`` bytes.
+    """
+    if size_of(path) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most / 2**20:.0f} MiB", str(path))
+    return path.read_bytes()
 
 
 def unwritable(path: Path, error: OSError) -> OutputError:

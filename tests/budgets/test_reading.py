@@ -127,6 +127,12 @@ def test_a_huge_file_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.
     assert "is larger than" in refusal(saved(tmp_path, WHOLE)).message
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    assert "it is no file" in refusal(tmp_path / "a.json").message
+
+
 # What is JSON, and no report with latencies.
 
 

@@ -1,6 +1,7 @@
 """Which engines may be loaded: by their bytes, by their record, and by the machine they meet."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -157,6 +158,29 @@ def test_a_damaged_record_is_refused(engine: Path, content: bytes, trust: bool) 
     sidecar_path(engine).write_bytes(content)
     with pytest.raises(UnreadableEngineError, match=r"a\.engine\.json"):
         check_file(engine, trust=trust)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+@pytest.mark.parametrize("which", ["engine", "record"])
+def test_a_pipe_is_not_waited_for(engine: Path, which: str) -> None:
+    path = engine if which == "engine" else sidecar_path(engine)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UnreadableEngineError, match="it is no file"):
+        check_file(engine, trust=False)
+
+
+def test_a_record_of_gigabytes_is_not_read(engine: Path) -> None:
+    os.truncate(sidecar_path(engine), 2**32)
+    with pytest.raises(UnreadableEngineError, match="larger than 64 MiB"):
+        read_sidecar(engine)
+
+
+@pytest.mark.parametrize("digits", [20, 400, 4_000])
+def test_numbers_of_more_than_64_bits_are_refused(engine: Path, edited: Edit, digits: int) -> None:
+    edited(bytes=10**digits)
+    with pytest.raises(UnreadableEngineError, match=r"64 bits|out of range|Expected"):
+        read_sidecar(engine)
 
 
 def test_a_folder_in_place_of_the_record_is_refused(engine: Path) -> None:

@@ -45,6 +45,8 @@ def export(
     reports: options.Reports = None,
     budgets: options.Budgets = None,
     images: options.Images = None,
+    evaluation: options.Evaluate = None,
+    requirement: options.Require = None,
     resize: options.Resize = None,
     interpolation: options.Interpolation = None,
     input_image: options.InputImage = None,
@@ -99,6 +101,8 @@ def export(
         weights=weights,
         key=key,
     )
+    if requirement and evaluation is None:
+        raise UsageError("--require needs labelled images", hint="Add --eval DIR.")
     served = parse_served(image=input_image, mean=mean, std=std, output=output, labels=labels)
     batch = taken[0].shape[0] if taken else 1
     stem = checkpoint.name.partition(":")[2] if names_network(checkpoint) else checkpoint.stem
@@ -106,7 +110,8 @@ def export(
     graph_for = Target.TENSORRT if engine and target is None else parse.parse_target(target)
     known, written = parse.parse_percent("--ci", interval, below=1), parse.report_paths(reports)
     limits = parse.parse_budget_options(budgets)
-    pictures = parse_pictures(images or (), resize=resize, interpolation=interpolation)
+    sources = [*(images or ()), *([evaluation] if evaluation else [])]
+    pictures = parse_pictures(sources, resize=resize, interpolation=interpolation)
 
     from attn_export.exporter.engine.settings import EngineSettings
     from attn_export.exporter.records.engine import BuildOptions
@@ -127,12 +132,15 @@ def export(
         from attn_export.exporter.report.terminal import export_parts, export_summary
         from attn_export.exporter.report.write import check_reports, write_reports
         from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, RUNS_ENGINES, check_names
+        from attn_export.exporter.validation.accuracy import missed
+        from attn_export.exporter.validation.quantized import parse_requirement
         from attn_export.exporter.workflows.clean import error_of
         from attn_export.exporter.workflows.export import export_loaded
         from attn_export.exporter.workflows.served import as_served
         from attn_export.exporter.workflows.settings import ExportSettings
 
         check_reports(written)
+        required = parse_requirement(parse.split(requirement))
         names = check_names(parse.split(runtimes)) or DEFAULT_RUNTIMES
         refuse_untimed(limits, (*names, *(RUNS_ENGINES if engine else ())) if bench else ())
         settings = ExportSettings(
@@ -148,6 +156,8 @@ def export(
             device=parse.parse_device(device),
             images=images or None,
             pictures=pictures,
+            evaluation=evaluation,
+            requirement=required,
             show=bool(written),
             budgets=limits,
             command=command_line(ctx),
@@ -155,7 +165,7 @@ def export(
         model = as_served(load_checkpoint(checkpoint, progress, loading), served)
         result = export_loaded(model, out or checkpoint.parent, stem, settings, progress)
         write_reports(result.report, written)
-    error = error_of(result.reverted) or failure(result.report.budgets)
+    error = error_of(result.reverted) or failure(result.report.budgets) or missed(result.report.evaluation)
     summary = export_summary(result.report, result.onnx.parent, (result.report_path, *written))
     print_result(result.report, [*export_parts(result.report), summary], as_json=as_json, error=error)
 

@@ -67,6 +67,25 @@ Images = Annotated[
     list[Path] | None,
     Option(metavar="DIR|FILE", help="Validate on real images too, at most 16: a folder, pictures, .npy or .npz."),
 ]
+Evaluate = Annotated[
+    Path | None,
+    _pictures(
+        "--eval",
+        metavar="DIR|FILE",
+        help="Accuracy on labelled images: a folder with a folder for each class, or .npz with labels.",
+    ),
+]
+Require = Annotated[
+    list[str] | None,
+    Option(
+        "--require",
+        metavar="NAME=VALUE",
+        help="Exit code 1 below it: top1=99%, top5, agreement=99% (with PyTorch), sqnr=20 dB; without --eval of int8.",
+    ),
+]
+ClassNames = Annotated[
+    Path | None, _pictures("--labels", help="Class names: one a line, or JSON.", show_default="the model's")
+]
 Resize = Annotated[
     str | None,
     _pictures(

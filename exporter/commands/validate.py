@@ -26,10 +26,9 @@ def validate(
     std: options.Std = None,
     resize: options.Resize = None,
     interpolation: options.Interpolation = None,
-    requirement: Annotated[
-        list[str] | None,
-        typer.Option("--require", metavar="NAME=VALUE", help="Required quality of int8: sqnr=20,agreement=0.99"),
-    ] = None,
+    evaluation: options.Evaluate = None,
+    labels: options.ClassNames = None,
+    requirement: options.Require = None,
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Use cached reference outputs.")] = True,
     threads: options.Threads = None,
     reports: options.Reports = None,
@@ -51,7 +50,8 @@ def validate(
 
     With a deployment bundle its golden outputs are the reference; no PyTorch is needed.
     """
-    pictures = parse_pictures(images or (), mean=mean, std=std, resize=resize, interpolation=interpolation)
+    sources = [*(images or ()), *([evaluation] if evaluation else [])]
+    pictures = parse_pictures(sources, mean=mean, std=std, resize=resize, interpolation=interpolation)
     if names_bundle(reference):
         parse.refuse(
             {
@@ -59,6 +59,8 @@ def validate(
                 "--input": inputs,
                 "--range": ranges,
                 "--images": images,
+                "--eval": evaluation,
+                "--labels": labels,
                 "--require": requirement,
                 "--report": reports,
             }
@@ -83,8 +85,10 @@ def validate(
         key=key,
     )
     with make_progress(quiet) as progress:
+        from attn_export.exporter.network.labels import read_labels
         from attn_export.exporter.report.terminal import validation_parts
         from attn_export.exporter.report.write import check_reports, write_reports
+        from attn_export.exporter.validation.accuracy import missed
         from attn_export.exporter.validation.cache import default_cache
         from attn_export.exporter.validation.quantized import parse_requirement
         from attn_export.exporter.workflows.record import validation_summary
@@ -95,14 +99,22 @@ def validate(
         required = parse_requirement(parse.split(requirement))
         model = load_checkpoint(reference, progress, loading)
         settings = ValidationSettings(
-            threads, trust, images or None, pictures, required, default_cache() if cache else None
+            threads=threads,
+            trust=trust,
+            images=images or None,
+            pictures=pictures,
+            evaluation=evaluation,
+            class_names=read_labels(labels) if labels else (),
+            requirement=required,
+            cache=default_cache() if cache else None,
         )
         done = validation(model, artifacts, settings, progress)
         if written:
             report = report_of_validation(done, threads=threads, command=command_line(ctx), progress=progress)
             write_reports(report, written)
     source = done.images.source if done.images else None
-    document, error = validation_summary(done.model, done.results, source), failure(done.results)
+    document = validation_summary(done.model, done.results, source, done.evaluation)
+    error = failure(done.results) or missed(done.evaluation)
     print_result(document, validation_parts(document), as_json=as_json, reports=written, error=error)
 
 

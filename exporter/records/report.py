@@ -15,6 +15,7 @@ from attn_export.exporter.artifacts import (
     Step,
 )
 from attn_export.exporter.errors import AttnExportError
+from attn_export.exporter.records.accuracy import Evaluation
 from attn_export.exporter.records.attention import AttentionCost
 from attn_export.exporter.records.budget import BudgetResult
 from attn_export.exporter.records.document import SCHEMA_VERSION
@@ -191,6 +192,7 @@ class Report(Struct, frozen=True, kw_only=True):
         gate_activations: of one image; None where nobody looked.
         budgets: limits that were checked.
         images: the user's, on which artifacts were compared too.
+        evaluation: accuracy on labelled images.
         environment: the machine and the software.
         error: why the run failed; None for one that succeeded.
     """
@@ -206,6 +208,7 @@ class Report(Struct, frozen=True, kw_only=True):
     gate_activations: GateActivations | None = None
     budgets: tuple[BudgetResult, ...] = ()
     images: ImageSource | None = None
+    evaluation: Evaluation | None = None
     error: ErrorRecord | None = None
     schema_version: int = SCHEMA_VERSION
 

@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from attn_export.exporter.artifacts import AttentionBlock, Float32Node, Step
+from attn_export.exporter.records.accuracy import Evaluation
 from attn_export.exporter.records.cleanup import AppliedRewrite, RevertedRewrite, SkippedRewrite
 from attn_export.exporter.records.document import SCHEMA_VERSION
 from attn_export.exporter.records.engine import EngineRecord
@@ -68,6 +69,7 @@ class ValidationSummary(Struct, frozen=True, kw_only=True):
     agrees: bool
     artifacts: tuple[ValidatedArtifact, ...]
     images: ImageSource | None = None
+    evaluation: Evaluation | None = None
     error: ErrorRecord | None = None
     schema_version: int = SCHEMA_VERSION
 

@@ -156,10 +156,23 @@ class Quality(Struct, frozen=True):
 
 
 class QualityRequirement(Struct, frozen=True):
-    """The least quantization quality: SQNR in decibels, share of equal classes. None requires nothing."""
+    """The least quality of an artifact. None requires nothing.
+
+    Attributes:
+        sqnr: in decibels.
+        agreement: share of images with the network's class.
+        top1, top5: shares of right answers, on labelled images.
+    """
 
     sqnr: float | None = None
     agreement: float | None = None
+    top1: float | None = None
+    top5: float | None = None
+
+    def __str__(self) -> str:
+        shares = {"top1": self.top1, "top5": self.top5, "agreement": self.agreement}
+        words = [f"{name}={100 * share:g}%" for name, share in shares.items() if share is not None]
+        return ",".join([*words, *([f"sqnr={self.sqnr:g}"] if self.sqnr is not None else [])])
 
 
 class FirstDivergence(Struct, frozen=True):

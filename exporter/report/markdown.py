@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from attn_export.exporter.records.compare import ComparisonReport
 from attn_export.exporter.records.latency import Latency
 from attn_export.exporter.records.report import Report
-from attn_export.exporter.report.findings import attention, budgets, comparison, conditions, errors, latency
+from attn_export.exporter.report.findings import accuracy, attention, budgets, comparison, conditions, errors, latency
 from attn_export.exporter.report.findings.environment import command_line, network_words, title_of
 from attn_export.exporter.report.findings.summary import badges
 from attn_export.exporter.report.findings.table import BAD, GOOD, UNSURE, Cell, Table
@@ -25,6 +25,9 @@ def render(report: Report) -> str:
     if errors.judged(report):
         failed = [artifact.error.message for artifact in errors.runnable(report) if artifact.error]
         parts += ["### Error against PyTorch", table_text(errors.artifact_table(report.artifacts)), _items(failed)]
+    if report.evaluation:
+        parts += ["### Accuracy", table_text(accuracy.accuracy_table(report.evaluation))]
+        parts += [table_text(accuracy.flips_table(report.evaluation)) if report.evaluation.flips else ""]
     if report.attention_cost:
         parts += ["### Attention", _items([attention.cost_sentence(cost) for cost in report.attention_cost])]
     parts.append(_environment(report))

@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from attn_export.exporter.artifacts import AttentionBlock
+from attn_export.exporter.records.accuracy import Evaluation
 from attn_export.exporter.records.attention import AttentionCost
 from attn_export.exporter.records.compare import ComparisonReport
 from attn_export.exporter.records.engine import EngineFile
@@ -23,6 +24,7 @@ from attn_export.exporter.records.summaries import (
 )
 from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.report.findings import (
+    accuracy,
     attention,
     budgets,
     comparison,
@@ -67,7 +69,7 @@ def export_parts(report: Report) -> list[Part]:
             for engine in report.engines
             for gpu, reason in engine.failed.items()
         ]
-    return [*parts, *bench_parts(report)]
+    return [*parts, *accuracy_parts(report.evaluation), *bench_parts(report)]
 
 
 def bench_parts(report: Report) -> list[Part]:
@@ -126,6 +128,14 @@ def artifact_words(artifact: ArtifactRecord) -> str:
     return text + (f" ({len(kept)} nodes kept in float32)" if kept else "")
 
 
+def accuracy_parts(evaluation: Evaluation | None) -> list[Part]:
+    """`--eval`: accuracy side by side, and the images that are answered otherwise."""
+    if evaluation is None:
+        return []
+    flips = [accuracy.flips_table(evaluation)] if evaluation.flips else []
+    return [accuracy.accuracy_table(evaluation), Text(accuracy.flips_sentence(evaluation), "dim"), *flips]
+
+
 def validation_parts(summary: ValidationSummary) -> list[Part]:
     """`validate` against a checkpoint."""
     heads = f"artifact,<precision,{errors.RATIO_HEADS},<verdict"
@@ -141,6 +151,7 @@ def validation_parts(summary: ValidationSummary) -> list[Part]:
             for artifact in summary.artifacts
             if artifact.quantized
         ),
+        *accuracy_parts(summary.evaluation),
     ]
 
 

@@ -30,7 +30,7 @@ CHANNEL, SPATIAL = "channel", "spatial"
 # More would make the page large.
 MAX_GATES = 64
 # Largest sides in the report.
-MAX_MAP, MAX_PICTURE = 112, 224
+MAX_MAP, MAX_PICTURE, MAX_THUMBNAIL = 112, 224, 96
 RGB = 3
 
 
@@ -279,16 +279,32 @@ def channels_first(image: Array, taken: Input) -> Array:
     return np.moveaxis(image, -1, 0) if taken.layout == NHWC else image
 
 
-def picture(image: Array, normalization: Normalization | None) -> Array | None:
+def thumbnail(image: Array, model: LoadedModel, kind: str) -> Picture | None:
+    """An input of a network as a small picture; None where it is no image.
+
+    Args:
+        image: without N, as the network takes it.
+        model: the network.
+        kind: of image.
+    """
+    pixels = picture(channels_first(image, model.inputs[0]), model.normalization, MAX_THUMBNAIL)
+    if pixels is None:
+        return None
+    height, width, channels = pixels.shape
+    return Picture(kind, (channels, height, width), _base64(pixels), channels)
+
+
+def picture(image: Array, normalization: Normalization | None, largest: int = MAX_PICTURE) -> Array | None:
     """An input as a picture: without its normalization, or stretched from its smallest to its largest value.
 
     Args:
         image: (C, H, W), as the network takes it.
         normalization: of the network, where it is known.
+        largest: side.
 
     Returns:
-        (H, W, 3), or (H, W, 1) with the mean of the channels unless these are three, uint8, at most `MAX_PICTURE` on a
-        side; None where the input is no image.
+        (H, W, 3), or (H, W, 1) with the mean of the channels unless these are three, uint8; None where the input is no
+        image.
     """
     if image.ndim != IMAGE_RANK:
         return None
@@ -300,7 +316,7 @@ def picture(image: Array, normalization: Normalization | None) -> Array | None:
         values = (values - low) / (high - low or 1.0)
     if values.shape[2] != RGB:
         values = values.mean(2, keepdims=True)
-    values = _pooled(np.clip(values, 0, 1), -(-max(values.shape[:2]) // MAX_PICTURE))
+    values = _pooled(np.clip(values, 0, 1), -(-max(values.shape[:2]) // largest))
     return np.round(values * 255).astype(np.uint8)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 
 from attn_export.exporter.errors import DisagreementError, UsageError
 from attn_export.exporter.network.batches import Batch
@@ -30,13 +31,14 @@ from attn_export.exporter.validation.verdict import compare, shape_name
 ERROR_QUANTILE, BASELINE_QUANTILE = 0.25, 0.5
 MOST = "most"  # kind of input: most images
 LOGITS_RANK = 2
-SQNR, AGREEMENT = "sqnr", "agreement"
+SQNR = "sqnr"
+SHARES = ("agreement", "top1", "top5")
 
 Outputs = Sequence[tuple[Array, ...]]  # for every batch, one array (N, ...) per output
 
 
 def parse_requirement(parts: Sequence[str]) -> QualityRequirement | None:
-    """``["sqnr=20", "agreement=0.99"]``.
+    """``["sqnr=20", "agreement=0.99", "top1=99%"]``.
 
     Raises:
         UsageError: a part has another form, or is out of range.
@@ -44,18 +46,22 @@ def parse_requirement(parts: Sequence[str]) -> QualityRequirement | None:
     values: dict[str, float] = {}
     for part in parts:
         name, equals, text = part.partition("=")
+        share = name in SHARES
         try:
-            value = float(text)
+            value = float(text.removesuffix("%")) / 100 if share and text.endswith("%") else float(text)
         except ValueError:
             value = math.nan
-        if name not in (SQNR, AGREEMENT) or not equals or not math.isfinite(value) or name in values:
+        if name not in (SQNR, *SHARES) or not equals or not math.isfinite(value) or name in values:
             raise UsageError(
-                f"--require {part} can't be understood", hint="Expected is sqnr=DB or agreement=SHARE, each once."
+                f"--require {part} can't be understood",
+                hint="Expected is sqnr=DB, or agreement, top1 or top5 with a share such as 0.99 or 99%, each once.",
             )
-        if name == AGREEMENT and not 0 <= value <= 1:
-            raise UsageError(f"--require {part}: a share is between 0 and 1", hint="For example agreement=0.99.")
+        if share and not 0 <= value <= 1:
+            raise UsageError(
+                f"--require {part}: a share is between 0 and 1, or 0 and 100 %", hint=f"For example {name}=0.99."
+            )
         values[name] = value
-    return QualityRequirement(values.get(SQNR), values.get(AGREEMENT)) if values else None
+    return QualityRequirement(**values) if values else None
 
 
 def runtime_conformance(
@@ -172,17 +178,18 @@ def classes_of(measured: Quality) -> Classes | None:
 
 def with_default(requirement: QualityRequirement | None) -> QualityRequirement:
     """The requirement, with the default SQNR where it names none."""
-    if requirement is None or requirement.sqnr is None:
-        return QualityRequirement(MIN_SQNR, requirement.agreement if requirement else None)
-    return requirement
+    requirement = requirement or QualityRequirement()
+    return structs.replace(requirement, sqnr=MIN_SQNR) if requirement.sqnr is None else requirement
 
 
 def broken(requirement: QualityRequirement, measured: Quality, artifact: str) -> DisagreementError | None:
     """The error for a requirement that isn't met; None for one that is.
 
     Raises:
-        UsageError: the requirement is agreement, and the network has no classes.
+        UsageError: the requirement is agreement, and the network has no classes; or right answers, without labels.
     """
+    if requirement.top1 is not None or requirement.top5 is not None:
+        raise UsageError("--require top1 and top5 need labelled images", hint="--eval DIR, or leave them out.")
     decibels = {name: math.inf if value is None else value for name, value in measured.sqnr_db.items()}
     worst = min(decibels, key=decibels.__getitem__)
     if requirement.agreement is not None and measured.agreement is None:

@@ -12,6 +12,7 @@ from attn_export.exporter.records.results import ExportResult
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.system.scratch import scratch_folder
 from attn_export.exporter.workflows.assets import export_assets
+from attn_export.exporter.workflows.evaluate import evaluate_files, labelled_images
 from attn_export.exporter.workflows.export_engines import check_engines, deploy_all
 from attn_export.exporter.workflows.onnx_files import make_onnx, prove_all
 from attn_export.exporter.workflows.publish import publish_all, write_report
@@ -80,6 +81,7 @@ def export_loaded(
     judged = check_engines(inputs, settings, progress)
     real = images_of(model, settings.images, settings.pictures, progress, MOST_REAL)
     pixels = real.all if real else None
+    labelled = labelled_images(model, settings.evaluation, settings.pictures, (), progress)
     with scratch_folder(out) as scratch:
         images = batches(inputs, judged, pixels)
         reference = reference_outputs(
@@ -92,9 +94,11 @@ def export_loaded(
         made = make_onnx(model, scratch / f"{stem}.onnx", settings, progress)
         proven = prove_all(model, made.file, reference, settings.precisions, own, progress)
         deployed = deploy_all(proven, stem, reference, settings, own, progress)
+        evaluation = evaluate_files(model, proven, labelled, settings, own, progress) if labelled else None
         latency = time_all(model, proven, deployed, own, settings, progress)
         assets = export_assets(model, made, proven, deployed, own, settings, progress, pixels)
-        report = export_report(model, proven, deployed, latency, assets, settings, real.source if real else None)
+        source = real.source if real else None
+        report = export_report(model, proven, deployed, latency, assets, settings, source, evaluation)
         file = write_report(report, scratch / f"{stem}.report.json")
         published = publish_all([artifact.file.path for artifact in proven], deployed, out, scratch, report=file)
     return ExportResult(

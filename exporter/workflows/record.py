@@ -11,6 +11,7 @@ from attn_export.exporter.artifacts import CPU, Input, LoadedModel, OnnxFile
 from attn_export.exporter.budgets.check import check_budgets
 from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.graph.write import external_data_of
+from attn_export.exporter.records.accuracy import Evaluation
 from attn_export.exporter.records.artifact import Artifact
 from attn_export.exporter.records.engine import EngineRecord
 from attn_export.exporter.records.environment import describe
@@ -62,6 +63,7 @@ def export_report(
     assets: "ReportAssets",
     settings: "ExportSettings",
     images: ImageSource | None = None,
+    evaluation: Evaluation | None = None,
 ) -> Report:
     """The report of an export, with its budgets checked.
 
@@ -73,6 +75,7 @@ def export_report(
         assets: graphs, gate activations and the cost of attention.
         settings: of the export.
         images: the user's.
+        evaluation: accuracy on labelled images.
 
     Raises:
         InputError: a budget is for a value that the report doesn't have.
@@ -81,7 +84,9 @@ def export_report(
     artifacts += [engine_summary(engine.path.name, engine.record) for one in deployed for engine in one.engines]
     artifacts += [bundle_record(bundle) for one in deployed for bundle in one.bundles]
     report = report_of(model, artifacts, latency, assets, settings.command)
-    return structs.replace(report, images=images, budgets=check_budgets(report, settings.budgets))
+    return structs.replace(
+        report, images=images, evaluation=evaluation, budgets=check_budgets(report, settings.budgets)
+    )
 
 
 def bench_report(benched: "Benched", command: Sequence[str] | None = None) -> Report:
@@ -281,6 +286,7 @@ def validation_summary(
     model: LoadedModel,
     results: "Sequence[Validated]",
     images: ImageSource | None = None,
+    evaluation: Evaluation | None = None,
     error: AttnExportError | None = None,
 ) -> ValidationSummary:
     """What a validation against a checkpoint found out."""
@@ -289,6 +295,7 @@ def validation_summary(
         agrees=all(result.error is None for result in results),
         artifacts=tuple(map(_validated_artifact, results)),
         images=images,
+        evaluation=evaluation,
         error=error_record(error),
     )
 

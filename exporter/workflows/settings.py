@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import CPU, Precision, Target
@@ -15,6 +16,7 @@ from attn_export.exporter.system.machine import usable_cpus
 if TYPE_CHECKING:
     from attn_export.exporter.images.read import Given
     from attn_export.exporter.records.budget import Budget
+    from attn_export.exporter.records.verdict import QualityRequirement
 
 DEFAULT_OPSET = 20
 
@@ -36,6 +38,8 @@ class ExportSettings:
         device: where PyTorch and ONNX Runtime are timed: "cpu" or "cuda".
         images: real ones, see `read_images`; files are compared on at most 16 of them too.
         pictures: how pictures become inputs.
+        evaluation: labelled images, see `read_labelled`; None evaluates nothing.
+        requirement: that every file has to meet on these.
         show: whether the report has graphs, gate activations, and the cost of attention.
         budgets: limits that are checked, for the report.
         command: the command line, for the report; None for a call from Python.
@@ -53,6 +57,8 @@ class ExportSettings:
     device: str = CPU
     images: "Given | None" = None
     pictures: PictureOptions = field(default_factory=PictureOptions)
+    evaluation: "Path | None" = None
+    requirement: "QualityRequirement | None" = None
     show: bool = False
     budgets: "tuple[Budget, ...]" = ()
     command: tuple[str, ...] | None = None

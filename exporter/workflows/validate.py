@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import LoadedModel
 from attn_export.exporter.errors import AttnExportError, DisagreementError, InputError, UsageError
+from attn_export.exporter.images.labelled import Labelled
 from attn_export.exporter.images.preprocessing import PictureOptions
 from attn_export.exporter.network.batches import MOST_REAL
 from attn_export.exporter.records.artifact import Artifact
 from attn_export.exporter.records.results import Validated
-from attn_export.exporter.system.files import paths_of
+from attn_export.exporter.system.files import paths_of, unique_names
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.validation.artifact import read_artifact
 from attn_export.exporter.validation.matching import batches_for, match
 from attn_export.exporter.workflows.artifact_facts import facts_of
 from attn_export.exporter.workflows.compare_artifact import compare
 from attn_export.exporter.workflows.compare_quantized import compare_quantized
+from attn_export.exporter.workflows.evaluate import evaluate, labelled_images
 from attn_export.exporter.workflows.reference import reference_outputs
 from attn_export.exporter.workflows.settings import cpu_settings
 from attn_export.exporter.workflows.subject import Subject
@@ -25,6 +27,7 @@ from attn_export.exporter.workflows.user_images import images_of
 
 if TYPE_CHECKING:
     from attn_export.exporter.images.read import Given, ImageSet
+    from attn_export.exporter.records.accuracy import Evaluation
     from attn_export.exporter.records.verdict import QualityRequirement
     from attn_export.exporter.validation.cache import Cache
 
@@ -40,6 +43,8 @@ class ValidationSettings:
     trust: bool = False
     images: "Given | None" = None
     pictures: PictureOptions = field(default_factory=PictureOptions)
+    evaluation: Path | None = None
+    class_names: tuple[str, ...] = ()
     requirement: "QualityRequirement | None" = None
     cache: "Cache | None" = None
 
@@ -52,11 +57,13 @@ class Validation:
         model: the network, with the preprocessing and postprocessing of the artifacts.
         results: one for each artifact, in their order.
         images: those of the user's that were used, as the artifacts take them.
+        evaluation: accuracy on labelled images.
     """
 
     model: LoadedModel
     results: tuple[Validated, ...]
     images: "ImageSet | None" = None
+    evaluation: "Evaluation | None" = None
 
 
 def validate_artifacts(
@@ -67,6 +74,8 @@ def validate_artifacts(
     trust: bool = False,
     images: "Given | None" = None,
     pictures: PictureOptions | None = None,
+    evaluation: Path | None = None,
+    class_names: Sequence[str] = (),
     requirement: "QualityRequirement | None" = None,
     cache: "Cache | None" = None,
     progress: Progress | None = None,
@@ -81,7 +90,9 @@ def validate_artifacts(
         images: real ones in addition to the generated ones, see `read_images`; at most `MOST_REAL` are used, and for
             quantized artifacts `MOST_JUDGED`, on which alone their quality is judged then.
         pictures: how they become inputs.
-        requirement: for quantized artifacts.
+        evaluation: labelled images, see `read_labelled`, on which the accuracy of all artifacts is measured.
+        class_names: in the order of the network's scores; empty for the checkpoint's.
+        requirement: for all artifacts on labelled images, or else for quantized artifacts.
         cache: of reference outputs; None computes them.
         progress: receives stages and notes.
 
@@ -93,7 +104,9 @@ def validate_artifacts(
         UsageError: no artifact is named, or one twice, or there is a requirement and no quantized artifact.
         InputError: no artifact can be compared, or the network can't be a reference.
     """
-    settings = ValidationSettings(threads, trust, images, pictures or PictureOptions(), requirement, cache)
+    settings = ValidationSettings(
+        threads, trust, images, pictures or PictureOptions(), evaluation, tuple(class_names), requirement, cache
+    )
     return list(validation(model, paths, settings, progress).results)
 
 
@@ -118,10 +131,10 @@ def validation(
 
         artifacts, refused = read_all(files, trust=settings.trust)
         model = as_artifacts_say(model, artifacts)
-        if settings.requirement and not any(artifact.quantized for artifact in artifacts):
+        if settings.requirement and not settings.evaluation and not any(artifact.quantized for artifact in artifacts):
             raise UsageError(
                 "--require is for artifacts that round to whole numbers, and none of these does",
-                hint="Others are judged by PyTorch's own error.",
+                hint="Others are judged by PyTorch's own error, or on labelled images (--eval).",
             )
         least = least_batch(artifacts)
         outputs, own = returned(model, least), cpu_settings(settings.threads)
@@ -133,7 +146,10 @@ def validation(
                 refused.append(Validated(artifact.path, artifact, error=error))
         refuse_if_none(subjects, refused)
     most = MOST_JUDGED if any(artifact.quantized for artifact in artifacts) else MOST_REAL
+    labelled = labelled_images(model, settings.evaluation, settings.pictures, settings.class_names, progress)
     real = images_of(model, settings.images, settings.pictures, progress, most)
+    if real is None and labelled is not None and most == MOST_JUDGED:
+        real = labelled.images.spread(MOST_REAL)
     pixels = real.all if real else None
     batches = [batches_for(subject.artifact, subject.match, pixels) for subject in subjects]
     distinct = list({batch.names: batch for several in batches for batch in several}.values())
@@ -141,15 +157,35 @@ def validation(
     reference = reference_outputs(model, distinct, precisions, progress, settings.cache, least)
     for output in constant_outputs(reference):
         progress.note(f"output {output} of {model.name} is the same for all images: it proves nothing")
-    results = refused
+    results, required = refused, None if labelled else settings.requirement
     for subject, chosen in zip(subjects, batches, strict=True):
         for note in subject.match.notes:
             progress.note(note)
         if subject.artifact.quantized:
-            results.append(compare_quantized(subject, reference.for_batches(chosen), settings.requirement, progress))
+            results.append(compare_quantized(subject, reference.for_batches(chosen), required, progress))
         else:
             results.append(compare(model, subject, reference.for_batches(chosen), progress))
-    return Validation(model, tuple(sorted(results, key=lambda result: files.index(result.path))), real)
+    evaluation = evaluated(subjects, model, labelled, settings.requirement, progress) if labelled else None
+    ordered = sorted(results, key=lambda result: files.index(result.path))
+    return Validation(model, tuple(ordered), real, evaluation)
+
+
+def evaluated(
+    subjects: Sequence[Subject],
+    model: LoadedModel,
+    labelled: Labelled,
+    requirement: "QualityRequirement | None",
+    progress: Progress,
+) -> "Evaluation":
+    """The accuracy of the artifacts that take the network's own size, by distinct names."""
+    names = unique_names([subject.artifact.path for subject in subjects])
+    runtimes = {}
+    for name, subject in zip(names, subjects, strict=True):
+        if [own.shape[1:] for own in subject.match.inputs] == [own.shape[1:] for own in model.inputs]:
+            runtimes[name] = subject.runtime()
+        else:
+            progress.note(f"{name} takes images of another size and is not evaluated")
+    return evaluate(model, runtimes, labelled, requirement, subjects[0].settings, progress)
 
 
 def as_artifacts_say(model: LoadedModel, artifacts: Sequence[Artifact]) -> LoadedModel:

@@ -53,4 +53,4 @@ def report_of_validation(
     shown = show(model, files, settings, progress or NullProgress(), images=sample, unavailable=unavailable)
     latency = Latency(settings.threads, usable_cpu_numbers(), Schedule())
     report = report_of(model, artifacts, latency, shown, command, on_gpu=bool(unavailable))
-    return structs.replace(report, images=images.source if images else None)
+    return structs.replace(report, images=images.source if images else None, evaluation=validation.evaluation)

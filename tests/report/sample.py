@@ -9,6 +9,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from attn_export.exporter.artifacts import AttentionBlock, Axis, Float32Node, Gate, Normalization, Step
+from attn_export.exporter.records.accuracy import Accuracy, Evaluation, Flip
 from attn_export.exporter.records.attention import AttentionCost, TimedBlock
 from attn_export.exporter.records.budget import BudgetResult
 from attn_export.exporter.records.document import plain
@@ -25,6 +26,7 @@ from attn_export.exporter.records.engine import (
 from attn_export.exporter.records.environment import Environment
 from attn_export.exporter.records.gates import GateActivation, GateActivations, Picture
 from attn_export.exporter.records.graphs import GraphOutlines
+from attn_export.exporter.records.images import ImageSource, PicturePreprocessing
 from attn_export.exporter.records.latency import (
     Conditions,
     GpuConditions,
@@ -37,7 +39,7 @@ from attn_export.exporter.records.latency import (
     verdict_of,
 )
 from attn_export.exporter.records.report import EngineSummary, InputRecord, ModelRecord, OnnxRecord, Report
-from attn_export.exporter.records.verdict import Classes, Comparison, Verdict
+from attn_export.exporter.records.verdict import Classes, Comparison, QualityRequirement, Verdict
 from tests.report.sample_graphs import BODY_AFTER, outline, parts_of
 
 IMAGE_KINDS = ("natural", "noise", "saturated", "tiny", "impulse", "large", "zeros")
@@ -112,6 +114,7 @@ def sample(
         graphs=tuple(GraphOutlines(name, before, after) for name in names),
         gate_activations=gate_activations(gates, names, channels, side, draw),
         budgets=budgets(names[0]),
+        evaluation=evaluation(names),
         environment=Environment(
             platform="Linux-6.1-x86_64",
             python="3.11.7",
@@ -119,6 +122,35 @@ def sample(
             cpus=2,
             packages={"attn-export": "0.1.0", "torch": "2.13.0", "onnxruntime": "1.32.0", "numpy": "2.4.6"},
         ),
+    )
+
+
+def evaluation(names: Sequence[str]) -> Evaluation:
+    """Each artifact answers one image of 200 otherwise."""
+    pixels = base64.b64encode(bytes(range(3 * 4 * 4))).decode()
+    own = Accuracy(
+        artifact="PyTorch", runtime="eager", top1=0.99, top5=1.0, agreement=1.0, lost=0, gained=0, sqnr_db=None
+    )
+    return Evaluation(
+        source=ImageSource(
+            "photos",
+            200,
+            left_out=("labels.csv",),
+            preprocessing=PicturePreprocessing("RGB", (37,), (32, 32), "bilinear", (0.3,) * 3, (0.2,) * 3),
+            notes=("a note",),
+        ),
+        classes=10,
+        matched="by their names",
+        results=(
+            own,
+            *(replace(own, artifact=name, runtime="onnxruntime", top1=0.985, lost=1, sqnr_db=38.5) for name in names),
+        ),
+        flips=(
+            Flip("photos/cat/7.png", "cat", {"PyTorch": "cat"} | dict.fromkeys(names, "dog"), 0.125),
+            Flip("photos/dog/9.png", "dog", {"PyTorch": "cat"}, 0.1, Picture("real", (3, 4, 4), pixels, 3)),
+        ),
+        flipped=2,
+        requirement=QualityRequirement(top1=0.98),
     )
 
 
@@ -316,7 +348,8 @@ def bench_sample(**options: Any) -> Report:
     """The report of a bench without checkpoint or validation."""
     report = sample(**options)
     files = tuple(replace(file, validation=None, cleanup=()) for file in report.onnx_files)
-    return replace(report, model=None, artifacts=files, gate_activations=None, budgets=(), graphs=(), attention_cost=())
+    absent: dict[str, Any] = {"model": None, "gate_activations": None, "evaluation": None}
+    return replace(report, artifacts=files, budgets=(), graphs=(), attention_cost=(), **absent)
 
 
 def bare_sample() -> Report:

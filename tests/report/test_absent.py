@@ -19,8 +19,9 @@ ABSENT: dict[str, dict[str, Any]] = {
     "graph": {"graphs": []},
     "gates": {"gate_activations": None},
     "budgets": {"budgets": []},
+    "accuracy": {"evaluation": None},
 }
-ALL = {"latency", "error", "graph", "attention", "gates", "budgets", "environment"}
+ALL = {"latency", "error", "graph", "attention", "gates", "accuracy", "budgets", "environment"}
 
 
 def sections(document: Element) -> set[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from attn_export.exporter.records.report import BundleRecord, Report
-from attn_export.exporter.report.findings import attention, budgets, conditions, errors, latency
+from attn_export.exporter.report.findings import accuracy, attention, budgets, conditions, errors, latency
 from attn_export.exporter.report.findings.table import GOOD, PLAIN, UNSURE
 from attn_export.exporter.report.findings.words import listed, milliseconds, size, speed
 
@@ -38,6 +38,8 @@ def badges(report: Report) -> list[Badge]:
 def _badges(report: Report) -> Iterator[Badge]:
     if errors.was_requested(report):
         yield Badge("Against PyTorch", *errors.verdict_words(report), "error")
+    if accuracies := accuracy.verdict_words(report.evaluation):
+        yield Badge("Accuracy", *accuracies, "accuracy")
     if report.latency.timings:
         yield _speed(report)
     if files := report.onnx_files:

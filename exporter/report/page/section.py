@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from attn_export.exporter.report.charts.svg import Chart
+from attn_export.exporter.report.findings.accuracy import FlipCard
 from attn_export.exporter.report.findings.gates import GatedBlock, Image
 from attn_export.exporter.report.findings.table import Table
 
@@ -60,8 +61,15 @@ class Sample:
     sentences: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Flips:
+    """Pictures that are answered otherwise than in PyTorch."""
+
+    cards: tuple[FlipCard, ...]
+
+
 # A plain string is a paragraph; None is left out.
-Part = str | None | Heading | Items | Command | Table | Chart | Fold | Beside | Cards | Sample
+Part = str | None | Heading | Items | Command | Table | Chart | Fold | Beside | Cards | Flips | Sample
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from attn_export.exporter.report.charts.block_cost import block_cost
 from attn_export.exporter.report.charts.distributions import distributions
 from attn_export.exporter.report.charts.speed import speeds
 from attn_export.exporter.report.findings import (
+    accuracy,
     attention,
     budgets,
     conditions,
@@ -24,7 +25,18 @@ from attn_export.exporter.report.findings import (
 )
 from attn_export.exporter.report.findings.table import BAD
 from attn_export.exporter.report.findings.words import counted
-from attn_export.exporter.report.page.section import Beside, Cards, Command, Fold, Heading, Items, Part, Sample, Section
+from attn_export.exporter.report.page.section import (
+    Beside,
+    Cards,
+    Command,
+    Flips,
+    Fold,
+    Heading,
+    Items,
+    Part,
+    Sample,
+    Section,
+)
 
 REFERENCE = (
     "The reference is the network in float64. The baseline is the error that PyTorch itself makes on the same images, "
@@ -34,6 +46,10 @@ REFERENCE = (
 GATES = (
     "The values of every gate on one image, in PyTorch and in each artifact. Dark is 0, bright is 1. A channel gate "
     "has a cell for each channel, a spatial gate one for each position."
+)
+FLIPS = (
+    "These are answered otherwise than in PyTorch, those first that PyTorch is surest of. Each shows its label, and "
+    "what was answered."
 )
 
 
@@ -167,6 +183,24 @@ def _judged(artifact: errors.Runnable, verdict: Verdict) -> Fold:
     return Fold(f"{path} {'agrees' if artifact.agrees else 'DISAGREES'}", parts, open=not artifact.agrees)
 
 
+def accuracy_section(report: Report) -> Section:
+    """Accuracy side by side, and the pictures that are answered otherwise than in PyTorch."""
+    title, evaluation = "Accuracy", report.evaluation
+    verdict = accuracy.verdict_words(evaluation)
+    if evaluation is None or verdict is None:
+        return Section("accuracy", title, title, absent="No labelled images were given (--eval).")
+    words, basis, mark = verdict
+    flips = accuracy.flips_table(evaluation, len(evaluation.flips))
+    parts = (
+        accuracy.accuracy_table(evaluation),
+        FLIPS if evaluation.flips else None,
+        Flips(accuracy.flip_cards(evaluation)) if evaluation.flips else None,
+        Fold(flips.caption, (flips,)) if evaluation.flips else None,
+        Fold("The images", (Items(tuple(accuracy.source_sentences(evaluation))),)),
+    )
+    return Section("accuracy", title, title, parts, f"{words}: {basis}", first=mark == BAD)
+
+
 def budgets_section(report: Report) -> Section:
     """One table, folded where all budgets are kept."""
     if not (words := budgets.verdict_words(report.budgets)):
@@ -200,6 +234,7 @@ SECTIONS: tuple[Callable[[Report], Section], ...] = (
     latency_section,
     attention_section,
     error_section,
+    accuracy_section,
     budgets_section,
     environment_section,
 )

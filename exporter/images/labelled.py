@@ -1,0 +1,128 @@
+"""Labelled images: a folder for each class, or an array of labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec import structs
+
+from attn_export.exporter.artifacts import Input
+from attn_export.exporter.errors import InputError
+from attn_export.exporter.images import arrays
+from attn_export.exporter.images.preprocessing import PictureOptions, preprocessing_for
+from attn_export.exporter.images.read import ImageSet, of_arrays, of_pictures
+from attn_export.exporter.records.arrays import Array
+
+LABELS = "labels"
+BY_NAME, IN_ORDER, NUMBERS = "by their names", "in the order of the sorted folders", "as numbers"
+MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images and the numbers of their classes.
+
+    Attributes:
+        images: in order.
+        labels: of each.
+        names: of all classes that the network knows, in the order of its scores.
+        matched: how the labels became numbers.
+    """
+
+    images: ImageSet
+    labels: tuple[int, ...]
+    names: tuple[str, ...]
+    matched: str
+
+
+def read_labelled(
+    path: Path, inputs: Sequence[Input], options: PictureOptions, classes: int, names: Sequence[str]
+) -> Labelled:
+    """Labelled images.
+
+    Args:
+        path: a folder with a folder of pictures for each class, or ``.npz`` with an array called ``labels`` besides
+            those of the inputs: (N,), from 0 on.
+        inputs: of the network.
+        options: of pictures.
+        classes: number of the network's scores.
+        names: of the classes in the order of the scores; empty if unknown.
+
+    Raises:
+        InputError: they can't be read, or their classes aren't the network's.
+        UsageError: it isn't known how pictures are normalized.
+    """
+    if len(names) not in (0, classes):
+        raise InputError(
+            f"{len(names)} names are known for the {classes} classes of the network", hint="Check --labels."
+        )
+    if path.is_dir():
+        return _of_folders(path, inputs, options, classes, tuple(names))
+    found = dict(arrays.load(path, inputs))
+    labels = found.pop(LABELS, None)
+    if labels is None:
+        raise InputError(
+            f"{path} has no labels",
+            hint=f"Expected is a folder with a folder for each class, or .npz with images and an array {LABELS!r}.",
+        )
+    images = of_arrays(arrays.checked(found, inputs, str(path)), str(path), options.normalization)
+    return Labelled(images, _numbers(labels, len(images), classes, path), _or_numbers(names, classes), NUMBERS)
+
+
+def _numbers(labels: Array, images: int, classes: int, path: Path) -> tuple[int, ...]:
+    if labels.dtype.kind not in "iu" or labels.shape != (images,):
+        raise InputError(
+            f"{path} has labels of {labels.dtype} {labels.shape} for {images} images",
+            hint="Expected are (N,) integers.",
+        )
+    if int(labels.min()) < 0 or int(labels.max()) >= classes:
+        raise InputError(
+            f"{path} has labels from {labels.min()} to {labels.max()}, and the network knows {classes} classes",
+            hint=f"Expected are numbers from 0 to {classes - 1}.",
+        )
+    return tuple(labels.tolist())
+
+
+def _or_numbers(names: Sequence[str], classes: int) -> tuple[str, ...]:
+    return tuple(names) or tuple(map(str, range(classes)))
+
+
+def _of_folders(
+    path: Path, inputs: Sequence[Input], options: PictureOptions, classes: int, names: tuple[str, ...]
+) -> Labelled:
+    folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not folders:
+        raise InputError(
+            f"{path} has no folders of classes",
+            hint="Expected is a folder of pictures for each class, as in ImageFolder.",
+        )
+    number, matched = _matched(folders, path, classes, names)
+    how = preprocessing_for(inputs, options)
+    images = of_pictures([path / name for name in folders], inputs, how)
+    images = ImageSet(structs.replace(images.source, path=str(path)), images.names, images.load)
+    labels = tuple(number[Path(name).relative_to(path).parts[0]] for name in images.names)
+    known = names or (tuple(folders) if matched == IN_ORDER else _or_numbers((), classes))
+    return Labelled(images, labels, known, matched)
+
+
+def _matched(folders: Sequence[str], path: Path, classes: int, names: tuple[str, ...]) -> tuple[dict[str, int], str]:
+    """The class of each folder: by its name where the classes have names, else in the order of ImageFolder.
+
+    Raises:
+        InputError: some names are no classes, or the folders are fewer or more.
+    """
+    strangers = [name for name in folders if name not in names]
+    if not strangers:
+        return {name: names.index(name) for name in folders}, BY_NAME
+    if len(strangers) < len(folders):
+        raise InputError(
+            f"{path} has folders that are called like no class: {', '.join(strangers[:MOST_NAMED])}",
+            hint=f"The classes are {', '.join(names[:MOST_NAMED])}{', ...' if classes > MOST_NAMED else ''}; "
+            "--labels names others.",
+        )
+    if len(folders) != classes:
+        raise InputError(
+            f"{path} has {len(folders)} folders, and the network knows {classes} classes",
+            hint="Name the folders like the classes, and the classes with --labels FILE.",
+        )
+    return {name: i for i, name in enumerate(folders)}, IN_ORDER

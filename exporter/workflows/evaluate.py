@@ -1,0 +1,199 @@
+"""The accuracy of a network and its artifacts on labelled images: every image goes through each of them once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from attn_export.exporter.artifacts import LoadedModel, Signature
+from attn_export.exporter.errors import InputError, RuntimeUnavailableError
+from attn_export.exporter.images.labelled import Labelled, read_labelled
+from attn_export.exporter.images.preprocessing import PictureOptions
+from attn_export.exporter.network.axes import opened
+from attn_export.exporter.network.images import REAL
+from attn_export.exporter.records.accuracy import Evaluation, Flip
+from attn_export.exporter.records.arrays import Array, Arrays
+from attn_export.exporter.records.gates import PYTORCH
+from attn_export.exporter.records.results import Proven
+from attn_export.exporter.records.verdict import QualityRequirement
+from attn_export.exporter.runtimes import runtime_of_file
+from attn_export.exporter.runtimes.base import Runtime, Settings
+from attn_export.exporter.runtimes.eager import Eager
+from attn_export.exporter.system.progress import Progress, counted
+from attn_export.exporter.validation.accuracy import NONE, Answers, accuracy_of, answers_of, flipped, joined, judged
+from attn_export.exporter.validation.compute_reference import returned
+from attn_export.exporter.validation.gate_activations import thumbnail
+from attn_export.exporter.workflows.settings import ExportSettings
+from attn_export.exporter.workflows.user_images import announced, known_of
+
+BATCH = 16
+MOST_FLIPS = 12
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Where a network returns the scores of its classes.
+
+    Attributes:
+        outputs: the names of all its outputs.
+        index: of the output with the scores (N, classes).
+        classes: their number.
+    """
+
+    outputs: tuple[str, ...]
+    index: int
+    classes: int
+
+
+def scores_of_network(model: LoadedModel) -> Scores:
+    """Where a network returns scores: its first output (N, classes).
+
+    Raises:
+        InputError: nowhere, or only those of the best classes.
+    """
+    outputs = returned(model)
+    if model.postprocessing is not None and model.postprocessing.top:
+        raise InputError(
+            "the artifacts return the best classes only", hint="Evaluate files that were exported without --output top."
+        )
+    for index, entry in enumerate(outputs):
+        if len(entry.shape) == 1 and entry.shape[0] > 1 and not entry.whole:
+            return Scores(tuple(output.name for output in outputs), index, entry.shape[0])
+    raise InputError(
+        f"{model.name} returns {', '.join(map(str, outputs))}, and accuracy is that of scores (N, classes)",
+        hint="Leave --eval out.",
+    )
+
+
+def labelled_images(
+    model: LoadedModel, path: Path | None, options: PictureOptions, names: Sequence[str], progress: Progress
+) -> Labelled | None:
+    """Labelled images for a network; None without any.
+
+    Args:
+        model: the network.
+        path: see `read_labelled`.
+        options: of pictures.
+        names: of the classes; empty for those of the checkpoint.
+        progress: receives notes.
+
+    Raises:
+        InputError: they can't be read, don't fit, or the network returns no scores.
+    """
+    if path is None:
+        return None
+    classes = scores_of_network(model).classes
+    known = names or model.class_names or ()
+    found = read_labelled(path, model.inputs, known_of(model, options), classes, known)
+    announced(found.images, progress)
+    progress.note(f"{path}: its classes are matched {found.matched}")
+    return found
+
+
+def evaluate(
+    model: LoadedModel,
+    runtimes: Mapping[str, Runtime],
+    data: Labelled,
+    requirement: QualityRequirement | None,
+    settings: Settings,
+    progress: Progress,
+) -> Evaluation:
+    """Run the network in float32 and its artifacts on the same images.
+
+    Args:
+        model: the network.
+        runtimes: of the artifacts, not open, by the artifact's name.
+        data: see `labelled_images`.
+        requirement: for every artifact.
+        settings: of PyTorch.
+        progress: receives stages and notes.
+    """
+    scores = scores_of_network(model)
+    with ExitStack() as stack, progress.stage("Evaluating on labelled images") as advance:
+        module = stack.enter_context(Eager(model, Signature(opened(model.inputs), scores.outputs), settings))
+        ran = {PYTORCH: module, **_opened(runtimes, stack, progress)}
+        found = _answers(ran, data, scores.index, advance)
+    others = {name: answers for name, answers in found.items() if name != PYTORCH}
+    flips = flipped(others, found[PYTORCH])
+    results = [
+        accuracy_of(answers, found[PYTORCH], artifact=name, runtime=ran[name].name, classes=scores.classes)
+        for name, answers in found.items()
+    ]
+    return Evaluation(
+        source=data.images.source,
+        classes=scores.classes,
+        matched=data.matched,
+        results=(results[0], *(judged(result, requirement) for result in results[1:])),
+        flips=tuple(_flip(i, found, data, model) for i in flips[:MOST_FLIPS]),
+        flipped=len(flips),
+        requirement=requirement,
+    )
+
+
+def evaluate_files(
+    model: LoadedModel,
+    proven: Sequence[Proven],
+    data: Labelled,
+    settings: ExportSettings,
+    own: Settings,
+    progress: Progress,
+) -> Evaluation:
+    """The accuracy of the ONNX files of an export, on the CPU."""
+    on_cpu = Settings(own.threads)
+    runtimes = {artifact.file.path.name: runtime_of_file(artifact.file, on_cpu) for artifact in proven}
+    return evaluate(model, runtimes, data, settings.requirement, on_cpu, progress)
+
+
+def _answers(
+    ran: Mapping[str, Runtime], data: Labelled, index: int, advance: Callable[[float], None]
+) -> dict[str, Answers]:
+    """The answers of each runtime, PyTorch's first; batch by batch, so that no picture is decoded twice."""
+    starts = range(0, len(data.labels), BATCH)
+    step, parts = counted(advance, len(starts)), []
+    for start in starts:
+        rows = range(start, min(start + BATCH, len(data.labels)))
+        arrays, labels = data.images.load(rows), np.array([data.labels[i] for i in rows])
+        scores = {name: scores_of(runtime, arrays, index) for name, runtime in ran.items()}
+        parts.append({name: answers_of(own, labels, scores[PYTORCH]) for name, own in scores.items()})
+        step()
+    return {name: joined([part[name] for part in parts]) for name in ran}
+
+
+def _opened(runtimes: Mapping[str, Runtime], stack: ExitStack, progress: Progress) -> dict[str, Runtime]:
+    """The runtimes that can run here."""
+    found: dict[str, Runtime] = {}
+    for name, runtime in runtimes.items():
+        try:
+            found[name] = stack.enter_context(runtime)
+        except RuntimeUnavailableError as error:
+            progress.note(f"{name} is not evaluated: {error.message}")
+    return found
+
+
+def scores_of(runtime: Runtime, arrays: Arrays, index: int) -> Array:
+    """The scores (N, classes) of a runtime; a static batch that isn't full is filled with the last image."""
+    taken = runtime.signature
+    static = not any(axis.index == 0 for axis in taken.inputs[0].axes)
+    count = len(next(iter(arrays.values())))
+    size = taken.batch if static else count
+    found = []
+    for start in range(0, count, size):
+        rows = np.minimum(np.arange(start, start + size), count - 1)
+        outputs = runtime.run(taken.feeds({name: array[rows] for name, array in arrays.items()}))
+        found.append(outputs[taken.output_names[index]])
+    return np.concatenate(found)[:count]
+
+
+def _flip(i: int, found: Mapping[str, Answers], data: Labelled, model: LoadedModel) -> Flip:
+    answers = {name: int(of.answers[i]) for name, of in found.items()}
+    others = [of.margins[i] for of in found.values() if of.answers[i] != answers[PYTORCH]]
+    image = next(iter(data.images.load([i]).values()))[0]
+    return Flip(
+        image=data.images.names[i],
+        label=data.names[data.labels[i]],
+        answers={name: "not a number" if answer == NONE else data.names[answer] for name, answer in answers.items()},
+        margin=float(max(others)),
+        picture=thumbnail(image, model, REAL),
+    )

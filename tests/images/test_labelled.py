@@ -60,7 +60,7 @@ def test_an_archive_has_an_array_of_labels(tmp_path: Path) -> None:
 
 
 def save(path: Path, **arrays: object) -> None:
-    np.savez(path / "a.npz", **{name: np.asarray(array) for name, array in arrays.items()})
+    np.savez(path / "a.npz", **{name: np.asarray(array) for name, array in arrays.items()})  # type: ignore[arg-type]
 
 
 IMAGES = np.zeros((2, 3, 16, 16), np.float32)

@@ -11,14 +11,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from attn_export.exporter.checkpoint.inert import foreign_globals, hostile, inert_class, listed
+import psutil
+
+from attn_export.exporter.checkpoint.inert import hostile, listed
 from attn_export.exporter.checkpoint.other_formats import read_other_format
+from attn_export.exporter.checkpoint.pickles.files import PickleReader, names_in
+from attn_export.exporter.checkpoint.pickles.unpickler import TooMuchError
 from attn_export.exporter.checkpoint.user_code import Sources
 from attn_export.exporter.errors import AttnExportError, UnreadableCheckpointError, UntrustedCheckpointError
 from attn_export.exporter.system.file_kinds import CHECKPOINT, kind_of
 
 ZIP_MAGIC = b"PK\x03\x04"
 # First bytes of torch.save's formats before 1.6 (a pickle), and of the tar files before those.
+# Weights hardly get smaller when they are packed, and torch.save doesn't pack them.
+MOST_UNPACKED, SMALL = 20, 2**26
 OLD_MAGICS = (b"\x80", b"sys_info", b"pickle", b"storages", b"tensors")
 
 
@@ -42,33 +48,65 @@ def read(path: Path, *, trust: bool = False, sources: Sources | None = None) -> 
         UnreadableCheckpointError: missing, a directory, empty, damaged, or not a checkpoint.
         UntrustedCheckpointError: reading it would run its code.
     """
+    check_readable(path)
     if (content := read_other_format(path, trust=trust)) is not None:
         return Payload(content)
-    check_readable(path)
+    check_pickled(path)
     if trust:
         with damage_reported(path):
-            return Payload(_load(path, weights_only=False, pickle_module=unpickler(sources)))
-    foreign = foreign_globals(path)
-    if attack := hostile(foreign):
+            return Payload(_load(path, sources))
+    return _read_inert(path, sources)
+
+
+def _read_inert(path: Path, sources: Sources | None) -> Payload:
+    """The file without what it names; then, where all that is torch's or the user's own, with it.
+
+    Raises:
+        UnreadableCheckpointError, UntrustedCheckpointError: see `read`.
+    """
+    content, names = _read_with({}, frozenset(), path)
+    known = known_classes(names, sources)
+    if not known:
+        return Payload(content, tuple(names))
+    called = frozenset(name for name in known if sources is not None and _layer(name) is None)
+    content, names = _read_with(known, called, path)
+    return Payload(content, tuple(names))
+
+
+def _read_with(known: dict[str, Any], called: frozenset[str], path: Path) -> tuple[Any, list[str]]:
+    """The object in the file, and the names in it that aren't known.
+
+    Raises:
+        UnreadableCheckpointError, UntrustedCheckpointError: see `read`.
+    """
+    reader = PickleReader(known, called)
+    try:
+        with damage_reported(path), path.open("rb") as stream:
+            content = reader.read(stream, path.stat().st_size)
+    except pickle.UnpicklingError as error:
+        refuse_attacks(path, list(reader.names))
+        if not reader.names:
+            raise not_a_checkpoint(path, error) from error
+        raise needs_code(path, list(reader.names)) from error
+    except UnreadableCheckpointError:
+        refuse_attacks(path, list(reader.names))
+        raise
+    refuse_attacks(path, list(reader.names))
+    return content, list(reader.names)
+
+
+def refuse_attacks(path: Path, names: Sequence[str]) -> None:
+    """Refuse a file that names what only an attack would use.
+
+    Raises:
+        UntrustedCheckpointError: it does.
+    """
+    if attack := hostile(list(names)):
         raise UntrustedCheckpointError(
-            f"{path} wants to call {', '.join(attack)}. Nothing was run. A checkpoint has no reason to do this",
-            names=foreign,
+            f"{path} wants to call {listed(attack)}. Nothing was run. A checkpoint has no reason to do this",
+            names=names,
             hint="Don't open it with anything that runs pickles. If you know better, --trust runs it.",
         )
-    from torch.serialization import safe_globals
-
-    known = known_classes(foreign, sources)
-    not_run = tuple(name for name in foreign if name not in known)
-    try:
-        with (
-            damage_reported(path),
-            safe_globals([(known[name] if name in known else inert_class(name), name) for name in foreign]),
-        ):
-            return Payload(_load(path, weights_only=True), not_run)
-    except pickle.UnpicklingError as error:
-        if not foreign:
-            raise not_a_checkpoint(path, error) from error
-        raise needs_code(path, foreign) from error
 
 
 @contextmanager
@@ -85,6 +123,10 @@ def damage_reported(path: Path) -> Iterator[None]:
         yield
     except (AttnExportError, pickle.UnpicklingError, MemoryError):
         raise
+    except TooMuchError as error:
+        raise UnreadableCheckpointError(
+            f"{path} isn't read: {error}", hint="Save the weights alone: torch.save(model.state_dict(), 'model.pt')."
+        ) from error
     except Exception as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise UnreadableCheckpointError(
@@ -105,24 +147,47 @@ def check_readable(path: Path) -> None:
         raise UnreadableCheckpointError(
             f"{path} is a directory, not a checkpoint file", hint="Name the file in it: model.pt or the like."
         )
+    if not path.is_file():
+        raise UnreadableCheckpointError(f"{path} is a device or a pipe, and no file", hint="Copy it to a file.")
     try:
         with path.open("rb") as stream:
-            head = stream.read(64)
+            head = stream.read(1)
     except OSError as error:
         raise UnreadableCheckpointError(f"{path} can't be read: {error.strerror}") from error
     if not head:
         raise UnreadableCheckpointError(f"{path} is empty", hint="Was it written to a full disk? Save it again.")
-    if (kind := kind_of(path)) is not None and kind is not CHECKPOINT:
+    size, memory = path.stat().st_size, psutil.virtual_memory().total
+    if size > memory:
         raise UnreadableCheckpointError(
-            f"{path} is not a PyTorch checkpoint: it is {kind.name}", hint=kind.hint.format(path=path)
+            f"{path} has {size / 2**30:.0f} GiB, and this machine {memory / 2**30:.0f} GiB of memory",
+            hint="Save the weights alone, without the optimizer's state.",
         )
-    if head.startswith(ZIP_MAGIC):
-        check_archive(path)
-    elif not head.startswith(OLD_MAGICS) and not foreign_globals(path):
-        raise UnreadableCheckpointError(
-            f"{path} is not a PyTorch checkpoint: it starts with {head[:16]!r}",
-            hint="Expected is a file that torch.save wrote.",
-        )
+
+
+def check_pickled(path: Path) -> None:
+    """Refuse files that torch.save didn't write.
+
+    Raises:
+        UnreadableCheckpointError: it can't be one of these.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(64)
+        if (kind := kind_of(path)) is not None and kind is not CHECKPOINT:
+            raise UnreadableCheckpointError(
+                f"{path} is not a PyTorch checkpoint: it is {kind.name}", hint=kind.hint.format(path=path)
+            )
+        if head.startswith(ZIP_MAGIC):
+            check_archive(path)
+        elif not head.startswith(OLD_MAGICS) and not _names(path):
+            raise UnreadableCheckpointError(
+                f"{path} is not a PyTorch checkpoint: it starts with {head[:16]!r}",
+                hint="Expected is a file that torch.save wrote.",
+            )
+
+
+def _names(path: Path) -> list[str]:
+    with path.open("rb") as stream:
+        return names_in(stream, path.stat().st_size)
 
 
 def check_archive(path: Path) -> None:
@@ -135,7 +200,10 @@ def check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             entries = [name.partition("/")[2] for name in archive.namelist()]
             checksums = any(entry.CRC for entry in archive.infolist())
+            _refuse_bombs(archive, path)
             changed = [entry for entry in archive.infolist() if not _is_intact(archive, entry)]
+    except AttnExportError:
+        raise
     except Exception as error:  # zipfile raises a dozen types for damaged archives
         raise UnreadableCheckpointError(
             f"{path} is truncated or damaged: its table of contents can't be found",
@@ -151,6 +219,20 @@ def check_archive(path: Path) -> None:
         raise UnreadableCheckpointError(
             f"{path} is a zip archive without a checkpoint in it",
             hint="Expected is a file that torch.save wrote.",
+        )
+
+
+def _refuse_bombs(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse archives of parts that overlap, or that unpack to many times their size.
+
+    Raises:
+        UnreadableCheckpointError: it is one.
+    """
+    unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > MOST_UNPACKED * path.stat().st_size + SMALL:
+        raise UnreadableCheckpointError(
+            f"{path} unpacks to {unpacked / 2**30:.1f} GiB, many times its size",
+            hint="torch.save doesn't pack its files: save it again.",
         )
 
 
@@ -239,22 +321,19 @@ def not_a_checkpoint(path: Path, error: Exception) -> UnreadableCheckpointError:
     )
 
 
-def _load(path: Path, *, weights_only: bool, pickle_module: Any = None) -> Any:
+def _load(path: Path, sources: Sources | None) -> Any:
+    """The object in a trusted file, with everything that it names."""
     import torch
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols; unreadable ones raise an error below
-            return torch.load(path, map_location="cpu", weights_only=weights_only, pickle_module=pickle_module)
+            return torch.load(path, map_location="cpu", weights_only=False, pickle_module=unpickler(sources))
     except (ImportError, AttributeError) as error:
-        if weights_only:
-            raise
         raise UnreadableCheckpointError(
             f"{path} needs code that isn't here: {error}",
             hint="--code DIR names the folder of the training code, or --code FILE.py the script that saved it. A "
             "package that it names has to be installed.",
         ) from error
     except pickle.UnpicklingError as error:
-        if weights_only:
-            raise
         raise not_a_checkpoint(path, error) from error

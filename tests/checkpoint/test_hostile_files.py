@@ -9,8 +9,9 @@ import types
 import pytest
 import torch
 
-from attn_export.exporter.checkpoint.inert import HARMLESS_BUILTINS, foreign_globals, hostile
+from attn_export.exporter.checkpoint.inert import HARMLESS_BUILTINS, hostile
 from attn_export.exporter.checkpoint.load import load
+from attn_export.exporter.checkpoint.pickles.files import names_in
 from attn_export.exporter.errors import InputError, UntrustedCheckpointError
 
 TRAPS = [f"{os.system.__module__}.system", "builtins.eval", "builtins.exec", "subprocess.Popen", "runpy.run_path"]
@@ -123,22 +124,15 @@ def test_a_class_in_the_file_is_not_imported(write, weights, unimported, tmp_pat
     assert "a_training_script.Config" in model.notes[0]
 
 
-def test_the_class_of_a_pickled_module_is_not_imported(write, network, unimported, tmp_path, marker, monkeypatch):
-    path = write(with_children_of(network, unimported.Net()))
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+def test_the_class_of_a_pickled_module_is_not_imported(
+    write, network, unimported, tmp_path, marker, monkeypatch, legacy
+):
+    path = write(with_children_of(network, unimported.Net()), legacy=legacy)
     forget(unimported, tmp_path, marker, monkeypatch)
     model = load(path, arch="cbam_resnet8")
     assert torch.equal(model.module.fc.weight, network.fc.weight)
-
-
-@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
-def test_a_pickled_module_in_the_legacy_format_is_refused_and_not_imported(
-    write, network, unimported, tmp_path, marker, monkeypatch
-):
-    """There the class stands where a harmless file has a storage, and torch's safe reader stops."""
-    path = write(with_children_of(network, unimported.Net()), legacy=True)
-    forget(unimported, tmp_path, marker, monkeypatch)
-    with pytest.raises(UntrustedCheckpointError, match=r"it wants a_training_script\.Net"):
-        load(path, arch="cbam_resnet8")
 
 
 def test_a_module_that_hides_its_weights_is_refused_with_the_names_it_wants(
@@ -158,13 +152,18 @@ def test_only_trust_runs_what_stands_in_a_file(write, weights, traps, marker):
     assert marker.exists(), "this is what --trust means, and what everything above is about"
 
 
+def foreign(path):
+    with path.open("rb") as stream:
+        return names_in(stream, path.stat().st_size)
+
+
 def test_the_names_in_a_file_are_listed_in_order_and_once(write, weights, traps):
     path = write({"a": traps["runpy.run_path"], "b": traps["builtins.eval"], "c": traps["runpy.run_path"]})
-    assert foreign_globals(path) == ["runpy.run_path", "__builtin__.eval"]
+    assert foreign(path) == ["runpy.run_path", "__builtin__.eval"]
 
 
 def test_an_honest_file_names_nothing_foreign(write, weights):
-    assert foreign_globals(write(weights)) == []
+    assert foreign(write(weights)) == []
 
 
 @pytest.mark.parametrize(

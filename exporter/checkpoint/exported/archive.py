@@ -4,7 +4,6 @@ Nothing is unpickled. PyTorch's loader unpickles the sample inputs, tensors of o
 """
 
 import io
-import math
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -16,9 +15,11 @@ import torch
 
 from attn_export.exporter.checkpoint.exported.arguments import DTYPES, LAYOUTS
 from attn_export.exporter.checkpoint.exported.operators import check_expressions
-from attn_export.exporter.checkpoint.exported.schema import Document, Payload, PayloadConfig, TensorMeta
+from attn_export.exporter.checkpoint.exported.schema import Document, PayloadConfig, TensorMeta
 from attn_export.exporter.checkpoint.exported.unsafe import Unsafe
-from attn_export.exporter.checkpoint.inert import listed, names_in
+from attn_export.exporter.checkpoint.inert import listed
+from attn_export.exporter.checkpoint.pickles.files import names_in, part_of
+from attn_export.exporter.checkpoint.tensors import Views, tensor_of
 
 MAJOR = 8
 # Parts of an archive that aren't read, or read above as what they are.
@@ -27,7 +28,6 @@ DATA = re.compile(
     r"|data/sample_inputs/[^/]+\.pt|archive_format|archive_version|byteorder|version|\.data/\w+|\.format_version"
     r"|\.storage_alignment|extra/.*"
 )
-SMALL = 2**20
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,18 @@ def read_archive(path: Path) -> Archive:
         Unsafe: it holds something else than data, or is of another version of the format.
         Exception: of many types, it is damaged.
     """
+    size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
-        records = _records(archive, path.stat().st_size)
+        records, views = _records(archive, size), Views(size)
         names = [name.removeprefix("models/").removesuffix(".json") for name in records if name.startswith("models/")]
         if len(names) != 1:
             raise Unsafe(f"it holds {len(names)} programs, expected is one")
-        if "byteorder" in records and archive.read(records["byteorder"]) != b"little":
+        if "byteorder" in records and part_of(archive, records["byteorder"].filename) != b"little":
             raise Unsafe("its numbers are big-endian")
         _check_samples(archive, records)
-        document = _document(archive.read(records[f"models/{names[0]}.json"]))
-        weights = _tensors(archive, records, f"data/weights/{names[0]}_weights_config.json")
-        constants = _tensors(archive, records, f"data/constants/{names[0]}_constants_config.json")
+        document = _document(part_of(archive, records[f"models/{names[0]}.json"].filename))
+        weights = list(_tensors(archive, records, f"data/weights/{names[0]}_weights_config.json", views))
+        constants = list(_tensors(archive, records, f"data/constants/{names[0]}_constants_config.json", views))
     return Archive(
         document,
         {name: tensor for name, tensor, _ in (*weights, *constants)},
@@ -85,10 +86,12 @@ def _records(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
 
 
 def _check_samples(archive: zipfile.ZipFile, records: Mapping[str, zipfile.ZipInfo]) -> None:
-    """The sample inputs are a pickle. They aren't read here; that they name no code is for other readers."""
+    """The sample inputs are a pickle. They aren't used; that they name no code is for other readers."""
     for name, entry in records.items():
-        if name.startswith("data/sample_inputs/") and (foreign := names_in(io.BytesIO(archive.read(entry)))):
-            raise Unsafe(f"its sample inputs want {listed(foreign)}")
+        if name.startswith("data/sample_inputs/"):
+            content = part_of(archive, entry.filename)
+            if foreign := names_in(io.BytesIO(content), len(content)):
+                raise Unsafe(f"its sample inputs want {listed(foreign)}")
 
 
 def _document(text: bytes) -> Document:
@@ -100,58 +103,26 @@ def _document(text: bytes) -> Document:
 
 
 def _tensors(
-    archive: zipfile.ZipFile, records: Mapping[str, zipfile.ZipInfo], config: str
-) -> list[tuple[str, torch.Tensor, bool]]:
+    archive: zipfile.ZipFile, records: Mapping[str, zipfile.ZipInfo], config: str, views: Views
+) -> Iterator[tuple[str, torch.Tensor, bool]]:
     """Name, tensor, and whether it is a parameter. Tensors that share a record share their memory."""
     if config not in records:
         raise Unsafe(f"it has no {config}, so its tensors are pickled")
-    payloads = msgspec.json.decode(archive.read(records[config]), type=PayloadConfig).config
     bytes_of: dict[str, torch.Tensor] = {}
-    return list(_read(archive, records, payloads, config.rpartition("/")[0], bytes_of))
-
-
-def _read(
-    archive: zipfile.ZipFile,
-    records: Mapping[str, zipfile.ZipInfo],
-    payloads: Mapping[str, Payload],
-    folder: str,
-    bytes_of: dict[str, torch.Tensor],
-) -> Iterator[tuple[str, torch.Tensor, bool]]:
-    for name, payload in payloads.items():
-        if (
-            payload.use_pickle
-            or payload.tensor_meta is None
-            or not payload.path_name.startswith(("weight_", "tensor_"))
-        ):
+    for name, payload in msgspec.json.decode(
+        part_of(archive, records[config].filename), type=PayloadConfig
+    ).config.items():
+        meta, place = payload.tensor_meta, f"{config.rpartition('/')[0]}/{payload.path_name}"
+        if payload.use_pickle or meta is None or not payload.path_name.startswith(("weight_", "tensor_")):
             raise Unsafe(f"its {name} is a pickled object")
-        place = f"{folder}/{payload.path_name}"
         if place not in bytes_of:
-            bytes_of[place] = _bytes(archive, records[place])
-        yield name, _view(bytes_of[place], payload.tensor_meta, name), payload.is_param
+            bytes_of[place] = tensor_of(part_of(archive, records[place].filename))
+        yield name, _view(views, bytes_of[place], meta, name), payload.is_param
 
 
-def _bytes(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> torch.Tensor:
-    content = bytearray(archive.read(entry))
-    return torch.frombuffer(content, dtype=torch.uint8) if content else torch.empty(0, dtype=torch.uint8)
-
-
-def _view(content: torch.Tensor, meta: TensorMeta, name: str) -> torch.Tensor:
-    """A tensor in these bytes; its sizes and strides are checked against them."""
+def _view(views: Views, content: torch.Tensor, meta: TensorMeta, name: str) -> torch.Tensor:
+    """A tensor in these bytes."""
     if meta.dtype not in DTYPES or meta.layout not in LAYOUTS:
         raise Unsafe(f"its {name} is of a type or layout that isn't read (type {meta.dtype}, layout {meta.layout})")
-    dtype = DTYPES[meta.dtype]
     sizes, strides = [size.number() for size in meta.sizes], [size.number() for size in meta.strides]
-    offset, count = meta.storage_offset.number(), math.prod(sizes)
-    if min((0, offset, *sizes, *strides)) < 0 or len(sizes) != len(strides):
-        raise ValueError(f"{name} has the sizes {sizes} and the strides {strides}")
-    last = offset + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
-    if count and (last + 1) * dtype.itemsize > content.numel():
-        raise ValueError(f"{name} is larger than its bytes")
-    if count * dtype.itemsize > max(content.numel(), SMALL):
-        raise ValueError(f"{name} repeats its bytes {count * dtype.itemsize // content.numel()} times")
-    if not count:
-        return torch.empty(sizes, dtype=dtype)
-    whole = content[: content.numel() // dtype.itemsize * dtype.itemsize].view(dtype)
-    # Buffers that repeat their elements, as `expand` makes them, can't be restored in place.
-    tensor = whole.as_strided(sizes, strides, offset)
-    return tensor.contiguous() if 0 in strides else tensor
+    return views.view(content, DTYPES[meta.dtype], sizes, strides, meta.storage_offset.number())

@@ -17,7 +17,7 @@ from torch import nn
 
 from attn_export.exporter.artifacts import LoadedModel, only_input
 from attn_export.exporter.checkpoint import hosts
-from attn_export.exporter.checkpoint.format import FORMAT, checked_weights, image_shape, weights_of, write
+from attn_export.exporter.checkpoint.format import FORMAT, check_plain, checked_weights, image_shape, weights_of, write
 from attn_export.exporter.checkpoint.hosts import Host
 from attn_export.exporter.checkpoint.state_dict import StateDict
 from attn_export.exporter.checkpoint.strict import filled
@@ -98,6 +98,7 @@ def load(content: Mapping[str, Any], path: Path) -> LoadedModel:
 
 
 def _parsed(content: Mapping[str, Any], path: Path) -> tuple[EquippedNetwork, StateDict]:
+    check_plain(content, path)
     if content.get("version") != VERSION:
         raise UnreadableCheckpointError(
             f"{path} has checkpoint version {content.get('version')!r}; this version of attn-export reads {VERSION}",

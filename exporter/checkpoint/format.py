@@ -7,12 +7,14 @@ Plain values and tensors only, so that ``torch.load(weights_only=True)`` reads i
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn_export.exporter.artifacts import Normalization
+from attn_export.exporter.checkpoint.inert import is_name
 from attn_export.exporter.checkpoint.structure import shapes_of
 from attn_export.exporter.errors import UnreadableCheckpointError
 from attn_export.exporter.system.scratch import written_atomically
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 FORMAT = "attn-export"
 VERSION = 1
+MOST_VALUES, LARGEST, LONGEST = 100_000, 2**80, 10_000
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,7 @@ def parse(content: Mapping[str, Any], path: Path) -> tuple[Description, dict[str
     """
     from attn_export.models.registry import Architecture
 
+    check_plain(content, path)
     if content.get("version") != VERSION:
         raise UnreadableCheckpointError(
             f"{path} has checkpoint version {content.get('version')!r}; this version of attn-export reads {VERSION}",
@@ -132,6 +137,33 @@ def parse(content: Mapping[str, Any], path: Path) -> tuple[Description, dict[str
         return description, checked_weights(content["state_dict"])
     except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise UnreadableCheckpointError(f"{path} is a damaged attn-export checkpoint: {error}") from error
+
+
+def check_plain(content: Mapping[str, Any], path: Path) -> None:
+    """Check that all besides the weights is a moderate number of moderate values: lists in lists may have no end.
+
+    Raises:
+        UnreadableCheckpointError: it isn't.
+    """
+    waiting = [value for name, value in content.items() if name != "state_dict"]
+    for _ in range(MOST_VALUES):
+        if not waiting:
+            return
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend((*value, *value.values()))
+        elif isinstance(value, list | tuple):
+            waiting.extend(value)
+        elif (isinstance(value, int) and abs(value) > LARGEST) or not is_text(value):
+            break
+    raise UnreadableCheckpointError(
+        f"{path} is a damaged attn-export checkpoint: its description holds more than names and sizes"
+    )
+
+
+def is_text(value: Any) -> bool:
+    """Whether something is no string, or one of moderate length that can be written to a file."""
+    return not isinstance(value, str) or (len(value) <= LONGEST and not SURROGATE.search(value))
 
 
 def check_description(description: Description) -> None:
@@ -202,7 +234,7 @@ def checked_weights(values: Any) -> dict[str, "torch.Tensor"]:
     import torch
 
     if not isinstance(values, Mapping) or not all(
-        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in values.items()
+        is_name(name) and isinstance(tensor, torch.Tensor) for name, tensor in values.items()
     ):
         raise TypeError("its weights are no state dict")
     return dict(values)

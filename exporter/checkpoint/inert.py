@@ -7,9 +7,12 @@ that also holds an ``argparse.Namespace``, and of a whole pickled module, are re
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from typing_extensions import Self
+
+from attn_export.exporter.errors import UntrustedCheckpointError
 
 # No legitimate checkpoint calls these. They wouldn't run here, but such a file is an attack on other readers.
 HOSTILE_MODULES = frozenset(
@@ -17,7 +20,7 @@ HOSTILE_MODULES = frozenset(
     "multiprocessing nt os pdb pickle pip pkgutil platform posix profile pty requests runpy shutil signal site smtplib "
     "socket ssl subprocess sys telnetlib tempfile threading timeit trace urllib venv webbrowser zipimport".split()
 )
-SHOWN, LONG = 6, 200
+SHOWN, LONG, LONGEST_NAME = 6, 200, 1000
 HARMLESS_BUILTINS = frozenset(
     "bool bytearray bytes complex dict float frozenset getattr int list object range set slice str tuple".split()
 )
@@ -62,7 +65,32 @@ def hostile(names: list[str]) -> list[str]:
     return [name for name in names if is_hostile(name)]
 
 
+def refuse_attacks(path: Path, names: Sequence[str]) -> None:
+    """Refuse a file that names what only an attack would use.
+
+    Raises:
+        UntrustedCheckpointError: it does.
+    """
+    if attack := hostile(list(names)):
+        raise UntrustedCheckpointError(
+            f"{path} wants to call {listed(attack)}. Nothing was run. A checkpoint has no reason to do this",
+            names=names,
+            hint="Don't open it with anything that runs pickles. If you know better, --trust runs it.",
+        )
+
+
+def is_name(value: Any) -> bool:
+    """Whether something may be the name of a weight: text of one line, and not a million letters of it."""
+    return isinstance(value, str) and len(value) <= LONGEST_NAME and value.isprintable()
+
+
 def listed(names: Sequence[str]) -> str:
-    """The first names, without the middle of long ones, and the number of further ones."""
+    """The first names, without the ends of long ones, and the number of further ones."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(name if len(name) <= LONG else f"{name[: LONG // 2]}…" for name in names[:SHOWN]) + more
+    return ", ".join(map(_shown, names[:SHOWN])) + more
+
+
+def _shown(name: str) -> str:
+    """A name in one line."""
+    text = name if name.isprintable() else ascii(name[:LONG])
+    return text if len(text) <= LONG else f"{text[:LONG]}…"

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,15 @@ from attn_export.exporter.checkpoint.inputs import declared, left_out, ranged
 from attn_export.exporter.checkpoint.live import network_of, wanted_a_path
 from attn_export.exporter.checkpoint.program import Program, check_program, in_order, program_note
 from attn_export.exporter.checkpoint.strict import filled, fitting_part
+from attn_export.exporter.checkpoint.torchscript import translated
 from attn_export.exporter.checkpoint.usual_input import usual_input
-from attn_export.exporter.errors import InputError, UnreadableCheckpointError, UntrustedCheckpointError, UsageError
+from attn_export.exporter.errors import (
+    InputError,
+    UnknownArchitectureError,
+    UnreadableCheckpointError,
+    UntrustedCheckpointError,
+    UsageError,
+)
 from attn_export.exporter.system.files import sha256_of
 from attn_export.models.registry import Architecture
 
@@ -107,6 +115,8 @@ def load_with(source: Path | str, options: LoadOptions) -> LoadedModel:
         model = replace(model, inputs=declared(model.module, options.inputs)) if options.inputs else model
     elif own_format.is_ours(payload.content):
         model = _described_by_itself(payload, path, options)
+    elif payload.is_script and options.arch is None:
+        model = _of_script(payload, path, options)
     else:
         model = _of_the_zoo(payload, path, options)
     asked = (f"the weights are those under {options.key!r}, as --checkpoint-key says",) if options.key else ()
@@ -170,6 +180,27 @@ def _of_program(program: Program, path: Path, options: LoadOptions) -> LoadedMod
     module = program.module.requires_grad_(False)
     model = from_module(module, in_order(options.inputs, program.inputs, path))
     return replace(model, notes=(program_note(program, path), *model.notes))
+
+
+def _of_script(payload: Payload, path: Path, options: LoadOptions) -> LoadedModel:
+    """A TorchScript archive: the network of the zoo that its weights are of; else, if it is trusted, its program."""
+    with suppress(UnknownArchitectureError):
+        if payload.content:
+            return _of_the_zoo(payload, path, options)
+    if not options.trust:
+        raise UntrustedCheckpointError(
+            f"{path} is a TorchScript archive, its {len(payload.content)} tensors are of no network of the zoo, and "
+            "PyTorch compiles its program to load it. Nothing was run",
+            names=(),
+            hint="--factory MODULE:FUNCTION builds the network with your code. Or --trust --input 1x3x224x224 exports "
+            "the program, if you know who made it.",
+        )
+    if not options.inputs:
+        raise UsageError(f"{path} is a TorchScript archive and doesn't say its input", hint="Add --input 1x3x224x224.")
+    module = translated(path, options.inputs).float().requires_grad_(False)
+    note = f"the program of {path} was translated from TorchScript by PyTorch, as requested by --trust"
+    model = from_module(module, options.inputs)
+    return replace(model, notes=(note, *model.notes))
 
 
 def _lacking(what: str, payload: Payload, path: Path, options: LoadOptions) -> UntrustedCheckpointError:

@@ -6,8 +6,8 @@ from typing import Any
 
 from attn_export.exporter.checkpoint.program import read_program
 from attn_export.exporter.checkpoint.safetensors_file import read_safetensors
-from attn_export.exporter.checkpoint.torchscript import run_torchscript
-from attn_export.exporter.errors import AttnExportError, UnreadableCheckpointError, UntrustedCheckpointError, first_line
+from attn_export.exporter.checkpoint.torchscript import read_script
+from attn_export.exporter.errors import AttnExportError, UnreadableCheckpointError, first_line
 from attn_export.exporter.system.file_kinds import EXPORTED, SAFETENSORS, TORCHSCRIPT, FileKind, kind_of
 
 COPY_AGAIN = "Copy it again, and compare the sizes of the two files."
@@ -18,30 +18,21 @@ def read_other_format(path: Path, *, trust: bool) -> Any | None:
 
     Args:
         path: the file.
-        trust: let PyTorch load what isn't data, which runs parts of it.
+        trust: let PyTorch load a program that isn't data alone, which runs parts of it.
 
     Returns:
-        A state dict (safetensors, TorchScript), or a `program.Program`.
+        A state dict, a `torchscript.Script`, or a `program.Program`.
 
     Raises:
         UnreadableCheckpointError: the file is damaged.
-        UntrustedCheckpointError: it isn't read without ``trust``.
+        UntrustedCheckpointError: it isn't data alone.
     """
     kind = kind_of(path)
     if kind is SAFETENSORS or (path.suffix == ".safetensors" and path.is_file()):
         return _loaded(path, SAFETENSORS, read_safetensors)
     if kind is EXPORTED:
         return _loaded(path, kind, lambda path: read_program(path, trust=trust))
-    if kind is not TORCHSCRIPT:
-        return None
-    if not trust:
-        raise UntrustedCheckpointError(
-            f"{path} is {kind.name}, and PyTorch evaluates parts of it to load it. Nothing was run",
-            names=(),
-            hint="--trust loads it, if you know who made it. Or save the weights alone, "
-            "torch.save(model.state_dict(), 'model.pt').",
-        )
-    return _loaded(path, kind, run_torchscript)
+    return _loaded(path, kind, read_script) if kind is TORCHSCRIPT else None
 
 
 def _loaded(path: Path, kind: FileKind, load: Callable[[Path], Any]) -> Any:

@@ -45,7 +45,8 @@ def read_program(path: Path, *, trust: bool) -> Program:
     from attn_export.exporter.checkpoint.exported.unsafe import Unsafe, Unusable
 
     try:
-        return Program(*read_network(path))
+        with path.open("rb") as stream:
+            return Program(*read_network(stream, path.stat().st_size))
     except Unusable as reason:
         raise InputError(
             f"{path} is a program of torch.export that {reason}", hint="Export it again after model.eval()."

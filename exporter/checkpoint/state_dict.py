@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from attn_export.exporter.checkpoint.inert import Inert, listed
+from attn_export.exporter.checkpoint.inert import Inert, is_name, listed
 from attn_export.exporter.errors import NonFiniteWeightsError, UnreadableCheckpointError
 
 # In order of preference: training scripts evaluate the averaged weights.
@@ -17,6 +17,8 @@ WRAPPERS = (
 )  # fmt: skip
 AVERAGED = ("ema", "model_ema", "ema_model", "teacher_ema")
 PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "network.")
+# Of modules in modules.
+DEEPEST, MOST_MODULES = 32, 10_000
 # Entries of averaging and parallel wrappers that aren't weights.
 BOOKKEEPING = ("n_averaged",)
 READABLE = (
@@ -55,9 +57,7 @@ def find(content: Any, *, depth: int = 3) -> tuple[StateDict, tuple[str, ...]] |
             f", not under {', '.join(map(repr, others))}: --checkpoint-key {others[0]} takes these" if others else ""
         )
         return weights, (f"the weights are those under {key!r}{beside}", *notes)
-    weights = {
-        name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, torch.Tensor)
-    }
+    weights = {name: value for name, value in content.items() if is_name(name) and isinstance(value, torch.Tensor)}
     if not weights:
         return None
     left_out = [str(name) for name in content if name not in weights]
@@ -136,19 +136,27 @@ def name_of_dtype(tensor: torch.Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _tensors_of_module(module: Any, prefix: str = "", depth: int = 32) -> Iterator[tuple[str, torch.Tensor]]:
-    """Names and tensors of a pickled module, whose class may never have been imported."""
+def _tensors_of_module(
+    module: Any, prefix: str = "", depth: int = DEEPEST, visits: Iterator[int] | None = None
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Names and tensors of a pickled module, whose class wasn't imported and whose parts may be anything."""
     if isinstance(module, torch.nn.Module):
         with suppress(RecursionError):  # of one that contains itself
             yield from module.state_dict(prefix=prefix).items()
         return
+    visits = iter(range(MOST_MODULES)) if visits is None else visits
     state = module.state if isinstance(module, Inert) else None
-    if not isinstance(state, Mapping) or "_modules" not in state or depth == 0:
+    # One that contains itself twice would be visited 2^32 times.
+    if not isinstance(state, dict) or "_modules" not in state or depth == 0 or next(visits, None) is None:
         return
-    unsaved = state.get("_non_persistent_buffers_set") or ()
+    unsaved = state.get("_non_persistent_buffers_set")
     for group in ("_parameters", "_buffers"):
-        for name, tensor in (state.get(group) or {}).items():
-            if isinstance(tensor, torch.Tensor) and name not in unsaved:
+        for name, tensor in _named(state.get(group)):
+            if isinstance(tensor, torch.Tensor) and not (isinstance(unsaved, set | list) and name in unsaved):
                 yield prefix + name, tensor.detach()
-    for name, child in (state.get("_modules") or {}).items():
-        yield from _tensors_of_module(child, f"{prefix}{name}.", depth - 1)
+    for name, child in _named(state.get("_modules")):
+        yield from _tensors_of_module(child, f"{prefix}{name}.", depth - 1, visits)
+
+
+def _named(group: Any) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in group.items() if is_name(name)] if isinstance(group, dict) else []

@@ -1,16 +1,90 @@
-"""Weights in a TorchScript archive; PyTorch's exporter can't capture the program itself."""
+"""TorchScript archives: weights as data, and with ``--trust`` the program, which PyTorch's converter translates."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from attn_export.exporter.artifacts import Input
+from attn_export.exporter.checkpoint.inert import Inert, refuse_attacks
+from attn_export.exporter.checkpoint.pickles.files import PickleReader
+from attn_export.exporter.errors import InputError, first_line
+from attn_export.exporter.system.quiet import quiet
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+DEEPEST, MOST_MODULES = 32, 10_000
+# PyTorch's exporter takes a batch of one for a constant.
+EXAMPLE_BATCH = 2
 
 
-def run_torchscript(path: Path) -> Any:
-    """The weights, read by PyTorch, which compiles the program.
+@dataclass(frozen=True)
+class Script:
+    """The weights, buffers and other tensors of a program's modules; a frozen program has none with names."""
+
+    weights: dict[str, "torch.Tensor"]
+
+
+def read_script(path: Path) -> Script:
+    """What is data in an archive.
 
     Raises:
+        UntrustedCheckpointError: it names what only an attack would use.
+        Exception: of many types, see `PickleReader`.
+    """
+    reader = PickleReader()
+    try:
+        with path.open("rb") as stream:
+            content = reader.read(stream, path.stat().st_size)
+    finally:
+        refuse_attacks(path, list(reader.names))
+    return Script(dict(_tensors(content, "", DEEPEST, iter(range(MOST_MODULES)))))
+
+
+def _tensors(module: Any, prefix: str, depth: int, visits: Iterator[int]) -> Iterator[tuple[str, "torch.Tensor"]]:
+    """The tensors among the attributes of a module and those in it, unless it contains itself."""
+    import torch
+
+    state = module.state if isinstance(module, Inert) else None
+    if not isinstance(state, dict) or depth == 0 or next(visits, None) is None:
+        return
+    for name, value in state.items():
+        if isinstance(value, torch.Tensor):
+            yield f"{prefix}{name}", value
+        else:
+            yield from _tensors(value, f"{prefix}{name}.", depth - 1, visits)
+
+
+def translated(path: Path, inputs: Sequence[Input]) -> "nn.Module":
+    """The program as a module that PyTorch's exporter captures. PyTorch compiles and runs it.
+
+    Args:
+        path: the archive.
+        inputs: of its forward, in their order.
+
+    Raises:
+        InputError: the converter can't translate it for these inputs.
         Exception: of many types, the file is damaged.
     """
     import torch
+    from torch._export.converter import TS2EPConverter
 
-    script = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
-    return {name: tensor.detach() for name, tensor in script.state_dict().items()}
+    from attn_export.exporter.checkpoint.exported.read import read_network
+
+    script = torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
+    example = tuple(
+        torch.zeros(taken.with_batch(EXAMPLE_BATCH).shape, dtype=getattr(torch, taken.dtype)) for taken in inputs
+    )
+    try:
+        with quiet(), torch.no_grad():
+            torch.export.save(TS2EPConverter(script, example).convert(), stream := BytesIO())
+        return read_network(stream, len(stream.getvalue()))[0]
+    except Exception as error:
+        raise InputError(
+            f"{path} is a TorchScript archive, and PyTorch's converter can't translate it: {first_line(error)}",
+            hint="Export the network it was made of: torch.export.save(torch.export.export(model, (image,)), "
+            "'model.pt2'). If --input isn't what it takes, correct it.",
+        ) from error

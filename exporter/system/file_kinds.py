@@ -29,7 +29,7 @@ ONNX = FileKind(
     "`attn-export clean {path} -o cleaned.onnx` cleans it; inspect, build, validate and bench take it too.",
 )
 CHECKPOINT = FileKind("a PyTorch checkpoint", "`attn-export {path} --onnx` makes an ONNX file of it.")
-TORCHSCRIPT = FileKind("a TorchScript archive", "`attn-export {path} --onnx --trust` exports its weights.")
+TORCHSCRIPT = FileKind("a TorchScript archive", "`attn-export {path} --onnx` makes an ONNX file of its network.")
 EXPORTED = FileKind("a program of torch.export", "`attn-export {path} --onnx` makes an ONNX file of it.")
 SAFETENSORS = FileKind("a safetensors file", "`attn-export {path} --onnx` makes an ONNX file of it.")
 BUNDLE = FileKind("a deployment bundle", "`attn-export build {path}` builds its engine on the device.")

@@ -50,7 +50,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "script.pt": (
         lambda p: torch.jit.trace(net(), torch.zeros(1, 3)).save(str(p)),
         "a TorchScript archive",
-        "--onnx --trust",
+        "--onnx",
     ),
     "model.pt2": (
         lambda p: torch.export.save(torch.export.export(net(), (torch.zeros(1, 3),)), p),

@@ -8,7 +8,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import IO
 
 import msgspec
 import torch
@@ -45,15 +45,18 @@ class Archive:
     parameters: frozenset[str]
 
 
-def read_archive(path: Path) -> Archive:
+def read_archive(stream: IO[bytes], size: int) -> Archive:
     """Read the one program in an archive.
+
+    Args:
+        stream: the open file.
+        size: its size in bytes.
 
     Raises:
         Unsafe: it holds something else than data, or is of another version of the format.
         Exception: of many types, it is damaged.
     """
-    size = path.stat().st_size
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(stream) as archive:
         records, views = _records(archive, size), Views(size)
         names = [name.removeprefix("models/").removesuffix(".json") for name in records if name.startswith("models/")]
         if len(names) != 1:

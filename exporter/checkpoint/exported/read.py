@@ -4,8 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import torch
@@ -46,15 +45,19 @@ PATH = re.compile(r"(\w+(\.\w+)*)?")
 Step = Callable[[Values], Any]
 
 
-def read_network(path: Path) -> tuple[ProgramNetwork, tuple[Input, ...], bool]:
+def read_network(stream: IO[bytes], size: int) -> tuple[ProgramNetwork, tuple[Input, ...], bool]:
     """The network of a program in eval mode, its inputs as it was exported with them, and whether their batch is fixed.
+
+    Args:
+        stream: the open archive.
+        size: its size in bytes.
 
     Raises:
         Unsafe: the archive holds something that isn't data, or that isn't understood here.
         Unusable: it was exported for training.
         Exception: of many types, it is damaged.
     """
-    archive = read_archive(path)
+    archive = read_archive(stream, size)
     module = archive.document.graph_module
     interface = _interface(module)
     network = ProgramNetwork(interface)

@@ -121,6 +121,13 @@ def _bytes(text: Any, encoding: Any = "latin1") -> Any:
     return text.encode(encoding)
 
 
+def _no_bytes(*args: Any) -> bytes:
+    """Protocols before 3 write empty bytes as ``bytes()``."""
+    if args:
+        raise pickle.UnpicklingError("it has bytes in an unknown form")
+    return b""
+
+
 def _byte_array(content: Any = b"", encoding: Any = "latin1") -> Any:
     return bytearray(content) if isinstance(content, bytes) else bytearray(_bytes(content, encoding))
 
@@ -175,6 +182,6 @@ HARMLESS: Mapping[str, Any] = {
     "torch.Size": Called(_sizes),
     "_codecs.encode": Called(_bytes),
     **{f"{module}.{name}": value for module in ("builtins", "__builtin__") for name, value in {
-        "set": Called(plain_set), "complex": complex, "bytearray": Called(_byte_array),
+        "set": Called(plain_set), "bytes": Called(_no_bytes), "complex": complex, "bytearray": Called(_byte_array),
     }.items()},
 }  # fmt: skip

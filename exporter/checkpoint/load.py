@@ -100,29 +100,38 @@ def load_with(source: Path | str, options: LoadOptions) -> LoadedModel:
     payload = read(path, trust=options.trust, sources=sources)
     if options.key is not None:
         payload = replace(payload, content=entries.chosen(payload.content, options.key, path))
-    if isinstance(payload.content, Program):
-        model = _of_program(payload.content, path, options)
-    elif options.factory is not None:
-        model = _built_by_factory(payload, path, options, options.factory)
-    elif options.arch is not None and names_network(options.arch):
-        model = _of_a_library(payload, path, options, options.arch)
-    elif options.arch is None and (module := zoo.module_in(payload.content, nn.Module)) is not None:
-        model = _pickled(module, payload, path, options)
-    elif sources is not None and (absent := zoo.module_in(payload.content, Inert)) is not None:
-        raise _lacking(f"a {absent.full_name}, which", payload, path, options)
-    elif equipped.is_equipped(payload.content):
-        model = equipped.load(payload.content, path)
-        model = replace(model, inputs=declared(model.module, options.inputs)) if options.inputs else model
-    elif own_format.is_ours(payload.content):
-        model = _described_by_itself(payload, path, options)
-    elif payload.is_script and options.arch is None:
-        model = _of_script(payload, path, options)
-    else:
-        model = _of_the_zoo(payload, path, options)
+    model = _network_in(payload, sources, path, options)
     asked = (f"the weights are those under {options.key!r}, as --checkpoint-key says",) if options.key else ()
     not_run = (f"the file names {listed(payload.not_run)}: not imported, not run",) if payload.not_run else ()
     inputs = ranged(model.inputs, options.ranges)
     return replace(model, inputs=inputs, path=path, sha256=sha256_of(path), notes=(*not_run, *asked, *model.notes))
+
+
+def _network_in(payload: Payload, sources: user_code.Sources | None, path: Path, options: LoadOptions) -> LoadedModel:
+    """The network that a file holds, or that its weights are for."""
+    if isinstance(payload.content, Program):
+        return _of_program(payload.content, path, options)
+    if options.factory is not None:
+        return _built_by_factory(payload, path, options, options.factory)
+    if options.arch is not None and names_network(options.arch):
+        return _of_a_library(payload, path, options, options.arch)
+    return _network_of(payload, sources, path, options)
+
+
+def _network_of(payload: Payload, sources: user_code.Sources | None, path: Path, options: LoadOptions) -> LoadedModel:
+    """The network that nothing but the file says."""
+    if options.arch is None and (module := zoo.module_in(payload.content, nn.Module)) is not None:
+        return _pickled(module, payload, path, options)
+    if sources is not None and (absent := zoo.module_in(payload.content, Inert)) is not None:
+        raise _lacking(f"a {absent.full_name}, which", payload, path, options)
+    if equipped.is_equipped(payload.content):
+        model = equipped.load(payload.content, path)
+        return replace(model, inputs=declared(model.module, options.inputs)) if options.inputs else model
+    if own_format.is_ours(payload.content):
+        return _described_by_itself(payload, path, options)
+    if payload.is_script and options.arch is None:
+        return _of_script(payload, path, options)
+    return _of_the_zoo(payload, path, options)
 
 
 def _of_a_name(name: str, options: LoadOptions) -> LoadedModel:
@@ -161,7 +170,7 @@ def _built_by_factory(payload: Payload, path: Path, options: LoadOptions, factor
 
 def _pickled(module: nn.Module, payload: Payload, path: Path, options: LoadOptions) -> LoadedModel:
     """A module that was unpickled whole, with the user's code or with whatever the file names."""
-    if payload.not_run and (absent := _inert_parts(module)):
+    if payload.not_run and (absent := zoo.inert_parts(module)):
         raise _lacking(f"a {type(module).__name__} with {listed(absent)} in it, which", payload, path, options)
     try:
         types = _types(module.state_dict())
@@ -274,15 +283,6 @@ def _with_input(module: nn.Module, origin: str, options: LoadOptions) -> LoadedM
     said = "x".join(map(str, (1, *shape)))
     note = f"{said} is the first usual input that the network runs on; --input says another"
     return replace(model, inputs=only_input(shape), notes=(*model.notes, note))
-
-
-def _inert_parts(module: nn.Module) -> list[str]:
-    """What a module and its parts hold of classes that were not imported."""
-    held = vars(module)
-    values = [*held.values(), *held["_modules"].values()]
-    found = [type(value).__name__ for value in values if isinstance(value, Inert)]
-    deeper = [name for part in held["_modules"].values() if isinstance(part, nn.Module) for name in _inert_parts(part)]
-    return list(dict.fromkeys((*found, *deeper)))
 
 
 def from_module(

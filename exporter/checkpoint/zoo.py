@@ -207,3 +207,12 @@ def module_in(content: Any, kind: type[Module]) -> Module | None:
     """The whole module in a file, imported or not, also under a usual name; None where there is none of this kind."""
     held = [content.get(key) for key in state_dict.WRAPPERS] if isinstance(content, Mapping) else [content]
     return next((value for value in held if isinstance(value, kind)), None)
+
+
+def inert_parts(module: nn.Module) -> list[str]:
+    """What a module and its parts hold of classes that were not imported."""
+    held = vars(module)
+    values = [*held.values(), *held["_modules"].values()]
+    found = [type(value).__name__ for value in values if isinstance(value, Inert)]
+    deeper = [name for part in held["_modules"].values() if isinstance(part, nn.Module) for name in inert_parts(part)]
+    return list(dict.fromkeys((*found, *deeper)))

@@ -201,8 +201,8 @@ def _of_script(payload: Payload, path: Path, options: LoadOptions) -> LoadedMode
             f"{path} is a TorchScript archive, its {len(payload.content)} tensors are of no network of the zoo, and "
             "PyTorch compiles its program to load it. Nothing was run",
             names=(),
-            hint="--factory MODULE:FUNCTION builds the network with your code. Or --trust --input 1x3x224x224 exports "
-            "the program, if you know who made it.",
+            hint="--code FILE.py:CLASS builds the network with your code. Or --trust --input 1x3x224x224 exports the "
+            "program, if you know who made it.",
         )
     if not options.inputs:
         raise UsageError(f"{path} is a TorchScript archive and doesn't say its input", hint="Add --input 1x3x224x224.")

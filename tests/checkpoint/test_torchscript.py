@@ -72,7 +72,7 @@ def test_the_program_of_another_network_needs_trust_and_an_input(tmp_path: Path)
     torch.jit.save(torch.jit.script(module), tmp_path / "a.pt")
     with pytest.raises(UntrustedCheckpointError, match=r"no network of the zoo.*Nothing was run") as caught:
         load(tmp_path / "a.pt")
-    assert "--factory" in caught.value.hint
+    assert "--code FILE.py:CLASS" in caught.value.hint
     assert "--trust --input" in caught.value.hint
     with pytest.raises(UsageError, match="doesn't say its input"):
         load(tmp_path / "a.pt", trust=True)

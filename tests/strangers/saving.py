@@ -109,5 +109,5 @@ WEIGHTS: dict[str, Save] = {
 }
 SCRIPTS: dict[str, Save] = {"TorchScript, traced": traced, "TorchScript, scripted": scripted}
 PROGRAMS: dict[str, Save] = {"torch.export": program}
-WAYS = {**WHOLE, **FROM_A_SCRIPT, **WEIGHTS, **PROGRAMS}
+WAYS = {**WHOLE, **FROM_A_SCRIPT, **WEIGHTS, **SCRIPTS, **PROGRAMS}
 ENDINGS = {"safetensors": ".safetensors", "torch.export": ".pt2"}

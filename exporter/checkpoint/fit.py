@@ -179,7 +179,7 @@ def way_out(best: Reading | None, weights: StateDict) -> str:
         return f"All names and shapes fit {best.architecture.name}: leave --arch out."
     if family := family_of(weights):
         advice = lookup.advice(family.member, weights) if family.member else ""
-        example = f"Its own code builds it, for example with {family.option}."
+        example = f"Its own code builds it, for example with {family.option}. {OWN_NETWORK}"
         return f"The names are those of {family.name}. {advice or example}"
     if best is None:
         return f"No network of the zoo is near. {OWN_NETWORK}"

@@ -1,6 +1,5 @@
 """Which network of timm or torchvision a state dict is of, by building its relatives without their weights."""
 
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -42,7 +41,7 @@ def advice(name: str, weights: StateDict) -> str:
 def _distances(name: str, weights: StateDict) -> Iterator[tuple[int, str]]:
     with suppress(RuntimeUnavailableError):
         for relative in relatives(name):
-            with suppress(UsageError, NotImplementedError, RuntimeError), torch.device("meta"):
+            with suppress(UsageError, NotImplementedError, RuntimeError, ValueError), torch.device("meta"):
                 yield _distance(build_host(Host(relative)), weights), relative
 
 
@@ -50,13 +49,12 @@ def _distance(network: nn.Module, weights: StateDict) -> int:
     """How many tensors are missing, unexpected or of another shape."""
     own = {n: tuple(t.shape) for n, t in network.state_dict().items() if not n.endswith(COUNTER)}
     theirs = {n: tuple(t.shape) for n, t in weights.items() if not n.endswith(COUNTER)}
-    layers = [n for n, shape in own.items() if len(shape) > 1]
-    if layers:
-        classifier = re.sub(r"weight$", "", layers[-1])
-        own = {n: shape[n.startswith(classifier) :] for n, shape in own.items()}
-        theirs = {n: shape[n.startswith(classifier) :] for n, shape in theirs.items()}
+    first, *_, last = (n for n, shape in own.items() if len(shape) > 1)
+    by_class = {n for n, shape in own.items() if shape[:1] == own[last][:1]}
+    own = {n: shape[n in by_class :] for n, shape in own.items()}
+    theirs = {n: shape[n in by_class :] for n, shape in theirs.items()}
     return len(own.keys() ^ theirs.keys()) + sum(
-        own[n] != theirs[n] and not (n == layers[0] and _but_channels(own[n]) == _but_channels(theirs[n]))
+        own[n] != theirs[n] and not (n == first and _but_channels(own[n]) == _but_channels(theirs[n]))
         for n in own.keys() & theirs.keys()
     )
 

@@ -12,6 +12,18 @@ from attn_export.models.registry import architecture, names
 # A few names of one member of each.
 NAMES = {
     "timm's MobileNet, EfficientNet or GhostNet": ["conv_stem.weight", "bn1.weight", "blocks.0.0.conv_dw.weight"],
+    "timm's ResNeSt": ["conv1.0.weight", "layer1.0.conv2.fc1.weight", "fc.weight"],
+    "timm's SKNet": ["conv1.weight", "layer1.0.conv1.paths.0.conv.weight", "fc.weight"],
+    "timm's Res2Net": ["conv1.0.weight", "layer1.0.convs.0.weight", "fc.weight"],
+    "timm's HRNet": ["conv1.weight", "stage2.0.branches.0.0.conv1.weight", "classifier.weight"],
+    "timm's ReXNet": ["stem.conv.weight", "features.0.conv_dw.conv.weight", "head.fc.weight"],
+    "timm's NFNet": ["stem.conv1.weight", "stages.0.0.conv1.gain", "head.fc.weight"],
+    "timm's VoVNet": ["stem.0.conv.weight", "stages.0.blocks.0.conv_concat.conv.weight", "head.fc.weight"],
+    "timm's RepViT": ["stem.conv1.c.weight", "stages.0.blocks.0.token_mixer.conv.c.weight", "head.head.l.weight"],
+    "timm's networks of configurable blocks (byobnet)": ["stem.conv.weight", "stages.0.0.conv1_1x1.conv.weight"],
+    "timm's CSPNet": ["stem.conv1.conv.weight", "stages.0.conv_down.conv.weight", "head.fc.weight"],
+    "timm's CoAtNet or MaxViT": ["stem.conv1.weight", "stages.0.blocks.0.conv.pre_norm.weight", "head.fc.weight"],
+    "timm's ConvNeXt": ["stem.0.weight", "stages.0.blocks.0.conv_dw.weight", "head.fc.weight"],
     "timm's ResNet with a deep stem or pooled shortcuts": ["conv1.0.weight", "layer1.0.conv1.weight", "fc.weight"],
     "timm's legacy SENet-154": ["layer0.conv1.weight", "layer0.conv3.weight", "last_linear.weight"],
     "timm's RegNet": ["stem.conv.weight", "s1.b1.conv1.conv.weight", "s1.b1.se.fc1.weight"],

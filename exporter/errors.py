@@ -8,6 +8,7 @@
     │   ├── UnreadableEngineError         missing, damaged, or built for another version or GPU
     │   ├── UntrustedEngineError          an engine of unknown origin, or changed after its build
     │   ├── UnreadableBundleError         a missing, incomplete or damaged deployment bundle
+    │   ├── UnreadablePackageError        a missing or damaged device folder, signature or key
     │   ├── UnreadableReportError         missing, damaged, without latencies, or of another version
     │   ├── IncomparableReportsError      reports of different networks, or with nothing in common
     │   ├── UntrustedCheckpointError      a checkpoint that would run code
@@ -19,6 +20,7 @@
     ├── RuntimeUnavailableError       5   a runtime isn't installed or can't run the artifact
     ├── EngineError                   5   TensorRT can't build the engine
     ├── OutputError                   6   a result can't be written
+    ├── ChangedPackageError           1   a packaged file was changed since
     ├── DisagreementError             1   an artifact disagrees with PyTorch
     ├── MixedPrecisionError           1   kernels compute in other types than the graph
     ├── BudgetError                   1   a broken budget, or a regression
@@ -77,6 +79,10 @@ class UntrustedEngineError(InputError):
 
 class UnreadableBundleError(InputError):
     """A deployment bundle is missing, incomplete or damaged."""
+
+
+class UnreadablePackageError(InputError):
+    """A device folder, a signature or a key is missing, damaged or of the wrong kind."""
 
 
 class UnreadableReportError(InputError):
@@ -175,6 +181,12 @@ class OutputError(AttnExportError):
     """A result can't be written: folder, disk or memory."""
 
     exit_code = 6
+
+
+class ChangedPackageError(AttnExportError):
+    """A file was changed since it was packaged, or its signature is another's."""
+
+    exit_code = 1
 
 
 class DisagreementError(AttnExportError):

@@ -9,6 +9,7 @@ from attn_export.exporter.records.document import SCHEMA_VERSION
 from attn_export.exporter.records.engine import BuildOptions, Profile, Range
 from attn_export.exporter.records.environment import Environment
 from attn_export.exporter.records.latency import Natural
+from attn_export.exporter.system.files import is_file_name
 
 MANIFEST, README, GOLDEN = "bundle.json", "README.md", "golden.npz"
 
@@ -76,11 +77,6 @@ class Manifest(Struct, frozen=True, kw_only=True):
     def onnx(self) -> str:
         """Name of the ONNX file within the bundle."""
         return str(self.graph.path)
-
-
-def is_file_name(name: str) -> bool:
-    """Whether a name is a plain file name on every system, without a path to another folder."""
-    return name not in ("", ".", "..") and not set(name) & set("/\\:\0") and name.isprintable()
 
 
 def is_onnx_name(name: str) -> bool:

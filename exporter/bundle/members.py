@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from attn_export.exporter.bundle.manifest import GOLDEN, MANIFEST, README, Member, is_file_name
+from attn_export.exporter.bundle.manifest import GOLDEN, MANIFEST, README, Member
 from attn_export.exporter.errors import UnreadableBundleError
-from attn_export.exporter.system.files import HASHED_BYTES
+from attn_export.exporter.system.files import HASHED_BYTES, is_file_name
 
 MIB = 2**20
 MAX_BYTES = {MANIFEST: 64 * MIB, README: MIB, GOLDEN: 256 * MIB}

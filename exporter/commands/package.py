@@ -22,6 +22,14 @@ def package(
     triton: Annotated[
         Path | None, Option(metavar="DIR", help="Model repository for Triton Inference Server.", show_default=False)
     ] = None,
+    device: Annotated[
+        Path | None,
+        Option(metavar="DIR", help="Device folder: engines, their ONNX file, deployment bundles.", show_default=False),
+    ] = None,
+    gpus: options.Gpus = None,
+    licenses: Annotated[
+        list[str] | None, Option("--license", metavar="SPDX", help="License of the network, for the device folder.")
+    ] = None,
     name: Annotated[
         str | None, Option(help="Name of the first model in the repository.", show_default="the file's stem")
     ] = None,
@@ -51,12 +59,17 @@ def package(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Put artifacts where they are served: a model repository for Triton.
+    """Put artifacts where they run: a model repository for Triton, a folder for devices.
 
-    A checkpoint is exported first, and its file proven like any export.
+    A checkpoint is exported first, and its file proven like any export; with
+    --gpu its engines are built, and a Jetson gets a deployment bundle.
     """
-    if triton is None:
-        raise UsageError("--triton is missing", hint="For example attn-export package model.pt --triton models")
+    if triton is None and device is None:
+        raise UsageError(
+            "neither --triton nor --device was given", hint="For example attn-export package model.pt --triton models"
+        )
+    if device is None:
+        parse.refuse({"--gpu": gpus, "--license": licenses}, "for device folders", "Add --device, or leave it out.")
     served = parse_served(image=input_image, mean=mean, std=std, output=output, labels=labels)
     loading = parse.parse_loading(
         arch=arch,
@@ -71,6 +84,7 @@ def package(
     checkpoint, files = split_sources(sources)
     if checkpoint is None:
         named = {"--arch": arch, "--code": code, "--factory": factory, "--kwargs": kwargs, "--input": inputs}
+        named |= {"--gpu": gpus}
         named |= {"--input-image": input_image, "--mean": mean, "--std": std, "--output": output, "--range": ranges}
         parse.refuse(named, "for a checkpoint, and none was named", "Leave it out.")
     with make_progress(quiet) as progress, ExitStack() as stack:
@@ -79,20 +93,33 @@ def package(
         from attn_export.exporter.report.read import read_report
         from attn_export.exporter.report.terminal import package_parts
         from attn_export.exporter.system.scratch import scratch_folder
+        from attn_export.exporter.workflows.package_device import write_device_folder
         from attn_export.exporter.workflows.package_triton import TritonSettings, write_repository
 
         report = read_report(latencies) if latencies else None
-        settings = TritonSettings(name, max_batch, count, kind, read_labels(labels) if labels else None)
+        names = read_labels(labels) if labels else None
         if checkpoint is not None:
+            from attn_export.exporter.engine.settings import EngineSettings
             from attn_export.exporter.workflows.export import export_loaded
             from attn_export.exporter.workflows.served import as_served
             from attn_export.exporter.workflows.settings import ExportSettings
 
             model = as_served(load_checkpoint(checkpoint, progress, loading), served)
-            scratch = stack.enter_context(scratch_folder(triton))
-            exported = export_loaded(model, scratch, checkpoint.stem, ExportSettings(runtimes=()), progress)
-            files = [*exported.files, *files]
-        with progress.stage("Writing the model repository"):
-            models = write_repository(files, triton, settings, report)
-    result = PackageSummary(models=tuple(map(str, models)))
+            scratch = stack.enter_context(scratch_folder((triton or device or Path()).parent))
+            engine = EngineSettings(gpus=parse.parse_gpus(gpus)) if gpus else None
+            exported = export_loaded(
+                model, scratch, checkpoint.stem, ExportSettings(runtimes=(), engine=engine), progress
+            )
+            built = [engine.path for engine in exported.engines]
+            files = [*exported.files, *built, *exported.bundles, *files]
+        models: tuple[Path, ...] = ()
+        if triton is not None:
+            settings = TritonSettings(name, max_batch, count, kind, names)
+            onnx = [path for path in files if checkpoint is None or path.suffix == ".onnx"]
+            with progress.stage("Writing the model repository"):
+                models = write_repository(onnx, triton, settings, report)
+        if device is not None:
+            with progress.stage("Writing the device folder"):
+                write_device_folder(files, device, licenses=licenses or (), labels=names, report=report)
+    result = PackageSummary(models=tuple(map(str, models)), device=str(device) if device else None)
     print_result(result, package_parts(result), as_json=as_json)

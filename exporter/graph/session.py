@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attn_export.exporter.errors import first_line
-from attn_export.exporter.graph.read import skeleton
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.system.bounds import alarm, bounded_memory
 
@@ -63,6 +62,8 @@ class PlainSession:
             else:
                 folder = (folder or Path()).resolve()
                 options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+                from attn_export.exporter.graph.read import skeleton  # devices run files without onnx
+
                 content = skeleton(graph, folder)
             with bounded_memory():
                 self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

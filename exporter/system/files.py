@@ -84,6 +84,11 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def is_file_name(name: str) -> bool:
+    """Whether a name is a plain file name on every system, without a path to another folder."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\:\0") and name.isprintable()
+
+
 def unique_names(paths: Sequence[Path]) -> tuple[str, ...]:
     """A distinct name for each file: its name, with as many parent folders as needed."""
     parts = [path.resolve().parts for path in paths]

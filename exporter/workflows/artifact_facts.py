@@ -8,20 +8,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from attn_export.exporter.artifacts import Normalization, Postprocessing, Preprocessing
+from attn_export.exporter.deployment.manifest import ShortVerdict
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.records.artifact import Artifact
+from attn_export.exporter.records.latency import Timing
+from attn_export.exporter.records.report import Report
+from attn_export.exporter.system.files import sha256_of
 
 PREFIX = "attn_export."
 T = TypeVar("T")
-
-
-class ShortVerdict(msgspec.Struct, frozen=True):
-    """The verdict in a file's metadata."""
-
-    agrees: bool
-    runtime: str
-    worst_tensor: str
-    ratio: float
 
 
 @dataclass(frozen=True)
@@ -85,7 +80,6 @@ def facts_of(artifact: Artifact) -> ArtifactFacts:
 
 def _properties(artifact: Artifact) -> tuple[Mapping[str, Any], Path]:
     from attn_export.exporter.graph.read import parse
-    from attn_export.exporter.system.files import sha256_of
 
     if artifact.parsed is not None:
         return artifact.parsed.model.metadata_props, artifact.path
@@ -94,3 +88,29 @@ def _properties(artifact: Artifact) -> tuple[Mapping[str, Any], Path]:
     if source.is_file() and sha256_of(source) == artifact.sidecar.onnx.sha256:
         return parse(source).model.metadata_props, source
     return {}, artifact.path
+
+
+def is_measured(artifact: Artifact, report: Report) -> bool:
+    """Whether a report is about this very file."""
+    digests = {Path(one.path).name: one.sha256 for one in report.artifacts}
+    return digests.get(artifact.path.name) == sha256_of(artifact.path)
+
+
+def timings_of(artifact: Artifact, report: Report | None) -> tuple[Timing, ...]:
+    """The latencies of an artifact in a report, of the fastest device.
+
+    Raises:
+        InputError: the report is about other files.
+    """
+    if report is None:
+        return ()
+    name = artifact.path.name
+    if not is_measured(artifact, report):
+        listed = ", ".join(Path(one.path).name for one in report.artifacts) or "none"
+        raise InputError(
+            f"the latencies are of other files ({listed}) than {artifact.path}",
+            hint=f"Time this one: attn-export bench {name} --batch 1,2,4,8 --report latencies.json",
+        )
+    own = [timing for timing in report.latency.timings if timing.artifact == name]
+    devices = sorted({timing.device for timing in own}, reverse=True)  # cuda before cpu
+    return tuple(timing for timing in own if timing.device == devices[0])

@@ -1,7 +1,6 @@
 """Writes a model repository for Triton Inference Server."""
 
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +8,12 @@ from pathlib import Path
 from attn_export.exporter.deployment.triton import LABELS, ONNX, PLAN, Served, config_of
 from attn_export.exporter.errors import InputError, OutputError, UsageError
 from attn_export.exporter.records.artifact import Artifact, Tensor
-from attn_export.exporter.records.latency import Timing
 from attn_export.exporter.records.report import Report
-from attn_export.exporter.system.files import sha256_of, unwritable, write_text
+from attn_export.exporter.system.files import unwritable, write_text
 from attn_export.exporter.system.scratch import scratch_folder
 from attn_export.exporter.validation.artifact import numpy_name, read_artifact
-from attn_export.exporter.workflows.artifact_facts import ArtifactFacts, facts_of
+from attn_export.exporter.workflows.artifact_facts import ArtifactFacts, facts_of, timings_of
+from attn_export.exporter.workflows.packaged_files import copy_artifact
 
 CONFIG = "config.pbtxt"
 FIRST_VERSION = "1"
@@ -134,28 +133,6 @@ def _write_model(artifact: Artifact, folder: Path, settings: TritonSettings, rep
         raise unwritable(folder, error) from error
 
 
-def copy_artifact(source: Path, path: Path) -> None:
-    """Copy an ONNX file with its external weights, or an engine.
-
-    Raises:
-        OSError: it can't be copied.
-    """
-    from attn_export.exporter.graph import write as onnx_file
-    from attn_export.exporter.graph.read import read
-
-    if source.suffix.lower() == ".onnx" and _has_weight_files(source):
-        onnx_file.save(read(source), path)  # weights that don't fit into it get the new name
-    else:
-        shutil.copyfile(source, path)
-
-
-def _has_weight_files(path: Path) -> bool:
-    import onnx
-    from onnx.external_data_helper import uses_external_data
-
-    return any(map(uses_external_data, onnx.load(path, load_external_data=False).graph.initializer))
-
-
 def _served(
     artifact: Artifact,
     facts: ArtifactFacts,
@@ -226,24 +203,3 @@ def _shapes(artifact: Artifact) -> dict[str, tuple[int, ...]]:
             return {}
         found[tensor.name] = tuple(size for size in sizes if isinstance(size, int))
     return found
-
-
-def timings_of(artifact: Artifact, report: Report | None) -> tuple[Timing, ...]:
-    """The latencies of an artifact in a report, of the fastest device.
-
-    Raises:
-        InputError: the report is about other files.
-    """
-    if report is None:
-        return ()
-    digests = {Path(one.path).name: one.sha256 for one in report.artifacts}
-    name = artifact.path.name
-    if name not in digests or digests[name] != sha256_of(artifact.path):
-        listed = ", ".join(digests) or "none"
-        raise InputError(
-            f"the latencies are of other files ({listed}) than {artifact.path}",
-            hint=f"Time this one: attn-export bench {name} --batch 1,2,4,8 --report latencies.json",
-        )
-    own = [timing for timing in report.latency.timings if timing.artifact == name]
-    devices = sorted({timing.device for timing in own}, reverse=True)  # cuda before cpu
-    return tuple(timing for timing in own if timing.device == devices[0])

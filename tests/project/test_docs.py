@@ -258,7 +258,7 @@ def prepare(words: list[str], prepared: Path, folder: Path) -> list[str]:
     Returns:
         The command, with the shape of the small network's images where it needs one.
     """
-    results = {value_of(option, words) for option in ("-o", "--output", "--out", "--report", "--triton")}
+    results = {value_of(option, words) for option in ("-o", "--output", "--out", "--report", "--triton", "--device")}
     bare = value_of("--arch", words)
     assert bare in ("", ARCHITECTURE)
     for word in (word for word in words if word not in results):

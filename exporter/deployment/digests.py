@@ -1,0 +1,38 @@
+"""Digests of a folder's files, compared with those that are known."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from attn_export.exporter.errors import ChangedPackageError
+from attn_export.exporter.system.files import sha256_of
+
+HINT = "Copy the folder again from where it was made. What was changed on purpose has to be packaged again."
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    """The sha256 of each file in a folder and the folders in it, by relative name with slashes.
+
+    Raises:
+        OSError: a file can't be read.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+
+
+def check_digests(folder: Path, known: Mapping[str, str], found: Mapping[str, str], added: Iterable[str] = ()) -> None:
+    """Compare all files of a folder with their digests.
+
+    Args:
+        folder: for the message.
+        known: digest of each file.
+        found: likewise, from `digests_of`.
+        added: names that may be there besides.
+
+    Raises:
+        ChangedPackageError: a file was changed, is missing, or is new; the message names each.
+    """
+    changed = [f"{name} was changed" for name in known if name in found and found[name] != known[name]]
+    missing = [f"{name} is missing" for name in known if name not in found]
+    new = [f"{name} isn't part of it" for name in found if name not in known and name not in set(added)]
+    if trouble := [*changed, *missing, *new]:
+        raise ChangedPackageError(f"{folder} isn't as it was packaged: {', '.join(trouble)}", hint=HINT)

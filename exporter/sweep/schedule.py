@@ -51,7 +51,7 @@ class _Load:
     jobs: set[str] = field(default_factory=set)
     timed: bool = False
 
-    def takes(self, node: Node, timed: bool) -> bool:
+    def takes(self, node: Node, *, timed: bool) -> bool:
         return not self.timed and (not self.jobs if timed else len(self.jobs) < node.slots)
 
 
@@ -122,17 +122,16 @@ class Scheduler:
     def _assign(self, nodes: Sequence[Node]) -> None:
         """Start ready jobs wherever there is room; those that aren't timed first, since timed ones wait for them."""
         now = self._backend.now()
-        for node in nodes:
-            if now < self._resting.get(node.name, now):
-                continue
+        places = sorted(self._ready, key=lambda place: place[1])
+        for node in nodes if places else ():
             load = self._loads.setdefault(node.name, _Load())
-            for place in sorted(self._ready, key=lambda place: place[1]):
-                target, timed = place
-                while target in node.targets and self._ready.get(place) and load.takes(node, timed):
-                    self._start(self._jobs[self._ready[place].popleft()], node, load)
-            self._ready = {place: queue for place, queue in self._ready.items() if queue}
-            if not self._ready:
-                return
+            if now < self._resting.get(node.name, now) or not load.takes(node, timed=False):
+                continue
+            for target, timed in places:
+                queue = self._ready[target, timed]
+                while queue and target in node.targets and load.takes(node, timed=timed):
+                    self._start(self._jobs[queue.popleft()], node, load)
+        self._ready = {place: queue for place, queue in self._ready.items() if queue}
 
     def _start(self, job: Job, node: Node, load: _Load) -> None:
         load.jobs.add(job.key)

@@ -51,8 +51,10 @@ def sweep(
     from attn_export.exporter.sweep.plan import read_plan
     from attn_export.exporter.workflows.sweep import SweepSettings, error_of, planned
     from attn_export.exporter.workflows.sweep import sweep as run_sweep
+    from attn_export.exporter.workflows.sweep_targets import unoffered_here
 
-    grid = grid_of(read_plan(plan), plan.parent, parse_inputs)
+    # A cluster's nodes say themselves what they offer.
+    grid = grid_of(read_plan(plan), plan.parent, parse_inputs, None if ray else unoffered_here)
     settings = SweepSettings(out or plan.with_suffix(".sweep"), ray or "", workers)
     if dry_run:
         found = planned(grid, settings)

@@ -8,15 +8,18 @@ from pathlib import Path
 
 from attn_export.exporter.artifacts import CPU, Input, Target
 from attn_export.exporter.engine.targets import JETSON, parse_targets
-from attn_export.exporter.errors import InputError, UsageError
+from attn_export.exporter.errors import InputError, RuntimeUnavailableError, UsageError
 from attn_export.exporter.records.sweep import Cell
 from attn_export.exporter.sweep.job import Job, Make, Measure, Network, job
 from attn_export.exporter.sweep.plan import CHECKPOINTS, ONNX, Model, Plan
 from attn_export.exporter.system.files import sha256_of, unique_names
 from attn_export.exporter.system.packages import installed, versions
 
-INT8 = "int8"
-PRECISIONS = ("fp32", "fp16", "bf16", INT8)
+# The precision of the float file that each is made of or, where it is one itself, its own.
+PRECISIONS = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "fp32", "fp8": "fp32"}
+QUANTIZED = ("int8", "fp8")
+OF_ENGINES = ("tf32", "bf16", "fp8")
+LIBRARIES = ("timm", "torchvision")  # whose networks have names like timm:seresnet50
 OF_CHECKPOINTS = ("eager", "compile")
 ON_CPU = (*OF_CHECKPOINTS, "onnxruntime")
 ENGINES = ("tensorrt", "tensorrt-rtx")
@@ -24,6 +27,7 @@ ON_GPU = ("onnxruntime-cuda", *ENGINES)
 RUNTIMES = (*ON_CPU, *ON_GPU)
 MOST_NAMES = 3
 ParseInput = Callable[[Sequence[str]], tuple[Input, ...]]
+Unoffered = Callable[[str, str], str]
 
 
 @dataclass(frozen=True)
@@ -63,19 +67,21 @@ class Grid:
         return [*(each for need in own.needs.values() for each in self.chain(need)), own]
 
 
-def grid_of(plan: Plan, folder: Path, parse_input: ParseInput) -> Grid:
+def grid_of(plan: Plan, folder: Path, parse_input: ParseInput, unoffered: Unoffered | None = None) -> Grid:
     """The cells of a plan.
 
     Args:
         plan: as read.
         folder: that its paths are relative to.
         parse_input: of an input shape.
+        unoffered: the reason why a runtime can't serve a target, empty where it can; None if that is seen later.
 
     Raises:
+        RuntimeUnavailableError: nothing serves a target.
         InputError: a model or its calibration images are missing.
         UsageError: a name is unknown, a model is named twice, or a part of the plan makes no cell.
     """
-    _check_known("precisions", plan.precisions, PRECISIONS)
+    _check_known("precisions", plan.precisions, list(PRECISIONS))
     _check_known("runtimes", plan.runtimes, RUNTIMES)
     targets = [canonical(name) for name in plan.targets]
     if double := [name for name, count in Counter(targets).items() if count > 1]:
@@ -83,19 +89,30 @@ def grid_of(plan: Plan, folder: Path, parse_input: ParseInput) -> Grid:
         raise UsageError(f"targets: {named} are the same", hint=f"All mean {double[0]}: name it once.")
     sources = sources_of(plan, folder, parse_input)
     digests = {path: sha256_of(path) for source in sources for path in source.files.values()}
-    software = {**versions(), **{name: installed(name) or "" for name in ENGINES}}
+    software = {**versions(), **{name: installed(name) or "" for name in (*ENGINES, *LIBRARIES)}}
     cells: dict[Cell, str] = {}
     jobs: dict[str, Job] = {}
     left_out: Counter[str] = Counter()
+    refused: dict[str, str] = {}
     for source, precision, target, batch, runtime in itertools.product(
         sources, plan.precisions, targets, plan.batches, plan.runtimes
     ):
         if reason := misfit(source.network, precision, target, runtime):
             left_out[reason] += 1
             continue
+        if unoffered and (reason := unoffered(runtime, target)):
+            left_out[reason] += 1
+            refused[target] = reason
+            continue
         chain = _jobs(source, Cell(source.name, precision, target, batch, runtime), plan, digests, software)
         jobs |= {each.key: each for each in chain}
         cells[Cell(source.name, precision, target, batch, runtime)] = chain[-1].key
+    if idle := sorted(set(refused) - {cell.target for cell in cells}):
+        raise RuntimeUnavailableError(
+            f"nobody offers {idle[0]}: {refused[idle[0]]}",
+            runtime=idle[0],
+            hint="--ray takes a cluster whose nodes have such GPUs; tensorrt-rtx builds for GPUs that aren't here.",
+        )
     _check_used(plan, targets, cells, left_out)
     return Grid(cells, jobs, {digest: path for path, digest in digests.items()}, left_out)
 
@@ -127,6 +144,8 @@ def misfit(network: Network, precision: str, target: str, runtime: str) -> str:
         return f"{runtime} runs checkpoints, not ONNX files"
     if runtime in OF_CHECKPOINTS and precision != "fp32":
         return f"{runtime} runs the checkpoint, which is fp32"
+    if precision in OF_ENGINES and runtime not in ENGINES:
+        return f"{precision} is for engines"
     return ""
 
 
@@ -155,11 +174,11 @@ def sources_of(plan: Plan, folder: Path, parse_input: ParseInput) -> list[Source
 
 def _source(name: str, entry: Model, path: Path | None, plan: Plan, folder: Path, inputs: tuple[Input, ...]) -> Source:
     files = {"model": path} if path else {}
-    if INT8 in plan.precisions:
+    if quantized := [precision for precision in plan.precisions if precision in QUANTIZED]:
         images = entry.calibration or plan.calibration
         if not images:
             raise UsageError(
-                f"int8 needs images to choose ranges from, and {name} has none",
+                f"{quantized[0]} needs images to choose ranges from, and {name} has none",
                 hint='calibration = "images.npy": a hundred typical ones, preprocessed as the network takes them.',
             )
         files["calibration"] = _existing(folder / images, "the calibration images")
@@ -182,7 +201,8 @@ def _files_of(entry: Model, folder: Path) -> Sequence[Path | None]:
     elif path.suffix.lower() in (*CHECKPOINTS, ONNX) or "/" in entry.path:
         found = [_existing(path, "the model")]
     else:
-        _check_zoo(entry.path, folder)
+        if not entry.path.startswith(tuple(f"{library}:" for library in LIBRARIES)):
+            _check_zoo(entry.path, folder)
         return [None]
     for file in found:
         if file.suffix.lower() not in (*CHECKPOINTS, ONNX):
@@ -218,15 +238,15 @@ def _jobs(
     task = Measure(source.network, cell.precision, cell.target, cell.batch, cell.runtime, plan.seconds, plan.ci / 100)
     if cell.runtime in OF_CHECKPOINTS:
         return (job(str(cell), task, files=model, needs={}, versions=software, target=cell.target, timed=True),)
-    first = Make(source.network, "fp32" if cell.precision == INT8 else cell.precision, Target.TENSORRT.value)
+    first = Make(source.network, PRECISIONS[cell.precision], Target.TENSORRT.value)
     made = [
         job(f"{cell.model} {first.precision}", first, files=model, needs={}, versions=software, target=CPU, timed=False)
     ]
-    if cell.precision == INT8:
+    if cell.precision in QUANTIZED:
         form = Target.TENSORRT if cell.runtime in ENGINES else Target.ONNXRUNTIME
         images = {**model, "calibration": digests[source.files["calibration"]]}
-        quantized = Make(source.network, INT8, form.value)
-        name = f"{cell.model} int8 for {form}"
+        quantized = Make(source.network, cell.precision, form.value)
+        name = f"{cell.model} {cell.precision} for {form}"
         needs = {"float32": made[0].key}
         made.append(job(name, quantized, files=images, needs=needs, versions=software, target=CPU, timed=False))
     needs = {"onnx": made[-1].key}

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from attn_export.exporter.errors import InputError, UsageError
 
-CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pt2")
 ONNX = ".onnx"
 IMAGES = (".npy", ".npz")
 

@@ -14,7 +14,6 @@ from attn_export.exporter.sweep.local import LocalBackend
 from attn_export.exporter.sweep.schedule import Scheduler, Watch
 from attn_export.exporter.sweep.store import Store, check_folder, opened
 from attn_export.exporter.workflows.sweep_job import run_job
-from attn_export.exporter.workflows.sweep_targets import refuse_unoffered_here
 
 DISAGREES = 1
 
@@ -118,7 +117,6 @@ def _backend(grid: Grid, settings: SweepSettings, scratch: Path, run: Run) -> It
 
         backend = RayBackend(run, settings.ray, scratch, settings.workers)
     else:
-        refuse_unoffered_here(grid.cells)
         backend = LocalBackend(run, scratch, targets, settings.workers)
     try:
         _refuse_unoffered(backend, targets)

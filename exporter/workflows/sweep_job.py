@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from attn_export.exporter.records.verdict import Quality, Verdict
 
 STEM, REPORT, OWN_REPORT = "model", "model.report.json", "latency.report.json"
-INT8 = "int8"
 
 
 def run_job(job: Job, inputs: Inputs, folder: Path) -> Figures:
@@ -41,7 +40,7 @@ def run_job(job: Job, inputs: Inputs, folder: Path) -> Figures:
     task = job.task
     if isinstance(task, Measure):
         return _engine(task, inputs, folder) if task.runtime.startswith("tensorrt") else _timed(task, inputs, folder)
-    if task.precision == INT8:
+    if Precision(task.precision).is_quantized:
         return _quantized(task, inputs, folder)
     return _converted(task, inputs, folder) if task.network.kind == "onnx" else _exported(task, inputs, folder)
 
@@ -55,6 +54,9 @@ def _loaded(network: Network, inputs: Inputs) -> Iterator[LoadedModel]:
     options = LoadOptions(arch=network.arch or None, inputs=network.inputs)
     if network.kind == "checkpoint":
         yield load_with(inputs["model"][0], options)
+        return
+    if ":" in network.zoo:
+        yield load_with(network.zoo, options)
         return
     with TemporaryDirectory(prefix=SCRATCH) as folder:
         path = Path(folder) / f"{network.zoo}.pt"
@@ -106,8 +108,9 @@ def _quantized(task: Make, inputs: Inputs, folder: Path) -> Figures:
     from attn_export.exporter.workflows.quantize import quantize_file
     from attn_export.exporter.workflows.validate import failure, validate_artifacts
 
-    out, (calibration,) = folder / f"{STEM}.int8.onnx", inputs["calibration"]
-    made = quantize_file(inputs["float32"][0], out, calibration, settings=QuantizeSettings(Choices(Target(task.form))))
+    out, (calibration,) = folder / f"{STEM}.{task.precision}.onnx", inputs["calibration"]
+    settings = QuantizeSettings(Choices(Target(task.form)), Precision(task.precision))
+    made = quantize_file(inputs["float32"][0], out, calibration, settings=settings)
     if task.network.kind == "onnx":
         return _of_quality(made.quality, Figures(agrees=True, bytes=_size_of(out)))
     with _loaded(task.network, inputs) as model:
@@ -153,6 +156,7 @@ def _engine(task: Measure, inputs: Inputs, folder: Path) -> Figures:
     """Build an engine for exactly this batch, and time it if its GPU is here; for a Jetson elsewhere a bundle."""
     from attn_export.exporter.engine.profile import Sizes
     from attn_export.exporter.engine.settings import EngineSettings
+    from attn_export.exporter.records.engine import BuildOptions
     from attn_export.exporter.workflows.build import build_all
 
     settings = EngineSettings(
@@ -160,6 +164,7 @@ def _engine(task: Measure, inputs: Inputs, folder: Path) -> Figures:
         backend=task.runtime,
         sizes=Sizes((task.batch,) * 3),
         opt_batch=task.batch,
+        options=BuildOptions(tf32=task.precision == Precision.TF32),
         count_ablated=False,
     )
     with TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
@@ -169,7 +174,7 @@ def _engine(task: Measure, inputs: Inputs, folder: Path) -> Figures:
         for path in (*result.bundles, *Path(scratch).glob("*.engine*")):
             path.rename(folder / path.name)
     if not result.engines:
-        words = f"a deployment bundle: its engine is built and timed on a {task.target}"
+        words = f"deployment bundle for {task.target}"
         return Figures(bytes=(folder / result.bundles[0].name).stat().st_size, not_timed=words)
     engine = result.engines[0]
     figures = Figures(bytes=engine.record.bytes, kernels=engine.record.cost.kernels)

@@ -13,10 +13,13 @@ import psutil
 import pytest
 from msgspec import structs
 
+from attn_export.exporter.commands.parse_inputs import parse_inputs
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.records.sweep import SweepReport
+from attn_export.exporter.sweep.cells import grid_of
 from attn_export.exporter.sweep.plan import Plan
 from attn_export.exporter.workflows.sweep import SweepSettings, error_of, planned, sweep
+from attn_export.exporter.workflows.sweep_targets import unoffered_here
 from tests.sweep import light
 from tests.sweep.conftest import ROOT
 
@@ -76,11 +79,27 @@ def test_the_dry_run_names_needs_and_nodes_and_computes_nothing(tmp_path: Path) 
     assert all(each.done for each in planned(light.grid(tmp_path, plan), SweepSettings(tmp_path / "out")).cells)
 
 
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attn_export.exporter.system.gpus.found", lambda: ())
+
+
 @pytest.mark.parametrize("runtime", ["onnxruntime-cuda", "tensorrt"])
-def test_a_target_that_nobody_offers_is_an_error_at_once(runtime: str, tmp_path: Path) -> None:
+def test_a_target_that_nobody_offers_is_an_error_at_once(runtime: str, tmp_path: Path, no_gpu: None) -> None:
     plan = structs.replace(light.plan(tmp_path, a="a"), targets=("sm75",), runtimes=(runtime,))
-    with pytest.raises(RuntimeUnavailableError, match=f"nobody offers sm75 for {runtime}"):
-        planned(light.grid(tmp_path, plan), SweepSettings(tmp_path / "out"))
+    with pytest.raises(RuntimeUnavailableError, match=f"nobody offers sm75: {runtime} needs a GPU for sm75"):
+        grid_of(plan, tmp_path, parse_inputs, unoffered_here)
+
+
+def test_a_runtime_that_cannot_serve_a_target_leaves_it_to_the_others(tmp_path: Path, no_gpu: None) -> None:
+    runtimes = ("tensorrt-rtx", "tensorrt")
+    plan = structs.replace(light.plan(tmp_path, a="a"), targets=("sm89", "sm87"), runtimes=runtimes, batches=(1,))
+    grid = grid_of(plan, tmp_path, parse_inputs, unoffered_here)
+    assert [(cell.target, cell.runtime) for cell in grid.cells] == [("sm89", "tensorrt-rtx"), ("sm87", "tensorrt")]
+    assert grid.left_out == {
+        "tensorrt needs a GPU for sm89, and this machine has none": 1,
+        "tensorrt-rtx has no engines for sm87": 1,
+    }
 
 
 def started(folder: Path, seconds: str = "0.05") -> subprocess.Popen[bytes]:

@@ -137,6 +137,22 @@ def test_names_with_spaces_patterns_and_equal_stems_are_told_apart(tmp_path: Pat
     assert [cell.model for cell in grid.cells] == ["first net", "my nets/second", "others/second"]
 
 
+@pytest.mark.parametrize("precision", ["tf32", "bf16", "fp8"])
+def test_precisions_of_engines_make_no_other_cells(precision: str, tmp_path: Path) -> None:
+    networks(tmp_path, "a.pt", "images.npy")
+    runtimes = ("onnxruntime", "tensorrt-rtx")
+    plan = Plan(("a.pt",), ("fp32", precision), ("cpu", "sm89"), (1,), runtimes, calibration="images.npy")
+    grid = grid_of(plan, tmp_path, parse_inputs)
+    assert [cell.runtime for cell in grid.cells if cell.precision == precision] == ["tensorrt-rtx"]
+    assert grid.left_out[f"{precision} is for engines"] == 1
+    assert len(grid.jobs) == len(grid.cells) + {"tf32": 1, "bf16": 2, "fp8": 2}[precision]
+
+
+def test_networks_of_libraries_are_named_like_their_checkpoints(tmp_path: Path) -> None:
+    (cell,) = grid_of(Plan(("timm:seresnet50",)), tmp_path, parse_inputs).cells
+    assert cell.model == "timm:seresnet50"
+
+
 def test_a_network_of_the_zoo_needs_no_file(tmp_path: Path) -> None:
     grid = grid_of(Plan(("se_resnet8",), input="1x3x32x32"), tmp_path, parse_inputs)
     (make,) = (job.task for job in grid.jobs.values() if isinstance(job.task, Make))

@@ -9,13 +9,14 @@ from rich.text import Text
 
 from attn_export.exporter.records.sweep import Figures, PlannedSweep, Row, SweepReport
 from attn_export.exporter.report.findings.table import BAD, GOOD, QUIET, UNSURE, Cell, Table, table
-from attn_export.exporter.report.findings.words import column, milliseconds, seconds, size
+from attn_export.exporter.report.findings.words import column, milliseconds, seconds, shortened, size
 from attn_export.exporter.report.findings.words import error as format_error
 
 COLUMNS = (
     *("model", "<precision", "<target", "batch", "<runtime"),
-    *("median ms", "interval", "error", "SQNR dB", "size", "<verdict"),
+    *("median ms", "interval", "error", "SQNR dB", "size", "kernels", "<verdict"),
 )
+LONGEST = 80  # letters of a verdict; the files have all of a message
 FIELDS = ("model", "precision", "target", "batch", "runtime", "status")
 
 
@@ -81,20 +82,21 @@ def interval(row: Row) -> str:
 
 
 def quality(row: Row) -> list[str]:
-    """Error, SQNR, size."""
+    """Error, SQNR, size, kernels."""
     return [
         "" if row.error is None else format_error(row.error),
         "" if row.sqnr_db is None else f"{row.sqnr_db:.1f}",
         "" if row.bytes is None else size(row.bytes),
+        "" if row.kernels is None else str(row.kernels),
     ]
 
 
 def verdict(row: Row) -> Cell:
     """In a word or two, with the reason for what is missing."""
     if row.status == "bad":
-        return Cell(f"disagrees: {row.message}", BAD)
+        return Cell(shortened(f"disagrees: {row.message}", LONGEST), BAD)
     if row.status == "failed":
-        return Cell(f"failed: {row.message}", BAD)
+        return Cell(shortened(f"failed: {row.message}", LONGEST), BAD)
     words, mark = ("agrees", GOOD) if row.agrees else ("the network itself", QUIET) if of_network(row) else ("", QUIET)
     if row.not_timed:
         return Cell(f"{words}, not timed: {row.not_timed}".removeprefix(", "), UNSURE)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.artifacts import CPU, Precision, Target, names_network
+from attn_export.exporter.artifacts import AROUND, CPU, Precision, Target, names_network
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import command_line, load_checkpoint, make_progress, print_result
 from attn_export.exporter.commands.parse_inputs import parse_axes, parse_inputs, parse_ranges
@@ -24,6 +24,8 @@ def export(
         bool, typer.Option("--engine", help="Write <stem>.engine for TensorRT, and <stem>.onnx.")
     ] = False,
     precisions: options.Precisions = None,
+    calibration: options.Calibration = None,
+    around: options.Around = "fp32",
     arch: options.Arch = None,
     inputs: options.Inputs = None,
     ranges: options.Ranges = None,
@@ -110,7 +112,7 @@ def export(
     graph_for = Target.TENSORRT if engine and target is None else parse.parse_target(target)
     known, written = parse.parse_percent("--ci", interval, below=1), parse.report_paths(reports)
     limits = parse.parse_budget_options(budgets)
-    sources = [*(images or ()), *([evaluation] if evaluation else [])]
+    sources = [*(images or ()), *(calibration or ()), *([evaluation] if evaluation else [])]
     pictures = parse_pictures(sources, resize=resize, interpolation=interpolation)
 
     from attn_export.exporter.engine.settings import EngineSettings
@@ -152,6 +154,8 @@ def export(
             schedule=Schedule(interval=known, seconds=seconds),
             target=graph_for,
             precisions=chosen,
+            calibration=calibration or None,
+            around=parse.parse_precision("--around", around, AROUND),
             engine=build if engine else None,
             device=parse.parse_device(device),
             images=images or None,

@@ -127,9 +127,19 @@ For = Annotated[
 ]
 Precisions = Annotated[
     list[str] | None,
-    Option("--precision", metavar="NAMES", help="Precisions: fp32,fp16,bf16.", show_default="the source's"),
+    Option(
+        "--precision", metavar="NAMES", help="Precisions: fp32,tf32,fp16,bf16,int8,fp8.", show_default="the source's"
+    ),
 ]
 
+Calibration = Annotated[
+    list[Path] | None,
+    Option(
+        metavar="DIR|FILE",
+        help="About a hundred typical images for int8 and fp8: a folder, pictures, .npy or .npz.",
+        show_default="none",
+    ),
+]
 Around = Annotated[
     str, Option("--around", metavar="NAME", help="Type of what isn't quantized in int8 and fp8: fp32 or fp16.")
 ]

@@ -139,15 +139,13 @@ def parse_device(name: str) -> str:
     return name
 
 
-def parse_precisions(
-    names: Iterable[str] | None, known: Sequence[Precision] = (Precision.FP32, Precision.FP16, Precision.BF16)
-) -> tuple[Precision, ...]:
+def parse_precisions(names: Iterable[str] | None) -> tuple[Precision, ...]:
     """The precisions without repetition; empty where none is named.
 
     Raises:
         UsageError: unknown.
     """
-    check_known("--precision", split(names), [precision.value for precision in known])
+    check_known("--precision", split(names), [precision.value for precision in Precision])
     return tuple(Precision(name) for name in dict.fromkeys(split(names)))
 
 

@@ -33,6 +33,7 @@ from attn_export.exporter.records.gates import GateActivations
 from attn_export.exporter.records.graphs import GraphOutlines
 from attn_export.exporter.records.images import ImageSource
 from attn_export.exporter.records.latency import Count, Latency
+from attn_export.exporter.records.quantization import Quantization
 from attn_export.exporter.records.verdict import FirstDivergence, Quality, Verdict
 
 
@@ -126,6 +127,7 @@ class OnnxRecord(Findings, frozen=True, kw_only=True, tag_field="format", tag="o
 
     Attributes:
         bytes: of the file and its weights; None in records of earlier versions.
+        quantization: how an export quantized it.
     """
 
     path: str
@@ -140,6 +142,7 @@ class OnnxRecord(Findings, frozen=True, kw_only=True, tag_field="format", tag="o
     cleanup: tuple[Step, ...]
     attention: tuple[AttentionBlock, ...]
     bytes: int | None = None
+    quantization: Quantization | None = None
 
 
 class EngineSummary(Findings, frozen=True, kw_only=True, tag_field="format", tag="engine"):

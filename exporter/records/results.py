@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from attn_export.exporter.records.attention import AttentionCost
     from attn_export.exporter.records.cleanup import RevertedRewrite
     from attn_export.exporter.records.gates import GateActivations
+    from attn_export.exporter.records.quantization import Quantization
     from attn_export.exporter.records.verdict import FirstDivergence, Quality
 
 
@@ -121,10 +122,19 @@ class BuildResult:
 
 @dataclass(frozen=True)
 class Proven:
-    """An ONNX file that agrees with PyTorch, and its verdict."""
+    """An ONNX file that agrees with PyTorch.
+
+    Attributes:
+        file: on disk.
+        verdict: of the comparison.
+        quality: of a quantized file.
+        quantization: how it was quantized.
+    """
 
     file: OnnxFile
     verdict: Verdict
+    quality: "Quality | None" = None
+    quantization: "Quantization | None" = None
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ RUNTIMES: dict[str, Callable[[LoadedModel, OnnxFile, Settings], Runtime]] = {
     "onnxruntime-cuda": _onnxruntime_cuda,
 }
 # ONNX Runtime has no convolutions of these types on a CPU: onnx's reference evaluator runs them, and isn't timed.
-IN_EVALUATOR = (Precision.BF16,)
+IN_EVALUATOR = (Precision.BF16, Precision.FP8)
 # Those that run a file instead of the PyTorch module.
 RUNS_FILES = ("onnxruntime", "onnxruntime-cuda")
 # Those that run engines from --engine; timed by default if there is a GPU.

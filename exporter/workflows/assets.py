@@ -74,7 +74,7 @@ def export_assets(
     assets = show(model, files, runtime_settings, progress, before=made.before, images=images, unavailable=unavailable)
     if not settings.runtimes:
         return assets
-    files = [file for file in files if file.precision not in IN_EVALUATOR]
+    files = [f for f in files if f.precision not in IN_EVALUATOR and not f.precision.is_quantized]
     costs = attention_costs(files, settings.batch, runtime_settings, settings.schedule, progress)
     return replace(assets, costs=costs)
 

@@ -48,7 +48,7 @@ def build_all(
     asked: Sequence[Precision | None] = precisions or (None,)
     if out is not None:
         _refuse_name(out, source, asked, wants_engine=targets_of(settings).wants_engine)
-    check_settings(settings, progress)
+    check_settings(settings, asked, progress)
     from attn_export.exporter.engine.graph import read_source
 
     with progress.stage("Reading the graph"):

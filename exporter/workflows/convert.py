@@ -45,7 +45,7 @@ def in_precision(
         Facts about the file in this precision, and the new file.
 
     Raises:
-        UsageError: float32 is asked for, and the file is float16.
+        UsageError: float32 is asked for, and the file is float16; or int8 or fp8 is.
         DisagreementError: the new file computes something else.
     """
     from attn_export.exporter.engine.graph import source_of
@@ -56,6 +56,11 @@ def in_precision(
     facts, path = source.facts, source.facts.path
     if precision is None or precision is source.precision:
         return facts, None
+    if precision.is_quantized:
+        raise UsageError(
+            f"{precision} needs calibration images",
+            hint=f"attn-export quantize {path.name} --precision {precision} --calibration DIR, then build that file.",
+        )
     if precision is Precision.FP32:
         raise UsageError(
             f"{path} is {source.precision}, and what was rounded away can't be brought back",

@@ -1,5 +1,6 @@
 """TensorRT engines for GPUs that this machine can build for, deployment bundles for the others."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from attn_export.exporter.engine.job import build_graph, choose_backend
 from attn_export.exporter.engine.profile import make_profile
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.engine.targets import Targets, parse_targets
+from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.records.engine import EngineFile, Profile
 from attn_export.exporter.system import gpus
 from attn_export.exporter.system.progress import Progress
@@ -17,6 +19,8 @@ from attn_export.exporter.system.progress import Progress
 if TYPE_CHECKING:
     from attn_export.exporter.bundle.golden import GoldenVectors
     from attn_export.exporter.engine.graph import GraphFacts
+
+FIRST_WITH_FLOAT8 = 89  # compute capability 8.9, Ada
 
 
 @dataclass(frozen=True)
@@ -61,18 +65,31 @@ def targets_of(settings: EngineSettings) -> Targets:
     return parse_targets(settings.gpus, gpus.found())
 
 
-def check_settings(settings: EngineSettings, progress: Progress) -> Targets:
-    """Check before the work begins that the engine can be built, and note the backend.
+def check_settings(settings: EngineSettings, precisions: Sequence[Precision | None], progress: Progress) -> Targets:
+    """Check before the work begins that the engines can be built, and note the backend.
 
     Raises:
-        UsageError, RuntimeUnavailableError: as `choose_backend` says.
+        UsageError, RuntimeUnavailableError: as `choose_backend` says, or a GPU has no float8.
     """
     targets = targets_of(settings)
+    if Precision.FP8 in precisions:
+        _refuse_without_float8(targets)
     if targets.wants_engine:
         backend, why, _ = choose_backend(_without_bundles(settings, targets), gpus.found())
         if settings.backend == AUTO:
             progress.note(f"{backend} builds: {why}")
     return targets
+
+
+def _refuse_without_float8(targets: Targets) -> None:
+    own = [gpu.architecture for gpu in gpus.found()[:1]] if targets.current else []
+    named = (*targets.architectures, *targets.bundles, *own)
+    lacking = [name for name in named if int(name.removeprefix("sm")) < FIRST_WITH_FLOAT8]
+    if lacking or not named:
+        what = ", ".join(lacking) if lacking else "one of the GPUs that an engine without --gpu is for"
+        raise RuntimeUnavailableError(
+            f"{what} has no float8", runtime="TensorRT", hint="Name GPUs that have it, such as --gpu sm89,sm120."
+        )
 
 
 def _without_bundles(settings: EngineSettings, targets: Targets) -> EngineSettings:

@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attn_export.exporter.artifacts import INPUT_NAME, Input, LoadedModel, Precision, Signature
+from attn_export.exporter.artifacts import INPUT_NAME, Input, LoadedModel, Signature
+from attn_export.exporter.images.read import read_images
 from attn_export.exporter.network.axes import opened
 from attn_export.exporter.network.batches import MOST_REAL, batches
 from attn_export.exporter.records.results import ExportResult
@@ -16,11 +17,12 @@ from attn_export.exporter.workflows.evaluate import evaluate_files, labelled_ima
 from attn_export.exporter.workflows.export_engines import check_engines, deploy_all
 from attn_export.exporter.workflows.onnx_files import make_onnx, prove_all
 from attn_export.exporter.workflows.publish import publish_all, write_report
+from attn_export.exporter.workflows.quantized_files import check_calibration
 from attn_export.exporter.workflows.record import export_report
 from attn_export.exporter.workflows.reference import reference_outputs
 from attn_export.exporter.workflows.settings import ExportSettings, runtime_settings
 from attn_export.exporter.workflows.timing import time_all
-from attn_export.exporter.workflows.user_images import images_of
+from attn_export.exporter.workflows.user_images import images_of, known_of
 
 if TYPE_CHECKING:
     import torch
@@ -81,18 +83,21 @@ def export_loaded(
     judged = check_engines(inputs, settings, progress)
     real = images_of(model, settings.images, settings.pictures, progress, MOST_REAL)
     pixels = real.all if real else None
+    check_calibration(settings)
+    given = settings.calibration
+    calibration = None if given is None else read_images(given, model.inputs, known_of(model, settings.pictures))
     labelled = labelled_images(model, settings.evaluation, settings.pictures, (), progress)
     with scratch_folder(out) as scratch:
         images = batches(inputs, judged, pixels)
         reference = reference_outputs(
             model,
             images,
-            (Precision.FP32, *settings.precisions),
+            settings.baselines,
             progress,
             least=Signature(inputs, ()).least_batch,
         )
         made = make_onnx(model, scratch / f"{stem}.onnx", settings, progress)
-        proven = prove_all(model, made.file, reference, settings.precisions, own, progress)
+        proven = prove_all(model, made.file, reference, settings, own, calibration, progress)
         deployed = deploy_all(proven, stem, reference, settings, own, progress)
         evaluation = evaluate_files(model, proven, labelled, settings, own, progress) if labelled else None
         latency = time_all(model, proven, deployed, own, settings, progress)

@@ -1,21 +1,26 @@
 """The engines and deployment bundles of an export."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from attn_export.exporter.artifacts import Dim, Input, Shapes
+from msgspec import structs
+
+from attn_export.exporter.artifacts import Dim, Input, OnnxFile, Precision, Shapes
 from attn_export.exporter.engine.profile import make_profile
 from attn_export.exporter.engine.sidecar import add_validation
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.graph.read import parsed
-from attn_export.exporter.records.engine import shapes_of
+from attn_export.exporter.records.engine import EngineFile, covers, shapes_of
 from attn_export.exporter.records.results import Deployed, Proven
+from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.runtimes import RUNS_ENGINES, Settings
 from attn_export.exporter.system import gpus
 from attn_export.exporter.system.progress import Progress
 from attn_export.exporter.validation.prove import prove_engine
 from attn_export.exporter.workflows.deploy import Deployment, build_engine, check_settings, pack_bundles
-from attn_export.exporter.workflows.settings import ExportSettings
+from attn_export.exporter.workflows.quantized_files import compare_with_network
+from attn_export.exporter.workflows.settings import ExportSettings, judged_as
 
 if TYPE_CHECKING:
     from attn_export.exporter.validation.reference import Reference
@@ -32,6 +37,8 @@ def check_engines(inputs: Sequence[Input], settings: ExportSettings, progress: P
     """
     named = [name for name in settings.runtimes if name in RUNS_ENGINES]
     if settings.engine is None:
+        if Precision.TF32 in settings.precisions:
+            raise UsageError("tf32 is a precision of engines", hint="Add --engine, or take fp32.")
         if named:
             raise UsageError(f"{named[0]} runs engines, and none is made", hint="Add --engine, or leave it out.")
         return ()
@@ -41,7 +48,7 @@ def check_engines(inputs: Sequence[Input], settings: ExportSettings, progress: P
             runtime=named[0],
             hint="Leave it out of --runtimes: the engine is built all the same.",
         )
-    targets = check_settings(settings.engine, progress)
+    targets = check_settings(settings.engine, settings.precisions, progress)
     profile = make_profile({taken.name: _dims(taken) for taken in inputs}, settings.engine.sizes, settings.batch)
     names = [taken.name for taken in inputs]
     return shapes_of(profile, names) if gpus.found() and targets.wants_engine else ()
@@ -71,26 +78,61 @@ def deploy_all(
     from attn_export.exporter.engine.graph import source_of
 
     with progress.stage("Reading the graphs"):
-        facts = [source_of(parsed(artifact.file)).facts for artifact in proven]
+        sources = {artifact.file.precision: source_of(parsed(artifact.file)).facts for artifact in proven}
+    of_precision = {artifact.file.precision: artifact for artifact in proven}
     deployed = []
-    for artifact, graph in zip(proven, facts, strict=True):
-        precision = artifact.file.precision
-        job = Deployment(graph, artifact.file.path.parent, f"{stem}{precision.suffix}", settings.engine, precision)
-        deployed.append(_deploy(job, artifact, reference, runtime_settings, progress))
+    for precision in settings.precisions:
+        tf32 = precision is Precision.TF32
+        file = Precision.FP32 if tf32 else precision
+        engine = replace(settings.engine, options=structs.replace(settings.engine.options, tf32=tf32))
+        artifact = of_precision[file]
+        job = Deployment(sources[file], artifact.file.path.parent, f"{stem}{precision.suffix}", engine, precision)
+        judged = judged_as(precision, settings.around)
+        deployed.append(_deploy(job, artifact, judged, reference, runtime_settings, progress))
     return deployed
 
 
 def _deploy(
-    job: Deployment, artifact: Proven, reference: "Reference", settings: Settings, progress: Progress
+    job: Deployment,
+    artifact: Proven,
+    judged: Precision,
+    reference: "Reference",
+    settings: Settings,
+    progress: Progress,
 ) -> Deployed:
     engine = build_engine(job, progress)
     if engine is not None and engine.record.not_run is None:
-        engine = add_validation(engine, prove_engine(engine, artifact.file, reference, settings, progress))
+        engine = add_validation(engine, _verdict(engine, artifact.file, judged, reference, settings, progress))
     engines = () if engine is None else (engine,)
     if not job.targets.bundles:
         return Deployed(engines, ())
-    from attn_export.exporter.validation.golden import golden_of_reference
+    from attn_export.exporter.validation.golden import golden_of_file, golden_of_reference
 
-    signature, precision = artifact.file.signature, artifact.file.precision
-    golden = golden_of_reference(reference, signature, job.profile, precision)
+    if artifact.file.precision.is_quantized:  # PyTorch doesn't round as the file does
+        golden = golden_of_file(job.facts, job.profile, settings.threads)
+    else:
+        golden = golden_of_reference(reference, artifact.file.signature, job.profile, judged)
     return Deployed(engines, pack_bundles(job, golden, progress))
+
+
+def _verdict(
+    engine: EngineFile,
+    file: OnnxFile,
+    judged: Precision,
+    reference: "Reference",
+    settings: Settings,
+    progress: Progress,
+) -> Verdict:
+    """The verdict on an engine that runs here.
+
+    Raises:
+        DisagreementError: it computes something else.
+        RuntimeUnavailableError, UnreadableEngineError: it doesn't run here.
+    """
+    if not file.precision.is_quantized:
+        return prove_engine(engine, replace(file, precision=judged), reference, settings, progress)
+    names = file.signature.input_names
+    fitting = reference.limited_to(lambda shapes: covers(engine.record.profile, names, shapes))
+    found = compare_with_network(engine.path, file, fitting, settings.threads, progress).verdict
+    assert found is not None
+    return found

@@ -14,15 +14,18 @@ from attn_export.exporter.graph.outline import outline
 from attn_export.exporter.graph.read import parse
 from attn_export.exporter.network.batches import Batch
 from attn_export.exporter.network.images import REAL
+from attn_export.exporter.precision.rounding import HALF_TYPES
 from attn_export.exporter.records.results import Made, Proven
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.memory import forget_weights, trim
 from attn_export.exporter.system.packages import versions
 from attn_export.exporter.system.progress import Progress
 from attn_export.exporter.validation.prove import prove
+from attn_export.exporter.workflows.quantized_files import quantized_file
 from attn_export.exporter.workflows.settings import ExportSettings
 
 if TYPE_CHECKING:
+    from attn_export.exporter.images.read import ImageSet
     from attn_export.exporter.validation.reference import Reference
 
 
@@ -52,33 +55,63 @@ def prove_all(
     model: LoadedModel,
     plain: OnnxFile,
     reference: "Reference",
-    precisions: Sequence[Precision],
-    settings: Settings,
+    settings: ExportSettings,
+    runtimes: Settings,
+    calibration: "ImageSet | None",
     progress: Progress,
 ) -> list[Proven]:
     """Convert the float32 file to each precision, prove the files, and write the verdicts into their metadata.
 
     The float32 file is always proven: its baseline error is small enough to show what float16 rounding would hide.
 
+    Args:
+        model: the network.
+        plain: its float32 file.
+        reference: of the network.
+        settings: of the export.
+        runtimes: settings of ONNX Runtime.
+        calibration: images for quantized files.
+        progress: receives stages and notes.
+
     Raises:
         DisagreementError: a file computes something else; the error names the first divergent tensor.
     """
-    verdict = prove(plain, model, reference, settings, progress)
-    proven = []
-    for precision in precisions:
-        if precision is plain.precision:
-            proven.append(Proven(plain, verdict))
-            continue
-        with progress.stage(f"Changing the graph to {precision}"):
-            from attn_export.exporter.precision.typed_file import typed_file
-
-            path = plain.path.with_name(f"{plain.path.stem}{precision.suffix}.onnx")
-            file = typed_file(plain, precision, reference.batches, path, settings.threads)
-        proven.append(Proven(file, prove(file, model, reference, settings, progress)))
-        if precision is Precision.FP16 and (note := untried_range(model, reference.batches)):
-            progress.note(note)
-    for artifact in proven:
+    first = Proven(plain, prove(plain, model, reference, runtimes, progress))
+    of_floats = {plain.precision: first}
+    for precision in settings.files:
+        if precision in HALF_TYPES:
+            of_floats[precision] = _in_half(model, plain, precision, reference, runtimes, progress)
+    for artifact in of_floats.values():
         onnx_file.add_metadata(artifact.file.path, _metadata(model, artifact))
+    proven = []
+    for precision in settings.files:
+        if not precision.is_quantized:
+            proven.append(of_floats[precision])
+            continue
+        assert calibration is not None
+        found = quantized_file(plain, precision, calibration, reference, settings, runtimes.threads, progress)
+        onnx_file.add_metadata(found.file.path, _validation(found))  # the rest came with the float32 file
+        proven.append(found)
+    return proven
+
+
+def _in_half(
+    model: LoadedModel,
+    plain: OnnxFile,
+    precision: Precision,
+    reference: "Reference",
+    runtimes: Settings,
+    progress: Progress,
+) -> Proven:
+    """The file in a type of 16 bits."""
+    with progress.stage(f"Changing the graph to {precision}"):
+        from attn_export.exporter.precision.typed_file import typed_file
+
+        path = plain.path.with_name(f"{plain.path.stem}{precision.suffix}.onnx")
+        file = typed_file(plain, precision, reference.batches, path, runtimes.threads)
+    proven = Proven(file, prove(file, model, reference, runtimes, progress))
+    if precision is Precision.FP16 and (note := untried_range(model, reference.batches)):
+        progress.note(note)
     return proven
 
 
@@ -96,7 +129,6 @@ def untried_range(model: LoadedModel, batches: Sequence[Batch]) -> str:
 
 def _metadata(model: LoadedModel, proven: Proven) -> dict[str, str]:
     """The ``metadata_props`` of an ONNX file: texts as they are, other values as JSON."""
-    verdict, worst = proven.verdict, proven.verdict.worst
     properties: dict[str, object] = {
         "architecture": model.architecture.to_dict() if model.architecture else model.name,
         "source_sha256": model.sha256,
@@ -105,17 +137,23 @@ def _metadata(model: LoadedModel, proven: Proven) -> dict[str, str]:
         "postprocessing": asdict(model.postprocessing) if model.postprocessing else None,
         "class_names": model.class_names,
         "versions": versions(),
-        "validation": {
-            "agrees": verdict.agrees,
-            "runtime": verdict.runtime,
-            "worst_tensor": worst.tensor,
-            "error": worst.error,
-            "baseline": worst.baseline,
-            "ratio": worst.ratio,
-        },
     }
-    return {
+    known = {
         f"attn_export.{key}": value if isinstance(value, str) else json.dumps(value)
         for key, value in properties.items()
         if value is not None
     }
+    return known | _validation(proven)
+
+
+def _validation(proven: Proven) -> dict[str, str]:
+    verdict, worst = proven.verdict, proven.verdict.worst
+    found = {
+        "agrees": verdict.agrees,
+        "runtime": verdict.runtime,
+        "worst_tensor": worst.tensor,
+        "error": worst.error,
+        "baseline": worst.baseline,
+        "ratio": worst.ratio,
+    }
+    return {"attn_export.validation": json.dumps(found)}

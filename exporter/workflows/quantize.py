@@ -58,7 +58,7 @@ MOST_CALIBRATION = 512  # more only take time and memory
 def quantize_file(
     source: Path | str,
     out: Path | str,
-    calibration: Given,
+    calibration: Given | ImageSet,
     *,
     held_out: Given | None = None,
     pictures: PictureOptions | None = None,

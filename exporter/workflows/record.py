@@ -80,7 +80,14 @@ def export_report(
     Raises:
         InputError: a budget is for a value that the report doesn't have.
     """
-    artifacts: list[ArtifactRecord] = [onnx_record(artifact.file, artifact.verdict) for artifact in proven]
+    artifacts: list[ArtifactRecord] = [
+        structs.replace(
+            onnx_record(artifact.file, artifact.verdict),
+            quantized=artifact.quality,
+            quantization=artifact.quantization,
+        )
+        for artifact in proven
+    ]
     artifacts += [engine_summary(engine.path.name, engine.record) for one in deployed for engine in one.engines]
     artifacts += [bundle_record(bundle) for one in deployed for bundle in one.bundles]
     report = report_of(model, artifacts, latency, assets, settings.command)

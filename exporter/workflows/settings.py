@@ -34,6 +34,8 @@ class ExportSettings:
         schedule: of the timing.
         target: whose preferences shape the graph.
         precisions: of the ONNX files, each with an engine if engines are asked for.
+        calibration: images for the ranges of int8 and fp8.
+        around: the type of what isn't quantized in these: float32 or float16.
         engine: how engines are built; None builds none.
         device: where PyTorch and ONNX Runtime are timed: "cpu" or "cuda".
         images: real ones, see `read_images`; files are compared on at most 16 of them too.
@@ -53,6 +55,8 @@ class ExportSettings:
     schedule: Schedule = field(default_factory=Schedule)
     target: Target = Target.ANY
     precisions: tuple[Precision, ...] = (Precision.FP32,)
+    calibration: "Given | None" = None
+    around: Precision = Precision.FP32
     engine: EngineSettings | None = None
     device: str = CPU
     images: "Given | None" = None
@@ -62,6 +66,27 @@ class ExportSettings:
     show: bool = False
     budgets: "tuple[Budget, ...]" = ()
     command: tuple[str, ...] | None = None
+
+    @property
+    def files(self) -> tuple[Precision, ...]:
+        """The precisions of the ONNX files, without repetition: TF32 engines are built from the float32 file."""
+        return tuple(dict.fromkeys(Precision.FP32 if p is Precision.TF32 else p for p in self.precisions))
+
+    @property
+    def baselines(self) -> tuple[Precision, ...]:
+        """The precisions whose baseline errors the comparisons need."""
+        return tuple(dict.fromkeys((Precision.FP32, *(judged_as(p, self.around) for p in self.precisions))))
+
+
+def judged_as(precision: Precision, around: Precision) -> Precision:
+    """The precision whose baseline error a result is compared with.
+
+    Quantized files are judged by the type around, without their rounding. TF32 rounds what it multiplies to float16's
+    number of digits.
+    """
+    if precision.is_quantized:
+        return around
+    return Precision.FP16 if precision is Precision.TF32 else precision
 
 
 @dataclass(frozen=True)

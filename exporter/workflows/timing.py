@@ -48,19 +48,18 @@ def time_all(
         runs = timed if name in RUNS_FILES else files[:1]
         candidates += [(name, RUNTIMES[name](model, file, runtime_settings)) for file in runs]
     if settings.runtimes:
-        candidates += _engines(files, deployed, runtime_settings)
+        candidates += _engines(files[0].signature, deployed, runtime_settings)
     return time_interleaved(candidates, inputs, TimingSettings(settings.schedule, runtime_settings.threads), progress)
 
 
-def _engines(files: Sequence[OnnxFile], deployed: Sequence[Deployed], settings: Settings) -> list[Candidate]:
+def _engines(signature: Signature, deployed: Sequence[Deployed], settings: Settings) -> list[Candidate]:
     from attn_export.exporter.runtimes.tensorrt import TensorRT
 
     return [
-        (engine.path.name, TensorRT(engine.path, file.signature, settings))
-        for file, one in zip(files, deployed, strict=False)
+        (engine.path.name, TensorRT(engine.path, signature, settings))
+        for one in deployed
         for engine in one.engines
-        if engine.record.not_run is None
-        and covers(engine.record.profile, file.signature.input_names, file.signature.shapes)
+        if engine.record.not_run is None and covers(engine.record.profile, signature.input_names, signature.shapes)
     ]
 
 

@@ -59,7 +59,7 @@ def announced(images: ImageSet, progress: Progress) -> ImageSet:
     return images
 
 
-def images_for(model: ir.Model, given: Given, options: PictureOptions | None = None) -> ImageSet:
+def images_for(model: ir.Model, given: Given | ImageSet, options: PictureOptions | None = None) -> ImageSet:
     """The user's images for a graph, normalized as its metadata say unless the options say it.
 
     Raises:

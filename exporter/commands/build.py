@@ -19,7 +19,6 @@ def build(
     backend: options.BackendName = parse.AUTO,
     profile_batch: options.ProfileBatch = None,
     size: options.Size = None,
-    tf32: options.Tf32 = False,
     allow_mixed: options.AllowMixed = False,
     keep_going: options.KeepGoing = False,
     workspace: options.Workspace = None,
@@ -44,7 +43,6 @@ def build(
         backend=parse.parse_backend(backend),
         sizes=parse.parse_sizes(profile_batch, size),
         options=BuildOptions(
-            tf32=tf32,
             workspace_mib=workspace,
             timing_cache=timing_cache,
             version_compatible=version_compatible,

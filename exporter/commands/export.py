@@ -63,7 +63,6 @@ def export(
     backend: options.BackendName = parse.AUTO,
     profile_batch: options.ProfileBatch = None,
     size: options.Size = None,
-    tf32: options.Tf32 = False,
     allow_mixed: options.AllowMixed = False,
     keep_going: options.KeepGoing = False,
     code: options.Code = None,
@@ -85,12 +84,17 @@ def export(
     suggest_for_missing(checkpoint, list(ctx.parent.command.commands) if ctx.parent else [])  # type: ignore[attr-defined]
     if not (onnx or engine):
         raise UsageError("neither --onnx nor --engine was given", hint=f"For example attn-export {checkpoint} --onnx")
+    chosen = parse.parse_precisions(precisions) or (Precision.FP32,)
     if not engine:
         for_engines = {"--gpu": gpus, "--backend": backend != parse.AUTO, "--profile-batch": profile_batch}
-        for_engines |= {"--size": size, "--tf32": tf32, "--allow-mixed": allow_mixed, "--keep-going": keep_going}
+        for_engines |= {
+            "--precision tf32": Precision.TF32 in chosen,
+            "--size": size,
+            "--allow-mixed": allow_mixed,
+            "--keep-going": keep_going,
+        }
         parse.refuse(for_engines, "for engines", "Add --engine, or leave it out.")
     axes, taken = parse_axes(dynamic, static), parse_inputs(inputs)
-    chosen = parse.parse_precisions(precisions) or (Precision.FP32,)
     loading = parse.parse_loading(
         arch=arch,
         inputs=taken,
@@ -116,14 +120,12 @@ def export(
     pictures = parse_pictures(sources, resize=resize, interpolation=interpolation)
 
     from attn_export.exporter.engine.settings import EngineSettings
-    from attn_export.exporter.records.engine import BuildOptions
 
     build = EngineSettings(
         gpus=parse.parse_gpus(gpus),
         backend=parse.parse_backend(backend),
         sizes=parse.parse_sizes(profile_batch, size),
         opt_batch=batch,
-        options=BuildOptions(tf32=tf32),
         allow_mixed=allow_mixed,
         keep_going=keep_going,
     )

@@ -202,7 +202,6 @@ Size = Annotated[
         "one; of another dynamic axis by its name: axis_1=8,16,32.",
     ),
 ]
-Tf32 = Annotated[bool, _engine("--tf32", help="Allow TF32 in float32 products.")]
 AllowMixed = Annotated[bool, _engine("--allow-mixed", help="Accept kernels of other types than the graph's.")]
 KeepGoing = Annotated[bool, _engine("--keep-going", help="Skip GPUs that can't be built for.")]
 Workspace = Annotated[int | None, _engine(min=1, metavar="MIB", help="Memory limit of a kernel.", show_default="none")]

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from attn_export.exporter.records.compare import ComparisonReport
 from attn_export.exporter.records.latency import Latency
 from attn_export.exporter.records.report import Report
-from attn_export.exporter.report.findings import accuracy, attention, budgets, comparison, conditions, errors, latency
+from attn_export.exporter.report.findings import (
+    accuracy,
+    attention,
+    budgets,
+    comparison,
+    conditions,
+    errors,
+    latency,
+    precision,
+)
 from attn_export.exporter.report.findings.environment import command_line, network_words, title_of
 from attn_export.exporter.report.findings.summary import badges
 from attn_export.exporter.report.findings.table import BAD, GOOD, UNSURE, Cell, Table
@@ -22,6 +31,8 @@ def render(report: Report) -> str:
     if report.budgets:
         parts += ["### Budgets", table_text(budgets.budget_table(report.budgets))]
     parts += _latency(report.latency)
+    if (table := precision.side_by_side(report)) is not None:
+        parts += [f"### {escaped(table.caption)}", table_text(table), _items(precision.advice(report))]
     if errors.judged(report):
         failed = [artifact.error.message for artifact in errors.runnable(report) if artifact.error]
         parts += ["### Error against PyTorch", table_text(errors.artifact_table(report.artifacts)), _items(failed)]

@@ -62,7 +62,8 @@ def build_all(
         for precision in asked:
             facts, change = in_precision(read, precision, folder, scratch, settings, threads=threads, progress=progress)
             retyped += [change] if change else []
-            job = Deployment(facts, scratch, (out or facts.path).stem, settings, precision)
+            suffix = precision.suffix if precision is Precision.TF32 else ""  # its file is the float32 one
+            job = Deployment(facts, scratch, f"{(out or facts.path).stem}{suffix}", settings, precision)
             deployed.append(_deploy(job, threads, progress))
         published = publish_all([change.path for change in retyped], deployed, folder, scratch, engine_path=out)
     changes = tuple(Retyped(folder / change.path.name, change.kept, change.verdict) for change in retyped)
@@ -82,7 +83,7 @@ def _refuse_name(out: Path, source: Path, asked: Sequence[Precision | None], *, 
     converted = [
         out.parent / f"{source.stem}{precision.suffix}{ENDING}"
         for precision in asked
-        if precision not in (None, Precision.FP32)
+        if precision not in (None, Precision.FP32, Precision.TF32)
     ]
     if out.resolve() in [path.resolve() for path in (source, external_data_of(source), *converted)]:
         raise UsageError(f"the engine would overwrite {out}", hint="Give it another name with -o.")

@@ -114,7 +114,7 @@ def settings_for_bundle(bundle: Bundle, asked: EngineSettings, here: tuple[gpus.
             f"{bundle.path} sets the shapes of its engine",
             hint="Leave --profile-batch and --size out, or write another bundle.",
         )
-    for flag in ("tf32", "version_compatible", "hardware_compatible"):
+    for flag in ("version_compatible", "hardware_compatible"):
         if getattr(asked.options, flag) and not getattr(options, flag):
             option = f"--{flag.replace('_', '-')}"
             raise UsageError(

@@ -54,14 +54,15 @@ def in_precision(
     from attn_export.exporter.validation.converted_source import compare_with_parent
 
     facts, path = source.facts, source.facts.path
-    if precision is None or precision is source.precision:
+    float32 = precision in (Precision.FP32, Precision.TF32)
+    if precision is None or precision is source.precision or (float32 and source.precision is Precision.FP32):
         return facts, None
     if precision.is_quantized:
         raise UsageError(
             f"{precision} needs calibration images",
             hint=f"attn-export quantize {path.name} --precision {precision} --calibration DIR, then build that file.",
         )
-    if precision is Precision.FP32:
+    if float32:
         raise UsageError(
             f"{path} is {source.precision}, and what was rounded away can't be brought back",
             hint="Build from the float32 file, or leave --precision out.",

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.engine.backend import AUTO
 from attn_export.exporter.engine.job import build_graph, choose_backend
@@ -40,6 +42,12 @@ class Deployment:
     stem: str
     settings: EngineSettings
     precision: Precision | None
+
+    @property
+    def build_settings(self) -> EngineSettings:
+        """The settings, with TF32 where it is the precision."""
+        tf32 = self.precision is Precision.TF32
+        return replace(self.settings, options=structs.replace(self.settings.options, tf32=tf32))
 
     @property
     def targets(self) -> Targets:
@@ -106,7 +114,7 @@ def build_engine(job: Deployment, progress: Progress) -> EngineFile | None:
     """
     if not job.targets.wants_engine:
         return None
-    settings = _without_bundles(job.settings, job.targets)
+    settings = _without_bundles(job.build_settings, job.targets)
     out = job.folder / f"{job.stem}.engine"
     return build_graph(job.facts, out, settings, precision=job.precision, progress=progress)
 
@@ -131,6 +139,6 @@ def _bundle(job: Deployment, architecture: str, golden: "GoldenVectors", progres
             profile=job.profile,
             architecture=architecture,
             precision=job.precision,
-            options=job.settings.options,
+            options=job.build_settings.options,
             golden=golden,
         )

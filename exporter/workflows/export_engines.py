@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from msgspec import structs
-
 from attn_export.exporter.artifacts import Dim, Input, OnnxFile, Precision, Shapes
 from attn_export.exporter.engine.profile import make_profile
 from attn_export.exporter.engine.sidecar import add_validation
@@ -82,11 +80,9 @@ def deploy_all(
     of_precision = {artifact.file.precision: artifact for artifact in proven}
     deployed = []
     for precision in settings.precisions:
-        tf32 = precision is Precision.TF32
-        file = Precision.FP32 if tf32 else precision
-        engine = replace(settings.engine, options=structs.replace(settings.engine.options, tf32=tf32))
-        artifact = of_precision[file]
-        job = Deployment(sources[file], artifact.file.path.parent, f"{stem}{precision.suffix}", engine, precision)
+        file = Precision.FP32 if precision is Precision.TF32 else precision
+        artifact, name = of_precision[file], f"{stem}{precision.suffix}"
+        job = Deployment(sources[file], artifact.file.path.parent, name, settings.engine, precision)
         judged = judged_as(precision, settings.around)
         deployed.append(_deploy(job, artifact, judged, reference, runtime_settings, progress))
     return deployed

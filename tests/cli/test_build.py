@@ -254,9 +254,9 @@ def test_a_graph_without_attention_is_built(attn_export: Command, folder: Path) 
 
 def test_tf32_and_the_workspace_are_recorded(attn_export: Command, folder: Path) -> None:
     plain(folder / "plain.onnx")
-    done = attn_export("build", "plain.onnx", *SM86, "--tf32", "--workspace", "64")
+    done = attn_export("build", "plain.onnx", *SM86, "--precision", "tf32", "--workspace", "64")
     assert done.returncode == 0, done.stderr
-    options = record_of(folder, "plain.engine")["options"]
+    options = record_of(folder, "plain.tf32.engine")["options"]
     assert (options["tf32"], options["workspace_mib"]) == (True, 64)
 
 

@@ -423,7 +423,6 @@ def test_the_current_gpu_has_to_be_there(idle: None, refused: Command, names: st
         ["--gpu", "sm86"],
         ["--profile-batch", "4"],
         ["--size", "32x32"],
-        ["--tf32"],
         ["--allow-mixed"],
         ["--keep-going"],
         ["--backend", "tensorrt-rtx"],
@@ -581,9 +580,9 @@ def test_an_unknown_backend_is_refused(idle: None, refused: Command, gpu: str) -
 
 
 def test_the_backend_may_be_named_and_tf32_is_recorded(quick: None, attn_export: Command, folder: Path) -> None:
-    done = attn_export("model.pt", *SM86, "--backend", "tensorrt-rtx", "--tf32")
+    done = attn_export("model.pt", *SM86, "--backend", "tensorrt-rtx", "--precision", "tf32")
     assert done.returncode == 0, done.stderr
-    record = engine_of(folder)
+    record = engine_of(folder, "model.tf32.engine")
     assert (record["backend"]["name"], record["backend"]["why"]) == ("tensorrt-rtx", "as requested")
     assert record["options"]["tf32"] is True
     assert "builds:" not in done.stderr, "nothing was chosen"
@@ -915,7 +914,7 @@ def test_a_bundle_is_built_here_where_that_is_asked(bundle: Done, attn_export: C
     [
         (["--precision", "fp16"], "bundle.zip is fp32"),
         (["--profile-batch", "4", "--gpu", "sm86"], "sets the shapes"),
-        (["--tf32", "--gpu", "sm86"], "was written without --tf32"),
+        (["--precision", "tf32"], "bundle.zip is fp32"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

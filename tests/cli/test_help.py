@@ -59,7 +59,7 @@ def test_no_option_is_without_its_explanation(attn_export: Command, command: str
             assert re.sub(kinds, "", match[2]), f"{command} {match[1]} has no words beside it"
 
 
-ENGINE_OPTIONS = {"--gpu", "--backend", "--profile-batch", "--size", "--tf32", "--allow-mixed", "--keep-going"}
+ENGINE_OPTIONS = {"--gpu", "--backend", "--profile-batch", "--size", "--allow-mixed", "--keep-going"}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ LIGHT = (
     "run(['model.pt', '--onnx', '--input', 'large'])",
     "run(['model.pt', '--onnx', '--dynamic', 'depth'])",
     "run(['pyproject.toml', '--engine', '--precision', 'fp12'])",
-    "run(['pyproject.toml', '--onnx', '--tf32'])",
+    "run(['pyproject.toml', '--onnx', '--precision', 'tf32'])",
 )
 WATCHED = f"""
 import sys

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from attn_export.exporter.records.graphs import GraphOutlines
 from attn_export.exporter.records.latency import Timing
+from attn_export.exporter.records.quantization import Quantization
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.report.charts import errors as error_chart
@@ -22,6 +23,7 @@ from attn_export.exporter.report.findings import (
     graphs,
     latency,
     precision,
+    quantization,
 )
 from attn_export.exporter.report.findings.table import BAD
 from attn_export.exporter.report.findings.words import counted
@@ -162,14 +164,22 @@ def error_section(report: Report) -> Section:
     verdict, basis, mark = errors.verdict_words(report)
     sensitivity = precision.sensitivity_table(report)
     parts = (
+        precision.side_by_side(report),
+        Items(tuple(precision.advice(report)), caution=True),
         REFERENCE,
         errors.artifact_table(report.artifacts),
         error_chart.errors("errors", {artifact.path: verdict for artifact, verdict in judged}),
         *(_judged(artifact, verdict) for artifact, verdict in judged),
         Fold(sensitivity.caption, (sensitivity,)) if sensitivity else None,
+        *(_quantization(file.path, file.quantization) for file in report.onnx_files if file.quantization),
     )
     brief = f"{verdict}: {basis}"
     return Section("error", title, "Error", parts, brief, open=mark == BAD, first=mark == BAD)
+
+
+def _quantization(path: str, record: Quantization) -> Fold:
+    tables = [made for made in (quantization.steps_table(record), quantization.layers_table(record)) if made.rows]
+    return Fold(f"How {path} was quantized", (f"{quantization.summary(record)}.", *tables))
 
 
 def _judged(artifact: errors.Runnable, verdict: Verdict) -> Fold:

@@ -313,9 +313,9 @@ def test_engine_alone_makes_the_onnx_file_too(quick: None, attn_export: Command,
     assert names(folder) == {"model.fp16.onnx", "model.fp16.engine", "model.fp16.engine.json", "model.report.json"}
 
 
-@pytest.mark.parametrize("precision", ["fp8", "half", "FP16", "fp32;fp16"])
+@pytest.mark.parametrize("precision", ["fp4", "half", "FP16", "fp32;fp16"])
 def test_an_unknown_precision_is_refused(idle: None, refused: Command, precision: str) -> None:
-    refused(2, "model.pt", "--onnx", "--precision", precision, says=["--precision"], hint="fp32, fp16")
+    refused(2, "model.pt", "--onnx", "--precision", precision, says=["--precision"], hint="fp32, tf32, fp16, bf16")
 
 
 def test_precisions_may_be_repeated(quick: None, attn_export: Command, folder: Path) -> None:

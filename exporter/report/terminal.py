@@ -69,15 +69,9 @@ def export_parts(report: Report) -> list[Part]:
             for engine in report.engines
             for gpu, reason in engine.failed.items()
         ]
-    side_by_side = precision.side_by_side(report)
-    advice = [Text(sentence, "yellow") for sentence in precision.advice(report)]
-    return [
-        *parts,
-        *accuracy_parts(report.evaluation),
-        *bench_parts(report),
-        *([side_by_side] if side_by_side else []),
-        *advice,
-    ]
+    parts += [*accuracy_parts(report.evaluation), *bench_parts(report)]
+    parts += [found] if (found := precision.side_by_side(report)) else []
+    return [*parts, *(Text(sentence, "yellow") for sentence in precision.advice(report))]
 
 
 def bench_parts(report: Report) -> list[Part]:

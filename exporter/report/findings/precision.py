@@ -43,7 +43,18 @@ def side_by_side(report: Report) -> Table | None:
     """What each precision costs and gives; None for fewer than two."""
     rows = [_precision_row(report, file) for file in report.onnx_files]
     rows += [_tf32_row(engine) for engine in report.engines if engine.precision == Precision.TF32]
-    heads = ["file", "<precision", "size", "nodes", "error", "SQNR", "other top-1 class", "<verdict", "kernels"]
+    heads = [
+        "file",
+        "<precision",
+        "size",
+        "nodes",
+        "error",
+        "SQNR",
+        "other top-1 class",
+        "top-1",
+        "<verdict",
+        "kernels",
+    ]
     heads += ["median, ms", "<speed"]
     caption = "What each precision costs and gives"
     if any(_quality(file) for file in report.onnx_files):
@@ -64,6 +75,7 @@ def _precision_row(report: Report, file: OnnxRecord) -> list[str | Cell]:
         "" if worst is None else error(worst),
         "" if not worst else f"{-20 * math.log10(worst):.1f} dB",
         _other_classes(file),
+        _top1(report, file),
         verdict_cell(bool(file.agrees)) if verdict else "",
         ", ".join(kernels),
         "" if timing is None else milliseconds(timing.median_ms),
@@ -75,7 +87,7 @@ def _tf32_row(engine: EngineSummary) -> list[str | Cell]:
     verdict = engine.validation
     told = verdict_cell(bool(engine.agrees)) if verdict else Cell("not run", UNSURE)
     kernels = str(engine.kernels) if engine.kernels else ""
-    return [engine.path, "tf32", size(engine.bytes), "", "", "", "", told, kernels, "", ""]
+    return [engine.path, "tf32", size(engine.bytes), "", "", "", "", "", told, kernels, "", ""]
 
 
 def _quality(file: OnnxRecord) -> Quality | None:
@@ -83,6 +95,11 @@ def _quality(file: OnnxRecord) -> Quality | None:
     if file.quantization is None:
         return file.quantized
     return file.quantization.held_out or file.quantization.quality
+
+
+def _top1(report: Report, file: OnnxRecord) -> str:
+    results = report.evaluation.artifacts if report.evaluation else ()
+    return next((f"{result.top1:.1%}" for result in results if result.artifact == file.path), "")
 
 
 def _other_classes(file: OnnxRecord) -> str:

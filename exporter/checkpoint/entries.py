@@ -45,7 +45,7 @@ def chosen(content: Any, key: str, path: Path) -> Any:
 
 def keys(content: Any) -> list[str]:
     """The names that `chosen` takes, outer ones first."""
-    return list(dict.fromkeys(_names(content, DEPTH)))
+    return list(dict.fromkeys(_names(content, DEPTH, set())))
 
 
 def _under(content: Any, key: str, depth: int) -> Iterator[Any]:
@@ -61,14 +61,15 @@ def _under(content: Any, key: str, depth: int) -> Iterator[Any]:
         yield from _under(content.get(wrapper), key, depth - 1)
 
 
-def _names(content: Any, depth: int) -> Iterator[str]:
-    if not isinstance(content, Mapping) or depth == 0:
+def _names(content: Any, depth: int, seen: set[int]) -> Iterator[str]:
+    if not isinstance(content, Mapping) or depth == 0 or id(content) in seen:
         return
+    seen.add(id(content))
     yield from (name for name, value in content.items() if isinstance(name, str) and _holds_weights(value))
     tensors = {n: t for n, t in content.items() if isinstance(n, str) and isinstance(t, torch.Tensor)}
     yield from (first for first, _ in groups(tensors) if first in NETWORKS)
     for wrapper in WRAPPERS:
-        yield from _names(content.get(wrapper), depth - 1)
+        yield from _names(content.get(wrapper), depth - 1, seen)
 
 
 def _holds_weights(value: Any) -> bool:

@@ -29,7 +29,7 @@ READABLE = (
 StateDict = dict[str, torch.Tensor]
 
 
-def find(content: Any, *, depth: int = 3) -> tuple[StateDict, tuple[str, ...]] | None:
+def find(content: Any, *, depth: int = 3, seen: set[int] | None = None) -> tuple[StateDict, tuple[str, ...]] | None:
     """The state dict inside a loaded file, with notes on how it was found; None if there is none.
 
     It may stand under one of the usual names (`WRAPPERS`, also one inside the other), be the content itself, or be
@@ -38,17 +38,20 @@ def find(content: Any, *, depth: int = 3) -> tuple[StateDict, tuple[str, ...]] |
     Args:
         content: of the file.
         depth: the allowed nesting of wrappers.
+        seen: ids of dictionaries that were looked into: one may hold itself, under all names.
     """
     if isinstance(content, Inert | torch.nn.Module):
         weights = dict(_tensors_of_module(content))
         return (strip_prefixes(weights), ("the weights were taken out of a pickled module",)) if weights else None
-    if not isinstance(content, Mapping) or depth < 0:
+    seen = set() if seen is None else seen
+    if not isinstance(content, Mapping) or depth < 0 or id(content) in seen:
         return None
+    seen.add(id(content))
     found = [
         (key, inner)
         for key in WRAPPERS
         if isinstance(content.get(key), Mapping | Inert | torch.nn.Module)
-        and (inner := find(content[key], depth=depth - 1)) is not None
+        and (inner := find(content[key], depth=depth - 1, seen=seen)) is not None
     ]
     if found:
         key, (weights, notes) = found[0]

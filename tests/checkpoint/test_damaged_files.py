@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from attn_export.exporter.checkpoint.format import save
 from attn_export.exporter.checkpoint.load import load
+from attn_export.exporter.checkpoint.state_dict import WRAPPERS
 from attn_export.exporter.errors import AttnExportError, InputError, StateDictMismatchError, UnreadableCheckpointError
 from attn_export.models.registry import architecture
 
@@ -224,7 +225,7 @@ def test_tensors_without_elements_are_refused_by_name(write, weights, name, shap
 
 def test_a_mapping_that_contains_itself_is_refused(write):
     circle = {"epoch": 1}
-    circle["model"] = circle
+    circle |= dict.fromkeys(WRAPPERS, circle)
     refused(write(circle), "holds no weights", arch="cbam_resnet8")
 
 

@@ -1,5 +1,6 @@
 """Programs of torch.export need no option: their graphs are read as data, and compute what the network computes."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class Gated(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
-        self.gate = nn.Sequential(nn.Linear(4, 4), nn.Sigmoid())
+        self.gate = nn.Sequential(OrderedDict([("linear-1", nn.Linear(4, 4)), ("1", nn.Sigmoid())]))
         self.ones: torch.Tensor
         self.register_buffer("ones", torch.ones(1).expand(4), persistent=False)
         self.scale = torch.tensor([1.0, 2.0, 3.0, 4.0])
@@ -98,6 +99,16 @@ def test_a_module_that_is_called_twice_and_a_part_without_gradients(tmp_path: Pa
     assert gates == ["gate.1", "gate.1@1"]
     with evaluating(loaded.module):
         same(loaded.module, network, [draw(5, 3, 16, 16)])
+
+
+def test_a_network_that_was_read_can_be_exported_and_read_again(tmp_path: Path) -> None:
+    network = Gated().eval()
+    first = load(saved(network, tmp_path)).module
+    program = torch.export.export(first, (torch.zeros(IMAGE),))
+    torch.export.save(program, tmp_path / "b.pt2")
+    again = load(tmp_path / "b.pt2").module
+    with evaluating(again):
+        same(again, network, [draw(2, 3, 16, 16)])
 
 
 def test_inputs_by_keyword_become_inputs_in_their_order_and_containers_are_kept(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@
 nothing is compiled, and symbolic sizes are computed from the inputs.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -118,7 +117,7 @@ class ProgramNetwork(Part):
     def __init__(self, interface: Interface) -> None:
         super().__init__()
         self.program_interface = interface
-        self.program_calls: Counter[str] = Counter()
+        self.program_calls: dict[str, int] = {}
 
     def forward(self, *inputs: torch.Tensor) -> Any:  # type: ignore[override]
         """Compute the outputs from the inputs in their order, in the structure that the original returned."""
@@ -132,9 +131,12 @@ class ProgramNetwork(Part):
 
     def attach(self, path: str) -> Part:
         """The part that runs at a path; for a second call of the same module a new one, at ``path@1`` and so on."""
-        number = self.program_calls[path]
-        self.program_calls[path] += 1
-        return self.part_at(f"{path}@{number}" if number else path)
+        spelled = path
+        while spelled in self.program_calls:
+            self.program_calls[path] += 1
+            spelled = f"{path}@{self.program_calls[path]}"
+        self.program_calls[spelled] = 0
+        return self.part_at(spelled)
 
     def part_at(self, path: str) -> Part:
         """The part at a path, made where it is missing."""

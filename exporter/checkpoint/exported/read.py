@@ -41,7 +41,8 @@ POSITIONAL = 1
 CONTAINERS = ("builtins.dict", "builtins.list", "builtins.tuple", "collections.OrderedDict")
 DEEPEST = 100
 YES = {"as_bool": True}
-PATH = re.compile(r"(\w+(\.\w+)*)?")
+# Names of modules may have hyphens, as in torchvision's RegNet.
+PATH = re.compile(r"([^.\x00-\x20]+(\.[^.\x00-\x20]+)*)?")
 Step = Callable[[Values], Any]
 
 

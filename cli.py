@@ -26,6 +26,7 @@ from attn_export.exporter.commands import (
     inspect,
     models,
     package,
+    predict,
     quantize,
     report,
     sweep,
@@ -93,6 +94,7 @@ app.command()(quantize.quantize)
 app.command()(build.build)
 app.command()(inspect.inspect)
 app.command()(validate.validate)
+app.command()(predict.predict)
 app.command()(compare.compare)
 app.command()(report.report)
 app.command()(bench.bench)

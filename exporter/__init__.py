@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from attn_export.exporter.workflows.build import build_all as build
     from attn_export.exporter.workflows.clean import clean_file as clean
     from attn_export.exporter.workflows.export import export as export
+    from attn_export.exporter.workflows.predict import predict as predict
     from attn_export.exporter.workflows.settings import BenchSettings as BenchSettings
     from attn_export.exporter.workflows.settings import ExportSettings as ExportSettings
     from attn_export.exporter.workflows.validate import validate_artifacts as validate
@@ -61,6 +62,7 @@ _HOMES = {
     "export": ("workflows.export", "export"),
     "inspect": ("cleanup.inspect", "inspect_file"),
     "load": ("checkpoint.load", "load"),
+    "predict": ("workflows.predict", "predict"),
     "validate": ("workflows.validate", "validate_artifacts"),
     "write_report": ("report.write", "write_report"),
 }
@@ -88,6 +90,7 @@ __all__ = [
     "export",
     "inspect",
     "load",
+    "predict",
     "validate",
     "write_report",
 ]

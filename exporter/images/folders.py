@@ -22,16 +22,19 @@ def pictures_of(given: Sequence[Path]) -> tuple[list[Path], list[Path]]:
             are neither.
 
     Raises:
-        InputError: a file is missing, a folder can't be read, or there is no picture.
+        InputError: a file is missing or no picture, a folder can't be read, or there is no picture in it.
     """
     files = [file for path in given for file in (sorted(_below(path)) if path.is_dir() else [path])]
     pictures, others = [file for file in files if is_picture(file)], [file for file in files if not is_picture(file)]
-    named = ", ".join(map(str, given[:3]))
-    if missing := [path for path in given if not path.exists()]:
-        raise InputError(f"{missing[0]} does not exist", hint="Expected are pictures or folders of pictures.")
+    named, hint = ", ".join(map(str, given[:3])), f"Expected are {', '.join(ENDINGS)}, or folders of them."
+    for path in given:
+        if not path.exists():
+            raise InputError(f"{path} does not exist", hint=hint)
+        if not path.is_dir() and not is_picture(path):
+            raise InputError(f"{path} is no picture", hint=hint)
     if not pictures:
         found = f": it holds {', '.join(file.name for file in others[:3])}" if others else ""
-        raise InputError(f"{named} holds no pictures{found}", hint=f"Expected are {', '.join(ENDINGS)}.")
+        raise InputError(f"{named} holds no pictures{found}", hint=hint)
     return pictures, others
 
 

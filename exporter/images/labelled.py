@@ -1,6 +1,6 @@
 """Labelled images: a folder for each class, or an array of labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,14 +35,17 @@ class Labelled:
     matched: str
 
 
+LabelledGiven = Path | str | Mapping[str, Array]
+
+
 def read_labelled(
-    path: Path, inputs: Sequence[Input], options: PictureOptions, classes: int, names: Sequence[str]
+    given: LabelledGiven, inputs: Sequence[Input], options: PictureOptions, classes: int, names: Sequence[str]
 ) -> Labelled:
     """Labelled images.
 
     Args:
-        path: a folder with a folder of pictures for each class, or ``.npz`` with an array called ``labels`` besides
-            those of the inputs: (N,), from 0 on.
+        given: a folder with a folder of pictures for each class, or ``.npz`` or a mapping with an array called
+            ``labels`` besides those of the inputs: (N,), from 0 on.
         inputs: of the network.
         options: of pictures.
         classes: number of the network's scores.
@@ -56,28 +59,32 @@ def read_labelled(
         raise InputError(
             f"{len(names)} names are known for the {classes} classes of the network", hint="Check --labels."
         )
-    if path.is_dir():
-        return _of_folders(path, inputs, options, classes, tuple(names))
-    found = dict(arrays.load(path, inputs))
+    if isinstance(given, Mapping):
+        origin, found = "", dict(given)
+    elif Path(given).is_dir():
+        return _of_folders(Path(given), inputs, options, classes, tuple(names))
+    else:
+        origin, found = str(given), dict(arrays.load(Path(given), inputs))
+    told = origin or "the mapping of images"
     labels = found.pop(LABELS, None)
     if labels is None:
         raise InputError(
-            f"{path} has no labels",
+            f"{told} has no labels",
             hint=f"Expected is a folder with a folder for each class, or .npz with images and an array {LABELS!r}.",
         )
-    images = of_arrays(arrays.checked(found, inputs, str(path)), str(path), options.normalization)
-    return Labelled(images, _numbers(labels, len(images), classes, path), _or_numbers(names, classes), NUMBERS)
+    images = of_arrays(arrays.checked(found, inputs, told), origin, options.normalization)
+    return Labelled(images, _numbers(labels, len(images), classes, told), _or_numbers(names, classes), NUMBERS)
 
 
-def _numbers(labels: Array, images: int, classes: int, path: Path) -> tuple[int, ...]:
+def _numbers(labels: Array, images: int, classes: int, origin: str) -> tuple[int, ...]:
     if labels.dtype.kind not in "iu" or labels.shape != (images,):
         raise InputError(
-            f"{path} has labels of {labels.dtype} {labels.shape} for {images} images",
+            f"{origin} has labels of {labels.dtype} {labels.shape} for {images} images",
             hint="Expected are (N,) integers.",
         )
     if int(labels.min()) < 0 or int(labels.max()) >= classes:
         raise InputError(
-            f"{path} has labels from {labels.min()} to {labels.max()}, and the network knows {classes} classes",
+            f"{origin} has labels from {labels.min()} to {labels.max()}, and the network knows {classes} classes",
             hint=f"Expected are numbers from 0 to {classes - 1}.",
         )
     return tuple(labels.tolist())

@@ -13,6 +13,7 @@ from attn_export.exporter.records.attention import AttentionCost
 from attn_export.exporter.records.compare import ComparisonReport
 from attn_export.exporter.records.engine import EngineFile
 from attn_export.exporter.records.latency import Latency
+from attn_export.exporter.records.prediction import PredictionSummary
 from attn_export.exporter.records.quantization import Quantization
 from attn_export.exporter.records.report import ArtifactRecord, BundleRecord, EngineSummary, Report
 from attn_export.exporter.records.results import BuildResult, CleanResult, Retyped
@@ -34,6 +35,7 @@ from attn_export.exporter.report.findings import (
     latency,
     machine,
     precision,
+    prediction,
     quantization,
 )
 from attn_export.exporter.report.findings.environment import cpus_words
@@ -136,6 +138,11 @@ def accuracy_parts(evaluation: Evaluation | None) -> list[Part]:
         return []
     flips = [accuracy.flips_table(evaluation)] if evaluation.flips else []
     return [accuracy.accuracy_table(evaluation), Text(accuracy.flips_sentence(evaluation), "dim"), *flips]
+
+
+def prediction_parts(summary: PredictionSummary) -> list[Part]:
+    """`predict`: the likeliest classes of each image."""
+    return [*prediction.prediction_tables(summary), Text(prediction.differences(summary), "dim")]
 
 
 def validation_parts(summary: ValidationSummary) -> list[Part]:

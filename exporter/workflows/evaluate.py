@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from attn_export.exporter.artifacts import LoadedModel, Signature
 from attn_export.exporter.errors import InputError, RuntimeUnavailableError
-from attn_export.exporter.images.labelled import Labelled, read_labelled
+from attn_export.exporter.images.labelled import Labelled, LabelledGiven, read_labelled
 from attn_export.exporter.images.preprocessing import PictureOptions
 from attn_export.exporter.network.axes import opened
 from attn_export.exporter.network.images import REAL
@@ -68,13 +67,13 @@ def scores_of_network(model: LoadedModel) -> Scores:
 
 
 def labelled_images(
-    model: LoadedModel, path: Path | None, options: PictureOptions, names: Sequence[str], progress: Progress
+    model: LoadedModel, given: LabelledGiven | None, options: PictureOptions, names: Sequence[str], progress: Progress
 ) -> Labelled | None:
     """Labelled images for a network; None without any.
 
     Args:
         model: the network.
-        path: see `read_labelled`.
+        given: see `read_labelled`.
         options: of pictures.
         names: of the classes; empty for those of the checkpoint.
         progress: receives notes.
@@ -82,13 +81,13 @@ def labelled_images(
     Raises:
         InputError: they can't be read, don't fit, or the network returns no scores.
     """
-    if path is None:
+    if given is None:
         return None
     classes = scores_of_network(model).classes
     known = names or model.class_names or ()
-    found = read_labelled(path, model.inputs, known_of(model, options), classes, known)
+    found = read_labelled(given, model.inputs, known_of(model, options), classes, known)
     announced(found.images, progress)
-    progress.note(f"{path}: its classes are matched {found.matched}")
+    progress.note(f"{found.images.source.path or 'labels'}: classes are matched {found.matched}")
     return found
 
 
@@ -155,7 +154,9 @@ def _answers(
     for start in starts:
         rows = range(start, min(start + BATCH, len(data.labels)))
         arrays, labels = data.images.load(rows), np.array([data.labels[i] for i in rows])
-        scores = {name: scores_of(runtime, arrays, index) for name, runtime in ran.items()}
+        scores = {
+            name: run_all(runtime, arrays)[runtime.signature.output_names[index]] for name, runtime in ran.items()
+        }
         parts.append({name: answers_of(own, labels, scores[PYTORCH]) for name, own in scores.items()})
         step()
     return {name: joined([part[name] for part in parts]) for name in ran}
@@ -172,18 +173,15 @@ def _opened(runtimes: Mapping[str, Runtime], stack: ExitStack, progress: Progres
     return found
 
 
-def scores_of(runtime: Runtime, arrays: Arrays, index: int) -> Array:
-    """The scores (N, classes) of a runtime; a static batch that isn't full is filled with the last image."""
-    taken = runtime.signature
-    static = not any(axis.index == 0 for axis in taken.inputs[0].axes)
-    count = len(next(iter(arrays.values())))
-    size = taken.batch if static else count
-    found = []
+def run_all(runtime: Runtime, arrays: Arrays) -> dict[str, Array]:
+    """The outputs of any number of images; a static batch that isn't full is filled with the last image."""
+    taken, count = runtime.signature, len(next(iter(arrays.values())))
+    size = count if any(axis.index == 0 for axis in taken.inputs[0].axes) else taken.batch
+    parts = []
     for start in range(0, count, size):
         rows = np.minimum(np.arange(start, start + size), count - 1)
-        outputs = runtime.run(taken.feeds({name: array[rows] for name, array in arrays.items()}))
-        found.append(outputs[taken.output_names[index]])
-    return np.concatenate(found)[:count]
+        parts.append(runtime.run(taken.feeds({name: array[rows] for name, array in arrays.items()})))
+    return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
 
 
 def _flip(i: int, found: Mapping[str, Answers], data: Labelled, model: LoadedModel) -> Flip:

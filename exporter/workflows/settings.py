@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import CPU, Precision, Target
@@ -14,6 +13,7 @@ from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.machine import usable_cpus
 
 if TYPE_CHECKING:
+    from attn_export.exporter.images.labelled import LabelledGiven
     from attn_export.exporter.images.read import Given
     from attn_export.exporter.records.budget import Budget
     from attn_export.exporter.records.verdict import QualityRequirement
@@ -61,7 +61,7 @@ class ExportSettings:
     device: str = CPU
     images: "Given | None" = None
     pictures: PictureOptions = field(default_factory=PictureOptions)
-    evaluation: "Path | None" = None
+    evaluation: "LabelledGiven | None" = None
     requirement: "QualityRequirement | None" = None
     show: bool = False
     budgets: "tuple[Budget, ...]" = ()

@@ -69,14 +69,15 @@ def images_for(model: ir.Model, given: Given | ImageSet, options: PictureOptions
     inputs: Sequence[Input] = inputs_of(model)
     if not inputs:
         raise UsageError("there are images, and the graph has no input", hint="Leave --images out.")
-    options = options or PictureOptions()
+    return read_images(given, inputs, options_of(model, options or PictureOptions()))
+
+
+def options_of(model: ir.Model, options: PictureOptions) -> PictureOptions:
+    """The options, with what a file's metadata say about its pixels."""
     pixels = _said(model, "preprocessing", Preprocessing)
-    known = replace(
-        options,
-        normalization=options.normalization or normalization_of(model),
-        order=pixels.order if pixels else options.order,
-    )
-    return read_images(given, inputs, known)
+    if pixels is not None:
+        return replace(options, normalization=None, order=pixels.order)
+    return replace(options, normalization=options.normalization or normalization_of(model))
 
 
 def images_of(

@@ -26,6 +26,7 @@ from attn_export.exporter.workflows.subject import Subject
 from attn_export.exporter.workflows.user_images import images_of
 
 if TYPE_CHECKING:
+    from attn_export.exporter.images.labelled import LabelledGiven
     from attn_export.exporter.images.read import Given, ImageSet
     from attn_export.exporter.records.accuracy import Evaluation
     from attn_export.exporter.records.verdict import QualityRequirement
@@ -43,7 +44,7 @@ class ValidationSettings:
     trust: bool = False
     images: "Given | None" = None
     pictures: PictureOptions = field(default_factory=PictureOptions)
-    evaluation: Path | None = None
+    evaluation: "LabelledGiven | None" = None
     class_names: tuple[str, ...] = ()
     requirement: "QualityRequirement | None" = None
     cache: "Cache | None" = None
@@ -74,7 +75,7 @@ def validate_artifacts(
     trust: bool = False,
     images: "Given | None" = None,
     pictures: PictureOptions | None = None,
-    evaluation: Path | None = None,
+    evaluation: "LabelledGiven | None" = None,
     class_names: Sequence[str] = (),
     requirement: "QualityRequirement | None" = None,
     cache: "Cache | None" = None,

@@ -8,7 +8,7 @@ import pytest
 import attn_export.exporter as api
 
 PUBLIC = {
-    *("bench", "build", "clean", "compare", "export", "inspect", "load", "validate", "write_report"),
+    *("bench", "build", "clean", "compare", "export", "inspect", "load", "predict", "validate", "write_report"),
     *(
         "BenchResult",
         "BuildResult",

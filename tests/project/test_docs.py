@@ -262,8 +262,8 @@ def prepare(words: list[str], prepared: Path, folder: Path) -> list[str]:
     bare = value_of("--arch", words)
     assert bare in ("", ARCHITECTURE)
     for word in (word for word in words if word not in results):
-        if word == "photos":
-            shutil.copytree(prepared / word, folder / word)
+        if Path(word).parts[:1] == ("photos",):
+            shutil.copytree(prepared / "photos", folder / "photos", dirs_exist_ok=True)
         ending = word.partition(".")[2]
         source = (
             prepared / word

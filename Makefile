@@ -6,7 +6,7 @@ WORKERS ?= 2
 TRITON := nvidia-pytriton==0.7.0 tritonclient==2.73.0 onnxruntime==1.32.0 flatbuffers packaging protobuf numpy==1.26.4
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check format schemas clean
+.PHONY: demo test test-all attack fuzz check format schemas clean
 
 # The environment: what constraints.txt pins, with this project in editable form.
 $(STAMP): pyproject.toml constraints.txt
@@ -32,6 +32,14 @@ test-all: $(STAMP)
 	-test -d .triton || $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --target .triton $(TRITON)
 	-$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps rapidocr-onnxruntime==1.4.4
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# Hostile files of every kind against the program: about an hour on two cores, and the figures of docs/security.md.
+attack: $(STAMP)
+	$(BIN)/python -m tests.attack.campaign
+
+# 100,000 damaged files for every reader: some hours on two cores.
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.attack.fuzz --inputs 100000
 
 # Lint, formatting, types, layers.
 check: $(STAMP) .typing

@@ -16,7 +16,8 @@ MAX_CALLS = 100  # functions in each other
 MAX_ELEMENTS = 2**28
 MAX_TRIPS = 2**20
 # Operators whose results may be larger than all of their inputs.
-GROWING = ("Range", "ConstantOfShape", "Expand", "Tile", "OneHot")
+WINDOWS = ("BlackmanWindow", "HannWindow", "HammingWindow")
+GROWING = ("Range", "ConstantOfShape", "Expand", "Tile", "OneHot", *WINDOWS)
 
 
 def check_counts(proto: onnx.ModelProto, path: Path) -> None:
@@ -126,5 +127,5 @@ def grown(node: ir.Node) -> float:
     if is_op(node, "Range"):
         start, limit, delta = (float(array.reshape(-1)[0]) for array in inputs)
         return max(0.0, (limit - start) / delta) if delta else math.inf
-    sizes = inputs[0] if is_op(node, "ConstantOfShape") else inputs[1]
+    sizes = inputs[0] if is_op(node, "ConstantOfShape", *WINDOWS) else inputs[1]
     return math.prod(map(float, sizes.reshape(-1))) * (inputs[0].size if is_op(node, "Tile", "OneHot") else 1)

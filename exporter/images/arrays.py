@@ -10,6 +10,7 @@ from attn_export.exporter.artifacts import Input, Shape
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.network.values import FLOATS, range_of
 from attn_export.exporter.records.arrays import Array, Arrays
+from attn_export.exporter.system.files import size_of
 from attn_export.exporter.system.machine import memory
 
 ENDINGS = (".npy", ".npz")
@@ -39,6 +40,7 @@ def load(path: Path, inputs: Sequence[Input]) -> Mapping[str, Array]:
         InputError: it can't be read.
     """
     try:
+        size_of(path)  # a pipe or a device may never end
         _refuse_bombs(path)
         read = np.load(path, allow_pickle=False)
         if not isinstance(read, np.lib.npyio.NpzFile):

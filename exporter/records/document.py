@@ -93,9 +93,11 @@ def _encode_path(value: Any) -> str:
 
 
 def _decode_path(kind: type[Any], value: Any) -> Any:
-    if kind is Path and isinstance(value, str):
-        return Path(value)
-    raise NotImplementedError(kind)
+    if kind is not Path:
+        raise NotImplementedError(kind)
+    if not isinstance(value, str):
+        raise TypeError(f"Expected `str`, got `{type(value).__name__}`")  # msgspec adds the place
+    return Path(value)
 
 
 def _path_schema(kind: type[Any]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from attn_export.exporter.commands import (
     report,
     sweep,
     validate,
+    verify,
 )
 from attn_export.exporter.commands.console import (
     print_in_any_encoding,
@@ -100,6 +101,7 @@ app.command()(report.report)
 app.command()(bench.bench)
 app.command()(sweep.sweep)
 app.command()(package.package)
+app.command()(verify.verify)
 app.command()(doctor.doctor)
 
 

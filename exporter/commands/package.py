@@ -30,6 +30,10 @@ def package(
     licenses: Annotated[
         list[str] | None, Option("--license", metavar="SPDX", help="License of the network, for the device folder.")
     ] = None,
+    bom: Annotated[bool, Option("--bom", help="Write a CycloneDX bill of materials into the device folder.")] = False,
+    sign: Annotated[
+        Path | None, Option(metavar="KEY", help="Private key in PEM: sign every file that was written.")
+    ] = None,
     name: Annotated[
         str | None, Option(help="Name of the first model in the repository.", show_default="the file's stem")
     ] = None,
@@ -69,7 +73,9 @@ def package(
             "neither --triton nor --device was given", hint="For example attn-export package model.pt --triton models"
         )
     if device is None:
-        parse.refuse({"--gpu": gpus, "--license": licenses}, "for device folders", "Add --device, or leave it out.")
+        parse.refuse(
+            {"--gpu": gpus, "--license": licenses, "--bom": bom}, "for device folders", "Add --device, or leave it out."
+        )
     served = parse_served(image=input_image, mean=mean, std=std, output=output, labels=labels)
     loading = parse.parse_loading(
         arch=arch,
@@ -88,6 +94,7 @@ def package(
         named |= {"--input-image": input_image, "--mean": mean, "--std": std, "--output": output, "--range": ranges}
         parse.refuse(named, "for a checkpoint, and none was named", "Leave it out.")
     with make_progress(quiet) as progress, ExitStack() as stack:
+        from attn_export.exporter.deployment.signature import private_key
         from attn_export.exporter.network.labels import read_labels
         from attn_export.exporter.records.summaries import PackageSummary
         from attn_export.exporter.report.read import read_report
@@ -95,7 +102,10 @@ def package(
         from attn_export.exporter.system.scratch import scratch_folder
         from attn_export.exporter.workflows.package_device import write_device_folder
         from attn_export.exporter.workflows.package_triton import TritonSettings, write_repository
+        from attn_export.exporter.workflows.verify import sign_folder
 
+        if sign is not None:
+            private_key(sign)  # before anything is written
         report = read_report(latencies) if latencies else None
         names = read_labels(labels) if labels else None
         if checkpoint is not None:
@@ -120,6 +130,10 @@ def package(
                 models = write_repository(onnx, triton, settings, report)
         if device is not None:
             with progress.stage("Writing the device folder"):
-                write_device_folder(files, device, licenses=licenses or (), labels=names, report=report)
+                write_device_folder(files, device, licenses=licenses or (), labels=names, report=report, bom=bom)
+        if sign is not None:
+            with progress.stage("Signing"):
+                for folder in (*models, *([device] if device else [])):
+                    sign_folder(folder, sign)
     result = PackageSummary(models=tuple(map(str, models)), device=str(device) if device else None)
     print_result(result, package_parts(result), as_json=as_json)

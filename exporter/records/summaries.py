@@ -105,6 +105,23 @@ class PackageSummary(Struct, frozen=True, kw_only=True):
     schema_version: int = SCHEMA_VERSION
 
 
+class VerifySummary(Struct, frozen=True):
+    """`verify` of a package that is as it was made.
+
+    Attributes:
+        folder: its path.
+        files: whose digests agree.
+        signed: whether there is a signature.
+        verified: whether it was verified with a key.
+    """
+
+    folder: str
+    files: int
+    signed: bool
+    verified: bool
+    schema_version: int = SCHEMA_VERSION
+
+
 class Inventory(Struct, frozen=True, kw_only=True):
     """`inspect` of an ONNX file."""
 

@@ -22,6 +22,7 @@ from attn_export.exporter.records.summaries import (
     PackageSummary,
     ValidatedArtifact,
     ValidationSummary,
+    VerifySummary,
 )
 from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.report.findings import (
@@ -205,6 +206,14 @@ def package_parts(result: PackageSummary) -> list[Part]:
     lines = [(model, "model for Triton") for model in result.models]
     lines += [(result.device, "device folder")] if result.device else []
     return [Text.assemble((path, "bold"), f"  {what}\n") for path, what in lines]
+
+
+def verify_parts(result: VerifySummary) -> list[Part]:
+    """`verify`: what was compared, and what wasn't."""
+    unsigned = "it isn't signed: whoever can change the files can change their digests"
+    unverified = "the signature was not verified: no --key"
+    words = "the signature is the key's" if result.verified else unverified if result.signed else unsigned
+    return [Text.assemble((result.folder, "bold"), f"  {result.files} files as they were packaged; {words}\n")]
 
 
 def inventory_parts(path: Path, blocks: Sequence[AttentionBlock]) -> list[Part]:

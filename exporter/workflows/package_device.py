@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from msgspec import structs
+
 from attn_export.exporter.artifacts import Axis
 from attn_export.exporter.bundle.read import is_bundle, read_bundle
+from attn_export.exporter.deployment.bom import BOM, bom_of
 from attn_export.exporter.deployment.manifest import (
     MANIFEST,
     DeviceInput,
@@ -53,6 +56,7 @@ def write_device_folder(
     licenses: Sequence[str] = (),
     labels: tuple[str, ...] | None = None,
     report: Report | None = None,
+    bom: bool = False,
 ) -> Path:
     """Write a device folder.
 
@@ -62,6 +66,7 @@ def write_device_folder(
         licenses: SPDX expressions of the network.
         labels: names of the classes; None for those in the ONNX file.
         report: of a bench, for the latencies.
+        bom: write a bill of materials too.
 
     Returns:
         ``folder``.
@@ -84,6 +89,10 @@ def write_device_folder(
                 else:
                     shutil.copyfile(path, made / name)
             manifest = _manifest(contents, made, tuple(licenses), labels, report)
+            if bom:
+                write_text(made / BOM, bom_of(manifest))
+                listed = PackagedFile((made / BOM).stat().st_size, sha256_of(made / BOM))
+                manifest = structs.replace(manifest, files={**manifest.files, BOM: listed})
             write_text(made / MANIFEST, encode(manifest))
             made.replace(folder)
         except OSError as error:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import onnx
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from msgspec import structs
 from onnx import TensorProto, helper, numpy_helper
 
@@ -64,3 +66,13 @@ def measured(path: Path, milliseconds: dict[int, float]) -> Report:
     record = next(one for one in report.artifacts if isinstance(one, OnnxRecord))
     own = structs.replace(record, path=path.name, sha256=sha256_of(path))
     return structs.replace(report, artifacts=(own,), latency=structs.replace(report.latency, timings=tuple(timings)))
+
+
+def write_keys(folder: Path, public: str = "key.pub.pem", *, key: Any = None) -> tuple[Path, Path]:
+    """A private key, ``key.pem`` (of curve P-256 unless one is given), and its public one."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    folder.mkdir(exist_ok=True)
+    paths = folder / "key.pem", folder / public
+    paths[0].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    paths[1].write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return paths

@@ -13,10 +13,12 @@ import pytest
 
 from attn_export.cli import command_names, run
 from attn_export.exporter.records.document import encode
+from attn_export.exporter.workflows.package_device import write_device_folder
+from attn_export.exporter.workflows.verify import sign_folder
 from tests import shared
 from tests.budgets.sample import sample_report
 from tests.checkpoint import libraries
-from tests.deployment.files import measured
+from tests.deployment.files import measured, write_keys
 from tests.sweep import in_process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -189,6 +191,11 @@ def test_every_option_of_an_example_belongs_to_its_command(
 
 # Examples.
 
+# Files that have the same name in the folder and in the examples.
+AS_THEY_ARE = (
+    *("mine.pt", "weights.pt", "words.pt", "yours.pt"),
+    *("images.npy", "latencies.json", "key.pem", "pub.pem"),
+)
 CHECKPOINT = ROOT / "examples" / "digits" / "cbam_digits.pt"
 ARCHITECTURE = "cbam_resnet8"
 IMAGE = "1x1x16x16"
@@ -230,6 +237,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     images = [batch.arrays["input"] for batch in nominal_batches(model.inputs, 4, 12)]
     np.save(folder / "images.npy", np.concatenate(images))
+    sign_once(folder)
     save_digits(folder / "photos")
     quantized(folder / "model.onnx", folder / "model.int8.onnx", images, per_channel=True)
     build_file(folder / "model.onnx", folder / "model.engine", EngineSettings(gpus=("sm86",)))
@@ -252,6 +260,13 @@ def save_digits(folder: Path) -> None:
             Image.fromarray(np.round(pixels * 255 / 16).astype(np.uint8)).save(folder / str(digit) / f"{i}.png")
 
 
+def sign_once(folder: Path) -> None:
+    """Keys, and a signed folder."""
+    private, _ = write_keys(folder, "pub.pem")
+    write_device_folder([folder / "model.onnx"], folder / "signed")
+    sign_folder(folder / "signed", private)
+
+
 def prepare(words: list[str], prepared: Path, folder: Path) -> list[str]:
     """Write the files that the command reads, under the names that the page uses.
 
@@ -262,12 +277,13 @@ def prepare(words: list[str], prepared: Path, folder: Path) -> list[str]:
     bare = value_of("--arch", words)
     assert bare in ("", ARCHITECTURE)
     for word in (word for word in words if word not in results):
-        if Path(word).parts[:1] == ("photos",):
-            shutil.copytree(prepared / "photos", folder / "photos", dirs_exist_ok=True)
+        if (first := Path(word).parts[:1]) in (("photos",), ("signed",)):
+            shutil.copytree(prepared / first[0], folder / first[0], dirs_exist_ok=True)
         ending = word.partition(".")[2]
         source = (
             prepared / word
-            if word in ("mine.pt", "weights.pt", "words.pt", "yours.pt", "images.npy", "latencies.json")
+            if word
+            in ("mine.pt", "weights.pt", "words.pt", "yours.pt", "images.npy", "latencies.json", "key.pem", "pub.pem")
             else prepared / f"{'weights' if bare and ending == 'pt' else 'model'}.{ending}"
         )
         if ending and source.is_file():

@@ -179,7 +179,18 @@ def test_every_module_that_is_imported_is_a_dependency(project: dict[str, Any]) 
             names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
             imported |= {name.partition(".")[0] for name in names}
     foreign = {canonicalize_name(name) for name in imported - set(sys.stdlib_module_names) - {"attn_export"}}
-    optional = {"timm", "torchvision", "tensorrt", "tensorrt-rtx", "cuda", "matplotlib", "jinja2", "pynvml", "pil"}
+    optional = {
+        "timm",
+        "torchvision",
+        "tensorrt",
+        "tensorrt-rtx",
+        "cuda",
+        "matplotlib",
+        "jinja2",
+        "pynvml",
+        "pil",
+        "cryptography",
+    }
     assert foreign - optional <= declared
 
 

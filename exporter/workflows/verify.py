@@ -1,0 +1,49 @@
+"""Signs packages, and verifies them."""
+
+from pathlib import Path
+
+from attn_export.exporter.deployment.digests import check_digests, digests_of
+from attn_export.exporter.deployment.manifest import MANIFEST, read_manifest
+from attn_export.exporter.deployment.signature import SIGNATURE, digests_in, sign
+from attn_export.exporter.errors import UnreadablePackageError
+from attn_export.exporter.records.summaries import VerifySummary
+from attn_export.exporter.system.files import write_text
+
+HINT = "Expected is the folder of a model in a repository, signed with --sign, or a device folder."
+
+
+def sign_folder(folder: Path, key: Path) -> Path:
+    """Sign every file of a package.
+
+    Raises:
+        UnreadablePackageError: the key is of the wrong kind.
+        RuntimeUnavailableError: cryptography isn't installed.
+        OutputError: the signature can't be written.
+    """
+    path = folder / SIGNATURE
+    write_text(path, sign({name: digest for name, digest in digests_of(folder).items() if name != SIGNATURE}, key))
+    return path
+
+
+def verify_folder(folder: Path, key: Path | None = None) -> VerifySummary:
+    """Compare every file of a package with its digest, and the digests with their signature.
+
+    Args:
+        folder: signed, or a device folder.
+        key: public, in PEM; None compares the digests only.
+
+    Raises:
+        UnreadablePackageError: it is no package, isn't signed though there is a key, or the key is of the wrong kind.
+        ChangedPackageError: a file or the signature was changed.
+    """
+    signed = (folder / SIGNATURE).is_file()
+    if not signed and key is not None:
+        raise UnreadablePackageError(f"{folder} isn't signed: there is no {SIGNATURE}", hint=HINT)
+    if signed:
+        known = digests_in(folder / SIGNATURE, key)
+    elif (folder / MANIFEST).is_file():
+        known = {name: file.sha256 for name, file in read_manifest(folder).files.items()}
+    else:
+        raise UnreadablePackageError(f"{folder} holds neither {SIGNATURE} nor {MANIFEST}", hint=HINT)
+    check_digests(folder, known, digests_of(folder), (SIGNATURE,) if signed else (MANIFEST,))
+    return VerifySummary(str(folder), len(known), signed, key is not None)

@@ -144,6 +144,10 @@ Around = Annotated[
     str, Option("--around", metavar="NAME", help="Type of what isn't quantized in int8 and fp8: fp32 or fp16.")
 ]
 
+Io = Annotated[
+    str, Option("--io", metavar="NAME", help="Type of inputs and outputs of fp16 and bf16: float32 or native.")
+]
+
 # Runtimes, latencies and reports. More threads than any machine has CPUs would only take memory.
 Threads = Annotated[int | None, Option(min=1, max=1024, help="CPU threads of every runtime.", show_default="all CPUs")]
 Device = Annotated[str, Option(metavar="NAME", help="Device of PyTorch and ONNX Runtime: cpu or cuda.")]

@@ -159,6 +159,16 @@ def parse_precision(option: str, name: str, known: Sequence[Precision]) -> Preci
     return Precision(name)
 
 
+def parse_io(name: str) -> bool:
+    """Whether inputs and outputs have the type of the file.
+
+    Raises:
+        UsageError: unknown.
+    """
+    check_known("--io", [name], ("float32", "native"))
+    return name == "native"
+
+
 def parse_ranges(name: str | None) -> "Method | None":
     """The method of choosing ranges; None for the best.
 

@@ -56,6 +56,15 @@ def largest_values(
     return largest
 
 
+def narrowed(model: ir.Model, feeds: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
+    """The inputs in the types that a graph takes."""
+    types = {str(value.name): value.dtype for value in model.graph.inputs}
+    return [
+        {name: array.astype(kind.numpy()) if (kind := types.get(name)) else array for name, array in feed.items()}
+        for feed in feeds
+    ]
+
+
 def _measure(graph: ir.Graph, of: ir.DataType) -> list[str]:
     """Replace the graph's outputs by the maximum and the sum of each tensor's absolute values.
 

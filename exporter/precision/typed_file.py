@@ -22,7 +22,8 @@ from attn_export.exporter.graph.opset import raise_opset
 from attn_export.exporter.graph.read import parse, parsed
 from attn_export.exporter.network.batches import Batch
 from attn_export.exporter.precision.half import to_half
-from attn_export.exporter.precision.ranges import largest_values
+from attn_export.exporter.precision.native_io import make_native
+from attn_export.exporter.precision.ranges import largest_values, narrowed
 from attn_export.exporter.precision.rounding import FLOAT16, HALF_TYPES, HalfType
 from attn_export.exporter.records.arrays import Array
 
@@ -33,7 +34,15 @@ OLDEST_OPSETS = {Precision.FP16: 1, Precision.BF16: 22}
 STALE = ("attn_export.validation",)
 
 
-def typed_file(file: OnnxFile, precision: Precision, batches: Sequence[Batch], path: Path, threads: int) -> OnnxFile:
+def typed_file(
+    file: OnnxFile,
+    precision: Precision,
+    batches: Sequence[Batch],
+    path: Path,
+    threads: int,
+    *,
+    native_io: bool = False,
+) -> OnnxFile:
     """Convert a float32 file.
 
     Args:
@@ -42,9 +51,10 @@ def typed_file(file: OnnxFile, precision: Precision, batches: Sequence[Batch], p
         batches: images for the range of the values.
         path: of the new file, in an existing folder; not the source file's.
         threads: of ONNX Runtime.
+        native_io: give inputs and outputs this precision too.
 
     Returns:
-        The new file, with the same inputs and outputs; ``file`` itself if it has this precision.
+        The new file, with inputs and outputs of the same names; ``file`` itself if it has this precision.
 
     Raises:
         CleanupError: the graph can't be converted, see `half.to_half`.
@@ -54,7 +64,7 @@ def typed_file(file: OnnxFile, precision: Precision, batches: Sequence[Batch], p
     if precision is file.precision:
         return file
     feeds = [file.signature.feeds(batch.arrays) for batch in batches]
-    converted, kept = typed(parsed(file), precision, feeds, path, threads)
+    converted, kept = typed(parsed(file), precision, feeds, path, threads, native_io=native_io)
     model = converted.model
     step = Step(f"change to {precision.onnx_name}", file.nodes, len(model.graph))
     return replace(
@@ -77,6 +87,8 @@ def typed(
     path: Path,
     threads: int,
     blocks: Sequence[AttentionBlock] = (),
+    *,
+    native_io: bool = False,
 ) -> tuple[ParsedFile, tuple[Float32Node, ...]]:
     """Convert any ONNX file, with inputs by name.
 
@@ -89,6 +101,8 @@ def typed(
         CleanupError, InputError, OutputError: as `typed_file` says.
     """
     model, kept = in_half(source, HALF_TYPES[precision], feeds, threads)
+    if native_io:
+        make_native(model.graph, HALF_TYPES[precision])
     if blocks:
         model.metadata_props.setdefault(METADATA_KEY, to_json(blocks))
     for key in STALE:
@@ -125,7 +139,7 @@ def refuse_overflow(file: ParsedFile, feeds: Sequence[Mapping[str, Array]], thre
     Raises:
         CleanupError: a value exceeds float16's maximum.
     """
-    for name, value in largest_values(file, feeds, threads, FLOAT16.dtype).items():
+    for name, value in largest_values(file, narrowed(file.model, feeds), threads, FLOAT16.dtype).items():
         if not value <= FLOAT16.largest:
             raise CleanupError(
                 f"{name} reaches {value:.3g}, beyond float16's maximum",

@@ -17,7 +17,7 @@ from attn_export.exporter.graph.facts import is_op, stored
 from attn_export.exporter.network.batches import nominal_batches
 from attn_export.exporter.precision.choose import terms
 from attn_export.exporter.precision.half import infer_types
-from attn_export.exporter.precision.ranges import largest_values
+from attn_export.exporter.precision.ranges import largest_values, narrowed
 from attn_export.exporter.precision.rounding import FLOAT16
 
 MEANS = ("ReduceMean", "GlobalAveragePool", "AveragePool")
@@ -51,11 +51,8 @@ def float16_range(file: ParsedFile, inputs: Sequence[Input], signature: Signatur
     """
     model = file.copy()
     infer_types(model)
-    types = {str(value.name): value.dtype for value in model.graph.inputs}
-    feeds = [
-        {name: array.astype(kind.numpy()) if (kind := types[name]) else array for name, array in fed.items()}
-        for fed in (signature.feeds(batch.arrays) for batch in nominal_batches(inputs, signature.batch, IMAGES))
-    ]
+    images = nominal_batches(inputs, signature.batch, IMAGES)
+    feeds = narrowed(model, [signature.feeds(batch.arrays) for batch in images])
     largest = largest_values(file, feeds, threads, ir.DataType.FLOAT16)
     infinite = _has_infinite_constants(model.graph)
     for node in model.graph:

@@ -17,7 +17,7 @@ from attn_export.exporter.workflows.evaluate import evaluate_files, labelled_ima
 from attn_export.exporter.workflows.export_engines import check_engines, deploy_all
 from attn_export.exporter.workflows.onnx_files import make_onnx, prove_all
 from attn_export.exporter.workflows.publish import publish_all, write_report
-from attn_export.exporter.workflows.quantized_files import check_calibration
+from attn_export.exporter.workflows.quantized_files import check_precisions
 from attn_export.exporter.workflows.record import export_report
 from attn_export.exporter.workflows.reference import reference_outputs
 from attn_export.exporter.workflows.settings import ExportSettings, runtime_settings
@@ -83,7 +83,7 @@ def export_loaded(
     judged = check_engines(inputs, settings, progress)
     real = images_of(model, settings.images, settings.pictures, progress, MOST_REAL)
     pixels = real.all if real else None
-    check_calibration(settings)
+    check_precisions(settings)
     given = settings.calibration
     calibration = None if given is None else read_images(given, model.inputs, known_of(model, settings.pictures))
     labelled = labelled_images(model, settings.evaluation, settings.pictures, (), progress)

@@ -80,7 +80,10 @@ def prove_all(
     of_floats = {plain.precision: first}
     for precision in settings.files:
         if precision in HALF_TYPES:
-            of_floats[precision] = _in_half(model, plain, precision, reference, runtimes, progress)
+            made = _in_half(plain, precision, reference, settings, runtimes, progress)
+            of_floats[precision] = Proven(made, prove(made, model, reference, runtimes, progress))
+            if precision is Precision.FP16 and (note := untried_range(model, reference.batches)):
+                progress.note(note)
     for artifact in of_floats.values():
         onnx_file.add_metadata(artifact.file.path, _metadata(model, artifact))
     proven = []
@@ -96,23 +99,19 @@ def prove_all(
 
 
 def _in_half(
-    model: LoadedModel,
     plain: OnnxFile,
     precision: Precision,
     reference: "Reference",
+    settings: ExportSettings,
     runtimes: Settings,
     progress: Progress,
-) -> Proven:
+) -> OnnxFile:
     """The file in a type of 16 bits."""
     with progress.stage(f"Changing the graph to {precision}"):
         from attn_export.exporter.precision.typed_file import typed_file
 
         path = plain.path.with_name(f"{plain.path.stem}{precision.suffix}.onnx")
-        file = typed_file(plain, precision, reference.batches, path, runtimes.threads)
-    proven = Proven(file, prove(file, model, reference, runtimes, progress))
-    if precision is Precision.FP16 and (note := untried_range(model, reference.batches)):
-        progress.note(note)
-    return proven
+        return typed_file(plain, precision, reference.batches, path, runtimes.threads, native_io=settings.native_io)
 
 
 def untried_range(model: LoadedModel, batches: Sequence[Batch]) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import AROUND, CPU, OnnxFile, Precision, Step, Target
 from attn_export.exporter.errors import UsageError
+from attn_export.exporter.precision.rounding import HALF_TYPES
 from attn_export.exporter.records.results import Proven
 from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.runtimes.base import Settings
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from attn_export.exporter.validation.reference import Reference
 
 
-def check_calibration(settings: ExportSettings) -> None:
-    """Refuse quantized precisions without images to choose ranges from, and such images without use.
+def check_precisions(settings: ExportSettings) -> None:
+    """Refuse quantized precisions without images to choose ranges from, and options without use.
 
     Raises:
-        UsageError: there are none, or nobody needs them.
+        UsageError: there are none, or no precision needs an option.
     """
     quantized = [precision for precision in settings.precisions if precision.is_quantized]
     if quantized and settings.calibration is None:
@@ -37,6 +38,8 @@ def check_calibration(settings: ExportSettings) -> None:
         )
     if settings.calibration is not None and not quantized:
         raise UsageError("--calibration is for int8 and fp8", hint="Add one of them to --precision, or leave it out.")
+    if settings.native_io and not HALF_TYPES.keys() & set(settings.precisions):
+        raise UsageError("--io native is for fp16 and bf16", hint="Add one of them to --precision, or leave it out.")
     if settings.around is not AROUND[0] and not quantized:
         raise UsageError("--around is for int8 and fp8", hint="Add one of them to --precision, or leave it out.")
 

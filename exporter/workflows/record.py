@@ -170,7 +170,8 @@ def onnx_record(
         precision: that the file's own is called; by default its ONNX name.
         findings: of a validation.
     """
-    signature = file.signature
+    signature, graph = file.signature, file.parsed.model.graph if file.parsed else None
+    types = {str(v.name): str(v.dtype.numpy()) for v in (graph.inputs if graph else ()) if v.dtype}
     return OnnxRecord(
         path=file.name,
         precision=precision or file.precision.onnx_name,
@@ -178,7 +179,7 @@ def onnx_record(
         sha256=sha256_of(file.path),
         opset=file.opset,
         nodes=file.nodes,
-        inputs=tuple(map(input_record, signature.inputs)),
+        inputs=tuple(structs.replace(input_record(i), dtype=types.get(i.name, i.dtype)) for i in signature.inputs),
         outputs=signature.output_names,
         gates=file.gates,
         cleanup=file.steps,

@@ -36,6 +36,7 @@ class ExportSettings:
         precisions: of the ONNX files, each with an engine if engines are asked for.
         calibration: images for the ranges of int8 and fp8.
         around: the type of what isn't quantized in these: float32 or float16.
+        native_io: give float16 and bfloat16 files inputs and outputs of their own type.
         engine: how engines are built; None builds none.
         device: where PyTorch and ONNX Runtime are timed: "cpu" or "cuda".
         images: real ones, see `read_images`; files are compared on at most 16 of them too.
@@ -57,6 +58,7 @@ class ExportSettings:
     precisions: tuple[Precision, ...] = (Precision.FP32,)
     calibration: "Given | None" = None
     around: Precision = Precision.FP32
+    native_io: bool = False
     engine: EngineSettings | None = None
     device: str = CPU
     images: "Given | None" = None

@@ -98,7 +98,7 @@ def test_without_calibration_the_option_is_named(refused: Command, folder: Path,
     refused(2, "model.pt", "--onnx", "--precision", f"fp32,{precision}", says=needs, hint="--calibration DIR")
 
 
-@pytest.mark.parametrize(("arguments", "says"), [(("--calibration", "a.npy"), "--calibration is for int8 and fp8"), (("--around", "fp16"), "--around is for int8 and fp8")])  # fmt: skip # noqa: E501
+@pytest.mark.parametrize(("arguments", "says"), [(("--calibration", "a.npy"), "--calibration is for int8 and fp8"), (("--around", "fp16"), "--around is for int8 and fp8"), (("--io", "native"), "--io native is for fp16 and bf16")])  # fmt: skip # noqa: E501
 def test_options_of_quantization_need_one(
     refused: Command, folder: Path, arguments: tuple[str, ...], says: str
 ) -> None:

@@ -1,6 +1,8 @@
-"""A few cases of each kind from the campaign, see campaign.py; and that it sees what it is there for."""
+"""A few cases of each kind from the campaign and from fuzzing; and that both see what they are there for."""
 
+import os
 import pickle
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -11,6 +13,7 @@ from tests.attack.campaign import all_cases, good_files, run_case, sampled
 from tests.attack.case import MARK, Case
 from tests.attack.checkpoints import TOUCH, called
 from tests.attack.documents import Good
+from tests.attack.fuzz import Reader, fuzz, problem_of, readers
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits and forks of Linux")
 KINDS = ("graph", "record", "report", "bundle", "checkpoint", "images")
@@ -60,3 +63,35 @@ def test_a_hostile_checkpoint_would_run_code_without_the_reader(
     monkeypatch.chdir(tmp_path)
     pickle.loads(called("os", "system", (TOUCH,), "reduce"))
     assert (tmp_path / MARK).exists()
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
+    pytest.importorskip("tensorrt_rtx")
+    return readers(tmp_path_factory.mktemp("seeds"))
+
+
+def test_every_reader_refuses_damaged_files_in_words(found: dict[str, Reader], tmp_path: Path) -> None:
+    tallies = {name: fuzz(reader, 40, seed=7, folder=tmp_path) for name, reader in found.items()}
+    assert {name: tally.problems for name, tally in tallies.items() if tally.problems} == {}
+    assert all(tally.read < tally.inputs for tally in tallies.values())
+
+
+def test_readers_take_what_is_not_damaged(found: dict[str, Reader], tmp_path: Path) -> None:
+    for reader in found.values():
+        for content in reader.seeds:
+            (tmp_path / reader.name).write_bytes(content)
+            assert problem_of(reader, tmp_path / reader.name) is None
+
+
+def crashing(path: Path) -> None:
+    if path.read_bytes()[:1] == b"\0":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    raise ValueError
+
+
+def test_fuzzing_sees_crashes_and_exceptions_and_goes_on(tmp_path: Path) -> None:
+    tally = fuzz(Reader("m.bin", crashing, (bytes(8),)), 12, seed=0, folder=tmp_path)
+    assert tally.inputs == 12
+    assert any("SIGSEGV" in problem for problem in tally.problems)
+    assert any("ValueError" in problem for problem in tally.problems)

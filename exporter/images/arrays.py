@@ -39,6 +39,8 @@ def load(path: Path, inputs: Sequence[Input]) -> Mapping[str, Array]:
     Raises:
         InputError: it can't be read.
     """
+    if not path.is_file():
+        raise InputError(f"{path} can't be read: there is no such file", hint=hint_for(inputs))
     try:
         size_of(path)  # a pipe or a device may never end
         _refuse_bombs(path)

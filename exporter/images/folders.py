@@ -10,8 +10,8 @@ ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is called like a picture."""
-    return path.suffix.lower() in ENDINGS
+    """Whether a path is a file that is called like a picture."""
+    return path.suffix.lower() in ENDINGS and path.is_file()
 
 
 def pictures_of(given: Sequence[Path]) -> tuple[list[Path], list[Path]]:

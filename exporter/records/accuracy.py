@@ -69,6 +69,7 @@ class Evaluation(Struct, frozen=True, kw_only=True):
         flips: the images with the largest margins among those that are answered otherwise.
         flipped: number of all of these.
         requirement: that every artifact has to meet.
+        not_evaluated: the artifacts that can't be, with the reasons.
     """
 
     source: ImageSource
@@ -78,6 +79,7 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     flips: tuple[Flip, ...] = ()
     flipped: int = 0
     requirement: QualityRequirement | None = None
+    not_evaluated: dict[str, str] = {}
 
     @property
     def artifacts(self) -> tuple[Accuracy, ...]:

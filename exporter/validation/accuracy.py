@@ -49,7 +49,7 @@ def answers_of(scores: Array, labels: Array, reference: Array) -> Answers:
     ties = (finite == own) & (np.arange(finite.shape[1]) < labels[:, None])
     ranks = np.where(good, ((finite > own) | ties).sum(1), finite.shape[1])
     chances = probabilities(reference)
-    margins = np.where(good, chances.max(1) - chances[rows, answers], 1.0)
+    margins = np.where(good, np.nan_to_num(chances.max(1) - chances[rows, answers], nan=1.0), 1.0)
     usable = good & np.isfinite(reference).all(1)
     signal, noise = reference[usable], scores[usable] - reference[usable]
     return Answers(answers, ranks, float(np.square(signal).sum()), float(np.square(noise).sum()), margins)
@@ -63,8 +63,9 @@ def probabilities(scores: Array) -> Array:
     """
     if (scores >= 0).all() and np.allclose(scores.sum(1), 1, atol=1e-3):
         return scores
-    powers = np.exp(scores - scores.max(1, keepdims=True))
-    chances: Array = powers / powers.sum(1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # of scores that aren't finite
+        powers = np.exp(scores - scores.max(1, keepdims=True))
+        chances: Array = powers / powers.sum(1, keepdims=True)
     return chances
 
 
@@ -122,13 +123,17 @@ def judged(found: Accuracy, requirement: QualityRequirement | None) -> Accuracy:
 
 def missed(evaluation: Evaluation | None) -> DisagreementError | None:
     """The error for artifacts below the requirement; None if all meet it."""
-    if evaluation is None or not (poor := [found for found in evaluation.artifacts if found.missed]):
+    if evaluation is None or evaluation.requirement is None:
         return None
-    reasons = "; ".join(f"{found.artifact} has {', '.join(found.missed)}" for found in poor)
+    poor = {found.artifact: f"has {', '.join(found.missed)}" for found in evaluation.artifacts if found.missed}
+    poor |= {name: f"is not evaluated: {reason}" for name, reason in evaluation.not_evaluated.items()}
+    if not poor:
+        return None
+    reasons = "; ".join(f"{name} {words}" for name, words in poor.items())
     own = evaluation.results[0]
     return DisagreementError(
         f"{reasons}, over {evaluation.source.images} labelled images; {evaluation.requirement} is required",
-        first_seen=poor[0].artifact,
+        first_seen=next(iter(poor)),
         hint=f"PyTorch itself has a top-1 of {own.top1:.2%}. Quantize with more typical images, keep more layers in "
         "float, or require less.",
     )

@@ -93,7 +93,7 @@ def labelled_images(
 
 def evaluate(
     model: LoadedModel,
-    runtimes: Mapping[str, Runtime],
+    runtimes: Mapping[str, Runtime | str],
     data: Labelled,
     requirement: QualityRequirement | None,
     settings: Settings,
@@ -103,23 +103,27 @@ def evaluate(
 
     Args:
         model: the network.
-        runtimes: of the artifacts, not open, by the artifact's name.
+        runtimes: of the artifacts, not open, by the artifact's name; or why one can't be evaluated.
         data: see `labelled_images`.
         requirement: for every artifact.
         settings: of PyTorch.
         progress: receives stages and notes.
     """
     scores = scores_of_network(model)
+    missing = {name: runtime for name, runtime in runtimes.items() if isinstance(runtime, str)}
+    ready = {name: runtime for name, runtime in runtimes.items() if not isinstance(runtime, str)}
+    module = Eager(model, Signature(opened(model.inputs), scores.outputs), settings)
     with ExitStack() as stack, progress.stage("Evaluating on labelled images") as advance:
-        module = stack.enter_context(Eager(model, Signature(opened(model.inputs), scores.outputs), settings))
-        ran = {PYTORCH: module, **_opened(runtimes, stack, progress)}
-        found = _answers(ran, data, scores.index, advance)
-    others = {name: answers for name, answers in found.items() if name != PYTORCH}
-    flips = flipped(others, found[PYTORCH])
+        ran: dict[str, Runtime] = {PYTORCH: stack.enter_context(module)}
+        ran |= _opened(ready, stack, missing)
+        found = _answers(ran, data, scores.index, advance, missing)
+    flips = flipped({name: answers for name, answers in found.items() if name != PYTORCH}, found[PYTORCH])
     results = [
         accuracy_of(answers, found[PYTORCH], artifact=name, runtime=ran[name].name, classes=scores.classes)
         for name, answers in found.items()
     ]
+    for name, reason in missing.items():
+        progress.note(f"{name} is not evaluated: {reason}")
     return Evaluation(
         source=data.images.source,
         classes=scores.classes,
@@ -128,6 +132,7 @@ def evaluate(
         flips=tuple(_flip(i, found, data, model) for i in flips[:MOST_FLIPS]),
         flipped=len(flips),
         requirement=requirement,
+        not_evaluated=missing,
     )
 
 
@@ -141,35 +146,68 @@ def evaluate_files(
 ) -> Evaluation:
     """The accuracy of the ONNX files of an export, on the CPU."""
     on_cpu = Settings(own.threads)
-    runtimes = {artifact.file.path.name: runtime_of_file(artifact.file, on_cpu) for artifact in proven}
+    runtimes: dict[str, Runtime | str] = {
+        artifact.file.path.name: runtime_of_file(artifact.file, on_cpu) for artifact in proven
+    }
     return evaluate(model, runtimes, data, settings.requirement, on_cpu, progress)
 
 
 def _answers(
-    ran: Mapping[str, Runtime], data: Labelled, index: int, advance: Callable[[float], None]
+    ran: Mapping[str, Runtime], data: Labelled, index: int, advance: Callable[[float], None], missing: dict[str, str]
 ) -> dict[str, Answers]:
-    """The answers of each runtime, PyTorch's first; batch by batch, so that no picture is decoded twice."""
-    starts = range(0, len(data.labels), BATCH)
-    step, parts = counted(advance, len(starts)), []
+    """The answers of each runtime, PyTorch's first; batch by batch, so that no picture is decoded twice.
+
+    Args:
+        ran: the open runtimes.
+        data: the images.
+        index: of the output with the scores.
+        advance: receives the finished share.
+        missing: receives the reason of an artifact that fails on the way.
+    """
+    starts, parts = range(0, len(data.labels), BATCH), list[dict[str, Answers]]()
+    step = counted(advance, len(starts))
     for start in starts:
         rows = range(start, min(start + BATCH, len(data.labels)))
         arrays, labels = data.images.load(rows), np.array([data.labels[i] for i in rows])
-        scores = {
-            name: run_all(runtime, arrays)[runtime.signature.output_names[index]] for name, runtime in ran.items()
-        }
-        parts.append({name: answers_of(own, labels, scores[PYTORCH]) for name, own in scores.items()})
+        reference = _scores(ran[PYTORCH], arrays, index)
+        scores = {PYTORCH: reference}
+        for name in [name for name in ran if name not in (PYTORCH, *missing)]:
+            try:
+                scores[name] = _like(_scores(ran[name], arrays, index), reference)
+            except RuntimeUnavailableError as error:
+                missing[name] = error.message
+        parts.append({name: answers_of(own, labels, reference) for name, own in scores.items()})
         step()
-    return {name: joined([part[name] for part in parts]) for name in ran}
+    return {name: joined([part[name] for part in parts]) for name in ran if name not in missing}
 
 
-def _opened(runtimes: Mapping[str, Runtime], stack: ExitStack, progress: Progress) -> dict[str, Runtime]:
-    """The runtimes that can run here."""
+def _scores(runtime: Runtime, arrays: Arrays, index: int) -> Array:
+    return run_all(runtime, arrays)[runtime.signature.output_names[index]]
+
+
+def _like(scores: Array, reference: Array) -> Array:
+    """Scores in the shape of PyTorch's: a file may return (N, classes, 1, 1).
+
+    Raises:
+        RuntimeUnavailableError: they are fewer or more.
+    """
+    if scores.size != reference.size:
+        raise RuntimeUnavailableError(
+            f"it returns {scores.shape} for {len(reference)} images of {reference.shape[1]} classes",
+            runtime="",
+            hint="",
+        )
+    return scores.reshape(reference.shape)
+
+
+def _opened(runtimes: Mapping[str, Runtime], stack: ExitStack, missing: dict[str, str]) -> dict[str, Runtime]:
+    """The runtimes that can run here, opened; the others' reasons go into ``missing``."""
     found: dict[str, Runtime] = {}
     for name, runtime in runtimes.items():
         try:
             found[name] = stack.enter_context(runtime)
         except RuntimeUnavailableError as error:
-            progress.note(f"{name} is not evaluated: {error.message}")
+            missing[name] = error.message
     return found
 
 

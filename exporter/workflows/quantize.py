@@ -52,7 +52,7 @@ QUANTIZATION_KEY = "attn_export.quantization"
 OLDEST_OPSET = 13  # the first with one scale for each channel
 OLDEST_OPSET_OF_SMALL_FLOATS = 19  # the first with float8, and with scales in float16
 BATCH = 8
-MOST_CALIBRATION = 512  # more only take time and memory
+MOST_CALIBRATION, MOST_HELD_OUT = 512, 2048  # more only take time and memory
 
 
 def quantize_file(
@@ -94,7 +94,7 @@ def quantize_file(
         parsed = parse(source)
         model = _prepared(parsed, settings, progress)
         calibrated = images_for(model, calibration, pictures).spread(MOST_CALIBRATION)
-        other = None if held_out is None else images_for(model, held_out, pictures)
+        other = None if held_out is None else images_for(model, held_out, pictures).spread(MOST_HELD_OUT)
         for images in filter(None, (calibrated, other)):
             announced(images, progress)
         feeds, others = _feeds(model, calibrated), _feeds(model, other) if other else None

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 # Of the user's images for a quantized artifact; `--eval` takes any number.
 MOST_JUDGED = 512
+OTHER_SIZE = "it takes images of another size than the network's usual one"
 
 
 @dataclass(frozen=True)
@@ -180,12 +181,11 @@ def evaluated(
 ) -> "Evaluation":
     """The accuracy of the artifacts that take the network's own size, by distinct names."""
     names = unique_names([subject.artifact.path for subject in subjects])
-    runtimes = {}
-    for name, subject in zip(names, subjects, strict=True):
-        if [own.shape[1:] for own in subject.match.inputs] == [own.shape[1:] for own in model.inputs]:
-            runtimes[name] = subject.runtime()
-        else:
-            progress.note(f"{name} takes images of another size and is not evaluated")
+    sizes = [own.shape[1:] for own in model.inputs]
+    runtimes = {
+        name: subject.runtime() if [own.shape[1:] for own in subject.match.inputs] == sizes else OTHER_SIZE
+        for name, subject in zip(names, subjects, strict=True)
+    }
     return evaluate(model, runtimes, labelled, requirement, subjects[0].settings, progress)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from PIL import Image
 
 from attn_export.exporter import validate
@@ -38,22 +38,36 @@ def negated(path: Path, name: str) -> str:
     return name
 
 
+def limited(path: Path, name: str) -> str:
+    """The file with the answers to the first four images only."""
+    model = onnx.load(path)
+    next(node for node in model.graph.node if "output" in node.output).output[0] = "all"
+    for end, value in (("from", 0), ("to", 4)):
+        model.graph.initializer.append(numpy_helper.from_array(np.array([value]), end))
+    model.graph.node.append(helper.make_node("Slice", ["all", "from", "to"], ["output"], name="limited"))
+    onnx.save(model, path.with_name(name))
+    return name
+
+
 def test_artifacts_are_evaluated_side_by_side(files: Path, labelled: Path, attn_export: Command) -> None:
     other = negated(files / "model.onnx", "negated.onnx")
-    command = ("validate", "model.pt", "model.onnx", "model.fp16.onnx", other, "--eval", "labelled")
+    artifacts = ("model.onnx", "model.fp16.onnx", other, limited(files / "model.onnx", "limited.onnx"))
+    command = ("validate", "model.pt", *artifacts, "--eval", "labelled")
     done = attn_export(*command, "--report", "r.html", "--report", "r.md", "--json")
     assert done.returncode == 1  # it doesn't compute what the network computes
-    evaluation = json.loads(done.stdout)["evaluation"]
+    document = json.loads(done.stdout)
+    evaluation = document["evaluation"]
     assert evaluation["source"]["images"] == 18
     assert (evaluation["classes"], evaluation["matched"]) == (3, "by their names")
     own, same, half, moved = evaluation["results"]
-    assert [entry["artifact"] for entry in evaluation["results"]] == ["PyTorch", *command[2:5]]
+    assert [entry["artifact"] for entry in evaluation["results"]] == ["PyTorch", *artifacts[:3]]
     assert same["top1"] == own["top1"]
     assert same["agreement"] == half["agreement"] == 1
     assert same["sqnr_db"] > 100
     assert 40 < half["sqnr_db"] < 90
     assert moved["agreement"] == 0
     assert (evaluation["flipped"], len(evaluation["flips"])) == (18, 12)
+    assert evaluation["not_evaluated"] == {"limited.onnx": "it returns (4, 3) for 16 images of 3 classes"}
     flip = evaluation["flips"][0]
     assert flip["answers"]["negated.onnx"] != flip["answers"]["PyTorch"] == flip["answers"]["model.onnx"]
     assert Path(flip["image"]).parts[:2] == ("labelled", flip["label"])
@@ -61,7 +75,9 @@ def test_artifacts_are_evaluated_side_by_side(files: Path, labelled: Path, attn_
     page, comment = Path("r.html").read_text(), Path("r.md").read_text()
     assert page.count(f'alt="{flip["image"]}"') == 1
     assert "### Accuracy" in comment
-    assert "Answered otherwise than in PyTorch" in attn_export(*command).stdout
+    assert "Answered otherwise than in PyTorch" in comment or "answered otherwise" in page
+    error = document["error"]["message"]
+    assert "top-1" not in error
 
 
 def test_what_is_required_is_required_of_every_artifact(files: Path, labelled: Path, attn_export: Command) -> None:

@@ -1,5 +1,6 @@
 """Pictures become the inputs that torchvision's transforms make of them."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from attn_export.exporter.artifacts import BGR, NHWC, Input, Normalization
-from attn_export.exporter.errors import InputError, UsageError
+from attn_export.exporter.errors import InputError, RuntimeUnavailableError, UsageError
 from attn_export.exporter.images.preprocessing import PictureOptions, prepared, preprocessing_for
 
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -147,3 +148,10 @@ def test_what_cannot_be_preprocessed_is_named(
 ) -> None:
     with pytest.raises(error, match=message):
         preprocessing_for(inputs, options)
+
+
+def test_without_pillow_the_command_that_installs_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(RuntimeUnavailableError, match="needs Pillow") as caught:
+        prepared(tmp_path / "a.png", preprocessing_for([SMALL], PictureOptions(IMAGENET)), SMALL)
+    assert "[images]" in caught.value.hint

@@ -1,6 +1,7 @@
 """Images from folders, files and arrays: their order, what is left out, and what is refused."""
 
 import contextlib
+import os
 import random
 import re
 import struct
@@ -118,6 +119,7 @@ def line(path: Path) -> None:
         ("gif.png", lambda path: Image.new("L", (9, 9)).save(path, "GIF"), "no picture that Pillow knows"),
         ("folder.png", lambda path: path.mkdir(), "holds no pictures"),
         ("missing.png", lambda path: None, "does not exist"),
+        ("pipe.png", os.mkfifo, "is no picture"),
     ],
 )
 def test_a_file_that_is_no_picture_is_named(
@@ -178,6 +180,7 @@ def lies(path: Path, shape: str) -> None:
         ("negative.npy", lambda path: lies(path, "(-1, 3, 16, 16)")),
         ("overflow.npy", lambda path: lies(path, f"({2**62}, {2**62}, 1, 1)")),
         ("none.npy", lambda path: None),
+        ("pipe.npy", os.mkfifo),
     ],
 )
 def test_a_file_that_is_no_array_is_named(name: str, write: object, tmp_path: Path) -> None:

@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 from hypothesis.extra import numpy as arrays
+from msgspec.structs import replace
 
 from attn_export.exporter.errors import UsageError
+from attn_export.exporter.records.accuracy import Evaluation
+from attn_export.exporter.records.images import ImageSource
 from attn_export.exporter.records.verdict import QualityRequirement
 from attn_export.exporter.validation.accuracy import (
     NONE,
@@ -16,6 +19,7 @@ from attn_export.exporter.validation.accuracy import (
     flipped,
     joined,
     judged,
+    missed,
     probabilities,
 )
 from attn_export.exporter.validation.quantized import parse_requirement
@@ -61,6 +65,22 @@ def test_scores_that_are_not_finite_are_wrong_and_counted() -> None:
     assert result.top5 is None
     assert judged(result, QualityRequirement(sqnr=20)).missed == ("no finite scores",)
     assert flipped({"a": found}, own) == [0]
+    broken = one([[1.0, 0.0]], [0], [[np.inf, np.inf]])
+    assert broken.margins.tolist() == [1.0]
+
+
+def test_artifacts_that_were_not_evaluated_do_not_meet_a_requirement() -> None:
+    reference = [[2.0, 0.0], [0.0, 2.0]]
+    own = one(reference, [0, 1], reference)
+    result = accuracy_of(own, own, artifact="PyTorch", runtime="eager", classes=2)
+    source = ImageSource("photos", 2)
+    evaluation = Evaluation(
+        source=source, classes=2, matched="", results=(result,), not_evaluated={"a.engine": "there is no GPU"}
+    )
+    assert missed(evaluation) is None
+    error = missed(replace(evaluation, requirement=QualityRequirement(top1=0.5)))
+    assert error is not None
+    assert "a.engine is not evaluated: there is no GPU" in error.message
 
 
 def test_the_images_that_pytorch_is_surest_of_come_first() -> None:

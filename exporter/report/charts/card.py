@@ -13,7 +13,7 @@ from attn_export.exporter.report.charts.pictures import overlay, pixels_of
 from attn_export.exporter.report.findings.environment import network_words, title_of
 from attn_export.exporter.report.findings.gates import gate_of_card, image_of
 from attn_export.exporter.report.findings.summary import Badge, badges
-from attn_export.exporter.report.findings.table import BAD, GOOD, UNSURE
+from attn_export.exporter.report.findings.table import BAD, GOOD, PLAIN, UNSURE
 from attn_export.exporter.report.findings.words import shortened
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ def render_card(report: Report) -> bytes:
         axes.text(EDGE, 48, shortened(network_words(report), 90), fontsize=8.5, color=SOFT, va="baseline")
         axes.text(EDGE, HEIGHT - 12, f"attn-export · {report.created[:10]}", fontsize=7.5, color=SOFT)
         left = EDGE + (_gate(figure, axes, report) and PICTURES + 2 * GAP)
-        _badges(axes, badges(report)[:MOST], left)
+        found = badges(report)
+        kept = sorted(found, key=lambda badge: badge.mark == PLAIN)[:MOST]  # verdicts before facts
+        _badges(axes, [badge for badge in found if badge in kept], left)
         file = BytesIO()
         figure.savefig(file, format="png", metadata={"Software": "attn-export"})
     return file.getvalue()

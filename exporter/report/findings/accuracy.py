@@ -79,7 +79,8 @@ def flips_sentence(evaluation: Evaluation) -> str:
     verb = "is" if evaluation.flipped == 1 else "are"
     count = counted(evaluation.flipped, "image") if evaluation.flipped else "No image"
     verb = verb if evaluation.flipped else "is"
-    return f"{count} of {evaluation.source.images} {verb} answered otherwise than in PyTorch."
+    missing = "".join(f" {name} is not evaluated: {reason}." for name, reason in evaluation.not_evaluated.items())
+    return f"{count} of {evaluation.source.images} {verb} answered otherwise than in PyTorch.{missing}"
 
 
 def source_sentences(evaluation: Evaluation) -> list[str]:

@@ -22,7 +22,7 @@ from attn_export.exporter.workflows.record import export_report
 from attn_export.exporter.workflows.reference import reference_outputs
 from attn_export.exporter.workflows.settings import ExportSettings, runtime_settings
 from attn_export.exporter.workflows.timing import time_all
-from attn_export.exporter.workflows.user_images import images_of, known_of
+from attn_export.exporter.workflows.user_images import STAND_INS, images_of, known_of
 
 if TYPE_CHECKING:
     import torch
@@ -81,12 +81,14 @@ def export_loaded(
     own = runtime_settings(settings.runtimes, settings.threads, settings.device)
     inputs = opened(model.inputs, settings.dynamic, settings.batch)
     judged = check_engines(inputs, settings, progress)
-    real = images_of(model, settings.images, settings.pictures, progress, MOST_REAL)
-    pixels = real.all if real else None
     check_precisions(settings)
     given = settings.calibration
     calibration = None if given is None else read_images(given, model.inputs, known_of(model, settings.pictures))
     labelled = labelled_images(model, settings.evaluation, settings.pictures, (), progress)
+    real = images_of(model, settings.images, settings.pictures, progress, MOST_REAL)
+    if real is None and calibration is not None:  # quantized files are judged on the user's images
+        real = (labelled.images if labelled else calibration).spread(STAND_INS)
+    pixels = real.all if real else None
     with scratch_folder(out) as scratch:
         images = batches(inputs, judged, pixels)
         reference = reference_outputs(

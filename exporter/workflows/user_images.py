@@ -17,6 +17,8 @@ from attn_export.exporter.system.progress import Progress
 
 PREFIX = "attn_export."  # of what an export writes into a file's metadata
 Known = TypeVar("Known")
+# Labelled or calibration images on which quantized files are judged where no others are given.
+STAND_INS = 8
 
 
 def inputs_of(model: ir.Model) -> list[Input]:

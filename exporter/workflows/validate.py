@@ -23,7 +23,7 @@ from attn_export.exporter.workflows.evaluate import evaluate, labelled_images
 from attn_export.exporter.workflows.reference import reference_outputs
 from attn_export.exporter.workflows.settings import cpu_settings
 from attn_export.exporter.workflows.subject import Subject
-from attn_export.exporter.workflows.user_images import images_of
+from attn_export.exporter.workflows.user_images import STAND_INS, images_of
 
 if TYPE_CHECKING:
     from attn_export.exporter.images.labelled import LabelledGiven
@@ -151,7 +151,7 @@ def validation(
     labelled = labelled_images(model, settings.evaluation, settings.pictures, settings.class_names, progress)
     real = images_of(model, settings.images, settings.pictures, progress, most)
     if real is None and labelled is not None and most == MOST_JUDGED:
-        real = labelled.images.spread(MOST_REAL)
+        real = labelled.images.spread(STAND_INS)
     pixels = real.all if real else None
     batches = [batches_for(subject.artifact, subject.match, pixels) for subject in subjects]
     distinct = list({batch.names: batch for several in batches for batch in several}.values())

@@ -70,6 +70,9 @@ def test_one_command_makes_and_judges_every_precision(images: Path, tmp_path: Pa
     assert {"attn_export.quantization", "attn_export.normalization", "attn_export.validation"} <= set(kept)
 
     report = read_report(tmp_path / "model.report.json")
+    assert report.images is not None
+    assert report.images.images == 8, "calibration images stand in for the user's own"
+    assert found["model.int8.onnx"]["quantized"]["sqnr_db"]["output"] > 30, "on noise it would be 13"
     table = findings.side_by_side(report)
     assert table is not None
     cells = {row[0].text: {c.title: e.text for c, e in zip(table.columns, row, strict=True)} for row in table.rows}

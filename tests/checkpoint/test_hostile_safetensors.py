@@ -32,9 +32,27 @@ def of(header: dict[str, object], data: bytes) -> bytes:
         of({"a": entry([2], 0, 8)}, bytes(4)),
         of({"a": entry([2], 0, 8)}, bytes(64)),
         of({"a": entry([2], 8, 0)}, bytes(8)),
+        of({"a": entry([-2], 0, 8)}, bytes(8)),
+        of({"a": entry([2], 0, 8)}, bytes(8))[:40],
+        header_of(6, {}) + b"[1, 2]",
+        b"\x00",
         of({"a": {"dtype": "F77", "shape": [2], "data_offsets": [0, 8]}}, bytes(8)),
     ],
-    ids=["2^63", "2^40", "overlap", "shape", "overflow", "truncated", "too long", "backwards", "dtype"],
+    ids=[
+        "2^63",
+        "2^40",
+        "overlap",
+        "shape",
+        "overflow",
+        "truncated",
+        "too long",
+        "backwards",
+        "negative",
+        "cut",
+        "a list",
+        "a byte",
+        "dtype",
+    ],
 )
 def test_a_header_that_lies_is_refused_in_words(tmp_path, content):
     (tmp_path / "model.safetensors").write_bytes(content)

@@ -1,6 +1,5 @@
 """safetensors, programs of torch.export, TorchScript: read as the same network, or refused in words."""
 
-import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import nn
 
 from attn_export.exporter.artifacts import MODULE_KEY
 from attn_export.exporter.checkpoint.load import load
-from attn_export.exporter.errors import InputError, UnreadableCheckpointError, UntrustedCheckpointError
+from attn_export.exporter.errors import InputError, UntrustedCheckpointError
 from attn_export.exporter.network.capture import capture
 from attn_export.models.registry import create
 
@@ -41,36 +40,6 @@ def test_half_precision_safetensors_run_as_float32(network: nn.Module, tmp_path:
     loaded = load(tmp_path / "a.safetensors")
     assert "the weights are float16 in the file; they run as float32" in loaded.notes
     assert all(p.dtype == torch.float32 for p in loaded.module.parameters())
-
-
-def header(text: str, data: bytes = bytes(8), length: int | None = None) -> bytes:
-    return struct.pack("<Q", len(text) if length is None else length) + text.encode() + data
-
-
-ONE = '{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        header(ONE + "}", length=2**63),
-        header(ONE + "}", length=2**40),
-        header(ONE + "}", data=bytes(4)),
-        header(ONE + ',"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}'),
-        header(ONE.replace("[2]", "[2000000000000]") + "}"),
-        header(ONE.replace("[2]", "[-2]") + "}"),
-        header(ONE.replace("F32", "F99") + "}"),
-        header(ONE),
-        header("[1, 2]"),
-        b"",
-        b"\x00",
-    ],
-    ids=["2^63", "2^40", "short", "overlapping", "lying", "negative", "type", "cut", "no object", "empty", "a byte"],
-)
-def test_hostile_and_damaged_safetensors_are_refused(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "a.safetensors").write_bytes(content)
-    with pytest.raises(UnreadableCheckpointError):
-        load(tmp_path / "a.safetensors")
 
 
 def program(network: nn.Module, path: Path) -> None:

@@ -14,13 +14,17 @@ from typing_extensions import Self
 
 from attn_export.exporter.errors import UntrustedCheckpointError
 
-# No legitimate checkpoint calls these. They wouldn't run here, but such a file is an attack on other readers.
+# No legitimate checkpoint calls what stands in these. Nothing runs here, but such a file is an attack on other readers.
 HOSTILE_MODULES = frozenset(
-    "__builtin__ asyncio bdb builtins code codeop commands ctypes distutils ftplib http importlib marshal "
-    "multiprocessing nt os pdb pickle pip pkgutil platform posix profile pty requests runpy shutil signal site smtplib "
-    "socket ssl subprocess sys telnetlib tempfile threading timeit trace urllib venv webbrowser zipimport".split()
+    "__builtin__ _aix_support _io _osx_support _pickle _pyrepl aiohttp asyncio bdb builtins cProfile code codeop "
+    "commands ctypes distutils doctest ensurepip ftplib http httplib idlelib imaplib importlib lib2to3 marshal "
+    "multiprocessing nt numpy.f2py numpy.testing os pdb pickle pip pkgutil platform posix profile pty pydoc "
+    "requests runpy shutil signal site smtplib socket ssl subprocess sys telnetlib tempfile test threading timeit "
+    "torch._dynamo torch._inductor torch.fx.experimental torch.hub torch.jit.load "
+    "torch.jit.unsupported_tensor_ops torch.load torch.ops.load_library torch.serialization.load "
+    "torch.utils.bottleneck torch.utils.collect_env trace urllib venv webbrowser zipimport".split()
 )
-SHOWN, LONG, LONGEST_NAME = 6, 200, 1000
+SHOWN, LONG, LONGEST_NAME = 6, 200, 500
 HARMLESS_BUILTINS = frozenset(
     "bool bytearray bytes complex dict float frozenset getattr int list object range set slice str tuple".split()
 )
@@ -60,7 +64,8 @@ def hostile(names: list[str]) -> list[str]:
         root, _, rest = full_name.partition(".")
         if root in ("builtins", "__builtin__"):
             return rest not in HARMLESS_BUILTINS
-        return root in HOSTILE_MODULES
+        parts = full_name.split(".", 4)
+        return any(".".join(parts[:end]) in HOSTILE_MODULES for end in range(1, len(parts) + 1))
 
     return [name for name in names if is_hostile(name)]
 
@@ -85,12 +90,14 @@ def is_name(value: Any) -> bool:
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first names, without the ends of long ones, and the number of further ones."""
+    """The first names, each in one line, and the number of further ones."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(map(_shown, names[:SHOWN])) + more
+    return ", ".join(map(shown, names[:SHOWN])) + more
 
 
-def _shown(name: str) -> str:
-    """A name in one line."""
-    text = name if name.isprintable() else ascii(name[:LONG])
-    return text if len(text) <= LONG else f"{text[:LONG]}…"
+def shown(name: str) -> str:
+    """A name in one line; an honest one as it is."""
+    if is_name(name):
+        return name
+    text = name[:LONG] if name.isprintable() else ascii(name[:LONG])
+    return text if len(name) <= LONG else f"{text}…"

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from attn_export.exporter.checkpoint.inert import Inert, is_name, listed
+from attn_export.exporter.checkpoint.inert import Inert, is_name, listed, shown
 from attn_export.exporter.errors import NonFiniteWeightsError, UnreadableCheckpointError
 
 # In order of preference: training scripts evaluate the averaged weights.
@@ -60,10 +60,13 @@ def find(content: Any, *, depth: int = 3, seen: set[int] | None = None) -> tuple
             f", not under {', '.join(map(repr, others))}: --checkpoint-key {others[0]} takes these" if others else ""
         )
         return weights, (f"the weights are those under {key!r}{beside}", *notes)
-    weights = {name: value for name, value in content.items() if is_name(name) and isinstance(value, torch.Tensor)}
-    if not weights:
+    tensors = {
+        name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, torch.Tensor)
+    }
+    if not tensors:
         return None
-    left_out = [str(name) for name in content if name not in weights]
+    weights = {shown(name): tensor for name, tensor in tensors.items()}
+    left_out = [str(name) for name in content if name not in tensors]
     return strip_prefixes(weights), (f"left out, being no tensors: {listed(left_out)}",) if left_out else ()
 
 

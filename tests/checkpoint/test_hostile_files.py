@@ -176,6 +176,12 @@ def test_an_honest_file_names_nothing_foreign(write, weights):
         "builtins.exec",
         "__builtin__.compile",
         "socket.socket",
+        "cProfile.run",
+        "pydoc.pipepager",
+        "numpy.testing._private.utils.runstring",
+        "torch.hub.load",
+        "torch.jit.load",
+        "torch.utils.bottleneck.__main__.run_cprofile",
     ],
 )
 def test_names_that_only_an_attack_uses_are_hostile(name):
@@ -184,7 +190,16 @@ def test_names_that_only_an_attack_uses_are_hostile(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["argparse.Namespace", "osmosis.Net", "collections.Counter", "numpy.dtype", "models.net.Net", "pathlib.PosixPath"]
+    [
+        "argparse.Namespace",
+        "osmosis.Net",
+        "collections.Counter",
+        "numpy.dtype",
+        "testing.Net",
+        "torch.jit.loaders.Net",
+        "models.net.Net",
+        "pathlib.PosixPath",
+    ]
     + [f"builtins.{n}" for n in sorted(HARMLESS_BUILTINS)],
 )
 def test_names_that_training_scripts_use_are_not_hostile(name):

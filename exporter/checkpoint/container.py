@@ -17,7 +17,7 @@ from attn_export.exporter.checkpoint.pickles.unpickler import TooMuchError
 from attn_export.exporter.checkpoint.readable import check_pickled, check_readable
 from attn_export.exporter.checkpoint.torchscript import Script
 from attn_export.exporter.checkpoint.user_code import Sources
-from attn_export.exporter.errors import AttnExportError, UnreadableCheckpointError, UntrustedCheckpointError
+from attn_export.exporter.errors import AttnExportError, InputError, UnreadableCheckpointError, UntrustedCheckpointError
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,14 @@ def known_classes(names: Sequence[str], sources: Sources | None) -> dict[str, An
 
 
 def _layer(full_name: str) -> Any:
-    """A layer or a function of ``torch.nn``, or the set that every module holds; None for every other name."""
+    """A layer or a function of torch, or the set that every module holds; None for every other name."""
+    import torch.optim.swa_utils
     from torch import nn
 
     if full_name in ("builtins.set", "__builtin__.set"):
         return set
+    if full_name == "torch.optim.swa_utils.AveragedModel":
+        return torch.optim.swa_utils.AveragedModel
     module, _, name = full_name.rpartition(".")
     if not module.startswith("torch.nn."):
         return None
@@ -176,7 +179,7 @@ def no_weights(path: Path, keys: Sequence[str] = ()) -> UnreadableCheckpointErro
     if keys:
         return UnreadableCheckpointError(
             f"{path} holds no weights under a usual name, but under {listed(keys)}",
-            hint=f"--checkpoint-key {keys[0]} takes these.",
+            hint=f"--checkpoint-key {keys[0]} takes the first.",
         )
     return UnreadableCheckpointError(
         f"{path} holds no weights",
@@ -201,6 +204,11 @@ def _load(path: Path, sources: Sources | None) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols; unreadable ones raise an error below
             return torch.load(path, map_location="cpu", weights_only=False, pickle_module=unpickler(sources))
+    except RuntimeError as error:
+        if "magic number" not in str(error):
+            raise
+        with path.open("rb") as stream:  # of pickle.dump
+            return (unpickler(sources) or pickle).load(stream)
     except (ImportError, AttributeError) as error:
         raise UnreadableCheckpointError(
             f"{path} needs code that isn't here: {error}",
@@ -209,3 +217,11 @@ def _load(path: Path, sources: Sources | None) -> Any:
         ) from error
     except pickle.UnpicklingError as error:
         raise not_a_checkpoint(path, error) from error
+
+
+def quantized(path: Path) -> InputError:
+    """The error for int8 weights of torch.ao, with which no float network computes."""
+    return InputError(
+        f"{path} holds a network that torch.ao quantized; expected are float weights",
+        hint="Export the float checkpoint that it was made from; attn-export quantize then writes an int8 ONNX file.",
+    )

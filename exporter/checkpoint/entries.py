@@ -7,21 +7,18 @@ from typing import Any
 
 import torch
 
-from attn_export.exporter.checkpoint.inert import Inert, listed
-from attn_export.exporter.checkpoint.state_dict import AVERAGED, PREFIXES, WRAPPERS, find, groups
+from attn_export.exporter.checkpoint.inert import Inert, is_name, listed
+from attn_export.exporter.checkpoint.state_dict import AVERAGED, PREFIXES, find, groups
 from attn_export.exporter.errors import UsageError
 
 DEPTH = 3
 # First words of tensors' names that stand for a whole network, and not for a layer of one.
-NETWORKS = (
-    {prefix.rstrip(".") for prefix in PREFIXES}
-    | set(AVERAGED)
-    | set("student teacher online target generator discriminator encoder backbone".split())
-)
+NETWORKS = {prefix.rstrip(".") for prefix in PREFIXES} | set(AVERAGED)
+NETWORKS |= set("student teacher online target generator discriminator encoder backbone".split())
 
 
-def chosen(content: Any, key: str, path: Path) -> Any:
-    """What a loaded file holds under this key, or the tensors whose names begin with it.
+def chosen(content: Any, key: str, path: Path) -> tuple[Any, tuple[str, ...]]:
+    """What a loaded file holds under this key, or the tensors whose names begin with it, with a note.
 
     Args:
         content: of the file.
@@ -31,9 +28,8 @@ def chosen(content: Any, key: str, path: Path) -> Any:
     Raises:
         UsageError: there are no weights of this name; the message lists those that there are.
     """
-    found = next(_under(content, key, DEPTH), None)
-    if found is not None:
-        return found
+    for found in _under(content, key):
+        return found, (f"the weights are those under {key!r}, as --checkpoint-key says",)
     known = keys(content)
     near = get_close_matches(key, known, n=1)
     listing = f"It has {listed(known)}." if known else "It holds one network: leave the option out."
@@ -43,34 +39,67 @@ def chosen(content: Any, key: str, path: Path) -> Any:
     )
 
 
+def only(content: Any) -> tuple[Any, tuple[str, ...]]:
+    """The one part of a loaded file that holds weights where it has no usual name, with a note; else all of it."""
+    if isinstance(content, list | tuple):
+        inside = next((item for item in content[:DEPTH] if _holds_weights(item)), None)
+        return (content, ()) if inside is None else (inside, ("the weights are those of the first item in the file",))
+    if not isinstance(content, Mapping) or _holds_weights(content):
+        return content, ()
+    entries = dict(_entries(content))
+    if len(entries) != 1:
+        return content, ()
+    ((name, inside),) = entries.items()
+    return inside, (f"the weights are those under {name!r}, the only ones in the file",)
+
+
 def keys(content: Any) -> list[str]:
     """The names that `chosen` takes, outer ones first."""
-    return list(dict.fromkeys(_names(content, DEPTH, set())))
+    prefixes = (first for mapping in _mappings(content) for first, _ in groups(_tensors(mapping)) if first in NETWORKS)
+    return list(dict.fromkeys((*(name for name, _ in _entries(content)), *prefixes)))
 
 
-def _under(content: Any, key: str, depth: int) -> Iterator[Any]:
-    if not isinstance(content, Mapping) or depth == 0:
-        return
-    if _holds_weights(content.get(key)):
-        yield content[key]
+def _under(content: Any, key: str) -> Iterator[Any]:
+    yield from (value for name, value in _entries(content) if name == key)
     start = f"{key}."
-    named = {n.removeprefix(start): t for n, t in content.items() if isinstance(n, str) and n.startswith(start)}
-    if any(isinstance(value, torch.Tensor) for value in named.values()):
-        yield named
-    for wrapper in WRAPPERS:
-        yield from _under(content.get(wrapper), key, depth - 1)
+    for mapping in _mappings(content):
+        named = {n.removeprefix(start): t for n, t in _tensors(mapping).items() if n.startswith(start)}
+        if named:
+            yield named
 
 
-def _names(content: Any, depth: int, seen: set[int]) -> Iterator[str]:
-    if not isinstance(content, Mapping) or depth == 0 or id(content) in seen:
-        return
-    seen.add(id(content))
-    yield from (name for name, value in content.items() if isinstance(name, str) and _holds_weights(value))
-    tensors = {n: t for n, t in content.items() if isinstance(n, str) and isinstance(t, torch.Tensor)}
-    yield from (first for first, _ in groups(tensors) if first in NETWORKS)
-    for wrapper in WRAPPERS:
-        yield from _names(content.get(wrapper), depth - 1, seen)
+def _entries(content: Any) -> Iterator[tuple[str, Any]]:
+    """Names and values that hold weights."""
+    known: dict[int, bool] = {}
+    for mapping in _mappings(content):
+        for name, value in mapping.items():
+            if is_name(name) and not isinstance(value, torch.Tensor):
+                if id(value) not in known:
+                    known[id(value)] = _holds_weights(value)
+                if known[id(value)]:
+                    yield name, value
+
+
+def _mappings(content: Any) -> Iterator[Mapping[Any, Any]]:
+    """A loaded dictionary and those in it, each once, down to some depth.
+
+    Optimizers are left out: their averages have the shapes of weights.
+    """
+    level, seen = [content], set()
+    for _ in range(DEPTH):
+        level = [found for found in level if isinstance(found, Mapping) and id(found) not in seen]
+        level = list({id(found): found for found in level}.values())
+        seen |= {id(found) for found in level}
+        yield from level
+        level = [v for found in level for n, v in found.items() if is_name(n) and "optim" not in n.lower()]
+
+
+def _tensors(mapping: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in mapping.items() if is_name(name) and isinstance(value, torch.Tensor)}
 
 
 def _holds_weights(value: Any) -> bool:
-    return isinstance(value, Mapping | Inert | torch.nn.Module) and find(value) is not None
+    if not isinstance(value, Mapping | Inert | torch.nn.Module):
+        return False
+    found = find(value)
+    return found is not None and any(tensor.dim() > 1 for tensor in found[0].values())

@@ -13,7 +13,7 @@ from torch import nn
 from attn_export.exporter.artifacts import Input, LoadedModel, LoadOptions, names_network, only_input
 from attn_export.exporter.checkpoint import entries, equipped, named, state_dict, user_code, zoo
 from attn_export.exporter.checkpoint import format as own_format
-from attn_export.exporter.checkpoint.container import Payload, needs_code, no_weights, read
+from attn_export.exporter.checkpoint.container import Payload, needs_code, no_weights, quantized, read
 from attn_export.exporter.checkpoint.inert import Inert, listed
 from attn_export.exporter.checkpoint.inputs import declared, left_out, ranged
 from attn_export.exporter.checkpoint.live import network_of, wanted_a_path
@@ -30,6 +30,9 @@ from attn_export.exporter.errors import (
 )
 from attn_export.exporter.system.files import sha256_of
 from attn_export.models.registry import Architecture
+
+# Where torch.ao has its int8 layers.
+QUANTIZED = ("torch.ao.nn.quantized.", "torch.ao.nn.intrinsic.quantized.")
 
 
 def load(
@@ -98,10 +101,13 @@ def load_with(source: Path | str, options: LoadOptions) -> LoadedModel:
     path = Path(source)
     sources = user_code.open_sources(options.code) if options.code else None
     payload = read(path, trust=options.trust, sources=sources)
+    if any(name.startswith(QUANTIZED) for name in payload.not_run):
+        raise quantized(path)
     if options.key is not None:
-        payload = replace(payload, content=entries.chosen(payload.content, options.key, path))
-    model = _network_in(payload, sources, path, options)
-    asked = (f"the weights are those under {options.key!r}, as --checkpoint-key says",) if options.key else ()
+        content, asked = entries.chosen(payload.content, options.key, path)
+    else:
+        content, asked = entries.only(payload.content)
+    model = _network_in(replace(payload, content=content), sources, path, options)
     not_run = (f"the file names {listed(payload.not_run)}: not imported, not run",) if payload.not_run else ()
     inputs = ranged(model.inputs, options.ranges)
     return replace(model, inputs=inputs, path=path, sha256=sha256_of(path), notes=(*not_run, *asked, *model.notes))
@@ -172,6 +178,8 @@ def _pickled(module: nn.Module, payload: Payload, path: Path, options: LoadOptio
     """A module that was unpickled whole, with the user's code or with whatever the file names."""
     if payload.not_run and (absent := zoo.inert_parts(module)):
         raise _lacking(f"a {type(module).__name__} with {listed(absent)} in it, which", payload, path, options)
+    if any(type(part).__module__.startswith(QUANTIZED) for part in module.modules()):
+        raise quantized(path)
     try:
         types = _types(module.state_dict())
     except RecursionError as error:
@@ -265,6 +273,8 @@ def _weights_in(payload: Payload, path: Path) -> tuple[state_dict.StateDict, tup
     if found is None:
         keys = entries.keys(payload.content)
         raise needs_code(path, payload.not_run) if payload.not_run and not keys else no_weights(path, keys)
+    if any(name.endswith(".zero_point") for name in found[0]):
+        raise quantized(path)
     return found
 
 

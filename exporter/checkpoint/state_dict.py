@@ -82,7 +82,7 @@ def strip_prefixes(weights: StateDict) -> StateDict:
 
 
 def groups(weights: StateDict) -> list[tuple[str, StateDict]]:
-    """The parts of a state dict by the first component of their names, the largest first; empty if there is one.
+    """The parts of a state dict by the first component of their names, the largest first.
 
     Training frameworks save several networks, losses and metrics side by side: ``model.*``, ``criterion.*``.
     """
@@ -91,7 +91,7 @@ def groups(weights: StateDict) -> list[tuple[str, StateDict]]:
         first, _, rest = name.partition(".")
         parts.setdefault(first, {})[rest] = tensor
     found = [(first, strip_prefixes(part)) for first, part in parts.items() if "" not in part]
-    return sorted(found, key=lambda entry: -len(entry[1])) if len(parts) > 1 else []
+    return sorted(found, key=lambda entry: -len(entry[1]))
 
 
 def usable(weights: StateDict, origin: str) -> StateDict:
@@ -147,7 +147,7 @@ def _tensors_of_module(
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Names and tensors of a pickled module, whose class wasn't imported and whose parts may be anything."""
     if isinstance(module, torch.nn.Module):
-        with suppress(RecursionError):  # of one that contains itself
+        with suppress(RecursionError, AttributeError):  # of one that contains itself, or a part that is no module
             yield from module.state_dict(prefix=prefix).items()
         return
     visits = iter(range(MOST_MODULES)) if visits is None else visits

@@ -13,6 +13,7 @@ from attn_export.exporter.checkpoint import fit, state_dict
 from attn_export.exporter.checkpoint.container import Payload
 from attn_export.exporter.checkpoint.inert import Inert
 from attn_export.exporter.checkpoint.inputs import declared
+from attn_export.exporter.checkpoint.live import WRAPPERS
 from attn_export.exporter.checkpoint.structure import OPTIONAL
 from attn_export.exporter.errors import UnknownArchitectureError, UsageError
 from attn_export.models.registry import Architecture, names, skeleton
@@ -97,6 +98,7 @@ def _choice(fitting: list[fit.Reading]) -> str:
 
 def _ways_to_run(module: Inert) -> str:
     """How a whole module is exported as it is: with its sources, or with whatever the file names."""
+    module = _unwrapped(module)
     place, _, name = module.full_name.rpartition(".")
     library = place.partition(".")[0]
     if library in LIBRARIES:
@@ -108,6 +110,13 @@ def _ways_to_run(module: Inert) -> str:
         f"{script or f'--code DIR names the folder of {place}'}, and the {name} is exported as it is. --trust runs "
         "whatever the file names instead, with the code in the current folder."
     )
+
+
+def _unwrapped(module: Inert) -> Inert:
+    """The network in the wrappers of parallel and averaged training."""
+    inside = module.state.get("_modules") if isinstance(module.state, dict) else None
+    held = inside.get(WRAPPERS.get(type(module).__name__, "")) if isinstance(inside, dict) else None
+    return held if isinstance(held, Inert) else module
 
 
 def checked_inputs(

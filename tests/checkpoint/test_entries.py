@@ -79,12 +79,12 @@ def test_a_file_with_one_network_has_nothing_to_choose(tmp_path: Path) -> None:
     assert "leave the option out" in caught.value.hint
 
 
-def test_weights_under_an_unusual_name_are_said_with_the_option_that_takes_them(tmp_path: Path) -> None:
-    path = write(tmp_path, {"my_model": MODEL, "epoch": 3})
-    with pytest.raises(InputError, match="under my_model") as caught:
+def test_several_weights_under_unusual_names_are_said_with_the_option_that_takes_them(tmp_path: Path) -> None:
+    path = write(tmp_path, {"first": MODEL, "second": AVERAGED, "epoch": 3})
+    with pytest.raises(InputError, match="under first, second") as caught:
         load(path)
-    assert caught.value.hint == "--checkpoint-key my_model takes these."
-    assert is_of(load(path, key="my_model"), MODEL)
+    assert caught.value.hint == "--checkpoint-key first takes the first."
+    assert is_of(load(path, key="second"), AVERAGED)
 
 
 def test_of_two_networks_that_fit_the_error_names_the_option(tmp_path: Path) -> None:

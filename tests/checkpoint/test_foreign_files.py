@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -264,9 +265,47 @@ def test_a_file_without_weights_is_refused(write, content):
 
 
 @pytest.mark.parametrize("key", ["weights_", "my_model", "STATE_DICT"])
-def test_weights_under_an_unusual_name_are_not_guessed(write, weights, key):
-    with pytest.raises(InputError):
-        load(write({key: weights}), arch=NAME)
+@pytest.mark.parametrize("wrap", [lambda w: w, lambda w: {"trainer": {"nets": w}}], ids=["outside", "inside"])
+def test_the_only_weights_in_a_file_are_taken_under_any_name(write, weights, key, wrap):
+    averages = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
+    model = load(write({**wrap({key: weights}), "optimizer": {"exp_avg": averages}, "loss": {"last": torch.ones(3)}}))
+    assert same_weights(model, weights)
+    assert f"the weights are those under {key!r}, the only ones in the file" in model.notes
+
+
+@pytest.mark.parametrize("wrap", [lambda w: [w, {"lr": 0.1}], lambda w: (w, 3), lambda w: [3, w]])
+def test_weights_in_a_list_are_taken(write, weights, wrap):
+    model = load(write(wrap(weights)))
+    assert same_weights(model, weights)
+    assert "the weights are those of the first item in the file" in model.notes
+
+
+@pytest.mark.parametrize("prefix", ["backbone.", "encoder.", "my_net.", "model.backbone."])
+def test_one_name_before_all_others_is_taken_off(write, weights, prefix):
+    assert same_weights(load(write({prefix + n: t for n, t in weights.items()})), weights)
+
+
+def test_a_dictionary_that_holds_itself_under_many_names_is_looked_through_once(write):
+    content = {}
+    content.update({f"name{i}": content for i in range(2000)}, inner={f"name{i}": content for i in range(2000)})
+    with pytest.raises(UnreadableCheckpointError, match="holds no weights"):
+        load(write(content))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("save", [lambda m: m, lambda m: m.state_dict(), lambda m: {"model": m}])
+@pytest.mark.parametrize("trust", [False, True])
+def test_int8_layers_of_torch_are_refused_in_words(write, save, trust):
+    float_one = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    int8 = torch.ao.quantization.quantize_dynamic(float_one, {torch.nn.Linear}, dtype=torch.qint8)
+    with pytest.raises(InputError, match=r"a network that torch\.ao quantized; expected are float weights"):
+        load(write(save(int8)), trust=trust)
+
+
+def test_a_module_that_pickle_itself_wrote_is_read_with_trust(tmp_path):
+    path = tmp_path / "model.pkl"
+    path.write_bytes(pickle.dumps(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())))
+    assert load(path, trust=True, input_shape=(3, 8, 8)).name == "Sequential"
 
 
 def test_trust_unpickles_a_module_that_the_zoo_does_not_know(write):

@@ -84,6 +84,7 @@ def program(network: nn.Module, example: tuple[torch.Tensor, ...], path: Path) -
 WHOLE: dict[str, Save] = {
     "module": content(lambda network: network),
     "module, DataParallel": content(nn.DataParallel),
+    "module, AveragedModel": content(torch.optim.swa_utils.AveragedModel),
     "module, half": content(lambda network: copy.deepcopy(network).half()),
     "modules: model, ema": content(lambda network: {"model": averaged(network), "ema": network, "epoch": 3}),
 }
@@ -103,6 +104,10 @@ WEIGHTS: dict[str, Save] = {
     ),
     "DataParallel, DDP": content(lambda network: prefixed("module.", network.state_dict())),
     "torch.compile": content(lambda network: prefixed("_orig_mod.", network.state_dict())),
+    "AveragedModel": content(lambda network: torch.optim.swa_utils.AveragedModel(network).state_dict()),
+    "backbone.": content(lambda network: prefixed("backbone.", network.state_dict())),
+    "a name of one's own": weights_with(loss=torch.ones(3))("my_net"),
+    "list": content(lambda network: [network.state_dict(), {"lr": 0.1}]),
     "Lightning": content(lightning),
     "half": content(half),
     "safetensors": lambda network, example, path: save_file(network.state_dict(), path),

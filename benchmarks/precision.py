@@ -96,6 +96,8 @@ def lines_file(name: str, folder: Path) -> tuple[Path, np.ndarray, np.ndarray, n
     assert spec is not None
     assert spec.origin is not None
     model = onnx.load(next((Path(spec.origin).parent / "models").glob("*cls*.onnx")))
+    for axis, size in ((2, 48), (3, 192)):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = size
     onnx.save(onnx.version_converter.convert_version(model, 17), folder / "raw.onnx")
     clean_file(folder / "raw.onnx", folder / f"{name}.onnx")
     calibration, _ = lines(CALIBRATION, 1)

@@ -65,6 +65,9 @@ def quantize(
     require: Annotated[
         list[str] | None, Option(metavar="LIMITS", help="Quality: sqnr=20,agreement=0.99.", show_default="sqnr=3")
     ] = None,
+    reports: Annotated[
+        list[Path] | None, Option("--report", help="Also write a report (html, json).", metavar="FILES")
+    ] = None,
     threads: options.Threads = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -83,10 +86,12 @@ def quantize(
     pictures = parse_pictures(
         [*calibration, *(images or ())], mean=mean, std=std, resize=resize, interpolation=interpolation
     )
+    written = parse.report_paths(reports)
     with make_progress(quiet) as progress:
         from attn_export.exporter.precision.int8.placement import Choices
         from attn_export.exporter.precision.int8.settings import QuantizeSettings
         from attn_export.exporter.report.terminal import quantize_parts
+        from attn_export.exporter.report.write import QUANTIZATION_FORMATS, check_reports, write_reports
         from attn_export.exporter.validation.quantized import parse_requirement
         from attn_export.exporter.workflows.quantize import quantize_file
 
@@ -105,7 +110,9 @@ def quantize(
             threads=threads,
         )
         out = out or source.with_name(f"{source.stem}{settings.precision.suffix}.onnx")
+        check_reports(written, QUANTIZATION_FORMATS, sources=(source, out))
         result = quantize_file(
             source, out, calibration, held_out=images or None, pictures=pictures, settings=settings, progress=progress
         )
-    print_result(result, quantize_parts(result, out), as_json=as_json)
+        write_reports(result, written, QUANTIZATION_FORMATS)
+    print_result(result, quantize_parts(result, out), as_json=as_json, reports=written)

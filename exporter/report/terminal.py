@@ -197,7 +197,7 @@ def quantize_parts(record: Quantization, path: Path) -> list[Part]:
     """`quantize`: the quality, and the layers that lose most."""
     summary = Text.assemble("\n", (str(path), "bold"), f"  {quantization.summary(record)}\n")
     tables = [quantization.steps_table(record), quantization.quality_table(record), quantization.layers_table(record)]
-    alone = [quantization.sensitivity_table(record, kind) for kind in ("layer", "block")]
+    alone = [quantization.sensitivity_rows(record.sensitivity, kind)[0] for kind in ("layer", "block")]
     return [*tables, *[table for table in alone if table.rows], summary]
 
 

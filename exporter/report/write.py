@@ -9,6 +9,7 @@ from typing import Any
 
 from attn_export.exporter.errors import OutputError, RuntimeUnavailableError, UsageError, first_line
 from attn_export.exporter.records.document import encode
+from attn_export.exporter.records.quantization import Quantization
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.records.sweep import SweepReport
 from attn_export.exporter.report.markdown import render, render_comparison
@@ -46,6 +47,12 @@ def _sweep_page(report: SweepReport) -> str:
     return render_sweep(report)
 
 
+def _quantization_page(record: Quantization) -> str:
+    with _libraries():
+        from attn_export.exporter.report.page.quantization import render_quantization
+    return render_quantization(record)
+
+
 def _card(report: Report) -> bytes:
     with _libraries():
         from attn_export.exporter.report.charts.card import render_card
@@ -55,6 +62,7 @@ def _card(report: Report) -> bytes:
 # Renderers by extension: of a `Report`, and of a `ComparisonReport`.
 FORMATS: Formats = {".html": _page, ".md": render, ".json": encode, ".png": _card}
 COMPARISON_FORMATS: Formats = {".md": render_comparison, ".json": encode}
+QUANTIZATION_FORMATS: Formats = {".html": _quantization_page, ".json": encode}
 SWEEP_FORMATS: Formats = {".jsonl": as_jsonl, ".csv": as_csv, ".html": _sweep_page}
 
 

@@ -79,7 +79,12 @@ def test_the_command_searches_and_shows_the_layers(folder: Path, capsys: pytest.
     words = ["quantize", str(folder / "se_digits.onnx"), "--calibration", str(folder / "images.npy"), "--threads", "1"]
     words += ["--ranges", "minmax", "--rounding", "nearest", "--no-correct-bias", "--quiet"]
     words += ["-o", str(folder / "b.onnx")]
-    assert run([*words, "--max-drop", "20", "--sensitivity"]) == 0
+    page = folder / "page.html"
+    assert run([*words, "--max-drop", "20", "--sensitivity", "--report", str(page)]) == 0
+    written = page.read_text()
+    assert written.count("<svg") >= 2
+    assert "layer1.0.bn1" in written
+    assert "error of the outputs" in written
     printed = capsys.readouterr().out
     assert "Each layer quantized alone" in printed
     assert "Each block quantized alone" in printed

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from attn_export.exporter.artifacts import Float32Node
-from attn_export.exporter.records.quantization import Quantization
+from attn_export.exporter.records.quantization import Quantization, Sensitivity
 from attn_export.exporter.records.verdict import Quality
 from attn_export.exporter.report.findings.table import GOOD, Cell, Table, table
 from attn_export.exporter.report.findings.words import percent
@@ -26,7 +26,7 @@ def steps_table(record: Quantization) -> Table:
     """What each step gained, and whether the file has it."""
     rows, before = [], None
     for step in record.steps:
-        now = _worst(step.quality)
+        now = worst_sqnr(step.quality)
         gain = "" if before is None or now is None else f"{now - before:+.1f} dB"
         rows.append([step.name, *_quality(step.quality)[1:], gain, Cell("yes", GOOD) if step.kept else "no"])
         before = now if step.kept else before
@@ -50,10 +50,12 @@ def layers_table(record: Quantization) -> Table:
     return table("Layers with the largest error", ["<layer", "<operator", "SQNR", "bias corrected by"], rows)
 
 
-def sensitivity_table(record: Quantization, kind: str) -> Table:
+def sensitivity_rows(found: Sequence[Sensitivity], kind: str) -> tuple[Table, list[Sensitivity]]:
     """The layers, or blocks, that add most error when they alone are quantized."""
-    rows = [[one.name, one.op_type, *_quality(one.quality)[1:]] for one in record.sensitivity if one.kind == kind]
-    return table(f"Each {kind} quantized alone", [f"<{kind}", "<operator", "SQNR", "classes that agree"], rows[:MOST])
+    shown = [one for one in found if one.kind == kind][:MOST]
+    rows = [[one.name, one.op_type, *_quality(one.quality)[1:]] for one in shown]
+    columns = [f"<{kind}", "<operator", "SQNR", "classes that agree"]
+    return table(f"Each {kind} quantized alone", columns, rows), shown
 
 
 def summary(record: Quantization) -> str:
@@ -71,10 +73,11 @@ def _reasons(kept: Sequence[Float32Node]) -> str:
 
 def _quality(quality: Quality) -> list[str]:
     agreement = "" if quality.agreement is None else f"{quality.agreement:.1%}"
-    return [str(quality.images), _decibels(_worst(quality)), agreement]
+    return [str(quality.images), _decibels(worst_sqnr(quality)), agreement]
 
 
-def _worst(quality: Quality) -> float | None:
+def worst_sqnr(quality: Quality) -> float | None:
+    """The smallest SQNR of an output; None where nothing differs."""
     return min(quality.sqnr_db.values(), key=lambda value: float("inf") if value is None else value, default=None)
 
 

@@ -1,0 +1,27 @@
+"""The page of a quantization: what each step gained, the quality, and the layers that lose most."""
+
+from attn_export.exporter.records.quantization import Quantization
+from attn_export.exporter.report.charts.sensitivity import sensitivity_chart
+from attn_export.exporter.report.findings.quantization import layers_table, quality_table, steps_table, summary
+from attn_export.exporter.report.page.render import HERE, templates
+
+
+def render_quantization(record: Quantization) -> str:
+    """The page; equal records give equal pages.
+
+    Args:
+        record: of a quantization.
+    """
+    charts = [sensitivity_chart(kind, kind, record.sensitivity) for kind in ("layer", "block")]
+    tables = [steps_table(record), quality_table(record), layers_table(record)]
+    return (
+        templates()
+        .get_template("quantization.html")
+        .render(
+            title=f"{record.precision} for {record.runtime}",
+            summary=summary(record),
+            tables=[table for table in tables if table.rows],
+            charts=[chart for chart in charts if chart],
+            style=(HERE / "style.css").read_text(encoding="utf-8"),
+        )
+    )

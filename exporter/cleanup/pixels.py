@@ -10,7 +10,7 @@ from attn_export.exporter.graph.facts import attribute, constant, is_op, is_read
 from attn_export.exporter.records.arrays import Array
 
 # Operators of preprocessing.
-PREPARES = ("Cast", "Transpose", "Slice", "Sub", "Add", "Mul", "Div", "Identity")
+PREPARES = ("Cast", "Transpose", "Reshape", "Slice", "Sub", "Add", "Mul", "Div", "Identity")
 
 
 class FirstConvolution(NamedTuple):

@@ -31,6 +31,7 @@ SMALL_MAPS = ((3, 4), (5, 2))
 SPREAD = 5.0
 # Parts with more constants than shapes and scalars hold weights, and each is verified for itself.
 REMEMBERED_BYTES = 4096
+PIXEL, WHITE = ir.DataType.UINT8, 255
 # Operators that treat all positions of a map alike.
 SIZE_FREE = frozenset(
     "Conv BatchNormalization Relu Sigmoid HardSigmoid HardSwish Clip Add Sub Mul Div Min Max Identity Cast "
@@ -255,7 +256,7 @@ def _feeds(inputs: Sequence[ir.Value], trial: int, *, small: bool) -> dict[ir.Va
     feeds: dict[ir.Value, Array] = {}
     for value in inputs:
         shape = dims(value)
-        if shape is None or value.dtype not in FLOATS:
+        if shape is None or value.dtype not in (*FLOATS, PIXEL):
             raise Unprovable("an input's rank isn't known" if shape is None else "an input isn't of a floating type")
         sizes = []
         for axis, size in enumerate(shape):
@@ -265,7 +266,8 @@ def _feeds(inputs: Sequence[ir.Value], trial: int, *, small: bool) -> dict[ir.Va
             sizes.append(size if isinstance(size, int) else named.setdefault(size, substitute) if size else substitute)
         start = 7919 * len(feeds)  # each input has another piece
         piece = _noise(trial)[start : start + math.prod(sizes)]
-        feeds[value] = piece.reshape(sizes) if len(piece) == math.prod(sizes) else np.resize(_noise(trial), sizes)
+        noise = piece.reshape(sizes) if len(piece) == math.prod(sizes) else np.resize(_noise(trial), sizes)
+        feeds[value] = ((noise + SPREAD) * WHITE / (2 * SPREAD)).astype(np.uint8) if value.dtype == PIXEL else noise
     return feeds
 
 

@@ -124,7 +124,8 @@ def _before(preprocessing: Preprocessing) -> Callable[..., Any]:
     def normalize(_: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         image = args[0].float()  # first: TensorRT takes uint8 into nothing but a Cast
         if preprocessing.layout == NHWC:
-            image = image.permute(0, 3, 1, 2)
+            # Contiguous: of a channels-last tensor PyTorch's exporter writes strides, as Gathers.
+            image = image.permute(0, 3, 1, 2).contiguous()
         image = (image - _of_channels(mean)) * _of_channels(factor)
         return (image.flip(1) if swapped else image,)
 

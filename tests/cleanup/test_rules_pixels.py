@@ -2,7 +2,7 @@
 
 import pytest
 
-from attn_export.exporter.cleanup.rules import fold_channel_order, fold_pixel_mean, fold_pixel_scale
+from attn_export.exporter.cleanup.rules import fold_channel_order, fold_pixel_mean, fold_pixel_scale, resolve_sizes
 from tests.cleanup.conftest import Fires, Keeps, graph, settled
 
 SCALE, MEAN, ORDER = fold_pixel_scale.RULE, fold_pixel_mean.RULE, fold_channel_order.RULE
@@ -43,6 +43,28 @@ FIRES = [
             inputs="float[N, 1, H, W] x",
         ),
         "Conv",
+    ),
+    Fires(
+        "grey-in-another-layout",
+        SCALE,
+        before_conv(
+            "c = Cast <to = 1> (x) v = Reshape(c, shape) s = Mul(v, a) y = Conv(s, w)",
+            f"{GREY}, int64[4] shape = {{0, 1, 5, 4}}",
+            inputs="uint8[N, 5, 4, 1] x",
+        ),
+        "Cast Conv Reshape",
+    ),
+    Fires(
+        "sizes-of-pixels",
+        resolve_sizes.RULE,
+        before_conv(
+            "c = Cast <to = 1> (x) n = Shape <start = 0, end = 1> (x) shape = Concat <axis = 0> (n, rest) "
+            "y = Reshape(c, shape)",
+            "int64[1] rest = {-1}",
+            inputs="uint8[N, 3, H, W] x",
+            outputs="float[N, P] y",
+        ),
+        "Cast Reshape",
     ),
     Fires("with-a-bias", MEAN, before_conv("s = Sub(x, a) y = Conv(s, w, b)"), "Conv"),
     Fires("without-a-bias", MEAN, before_conv("s = Sub(x, a) y = Conv <pads = [0, 0, 0, 0]> (s, w)"), "Conv"),

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
-import onnx_ir.passes.common as common
 
 from attn_export.exporter.artifacts import AttentionBlock, ParsedFile, Precision
 from attn_export.exporter.cleanup.inspect import attention_of
@@ -15,6 +14,7 @@ from attn_export.exporter.graph.attention.blocks import METADATA_KEY
 from attn_export.exporter.graph.attention.paths import module_path
 from attn_export.exporter.graph.facts import attribute, dims, is_op, made_by, users
 from attn_export.exporter.graph.read import files_of, named, parse
+from attn_export.exporter.graph.shapes import infer_shapes
 from attn_export.exporter.graph.write import PRODUCER
 from attn_export.exporter.precision.half import LAYERS, float_type
 from attn_export.exporter.precision.rounding import HALF_TYPES
@@ -87,7 +87,7 @@ def source_of(parsed: ParsedFile) -> OnnxSource:
     """
     model = named(parsed.copy())
     with quiet():
-        common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
+        infer_shapes(model)
     precision = PRECISIONS[float_type(model.graph)]
     cleaned = METADATA_KEY in model.metadata_props or model.producer_name == PRODUCER
     return OnnxSource(parsed, _facts(model, parsed.path), precision, cleaned)

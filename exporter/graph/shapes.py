@@ -10,7 +10,8 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from attn_export.exporter.artifacts import Dim
-from attn_export.exporter.graph.facts import dims
+from attn_export.exporter.graph.facts import dims, is_op
+from attn_export.exporter.system.bounds import bounded_memory
 
 Sizes = tuple[Dim, ...]
 Shapes = dict[ir.Value, Sizes | None]
@@ -18,11 +19,24 @@ Shapes = dict[ir.Value, Sizes | None]
 # Sizes of dynamic axes by their index, at which claims are tried: all differ, and none is a likely constant.
 CLAIM = "attn_export.claim"
 TRIALS = ((3, 37, 160, 224), (5, 41, 96, 288))
+LONGEST_LIST = 2**16  # of sizes
 
 
 def infer_shapes(model: ir.Model) -> None:
-    """Infer shapes as far as ONNX can; rules skip unknown shapes."""
-    common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
+    """Infer shapes as far as ONNX can; rules skip unknown shapes.
+
+    ONNX follows sizes element by element through Casts, at 140 bytes each, even where the list is a flattened image.
+    """
+    cast = [node.inputs[0] for node in model.graph.all_nodes() if is_op(node, "Cast") and node.inputs]
+    if any(dims(value) is None for value in cast):
+        common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=False)(model)
+    follow = not any(_is_long_list(dims(value)) for value in cast)
+    with bounded_memory():
+        common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=follow)(model)
+
+
+def _is_long_list(shape: Sizes | None) -> bool:
+    return shape is not None and len(shape) == 1 and isinstance(shape[0], int) and shape[0] > LONGEST_LIST
 
 
 def infer_from_inputs(model: ir.Model) -> None:

@@ -14,6 +14,7 @@ from attn_export.exporter.artifacts import MODULE_KEY, Float32Node
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.facts import is_op
 from attn_export.exporter.graph.names import names_in, unique_name
+from attn_export.exporter.graph.shapes import infer_shapes
 from attn_export.exporter.precision.choose import float32_nodes
 from attn_export.exporter.precision.operator_types import may_read, may_write, reads_any_type
 from attn_export.exporter.precision.rounding import HalfType
@@ -77,7 +78,7 @@ def float_type(graph: ir.Graph) -> ir.DataType:
 def infer_types(model: ir.Model) -> None:
     """Infer the types that the file lacks."""
     if _untyped(model.graph) is not None:
-        common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
+        infer_shapes(model)
 
 
 def _untyped(graph: ir.Graph) -> ir.Value | None:

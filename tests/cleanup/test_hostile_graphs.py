@@ -111,6 +111,16 @@ def test_a_constant_that_doubles_again_and_again_is_not_computed(path: Path) -> 
     assert "in its Concat" in refused(model_of(nodes, [one("d0")]), path)
 
 
+def test_a_long_list_is_not_followed_element_by_element(path: Path) -> None:
+    """ONNX would take 140 bytes for each of its elements."""
+    cast = [helper.make_node("Pad", ["d0", "n"], ["p"]), helper.make_node("Cast", ["p"], ["q"], to=TensorProto.INT64)]
+    nodes = [*cast, helper.make_node("ReduceSum", ["q"], ["s"], keepdims=0)]
+    nodes += [helper.make_node("Cast", ["s"], ["c"], to=1), helper.make_node("Add", ["x", "c"], ["y"])]
+    pads = onnx.numpy_helper.from_array(np.array([0, 10**9]), "n")
+    path.write_bytes(model_of(nodes, [one("d0"), pads]).SerializeToString())
+    assert inspect_file(path) == ()
+
+
 def loop(trips: int | None) -> onnx.ModelProto:
     text = f"""{HEADER} g (float[1] x) => (float[1] y) <int64 m = {{{trips or 0}}}, bool go = {{1}}> {{
         y = Loop ({"m" if trips is not None else ""}, go, x) <body = b (int64 i, bool on, float[1] a)

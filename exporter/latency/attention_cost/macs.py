@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from math import prod
 
 import onnx_ir as ir
-import onnx_ir.passes.common as common
 
 from attn_export.exporter.artifacts import OnnxFile
 from attn_export.exporter.graph.attention.members import members_of, owners_of
 from attn_export.exporter.graph.facts import attribute, dims, is_op, made_by
 from attn_export.exporter.graph.read import named, parsed
+from attn_export.exporter.graph.shapes import infer_shapes
 from attn_export.exporter.system.quiet import quiet
 
 Sizes = tuple[int, ...]
@@ -76,7 +76,7 @@ def _infer(model: ir.Model, shapes: Mapping[str, Sizes]) -> None:
         for value in node.outputs:
             value.shape = None
     with quiet():
-        common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
+        infer_shapes(model)
 
 
 def _macs(node: ir.Node) -> int | None:

@@ -154,6 +154,21 @@ def test_a_program_in_half_precision_says_what_to_do(tmp_path: Path) -> None:
         load(tmp_path / "a.pt2")
 
 
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "name",
+    "seresnet18 ecaresnet26t ghostnet_050 mobilenetv3_small_050 efficientnet_b0 convnext_atto regnetx_002 repvgg_a0 "
+    "poolformer_s12 vit_tiny_patch16_224 swin_tiny_patch4_window7_224 mobilevit_xxs".split(),
+)
+def test_networks_of_timm_are_read(name: str, tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    network = timm.create_model(name).eval()
+    image = draw(2, 3, 224, 224)
+    torch.export.save(torch.export.export(network, (image,)), tmp_path / "a.pt2")
+    with torch.no_grad():
+        torch.testing.assert_close(load(tmp_path / "a.pt2").module(image), network(image), rtol=1e-5, atol=1e-5)
+
+
 class Wrapped(nn.Module):
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()

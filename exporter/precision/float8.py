@@ -5,8 +5,9 @@ too wide costs nothing as long as small values stay normal, so the largest value
 corrected.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ml_dtypes
@@ -15,7 +16,7 @@ import onnx_ir as ir
 
 from attn_export.exporter.artifacts import ParsedFile
 from attn_export.exporter.errors import InputError
-from attn_export.exporter.graph.facts import constant
+from attn_export.exporter.graph.facts import constant, is_op
 from attn_export.exporter.precision.int8.choose import Trial, Work
 from attn_export.exporter.precision.int8.placement import Choices, Placement, place, weight_axis
 from attn_export.exporter.precision.int8.ranges import Grid, Method, Range, Weights
@@ -26,6 +27,9 @@ from attn_export.exporter.records.verdict import Quality
 
 E4M3 = np.dtype(ml_dtypes.float8_e4m3fn)
 LARGEST = 448
+# TensorRT-RTX 1.7 has no float8 kernels beyond: a 7x7 convolution between float8 tensors runs in float16 or float32.
+LARGEST_FILTER = 32
+TOO_LARGE = f"TensorRT has no float8 kernels for filters of more than {LARGEST_FILTER} places"
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,24 @@ def float8_trial(source: ParsedFile, choices: Choices, work: Work) -> Trial:
         InputError: ONNX Runtime can't run the graph on the images, or a value is NaN or infinite.
         UsageError: an excluded name is in no node, or no layer is left.
     """
-    placement = place(source.model.graph, work.blocks, choices)
+    placement = _placed(source.model.graph, choices, work)
     with work.progress.stage("Measuring activations"):
         found = float8_sweep(placement, largest_values(source, work.feeds, work.threads))
     return Trial(source.model, placement, Recipe(Method.MINMAX, symmetric=True), found, Quality({}, None, 0))
+
+
+def _placed(graph: ir.Graph, choices: Choices, work: Work) -> Placement:
+    """The placement of int8, without the layers that TensorRT computes in floats all the same."""
+    large = {str(node.name) for node in graph if is_op(node, "Conv", "ConvTranspose") and _area(node) > LARGEST_FILTER}
+    placement = place(graph, work.blocks, replace(choices, exclude=(*choices.exclude, *sorted(large))))
+    kept = tuple(replace(node, reason=TOO_LARGE) if node.node in large else node for node in placement.kept)
+    return replace(placement, kept=kept)
+
+
+def _area(layer: ir.Node) -> int:
+    """The number of places that a filter covers."""
+    weights = constant(layer.inputs[1])
+    return 0 if weights is None else math.prod(weights.shape[2:])
 
 
 def float8_sweep(placement: Placement, largest: Mapping[str, float]) -> Sweep:

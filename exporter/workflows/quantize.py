@@ -14,6 +14,7 @@ from attn_export.exporter.artifacts import MODULE_KEY, Float32Node, ParsedFile, 
 from attn_export.exporter.cleanup.inspect import blocks_of
 from attn_export.exporter.errors import DisagreementError, InputError, UsageError
 from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.graph.facts import constant
 from attn_export.exporter.graph.opset import raise_opset
 from attn_export.exporter.graph.read import named, parse
 from attn_export.exporter.graph.session import PlainSession
@@ -23,6 +24,7 @@ from attn_export.exporter.precision.float8 import float8_trial
 from attn_export.exporter.precision.half import infer_types
 from attn_export.exporter.precision.half_scales import with_half_scales
 from attn_export.exporter.precision.int8.choose import Trial, Work, choose
+from attn_export.exporter.precision.int8.placement import Placement
 from attn_export.exporter.precision.int8.qdq import quantized
 from attn_export.exporter.precision.int8.quality import compared
 from attn_export.exporter.precision.int8.search import search
@@ -52,6 +54,7 @@ QUANTIZATION_KEY = "attn_export.quantization"
 OLDEST_OPSET = 13  # the first with one scale for each channel
 OLDEST_OPSET_OF_SMALL_FLOATS = 19  # the first with float8, and with scales in float16
 BATCH = 8
+NARROW = 16
 MOST_CALIBRATION, MOST_HELD_OUT = 512, 2048  # more only take time and memory
 
 
@@ -108,6 +111,8 @@ def quantize_file(
     with scratch_folder(out.parent) as scratch:
         if wanted is not None:
             best = _search(best, order, settings, work, _Judge(source, scratch / "trial.onnx", others or feeds, wanted))
+        if settings.choices.runtime is Target.TENSORRT and (note := narrow_layers(best.placement)):
+            progress.note(note)
         record = _record(best, steps, order, settings, feeds, calibrated.source)
         file = scratch / out.name
         with progress.stage(f"Writing the {settings.precision} graph, and running it"):
@@ -123,6 +128,22 @@ def quantize_file(
         onnx_file.add_metadata(file, {QUANTIZATION_KEY: msgspec.json.encode(record).decode()})
         publish_together(onnx_file.moves_of(file, out), scratch)
     return record
+
+
+def narrow_layers(placement: Placement) -> str:
+    """A note for a network most of whose layers are too narrow to gain from int8; empty for others.
+
+    NVIDIA's ModelOpt leaves convolutions with fewer than 16 channels in floats: tensor cores multiply blocks of 16 and
+    more. A depthwise convolution has one channel for each group.
+    """
+    sizes = [stored.shape[:2] for layer in placement.layers if (stored := constant(layer.inputs[1])) is not None]
+    narrow = sum(min(size) < NARROW for size in sizes)
+    if 2 * narrow <= len(sizes):
+        return ""
+    return (
+        f"{narrow} of {len(sizes)} layers are depthwise or have fewer than {NARROW} channels: TensorRT gains little "
+        "from quantizing these, so compare the engine's latency with that of float16"
+    )
 
 
 def _refuse_form(settings: QuantizeSettings) -> None:

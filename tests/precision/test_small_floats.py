@@ -17,20 +17,26 @@ from onnx import helper, numpy_helper
 
 from attn_export.cli import run
 from attn_export.exporter.artifacts import Precision, Target
+from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.errors import EngineError, InputError, UsageError
+from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.read import parse
 from attn_export.exporter.precision.float8 import Float8Grid
 from attn_export.exporter.precision.half_scales import with_half_scales
-from attn_export.exporter.precision.int8.placement import Choices
+from attn_export.exporter.precision.int8.placement import Choices, Placement
 from attn_export.exporter.precision.int8.ranges import Method, Weights, quantized_weights
+from attn_export.exporter.precision.int8.rounding import Rounding
 from attn_export.exporter.precision.int8.settings import QuantizeSettings
 from attn_export.exporter.precision.int8.sweep import Sweep
 from attn_export.exporter.records.quantization import Quantization
-from attn_export.exporter.workflows.quantize import quantize_file
+from attn_export.exporter.workflows.quantize import narrow_layers, quantize_file
+from attn_export.models.registry import create
 from tests.faults.planting import DIGITS, Subject
 from tests.precision.test_bfloat16 import held_out
+from tests.shared import capture
 
 FAST = QuantizeSettings(method=Method.MINMAX, threads=1)
 FP16, FP8 = Precision.FP16, Precision.FP8
@@ -121,6 +127,50 @@ def test_a_quantized_file_is_not_quantized_again(quantized: Made, tmp_path: Path
     path, _ = quantized(FP8)
     with pytest.raises(InputError, match="is quantized already"):
         quantize_file(path, tmp_path / "a.onnx", path.with_name("calibration.npy"), settings=FAST)
+
+
+@pytest.mark.full
+def test_se_resnet50_has_a_quarter_fewer_kernels_than_the_usual_recipe(tmp_path: Path) -> None:
+    """NVIDIA's ModelOpt has 186 with float16 around; every quantized layer reads int8."""
+    pytest.importorskip("tensorrt_rtx")
+    model = from_module(create("se_resnet50"), (3, 64, 64))
+    source = onnx_file.write(clean_graph(capture(model), Target.TENSORRT)[0], tmp_path / "a.onnx").path
+    np.save(tmp_path / "c.npy", np.random.default_rng(0).standard_normal((4, 3, 64, 64)).astype(np.float32))
+    plain = replace(FAST, rounding=Rounding.NEAREST, correct_bias=False, equalize=False, around=FP16)
+    record = quantize_file(source, tmp_path / "q.onnx", tmp_path / "c.npy", settings=plain)
+    settings = EngineSettings(gpus=("sm86",), count_ablated=False)
+    built = build_file(tmp_path / "q.onnx", tmp_path / "q.engine", settings).record
+    assert len(record.layers) == 54
+    assert built.precision.mixed == ()
+    assert built.cost.kernels is not None
+    assert built.cost.kernels <= 0.75 * 186
+
+
+def test_float8_leaves_large_filters_in_floats_and_says_why(tmp_path: Path) -> None:
+    text = "(float[1,16,32,32] x) => (float[1,16,32,32] y) { c = Conv <pads = [3,3,3,3]> (x, w) y = Conv(c, v) }"
+    model = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 20]> g {text}')
+    draw = np.random.default_rng(0)
+    weights = {"w": draw.standard_normal((16, 16, 7, 7)), "v": draw.standard_normal((16, 16, 1, 1))}
+    model.graph.initializer.extend(numpy_helper.from_array(a.astype(np.float32), n) for n, a in weights.items())
+    onnx.save(onnx.shape_inference.infer_shapes(model), tmp_path / "a.onnx")
+    np.save(tmp_path / "c.npy", draw.standard_normal((2, 16, 32, 32)).astype(np.float32))
+    settings = replace(FAST, precision=FP8)
+    record = quantize_file(tmp_path / "a.onnx", tmp_path / "q.onnx", tmp_path / "c.npy", settings=settings)
+    assert len(record.layers) == 1
+    assert [node.reason for node in record.kept] == [
+        "TensorRT has no float8 kernels for filters of more than 32 places"
+    ]
+
+
+def test_narrow_networks_are_told_that_int8_gains_little() -> None:
+    layers = []
+    for shape in ((8, 3, 3, 3), (32, 1, 3, 3), (32, 32, 1, 1)):
+        weights = ir.Value(name="w", const_value=ir.tensor(np.zeros(shape, np.float32)))
+        layers.append(ir.node("Conv", [ir.Value(name="x"), weights]))
+    assert narrow_layers(Placement(tuple(layers), frozenset(), ())).startswith(
+        "2 of 3 layers are depthwise or have fewer"
+    )
+    assert narrow_layers(Placement(tuple(layers[1:]), frozenset(), ())) == ""
 
 
 @given(arrays(np.float32, 8, elements=st.floats(-600, 600, width=32)), st.sampled_from([0.25, 1.0, 1.7]))

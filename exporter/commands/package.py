@@ -76,6 +76,8 @@ def package(
         parse.refuse(
             {"--gpu": gpus, "--license": licenses, "--bom": bom}, "for device folders", "Add --device, or leave it out."
         )
+    if triton is not None:
+        parse.refuse({"--gpu": gpus}, "for engines of TensorRT-RTX, which Triton doesn't load", "Package twice.")
     served = parse_served(image=input_image, mean=mean, std=std, output=output, labels=labels)
     loading = parse.parse_loading(
         arch=arch,
@@ -90,50 +92,34 @@ def package(
     checkpoint, files = split_sources(sources)
     if checkpoint is None:
         named = {"--arch": arch, "--code": code, "--factory": factory, "--kwargs": kwargs, "--input": inputs}
-        named |= {"--gpu": gpus}
-        named |= {"--input-image": input_image, "--mean": mean, "--std": std, "--output": output, "--range": ranges}
+        named |= {"--input-image": input_image, "--mean": mean, "--std": std, "--output": output}
+        named |= {"--gpu": gpus, "--range": ranges}
         parse.refuse(named, "for a checkpoint, and none was named", "Leave it out.")
     with make_progress(quiet) as progress, ExitStack() as stack:
-        from attn_export.exporter.deployment.signature import private_key
+        from attn_export.exporter.engine.settings import EngineSettings
         from attn_export.exporter.network.labels import read_labels
-        from attn_export.exporter.records.summaries import PackageSummary
         from attn_export.exporter.report.read import read_report
         from attn_export.exporter.report.terminal import package_parts
         from attn_export.exporter.system.scratch import scratch_folder
-        from attn_export.exporter.workflows.package_device import write_device_folder
-        from attn_export.exporter.workflows.package_triton import TritonSettings, write_repository
-        from attn_export.exporter.workflows.verify import sign_folder
+        from attn_export.exporter.workflows.package import PackageSettings, check, exported, write_packages
+        from attn_export.exporter.workflows.package_triton import TritonSettings
+        from attn_export.exporter.workflows.served import as_served
 
-        if sign is not None:
-            private_key(sign)  # before anything is written
-        report = read_report(latencies) if latencies else None
-        names = read_labels(labels) if labels else None
+        settings = PackageSettings(
+            repository=triton,
+            triton=TritonSettings(name, max_batch, count, kind),
+            device=device,
+            licenses=tuple(licenses or ()),
+            bom=bom,
+            labels=read_labels(labels) if labels else None,
+            report=read_report(latencies) if latencies else None,
+            key=sign,
+        )
+        check(settings)
         if checkpoint is not None:
-            from attn_export.exporter.engine.settings import EngineSettings
-            from attn_export.exporter.workflows.export import export_loaded
-            from attn_export.exporter.workflows.served import as_served
-            from attn_export.exporter.workflows.settings import ExportSettings
-
             model = as_served(load_checkpoint(checkpoint, progress, loading), served)
             scratch = stack.enter_context(scratch_folder((triton or device or Path()).parent))
-            engine = EngineSettings(gpus=parse.parse_gpus(gpus)) if gpus else None
-            exported = export_loaded(
-                model, scratch, checkpoint.stem, ExportSettings(runtimes=(), engine=engine), progress
-            )
-            built = [engine.path for engine in exported.engines]
-            files = [*exported.files, *built, *exported.bundles, *files]
-        models: tuple[Path, ...] = ()
-        if triton is not None:
-            settings = TritonSettings(name, max_batch, count, kind, names)
-            onnx = [path for path in files if checkpoint is None or path.suffix == ".onnx"]
-            with progress.stage("Writing the model repository"):
-                models = write_repository(onnx, triton, settings, report)
-        if device is not None:
-            with progress.stage("Writing the device folder"):
-                write_device_folder(files, device, licenses=licenses or (), labels=names, report=report, bom=bom)
-        if sign is not None:
-            with progress.stage("Signing"):
-                for folder in (*models, *([device] if device else [])):
-                    sign_folder(folder, sign)
-    result = PackageSummary(models=tuple(map(str, models)), device=str(device) if device else None)
+            engines = EngineSettings(gpus=parse.parse_gpus(gpus)) if gpus else None
+            files = [*exported(model, scratch, checkpoint.stem, engines, progress), *files]
+        result = write_packages(files, settings, progress)
     print_result(result, package_parts(result), as_json=as_json)

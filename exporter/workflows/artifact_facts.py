@@ -78,6 +78,25 @@ def facts_of(artifact: Artifact) -> ArtifactFacts:
     )
 
 
+def class_names_of(artifact: Artifact, facts: ArtifactFacts, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The names of the classes: those that are given, or those in the metadata.
+
+    Raises:
+        InputError: the artifact returns no scores of so many classes.
+    """
+    if labels is None:
+        return facts.class_names
+    sizes: set[object] = {tensor.dims[-1] for tensor in artifact.outputs if tensor.dims}
+    if facts.postprocessing is not None and facts.postprocessing.top:  # they are outputs of top classes
+        sizes = {len(facts.class_names)} if facts.class_names else set()
+    if sizes and all(isinstance(size, int) for size in sizes) and len(labels) not in sizes:
+        raise InputError(
+            f"{len(labels)} classes are named, and {artifact.path} knows {', '.join(map(str, sizes))}",
+            hint="Give a file with one name for each output of the network.",
+        )
+    return labels
+
+
 def _properties(artifact: Artifact) -> tuple[Mapping[str, Any], Path]:
     from attn_export.exporter.graph.read import parse
 

@@ -27,7 +27,7 @@ from attn_export.exporter.records.report import Report
 from attn_export.exporter.system.files import sha256_of, unwritable, write_text
 from attn_export.exporter.system.scratch import scratch_folder
 from attn_export.exporter.validation.artifact import numpy_name, read_artifact
-from attn_export.exporter.workflows.artifact_facts import facts_of, is_measured, timings_of
+from attn_export.exporter.workflows.artifact_facts import class_names_of, facts_of, is_measured, timings_of
 from attn_export.exporter.workflows.packaged_files import copy_artifact
 
 # The parts of TensorRT in an engine are under NVIDIA's license: https://docs.nvidia.com/deeplearning/tensorrt/latest/reference/sla.html
@@ -77,8 +77,7 @@ def write_device_folder(
         OutputError: the folder holds something, or can't be written.
     """
     contents = _read(paths)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder} is there and isn't empty", hint="Name a new folder.")
+    check_device_folder(folder)
     with scratch_folder(folder.parent) as scratch:
         made = scratch / "content"
         try:
@@ -98,6 +97,16 @@ def write_device_folder(
         except OSError as error:
             raise unwritable(folder, error) from error
     return folder
+
+
+def check_device_folder(folder: Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        OutputError: it does, or is a file.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder} is there and isn't empty", hint="Name a new folder.")
 
 
 def _read(paths: Sequence[Path]) -> Contents:
@@ -156,7 +165,7 @@ def _manifest(
         inputs=tuple(_input(tensor, contents) for tensor in first.inputs),
         outputs=tuple(tensor.name for tensor in first.outputs),
         source_sha256=facts.source_sha256,
-        class_names=labels or facts.class_names,
+        class_names=class_names_of(first, facts, labels),
         normalization=facts.normalization,
         preprocessing=facts.preprocessing,
         postprocessing=facts.postprocessing,

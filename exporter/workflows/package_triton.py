@@ -12,7 +12,7 @@ from attn_export.exporter.records.report import Report
 from attn_export.exporter.system.files import unwritable, write_text
 from attn_export.exporter.system.scratch import scratch_folder
 from attn_export.exporter.validation.artifact import numpy_name, read_artifact
-from attn_export.exporter.workflows.artifact_facts import ArtifactFacts, facts_of, timings_of
+from attn_export.exporter.workflows.artifact_facts import ArtifactFacts, class_names_of, facts_of, timings_of
 from attn_export.exporter.workflows.packaged_files import copy_artifact
 
 CONFIG = "config.pbtxt"
@@ -30,18 +30,21 @@ class TritonSettings:
         max_batch: of ONNX files; engines have that of their profile.
         instances: of each model.
         kind: a key of `KINDS`.
-        labels: names of the classes; None for those in the file.
     """
 
     name: str | None = None
     max_batch: int = 8
     instances: int = 1
     kind: str = "auto"
-    labels: tuple[str, ...] | None = None
 
 
 def write_repository(
-    paths: Sequence[Path], folder: Path, settings: TritonSettings, report: Report | None = None
+    paths: Sequence[Path],
+    folder: Path,
+    settings: TritonSettings,
+    *,
+    labels: tuple[str, ...] | None = None,
+    report: Report | None = None,
 ) -> tuple[Path, ...]:
     """Write a model repository, or add models to one.
 
@@ -49,6 +52,7 @@ def write_repository(
         paths: ONNX files, and engines of classic TensorRT with their sidecars.
         folder: of the repository; created if missing.
         settings: see there.
+        labels: names of the classes; None for those in the files.
         report: of a bench of these files, for the batches that are worth waiting for.
 
     Returns:
@@ -59,18 +63,19 @@ def write_repository(
         InputError: an artifact can't be read, or Triton can't serve it; the folder holds something else.
         OutputError: a model of the name is there; the folder can't be written.
     """
+    check_repository(folder)
     artifacts = [read_artifact(path) for path in paths]
-    _refuse_other_folder(folder)
-    names = list(_names(paths, settings.name))
+    names = list(_names([artifact.path for artifact in artifacts], settings.name))
     for name in names:
         if (folder / name).exists():
             raise OutputError(
                 f"{folder / name} is there already", hint="Remove it first, or give the model another name: --name NAME"
             )
-    with scratch_folder(folder) as scratch:
+    with scratch_folder(folder if folder.is_dir() else folder.parent) as scratch:
         for artifact, name in zip(artifacts, names, strict=True):
-            _write_model(artifact, scratch / name, settings, report)
+            _write_model(artifact, scratch / name, settings, labels, report)
         try:
+            folder.mkdir(exist_ok=True)
             for name in names:
                 (scratch / name).rename(folder / name)
         except OSError as error:
@@ -99,7 +104,7 @@ def _names(paths: Sequence[Path], first: str | None) -> Iterator[str]:
         yield name
 
 
-def _refuse_other_folder(folder: Path) -> None:
+def check_repository(folder: Path) -> None:
     """Refuse a folder with other things than models: a server would list them as broken ones.
 
     Raises:
@@ -119,9 +124,11 @@ def _is_model(entry: Path) -> bool:
     return entry.is_dir() and ((entry / CONFIG).is_file() or any(part.name.isdigit() for part in entry.iterdir()))
 
 
-def _write_model(artifact: Artifact, folder: Path, settings: TritonSettings, report: Report | None) -> None:
+def _write_model(
+    artifact: Artifact, folder: Path, settings: TritonSettings, labels: tuple[str, ...] | None, report: Report | None
+) -> None:
     facts = facts_of(artifact)
-    names = settings.labels or facts.class_names
+    names = class_names_of(artifact, facts, labels)
     served = _served(artifact, facts, folder.name, settings, report, labels=names is not None)
     try:
         (folder / FIRST_VERSION).mkdir(parents=True)

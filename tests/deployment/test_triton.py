@@ -65,7 +65,8 @@ model_warmup {{
 
 def packaged(path: Path, report: Report | None = None, **settings: object) -> tuple[Path, str]:
     """The folder of a model and its configuration."""
-    (folder,) = write_repository([path], path.parent / "models", TritonSettings(**settings), report)  # type: ignore[arg-type]
+    settings_ = TritonSettings(**settings)  # type: ignore[arg-type]
+    (folder,) = write_repository([path], path.parent / "models", settings_, report=report)
     return folder, (folder / "config.pbtxt").read_text()
 
 

@@ -20,7 +20,8 @@ from google.protobuf import text_format
 from onnx import TensorProto
 
 from attn_export.exporter.workflows.package_triton import TritonSettings, write_repository
-from tests.deployment.files import PIXELS, classifier
+from attn_export.exporter.workflows.verify import sign_folder
+from tests.deployment.files import PIXELS, classifier, write_keys
 
 SITE = Path(__file__).resolve().parents[2] / ".triton"
 SERVER = SITE / "pytriton" / "tritonserver"
@@ -58,7 +59,8 @@ class TritonPythonModel:
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     source = classifier(tmp_path / "good.onnx", ("batch", 8, 8, 3), PIXELS, TensorProto.UINT8)
-    write_repository([source], tmp_path / "models", TritonSettings())
+    (model,) = write_repository([source], tmp_path / "models", TritonSettings())
+    sign_folder(model, write_keys(tmp_path)[0])
     return tmp_path / "models"
 
 

@@ -1,0 +1,103 @@
+"""Puts artifacts where they run: model repositories and device folders, signed if there is a key."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from attn_export.exporter.artifacts import LoadedModel
+from attn_export.exporter.deployment.signature import private_key
+from attn_export.exporter.engine.settings import EngineSettings
+from attn_export.exporter.records.report import Report
+from attn_export.exporter.records.summaries import PackageSummary
+from attn_export.exporter.system.progress import Progress
+from attn_export.exporter.workflows.package_device import check_device_folder, write_device_folder
+from attn_export.exporter.workflows.package_triton import TritonSettings, check_repository, write_repository
+from attn_export.exporter.workflows.verify import sign_folder
+
+
+@dataclass(frozen=True)
+class PackageSettings:
+    """What is packaged, and where.
+
+    Attributes:
+        repository: for Triton; None for none.
+        triton: how the server runs the models.
+        device: the device folder; None for none.
+        licenses: SPDX expressions of the network, for the device folder.
+        bom: write a bill of materials into the device folder.
+        labels: names of the classes; None for those in the files.
+        report: of a bench of the files.
+        key: private, in PEM; None signs nothing.
+    """
+
+    repository: Path | None = None
+    triton: TritonSettings = field(default_factory=TritonSettings)
+    device: Path | None = None
+    licenses: tuple[str, ...] = ()
+    bom: bool = False
+    labels: tuple[str, ...] | None = None
+    report: Report | None = None
+    key: Path | None = None
+
+
+def check(settings: PackageSettings) -> None:
+    """Refuse what would fail after the work of an export.
+
+    Raises:
+        AttnExportError: a folder holds something else, or the key is of the wrong kind.
+    """
+    if settings.key is not None:
+        private_key(settings.key)
+    if settings.repository is not None:
+        check_repository(settings.repository)
+    if settings.device is not None:
+        check_device_folder(settings.device)
+
+
+def exported(
+    model: LoadedModel, scratch: Path, stem: str, engines: EngineSettings | None, progress: Progress
+) -> list[Path]:
+    """A proven ONNX file of a network, and engines and bundles where they are asked for.
+
+    Raises:
+        AttnExportError: as `export_loaded` says.
+    """
+    from attn_export.exporter.workflows.export import export_loaded
+    from attn_export.exporter.workflows.settings import ExportSettings
+
+    result = export_loaded(model, scratch, stem, ExportSettings(runtimes=(), engine=engines), progress)
+    return [*result.files, *(engine.path for engine in result.engines), *result.bundles]
+
+
+def write_packages(files: Sequence[Path], settings: PackageSettings, progress: Progress) -> PackageSummary:
+    """Write the packages, and sign them.
+
+    Args:
+        files: ONNX files, engines and, for a device folder, bundles.
+        settings: see there.
+        progress: receives stages.
+
+    Raises:
+        AttnExportError: as `write_repository`, `write_device_folder` and `sign_folder` say.
+    """
+    models: tuple[Path, ...] = ()
+    if settings.repository is not None:
+        with progress.stage("Writing the model repository"):
+            models = write_repository(
+                files, settings.repository, settings.triton, labels=settings.labels, report=settings.report
+            )
+    if settings.device is not None:
+        with progress.stage("Writing the device folder"):
+            write_device_folder(
+                files,
+                settings.device,
+                licenses=settings.licenses,
+                labels=settings.labels,
+                report=settings.report,
+                bom=settings.bom,
+            )
+    if settings.key is not None:
+        with progress.stage("Signing"):
+            for folder in (*models, *([settings.device] if settings.device else [])):
+                sign_folder(folder, settings.key)
+    return PackageSummary(models=tuple(map(str, models)), device=str(settings.device) if settings.device else None)

@@ -9,6 +9,7 @@ from msgspec import structs
 from attn_export.exporter.artifacts import Input
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.images import arrays
+from attn_export.exporter.images.folders import check_there, folders_in
 from attn_export.exporter.images.preprocessing import PictureOptions, preprocessing_for
 from attn_export.exporter.images.read import ImageSet, of_arrays, of_pictures
 from attn_export.exporter.records.arrays import Array
@@ -61,7 +62,7 @@ def read_labelled(
         )
     if isinstance(given, Mapping):
         origin, found = "", dict(given)
-    elif Path(given).is_dir():
+    elif _is_folder(Path(given)):
         return _of_folders(Path(given), inputs, options, classes, tuple(names))
     else:
         origin, found = str(given), dict(arrays.load(Path(given), inputs))
@@ -74,6 +75,11 @@ def read_labelled(
         )
     images = of_arrays(arrays.checked(found, inputs, told), origin, options.normalization)
     return Labelled(images, _numbers(labels, len(images), classes, told), _or_numbers(names, classes), NUMBERS)
+
+
+def _is_folder(path: Path) -> bool:
+    check_there(path)
+    return path.is_dir()
 
 
 def _numbers(labels: Array, images: int, classes: int, origin: str) -> tuple[int, ...]:
@@ -97,7 +103,7 @@ def _or_numbers(names: Sequence[str], classes: int) -> tuple[str, ...]:
 def _of_folders(
     path: Path, inputs: Sequence[Input], options: PictureOptions, classes: int, names: tuple[str, ...]
 ) -> Labelled:
-    folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    folders = folders_in(path)
     if not folders:
         raise InputError(
             f"{path} has no folders of classes",
@@ -118,6 +124,8 @@ def _matched(folders: Sequence[str], path: Path, classes: int, names: tuple[str,
     Raises:
         InputError: some names are no classes, or the folders are fewer or more.
     """
+    if twice := next((name for name in folders if names.count(name) > 1), None):
+        raise InputError(f"several classes are called like the folder {twice}", hint="Name them apart with --labels.")
     strangers = [name for name in folders if name not in names]
     if not strangers:
         return {name: names.index(name) for name in folders}, BY_NAME

@@ -10,7 +10,7 @@ from msgspec import structs
 from attn_export.exporter.artifacts import Input, Normalization
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.images import arrays
-from attn_export.exporter.images.folders import pictures_of
+from attn_export.exporter.images.folders import check_there, pictures_of
 from attn_export.exporter.images.preprocessing import PictureOptions, prepared, preprocessing_for
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.images import ImageSource, PicturePreprocessing
@@ -79,6 +79,8 @@ def read_images(
     paths = [Path(path) for path in ([given] if isinstance(given, str | Path) else given)]
     if not paths:
         raise UsageError("no images were named", hint="Name a folder, pictures, or an array.")
+    for path in paths:
+        check_there(path)
     if any(path.suffix.lower() in arrays.ENDINGS for path in paths):
         if len(paths) > 1:
             raise UsageError(f"{paths[0]} is one of several", hint="Give one array, or pictures.")

@@ -8,6 +8,10 @@ import pytest
 import torch
 
 from attn_export.exporter.checkpoint.load import load
+from attn_export.exporter.images.preprocessing import PictureOptions
+from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.system.progress import NullProgress
+from attn_export.exporter.workflows.evaluate import evaluate, labelled_images
 
 FOLDER = Path(__file__).parents[2] / "examples" / "digits"
 CHECKPOINTS = [("se_digits.pt", "se_resnet8"), ("cbam_digits.pt", "cbam_resnet8")]
@@ -67,3 +71,15 @@ def test_the_checkpoint_reads_at_least_98_percent_of_the_held_out_digits(digits,
     with torch.no_grad():
         correct = model.module(held_out.inputs(model.normalization)).argmax(1) == held_out.labels
     assert correct.float().mean() >= 0.98
+
+
+def test_pictures_of_the_held_out_digits_give_the_figures_of_the_readme(digits, tmp_path):
+    """Resized and normalized as the checkpoint says, from 8-bit pictures."""
+    importlib.import_module("class_folders").write(tmp_path)
+    progress = NullProgress()
+    for file, right in (("se_digits.pt", 447), ("cbam_digits.pt", 448)):
+        model = load(FOLDER / file)
+        labelled = labelled_images(model, tmp_path / "held-out", PictureOptions(), (), progress)
+        evaluation = evaluate(model, {}, labelled, None, Settings(1), progress)
+        assert evaluation.source.images == 450
+        assert evaluation.results[0].top1 == right / 450

@@ -70,6 +70,7 @@ IMAGES = np.zeros((2, 3, 16, 16), np.float32)
     ("write", "names", "says"),
     [
         (lambda path: folders(path, "circle", "sqare"), CLASSES, "called like no class: sqare"),
+        (lambda path: folders(path, "crane"), ("crane", "crane", "dog"), "several classes are called like"),
         (lambda path: folders(path, "a", "b"), CLASSES, "has 2 folders, and the network knows 3 classes"),
         (lambda path: folders(path, "a", "b", "c", "d"), (), "has 4 folders, and the network knows 3 classes"),
         (lambda path: folders(path, "a", "b", "c"), ("x", "y"), "2 names are known for the 3 classes"),

@@ -120,6 +120,8 @@ def line(path: Path) -> None:
         ("folder.png", lambda path: path.mkdir(), "holds no pictures"),
         ("missing.png", lambda path: None, "does not exist"),
         ("pipe.png", os.mkfifo, "is no picture"),
+        ("loop.png", lambda path: path.symlink_to(path), "can't be read"),
+        (f"{'a' * 5000}.png", lambda path: None, "File name too long"),
     ],
 )
 def test_a_file_that_is_no_picture_is_named(

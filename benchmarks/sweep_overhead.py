@@ -1,69 +1,74 @@
-"""What a sweep costs beside its work: the command's wall time, and the seconds that its jobs took.
+"""What a sweep costs beside its work: wall time of the command, seconds of its jobs, CPU time of both.
 
-    python benchmarks/sweep_overhead.py [--networks se_resnet18,cbam_resnet18] [--seconds 8] [--save]
+    python benchmarks/sweep_overhead.py [PLAN] [--keep DIR] [--save]
 
-The whole command counts, from its start to its end: reading the plan, starting the worker, keeping the outcomes, tables
-and page. The worker imports torch once; that is part of its first job. The same command again shows what it costs to
-find everything done.
+The whole command counts, from its imports to its page: reading the plan, starting the worker, keeping the outcomes and
+drawing the tables. The worker imports torch once; that is part of its first job. CPU time doesn't depend on what else
+the machine does, as wall time does. The same command again shows what it costs to find everything done.
 """
 
 import argparse
 import json
-import subprocess
-import sys
+import os
+import resource
 import tempfile
 import time
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from attn_export.exporter.records.document import plain
-from attn_export.exporter.records.environment import describe
-
 RESULTS = Path(__file__).parent / "results"
+DIGITS = Path(__file__).parents[1] / "examples" / "digits" / "plan.toml"
 
 
-def swept(plan: Path) -> tuple[float, dict[str, Any]]:
-    """Wall seconds of the command, and its document."""
-    started = time.perf_counter()
-    command = [sys.executable, "-m", "attn_export.cli", "sweep", str(plan), "--json", "--quiet"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    return time.perf_counter() - started, json.loads(done.stdout)
+def cpu(who: int) -> float:
+    """CPU seconds of this process, or of the workers that have ended."""
+    used = resource.getrusage(who)
+    return used.ru_utime + used.ru_stime
+
+
+def swept(plan: Path, out: Path) -> dict[str, Any]:
+    """Run the command in this process, whose CPU time is therefore the sweep's own."""
+    started, own, workers = time.perf_counter(), cpu(resource.RUSAGE_SELF), cpu(resource.RUSAGE_CHILDREN)
+    from attn_export.cli import run
+
+    with redirect_stdout(StringIO()) as printed:
+        if run(["sweep", str(plan), "-o", str(out), "--json", "--quiet"]):
+            raise SystemExit(printed.getvalue())
+    document = json.loads(printed.getvalue())
+    return {
+        "jobs": document["computed"],
+        "work_seconds": document["work_seconds"],
+        "scheduled_seconds": document["seconds"],
+        "command_seconds": time.perf_counter() - started,
+        "own_cpu_seconds": cpu(resource.RUSAGE_SELF) - own,
+        "worker_cpu_seconds": cpu(resource.RUSAGE_CHILDREN) - workers,
+        "load": os.getloadavg()[0],
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", default="se_resnet18,cbam_resnet18")
-    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("plan", nargs="?", type=Path, default=DIGITS)
+    parser.add_argument("--keep", type=Path, help="the output folder")
     parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/")
     options = parser.parse_args()
-    networks = json.dumps(options.networks.split(","))
     with tempfile.TemporaryDirectory() as name:
-        plan = Path(name, "plan.toml")
-        plan.write_text(
-            f'models = {networks}\nprecisions = ["fp32", "fp16"]\nbatches = [1, 4]\n'
-            f'runtimes = ["eager", "onnxruntime"]\nseconds = {options.seconds}\n'
-        )
-        wall, document = swept(plan)
-        again, reused = swept(plan)
-    work = document["work_seconds"]
-    figures = {
-        "cells": len(document["rows"]),
-        "jobs": document["computed"],
-        "work_seconds": work,
-        "command_seconds": wall,
-        "overhead": (wall - work) / work,
-        "again_seconds": again,
-        "again_computed": reused["computed"],
-    }
-    Console(width=120, highlight=False).print(
-        f"{figures['cells']} cells, {figures['jobs']} jobs: {work:.1f} s of work, the command {wall:.1f} s, "
-        f"{100 * figures['overhead']:.1f} % beside the work; again {again:.1f} s, {reused['computed']} jobs computed"
-    )
+        out = options.keep or Path(name, "out")
+        first, again = swept(options.plan, out), swept(options.plan, out)
+    work, command = first["work_seconds"], first["command_seconds"]
+    own, workers = first["own_cpu_seconds"], first["worker_cpu_seconds"]
+    more = 100 * (command / work - 1)
+    print(f"{first['jobs']} jobs, {work:.1f} s of work; the command {command:.1f} s, {more:.1f} % more")
+    print(f"CPU time: workers {workers:.1f} s, the sweep itself {own:.2f} s, {100 * own / workers:.1f} %")
+    print(f"again: {again['command_seconds']:.1f} s, {again['jobs']} jobs; load {first['load']:.1f}")
     if options.save:
-        text = json.dumps({**figures, "environment": plain(describe())}, indent=1) + "\n"
-        (RESULTS / "sweep_overhead.json").write_text(text, encoding="utf-8")
+        from attn_export.exporter.records.document import plain
+        from attn_export.exporter.records.environment import describe
+
+        document = {"first": first, "again": again, "environment": plain(describe())}
+        (RESULTS / "sweep_overhead.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

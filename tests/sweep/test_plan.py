@@ -13,6 +13,7 @@ from attn_export.exporter.records.sweep import Cell
 from attn_export.exporter.sweep.cells import canonical, grid_of
 from attn_export.exporter.sweep.job import Make, Measure
 from attn_export.exporter.sweep.plan import Model, Plan, plan_for, read_plan
+from tests.sweep.conftest import ROOT
 
 
 def written(folder: Path, text: str) -> Path:
@@ -187,3 +188,10 @@ def test_a_folder_without_networks_has_no_plan(tmp_path: Path) -> None:
 def test_an_unknown_name_is_a_usage_error() -> None:
     with pytest.raises(UsageError):
         canonical("a toaster")
+
+
+def test_the_plan_of_the_digits_makes_cells() -> None:
+    folder = ROOT / "examples" / "digits"
+    grid = grid_of(read_plan(folder / "plan.toml"), folder, parse_inputs)
+    assert len(grid.cells) == 2 * (2 + 2 * 2 + 2 * 2)  # eager in float32, the others in both precisions; two batches
+    assert len(grid.jobs) == len(grid.cells) + 2 * 2

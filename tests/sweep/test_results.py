@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attn_export.exporter.records.report import ErrorRecord
-from attn_export.exporter.records.sweep import Row, SweepReport
+from attn_export.exporter.records.sweep import Figures, Outcome, Row, SweepReport
 from attn_export.exporter.report.charts.tradeoff import front, tradeoff
 from attn_export.exporter.report.page.sweep import render_sweep
+from attn_export.exporter.report.sweep.live import SweepLines, SweepTable
 from attn_export.exporter.report.sweep.table import as_csv, as_jsonl, result_parts, summary
 
 
@@ -89,3 +90,37 @@ def test_a_chart_takes_names_of_any_form() -> None:
     assert chart is not None
     assert "&lt;y&gt;" in chart.svg
     assert "on the line" in {cell.text for line in chart.data.rows for cell in line}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def outcomes() -> list[Outcome]:
+    good = Outcome(key="a", name="net \x1b[2J", figures=Figures(latency_ms=1.5), seconds=0.5)
+    return [good, Outcome(key="b", name="other", figures=Figures(), error=ERROR)]
+
+
+@pytest.mark.parametrize("kind", [SweepLines, SweepTable])
+def test_what_is_shown_while_it_runs(
+    kind: type[SweepLines] | type[SweepTable], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal() if kind is SweepTable else io.StringIO()
+    with kind(stream) as shown:
+        shown.begin(3, 1)
+        shown.started("net", "here")
+        shown.lost("net", "here")
+        for outcome in outcomes():
+            shown.finished(outcome)
+    text = stream.getvalue()
+    assert "net: here was lost, it runs again elsewhere" in text
+    assert "\x1b[2J" not in text
+    if kind is SweepLines:
+        assert text.splitlines()[0] == "3 jobs, 1 of them done before"
+        assert text.splitlines()[-1] == "3/3 other: of 4 cells 1 failed (0.00\xa0s)"
+    else:
+        assert "3 of 3 jobs, 1 failed" in text

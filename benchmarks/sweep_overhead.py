@@ -59,8 +59,9 @@ def main() -> None:
         first, again = swept(options.plan, out), swept(options.plan, out)
     work, command = first["work_seconds"], first["command_seconds"]
     own, workers = first["own_cpu_seconds"], first["worker_cpu_seconds"]
-    more = 100 * (command / work - 1)
-    print(f"{first['jobs']} jobs, {work:.1f} s of work; the command {command:.1f} s, {more:.1f} % more")
+    running, more = 100 * (first["scheduled_seconds"] / work - 1), 100 * (command / work - 1)
+    print(f"{first['jobs']} jobs, {work:.1f} s of work; {running:.1f} % more from the first job to the last outcome")
+    print(f"the command, with its imports and its page: {command:.1f} s, {more:.1f} % more")
     print(f"CPU time: workers {workers:.1f} s, the sweep itself {own:.2f} s, {100 * own / workers:.1f} %")
     print(f"again: {again['command_seconds']:.1f} s, {again['jobs']} jobs; load {first['load']:.1f}")
     if options.save:

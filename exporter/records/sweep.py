@@ -47,7 +47,7 @@ class Figures(Struct, frozen=True, kw_only=True):
         latency_ms, latency_low_ms, latency_high_ms: median and its confidence interval.
         p99_ms: of one inference.
         images_per_second: from the median.
-        not_timed: why there is no latency.
+        not_timed: why the engine was not run; its ONNX file was compared.
     """
 
     agrees: bool | None = None

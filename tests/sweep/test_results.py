@@ -58,7 +58,7 @@ def test_the_page_links_to_reports_and_names_failures_and_shows_no_markup_of_oth
     assert "\x1b" not in page
     assert "&lt;b&gt;bold" in page
     assert "What failed, and why" in page
-    assert "not timed: there is no GPU" in page
+    assert "the file agrees, not run: there is no GPU" in page
     assert "Latency and error on cpu" in page
     assert "on sm86" not in page.partition("<section")[0]  # nothing was timed there
     assert "<script" not in page

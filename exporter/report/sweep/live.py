@@ -125,6 +125,6 @@ def words(outcome: Outcome) -> str:
         f"error {format_error(figures.error)}" if figures.error is not None else "",
         f"{figures.sqnr_db:.1f} dB" if figures.sqnr_db is not None else "",
         f"{figures.kernels} kernels" if figures.kernels is not None else "",
-        f"not timed: {figures.not_timed}" if figures.not_timed else "",
+        f"not run: {figures.not_timed}" if figures.not_timed else "",
     ]
     return ", ".join(part for part in known if part) or "done"

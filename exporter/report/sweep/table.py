@@ -98,8 +98,8 @@ def verdict(row: Row) -> Cell:
     if row.status == "failed":
         return Cell(shortened(f"failed: {row.message}", LONGEST), BAD)
     words, mark = ("agrees", GOOD) if row.agrees else ("the network itself", QUIET) if of_network(row) else ("", QUIET)
-    if row.not_timed:
-        return Cell(f"{words}, not timed: {row.not_timed}".removeprefix(", "), UNSURE)
+    if row.not_timed:  # what was compared is the ONNX file
+        return Cell(f"{'the file agrees, ' if row.agrees else ''}not run: {row.not_timed}", UNSURE)
     return Cell(words or "not compared", mark)
 
 

@@ -2,11 +2,11 @@
 
 
 def __getattr__(name: str) -> object:
-    """``__version__`` and ``load``, looked up at first use, because the lookups take as long as a small import."""
-    if name == "load":
-        from attn_export.exporter.workflows.load_device import load
+    """``__version__``, ``load`` and its warning, looked up at first use: that takes as long as a small import."""
+    if name in ("load", "FallbackWarning"):
+        from attn_export.exporter.workflows import load_device
 
-        return load
+        return getattr(load_device, name)
     if name == "__version__":
         from importlib.metadata import version
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attn_export.exporter.artifacts import Input as Input
     from attn_export.exporter.artifacts import LoadedModel as LoadedModel
+    from attn_export.exporter.artifacts import Normalization as Normalization
+    from attn_export.exporter.artifacts import Postprocessing as Postprocessing
     from attn_export.exporter.artifacts import Precision as Precision
     from attn_export.exporter.artifacts import Target as Target
     from attn_export.exporter.checkpoint.load import load as load
@@ -31,7 +33,10 @@ if TYPE_CHECKING:
     from attn_export.exporter.workflows.build import build_all as build
     from attn_export.exporter.workflows.clean import clean_file as clean
     from attn_export.exporter.workflows.export import export as export
+    from attn_export.exporter.workflows.package import PackageSettings as PackageSettings
+    from attn_export.exporter.workflows.package import package as package
     from attn_export.exporter.workflows.predict import predict as predict
+    from attn_export.exporter.workflows.served import ServedOptions as ServedOptions
     from attn_export.exporter.workflows.settings import BenchSettings as BenchSettings
     from attn_export.exporter.workflows.settings import ExportSettings as ExportSettings
     from attn_export.exporter.workflows.validate import validate_artifacts as validate
@@ -49,8 +54,12 @@ _HOMES = {
     "ExportSettings": ("workflows.settings", "ExportSettings"),
     "Input": ("artifacts", "Input"),
     "LoadedModel": ("artifacts", "LoadedModel"),
+    "Normalization": ("artifacts", "Normalization"),
+    "PackageSettings": ("workflows.package", "PackageSettings"),
+    "Postprocessing": ("artifacts", "Postprocessing"),
     "Precision": ("artifacts", "Precision"),
     "Report": ("records.report", "Report"),
+    "ServedOptions": ("workflows.served", "ServedOptions"),
     "Schedule": ("records.latency", "Schedule"),
     "Target": ("artifacts", "Target"),
     "ValidationResult": ("records.results", "Validated"),
@@ -62,6 +71,7 @@ _HOMES = {
     "export": ("workflows.export", "export"),
     "inspect": ("cleanup.inspect", "inspect_file"),
     "load": ("checkpoint.load", "load"),
+    "package": ("workflows.package", "package"),
     "predict": ("workflows.predict", "predict"),
     "validate": ("workflows.validate", "validate_artifacts"),
     "write_report": ("report.write", "write_report"),
@@ -77,9 +87,13 @@ __all__ = [
     "ExportResult",
     "ExportSettings",
     "LoadedModel",
+    "Normalization",
+    "PackageSettings",
+    "Postprocessing",
     "Precision",
     "Report",
     "Schedule",
+    "ServedOptions",
     "Target",
     "ValidationResult",
     "Verdict",
@@ -90,6 +104,7 @@ __all__ = [
     "export",
     "inspect",
     "load",
+    "package",
     "predict",
     "validate",
     "write_report",

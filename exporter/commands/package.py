@@ -101,7 +101,8 @@ def package(
         from attn_export.exporter.report.read import read_report
         from attn_export.exporter.report.terminal import package_parts
         from attn_export.exporter.system.scratch import scratch_folder
-        from attn_export.exporter.workflows.package import PackageSettings, check, exported, write_packages
+        from attn_export.exporter.workflows.package import PackageSettings, check, exported
+        from attn_export.exporter.workflows.package import package as write
         from attn_export.exporter.workflows.package_triton import TritonSettings
         from attn_export.exporter.workflows.served import as_served
 
@@ -121,5 +122,5 @@ def package(
             scratch = stack.enter_context(scratch_folder((triton or device or Path()).parent))
             engines = EngineSettings(gpus=parse.parse_gpus(gpus)) if gpus else None
             files = [*exported(model, scratch, checkpoint.stem, engines, progress), *files]
-        result = write_packages(files, settings, progress)
+        result = write(files, settings, progress)
     print_result(result, package_parts(result), as_json=as_json)

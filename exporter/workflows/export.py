@@ -20,6 +20,7 @@ from attn_export.exporter.workflows.publish import publish_all, write_report
 from attn_export.exporter.workflows.quantized_files import check_precisions
 from attn_export.exporter.workflows.record import export_report
 from attn_export.exporter.workflows.reference import reference_outputs
+from attn_export.exporter.workflows.served import ServedOptions, as_served
 from attn_export.exporter.workflows.settings import ExportSettings, runtime_settings
 from attn_export.exporter.workflows.timing import time_all
 from attn_export.exporter.workflows.user_images import STAND_INS, images_of, known_of
@@ -36,6 +37,7 @@ def export(
     *,
     inputs: Sequence[Input] = (),
     name: str = "model",
+    served: ServedOptions | None = None,
     settings: ExportSettings | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
@@ -50,6 +52,7 @@ def export(
             called like ``forward``'s parameters.
         out: folder for ``<name>.onnx``, ``<name>.report.json`` and the other results; created if missing.
         name: stem of the files.
+        served: preprocessing and postprocessing in the files, names of the classes.
         settings: see `ExportSettings`; its batch is taken from the inputs.
         progress: receives stages and notes.
 
@@ -67,7 +70,7 @@ def export(
     model = model_of(module, inputs)
     for note in model.notes:
         progress.note(note)
-    return export_loaded(model, Path(out), name, settings, progress)
+    return export_loaded(as_served(model, served or ServedOptions()), Path(out), name, settings, progress)
 
 
 def export_loaded(

@@ -33,12 +33,13 @@ class Loaded:
         manifest: of the folder.
         artifact: name of the file that runs.
         refused: why each of the engines doesn't run here, by name.
+        runtime: that runs it, open.
     """
 
     manifest: DeviceManifest
     artifact: str
-    refused: Mapping[str, str] = field(default_factory=dict)
-    runtime: Runtime | None = field(default=None, repr=False)
+    refused: Mapping[str, str]
+    runtime: Runtime = field(repr=False)
 
     def __call__(self, inputs: Array | Arrays) -> dict[str, Array]:
         """Run a batch.
@@ -53,7 +54,6 @@ class Loaded:
             UsageError: the input has the wrong name, type or shape.
             RuntimeUnavailableError: the runtime fails.
         """
-        assert self.runtime is not None
         if isinstance(inputs, Mapping):
             return self.runtime.run(inputs)
         (name, *others) = [taken.name for taken in self.manifest.inputs]
@@ -63,8 +63,7 @@ class Loaded:
 
     def close(self) -> None:
         """Release the runtime; idempotent."""
-        if self.runtime is not None:
-            self.runtime.close()
+        self.runtime.close()
 
     def __enter__(self) -> Self:
         return self

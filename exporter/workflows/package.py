@@ -9,7 +9,8 @@ from attn_export.exporter.deployment.signature import private_key
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.records.summaries import PackageSummary
-from attn_export.exporter.system.progress import Progress
+from attn_export.exporter.system.files import paths_of
+from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.workflows.package_device import check_device_folder, write_device_folder
 from attn_export.exporter.workflows.package_triton import TritonSettings, check_repository, write_repository
 from attn_export.exporter.workflows.verify import sign_folder
@@ -30,14 +31,14 @@ class PackageSettings:
         key: private, in PEM; None signs nothing.
     """
 
-    repository: Path | None = None
+    repository: Path | str | None = None
     triton: TritonSettings = field(default_factory=TritonSettings)
-    device: Path | None = None
+    device: Path | str | None = None
     licenses: tuple[str, ...] = ()
     bom: bool = False
     labels: tuple[str, ...] | None = None
     report: Report | None = None
-    key: Path | None = None
+    key: Path | str | None = None
 
 
 def check(settings: PackageSettings) -> None:
@@ -47,11 +48,11 @@ def check(settings: PackageSettings) -> None:
         AttnExportError: a folder holds something else, or the key is of the wrong kind.
     """
     if settings.key is not None:
-        private_key(settings.key)
+        private_key(Path(settings.key))
     if settings.repository is not None:
-        check_repository(settings.repository)
+        check_repository(Path(settings.repository))
     if settings.device is not None:
-        check_device_folder(settings.device)
+        check_device_folder(Path(settings.device))
 
 
 def exported(
@@ -69,28 +70,31 @@ def exported(
     return [*result.files, *(engine.path for engine in result.engines), *result.bundles]
 
 
-def write_packages(files: Sequence[Path], settings: PackageSettings, progress: Progress) -> PackageSummary:
-    """Write the packages, and sign them.
+def package(
+    files: Path | str | Sequence[Path | str], settings: PackageSettings, progress: Progress | None = None
+) -> PackageSummary:
+    """Write packages, and sign them: ``package("model.onnx", PackageSettings(device="device"))``.
 
     Args:
-        files: ONNX files, engines and, for a device folder, bundles.
+        files: ONNX files, engines with their sidecars and, for a device folder, deployment bundles.
         settings: see there.
         progress: receives stages.
 
     Raises:
         AttnExportError: as `write_repository`, `write_device_folder` and `sign_folder` say.
     """
+    paths, progress = paths_of(files), progress or NullProgress()
     models: tuple[Path, ...] = ()
     if settings.repository is not None:
         with progress.stage("Writing the model repository"):
             models = write_repository(
-                files, settings.repository, settings.triton, labels=settings.labels, report=settings.report
+                paths, Path(settings.repository), settings.triton, labels=settings.labels, report=settings.report
             )
     if settings.device is not None:
         with progress.stage("Writing the device folder"):
             write_device_folder(
-                files,
-                settings.device,
+                paths,
+                Path(settings.device),
                 licenses=settings.licenses,
                 labels=settings.labels,
                 report=settings.report,
@@ -98,6 +102,6 @@ def write_packages(files: Sequence[Path], settings: PackageSettings, progress: P
             )
     if settings.key is not None:
         with progress.stage("Signing"):
-            for folder in (*models, *([settings.device] if settings.device else [])):
-                sign_folder(folder, settings.key)
+            for folder in (*models, *([Path(settings.device)] if settings.device else [])):
+                sign_folder(folder, Path(settings.key))
     return PackageSummary(models=tuple(map(str, models)), device=str(settings.device) if settings.device else None)

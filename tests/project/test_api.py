@@ -8,7 +8,19 @@ import pytest
 import attn_export.exporter as api
 
 PUBLIC = {
-    *("bench", "build", "clean", "compare", "export", "inspect", "load", "predict", "validate", "write_report"),
+    *(
+        "bench",
+        "build",
+        "clean",
+        "compare",
+        "export",
+        "inspect",
+        "load",
+        "package",
+        "predict",
+        "validate",
+        "write_report",
+    ),
     *(
         "BenchResult",
         "BuildResult",
@@ -19,6 +31,7 @@ PUBLIC = {
         "Report",
         "Verdict",
     ),
+    *("Normalization", "PackageSettings", "Postprocessing", "ServedOptions"),
     *("BenchSettings", "EngineSettings", "ExportSettings", "Schedule", "Precision", "Target", "LoadedModel"),
     "AttnExportError",
 }

@@ -159,6 +159,10 @@ def refused(path: Path, reason: str) -> None:
         "torch.ops.aten.__class__.mro",
         "torch.ops.aten.add.__call__",
         "torch.ops.aten.nothing.default",
+        "torch.ops.aten.max_pool2d_with_indices_backward.default",
+        "torch.ops.aten.fbgemm_linear_int8_weight.default",
+        "torch.ops.aten.resize_.default",
+        "torch.ops.aten.set_data.default",
         "torch.ops.mine.op.default",
         "torch.ops.higher_order.cond",
         "_operator.methodcaller",
@@ -269,6 +273,11 @@ LIES: dict[str, Callable[[Any, Any, Any], object]] = {
     "a weight with a path": lambda g, w, c: rename_weight(g, w, "../a"),
     "outputs of another number": lambda g, w, c: g["graph_module"]["module_call_graph"][0]["signature"].update(
         out_spec='[1, {"type": "builtins.tuple", "context": "null", "children_spec": []}]'
+    ),
+    "a value of no node": lambda g, w, c: first_node(g)["inputs"][0].update(arg={"as_tensor": {"name": "nowhere"}}),
+    "a value of itself": lambda g, w, c: first_node(g)["inputs"][0].update(arg=first_node(g)["outputs"][0]),
+    "an output of no node": lambda g, w, c: g["graph_module"]["signature"]["output_specs"][0]["user_output"].update(
+        arg={"as_tensor": {"name": "nowhere"}}
     ),
     "no graph": lambda g, w, c: g.pop("graph_module"),
 }

@@ -30,6 +30,10 @@ INNER = frozenset(
     "_scaled_dot_product_flash_attention_for_cpu _upsample_bilinear2d_aa _upsample_bicubic2d_aa "
     "_upsample_nearest_exact2d _weight_norm _convolution".split()
 )
+# Operators for training, for other devices and for packed weights; some of them trust the numbers that they are given.
+OTHER = re.compile(
+    r".*_(backward|jvp)|(cudnn|miopen|mkldnn|mps|fbgemm|quantized?|sparse|to_sparse|nested|set|resize|record)_.*|set|resize"
+)
 # What torch asserts of sizes while it traces says nothing of the result.
 ASSERTIONS = frozenset(
     "_assert_async _assert_scalar _assert_tensor_metadata sym_constrain_range sym_constrain_range_for_size "
@@ -60,7 +64,7 @@ def operator_of(target: str) -> Callable[..., Any] | None:
     if packet is None or overload not in packet.overloads():
         raise Unsafe(f"it calls {target}, which this version of PyTorch doesn't have")
     function: Callable[..., Any] = getattr(packet, overload)
-    if (name.startswith("_") and name not in INNER) or not _computes(function):
+    if (name.startswith("_") and name not in INNER) or OTHER.fullmatch(name) or not _computes(function):
         raise Unsafe(f"it calls {target}, which does more than computing tensors from tensors")
     return function
 

@@ -66,6 +66,7 @@ def read_network(stream: IO[bytes], size: int) -> tuple[ProgramNetwork, tuple[In
         _register(network, archive, full_name)
     kept = frozenset(chain(interface.state, references(list(interface.outputs))))
     steps = list(_steps(module.graph, frozenset(interface.state), network))
+    _check_order(steps, {*interface.state, *interface.constants, *interface.inputs}, kept)
     _assemble(network, _with_ends(steps, kept))
     first_sizes = [module.graph.tensor_values[name].sizes[:1] for name in interface.inputs]
     fixed = all(size.as_expr is None for sizes in first_sizes for size in sizes)
@@ -229,6 +230,21 @@ def _with_ends(steps: Sequence[Placed], kept: frozenset[str]) -> list[Placed]:
         seen.update(last)
         ended.append(replace(placed, call=replace(placed.call, last=last)))
     return ended[::-1]
+
+
+def _check_order(steps: Sequence[Placed], known: set[str], kept: frozenset[str]) -> None:
+    """Check that every value is computed before it is used.
+
+    Raises:
+        ValueError: it isn't.
+    """
+    for placed in steps:
+        used = set(references([*placed.call.args, *placed.call.kwargs.values()]))
+        if missing := used - known:
+            raise ValueError(f"{min(missing)} is used before it is computed")
+        known.update(_flat(placed.call.results))
+    if missing := set(kept) - known:
+        raise ValueError(f"{min(missing)} is returned and never computed")
 
 
 def _flat(results: Any) -> Iterator[str]:

@@ -14,6 +14,7 @@ from attn_export.exporter.artifacts import Input, LoadedModel, LoadOptions, name
 from attn_export.exporter.checkpoint import entries, equipped, named, state_dict, user_code, zoo
 from attn_export.exporter.checkpoint import format as own_format
 from attn_export.exporter.checkpoint.container import Payload, needs_code, no_weights, quantized, read
+from attn_export.exporter.checkpoint.folded import folded
 from attn_export.exporter.checkpoint.inert import Inert, listed
 from attn_export.exporter.checkpoint.inputs import declared, left_out, ranged
 from attn_export.exporter.checkpoint.live import network_of, wanted_a_path
@@ -251,6 +252,7 @@ def _described_by_itself(payload: Payload, path: Path, options: LoadOptions) -> 
 def _of_the_zoo(payload: Payload, path: Path, options: LoadOptions) -> LoadedModel:
     """Weights without a description, of a network that this project has."""
     weights, notes = _weights_in(payload, path)
+    weights, parts = folded(weights)
     reading, which = zoo.found_in(options.arch, weights, path, payload)
     architecture = reading.architecture
     network = zoo.assembled(architecture, reading.weights, str(path))
@@ -259,7 +261,7 @@ def _of_the_zoo(payload: Payload, path: Path, options: LoadOptions) -> LoadedMod
         inputs=zoo.checked_inputs(network, architecture, options.inputs, architecture.input_shape),
         sha256="",
         architecture=architecture,
-        notes=(*notes, *which, *zoo.said(options.arch, reading), *_types(reading.weights)),
+        notes=(*notes, *parts, *which, *zoo.said(options.arch, reading), *_types(reading.weights)),
     )
 
 

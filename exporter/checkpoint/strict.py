@@ -5,6 +5,7 @@ from torch import nn
 
 from attn_export.exporter.checkpoint import state_dict
 from attn_export.exporter.checkpoint.fit import Differences
+from attn_export.exporter.checkpoint.folded import folded
 from attn_export.exporter.checkpoint.structure import OPTIONAL
 from attn_export.exporter.errors import StateDictMismatchError
 
@@ -43,13 +44,17 @@ def fitting_part(module: nn.Module, weights: state_dict.StateDict) -> tuple[stat
 
     All where the network needs all, or where no part fits.
     """
-    if differences(module, weights):
-        parts = [(prefix, p) for prefix, p in state_dict.groups(weights) if not differences(module, p)]
-        for prefix, part in sorted(parts, key=lambda entry: entry[0] not in state_dict.AVERAGED):
-            left_out = f"{len(weights) - len(part)} other tensors of the file are left out"
-            others = [other for other, _ in parts if other != prefix]
-            choice = f": --checkpoint-key {others[0]} takes those under {others[0]!r}" if others else ""
-            return part, (f"the network is that under {prefix!r}; {left_out}{choice}",)
+    if not differences(module, weights):
+        return weights, ()
+    whole, notes = folded(weights)
+    if notes and not differences(module, whole):
+        return whole, notes
+    parts = [(prefix, p) for prefix, p in state_dict.groups(whole) if not differences(module, p)]
+    for prefix, part in sorted(parts, key=lambda entry: entry[0] not in state_dict.AVERAGED):
+        left_out = f"{len(whole) - len(part)} other tensors of the file are left out"
+        others = [other for other, _ in parts if other != prefix]
+        choice = f": --checkpoint-key {others[0]} takes those under {others[0]!r}" if others else ""
+        return part, (*notes, f"the network is that under {prefix!r}; {left_out}{choice}")
     return weights, ()
 
 

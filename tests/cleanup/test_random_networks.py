@@ -74,13 +74,13 @@ FEW: dict[str, Any] = {
 }
 
 
-@settings(max_examples=30, **FEW)
+@settings(max_examples=20, **FEW)
 @given(way=st.sampled_from((*LEGACY, EVERY_MAP[0])), **COMMON)
 def test_what_the_older_exporter_writes_computes_the_same(folder: Path, **drawn: Any) -> None:
     check(folder, **drawn)
 
 
-@settings(max_examples=10, **FEW)
+@settings(max_examples=4, **FEW)
 @given(way=st.sampled_from((*DYNAMO, EVERY_MAP[1])), **COMMON)
 def test_what_the_newer_exporter_writes_computes_the_same(folder: Path, **drawn: Any) -> None:
     check(folder, **drawn)

@@ -50,18 +50,19 @@ class Case(NamedTuple):
         return f"{self.spelling}; {self.way}"
 
 
-# Every spelling from both exporters, from the older one in an older opset as well; of the rest of the product a part.
-FIXED_MAPS = [
-    *(Case(spelling, way) for spelling in SPELLINGS for way in (Way("legacy", 17), Way("dynamo", 18))),
+# Every spelling from both exporters; for `make test-all` from the older one in an older opset as well, and of the rest
+# of the product a part.
+USUAL = [Case(spelling, way) for spelling in SPELLINGS for way in (Way("legacy", 17), Way("dynamo", 18))]
+MORE = [
     *(Case(spelling, Way("legacy", (11, 13)[i % 2])) for i, spelling in enumerate(SPELLINGS)),
     *(Case(spelling, Way("legacy", (13, 11, 17)[i % 3], "")) for i, spelling in enumerate(SPELLINGS[::2])),
     *(Case(spelling, Way("dynamo", 20, ("", "batch")[i % 2])) for i, spelling in enumerate(SPELLINGS[::5])),
 ]
 ANY_SIZE = [spelling for spelling in SPELLINGS if spelling.any_size]
-OPEN_MAPS = [
-    *(Case(spelling, Way("legacy", 17, "batch and map")) for spelling in ANY_SIZE),
-    *(Case(spelling, Way("dynamo", 20, "batch and map")) for spelling in ANY_SIZE[::3]),
-]
+USUAL_OPEN = [Case(spelling, Way("legacy", 17, "batch and map")) for spelling in ANY_SIZE]
+MORE_OPEN = [Case(spelling, Way("dynamo", 20, "batch and map")) for spelling in ANY_SIZE[::3]]
+FIXED_MAPS = [*USUAL, *(pytest.param(case, marks=pytest.mark.full) for case in MORE)]
+OPEN_MAPS = [*USUAL_OPEN, *(pytest.param(case, marks=pytest.mark.full) for case in MORE_OPEN)]
 
 Made = Callable[[Case], Path]
 Cleaned = Callable[[Case, Target], CleanResult]
@@ -78,7 +79,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
     @cache
     def written(case: Case) -> Path:
-        path = folder / f"{(FIXED_MAPS + OPEN_MAPS).index(case)}.onnx"
+        path = folder / f"{(USUAL + MORE + USUAL_OPEN + MORE_OPEN).index(case)}.onnx"
         path.write_bytes(shared.once(lambda: export(network(case), path, case.way).read_bytes(), "spelling", str(case)))
         return path
 

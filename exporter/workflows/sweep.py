@@ -8,6 +8,7 @@ from pathlib import Path
 from attn_export.exporter.errors import RuntimeUnavailableError, SweepError
 from attn_export.exporter.records.report import ErrorRecord
 from attn_export.exporter.records.sweep import Cell, Outcome, PlannedCell, PlannedSweep, Row, SweepReport, merged
+from attn_export.exporter.report.findings.words import counted
 from attn_export.exporter.sweep.cells import Grid
 from attn_export.exporter.sweep.job import Backend, Inputs, Job, Run
 from attn_export.exporter.sweep.local import LocalBackend
@@ -186,6 +187,8 @@ def _error_record(rows: tuple[Row, ...]) -> ErrorRecord | None:
     if not wrong:
         return None
     bad = sum(row.status == "bad" for row in wrong)
-    parts = [f"{count} {words}" for count, words in ((bad, "disagree"), (len(wrong) - bad, "failed")) if count]
-    message = f"of {len(rows)} cells {' and '.join(parts)}; the first is {wrong[0].cell}: {wrong[0].message}"
+    verb = "disagrees" if bad == 1 else "disagree"
+    parts = [f"{count} {words}" for count, words in ((bad, verb), (len(wrong) - bad, "failed")) if count]
+    first = f"the first is {wrong[0].cell}: {wrong[0].message}"
+    message = f"of {counted(len(rows), 'cell')} {' and '.join(parts)}; {first}"
     return ErrorRecord(message, "The same command tries those again that may succeed.", wrong[0].exit_code)

@@ -64,7 +64,7 @@ def test_one_that_fails_or_dies_costs_only_itself(tmp_path: Path) -> None:
     error = error_of(report)
     assert error is not None
     assert error.exit_code == 1
-    assert error.message.startswith("of 4 cells 1 disagree and 2 failed; the first is bad fp32")
+    assert error.message.startswith("of 4 cells 1 disagrees and 2 failed; the first is bad fp32")
     _, again, _ = compute(tmp_path, plan)  # a verdict is final, a death is not
     assert [outcome.name.partition(" ")[0] for outcome in again.ended] == ["dead", "odd"]
 

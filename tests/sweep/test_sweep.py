@@ -87,17 +87,17 @@ def test_int8_is_judged_by_its_quality_and_an_onnx_file_by_its_source(
     assert [(row["precision"], row["agrees"]) for row in document["rows"]] == [("fp32", None), ("fp16", True)]
 
 
-def test_a_model_that_cannot_be_read_fails_its_cells_and_no_others(
+def test_a_model_that_cannot_be_read_is_a_row_that_says_why(
     tmp_path: Path, in_this_process: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint(tmp_path / "good.pt")
     (tmp_path / "broken.pt").write_bytes(b"nothing that torch wrote")
     plan = tmp_path / "plan.toml"
-    plan.write_text('models = ["*.pt"]\nruntimes = ["eager"]\nseconds = 0.1\n')
+    plan.write_text('models = ["*.pt"]\nruntimes = ["eager"]\n')
     code, document = answer([str(plan)], capsys)
     assert code == 3
-    assert document["error"]["message"].startswith("of 2 cells 1 failed; the first is broken fp32 cpu batch 1 eager")
-    assert [(row["model"], row["status"]) for row in document["rows"]] == [("broken", "failed"), ("good", "good")]
+    assert document["error"]["message"].startswith("of 1 cell 1 failed; the first is broken fp32 cpu batch 1 eager")
+    assert [(row["model"], row["status"], row["exit_code"]) for row in document["rows"]] == [("broken", "failed", 3)]
+    assert "broken.pt" in (tmp_path / "plan.sweep" / "results.csv").read_text()
 
 
 def test_the_dry_run_and_a_new_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,8 +27,14 @@ class PicturePreprocessing(Struct, frozen=True):
         height, width = self.crop
         size = f"shorter side {self.resize[0]}" if len(self.resize) == 1 else "x".join(map(str, self.resize))
         crop = "" if self.resize == self.crop else f", centre crop {height}x{width}"
-        numbers = [", ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std)]
-        return f"{self.colour}, resized to {size} ({self.interpolation}){crop}, mean {numbers[0]}, std {numbers[1]}"
+        return f"{self.colour}, resized to {size} ({self.interpolation}){crop}, {self._values}"
+
+    @property
+    def _values(self) -> str:
+        if not any(self.mean) and len(set(self.std)) == 1:
+            return f"values 0 to {1 / self.std[0]:g}"
+        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
+        return f"mean {mean}, std {std}"
 
 
 class ImageSource(Struct, frozen=True):

@@ -143,7 +143,11 @@ def accuracy_parts(evaluation: Evaluation | None) -> list[Part]:
 
 def prediction_parts(summary: PredictionSummary) -> list[Part]:
     """`predict`: the likeliest classes of each image."""
-    return [*prediction.prediction_tables(summary), Text(prediction.differences(summary), "dim")]
+    tables = prediction.prediction_tables(summary).items()
+    return [
+        *(part for name, made in tables for part in (Text(name, "bold"), made)),
+        Text(prediction.differences(summary), "dim"),
+    ]
 
 
 def validation_parts(summary: ValidationSummary) -> list[Part]:

@@ -118,6 +118,7 @@ def test_pixels_are_taken_in_the_layout_and_order_of_the_input(tmp_path: Path) -
     taken = Input("x", (1, 32, 32, 3), "uint8", layout=NHWC)
     how = preprocessing_for([taken], PictureOptions(order=BGR))
     assert how.colour == "BGR"
+    assert str(how) == "BGR, resized to shorter side 32 (bilinear), centre crop 32x32, values 0 to 255"
     assert np.array_equal(prepared(tmp_path / "a.png", how, taken), np.asarray(drawing(32, 32))[..., ::-1])
 
 

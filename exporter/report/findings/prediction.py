@@ -7,19 +7,19 @@ from attn_export.exporter.report.findings.words import SPACE, counted
 ONE_BY_ONE = 3  # images with a table each; of more only the likeliest class is shown
 
 
-def prediction_tables(summary: PredictionSummary) -> list[Table]:
-    """The likeliest classes of each image; of many images only the first, in one table."""
+def prediction_tables(summary: PredictionSummary) -> dict[str, Table]:
+    """The likeliest classes, by image; of many images only the first class of each, in one table."""
     if len(summary.images) <= ONE_BY_ONE:
-        return [_table_of(prediction, summary.artifacts) for prediction in summary.images]
+        return {prediction.image: _table_of(prediction, summary.artifacts) for prediction in summary.images}
     rows = [[Cell(prediction.image), *_row(prediction, summary.artifacts, 0)] for prediction in summary.images]
     heads = ["image", *(f"<{name}" for name in summary.artifacts)]
-    return [table(counted(len(summary.images), "image"), heads, rows)]
+    return {counted(len(summary.images), "image"): table("", heads, rows)}
 
 
 def _table_of(prediction: Prediction, artifacts: tuple[str, ...]) -> Table:
     count = max(len(guesses) for guesses in prediction.answers.values())
     rows = [[Cell(str(rank + 1)), *_row(prediction, artifacts, rank)] for rank in range(count)]
-    return table(prediction.image, ["", *(f"<{name}" for name in artifacts)], rows)
+    return table("", ["", *(f"<{name}" for name in artifacts)], rows)
 
 
 def _row(prediction: Prediction, artifacts: tuple[str, ...], rank: int) -> list[Cell]:

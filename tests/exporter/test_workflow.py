@@ -167,7 +167,7 @@ def test_the_record_says_what_was_made_of_what(
     result, _ = exported
     record = plain(result.report)
     made = {"schema_version", "created", "command", "model", "artifacts", "latency", "environment", "error"}
-    assert set(record) == made | {"attention_cost", "graphs", "gate_activations", "budgets"}
+    assert set(record) == made | {"attention_cost", "graphs", "gate_activations", "budgets", "evaluation", "images"}
     assert record["schema_version"] == SCHEMA_VERSION
     assert record["model"] == {
         "name": "Sequential",

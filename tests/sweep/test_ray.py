@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
+from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.records.sweep import SweepReport
-from attn_export.exporter.sweep import ray_task
 from attn_export.exporter.sweep.plan import Plan
 from attn_export.exporter.workflows.sweep import SweepSettings, planned, sweep
 from tests.sweep import light
@@ -102,25 +101,6 @@ def test_a_cluster_that_cannot_be_reached_is_an_error_at_once(tmp_path: Path) ->
         port = server.getsockname()[1]
     with pytest.raises(RuntimeUnavailableError, match="there is no Ray cluster"):
         planned(light.grid(tmp_path, light.plan(tmp_path, a="a")), SweepSettings(tmp_path / "out", f"127.0.0.1:{port}"))
-    with pytest.raises(UsageError, match="is no address"):
-        planned(light.grid(tmp_path, light.plan(tmp_path, a="a")), SweepSettings(tmp_path / "out", "somewhere"))
-
-
-def test_a_file_is_fetched_once_for_each_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ATTN_EXPORT_CACHE", str(tmp_path))
-    file = ray_task.Shipped("my model.onnx", ray_task.digest(b"content"), "reference")
-    asked: list[Any] = []
-
-    def get(reference: Any) -> bytes:
-        asked.append(reference)
-        return b"content"
-
-    path = ray_task.fetched(file, get)
-    assert path.read_bytes() == b"content"
-    assert ray_task.fetched(file, get) == path
-    assert len(asked) == 1
-    path.write_bytes(b"changed")
-    assert ray_task.fetched(file, get).read_bytes() == b"content"
 
 
 def test_the_same_records_come_from_this_machine_and_from_a_cluster(

@@ -31,6 +31,7 @@ test: $(STAMP)
 test-all: $(STAMP)
 	-test -d .triton || $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --target .triton $(TRITON)
 	-$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps rapidocr-onnxruntime==1.4.4
+	-$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[mlflow]'
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # Hostile files of every kind against the program: about an hour on two cores, and the figures of docs/security.md.

@@ -12,6 +12,9 @@ from attn_export.exporter.commands.console import make_progress, print_result
 def report(
     source: Annotated[Path, typer.Argument(help="The JSON report of an earlier run.")],
     reports: options.Reports = None,
+    mlflow: Annotated[
+        str | None, typer.Option(metavar="URI", help="Log it to this MLflow server too.", show_default=False)
+    ] = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -26,4 +29,9 @@ def report(
         check_reports(written)
         record = read_report(source)
         write_reports(record, written)
+    if mlflow is not None:
+        with make_progress(quiet) as progress, progress.stage(f"Logging to {mlflow}"):
+            from attn_export.exporter.report.tracking import log
+
+            log(record, source, mlflow)
     print_result(record, () if written else export_parts(record), as_json=as_json, reports=written)

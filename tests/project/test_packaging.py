@@ -190,6 +190,7 @@ def test_every_module_that_is_imported_is_a_dependency(project: dict[str, Any]) 
         "pynvml",
         "pil",
         "cryptography",
+        "mlflow",
     }
     assert foreign - optional <= declared
 

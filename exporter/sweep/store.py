@@ -16,11 +16,10 @@ from attn_export.exporter.errors import AttnExportError, OutputError, UsageError
 from attn_export.exporter.records.document import SCHEMA_VERSION, DocumentError, decode, encode
 from attn_export.exporter.records.report import ErrorRecord
 from attn_export.exporter.records.sweep import Outcome
-from attn_export.exporter.system.files import SCRATCH, unwritable, write_text
-from attn_export.exporter.system.scratch import written_atomically
+from attn_export.exporter.system.files import SCRATCH, publish, unwritable, write_text
+from attn_export.exporter.system.scratch import scratch_folder
 
 INDEX, RECORD, CELLS, LOCK = "sweep.json", "record.json", "cells", ".lock"
-WORK = f"{SCRATCH}work"
 KEY_LETTERS = 16  # of the digest in the name of a folder
 # Failures that say something about the job; the others are tried again by the next command.
 KEPT_CODES = (1, 2, 3, 4)
@@ -38,15 +37,11 @@ class Store:
 
     Args:
         root: the output folder.
+        work: a folder on its file system, where outcomes are made.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    @property
-    def work(self) -> Path:
-        """Where outcomes are made."""
-        return self.root / WORK
+    def __init__(self, root: Path, work: Path | None = None) -> None:
+        self.root, self.work = root, work or root
 
     def folder(self, key: str) -> Path:
         """The folder of an outcome."""
@@ -132,15 +127,10 @@ def opened(root: Path, cells: Sequence[str]) -> Iterator[Store]:
             raise UsageError(
                 f"another sweep is at work in {root}", hint="Wait for it, or name another folder with -o."
             ) from error
-        store = Store(root)
-        with written_atomically(root / INDEX) as path:
-            write_text(path, encode(Index(tuple(cells))))
-        shutil.rmtree(store.work, ignore_errors=True)  # of a process that was killed
-        store.work.mkdir()
-        try:
-            yield store
-        finally:
-            shutil.rmtree(store.work, ignore_errors=True)
+        with scratch_folder(root) as work:
+            write_text(work / INDEX, encode(Index(tuple(cells))))
+            publish(work / INDEX, root / INDEX)
+            yield Store(root, work)
 
 
 def check_folder(root: Path, cells: Sequence[str]) -> None:

@@ -32,6 +32,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / ".typing"), str(ROOT)]))
         patch.setenv("ATTN_EXPORT_CACHE", str(tmp_path_factory.mktemp("nodes")))
         patch.setenv("RAY_ENABLE_AUTO_CONNECT", "0")
+        patch.setenv("RAY_raylet_start_wait_time_s", "300")  # a busy machine takes long
         made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         for _ in range(2):
             made.add_node(num_cpus=1, resources={"sm86": 1})

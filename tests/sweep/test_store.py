@@ -15,8 +15,8 @@ KEY = "ab" * 32
 OUTCOME = Outcome(key=KEY, name="a fp32", figures=Figures(bytes=3), files=("model.onnx",))
 
 
-def made(root: Path) -> Path:
-    folder = root / ".attn-export-work" / "made"
+def made(store: Store) -> Path:
+    folder = store.work / "made"
     folder.mkdir()
     (folder / "model.onnx").write_text("abc")
     return folder
@@ -25,7 +25,7 @@ def made(root: Path) -> Path:
 def test_an_outcome_comes_back_with_its_files(tmp_path: Path) -> None:
     with opened(tmp_path / "out", ["cell"]) as store:
         assert store.get(KEY) is None
-        assert store.publish(OUTCOME, made(store.root)) == OUTCOME
+        assert store.publish(OUTCOME, made(store)) == OUTCOME
     again = Store(tmp_path / "out")
     assert again.get(KEY) == OUTCOME
     assert (again.folder(KEY) / "model.onnx").read_text() == "abc"
@@ -34,7 +34,7 @@ def test_an_outcome_comes_back_with_its_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["record", "file", "version"])
 def test_a_damaged_outcome_is_computed_again(damage: str, tmp_path: Path) -> None:
     with opened(tmp_path / "out", ["cell"]) as store:
-        store.publish(OUTCOME, made(store.root))
+        store.publish(OUTCOME, made(store))
         record = store.folder(KEY) / RECORD
         if damage == "file":
             (store.folder(KEY) / "model.onnx").unlink()
@@ -44,7 +44,7 @@ def test_a_damaged_outcome_is_computed_again(damage: str, tmp_path: Path) -> Non
                 text[:-20] if damage == "record" else text.replace('"schema_version": 3', '"schema_version": 1')
             )
         assert store.get(KEY) is None
-        store.publish(OUTCOME, made(store.root))
+        store.publish(OUTCOME, made(store))
         assert store.get(KEY) == OUTCOME
 
 
@@ -52,7 +52,7 @@ def test_a_damaged_outcome_is_computed_again(damage: str, tmp_path: Path) -> Non
 def test_only_failures_of_the_job_itself_are_kept(code: int, kept: bool, tmp_path: Path) -> None:
     failed = Outcome(key=KEY, name="a", figures=Figures(), error=ErrorRecord("m", "h", code))
     with opened(tmp_path / "out", ["cell"]) as store:
-        folder = made(store.root)
+        folder = made(store)
         assert store.publish(failed, folder) == failed
         assert (store.get(KEY) == failed) == kept
         assert not folder.exists()
@@ -66,23 +66,23 @@ def test_a_full_disk_costs_one_outcome(tmp_path: Path, monkeypatch: pytest.Monke
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
             patch.setattr(os, "fsync", full)
-            lost = store.publish(OUTCOME, made(store.root))
+            lost = store.publish(OUTCOME, made(store))
         assert lost.error is not None
         assert lost.error.exit_code == 6
         assert "No space left" in lost.error.message
         assert store.get(KEY) is None
-        assert not list(store.work.iterdir())
-        store.publish(OUTCOME, made(store.root))
+        assert [path.name for path in store.work.iterdir()] == ["lock"]
+        store.publish(OUTCOME, made(store))
         assert store.get(KEY) == OUTCOME
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    with opened(tmp_path / "out", ["cell"]) as store:
-        root = store.root
-    (root / ".attn-export-work").mkdir()
-    left = made(root)
-    with opened(root, ["cell"]):
+    left = tmp_path / "out" / ".attn-export-left"
+    left.mkdir(parents=True)
+    (left / "lock").touch()
+    with opened(tmp_path / "out", ["cell"]):
         assert not left.exists()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".lock", "cells", "sweep.json"]
 
 
 def test_a_folder_of_another_plan_is_refused_and_one_of_a_changed_plan_is_not(tmp_path: Path) -> None:

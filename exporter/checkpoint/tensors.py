@@ -35,6 +35,8 @@ class Views:
         Raises:
             ValueError: these aren't numbers, or the tensor isn't in the bytes, or there is too much of it.
         """
+        if not isinstance(sizes, list | tuple) or not isinstance(strides, list | tuple):
+            raise ValueError("a tensor has sizes or strides that are none")  # noqa: TRY004 (the file is to blame)
         numbers = (*sizes, *strides, offset)
         if not all(type(number) is int for number in numbers) or len(sizes) != len(strides):
             raise ValueError("a tensor has sizes and strides that don't fit each other")

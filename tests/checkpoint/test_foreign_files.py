@@ -409,3 +409,10 @@ def test_a_pickled_module_that_contains_itself_is_refused_in_words(tmp_path):
     torch.save({"model": module}, path)
     with pytest.raises(InputError):
         load(path, arch="cbam_resnet8")
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_large_arrays_of_numpy_beside_the_weights_are_not_in_the_way(write, weights, legacy):
+    history = {"images": np.zeros(3_000_000, dtype=np.uint8), "losses": [np.float64(0.5)] * 10}
+    model = load(write({"state_dict": weights, "history": history}, legacy=legacy))
+    assert any("numpy" in note for note in model.notes)

@@ -79,6 +79,13 @@ COSTLY = {
     "10^18 times one number": weights(tensor((10**9, 10**9), (0, 0))),
     "3 * 10^9 times one number": weights(tensor((3 * 10**9,), (0,))),
     "1000 dimensions": weights(tensor((1,) * 1000, (1,) * 1000)),
+    "a tensor's numbers as arguments": named("my.Net") + tensor() + b"R",
+    "a tensor's numbers as sizes": called(named("torch.Size"), tensor()),
+    "a text encoded again and again": b"("
+    + text("x" * 10**6)
+    + b"r\x00\x00\x00\x000"
+    + called(named("_codecs.encode"), b"j\x00\x00\x00\x00", text("latin1")) * 100
+    + b"t",
     "a large layer": called(named("torch.nn.modules.linear.Linear"), number(10**6), number(10**6)),
 }
 

@@ -15,6 +15,7 @@ from attn_export.exporter.checkpoint.tensors import Views
 
 ATOMS = (str, bytes, int, float, complex, type(None), torch.Tensor, torch.dtype, type, Inert)
 MOST_IN_A_KEY = 1000
+MOST_BYTES = 2**20
 
 
 class Pairs(OrderedDict[Any, Any]):
@@ -70,12 +71,12 @@ def is_key(value: Any) -> bool:
 
 
 def _tensor(storage: Storage, offset: int, sizes: Sequence[int], strides: Sequence[int], *_: Any) -> torch.Tensor:
-    return storage.views.view(storage.content, storage.dtype, tuple(sizes), tuple(strides), offset)
+    return storage.views.view(storage.content, storage.dtype, sizes, strides, offset)
 
 
 def _typed(storage: Storage, offset: int, sizes: Sequence[int], strides: Sequence[int], *rest: Any) -> torch.Tensor:
     """A tensor that says its type, after whether it requires gradients and its hooks."""
-    return storage.views.view(storage.content, rest[2], tuple(sizes), tuple(strides), offset)
+    return storage.views.view(storage.content, rest[2], sizes, strides, offset)
 
 
 def _parameter(tensor: Any, *_: Any) -> torch.Tensor:
@@ -86,7 +87,7 @@ def _parameter(tensor: Any, *_: Any) -> torch.Tensor:
 
 def _of_another_class(function: Any, _: Any, args: Sequence[Any], *__: Any) -> Any:
     """A tensor of a subclass, as a plain one."""
-    if not isinstance(function, Called):
+    if not isinstance(function, Called) or not isinstance(args, list | tuple):
         raise pickle.UnpicklingError("a tensor is made by a function that isn't known")
     return function(*args)
 
@@ -104,7 +105,7 @@ def _sparse(_: Any, data: Sequence[Any]) -> torch.Tensor:
 
 def _quantized(storage: Storage, offset: int, sizes: Sequence[int], strides: Sequence[int], *_: Any) -> torch.Tensor:
     """A quantized tensor of these sizes, without its numbers: these can't be weights, and the error says so."""
-    storage.views.view(storage.content, torch.uint8, tuple(sizes), tuple(strides), offset)
+    storage.views.view(storage.content, torch.uint8, sizes, strides, offset)
     return torch.quantize_per_tensor(torch.zeros(_checked(sizes)), 1.0, 0, torch.qint8)
 
 
@@ -115,7 +116,9 @@ def _checked(sizes: Sequence[int]) -> tuple[int, ...]:
 
 
 def _bytes(text: Any, encoding: Any = "latin1") -> Any:
-    """Bytes as protocol 2 writes them. Other codecs may take forever."""
+    """Bytes as protocol 2 writes them, unless they are many: no weights. Other codecs may take forever."""
+    if isinstance(text, str) and len(text) > MOST_BYTES:
+        return Inert()
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError("it has bytes in an unknown form")
     return text.encode(encoding)
@@ -129,7 +132,7 @@ def _no_bytes(*args: Any) -> bytes:
 
 
 def _byte_array(content: Any = b"", encoding: Any = "latin1") -> Any:
-    return bytearray(content) if isinstance(content, bytes) else bytearray(_bytes(content, encoding))
+    return content if isinstance(content, bytes) else _bytes(content, encoding)
 
 
 def plain_set(values: Any = ()) -> set[Any]:
@@ -140,6 +143,8 @@ def plain_set(values: Any = ()) -> set[Any]:
 
 
 def _sizes(values: Any = ()) -> tuple[Any, ...]:
+    if not isinstance(values, list | tuple):
+        raise pickle.UnpicklingError("it has sizes that are no numbers")
     return tuple(values)
 
 

@@ -13,10 +13,11 @@ from typing import IO, Any, ClassVar
 import torch
 
 from attn_export.exporter.checkpoint.inert import Inert, inert_class
-from attn_export.exporter.checkpoint.pickles.names import HARMLESS, Pairs, is_key
+from attn_export.exporter.checkpoint.pickles.names import HARMLESS, MOST_BYTES, Pairs, is_key
 
 MOST_STEPS = 3_000_000
 MOST_NAMES = 10_000
+MOST_COPIED = 2**27
 
 
 class TooMuchError(Exception):
@@ -71,6 +72,7 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001 (the one in C can't be 
     ) -> None:
         super().__init__(stream, encoding="utf-8", errors="surrogateescape")
         self._persistent, self._known, self._names = persistent, known, names
+        self._left = MOST_COPIED
         self._uncalled = [value for name, value in known.items() if name not in called]
 
     def load(self) -> Any:
@@ -122,7 +124,26 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001 (the one in C can't be 
         function = self.stack[-1]
         if any(function is known for known in self._uncalled):
             raise pickle.UnpicklingError(f"it calls {function.__name__}")
+        self._check_arguments(args)
         self.stack[-1] = function(*args)
+
+    def _new(self) -> None:
+        args = self.stack.pop()
+        made = self.stack.pop()
+        self._check_arguments(args)
+        self.append(made.__new__(made, *args))
+
+    def _new_with_names(self) -> None:
+        self.stack.pop()
+        self._new()
+
+    def _check_arguments(self, args: Any) -> None:
+        """Arguments are a tuple, and not the numbers of a tensor; what is copied of one large value adds up."""
+        if type(args) is not tuple:
+            raise pickle.UnpicklingError("it calls something with arguments that are no tuple")
+        self._left -= sum(map(_copied, args))
+        if self._left < 0:
+            raise TooMuchError("its pickle copies its parts again and again")
 
     def _instantiate(self, klass: Any, args: Any) -> None:
         """Of the steps INST and OBJ."""
@@ -193,6 +214,8 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001 (the one in C can't be 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
         **pickle._Unpickler.dispatch,  # noqa: SLF001
         pickle.REDUCE[0]: _reduce,
+        pickle.NEWOBJ[0]: _new,
+        pickle.NEWOBJ_EX[0]: _new_with_names,
         pickle.BUILD[0]: _build,
         pickle.APPEND[0]: _append,
         pickle.APPENDS[0]: _appends,
@@ -203,3 +226,10 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001 (the one in C can't be 
         pickle.FROZENSET[0]: _frozenset,
         pickle.BYTEARRAY8[0]: _bytearray,
     }
+
+
+def _copied(value: Any) -> int:
+    """How much of an argument a call may copy; long texts aren't."""
+    if isinstance(value, str | bytes):
+        return len(value) if len(value) <= MOST_BYTES else 0
+    return len(value) if isinstance(value, list | tuple | dict | set) else 0

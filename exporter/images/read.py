@@ -79,11 +79,12 @@ def read_images(
     paths = [Path(path) for path in ([given] if isinstance(given, str | Path) else given)]
     if not paths:
         raise UsageError("no images were named", hint="Name a folder, pictures, or an array.")
+    of_array = any(path.suffix.lower() in arrays.ENDINGS for path in paths)
+    if of_array and len(paths) > 1:
+        raise UsageError(f"{paths[0]} is one of several", hint="Give one array, or pictures.")
     for path in paths:
         check_there(path)
-    if any(path.suffix.lower() in arrays.ENDINGS for path in paths):
-        if len(paths) > 1:
-            raise UsageError(f"{paths[0]} is one of several", hint="Give one array, or pictures.")
+    if of_array:
         return of_arrays(arrays.read_arrays(paths[0], inputs), str(paths[0]), options.normalization)
     return of_pictures(paths, inputs, preprocessing_for(inputs, options))
 

@@ -166,6 +166,7 @@ OTHERS = {
     "--index-url",
     "--extra-index-url",
     "--save",
+    "--noise",
     "--fewest-seconds",
     "--nodes",
 }

@@ -39,7 +39,10 @@ def quantize(
     std: options.Std = None,
     resize: options.Resize = None,
     interpolation: options.Interpolation = None,
-    gates: Annotated[bool, Option("--gates/--no-gates", help="Quantize attention blocks too.")] = False,
+    gates: Annotated[
+        bool | None,
+        Option("--gates/--no-gates", help="Quantize attention blocks too.", show_default="for onnxruntime"),
+    ] = None,
     exclude: Annotated[
         list[str] | None, Option(metavar="NAME", help="A node, or a module with all that is in it, that stays float32.")
     ] = None,

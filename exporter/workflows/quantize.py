@@ -24,6 +24,7 @@ from attn_export.exporter.precision.float8 import float8_trial
 from attn_export.exporter.precision.half import infer_types
 from attn_export.exporter.precision.half_scales import with_half_scales
 from attn_export.exporter.precision.int8.choose import Trial, Work, choose
+from attn_export.exporter.precision.int8.gates import read_gates_directly
 from attn_export.exporter.precision.int8.placement import Placement
 from attn_export.exporter.precision.int8.qdq import quantized
 from attn_export.exporter.precision.int8.quality import compared
@@ -182,6 +183,8 @@ def _prepared(parsed: ParsedFile, settings: QuantizeSettings, progress: Progress
     if model.functions:
         raise InputError(f"{path} calls local functions", hint="attn-export clean inlines them.")
     infer_types(model)
+    if settings.choices.with_gates and settings.choices.runtime is Target.ONNXRUNTIME:
+        read_gates_directly(model.graph)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     return model
 

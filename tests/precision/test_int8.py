@@ -180,6 +180,40 @@ def test_products_with_gates_read_both_inputs_quantized_or_neither(gates: bool, 
     assert not any(node.name in names for node in placement.layers)  # the digits networks' gates are narrow
 
 
+@pytest.mark.parametrize("gates", [None, False])
+def test_onnxruntime_multiplies_with_gates_in_int8_and_without_resizing_them(
+    gates: bool | None, tmp_path: Path
+) -> None:
+    """A product with a gate that was resized to its map, as the form for ONNX Runtime has it."""
+    stored = {"w": np.ones((16, 3, 1, 1), np.float32), "s": np.array([1, 1, 4, 4], np.float32)}
+    resize = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="conv"),
+        helper.make_node("GlobalAveragePool", ["c"], ["p"], name="pool"),
+        helper.make_node("Conv", ["p", "squeeze"], ["h"], name="squeeze"),
+        helper.make_node("Relu", ["h"], ["r"], name="relu"),
+        helper.make_node("Conv", ["r", "expand"], ["e"], name="expand"),
+        helper.make_node("Sigmoid", ["e"], ["g"], name="sigmoid"),
+        helper.make_node("Resize", ["g", "", "s"], ["large"], name="resize", **resize),
+        helper.make_node("Mul", ["c", "large"], ["y"], name="product"),
+    ]
+    rng = np.random.default_rng(0)
+    stored |= {"squeeze": rng.standard_normal((8, 16, 1, 1)), "expand": rng.standard_normal((16, 8, 1, 1))}
+    ends = [helper.make_tensor_value_info(name, 1, ["N", size, 4, 4]) for name, size in (("x", 3), ("y", 16))]
+    weights = [numpy_helper.from_array(np.asarray(array, np.float32), name) for name, array in stored.items()]
+    made = helper.make_graph(nodes, "g", ends[:1], ends[1:], weights)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(onnx.shape_inference.infer_shapes(model), tmp_path / "a.onnx")
+    np.save(tmp_path / "images.npy", rng.standard_normal((8, 3, 4, 4)).astype(np.float32))
+    settings = replace(FAST, choices=Choices(Target.ONNXRUNTIME, gates))
+    record = quantize_file(tmp_path / "a.onnx", tmp_path / "b.onnx", tmp_path / "images.npy", settings=settings)
+    assert worst(record.quality) > 30
+    written = onnx.load(tmp_path / "b.onnx").graph.node
+    product = next(node for node in written if node.name == "product")
+    assert ("Resize" in {node.op_type for node in written}) == (gates is False)
+    assert all(value.endswith(".dequantized") for value in product.input[1:]) == (gates is None)
+
+
 def test_a_bias_is_corrected_to_the_mean_of_the_float_layer(tmp_path: Path) -> None:
     """Two layers whose outputs are far from zero on average, so that rounding moves their means."""
     torch.manual_seed(0)

@@ -47,13 +47,19 @@ class Choices:
 
     Attributes:
         runtime: TensorRT's symmetric form, or ONNX Runtime's.
-        gates: quantize the wide layers of attention blocks and the products with their gates too.
+        gates: quantize the wide layers of attention blocks and the products with their gates too; None for ONNX
+            Runtime alone, where SE networks become half as fast again, and lose nothing (docs/int8.md).
         exclude: names of nodes, or paths of modules with all that is in them, that stay in float32.
     """
 
     runtime: Target = Target.TENSORRT
-    gates: bool = False
+    gates: bool | None = None
     exclude: tuple[str, ...] = field(default=())
+
+    @property
+    def with_gates(self) -> bool:
+        """Whether gates are quantized."""
+        return self.runtime is Target.ONNXRUNTIME if self.gates is None else self.gates
 
 
 def place(graph: ir.Graph, blocks: Sequence[AttentionBlock], choices: Choices) -> Placement:
@@ -77,10 +83,10 @@ def place(graph: ir.Graph, blocks: Sequence[AttentionBlock], choices: Choices) -
     sums = [node for node in graph if _is_sum(node) and node.name not in inside and not _excluded(node, choices)]
     for node in sums:
         reads |= _reads_of_sum(node, set(layers), choices.runtime)
-    if choices.gates:
-        reads |= {(node, i) for node in graph if _is_gate_product(node, inside) for i in (0, 1)}
+    products = [node for node in graph if choices.with_gates and _is_gate_product(node, inside)]
+    reads |= {(node, i) for node in products for i in (0, 1)}
     if choices.runtime is Target.ONNXRUNTIME:
-        reads |= _reads_of_outputs((*layers, *sums))
+        reads |= _reads_of_outputs((*layers, *sums, *products))
     kept = tuple(
         Float32Node(node.name or "", node.metadata_props.get(MODULE_KEY, ""), node.op_type, reason)
         for node, reason in reasons.items()
@@ -110,7 +116,7 @@ def _reason(node: ir.Node, inside: dict[str, AttentionBlock], choices: Choices) 
     block = inside.get(node.name or "")
     if block is None:
         return ""
-    if not choices.gates:
+    if not choices.with_gates:
         return f"{block.kind} of {block.place}"
     return f"{block.kind} of {block.place}, narrow" if min(weights.shape[:2]) < NARROWEST else ""
 

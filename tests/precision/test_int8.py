@@ -185,7 +185,7 @@ def test_onnxruntime_multiplies_with_gates_in_int8_and_without_resizing_them(
     gates: bool | None, tmp_path: Path
 ) -> None:
     """A product with a gate that was resized to its map, as the form for ONNX Runtime has it."""
-    stored = {"w": np.ones((16, 3, 1, 1), np.float32), "s": np.array([1, 1, 4, 4], np.float32)}
+    stored: dict[str, Any] = {"w": np.ones((16, 3, 1, 1), np.float32), "s": np.array([1, 1, 4, 4], np.float32)}
     resize = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["c"], name="conv"),

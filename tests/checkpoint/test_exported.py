@@ -178,6 +178,7 @@ class Wrapped(nn.Module):
         return self.layer(self.conv(image))
 
 
+@pytest.mark.full
 def test_the_command_exports_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(Gated().eval(), tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -27,6 +27,7 @@ def package(
         Option(metavar="DIR", help="Device folder: engines, their ONNX file, deployment bundles.", show_default=False),
     ] = None,
     gpus: options.Gpus = None,
+    precisions: options.Precisions = None,
     licenses: Annotated[
         list[str] | None, Option("--license", metavar="SPDX", help="License of the network, for the device folder.")
     ] = None,
@@ -88,12 +89,13 @@ def package(
         kwargs=kwargs,
         trust=trust,
     )
+    chosen = parse.parse_precisions(precisions)
     kind, count = parse.parse_instances(instances)
     checkpoint, files = split_sources(sources)
     if checkpoint is None:
         named = {"--arch": arch, "--code": code, "--factory": factory, "--kwargs": kwargs, "--input": inputs}
         named |= {"--input-image": input_image, "--mean": mean, "--std": std, "--output": output}
-        named |= {"--gpu": gpus, "--range": ranges}
+        named |= {"--gpu": gpus, "--range": ranges, "--precision": precisions}
         parse.refuse(named, "for a checkpoint, and none was named", "Leave it out.")
     with make_progress(quiet) as progress, ExitStack() as stack:
         from attn_export.exporter.engine.settings import EngineSettings
@@ -121,6 +123,6 @@ def package(
             model = as_served(load_checkpoint(checkpoint, progress, loading), served)
             scratch = stack.enter_context(scratch_folder((triton or device or Path()).parent))
             engines = EngineSettings(gpus=parse.parse_gpus(gpus)) if gpus else None
-            files = [*exported(model, scratch, checkpoint.stem, engines, progress), *files]
+            files = [*exported(model, scratch, checkpoint.stem, chosen, engines, progress), *files]
         result = write(files, settings, progress)
     print_result(result, package_parts(result), as_json=as_json)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from attn_export.exporter.artifacts import LoadedModel
+from attn_export.exporter.artifacts import LoadedModel, Precision
 from attn_export.exporter.deployment.signature import private_key
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.records.report import Report
@@ -56,9 +56,14 @@ def check(settings: PackageSettings) -> None:
 
 
 def exported(
-    model: LoadedModel, scratch: Path, stem: str, engines: EngineSettings | None, progress: Progress
+    model: LoadedModel,
+    scratch: Path,
+    stem: str,
+    precisions: Sequence[Precision],
+    engines: EngineSettings | None,
+    progress: Progress,
 ) -> list[Path]:
-    """A proven ONNX file of a network, and engines and bundles where they are asked for.
+    """Proven ONNX files of a network in each precision (float32 if none), and engines and bundles if asked for.
 
     Raises:
         AttnExportError: as `export_loaded` says.
@@ -66,7 +71,8 @@ def exported(
     from attn_export.exporter.workflows.export import export_loaded
     from attn_export.exporter.workflows.settings import ExportSettings
 
-    result = export_loaded(model, scratch, stem, ExportSettings(runtimes=(), engine=engines), progress)
+    settings = ExportSettings(runtimes=(), precisions=tuple(precisions) or (Precision.FP32,), engine=engines)
+    result = export_loaded(model, scratch, stem, settings, progress)
     return [*result.files, *(engine.path for engine in result.engines), *result.bundles]
 
 

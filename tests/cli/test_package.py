@@ -19,6 +19,7 @@ Refused = Callable[..., Finished]
         (("model.pt", "--triton", "m", "--device", "d", "--gpu", "sm86"), "which Triton doesn't load"),
         (("a.onnx", "--triton", "m", "--input-image", "uint8"), "--input-image is for a checkpoint"),
         (("a.onnx", "--triton", "m", "--instances", "tpu:1"), "can't be understood"),
+        (("a.onnx", "--triton", "m", "--precision", "fp16"), "--precision is for a checkpoint"),
         (("model.pt", "model.pt", "--triton", "m"), "are both checkpoints"),
     ],
 )

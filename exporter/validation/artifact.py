@@ -1,6 +1,7 @@
 """Reads what an artifact declares: an ONNX file of any program, or an engine with its record."""
 
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,18 +125,32 @@ def _read_engine(path: Path, *, trust: bool) -> Artifact:
         )
     graph, asked = record.precision.graph, record.precision.requested
     quantized_type = next((name.lower() for name in graph if name in QUANTIZED_TYPES), "")
-    half = asked == Precision.FP16.value if asked else "FLOAT16" in graph
     return Artifact(
         path=path,
         format=ENGINE,
         inputs=tuple(Tensor(name, dims, record.io.types.get(name, "")) for name, dims in record.io.inputs.items()),
         outputs=tuple(Tensor(name, dims, record.io.types.get(name, "")) for name, dims in record.io.outputs.items()),
-        precision=Precision.FP16 if half else Precision.FP32,
+        precision=engine_precision(asked, graph),
         profile=record.profile,
         quantized=_graph_of(path, record) if quantized_type else None,
         quantized_type=quantized_type,
         sidecar=record,
     )
+
+
+def engine_precision(asked: str | None, graph: Collection[str]) -> Precision:
+    """The precision whose baseline error an engine is compared with.
+
+    TF32 rounds what it multiplies to float16's number of digits.
+
+    Args:
+        asked: the precision of its build, if one was named.
+        graph: the types of its graph.
+    """
+    if "BFLOAT16" in graph:
+        return Precision.BF16
+    half = "FLOAT16" in graph and asked != Precision.FP32
+    return Precision.FP16 if half or asked == Precision.TF32 else Precision.FP32
 
 
 def _graph_of(engine: Path, record: EngineRecord) -> Path:

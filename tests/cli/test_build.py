@@ -305,7 +305,8 @@ def test_a_backend_that_is_not_installed(refused: Command, onnx_folder: Path, mo
     ("arguments", "says"),
     [
         (["--precision", "fp32,fp16", "-o", "one.engine"], "-o names one engine"),
-        (["--precision", "int8"], "--precision int8"),
+        (["--precision", "int4"], "--precision int4"),
+        (["--precision", "int8"], "int8 needs calibration images"),
         (["--gpu", "sm87", "--backend", "openvino"], "--backend openvino"),
         (["--gpu", "RTX 9999"], "--gpu RTX 9999"),
         (["--profile-batch", "8,1,32"], "--profile-batch: 8, 1, 32"),

@@ -176,6 +176,8 @@ def test_the_record_says_what_was_made_of_what(
         "architecture": None,
         "inputs": [INPUT],
         "normalization": None,
+        "preprocessing": None,
+        "postprocessing": None,
         "class_names": None,
         "notes": [],
     }

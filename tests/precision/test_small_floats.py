@@ -32,6 +32,7 @@ from attn_export.exporter.precision.int8.rounding import Rounding
 from attn_export.exporter.precision.int8.settings import QuantizeSettings
 from attn_export.exporter.precision.int8.sweep import Sweep
 from attn_export.exporter.records.quantization import Quantization
+from attn_export.exporter.validation.artifact import engine_precision
 from attn_export.exporter.workflows.quantize import narrow_layers, quantize_file
 from attn_export.models.registry import create
 from tests.faults.planting import DIGITS, Subject
@@ -161,6 +162,23 @@ def test_float8_leaves_large_filters_in_floats_and_says_why(tmp_path: Path) -> N
     assert [node.reason for node in record.kept] == [
         "TensorRT has no float8 kernels for filters of more than 32 places"
     ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "graph", "judged"),
+    [
+        ("fp32", ("FLOAT", "FLOAT16"), Precision.FP32),
+        ("tf32", ("FLOAT",), FP16),
+        ("bf16", ("FLOAT", "BFLOAT16"), Precision.BF16),
+        ("int8", ("FLOAT", "INT8"), Precision.FP32),
+        ("int8", ("FLOAT", "FLOAT16", "INT8"), FP16),
+        (None, ("FLOAT", "FLOAT16"), FP16),
+    ],
+)
+def test_an_engine_is_judged_by_the_floats_that_it_computes_in(
+    asked: str | None, graph: tuple[str, ...], judged: Precision
+) -> None:
+    assert engine_precision(asked, graph) is judged
 
 
 def test_narrow_networks_are_told_that_int8_gains_little() -> None:

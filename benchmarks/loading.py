@@ -3,9 +3,9 @@
     python benchmarks/loading.py [--networks se_resnet50,...] [--runs 5] [--save]
 
 Each run is a process of its own that imports everything first. *reading* is one pass over the file's bytes, *loading*
-what `load` takes, with its passes for the checksums and the hash; *memory* is the growth of the process's peak over the
-size of the file (Linux); *inferring* finds the architecture in names and shapes. Times are CPU times on one thread, so
-other programs don't matter much.
+what `load` takes, with its passes for the checksums and the hash; *memory* is the growth of the process's peak, without
+pages of libraries, over the size of the file (Linux); *inferring* finds the architecture in names and shapes. Times are
+CPU times on one thread, so other programs don't matter much.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def write(network: str, kind: str, folder: Path) -> Path:
 
 
 def resident_mib(line: str) -> float:
-    """``VmRSS``, what this process holds now, or ``VmHWM``, its peak."""
+    """``VmRSS``, what this process holds now, ``RssFile``, its part that is pages of files, or ``VmHWM``, the peak."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return float(status.partition(f"{line}:")[2].split()[0]) / 1024
 
@@ -64,14 +64,14 @@ def measured(path: Path) -> dict[str, float]:
             pass
     reading = time.process_time() - began
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
-    before = resident_mib("VmRSS")
+    before, of_files = resident_mib("VmRSS"), resident_mib("RssFile")
     began = time.process_time()
     load(path)
     return {
         "mib": path.stat().st_size / MIB,
         "reading_s": reading,
         "loading_s": time.process_time() - began,
-        "memory_mib": resident_mib("VmHWM") - before,
+        "memory_mib": resident_mib("VmHWM") - before - (resident_mib("RssFile") - of_files),
     }
 
 

@@ -8,7 +8,6 @@ figures go to benchmarks/results/ after each network, and the table to docs/zoo.
 
 import argparse
 import json
-import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "zoo.md"
 HEADING = "## timm's networks"
 SIZE = 96
 # Those of fixed windows.
-SIZES = {"coatnet_nano_rw_224": 224, "eca_botnext26ts_256": 256}
+SIZES = {"coatnet_nano_rw_224": 224, "eca_botnext26ts_256": 256, "bat_resnext26ts": 256}
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def measured(network: str) -> dict[str, Any]:
     """The figures of one network."""
     name, _, block = network.partition("+")
     size = SIZES.get(network, SIZE)
-    row: dict[str, Any] = {"network": network, "family": NETWORKS.get(network, ""), "size": size}
+    row: dict[str, Any] = {"network": network, "size": size}
     arguments = {"block_args": {"attn_layer": block}} if block else {}
     settings = ExportSettings(runtimes=(), threads=1)
     try:
@@ -102,9 +101,9 @@ def section(rows: list[dict[str, Any]], environment: dict[str, Any]) -> str:
         "| network | nodes | as captured | attention | gates | output | verdict |",
         "|---|---:|---:|---|---:|---:|---|",
     ]
-    for family in dict.fromkeys(row["family"] for row in rows):
+    for family in dict.fromkeys(NETWORKS.values()):
         lines.append(f"| **{family}** | | | | | | |")
-        lines += [line_of(row) for row in rows if row["family"] == family]
+        lines += [line_of(row) for row in rows if NETWORKS[row["network"]] == family]
     return "\n".join(lines) + "\n"
 
 
@@ -120,12 +119,15 @@ def line_of(row: dict[str, Any]) -> str:
     )
 
 
-def save(rows: list[dict[str, Any]]) -> None:
-    """Keep the figures, and replace the section."""
+def save(row: dict[str, Any]) -> None:
+    """Keep the figures of a network among those of the others, and write the section anew."""
+    known = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.exists() else []
+    rows = {found["network"]: found for found in (*known, row)}
+    ordered = [rows[network] for network in NETWORKS if network in rows]
     environment = plain(describe())
-    RESULTS.write_text(json.dumps({"rows": rows, "environment": environment}, indent=1) + "\n", encoding="utf-8")
+    RESULTS.write_text(json.dumps({"rows": ordered, "environment": environment}, indent=1) + "\n", encoding="utf-8")
     before = PAGE.read_text(encoding="utf-8").partition(HEADING)[0].rstrip()
-    PAGE.write_text(f"{before}\n\n{section(rows, environment)}", encoding="utf-8")
+    PAGE.write_text(f"{before}\n\n{section(ordered, environment)}", encoding="utf-8")
 
 
 def main() -> None:
@@ -133,12 +135,11 @@ def main() -> None:
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--save", action="store_true", help="keep the figures, and write the table into docs/zoo.md")
     options = parser.parse_args()
-    rows = []
     for network in options.networks.split(","):
-        rows.append(measured(network))
-        print(json.dumps(rows[-1]), file=sys.stderr if options.save else sys.stdout, flush=True)
+        row = measured(network)
+        print(json.dumps(row), flush=True)
         if options.save:
-            save(rows)
+            save(row)
 
 
 if __name__ == "__main__":

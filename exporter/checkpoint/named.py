@@ -16,7 +16,6 @@ from attn_export.exporter.errors import UsageError
 from attn_export.models.initialization import BRANCH_SCALE, natural_images, statistics_learned
 
 SEED = 0
-NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ def untrained(name: str, arguments: Mapping[str, Any]) -> NamedNetwork:
     """The network with random weights that are the same each time.
 
     Libraries begin training with residual branches that end in zeros, where no gate can make a difference, and with
-    statistics that no image has. So the norms that are zero get a small weight, and every BatchNorm the statistics of
-    a few random images.
+    statistics that no image has. So weights and gains that are zero get a small value, and every BatchNorm the
+    statistics of a few random images.
 
     Args:
         name: ``timm:NAME`` or ``torchvision:NAME``.
@@ -109,9 +108,9 @@ def _sized(host: Host, network: nn.Module, weights: StateDict) -> Host:
 
 def _open_branches(network: nn.Module) -> None:
     with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, NORMS) and module.weight is not None and not module.weight.any():
-                module.weight.fill_(BRANCH_SCALE)
+        for name, parameter in network.named_parameters():
+            if not name.endswith("bias") and not parameter.any():
+                parameter.fill_(BRANCH_SCALE)
 
 
 def _learn_statistics(network: nn.Module, shape: tuple[int, int, int]) -> None:

@@ -9,8 +9,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 
 from attn_export import cli
+from attn_export.exporter.artifacts import Postprocessing
+from attn_export.exporter.checkpoint.load import load
+from attn_export.exporter.workflows.served import ServedOptions, as_served
 from tests.cli.conftest import CLASSES, Finished
 
 Command = Callable[..., Finished]
@@ -101,12 +105,22 @@ def test_a_file_of_other_preprocessing_disagrees(both: tuple[Path, Path], attn_e
     assert attn_export("validate", "model.pt", "served/model.onnx").returncode == 1
 
 
-def test_labels_come_from_a_file(attn_export: Command, folder: Path) -> None:
+def test_labels_come_from_a_file(folder: Path) -> None:
     Path("names.json").write_text('{"1": ["n02", "dog"], "0": "cat", "2": "über cow"}')
-    assert attn_export(*EXPORT, "--labels", "names.json", "--output", "softmax").returncode == 0
-    assert metadata(folder / "model.onnx")["class_names"] == ["cat", "dog", "über cow"]
-    (probability,) = run(folder / "model.onnx", np.zeros((2, 3, 16, 16), np.float32))
-    np.testing.assert_allclose(probability.sum(1), 1, rtol=1e-6)
+    options = ServedOptions(postprocessing=Postprocessing(), labels=Path("names.json"))
+    served = as_served(load("model.pt"), options)
+    assert served.class_names == ("cat", "dog", "über cow")
+    probability = served.module(torch.randn(2, 3, 16, 16))
+    torch.testing.assert_close(probability.sum(1), torch.ones(2))
+
+
+def test_the_network_itself_stays_as_it_was(folder: Path) -> None:
+    model, image = load("model.pt"), torch.randn(1, 3, 16, 16)
+    before = model.module(image)
+    served = as_served(model, ServedOptions(("nhwc", "bgr"), postprocessing=Postprocessing(2)))
+    assert torch.equal(model.module(image), before)
+    assert list(dict(served.module.named_modules())) == list(dict(model.module.named_modules())), "paths stay"
+    assert type(served.module) is type(model.module)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ from attn_export.exporter.commands.console import (
     redirect_stdout_to_devnull,
     stdout,
 )
-from attn_export.exporter.errors import AttnExportError, OutputError, UsageError
+from attn_export.exporter.errors import AttnExportError, InputError, OutputError, UsageError
 
 INTERRUPTED, DEFECT = 130, 70
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -217,8 +217,19 @@ def words_of(error: Exception, arguments: Sequence[str]) -> tuple[str, str, int]
     if isinstance(error, OSError) and error.errno in FULL:  # files say it themselves, so this is standard output
         message = f"the result can't be printed: {os.strerror(error.errno)}"
         return message, "Make room where the output goes.", OutputError.exit_code
+    if isinstance(error, OSError | RuntimeError) and (problem := impossible_path(error)):
+        return problem, "Name another path.", InputError.exit_code
     report = "This is a defect of attn-export, please report it with the output of --debug."
     return f"{type(error).__name__}: {error}", report, DEFECT
+
+
+def impossible_path(error: Exception) -> str:
+    """The words for a path that no file can have: of thousands of characters, or a link that leads to itself."""
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return f"{error.filename!s:.100} can't be read: {error.strerror}"
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # pathlib's, before Python 3.13
+        return f"{error!s:.100}: the link leads to itself"
+    return ""
 
 
 def main() -> NoReturn:

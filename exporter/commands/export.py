@@ -185,7 +185,7 @@ def suggest_for_missing(checkpoint: Path, known: Sequence[str]) -> None:
         UsageError: the checkpoint is missing, and something has a similar name.
         UnreadableCheckpointError: it is missing, and nothing has.
     """
-    if checkpoint.exists() or names_network(checkpoint):
+    if checkpoint.exists() or checkpoint.is_symlink() or names_network(checkpoint):
         return
     word = str(checkpoint)
     commands = [name for name in known if name != "export"]

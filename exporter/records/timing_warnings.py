@@ -57,7 +57,7 @@ def condition_warnings(conditions: Conditions) -> list[str]:
         warnings.append(f"other processes took {conditions.others:.0%} of the CPU time during the timing")
     if conditions.steal is not None and conditions.steal > STEAL:
         warnings.append(f"the hypervisor took {conditions.steal:.0%} of the CPU time during the timing")
-    if conditions.throttled is not None and conditions.throttled > THROTTLED:
+    if conditions.quota is not None and (conditions.throttled or 0.0) > THROTTLED:
         warnings.append(
             f"the quota of {conditions.quota:g} CPUs was used up in {conditions.throttled:.0%} of its periods, and "
             "everything had to wait: fewer threads help"

@@ -40,7 +40,7 @@ def read_report(path: Path) -> Report:
         ) from error
     try:
         header = msgspec.json.decode(content, type=_Header)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeDecodeError) as error:
         raise UnreadableReportError(f"{path} is no report of attn-export: {error}", hint=EXPECTED) from error
     _refuse_other_documents(path, header)
     try:

@@ -259,7 +259,7 @@ def problem_of(reader: Reader, path: Path) -> str | None:
     except BaseException as error:
         ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "exporter" in frame.filename]
         place = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "?"
-        return f"{type(error).__name__} at {place}: {error!s:.80}"
+        return f"{type(error).__name__} at {place}"
     return None
 
 

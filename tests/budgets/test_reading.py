@@ -133,6 +133,11 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     assert "it is no file" in refusal(tmp_path / "a.json").message
 
 
+def test_a_key_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(json.dumps(WHOLE).encode().replace(b'"artifacts"', b'"\xa6rtifacts"'))
+    assert "is no" in refusal(tmp_path / "a.json").message
+
+
 # What is JSON, and no report with latencies.
 
 

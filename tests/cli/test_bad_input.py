@@ -47,6 +47,20 @@ def test_a_missing_file_is_named(refused: Command) -> None:
     refused(3, "weights/nothing.pt", *QUICK, says=["weights/nothing.pt", "does not exist"])
 
 
+@pytest.mark.parametrize("path", ["x" * 5000, "loop"], ids=["5,000 letters", "a loop"])
+@pytest.mark.parametrize(
+    "command",
+    ["{}.pt --onnx", "bench {}.onnx", "build {}.bundle.zip --gpu sm86", "compare {}.json {}.json", "clean {}.onnx"],
+)
+def test_a_path_that_no_file_can_have_is_named(refused: Command, folder: Path, command: str, path: str) -> None:
+    words = [word.format(path) for word in command.split()]
+    for word in words:
+        if word.startswith("loop"):
+            (folder / word).unlink(missing_ok=True)
+            (folder / word).symlink_to(word)
+    refused(3, *words, *(["-o", "out.onnx"] if words[0] == "clean" else []), says=[path[:50]])
+
+
 def test_a_directory_is_no_checkpoint(refused: Command, folder: Path) -> None:
     (folder / "run").mkdir()
     refused(3, "run", *QUICK, says=["run", "directory"])

@@ -1,37 +1,15 @@
-"""A process that exports all day, and many that export into one folder."""
+"""Many processes that export into one folder at once."""
 
-import gc
 import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 
-from attn_export.exporter import ExportSettings, export
-from attn_export.exporter.system.memory import trim
 from attn_export.models.registry import create
 
-EXPORTS, AT_ONCE = 200, 20
-SETTLED = 0.25  # of the exports: caches fill at first
-
-
-@pytest.mark.full
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="descriptors and resident memory of Linux")
-def test_memory_and_descriptors_stay_what_they_are(tmp_path: Path) -> None:
-    memory, descriptors = [], []
-    for number in range(EXPORTS):
-        settings = ExportSettings(threads=1, runtimes=(), show=False)
-        export(network(), (1, 3, 32, 32), tmp_path, name=f"n{number % 3}", settings=settings)
-        gc.collect()
-        trim()
-        memory.append(psutil.Process().memory_info().rss)
-        descriptors.append(psutil.Process().num_fds())
-    first = int(EXPORTS * SETTLED)
-    assert max(memory[first:]) < 1.05 * memory[first]
-    assert max(descriptors[first:]) <= descriptors[first]
-    assert len(list(tmp_path.iterdir())) == 6
+AT_ONCE = 3
 
 
 def network() -> torch.nn.Module:

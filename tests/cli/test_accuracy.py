@@ -52,7 +52,7 @@ def limited(path: Path, name: str) -> str:
 def test_artifacts_are_evaluated_side_by_side(files: Path, labelled: Path, attn_export: Command) -> None:
     other = negated(files / "model.onnx", "negated.onnx")
     artifacts = ("model.onnx", "model.fp16.onnx", other, limited(files / "model.onnx", "limited.onnx"))
-    command = ("validate", "model.pt", *artifacts, "--eval", "labelled")
+    command = ("validate", "model.pt", *artifacts, "--eval", "labelled", "--threads", "1")
     done = attn_export(*command, "--report", "r.html", "--report", "r.md", "--json")
     assert done.returncode == 1  # it doesn't compute what the network computes
     document = json.loads(done.stdout)
@@ -81,7 +81,17 @@ def test_artifacts_are_evaluated_side_by_side(files: Path, labelled: Path, attn_
 
 
 def test_what_is_required_is_required_of_every_artifact(files: Path, labelled: Path, attn_export: Command) -> None:
-    command = ("validate", "model.pt", "model.onnx", "model.fp16.onnx", "--eval", "labelled", "--require")
+    command = (
+        "validate",
+        "model.pt",
+        "model.onnx",
+        "model.fp16.onnx",
+        "--threads",
+        "1",
+        "--eval",
+        "labelled",
+        "--require",
+    )
     assert attn_export(*command, "agreement=100%,sqnr=40,top1=0").returncode == 0
     done = attn_export(*command, "top1=0.99")
     assert done.returncode == 1
@@ -95,7 +105,7 @@ def test_what_is_required_is_required_of_every_artifact(files: Path, labelled: P
 
 def test_an_export_is_evaluated_and_kept(folder: Path, labelled: Path, attn_export: Command) -> None:
     """Like a broken budget: the files are proven."""
-    command = ("model.pt", "--onnx", "--no-bench", "--eval", "labelled", "--require", "top1=99%")
+    command = ("model.pt", "--onnx", "--no-bench", "--threads", "1", "--eval", "labelled", "--require", "top1=99%")
     done = attn_export(*command)
     assert done.returncode == 1
     assert "Accuracy on 18 labelled images" in done.stdout
@@ -105,11 +115,14 @@ def test_an_export_is_evaluated_and_kept(folder: Path, labelled: Path, attn_expo
     assert record["evaluation"]["requirement"]["top1"] == 0.99
 
 
+@pytest.mark.full  # what is filled up is in test_predict.py too
 def test_arrays_have_labels_and_a_file_of_one_batch_gets_full_ones(files: Path, attn_export: Command) -> None:
     images = np.random.default_rng(0).standard_normal((7, *INPUT_SHAPE)).astype(np.float32)
     np.savez("eval.npz", images=images, labels=np.arange(7) % 3)
     assert attn_export("model.pt", "--onnx", "--no-bench", "--static", "--input", "2x3x16x16").returncode == 0
-    done = attn_export("validate", "model.pt", "model.onnx", "model.fp16.onnx", "--eval", "eval.npz", "--json")
+    done = attn_export(
+        "validate", "model.pt", "model.onnx", "model.fp16.onnx", "--threads", "1", "--eval", "eval.npz", "--json"
+    )
     assert done.returncode == 0, done.stderr
     evaluation = json.loads(done.stdout)["evaluation"]
     assert [entry["agreement"] for entry in evaluation["results"]] == [1, 1, 1]
@@ -123,7 +136,7 @@ def test_from_python(files: Path, labelled: Path) -> None:
 
 
 def test_labels_that_do_not_fit_are_refused(files: Path, labelled: Path, refused: Command) -> None:
-    command = ("validate", "model.pt", "model.onnx", "--quiet")
+    command = ("validate", "model.pt", "model.onnx", "--quiet", "--threads", "1")
     refused(2, *command, "--require", "top1=1", says=["--require is for artifacts that round"], hint="--eval")
     refused(2, "model.pt", "--onnx", "--require", "top1=1", says=["needs labelled images"], hint="--eval DIR")
     Path("names.txt").write_text("circle\nsquare\noval\n")

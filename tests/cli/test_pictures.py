@@ -29,7 +29,7 @@ def photos(folder: Path) -> Path:
 def test_a_folder_of_pictures_is_judged_with_the_checkpoints_normalization(
     files: Path, photos: Path, attn_export: Command
 ) -> None:
-    done = attn_export("validate", "model.pt", "model.onnx", "--images", "photos", "--json")
+    done = attn_export("validate", "model.pt", "model.onnx", "--images", "photos", "--threads", "1", "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert "real" in document["artifacts"][0]["validation"]["comparisons"][0]["ratios"]
@@ -55,7 +55,9 @@ def test_an_export_takes_pictures_and_says_what_it_did_to_them(
     folder: Path, photos: Path, attn_export: Command
 ) -> None:
     named = ["--images", "photos/00.png", "--images", "photos/03.png", "--mean", "0.5", "--std", "0.25"]
-    done = attn_export("model.pt", "--onnx", "--no-bench", *named, "--resize", "20", "--interpolation", "bicubic")
+    done = attn_export(
+        "model.pt", "--onnx", "--no-bench", "--threads", "1", *named, "--resize", "20", "--interpolation", "bicubic"
+    )
     assert done.returncode == 0, done.stderr
     source = json.loads((folder / "model.report.json").read_text())["images"]
     assert source["images"] == 2
@@ -73,7 +75,9 @@ def test_an_onnx_file_knows_the_normalization_of_its_network(files: Path, photos
     done = attn_export("clean", "model.onnx", "-o", "clean.onnx", "--images", "photos")
     assert done.returncode == 0, done.stderr
     assert "mean 0.4, 0.5, 0.6, std 0.2, 0.3, 0.1" in done.stderr
-    done = attn_export("quantize", "model.onnx", "--calibration", "photos", "--ranges", "minmax", "--json")
+    done = attn_export(
+        "quantize", "model.onnx", "--calibration", "photos", "--ranges", "minmax", "--threads", "1", "--json"
+    )
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert record["images"] == record["source"]["images"] == 12
@@ -84,7 +88,7 @@ def test_a_file_that_knows_none_is_told(files: Path, photos: Path, attn_export: 
     model = onnx.load("model.onnx")
     del model.metadata_props[:]
     onnx.save(model, "theirs.onnx")
-    quantize = ("quantize", "theirs.onnx", "--calibration", "photos", "--ranges", "minmax")
+    quantize = ("quantize", "theirs.onnx", "--calibration", "photos", "--ranges", "minmax", "--threads", "1")
     refused(2, *quantize, says=["nothing says how"], hint="--mean 0.485,0.456,0.406 --std")
     done = attn_export(*quantize, "--mean", "0.4,0.5,0.6", "--std", "0.2,0.3,0.1", "--json")
     assert json.loads(done.stdout)["source"]["preprocessing"]["std"] == [0.2, 0.3, 0.1]
@@ -96,7 +100,7 @@ def test_a_file_that_knows_none_is_told(files: Path, photos: Path, attn_export: 
 def test_images_that_were_not_normalized_are_warned_of(files: Path, attn_export: Command) -> None:
     pixels = np.random.default_rng(0).uniform(0, 255, (12, *INPUT_SHAPE)).astype(np.float32)
     np.save("raw.npy", pixels)
-    done = attn_export("quantize", "model.onnx", "--calibration", "raw.npy", "--ranges", "minmax")
+    done = attn_export("quantize", "model.onnx", "--calibration", "raw.npy", "--ranges", "minmax", "--threads", "1")
     assert "raw.npy: its values go from" in done.stderr
     assert "lie between -6 and 4: were they normalized?" in done.stderr
 

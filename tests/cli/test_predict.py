@@ -11,6 +11,7 @@ from onnx import numpy_helper
 from PIL import Image
 
 from attn_export.exporter import predict
+from attn_export.exporter.workflows.predict import PredictSettings
 from tests.cli.conftest import CLASSES, Finished
 
 Command = Callable[..., Finished]
@@ -41,12 +42,14 @@ def best(document: dict[str, object], artifact: str) -> list[str]:
 
 
 def test_artifacts_answer_side_by_side(files: Path, photos: Path, attn_export: Command) -> None:
-    done = attn_export("predict", "model.pt", "model.onnx", "model.fp16.onnx", "photos/0.png", "--top", "2")
+    done = attn_export(
+        "predict", "--threads", "1", "model.pt", "model.onnx", "model.fp16.onnx", "photos/0.png", "--top", "2"
+    )
     assert done.returncode == 0, done.stderr
     assert "photos/0.png" in done.stdout.splitlines()[0]
     assert "All artifacts agree in 1 image." in done.stdout
     assert "mean 0.4, 0.5, 0.6, std 0.2, 0.3, 0.1" in done.stderr
-    document = json.loads(attn_export("predict", "model.pt", "model.onnx", "photos", "--json").stdout)
+    document = json.loads(attn_export("predict", "--threads", "1", "model.pt", "model.onnx", "photos", "--json").stdout)
     assert [Path(image["image"]).stem for image in document["images"]] == list("01234")
     for image in document["images"]:
         theirs, ours = (image["answers"][name] for name in ("model.pt", "model.onnx"))
@@ -60,10 +63,10 @@ def test_what_differs_is_said_and_isn_t_an_error(files: Path, photos: Path, attn
     """A file without facts is given what the first artifact that knows them takes."""
     other = negated(files / "model.onnx", "negated.onnx")
     Path("names.txt").write_text("\n".join(CLASSES))
-    done = attn_export("predict", other, "model.onnx", "photos", "--labels", "names.txt")
+    done = attn_export("predict", "--threads", "1", other, "model.onnx", "photos", "--labels", "names.txt")
     assert done.returncode == 0, done.stderr
     assert "The artifacts differ in 5 of 5 images." in done.stdout
-    document = json.loads(attn_export("predict", other, "model.onnx", "photos", "--json").stdout)
+    document = json.loads(attn_export("predict", "--threads", "1", other, "model.onnx", "photos", "--json").stdout)
     assert document["sources"][other] == document["sources"]["model.onnx"]
     assert not any(image["agree"] for image in document["images"])
     assert set(best(document, other)) <= {"0", "1", "2"}
@@ -71,10 +74,10 @@ def test_what_differs_is_said_and_isn_t_an_error(files: Path, photos: Path, attn
 
 def test_pixels_in_probabilities_out_and_one_batch(files: Path, photos: Path, attn_export: Command) -> None:
     """What a file takes and returns is in its metadata."""
-    served = ("--input-image", "uint8:nhwc:bgr", "--output", "top=2", "--out", "served")
+    served = ("--input-image", "uint8:nhwc:bgr", "--output", "top=2", "--out", "served", "--threads", "1")
     made = attn_export("model.pt", "--onnx", "--no-bench", "--static", "--input", "2x3x16x16", *served)
     assert made.returncode == 0, made.stderr
-    done = attn_export("predict", "model.onnx", "served/model.onnx", "photos", "--json")
+    done = attn_export("predict", "--threads", "1", "model.onnx", "served/model.onnx", "photos", "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     first, second = document["artifacts"]
@@ -87,7 +90,7 @@ def test_pixels_in_probabilities_out_and_one_batch(files: Path, photos: Path, at
 
 
 def test_from_python(files: Path, photos: Path) -> None:
-    found = predict("model.onnx", photos)
+    found = predict("model.onnx", photos, settings=PredictSettings(threads=1))
     assert len(found.images) == 5
     array = np.zeros((2, 3, 16, 16), np.float32)
     assert [entry.image for entry in predict(["model.pt", "model.onnx"], array).images] == ["image 0", "image 1"]
@@ -98,7 +101,7 @@ def test_what_cannot_be_asked_is_named(files: Path, photos: Path, refused: Comma
     Path("names.txt").write_text("circle\nsquare\n")
     Path("notes.txt").write_text("")
     Path("x.engine").write_bytes(b"")
-    ask = ("predict", "--quiet")
+    ask = ("predict", "--quiet", "--threads", "1")
     refused(2, *ask, "model.onnx", says=["no image was named"])
     refused(2, *ask, "photos", says=["no artifact was named"])
     refused(2, *ask, other, "photos", says=["nothing says how the network's images are normalized"], hint="--mean")

@@ -167,6 +167,7 @@ OTHERS = {
     "--extra-index-url",
     "--save",
     "--noise",
+    "--peer",
     "--fewest-seconds",
     "--nodes",
 }

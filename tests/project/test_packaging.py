@@ -189,6 +189,7 @@ def test_every_module_that_is_imported_is_a_dependency(project: dict[str, Any]) 
         "jinja2",
         "pynvml",
         "pil",
+        "ray",
         "cryptography",
         "mlflow",
     }

@@ -187,7 +187,7 @@ def keep(row: Row) -> None:
     """Put a row into the results and the page's table, in place of an earlier one of its network, form and tool."""
     kept = json.loads(RESULT.read_text())["rows"] if RESULT.exists() else []
     rows = {key(each): each for each in [*kept, row]}
-    order = sorted(rows.values(), key=lambda each: [*map(PLACES.index, key(each))])
+    order = sorted(rows.values(), key=lambda each: [*map(list.index, PLACES, key(each))])
     RESULT.write_text(json.dumps({"environment": plain(describe()), "rows": order}, indent=1) + "\n")
     lines = [f"| {' | '.join(line)} |" for line in [HEADS, ["---"] * 3 + ["---:"] * 5, *map(cells, order)]]
     PAGE.write_text(TABLE.sub(lambda _: "\n" + "\n".join(lines) + "\n\n", PAGE.read_text()))
@@ -198,7 +198,7 @@ def key(row: Row) -> tuple[str, str, str]:
     return row["network"], row["form"], row["tool"]
 
 
-PLACES = [*NETWORKS, *map(str, FORMS), *OURS, *TOOLS]
+PLACES = [[*NETWORKS], [*map(str, FORMS)], [*OURS, *TOOLS]]
 HEADS = ("network", "form", "tool", "SQNR", "agreement", "top-1", "QuantizeLinear", "kernels")
 
 

@@ -22,6 +22,7 @@ from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.network.axes import opened
 from attn_export.exporter.network.batches import batches
 from attn_export.exporter.records.engine import BuildOptions, Profile
+from attn_export.exporter.validation.baseline import TYPES
 from attn_export.exporter.validation.golden import golden_of_reference
 from attn_export.exporter.validation.reference import Reference
 from tests.shared import capture, compute_reference
@@ -50,7 +51,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
         checkpoint = folder / f"{name}.pt"
         create_checkpoint(checkpoint, name)
         model = load(checkpoint)
-        reference = compute_reference(model, batches(opened(model.inputs)), precisions=tuple(Precision))
+        reference = compute_reference(model, batches(opened(model.inputs)), precisions=tuple(TYPES))
         graph, _ = clean_graph(capture(model), Target.TENSORRT)
         file = onnx_file.write(graph, folder / f"{name}.onnx")
         facts = read_graph(file.path)

@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from attn_export.exporter.artifacts import LoadedModel, Precision
+from attn_export.exporter.artifacts import LoadedModel
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.network.axes import opened
 from attn_export.exporter.network.batches import Batch, batches
+from attn_export.exporter.validation.baseline import TYPES
 from attn_export.exporter.validation.cache import SUFFIX, Cache, cached_reference, default_cache
 from attn_export.exporter.validation.fingerprint import NotRepeatable, fingerprint, tape
 from attn_export.exporter.validation.reference import Reference
@@ -33,7 +34,7 @@ def made_for(model: LoadedModel) -> list[Batch]:
 
 
 def get(model: LoadedModel, cache: Cache | None, made: list[Batch] | None = None) -> tuple[Reference, bool]:
-    return cached_reference(model, made or made_for(model), cache=cache, precisions=tuple(Precision))
+    return cached_reference(model, made or made_for(model), cache=cache, precisions=tuple(TYPES))
 
 
 def same(first: Reference, second: Reference) -> bool:
@@ -59,7 +60,7 @@ def test_what_is_found_again_is_what_was_computed_to_the_last_bit(name: str, fre
     second, was_there = get(fresh(name), cache)
     assert was_there
     assert same(first, second)
-    assert set(second.baselines) == set(Precision)
+    assert set(second.baselines) == set(TYPES)
 
 
 def one_weight(model: LoadedModel) -> None:
@@ -191,7 +192,7 @@ def test_the_oldest_go_first(fresh: Fresh, cache: Cache) -> None:
 
 def test_several_at_once_do_not_disturb_each_other(fresh: Fresh, cache: Cache) -> None:
     reference, _ = get(fresh("toy"), None)
-    key = fingerprint(fresh("toy").module, reference.batches, tuple(Precision))
+    key = fingerprint(fresh("toy").module, reference.batches, tuple(TYPES))
     seen: list[Reference | None] = []
 
     def both() -> None:

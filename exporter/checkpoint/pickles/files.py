@@ -18,6 +18,7 @@ from attn_export.exporter.checkpoint.tensors import Views, tensor_of
 
 # The first pickle of a file of torch.save before PyTorch 1.6, and the second.
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+PIECE = 2**20
 BYTE_ORDER = "byteorder"
 
 
@@ -70,7 +71,7 @@ class PickleReader:
                 return Inert()
             dtype, key, count = found
             if key not in contents:
-                contents[key] = tensor_of(part_of(archive, f"{root}data/{key}"))
+                contents[key] = bytes_of(archive, f"{root}data/{key}")
             if count * dtype.itemsize > contents[key].numel():
                 raise ValueError(f"its storage {key} is cut off")
             return Storage(contents[key], dtype, views)
@@ -124,11 +125,34 @@ def names_in(stream: IO[bytes], size: int) -> list[str]:
 
 
 def part_of(archive: zipfile.ZipFile, name: str) -> bytes:
-    """A part of an archive; one without a checksum, as `torch.serialization.set_crc32_options` allows, is taken too."""
+    """A part of an archive."""
+    return archive.read(_entry(archive, name))
+
+
+def bytes_of(archive: zipfile.ZipFile, name: str) -> torch.Tensor:
+    """A part of an archive as a tensor of uint8, read piece by piece: copies of whole storages would take memory.
+
+    Raises:
+        ValueError: the part is shorter than the archive says.
+    """
+    entry = _entry(archive, name)
+    found = torch.empty(entry.file_size, dtype=torch.uint8)
+    done = 0
+    with archive.open(entry) as stream:
+        while piece := stream.read(PIECE):
+            found[done : done + len(piece)] = tensor_of(piece)
+            done += len(piece)
+    if done < entry.file_size:
+        raise ValueError(f"its part {name} is cut off")
+    return found
+
+
+def _entry(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    """One without a checksum, as `torch.serialization.set_crc32_options` allows, is taken too."""
     entry = archive.getinfo(name)
     if not entry.CRC:
         entry.CRC = None  # type: ignore[assignment] # the library then doesn't check it
-    return archive.read(entry)
+    return entry
 
 
 def _storage_of(pid: Any) -> tuple[torch.dtype, str, int] | None:

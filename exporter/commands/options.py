@@ -128,7 +128,10 @@ For = Annotated[
 Precisions = Annotated[
     list[str] | None,
     Option(
-        "--precision", metavar="NAMES", help="Precisions: fp32,tf32,fp16,bf16,int8,fp8.", show_default="the source's"
+        "--precision",
+        metavar="NAMES",
+        help="Precisions: fp32, tf32, fp16, bf16, int8, fp8.",
+        show_default="the source's",
     ),
 ]
 

@@ -31,7 +31,7 @@ def report(
         write_reports(record, written)
     if mlflow is not None:
         with make_progress(quiet) as progress, progress.stage(f"Logging to {mlflow}"):
-            from attn_export.exporter.report.tracking import log
+            from attn_export.exporter.workflows.tracking import log
 
             log(record, source, mlflow)
     print_result(record, () if written else export_parts(record), as_json=as_json, reports=written)

@@ -10,7 +10,7 @@ import pytest
 from attn_export.cli import run
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.records.document import encode
-from attn_export.exporter.report.tracking import EXPERIMENT, log
+from attn_export.exporter.workflows.tracking import EXPERIMENT, log
 from tests.budgets.sample import sample_report
 
 

@@ -7,6 +7,7 @@ import typer
 
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import make_progress, print_result
+from attn_export.exporter.commands.parse_inputs import parse_inputs
 from attn_export.exporter.commands.parse_pictures import parse_pictures
 from attn_export.exporter.errors import UsageError
 
@@ -22,6 +23,7 @@ def predict(
     std: options.Std = None,
     resize: options.Resize = None,
     interpolation: options.Interpolation = None,
+    inputs: options.Inputs = None,
     arch: options.Arch = None,
     code: options.Code = None,
     factory: options.Factory = None,
@@ -54,7 +56,13 @@ def predict(
             top=top,
             pictures=parse_pictures(images, mean=mean, std=std, resize=resize, interpolation=interpolation),
             loading=parse.parse_loading(
-                arch=arch, inputs=(), ranges={}, code=code, factory=factory, kwargs=kwargs, trust=trust
+                arch=arch,
+                inputs=parse_inputs(inputs),
+                ranges={},
+                code=code,
+                factory=factory,
+                kwargs=kwargs,
+                trust=trust,
             ),
             threads=threads,
         )

@@ -51,7 +51,7 @@ def compare_quantized(
         failed.hint = f"{failed.hint} {poor.hint}"
     notes += (*more, f"the quality of its outputs is compared with the network ({required.sqnr:g} dB are required)")
     for note in notes:
-        progress.note(f"{path}: {note}")
+        progress.note(f"{path.name}: {note}")
     comparisons = (*in_floats, *verdict.comparisons)
     verdict = structs.replace(verdict, comparisons=comparisons, classes=classes_of(found), gates_missed=missed)
     return subject.result(*notes, verdict=verdict, quality=found, error=failed or poor)

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from attn_export.exporter.artifacts import Axis, Input, LoadedModel, LoadOptions, Signature, names_network
+from attn_export.exporter.artifacts import (
+    Axis,
+    Input,
+    LoadedModel,
+    LoadOptions,
+    Normalization,
+    Signature,
+    names_network,
+)
 from attn_export.exporter.errors import InputError, UsageError
 from attn_export.exporter.images.preprocessing import PictureOptions
 from attn_export.exporter.images.read import Given, ImageSet, read_images
@@ -23,7 +31,14 @@ from attn_export.exporter.validation.matching import Match
 from attn_export.exporter.workflows.evaluate import BATCH, run_all
 from attn_export.exporter.workflows.settings import cpu_settings
 from attn_export.exporter.workflows.subject import Subject
-from attn_export.exporter.workflows.user_images import announced, class_names_of, inputs_of, known_of, options_of
+from attn_export.exporter.workflows.user_images import (
+    announced,
+    class_names_of,
+    inputs_of,
+    known_of,
+    normalization_of,
+    options_of,
+)
 
 TOP = 5
 
@@ -54,14 +69,18 @@ class _Candidate:
     Attributes:
         inputs: a size of 0 takes any.
         options: what it says about its pixels.
+        normalization: of its network, also where the artifact itself normalizes.
         class_names: empty if it has none.
         runtime: of it, for inputs of one size.
+        notes: about the loading.
     """
 
     inputs: tuple[Input, ...]
     options: PictureOptions
+    normalization: Normalization | None
     class_names: tuple[str, ...]
     runtime: Callable[[Arrays], Runtime]
+    notes: tuple[str, ...] = ()
 
 
 def is_artifact(path: Path) -> bool:
@@ -79,8 +98,8 @@ def predict(
     """Ask artifacts about images: ``predict(["model.pt", "model.int8.onnx"], "photo.jpg")``.
 
     Args:
-        artifacts: checkpoints and ONNX files. Where one doesn't say how its images are normalized, it is taken to be as
-            in the first that does.
+        artifacts: checkpoints and ONNX files. Where one doesn't say how its images are normalized, or what its classes
+            are called, it is taken to be as in the first that does.
         images: see `read_images`.
         settings: see there.
         progress: receives stages and notes.
@@ -96,7 +115,10 @@ def predict(
     own, names = cpu_settings(settings.threads), unique_names(paths)
     with progress.stage("Reading the artifacts"):
         found = {name: _candidate(path, settings, own) for name, path in zip(names, paths, strict=True)}
-    known = next((each.options.normalization for each in found.values() if each.options.normalization), None)
+    for note in dict.fromkeys(note for each in found.values() for note in each.notes):
+        progress.note(note)
+    known = next((each.normalization for each in found.values() if each.normalization), None)
+    named = next((each.class_names for each in found.values() if each.class_names), ())
     sets, guesses, runtimes = {}, {}, {}
     for name, candidate in found.items():
         options = candidate.options
@@ -104,7 +126,7 @@ def predict(
             options = replace(options, normalization=options.normalization or known)
         sets[name] = read_images(images, candidate.inputs, options)
         with progress.stage(f"Running {name}"):
-            runtimes[name], guesses[name] = _asked(candidate, sets[name], name, settings)
+            runtimes[name], guesses[name] = _asked(candidate, sets[name], name, settings, named)
     for source in {images.source: images for images in sets.values()}.values():
         announced(source, progress)
     return PredictionSummary(
@@ -134,7 +156,8 @@ def _candidate(path: Path, settings: PredictSettings, own: Settings) -> _Candida
         sized = tuple(_sized(taken, arrays[taken.name]) for taken in inputs)
         return Subject(artifact, Match(Signature(sized, outputs), sized, ()), own, trust=False).runtime()
 
-    return _Candidate(inputs, options_of(model, settings.pictures), class_names_of(model), runtime)
+    options = options_of(model, settings.pictures)
+    return _Candidate(inputs, options, options.normalization or normalization_of(model), class_names_of(model), runtime)
 
 
 def _of_network(model: LoadedModel, settings: PredictSettings, own: Settings) -> _Candidate:
@@ -143,7 +166,10 @@ def _of_network(model: LoadedModel, settings: PredictSettings, own: Settings) ->
 
     signature = Signature(opened(model.inputs), tuple(entry.name for entry in returned(model)))
     options = known_of(model, settings.pictures)
-    return _Candidate(model.inputs, options, model.class_names or (), lambda _: Eager(model, signature, own))
+    names = model.class_names or ()
+    return _Candidate(
+        model.inputs, options, options.normalization, names, lambda _: Eager(model, signature, own), model.notes
+    )
 
 
 def _sized(taken: Input, array: Array) -> Input:
@@ -153,16 +179,23 @@ def _sized(taken: Input, array: Array) -> Input:
 
 
 def _asked(
-    candidate: _Candidate, images: ImageSet, name: str, settings: PredictSettings
+    candidate: _Candidate, images: ImageSet, name: str, settings: PredictSettings, named: tuple[str, ...]
 ) -> tuple[str, list[tuple[Guess, ...]]]:
-    """The runtime's name, and for each image the likeliest classes."""
-    labels = settings.class_names or candidate.class_names
-    found: list[tuple[Guess, ...]] = []
+    """The runtime's name, and for each image the likeliest classes; ``named`` are the classes of another artifact."""
+    labels, found = settings.class_names or candidate.class_names, list[tuple[Guess, ...]]()
     with candidate.runtime(images.load([0])) as runtime:
         for start in range(0, len(images), BATCH):
-            rows = range(start, min(start + BATCH, len(images)))
-            found += _guesses(run_all(runtime, images.load(rows)), labels, settings.top, name)
+            outputs = run_all(runtime, images.load(range(start, min(start + BATCH, len(images)))))
+            found += _guesses(outputs, labels or _fitting(named, outputs), settings.top, name)
     return runtime.name, found
+
+
+def _fitting(named: tuple[str, ...], outputs: Mapping[str, Array]) -> tuple[str, ...]:
+    """The names, if there is a score for each of them, or all numbers of classes are below theirs."""
+    numbers = [array for array in outputs.values() if array.ndim == 2 and array.dtype.kind in "iu"]
+    if numbers:
+        return named if all(array.max() < len(named) for array in numbers) else ()
+    return named if any(array.ndim == 2 and array.shape[1] == len(named) for array in outputs.values()) else ()
 
 
 def _guesses(outputs: Mapping[str, Array], labels: Sequence[str], top: int, name: str) -> list[tuple[Guess, ...]]:

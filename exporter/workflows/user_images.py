@@ -34,8 +34,9 @@ def inputs_of(model: ir.Model) -> list[Input]:
 
 
 def normalization_of(model: ir.Model) -> Normalization | None:
-    """The normalization in a file's metadata; None where it isn't there or makes no sense."""
-    found = _said(model, "normalization", Normalization)
+    """The normalization in a file's metadata, also that of its pixels; None where it isn't there or makes no sense."""
+    pixels = _said(model, "preprocessing", Preprocessing)
+    found = pixels.normalization if pixels else _said(model, "normalization", Normalization)
     if found is None or not len(found.mean) == len(found.std) > 0:
         return None
     return found if all(map(math.isfinite, (*found.mean, *found.std))) and min(found.std) > 0 else None

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 from PIL import Image
 
 from attn_export.exporter import predict
-from attn_export.exporter.workflows.predict import PredictSettings
+from attn_export.exporter.workflows.predict import PredictSettings, _fitting
 from tests.cli.conftest import CLASSES, Finished
 
 Command = Callable[..., Finished]
@@ -69,7 +70,31 @@ def test_what_differs_is_said_and_isn_t_an_error(files: Path, photos: Path, attn
     document = json.loads(attn_export("predict", "--threads", "1", other, "model.onnx", "photos", "--json").stdout)
     assert document["sources"][other] == document["sources"]["model.onnx"]
     assert not any(image["agree"] for image in document["images"])
-    assert set(best(document, other)) <= {"0", "1", "2"}
+    assert set(best(document, other)) <= set(CLASSES)
+
+
+def test_a_checkpoint_without_facts_takes_the_names_and_the_normalization_of_the_files(
+    files: Path, photos: Path, attn_export: Command
+) -> None:
+    """Also those of a file that normalizes its pixels itself; else "1" and "square" would be two answers."""
+    weights = torch.load("model.pt", weights_only=True)["state_dict"]
+    torch.save(weights, "bare.pt")
+    made = attn_export("model.pt", "--onnx", "--no-bench", "--input-image", "uint8", "--out", "served")
+    assert made.returncode == 0, made.stderr
+    ask = ("predict", "--threads", "1", "bare.pt", "--input", "1x3x16x16", "served/model.onnx", "photos", "--json")
+    done = attn_export(*ask)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert all(image["agree"] for image in document["images"])
+    assert set(best(document, "bare.pt")) <= set(CLASSES)
+    assert document["sources"]["bare.pt"]["preprocessing"]["mean"] == [0.4, 0.5, 0.6]
+
+
+def test_names_are_lent_only_where_they_fit() -> None:
+    scores, classes = np.ones((1, 2), np.float32), np.array([[7, 1]])
+    assert _fitting(("a", "b"), {"output": scores}) == ("a", "b")
+    assert _fitting(("a", "b", "c"), {"output": scores}) == ()
+    assert _fitting(("a", "b"), {"scores": scores, "classes": classes}) == ()
 
 
 def test_pixels_in_probabilities_out_and_one_batch(files: Path, photos: Path, attn_export: Command) -> None:

@@ -1,7 +1,7 @@
 """Validates artifacts of any origin against a checkpoint."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from attn_export.exporter.workflows.evaluate import evaluate, labelled_images
 from attn_export.exporter.workflows.reference import reference_outputs
 from attn_export.exporter.workflows.settings import cpu_settings
 from attn_export.exporter.workflows.subject import Subject
-from attn_export.exporter.workflows.user_images import STAND_INS, images_of
+from attn_export.exporter.workflows.user_images import STAND_INS, images_of, normalization_of
 
 if TYPE_CHECKING:
     from attn_export.exporter.images.labelled import LabelledGiven
@@ -192,15 +192,24 @@ def evaluated(
 def as_artifacts_say(model: LoadedModel, artifacts: Sequence[Artifact]) -> LoadedModel:
     """The network with the preprocessing and postprocessing of the artifacts, where all have the same.
 
+    Class names and normalization are theirs too where the network has none.
+
     Raises:
         InputError: they don't fit the network.
     """
     from attn_export.exporter.network.served import with_postprocessing, with_preprocessing
 
-    said = {(facts.preprocessing, facts.postprocessing) for facts in map(facts_of, artifacts)}
-    if len(said) != 1 or model.preprocessing or model.postprocessing:
+    said = [facts_of(artifact) for artifact in artifacts]
+    names = {facts.class_names for facts in said if facts.class_names}
+    normalized = {normalization_of(artifact.parsed.model) for artifact in artifacts if artifact.parsed} - {None}
+    served = {(facts.preprocessing, facts.postprocessing) for facts in said}
+    if not model.class_names and len(names) == 1:
+        model = replace(model, class_names=names.pop())
+    if not (model.normalization or model.preprocessing) and len(normalized) == 1:
+        model = replace(model, normalization=normalized.pop())
+    if len(served) != 1 or model.preprocessing or model.postprocessing:
         return model
-    ((before, after),) = said
+    ((before, after),) = served
     model = with_preprocessing(model, before) if before is not None else model
     return with_postprocessing(model, after) if after is not None else model
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import helper, numpy_helper
 from PIL import Image
 
@@ -145,3 +146,13 @@ def test_labels_that_do_not_fit_are_refused(files: Path, labelled: Path, refused
     refused(3, *command, "--eval", "labelled", "--labels", "names.txt", says=["2 names are known for the 3 classes"])
     refused(3, *command, "--eval", "nowhere", says=["nowhere"])
     refused(2, "quantize", "model.onnx", "--calibration", "labelled", "--require", "top1=1", says=["labelled images"])
+
+
+def test_a_checkpoint_without_names_takes_those_of_the_files(files: Path, labelled: Path, attn_export: Command) -> None:
+    """The normalization too: both are in every exported file."""
+    torch.save(torch.load("model.pt", weights_only=True)["state_dict"], "bare.pt")
+    done = attn_export("validate", "bare.pt", "model.onnx", "--eval", "labelled", "--threads", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    evaluation = json.loads(done.stdout)["evaluation"]
+    assert evaluation["matched"] == "by their names"
+    assert evaluation["source"]["preprocessing"]["mean"] == [0.4, 0.5, 0.6]

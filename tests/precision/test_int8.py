@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from onnx import helper, numpy_helper
@@ -166,6 +167,12 @@ def test_exclusions_and_gates_choose_the_layers(files: Path) -> None:
         layers(exclude=("layer9",))
     with pytest.raises(UsageError, match="no layer is left"):
         layers(exclude=tuple(usual))
+    for tensor in parsed.model.graph.initializers.values():
+        if tensor.const_value is not None and tensor.const_value.dtype == ir.DataType.FLOAT:
+            tensor.const_value = ir.tensor(tensor.const_value.numpy().astype(np.float16), name=tensor.name)
+    with pytest.raises(UsageError, match="no layer has constant float32 weights") as refused:
+        layers()
+    assert "Quantize the float32 file" in str(refused.value.hint)
 
 
 @pytest.mark.parametrize("gates", [False, True])

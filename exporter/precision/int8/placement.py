@@ -16,6 +16,7 @@ from attn_export.exporter.graph.facts import attribute, constant, is_op, only_us
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # Narrower layers inside of attention, such as CBAM's spatial convolution, have nothing to gain.
+NOT_FLOAT32 = "its weights aren't float32 constants"
 NARROWEST = 8
 FOLLOWING = ("Relu", "Clip")
 Read = tuple[ir.Node, int]
@@ -78,7 +79,7 @@ def place(graph: ir.Graph, blocks: Sequence[AttentionBlock], choices: Choices) -
     _refuse_unknown(graph, choices.exclude)
     layers = tuple(node for node, reason in reasons.items() if not reason)
     if not layers:
-        raise UsageError("no layer is left to quantize", hint="Exclude less.")
+        raise _nothing_left(reasons.values())
     reads = {(node, 0) for node in layers}
     sums = [node for node in graph if _is_sum(node) and node.name not in inside and not _excluded(node, choices)]
     for node in sums:
@@ -108,7 +109,7 @@ def _reason(node: ir.Node, inside: dict[str, AttentionBlock], choices: Choices) 
     """Why a layer stays in float32, empty if it doesn't."""
     weights = constant(node.inputs[1])
     if weights is None or weights.dtype != "float32":
-        return "its weights aren't float32 constants"
+        return NOT_FLOAT32
     if _excluded(node, choices):
         return "excluded"
     if is_op(node, "ConvTranspose") and attribute(node, "group", 1) != 1:
@@ -119,6 +120,15 @@ def _reason(node: ir.Node, inside: dict[str, AttentionBlock], choices: Choices) 
     if not choices.with_gates:
         return f"{block.kind} of {block.place}"
     return f"{block.kind} of {block.place}, narrow" if min(weights.shape[:2]) < NARROWEST else ""
+
+
+def _nothing_left(reasons: Iterable[str]) -> UsageError:
+    if set(reasons) == {NOT_FLOAT32}:
+        return UsageError(
+            "no layer has constant float32 weights, so none can be quantized",
+            hint="Quantize the float32 file that a float16 one was made of; --around fp16 makes the rest float16.",
+        )
+    return UsageError("no layer is left to quantize", hint="Exclude less.")
 
 
 def _excluded(node: ir.Node, choices: Choices) -> bool:

@@ -165,7 +165,7 @@ def _differences(artifact: Artifact, taken: Tensor, own: Input, wanted: str) -> 
     if dtype and (dtype in FLOATS) is not (own.dtype in FLOATS):
         raise InputError(
             f"{artifact.path} takes {taken} as {dtype}, and the network takes {wanted}",
-            hint="If it normalizes images itself, export it without that part: what it is given must be the same.",
+            hint="If it takes pixels, validate it alone: files that are validated together take the same input.",
         )
     if dtype not in ("", own.dtype):
         what = "its input" if own.name == INPUT_NAME else own.name

@@ -1,6 +1,6 @@
 """Puts artifacts where they run: model repositories and device folders, signed if there is a key."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,8 +9,10 @@ from attn_export.exporter.deployment.signature import private_key
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.records.summaries import PackageSummary
+from attn_export.exporter.runtimes import IN_EVALUATOR
 from attn_export.exporter.system.files import paths_of
 from attn_export.exporter.system.progress import NullProgress, Progress
+from attn_export.exporter.validation.artifact import ONNX_ENDING, read_artifact
 from attn_export.exporter.workflows.package_device import check_device_folder, write_device_folder
 from attn_export.exporter.workflows.package_triton import TritonSettings, check_repository, write_repository
 from attn_export.exporter.workflows.verify import sign_folder
@@ -90,6 +92,8 @@ def package(
         AttnExportError: as `write_repository`, `write_device_folder` and `sign_folder` say.
     """
     paths, progress = paths_of(files), progress or NullProgress()
+    for name, precision in _for_engines(paths):
+        progress.note(f"{name} is {precision}: engines compute that, and ONNX Runtime on a CPU doesn't")
     models: tuple[Path, ...] = ()
     if settings.repository is not None:
         with progress.stage("Writing the model repository"):
@@ -111,3 +115,10 @@ def package(
             for folder in (*models, *([Path(settings.device)] if settings.device else [])):
                 sign_folder(folder, Path(settings.key))
     return PackageSummary(models=tuple(map(str, models)), device=str(settings.device) if settings.device else None)
+
+
+def _for_engines(paths: Sequence[Path]) -> Iterator[tuple[str, Precision]]:
+    """The ONNX files that ONNX Runtime can't run on a CPU, or not as they say."""
+    for path in paths:
+        if path.suffix.lower() == ONNX_ENDING and (precision := read_artifact(path).precision) in IN_EVALUATOR:
+            yield path.name, precision

@@ -9,6 +9,7 @@ from attn_export.exporter.deployment.triton import LABELS, ONNX, PLAN, Served, c
 from attn_export.exporter.errors import InputError, OutputError, UsageError
 from attn_export.exporter.records.artifact import Artifact, Tensor
 from attn_export.exporter.records.report import Report
+from attn_export.exporter.runtimes import IN_EVALUATOR
 from attn_export.exporter.system.files import unwritable, write_text
 from attn_export.exporter.system.scratch import scratch_folder
 from attn_export.exporter.validation.artifact import numpy_name, read_artifact
@@ -159,6 +160,11 @@ def _served(
     count, kind = settings.instances, "gpu" if is_engine and settings.kind == "auto" else settings.kind
     if is_engine and kind == "cpu":
         raise UsageError("engines run on GPUs only", hint="Leave --instances cpu out, or package the ONNX file.")
+    if kind == "cpu" and artifact.precision in IN_EVALUATOR:
+        raise UsageError(
+            f"{artifact.path} is {artifact.precision}, which ONNX Runtime doesn't compute on a CPU",
+            hint="Leave --instances cpu out, or package the fp32 or int8 file.",
+        )
     return Served(
         name=name,
         platform=PLAN if is_engine else ONNX,

@@ -10,6 +10,8 @@ from attn_export.exporter.deployment.text_format import Message, Word, text_form
 from attn_export.exporter.deployment.triton import preferred_batches
 from attn_export.exporter.errors import InputError, OutputError, UsageError
 from attn_export.exporter.records.report import Report
+from attn_export.exporter.system.progress import NullProgress
+from attn_export.exporter.workflows.package import PackageSettings, package
 from attn_export.exporter.workflows.package_triton import TritonSettings, write_repository
 from tests.deployment.files import CHECKPOINT, PIXELS, classifier, measured
 
@@ -181,6 +183,18 @@ def test_what_triton_has_no_type_for_is_refused(tmp_path: Path) -> None:
     onnx.save(model, source)
     with pytest.raises(InputError, match="serves numbers only"):
         packaged(source)
+
+
+def test_bfloat16_is_for_gpus(tmp_path: Path) -> None:
+    """ONNX Runtime loads no such file on a CPU."""
+    notes: list[str] = []
+    progress = NullProgress()
+    progress.note = notes.append  # type: ignore[method-assign]
+    path = classifier(tmp_path / "a.onnx", dtype=TensorProto.BFLOAT16)
+    with pytest.raises(UsageError, match=r"a\.onnx is bf16, which ONNX Runtime doesn't compute on a CPU"):
+        write_repository([path], tmp_path / "cpu", TritonSettings(kind="cpu"))
+    package([path, classifier(tmp_path / "b.onnx")], PackageSettings(repository=tmp_path / "any"), progress)
+    assert notes == ["a.onnx is bf16: engines compute that, and ONNX Runtime on a CPU doesn't"]
 
 
 def test_text_is_quoted() -> None:

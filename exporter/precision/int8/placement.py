@@ -123,9 +123,9 @@ def _reason(node: ir.Node, inside: dict[str, AttentionBlock], choices: Choices) 
 
 
 def _nothing_left(reasons: Iterable[str]) -> UsageError:
-    if set(reasons) == {NOT_FLOAT32}:
+    if NOT_FLOAT32 in (several := set(reasons)) and "excluded" not in several:
         return UsageError(
-            "no layer has constant float32 weights, so none can be quantized",
+            "no layer outside of attention has constant float32 weights, so none can be quantized",
             hint="Quantize the float32 file that a float16 one was made of; --around fp16 makes the rest float16.",
         )
     return UsageError("no layer is left to quantize", hint="Exclude less.")

@@ -185,16 +185,22 @@ def test_what_triton_has_no_type_for_is_refused(tmp_path: Path) -> None:
         packaged(source)
 
 
+class Notes(NullProgress):
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.seen.append(message)
+
+
 def test_bfloat16_is_for_gpus(tmp_path: Path) -> None:
     """ONNX Runtime loads no such file on a CPU."""
-    notes: list[str] = []
-    progress = NullProgress()
-    progress.note = notes.append  # type: ignore[method-assign]
+    notes = Notes()
     path = classifier(tmp_path / "a.onnx", dtype=TensorProto.BFLOAT16)
     with pytest.raises(UsageError, match=r"a\.onnx is bf16, which ONNX Runtime doesn't compute on a CPU"):
         write_repository([path], tmp_path / "cpu", TritonSettings(kind="cpu"))
-    package([path, classifier(tmp_path / "b.onnx")], PackageSettings(repository=tmp_path / "any"), progress)
-    assert notes == ["a.onnx is bf16: engines compute that, and ONNX Runtime on a CPU doesn't"]
+    package([path, classifier(tmp_path / "b.onnx")], PackageSettings(repository=tmp_path / "any"), notes)
+    assert notes.seen == ["a.onnx is bf16: engines compute that, and ONNX Runtime on a CPU doesn't"]
 
 
 def test_text_is_quoted() -> None:

@@ -213,6 +213,8 @@ def _files_of(entry: Model, folder: Path) -> Sequence[Path | None]:
 
 
 def _existing(path: Path, what: str) -> Path:
+    if path.is_dir():
+        raise InputError(f"{what} {path} is a folder, and one file is expected", hint="Images: an array, .npy or .npz.")
     if not path.is_file():
         raise InputError(f"{what} {path} is missing", hint="Paths are relative to the plan.")
     return path

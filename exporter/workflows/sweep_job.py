@@ -103,9 +103,13 @@ def _converted(task: Make, inputs: Inputs, folder: Path) -> Figures:
 
 
 def _quantized(task: Make, inputs: Inputs, folder: Path) -> Figures:
+    """A quantized file, judged on some of its calibration images as in an export: noise has other ranges."""
+    from attn_export.exporter.images.preprocessing import PictureOptions
+    from attn_export.exporter.images.read import read_images
     from attn_export.exporter.precision.int8.placement import Choices
     from attn_export.exporter.precision.int8.settings import QuantizeSettings
     from attn_export.exporter.workflows.quantize import quantize_file
+    from attn_export.exporter.workflows.user_images import STAND_INS, known_of
     from attn_export.exporter.workflows.validate import failure, validate_artifacts
 
     out, (calibration,) = folder / f"{STEM}.{task.precision}.onnx", inputs["calibration"]
@@ -114,7 +118,8 @@ def _quantized(task: Make, inputs: Inputs, folder: Path) -> Figures:
     if task.network.kind == "onnx":
         return _of_quality(made.quality, Figures(agrees=True, bytes=_size_of(out)))
     with _loaded(task.network, inputs) as model:
-        results = validate_artifacts(model, out)
+        images = read_images(calibration, model.inputs, known_of(model, PictureOptions())).spread(STAND_INS)
+        results = validate_artifacts(model, out, images=images)
     if error := failure(results):
         raise error
     verdict, quality = results[0].verdict, results[0].quality

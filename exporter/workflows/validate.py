@@ -43,7 +43,7 @@ class ValidationSettings:
 
     threads: int | None = None
     trust: bool = False
-    images: "Given | None" = None
+    images: "Given | ImageSet | None" = None
     pictures: PictureOptions = field(default_factory=PictureOptions)
     evaluation: "LabelledGiven | None" = None
     class_names: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ def validate_artifacts(
     *,
     threads: int | None = None,
     trust: bool = False,
-    images: "Given | None" = None,
+    images: "Given | ImageSet | None" = None,
     pictures: PictureOptions | None = None,
     evaluation: "LabelledGiven | None" = None,
     class_names: Sequence[str] = (),

@@ -75,6 +75,7 @@ def test_a_missing_plan_names_the_way_to_one(tmp_path: Path) -> None:
         ({"precisions": ("fp16",), "runtimes": ("onnxruntime", "eager")}, "runtimes: eager makes no cell"),
         ({"precisions": ("int8",)}, "int8 needs images"),
         ({"precisions": ("int8",), "calibration": "images.npy"}, "the calibration images .* missing"),
+        ({"precisions": ("int8",), "calibration": "."}, "the calibration images .* is a folder"),
     ],
 )
 def test_a_plan_without_sense_is_refused_before_anything_is_computed(

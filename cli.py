@@ -159,7 +159,8 @@ def hint_for_misuse(arguments: Sequence[str]) -> str:
     near = difflib.get_close_matches(words[0], command_names(), n=1, cutoff=0.7) if words else []
     if near and near[0] not in words:
         return f"Did you mean attn-export {near[0]}?"
-    return "attn-export --help shows the options."
+    command = f"{words[0]} " if words and words[0] in command_names() and words[0] != "export" else ""
+    return f"attn-export {command}--help shows the options."
 
 
 def print_interrupted(arguments: Sequence[str]) -> None:

@@ -41,6 +41,10 @@ GGUF = FileKind("a GGUF file", "It holds quantized weights of a language model, 
 LFS_POINTER = FileKind("a pointer of Git LFS, and not the file itself", "Fetch the file: git lfs pull.")
 HTML = FileKind("an HTML page", "The download gave a page instead of the file: log in there, or take the direct link.")
 
+SOURCE = FileKind(
+    "Python source", "A checkpoint comes first, its code after: attn-export model.pt --code {path} --onnx"
+)
+
 # Each test is given the first bytes.
 TESTS: tuple[tuple[FileKind, Callable[[bytes], bool]], ...] = (
     (ONNX, lambda head: head[:1] == b"\x08" and len(head) > 2 and head[1] in ONNX_VERSIONS and head[2] in ONNX_TAGS),
@@ -61,6 +65,8 @@ def kind_of(path: Path) -> FileKind | None:
     try:
         if not path.is_file():  # opening a pipe would wait for its writer
             return None
+        if path.suffix == ".py":
+            return SOURCE
         with path.open("rb") as stream:
             head = stream.read(HEAD_BYTES)
         if head.startswith(b"PK"):

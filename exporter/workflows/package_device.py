@@ -24,6 +24,7 @@ from attn_export.exporter.records import environment
 from attn_export.exporter.records.artifact import Artifact, Tensor
 from attn_export.exporter.records.document import encode
 from attn_export.exporter.records.report import Report
+from attn_export.exporter.runtimes import IN_EVALUATOR
 from attn_export.exporter.system.files import sha256_of, unwritable, write_text
 from attn_export.exporter.system.scratch import scratch_folder
 from attn_export.exporter.validation.artifact import numpy_name, read_artifact
@@ -132,6 +133,7 @@ def _read(paths: Sequence[Path]) -> Contents:
     names = [path.name for path in paths]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"two files are called {twice}", hint="Give one of them another name.")
+    onnx.sort(key=lambda artifact: artifact.precision in IN_EVALUATOR)  # the first is what runs without an engine
     return Contents(onnx, engines, bundles)
 
 

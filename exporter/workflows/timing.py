@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Signature
-from attn_export.exporter.errors import UsageError
+from attn_export.exporter.artifacts import CPU, LoadedModel, OnnxFile, Signature
+from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.latency.interleaved import Candidate, TimingSettings, time_interleaved
 from attn_export.exporter.records.engine import covers
 from attn_export.exporter.records.latency import Latency
@@ -120,6 +120,12 @@ def _of_artifact(
         return [(entry.name, engine)]
     candidates: list[Candidate] = []
     for name in (name for name in names if name in RUNS_FILES):
+        if (name, settings.device) == ("onnxruntime", CPU) and artifact.precision in IN_EVALUATOR:
+            raise RuntimeUnavailableError(
+                f"{artifact.path} is {artifact.precision}, which ONNX Runtime doesn't compute on a CPU",
+                runtime=name,
+                hint="Leave it out, or time an engine of it.",
+            )
         runtime = RUNTIMES[name](None, artifact.as_file(signature), settings)  # type: ignore[arg-type]
         runtime.artifact = entry.name
         if artifact.quantized:

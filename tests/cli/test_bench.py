@@ -10,6 +10,7 @@ import jsonschema
 import onnx
 import pytest
 import torch
+from onnx import TensorProto
 
 from attn_export.cli import run
 from attn_export.exporter.artifacts import Precision
@@ -20,6 +21,7 @@ from attn_export.exporter.system.progress import NullProgress
 from attn_export.exporter.workflows.export import export_loaded
 from attn_export.exporter.workflows.settings import ExportSettings
 from tests.cli.conftest import Finished
+from tests.deployment.files import classifier
 from tests.faults.quantization import quantized
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -282,3 +284,12 @@ def test_an_engine_without_its_gpu_is_reported_at_once(folder: Path, refused: Co
     export_loaded(model, folder, "model", ExportSettings(runtimes=()), NullProgress())
     build_file(folder / "model.onnx", folder / "model.engine", EngineSettings(gpus=("sm86",), count_ablated=False))
     refused(5, "bench", "model.onnx", "model.engine", "--quiet", says=["model.engine", "no GPU"])
+
+
+def test_a_bfloat16_file_is_named_that_no_cpu_runs(folder: Path, refused: Command) -> None:
+    classifier(folder / "half.onnx", dtype=TensorProto.BFLOAT16)
+    refused(5, "bench", "half.onnx", "--quiet", says=["half.onnx is bf16"], hint="an engine of it")
+
+
+def test_a_wrong_option_leads_to_the_options_of_its_command(folder: Path, refused: Command) -> None:
+    refused(2, "bench", "half.onnx", "--bach", "1", says=["--bach"], hint="attn-export bench --help")

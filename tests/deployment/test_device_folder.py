@@ -101,6 +101,15 @@ def test_without_a_gpu_it_falls_back_aloud(folder: Path, monkeypatch: pytest.Mon
             network(IMAGES.astype(np.float64))
 
 
+@pytest.mark.filterwarnings("ignore::attn_export.exporter.workflows.load_device.FallbackWarning")
+def test_without_an_engine_a_file_is_run_that_onnx_runtime_can_run(tmp_path: Path) -> None:
+    """Whatever the order in which the shell names the files."""
+    half = classifier(tmp_path / "a.bf16.onnx", dtype=TensorProto.BFLOAT16)
+    write_device_folder([half, classifier(tmp_path / "a.onnx")], tmp_path / "device")
+    with load(tmp_path / "device", threads=1) as network:
+        assert network.artifact == "a.onnx"
+
+
 def test_the_engine_for_the_gpu_is_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = pretend(monkeypatch, AMPERE)
     with warnings.catch_warnings():

@@ -71,6 +71,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "git lfs pull",
     ),
     "page.pt": (lambda p: p.write_bytes(b"<!DOCTYPE html><html></html>"), "an HTML page", "direct link"),
+    "net.py": (lambda p: p.write_text("import torch"), "Python source", "model.pt --code"),
 }
 
 

@@ -140,7 +140,9 @@ def _attribute(module: ModuleType, name: str) -> Any:
             near = difflib.get_close_matches(part, [n for n, v in vars(found).items() if callable(v)], n=3)
             raise UsageError(
                 f"{module.__name__} has no {name}",
-                hint=f"Did you mean {' or '.join(near)}?" if near else "Expected is package.module:function.",
+                hint=f"Did you mean {' or '.join(near)}?"
+                if near
+                else "Expected is --code FILE.py:CLASS or --factory package.module:function.",
             )
         found = getattr(found, part)
     if not callable(found):

@@ -130,7 +130,9 @@ def _write_model(
 ) -> None:
     facts = facts_of(artifact)
     names = class_names_of(artifact, facts, labels)
-    served = _served(artifact, facts, folder.name, settings, report, labels=names is not None)
+    # The server names places in a tensor, and among the best classes a place isn't a class.
+    by_class = facts.postprocessing is None or not facts.postprocessing.top
+    served = _served(artifact, facts, folder.name, settings, report, labels=names is not None and by_class)
     try:
         (folder / FIRST_VERSION).mkdir(parents=True)
         write_text(folder / CONFIG, config_of(served))

@@ -13,7 +13,7 @@ from attn_export.exporter.records.report import Report
 from attn_export.exporter.system.progress import NullProgress
 from attn_export.exporter.workflows.package import PackageSettings, package
 from attn_export.exporter.workflows.package_triton import TritonSettings, write_repository
-from tests.deployment.files import CHECKPOINT, PIXELS, classifier, measured
+from tests.deployment.files import CHECKPOINT, FACTS, PIXELS, classifier, measured
 
 CONFIG = f"""\
 # written by attn-export
@@ -89,6 +89,15 @@ def test_a_model_is_its_file_its_labels_and_its_configuration(tmp_path: Path) ->
 def test_pixels_say_their_layout(tmp_path: Path) -> None:
     _, config = packaged(classifier(tmp_path / "a.onnx", ("batch", 8, 8, 3), PIXELS, TensorProto.UINT8))
     assert 'name: "input"\n  data_type: TYPE_UINT8\n  format: FORMAT_NHWC\n  dims: 8\n  dims: 8\n  dims: 3\n' in config
+
+
+def test_the_best_classes_have_numbers_and_no_names(tmp_path: Path) -> None:
+    """The server would call the first of them by the name of class 0."""
+    facts = {**FACTS, "postprocessing": {"top": 3}}
+    write_repository([classifier(tmp_path / "digits.onnx", facts=facts)], tmp_path / "models", TritonSettings())
+    made = tmp_path / "models" / "digits"
+    assert "label_filename" not in (made / "config.pbtxt").read_text()
+    assert (made / "labels.txt").read_text().splitlines() == FACTS["class_names"]
 
 
 def test_a_fixed_batch_is_not_batched(tmp_path: Path) -> None:

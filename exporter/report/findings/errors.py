@@ -125,7 +125,7 @@ def worst_table(artifacts: Sequence[OnnxRecord]) -> Table:
             worst, chosen = worst_of(comparisons, role), [c for c in comparisons if c.role == role]
             if worst is None:
                 continue
-            label = counted(len(chosen), role) + (f", worst {worst.tensor}" if len(chosen) > 1 else "")
+            label = counted(len(chosen), role) + (f", worst {worst.tensor}" if len(chosen) > 1 and worst.tensor else "")
             label = f"{artifact.precision}: {label}" if len(artifacts) > 1 else label
             figures = (error(worst.error), error(worst.baseline), times(worst.ratio), f"{worst.limit:g}×")
             rows.append([label, *figures, verdict_cell(all(c.agrees for c in chosen))])

@@ -97,6 +97,11 @@ def package(
         named |= {"--input-image": input_image, "--mean": mean, "--std": std, "--output": output}
         named |= {"--gpu": gpus, "--range": ranges, "--precision": precisions}
         parse.refuse(named, "for a checkpoint, and none was named", "Leave it out.")
+    if quantized := [precision for precision in chosen if precision.is_quantized]:
+        raise UsageError(
+            f"--precision {quantized[0]} needs images to choose ranges from, and package takes none",
+            hint=f"attn-export model.pt --onnx --precision {quantized[0]} --calibration DIR writes a file to package.",
+        )
     with make_progress(quiet) as progress, ExitStack() as stack:
         from attn_export.exporter.engine.settings import EngineSettings
         from attn_export.exporter.network.labels import read_labels

@@ -129,8 +129,14 @@ def pack_bundles(job: Deployment, golden: "GoldenVectors", progress: Progress) -
 
 
 def _bundle(job: Deployment, architecture: str, golden: "GoldenVectors", progress: Progress) -> Path:
+    from attn_export.exporter.bundle.readme import MAX_OPSET
     from attn_export.exporter.bundle.write import write_bundle
 
+    if job.precision is Precision.BF16:
+        progress.note(
+            f"{architecture}: bfloat16 takes opset 22, and TensorRT 10.3 (JetPack 6) is only known to parse opsets up "
+            f"to {MAX_OPSET}; it takes fp16"
+        )
     with progress.stage(f"Packing the deployment bundle for {architecture}"):
         return write_bundle(
             job.folder / f"{job.stem}.{architecture}.bundle.zip",

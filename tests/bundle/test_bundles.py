@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock, Mock
 
 import numpy as np
 import onnx
@@ -25,6 +26,7 @@ from attn_export.exporter.network.images import POOL
 from attn_export.exporter.records.engine import BuildOptions, Range
 from attn_export.exporter.system.files import sha256_of
 from attn_export.exporter.validation.golden import golden_of_file, golden_of_reference
+from attn_export.exporter.workflows.deploy import pack_bundles
 
 
 def write(cbam: Any, out: Path, source: Path | None = None, **changes: Any) -> Path:
@@ -351,3 +353,13 @@ def test_a_network_that_computes_nan_gets_no_golden_outputs(tmp_path: Path) -> N
     facts = read_graph(path)
     with pytest.raises(UnreadableGraphError, match="NaN"):
         golden_of_file(facts, make_profile(facts.inputs, Sizes()), 1)
+
+
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16])
+def test_a_jetson_s_parser_may_be_too_old_for_bfloat16(precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = Mock()
+    monkeypatch.setattr("attn_export.exporter.bundle.write.write_bundle", Mock())
+    pack_bundles(MagicMock(precision=precision, targets=Mock(bundles=["sm87"])), Mock(), MagicMock(note=notes))
+    assert [call.args[0].startswith("sm87: bfloat16 takes opset 22") for call in notes.call_args_list] == (
+        [True] if precision is Precision.BF16 else []
+    )

@@ -20,6 +20,7 @@ Refused = Callable[..., Finished]
         (("a.onnx", "--triton", "m", "--input-image", "uint8"), "--input-image is for a checkpoint"),
         (("a.onnx", "--triton", "m", "--instances", "tpu:1"), "can't be understood"),
         (("a.onnx", "--triton", "m", "--precision", "fp16"), "--precision is for a checkpoint"),
+        (("model.pt", "--triton", "m", "--precision", "int8"), "package takes none"),
         (("model.pt", "model.pt", "--triton", "m"), "are both checkpoints"),
     ],
 )

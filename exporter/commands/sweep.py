@@ -9,7 +9,7 @@ import typer
 from typer import Option
 
 from attn_export.exporter.commands import options
-from attn_export.exporter.commands.console import print_result, stdout
+from attn_export.exporter.commands.console import print_json, print_result, stdout
 from attn_export.exporter.commands.parse_inputs import parse_inputs
 from attn_export.exporter.errors import OutputError
 
@@ -43,7 +43,7 @@ def sweep(
     Exit code 1 if a verdict failed, otherwise that of the first failed cell.
     """
     if init:
-        _write_plan(plan)
+        _write_plan(plan, as_json=as_json)
         return
     from attn_export.exporter.report.sweep import table
     from attn_export.exporter.report.write import INSTALL, can_draw, write_sweep
@@ -75,7 +75,7 @@ def _watch(quiet: bool) -> "AbstractContextManager[Silence]":
     return SweepTable(sys.stderr) if sys.stderr.isatty() else SweepLines(sys.stderr)
 
 
-def _write_plan(path: Path) -> None:
+def _write_plan(path: Path, *, as_json: bool) -> None:
     from attn_export.exporter.sweep.plan import plan_for
     from attn_export.exporter.system.files import write_text
     from attn_export.exporter.system.scratch import written_atomically
@@ -85,4 +85,7 @@ def _write_plan(path: Path) -> None:
     text = plan_for(path.parent)
     with written_atomically(path) as temporary:
         write_text(temporary, text)
-    stdout().print(str(path), style="bold", markup=False)
+    if as_json:
+        print_json({"plan": str(path)})
+    else:
+        stdout().print(str(path), style="bold", markup=False)

@@ -92,7 +92,8 @@ def hint_for(inputs: Sequence[Input]) -> str:
     if len(inputs) > 1:
         wanted = ", ".join(f"{taken.name} ({_size(taken)})" for taken in inputs)
         return f"Expected is .npz with {wanted}, as the network takes them."
-    return f"Expected is .npy or .npz with ({_size(inputs[0])}), normalized as the network takes it."
+    values = "pixels of 0 to 255" if inputs[0].dtype == "uint8" else "normalized as the network takes it"
+    return f"Expected is .npy or .npz with ({_size(inputs[0])}), {values}."
 
 
 def _size(taken: Input) -> str:

@@ -55,7 +55,8 @@ def scores_of_network(model: LoadedModel) -> Scores:
     outputs = returned(model)
     if model.postprocessing is not None and model.postprocessing.top:
         raise InputError(
-            "the artifacts return the best classes only", hint="Evaluate files that were exported without --output top."
+            "the artifacts return the best classes only",
+            hint="Evaluate files that return the scores of all classes: without --output, or with --output softmax.",
         )
     for index, entry in enumerate(outputs):
         if len(entry.shape) == 1 and entry.shape[0] > 1 and not entry.whole:

@@ -216,3 +216,11 @@ def test_arrays_that_cannot_have_been_normalized_so_are_warned_of(pixels: object
         assert re.search(warns, note)
         assert "lie between -6 and 4" in note
     assert not read_images(images, INPUTS).source.notes
+
+
+@pytest.mark.parametrize(("dtype", "hint"), [("uint8", "pixels of 0 to 255"), ("float32", "normalized")])
+def test_an_array_of_another_type_is_refused_with_what_the_network_takes(dtype: str, hint: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((2, 3, 8, 8), "float32" if dtype == "uint8" else "complex64"))
+    with pytest.raises(InputError) as refused:
+        read_images(tmp_path / "a.npy", [Input("input", (1, 3, 8, 8), dtype)], PictureOptions())
+    assert hint in refused.value.hint

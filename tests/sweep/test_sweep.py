@@ -107,6 +107,8 @@ def test_the_dry_run_and_a_new_plan(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert run(["sweep", str(plan), "--init"]) == 0
     assert run(["sweep", str(plan), "--init"]) == 6
     capsys.readouterr()
+    assert run(["sweep", str(tmp_path / "other.toml"), "--init", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"plan": str(tmp_path / "other.toml")}
     assert run(["sweep", str(plan), "--dry-run"]) == 0
     printed = capsys.readouterr().out
     assert "net fp16 cpu batch 8 onnxruntime" in printed

@@ -23,6 +23,8 @@ from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.system.scratch import scratch_folder
 from attn_export.exporter.workflows.golden import judge_engine
 
+COMPATIBLE = ("version_compatible", "hardware_compatible")
+
 
 def build_from_bundle(
     bundle: Path,
@@ -114,9 +116,9 @@ def settings_for_bundle(bundle: Bundle, asked: EngineSettings, here: tuple[gpus.
             f"{bundle.path} sets the shapes of its engine",
             hint="Leave --profile-batch and --size out, or write another bundle.",
         )
-    for flag in ("version_compatible", "hardware_compatible"):
+    flags = {"tf32": "--precision tf32"} | {f: f"--{f.replace('_', '-')}" for f in COMPATIBLE}
+    for flag, option in flags.items():
         if getattr(asked.options, flag) and not getattr(options, flag):
-            option = f"--{flag.replace('_', '-')}"
             raise UsageError(
                 f"{bundle.path} was written without {option}", hint=f"Leave it out, or write the bundle with {option}."
             )

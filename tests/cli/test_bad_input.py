@@ -247,7 +247,7 @@ def test_asking_for_nothing_says_what_can_be_asked(refused: Command, arguments: 
 
 @pytest.mark.parametrize("arguments", [["--onnx"], ["export", "--onnx"]], ids=" ".join)
 def test_no_checkpoint_at_all_is_said(refused: Command, arguments: list[str]) -> None:
-    refused(2, *arguments, says=["checkpoint"])
+    refused(2, *arguments, says=["MODEL"])
 
 
 @pytest.mark.parametrize("arguments", [["modles"], ["modles", "--json"], ["modles", "--onnx"]], ids=" ".join)

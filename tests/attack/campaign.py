@@ -47,7 +47,7 @@ class Outcome:
         case: that ran.
         code: the program's, negative for a signal.
         seconds: of CPU.
-        mib: the most memory.
+        mib: the most memory, beyond that of the process that forked it.
         problems: what must not happen and did.
     """
 
@@ -99,6 +99,7 @@ def run_case(case: Case, good: documents.Good, folder: Path) -> Outcome:
     case.make(folder)
     (folder / "good.onnx").write_bytes(good.graph)
     before = {path.name for path in folder.iterdir()}
+    inherited = psutil.Process().memory_info().rss >> 20  # of tests that ran in this process before
     with tempfile.TemporaryFile() as printed:
         pid = os.fork()
         if pid == 0:
@@ -109,6 +110,7 @@ def run_case(case: Case, good: documents.Good, folder: Path) -> Outcome:
     after = {path.name for path in folder.iterdir()}
     left = {name for name in after - before if code != 0 or not name.endswith(RESULTS)}
     left |= {path.name for path in (folder / "tmp").iterdir()}
+    mib = max(0, mib - inherited)
     problems = tuple(_problems(case, code, seconds, mib, said, left))
     return Outcome(case, code, seconds, mib, problems)
 

@@ -86,6 +86,7 @@ __all__ = [
     "EngineSettings",
     "ExportResult",
     "ExportSettings",
+    "Input",
     "LoadedModel",
     "Normalization",
     "PackageSettings",

@@ -37,8 +37,7 @@ def complexity(arch: Architecture, input_shape: tuple[int, int, int] | None = No
 def survey(advance: Callable[[float], None] = lambda _: None) -> Iterator[dict[str, Any]]:
     """Every network of the zoo as plain values: its size, and what attention adds to its plain twin.
 
-    Args:
-        advance: called with the share that is done, 0..1.
+    ``advance`` receives the finished share, 0..1.
     """
     everything = names()
     for i, name in enumerate(everything):

@@ -144,9 +144,7 @@ def attention_of(module: nn.Module) -> dict[str, nn.Module]:
 def unequip(module: nn.Module, paths: Sequence[str] | None = None) -> nn.Module:
     """Take attention out again, in place.
 
-    Args:
-        module: a network that was equipped.
-        paths: as `attention_of` lists them; None for all.
+    ``paths`` are as `attention_of` lists them; None for all.
 
     Returns:
         ``module``; without paths, with the names of weights that it had before `equip`.

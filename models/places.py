@@ -64,10 +64,7 @@ class Maps:
 def maps_of(module: nn.Module, input_shape: Sequence[int], named: Sequence[str] = ()) -> Maps:
     """Run a network on noise, in eval mode and without gradients, and record what its submodules return.
 
-    Args:
-        module: its modes are restored.
-        input_shape: (N, C, H, W).
-        named: paths that have to be there.
+    Modes are restored; the ``named`` paths have to be there.
 
     Raises:
         ValueError: it has no convolution, a path isn't there, or the input doesn't fit.

@@ -21,10 +21,7 @@ RUNNABLE = (OnnxRecord, EngineSummary)
 def state_of(limit: float, value: float, interval: tuple[float, float] | None) -> BudgetState:
     """Broken beyond noise, kept beyond noise, or neither can be told.
 
-    Args:
-        limit: the largest value that keeps the budget.
-        value: the figure.
-        interval: where it lies; None where it is exact.
+    ``limit`` is the largest value that keeps the budget, ``interval`` None for an exact value.
     """
     low, high = interval or (value, value)
     if high <= limit:
@@ -39,10 +36,6 @@ def check_budgets(report: Report, budgets: Sequence[Budget]) -> tuple[BudgetResu
     for each of them. Runs of the module itself (`eager`, `compile`) are meant where they are named only. An artifact
     whose figure isn't known makes one result without a value.
 
-    Args:
-        report: of an export or a bench.
-        budgets: each for another figure.
-
     Raises:
         InputError: a budget is about nothing whose figure is in the report.
     """
@@ -52,9 +45,7 @@ def check_budgets(report: Report, budgets: Sequence[Budget]) -> tuple[BudgetResu
 def failure(results: Sequence[BudgetResult], others: Sequence[str] = ()) -> BudgetError | None:
     """The error for all that is broken, None if nothing is.
 
-    Args:
-        results: of budgets.
-        others: sentences on limits of another kind that are broken too.
+    ``others`` are sentences on broken limits of another kind.
     """
     sentences = [*(result.sentence for result in results if result.state == BROKEN), *others]
     if not sentences:

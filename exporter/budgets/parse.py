@@ -32,10 +32,6 @@ SHOWN = "onnxruntime:latency=3ms, ratio=0.8 or drop=0.5%"
 def parse_budgets(parts: Iterable[str], runtimes: Sequence[str]) -> tuple[Budget, ...]:
     """Several, each for another figure.
 
-    Args:
-        parts: one budget each.
-        runtimes: names that a budget may begin with.
-
     Raises:
         UsageError: one can't be understood, or two limit the same figure.
     """
@@ -54,9 +50,7 @@ def parse_budgets(parts: Iterable[str], runtimes: Sequence[str]) -> tuple[Budget
 def parse_budget(text: str, runtimes: Sequence[str]) -> Budget:
     """``onnxruntime:latency=3ms``, or ``drop=0.5%``.
 
-    Args:
-        text: one budget.
-        runtimes: names that it may begin with.
+    ``runtimes`` are the names that it may begin with.
 
     Raises:
         UsageError: it isn't of this form, names what there isn't, has another metric's unit, or can't be kept.
@@ -123,10 +117,6 @@ def _refuse_impossible(text: str, metric: Metric, limit: float) -> None:
 
 def refuse_untimed(budgets: Iterable[Budget], runtimes: Sequence[str]) -> None:
     """Find out before the work begins that a budget is for what won't be timed.
-
-    Args:
-        budgets: that were asked for.
-        runtimes: that will be timed; none: nothing will.
 
     Raises:
         UsageError: there is such a budget.

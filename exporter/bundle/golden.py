@@ -160,10 +160,7 @@ def save(golden: GoldenVectors, path: Path) -> None:
 def load(described: GoldenDescription, content: bytes, profile: Profile) -> GoldenVectors:
     """Join the description in the manifest with its arrays.
 
-    Args:
-        described: from the manifest.
-        content: of the file that `save` wrote.
-        profile: of the engine.
+    ``content`` is that of the file that `save` wrote.
 
     Raises:
         ValueError: the arrays can't be read, or don't match the description or the profile.

@@ -75,8 +75,7 @@ def is_bundle(path: Path) -> bool:
 def read_bundle(path: Path | str) -> Bundle:
     """Read a bundle and verify every file in it.
 
-    Args:
-        path: the zip, or the folder that it was extracted to.
+    ``path`` is the zip, or the folder that it was extracted to.
 
     Raises:
         UnreadableBundleError: it is missing, incomplete, damaged, or of another schema version.

@@ -13,12 +13,7 @@ MAX_OPSET = 20  # the latest that TensorRT 10.3 is known to parse
 
 
 def readme(manifest: Manifest, bundle: str) -> str:
-    """The README.
-
-    Args:
-        manifest: of the bundle; checksums are not used.
-        bundle: file name of the bundle.
-    """
+    """The README."""
     golden, engine = manifest.golden, f"{manifest.name}.engine"
     batches = sorted({len(batch) for group in golden.groups for batch in group.batches})
     late = (

@@ -44,15 +44,7 @@ def write_bundle(
 ) -> Path:
     """Write a bundle.
 
-    Args:
-        out: the zip.
-        source: the ONNX file, cleaned and typed.
-        facts: about that file.
-        profile: of the engine.
-        architecture: such as "sm87".
-        precision: of the graph; None if it was not specified.
-        options: of the build. The timing cache is left out: it is of no use on another GPU.
-        golden: inputs and outputs to verify the engine with.
+    The timing cache is left out of the options: it is of no use on another GPU.
 
     Returns:
         ``out``.

@@ -126,10 +126,7 @@ def print_result(
 def load_checkpoint(path: Path, progress: "Progress", options: "LoadOptions") -> "LoadedModel":
     """Load a network, and print how its checkpoint was read.
 
-    Args:
-        path: the checkpoint.
-        progress: for the stage and the notes.
-        options: see there; the modules that a trusted file needs are often in the current folder.
+    With ``trust`` the current folder can be imported from: the modules that the file needs are often there.
     """
     if options.trust:
         sys.path.insert(0, str(Path.cwd()))

@@ -348,10 +348,7 @@ def report_paths(values: Iterable[Path] | None) -> tuple[Path, ...]:
 def refuse(options: Mapping[str, Any], reason: str, hint: str) -> None:
     """Refuse options without effect.
 
-    Args:
-        options: values by name; those that are set are refused.
-        reason: after their names and ``is`` or ``are``.
-        hint: for the error.
+    ``reason`` comes after their names and ``is`` or ``are``.
 
     Raises:
         UsageError: one or more are set.

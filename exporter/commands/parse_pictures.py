@@ -25,12 +25,7 @@ def parse_pictures(
 ) -> "PictureOptions":
     """How pictures become inputs.
 
-    Args:
-        sources: of images, of all options.
-        mean: see `parse_normalization`.
-        std: likewise.
-        resize: ``256``, the shorter side, or ``HxW``.
-        interpolation: ``bilinear`` or ``bicubic``.
+    ``resize`` is ``256``, the shorter side, or ``HxW``; ``sources`` are the images of all options.
 
     Raises:
         UsageError: another form, or there are no pictures.

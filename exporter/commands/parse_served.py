@@ -16,12 +16,7 @@ def parse_served(
 ) -> ServedOptions:
     """What the artifacts of a network take and return.
 
-    Args:
-        image: ``uint8``, with layout and order of channels in any order: ``uint8:nhwc:bgr``.
-        mean: of each channel, for pixels in 0..1: ``0.485,0.456,0.406``.
-        std: likewise.
-        output: ``softmax`` or ``top=5``.
-        labels: file with the names of the classes.
+    ``uint8:nhwc:bgr``; mean and std ``0.485,0.456,0.406`` for pixels in 0..1; ``softmax`` or ``top=5``.
 
     Raises:
         UsageError: another form, or one without the other.

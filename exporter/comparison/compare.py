@@ -43,11 +43,7 @@ def compare(old: TimedReport, new: TimedReport, slower: float, budgets: Sequence
     Where both runs have the same baseline, the latency and its ratio to the baseline must agree; otherwise the latency
     decides, and on another machine the ratio.
 
-    Args:
-        old: the earlier.
-        new: the later.
-        slower: by how much a latency may grow: 0.05 is 5 %.
-        budgets: for the new report.
+    ``slower`` is by how much a latency may grow: 0.05 is 5 %. The budgets are for the new report.
 
     Raises:
         IncomparableReportsError: another network, or no latency in common that can be compared.

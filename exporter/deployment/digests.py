@@ -22,11 +22,7 @@ def digests_of(folder: Path) -> dict[str, str]:
 def check_digests(folder: Path, known: Mapping[str, str], found: Mapping[str, str], added: Iterable[str] = ()) -> None:
     """Compare all files of a folder with their digests.
 
-    Args:
-        folder: for the message.
-        known: digest of each file.
-        found: likewise, from `digests_of`.
-        added: names that may be there besides.
+    ``added`` are names that may be there besides.
 
     Raises:
         ChangedPackageError: a file was changed, is missing, or is new; the message names each.

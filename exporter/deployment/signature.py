@@ -60,9 +60,7 @@ class Envelope(msgspec.Struct, frozen=True, rename={"payload_type": "payloadType
 def sign(digests: Mapping[str, str], key: Path) -> str:
     """The envelope of a folder's digests, as JSON.
 
-    Args:
-        digests: sha256 of each file.
-        key: private, in PEM.
+    ``key`` is private, in PEM.
 
     Raises:
         UnreadablePackageError: the key can't be read, or is of the wrong kind.
@@ -78,9 +76,7 @@ def sign(digests: Mapping[str, str], key: Path) -> str:
 def digests_in(path: Path, key: Path | None) -> dict[str, str]:
     """The digests of a statement, after its signature was verified if there is a key.
 
-    Args:
-        path: of the envelope.
-        key: public, in PEM; None verifies no signature.
+    ``key`` is public, in PEM.
 
     Raises:
         UnreadablePackageError: envelope or key can't be read, or are of another kind.

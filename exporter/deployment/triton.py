@@ -91,12 +91,7 @@ def config_of(served: Served) -> str:
 
 
 def preferred_batches(timings: Sequence[Timing], max_batch: int) -> tuple[int, ...]:
-    """The batch sizes whose throughput is worth waiting for: 5 % above every smaller one, beyond the intervals.
-
-    Args:
-        timings: of one artifact in one runtime, for several batches.
-        max_batch: of the server.
-    """
+    """The batch sizes whose throughput is worth waiting for: 5 % above every smaller one, beyond the intervals."""
     preferred, best = [], 0.0
     for timing in sorted(timings, key=lambda timing: timing.batch):
         low, high = (timing.batch / milliseconds for milliseconds in reversed(timing.median_interval_ms))

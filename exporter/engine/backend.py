@@ -66,11 +66,6 @@ def load(name: str) -> Backend:
 def choose(name: str, *, named_gpus: bool, has_gpu: bool) -> tuple[Backend, str]:
     """The requested backend, or the best available one.
 
-    Args:
-        name: "auto", "tensorrt" or "tensorrt-rtx".
-        named_gpus: whether GPUs were requested by name.
-        has_gpu: whether this machine has a GPU.
-
     Returns:
         The backend, and the reason for the choice.
 

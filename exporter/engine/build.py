@@ -82,14 +82,7 @@ def build(
 ) -> Built:
     """Build one engine. Ctrl-C stops it at TensorRT's next step.
 
-    Args:
-        backend: the TensorRT to use.
-        path: an ONNX file; external weights are found relative to it.
-        profile: the shapes of every input.
-        architectures: from `targets.resolve`.
-        options: checked by `check_options`.
-        modules: node -> module path, for messages.
-        advance: receives the finished share, 0..1.
+    ``modules`` names the module path of each node for messages; ``advance`` receives the finished share, 0..1.
 
     Raises:
         EngineError: TensorRT can't parse or build the graph; ``problems`` has all its errors.

@@ -30,10 +30,7 @@ class Sizes:
 def make_profile(inputs: Mapping[str, tuple[Dim, ...]], sizes: Sizes, opt_batch: int = 1) -> Profile:
     """The ranges for all inputs of a graph.
 
-    Args:
-        inputs: name -> dimensions; a string or None is a dynamic one.
-        sizes: as requested.
-        opt_batch: the opt size of a dynamic N without a requested one.
+    A dimension that is a string or None is dynamic; ``opt_batch`` is the opt size of N where none is requested.
 
     Raises:
         UsageError: a dynamic axis has no size, sizes aren't ascending, or a static axis has another size.

@@ -50,16 +50,7 @@ def engine_record(
 ) -> EngineRecord:
     """The record of a new engine; docs/engine.schema.json describes the fields.
 
-    Args:
-        engine: the file, not yet published.
-        plan: of the build.
-        built: its result.
-        settings: as requested.
-        precision: as requested.
-        failed: GPU -> error, for GPUs left out.
-        bundle: the deployment bundle of the ONNX file.
-        scratch: a folder for the ablated model.
-        progress: receives stages and notes.
+    ``scratch`` is a folder for the ablated model; ``failed`` has the errors of the GPUs that were left out.
 
     Raises:
         MixedPrecisionError: kernels compute in other types than the graph.

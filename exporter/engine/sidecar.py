@@ -147,10 +147,7 @@ def _ordered(version: str) -> tuple[int, ...]:
 def why_not_here(serves: Sequence[str], hardware_compatible: bool, here: Sequence[Gpu]) -> str | None:
     """The reason why an engine can't run on this machine's GPU; None if it can.
 
-    Args:
-        serves: the architectures of its build.
-        hardware_compatible: whether it also runs on others from sm80 on.
-        here: this machine's GPUs; the first one runs it.
+    ``serves`` are the architectures of its build; the first GPU runs it.
     """
     if not here:
         return "no GPU"

@@ -60,9 +60,7 @@ class Targets:
 def parse_targets(names: Sequence[str], here: Sequence[Gpu] = ()) -> Targets:
     """``["sm86", "RTX 4090", "current"]`` to architectures.
 
-    Args:
-        names: architectures, product names or "current".
-        here: this machine's GPUs; a Jetson's own architecture counts as "current".
+    A Jetson's own architecture counts as "current".
 
     Raises:
         UsageError: a name is unknown.
@@ -109,11 +107,6 @@ def _plain(product: str) -> str:
 
 def resolve(targets: Targets, backend: Backend, here: Sequence[Gpu]) -> tuple[str, ...]:
     """The architectures for one build with this backend; (PORTABLE,) for RTX's default set.
-
-    Args:
-        targets: as requested; bundles are ignored.
-        backend: the TensorRT to use.
-        here: this machine's GPUs.
 
     Raises:
         UsageError: the backend can't build for an architecture.

@@ -11,10 +11,6 @@ from attn_export.exporter.graph.read import named
 def raise_opset(model: ir.Model, opset: int) -> ir.Model:
     """The graph in a newer operator set, its weights in memory; nodes keep their names and metadata.
 
-    Args:
-        model: whose weights may be mapped from a file.
-        opset: of the default domain.
-
     Raises:
         InputError: ONNX's converter (https://onnx.ai/onnx/api/version_converter.html) can't convert it.
     """

@@ -12,9 +12,7 @@ from attn_export.exporter.records.graphs import Outline
 def outline(model: ir.Model, blocks: Sequence[AttentionBlock] = ()) -> Outline:
     """The outline of a graph as it stands. It keeps nothing of the graph, which may be changed afterwards.
 
-    Args:
-        model: its main graph is sorted, its nodes have names of their own.
-        blocks: its attention; `Outline.marked` puts them in later where they aren't known yet.
+    Its nodes are sorted and have names; `Outline.marked` puts blocks in later where they aren't known yet.
     """
     nodes = list(model.graph)
     number = {node: index for index, node in enumerate(nodes)}

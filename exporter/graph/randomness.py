@@ -10,9 +10,7 @@ RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "Rando
 def is_random(node: ir.Node, model: "ir.Model | None" = None) -> bool:
     """Whether a node draws random numbers, itself or in a body of its own.
 
-    Args:
-        node: Dropout is random if its training mode is on or unknown; before opset 12 it has none.
-        model: its local functions, which the node may call, are looked into.
+    Dropout is random if its training mode is on or unknown; before opset 12 it has none.
     """
     if is_op(node, *RANDOM) or (is_op(node, "Dropout") and _is_training(node)):
         return True

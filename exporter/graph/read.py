@@ -32,8 +32,7 @@ Buffer = bytes | mmap.mmap
 def read(path: Path) -> ir.Model:
     """Open a file; its nodes are sorted, its weights mapped.
 
-    Args:
-        path: the file. It may be replaced afterwards, but not be written to, while the graph is in use.
+    The file may be replaced afterwards, but not be written to, while the graph is in use.
 
     Returns:
         The graph, in the spelling of `dialect.unify`. Weights in other files are places in those.
@@ -320,9 +319,7 @@ def files_of(model: ir.Model) -> set[Path]:
 def skeleton(model: ir.Model, folder: Path) -> bytes:
     """The graph as bytes without its mapped weights, for ONNX Runtime, which looks for them in ``folder``.
 
-    Args:
-        model: as `read` returned it, unchanged.
-        folder: of the file.
+    ``model`` is as `read` returned it.
     """
     proto = ir.to_proto(model)
     for tensor in proto.graph.initializer:

@@ -35,10 +35,7 @@ class SessionError(Exception):
 class PlainSession:
     """A session on the CPU provider.
 
-    Args:
-        graph: an ONNX file, or a graph as `read` returned it.
-        threads: number of threads.
-        folder: of the graph's weights; not needed for a file.
+    ``graph`` is an ONNX file, or a graph as `read` returned it with the ``folder`` of its weights.
 
     Attributes:
         inputs: ONNX Runtime's type of each input, such as "tensor(float)", by name.

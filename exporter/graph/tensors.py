@@ -28,10 +28,7 @@ FIELDS: dict[int, tuple[str, int]] = {
 def check_tensors(proto: onnx.ModelProto, path: Path, mapped: Collection[str]) -> None:
     """Check every weight, and every tensor in an attribute.
 
-    Args:
-        proto: the message.
-        path: its file.
-        mapped: names of weights whose bytes aren't in the message.
+    The bytes of the ``mapped`` weights aren't in the message.
 
     Raises:
         UnreadableGraphError: names the tensor, and says what is wrong.
@@ -59,12 +56,7 @@ def _inner_tensors(nodes: Collection[onnx.NodeProto]) -> Iterator[onnx.TensorPro
 
 
 def problem_of(tensor: onnx.TensorProto, *, has_data: bool) -> str:
-    """What can't be right about a tensor; empty if nothing is found.
-
-    Args:
-        tensor: in another file, or in this message.
-        has_data: whether its bytes are in the message.
-    """
+    """What can't be right about a tensor; empty if nothing is found."""
     if tensor.data_type not in TYPES:
         return f"is of type {tensor.data_type}, which ONNX doesn't have"
     if len(tensor.dims) > MAX_RANK:

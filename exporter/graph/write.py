@@ -92,10 +92,7 @@ def moves_of(temporary: Path, path: Path, keep: Collection[Path] = ()) -> list[M
 
     Weights that only an older file under this name had outside of it go with that file.
 
-    Args:
-        temporary: the finished file.
-        path: its name.
-        keep: files that others need, resolved.
+    ``keep`` are files that others need, resolved.
     """
     weights, older = external_data_of(temporary), external_data_of(path)
     if weights.exists():

@@ -53,10 +53,6 @@ class PictureOptions:
 def preprocessing_for(inputs: Sequence[Input], options: PictureOptions) -> PicturePreprocessing:
     """The preprocessing of a network.
 
-    Args:
-        inputs: of the network; a height and width of 0 are those of `PictureOptions.resize`.
-        options: see there.
-
     Raises:
         InputError: it doesn't take pictures.
         UsageError: its normalization or size isn't known, or the options don't fit.
@@ -132,11 +128,6 @@ def _default_resize(crop: tuple[int, int]) -> tuple[int, ...]:
 
 def prepared(path: Path, how: PicturePreprocessing, taken: Input) -> Array:
     """One picture as an input, (C, H, W), or (H, W, C) where the input's layout is that.
-
-    Args:
-        path: of the picture.
-        how: see `preprocessing_for`.
-        taken: the input; integers are rounded.
 
     Raises:
         InputError: it can't be read.

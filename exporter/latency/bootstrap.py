@@ -44,12 +44,6 @@ def paired_interval(
 ) -> tuple[float, float, float]:
     """`paired_ratio` with its confidence interval.
 
-    Args:
-        rounds: the times of each round, in any unit.
-        baseline: the same rounds of the baseline.
-        confidence: of the interval, 0..1.
-        resamples: of the bootstrap.
-
     Returns:
         (ratio, low, high).
     """
@@ -68,11 +62,7 @@ def percentile_interval(
 ) -> Interval:
     """The confidence interval of a percentile of all inferences.
 
-    Args:
-        rounds: the times of each round, the same number in each.
-        share: 99 for the latency that one in a hundred exceeds.
-        confidence: of the interval, 0..1.
-        resamples: of the bootstrap.
+    Every round has the same number of times; a share of 99 is the latency that one in a hundred exceeds.
     """
     table = np.asarray(rounds, np.float64)
 

@@ -17,9 +17,7 @@ MIN_CPU_SECONDS = 0.5
 class Watch:
     """Observes the machine from `start` to `stop`, and GPUs at most once a second in between.
 
-    Args:
-        gpu: whether something runs on a GPU.
-        root: of the file system with the control groups.
+    ``root`` is that of the file system with the control groups.
     """
 
     def __init__(self, *, gpu: bool = False, root: Path = Path("/")) -> None:

@@ -102,11 +102,7 @@ class GpuWatch:
         return _Samples(index if isinstance(index, int) else otherwise, str(name or "unnamed GPU"), handle)
 
     def sample(self, now: float) -> None:
-        """Sample each GPU, at most once a second.
-
-        Args:
-            now: seconds of a monotonic clock.
-        """
+        """Sample each GPU, at most once a second."""
         if self._last is not None and now - self._last < SECONDS_BETWEEN:
             return
         self._last = now
@@ -138,8 +134,7 @@ class GpuWatch:
     def close(self, ours: Collection[int]) -> tuple[GpuConditions, ...]:
         """The conditions of the GPUs, by index; samples now if it never did.
 
-        Args:
-            ours: ids of our processes.
+        ``ours`` are the ids of our processes.
         """
         if self._nvml is None:
             return ()

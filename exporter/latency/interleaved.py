@@ -52,11 +52,7 @@ def time_interleaved(
 ) -> Latency:
     """Time runtimes against each other at one shape of each input.
 
-    Args:
-        candidates: the first is the baseline; may be empty.
-        inputs: of the network, in the timed shapes.
-        settings: of the timing.
-        progress: receives stages, notes and timing warnings.
+    The first candidate is the baseline. Warnings about the timing are notes.
 
     Raises:
         RuntimeUnavailableError: one can't be opened.

@@ -43,9 +43,6 @@ def requires_isolation(runtimes: Sequence[Runtime]) -> tuple[Runtime, ...]:
     Their libraries define the same C functions (createInferRuntime_INTERNAL, getPluginRegistry and others), so calls
     may reach the wrong one, and their Python modules register the same C++ classes, which pybind11 refuses. If both are
     used, or already imported for building, all engines are isolated, so that neither kind has an advantage.
-
-    Args:
-        runtimes: all that are timed together.
     """
     imported = {name for name, module in MODULES.items() if module in sys.modules}
     if not set(MODULES) <= imported | {runtime.name for runtime in runtimes}:
@@ -58,9 +55,6 @@ class Isolated:
 
     Use as a context manager, or call `open` and `end`. The worker inherits environment, current folder and CPU
     affinity, and sleeps while others are timed.
-
-    Args:
-        runtime: not open; the worker gets a copy.
 
     Raises:
         UsageError: the runtime can't be copied to another process.
@@ -149,12 +143,7 @@ class Isolated:
     def _call(self, doing: str, seconds: float, method: str, *args: Any, **options: Any) -> Any:
         """Call a method in the worker; any failure of the call itself kills the worker.
 
-        Args:
-            doing: for the error message.
-            seconds: the timeout.
-            method: of `InProcess`, or "open".
-            args: its arguments.
-            options: its keyword arguments.
+        ``doing`` says in the error what was going on; ``method`` is one of `InProcess`, or "open".
         """
         process, connection = self._process, self._connection
         if process is None or connection is None:

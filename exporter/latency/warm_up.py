@@ -16,10 +16,6 @@ MOST_IN_A_CHUNK = 20
 def warm_up(timed: Timed, most_seconds: float) -> tuple[WarmUp, float]:
     """Run until inferences don't get faster any more.
 
-    Args:
-        timed: loaded.
-        most_seconds: the time limit.
-
     Returns:
         The record of the warm-up, and the seconds of one inference at its end.
     """

@@ -69,11 +69,7 @@ def _listen(connection: Connection, requests: "SimpleQueue[Request | None]") -> 
 
 
 def main(descriptor: int) -> None:
-    """Serve until the parent closes its end of the connection.
-
-    Args:
-        descriptor: of this end, inherited.
-    """
+    """Serve until the parent closes its end of the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = Connection(descriptor)
     requests: SimpleQueue[Request | None] = SimpleQueue()

@@ -25,10 +25,7 @@ def opened(inputs: Sequence[Input], dynamic: Collection[str] = (BATCH,), batch: 
     Axes of the same name have the same size, so those that differ in size are called after their inputs. N is the same
     of all: it is dynamic in all inputs or in none.
 
-    Args:
-        inputs: of a network.
-        dynamic: names of axes, ``height`` of all inputs that have it, ``image:height`` of one.
-        batch: N.
+    ``height`` is dynamic in all inputs that have it, ``image:height`` in one; ``batch`` is N.
 
     Raises:
         UsageError: no input has such an axis.

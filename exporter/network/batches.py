@@ -103,13 +103,7 @@ def batches(inputs: Sequence[Input], judged: Sequence[Shapes] = (), real: Arrays
 
 
 def nominal_batches(inputs: Sequence[Input], batch: int, count: int) -> list[Batch]:
-    """At least ``count`` nominal images in batches of one size.
-
-    Args:
-        inputs: of the network.
-        batch: N of each.
-        count: of images.
-    """
+    """At least ``count`` nominal images in batches of one size."""
     number = -(-count // batch) * batch
     kinds = tuple(list(KINDS)[i % len(KINDS)] for i in range(number))
     pool = _pool(inputs, tuple(taken.shape[1:] for taken in inputs), kinds, None)

@@ -8,8 +8,7 @@ from typing import Any
 def output_names(paths: Sequence[Any]) -> tuple[str, ...]:
     """``output``, ``output_0`` of a tuple, or ``output_<key>`` of a dictionary.
 
-    Args:
-        paths: of each output tensor, from torch's ``tree_flatten_with_path``.
+    ``paths`` are those of torch's ``tree_flatten_with_path``.
     """
     from torch.utils import _pytree as pytree
 

@@ -76,10 +76,6 @@ def _stacked(arrays: Sequence[Array]) -> Array:
 def run(module: nn.Module, arrays: Arrays) -> Result:
     """Run the network in the arithmetic that is set, see `arithmetic`.
 
-    Args:
-        module: in eval mode.
-        arrays: its inputs, (N, ...) each.
-
     Raises:
         CaptureError: it can't run on this shape, or its output has no batch axis.
     """

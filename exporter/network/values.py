@@ -19,11 +19,7 @@ FLOATS = ("float32", "float16", "float64")
 def drawn(kind: str, taken: Input, size: Shape, draw: np.random.Generator) -> Array:
     """One image's values of an input.
 
-    Args:
-        kind: of image.
-        taken: the input; where it has a range, black and white are its ends, and nothing lies outside.
-        size: its shape without N.
-        draw: the source of randomness.
+    Where the input has a range, black and white are its ends, and nothing lies outside. ``size`` is without N.
 
     Raises:
         InputError: it holds integers of unknown range.

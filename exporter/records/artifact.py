@@ -65,13 +65,7 @@ class Artifact(Struct, frozen=True):
     parsed: ParsedFile | None = None
 
     def as_file(self, signature: Signature, *, blocks: "tuple[AttentionBlock, ...]" = (), label: str = "") -> OnnxFile:
-        """The ONNX file in the form that workflows pass on.
-
-        Args:
-            signature: of the network, with the input shape.
-            blocks: its attention blocks, where known.
-            label: its name in reports; the file name by default.
-        """
+        """The ONNX file in the form that workflows pass on."""
         return OnnxFile(
             path=self.path,
             signature=signature,

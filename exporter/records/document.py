@@ -39,10 +39,6 @@ def plain(record: Any) -> Any:
 def decode(content: bytes | str, kind: type[Record]) -> Record:
     """Read a document of this version.
 
-    Args:
-        content: JSON.
-        kind: a Struct with a ``schema_version``.
-
     Raises:
         DocumentError: the content isn't JSON, has another version, or a value is missing or of another type.
     """

@@ -33,8 +33,7 @@ class Environment(Struct, frozen=True):
 def describe(*, with_gpus: bool = False) -> Environment:
     """The machine and the software of this process.
 
-    Args:
-        with_gpus: ask the driver for its GPUs too.
+    ``with_gpus`` asks the driver for its GPUs too.
     """
     return Environment(
         platform=platform.platform(),

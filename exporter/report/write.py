@@ -69,10 +69,7 @@ SWEEP_FORMATS: Formats = {".jsonl": as_jsonl, ".csv": as_csv, ".html": _sweep_pa
 def check_reports(paths: Sequence[Path], formats: Formats = FORMATS, *, sources: Sequence[Path] = ()) -> None:
     """Check before the work begins that the reports can be written.
 
-    Args:
-        paths: of the reports.
-        formats: known extensions.
-        sources: files that no report may replace.
+    No report may replace one of the sources.
 
     Raises:
         UsageError: an extension is unknown, a file is named twice, or it is one of the sources.
@@ -101,10 +98,7 @@ def check_reports(paths: Sequence[Path], formats: Formats = FORMATS, *, sources:
 def write_reports(record: Any, paths: Sequence[Path], formats: Formats = FORMATS) -> None:
     """Write a record in the format of each extension, atomically.
 
-    Args:
-        record: of the type that the formats are for.
-        paths: with known extensions; missing folders are created.
-        formats: renderer of each extension.
+    Missing folders are created.
 
     Raises:
         As `check_reports`; and OutputError: the disk is full.

@@ -60,11 +60,7 @@ def runtime_of_file(
 ) -> Runtime:
     """The CPU runtime that validates a file: ONNX Runtime, or onnx's reference evaluator for bfloat16.
 
-    Args:
-        file: of any precision.
-        settings: of the runtime.
-        extra_outputs: intermediate tensors to return too.
-        only_extra: return only these.
+    ``extra_outputs`` are intermediate tensors, which are returned too, or alone.
     """
     if file.precision in IN_EVALUATOR:
         from attn_export.exporter.runtimes.evaluator import Evaluator

@@ -147,8 +147,7 @@ class Runtime(ABC):
     def run(self, arrays: Arrays) -> dict[str, Array]:
         """Run on arrays, with all checks.
 
-        Args:
-            arrays: of each input, (N, ...).
+        The arrays are (N, ...) of each input.
 
         Raises:
             UsageError: the input has the wrong name, dtype or shape.

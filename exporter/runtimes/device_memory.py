@@ -257,9 +257,6 @@ class _Events:
 def device_memory(runtime: str) -> DeviceMemory:
     """Memory of the installed library; torch if both are, because its allocator caches.
 
-    Args:
-        runtime: for the error.
-
     Raises:
         RuntimeUnavailableError: neither is installed.
     """

@@ -22,12 +22,7 @@ class Evaluator(Runtime):
 
     Slow; its latency is meaningless.
 
-    Args:
-        path: the file.
-        signature: of the network.
-        settings: PyTorch's threads, for the operators that it computes.
-        extra_outputs: intermediate tensors to return too.
-        only_extra: return only these.
+    ``extra_outputs`` are intermediate tensors, which are returned too, or alone.
     """
 
     name = "onnx reference evaluator"

@@ -62,11 +62,7 @@ class TensorRT(Runtime):
     bound to the shape and address of the input, and captured again for another one. Nothing is cached between
     processes, so TensorRT-RTX compiles its kernels in `open`, which takes a few seconds.
 
-    Args:
-        path: the engine, with its sidecar.
-        signature: of the network.
-        settings: common to all runtimes.
-        trust: load an engine without a record or with another hash.
+    ``trust`` loads an engine without a record or with another hash.
 
     Raises:
         UnreadableEngineError: its record is damaged.

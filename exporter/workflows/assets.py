@@ -34,14 +34,8 @@ def show(
 ) -> ReportAssets:
     """Collect graphs and gate activations.
 
-    Args:
-        model: the network, None where only files are known.
-        files: ONNX files made of it, each of another name.
-        settings: of ONNX Runtime.
-        progress: receives stages and notes.
-        before: the graph as captured.
-        images: the user's, (N, C, H, W); the first one shows the gate activations.
-        unavailable: other artifacts by name, and why they have no gate activations.
+    ``images`` are the user's, (N, C, H, W), of which the first shows the gates; ``unavailable`` says why others have no
+    gate activations.
     """
     with progress.stage("Drawing the graphs and the gates"):
         graphs = tuple(Outlined(file.name, before, outline_of(parsed(file).copy(), file.blocks)) for file in files)

@@ -85,12 +85,6 @@ def bench(
 def refuse_budgets(budgets: Sequence[Budget], settings: BenchSettings, *, module: bool, files: Sequence[Path]) -> None:
     """Refuse budgets for values that a bench doesn't measure, before the work begins.
 
-    Args:
-        budgets: as asked.
-        settings: of the bench.
-        module: whether there is a checkpoint.
-        files: the artifacts.
-
     Raises:
         UsageError: there is such a budget.
     """

@@ -41,11 +41,7 @@ def read_inputs(
 ) -> tuple[list[BenchInput], tuple[int, ...]]:
     """Read the artifacts of a bench.
 
-    Args:
-        paths: ONNX files and engines.
-        batches: N of each run; empty for the batch that the files fix, or 1.
-        known: inputs in the order of the artifacts'; empty takes them from the artifacts.
-        trust: accept engines that were changed after they were built.
+    Without ``batches`` N is what the files fix, or 1; ``known`` inputs are in the artifacts' order.
 
     Returns:
         The artifacts, and N of each run.

@@ -101,11 +101,6 @@ def build_bundle(
 def settings_for_bundle(bundle: Bundle, asked: EngineSettings, here: tuple[gpus.Gpu, ...]) -> EngineSettings:
     """The user's settings, completed with the bundle's.
 
-    Args:
-        bundle: that is built.
-        asked: the user's settings.
-        here: this machine's GPUs.
-
     Raises:
         UsageError: the settings contradict the bundle.
         RuntimeUnavailableError: there is no GPU.

@@ -167,17 +167,6 @@ def _difference(verdict: Verdict) -> str:
     )
 
 
-def refuse_reverted(reverted: "Sequence[RevertedRewrite]") -> None:
-    """End with an error where rules were wrong, although the result, without them, is right.
-
-    Raises:
-        CleanupError: for the first rule.
-    """
-    error = error_of(reverted)
-    if error is not None:
-        raise error
-
-
 def error_of(reverted: "Sequence[RevertedRewrite]") -> CleanupError | None:
     """What is to be said of rules that were wrong, None if there were none."""
     if reverted:

@@ -32,14 +32,7 @@ def in_precision(
 ) -> tuple["GraphFacts", Retyped | None]:
     """An ONNX file in a precision: the file itself, an earlier conversion of it, or a new one.
 
-    Args:
-        source: the file.
-        precision: None for that of the file.
-        folder: of earlier conversions.
-        scratch: for a new one.
-        settings: of the engine; its shapes are those of the images that show how large values get.
-        threads: of ONNX Runtime.
-        progress: receives stages and notes.
+    ``folder`` holds earlier conversions, ``scratch`` a new one. Images in the engine's opt shapes show the range.
 
     Returns:
         Facts about the file in this precision, and the new file.

@@ -72,12 +72,7 @@ def labelled_images(
 ) -> Labelled | None:
     """Labelled images for a network; None without any.
 
-    Args:
-        model: the network.
-        given: see `read_labelled`.
-        options: of pictures.
-        names: of the classes; empty for those of the checkpoint.
-        progress: receives notes.
+    Without ``names`` the classes are called as in the checkpoint.
 
     Raises:
         InputError: they can't be read, don't fit, or the network returns no scores.
@@ -102,13 +97,7 @@ def evaluate(
 ) -> Evaluation:
     """Run the network in float32 and its artifacts on the same images.
 
-    Args:
-        model: the network.
-        runtimes: of the artifacts, not open, by the artifact's name; or why one can't be evaluated.
-        data: see `labelled_images`.
-        requirement: for every artifact.
-        settings: of PyTorch.
-        progress: receives stages and notes.
+    Each of the artifacts' runtimes isn't open, or is the reason why there is none.
     """
     scores = scores_of_network(model)
     missing = {name: runtime for name, runtime in runtimes.items() if isinstance(runtime, str)}
@@ -158,12 +147,7 @@ def _answers(
 ) -> dict[str, Answers]:
     """The answers of each runtime, PyTorch's first; batch by batch, so that no picture is decoded twice.
 
-    Args:
-        ran: the open runtimes.
-        data: the images.
-        index: of the output with the scores.
-        advance: receives the finished share.
-        missing: receives the reason of an artifact that fails on the way.
+    ``missing`` receives the reason of an artifact that fails on the way.
     """
     starts, parts = range(0, len(data.labels), BATCH), list[dict[str, Answers]]()
     step = counted(advance, len(starts))

@@ -15,12 +15,6 @@ from attn_export.exporter.validation.validate_golden import validate_golden
 def judge_engine(engine: Path, golden: GoldenVectors, profile: Profile, progress: Progress) -> Verdict:
     """Validate a new engine on this machine's GPU.
 
-    Args:
-        engine: with its sidecar.
-        golden: inputs that the profile covers, and their outputs.
-        profile: of the engine.
-        progress: receives stages and notes.
-
     Returns:
         The verdict, which agrees.
 

@@ -44,8 +44,7 @@ class Loaded:
     def __call__(self, inputs: Array | Arrays) -> dict[str, Array]:
         """Run a batch.
 
-        Args:
-            inputs: (N, ...) of the only input, or of each by its name, in the types that the manifest says.
+        ``inputs`` are (N, ...) of the only input, or of each by its name, in the types that the manifest says.
 
         Returns:
             (N, ...) of each output by its name.

@@ -64,15 +64,6 @@ def prove_all(
 
     The float32 file is always proven: its baseline error is small enough to show what float16 rounding would hide.
 
-    Args:
-        model: the network.
-        plain: its float32 file.
-        reference: of the network.
-        settings: of the export.
-        runtimes: settings of ONNX Runtime.
-        calibration: images for quantized files.
-        progress: receives stages and notes.
-
     Raises:
         DisagreementError: a file computes something else; the error names the first divergent tensor.
     """

@@ -34,13 +34,7 @@ def publish_all(
 ) -> Deployed:
     """Move the results of a workflow out of its scratch folder, all or none.
 
-    Args:
-        files: ONNX files; each keeps its file name, as engines and bundles do.
-        deployed: engines and bundles.
-        folder: of the results.
-        scratch: the workflow's scratch folder.
-        engine_path: of the one engine, if it has a name of its own.
-        report: the report as JSON.
+    All keep their file names, but for an engine with an ``engine_path`` of its own.
 
     Returns:
         The engines and bundles under their final names.

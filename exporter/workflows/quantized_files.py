@@ -55,14 +55,8 @@ def quantized_file(
 ) -> Proven:
     """Quantize the float32 file and compare the result with the network.
 
-    Args:
-        plain: proven, with its metadata.
-        precision: int8 or fp8.
-        calibration: images for the ranges.
-        reference: of the network, with baselines for what is around the quantized layers.
-        settings: of the export; a graph for ONNX Runtime is quantized in its form, all others in TensorRT's.
-        threads: of ONNX Runtime.
-        progress: receives stages and notes.
+    A graph for ONNX Runtime is quantized in its form, all others in TensorRT's. The reference has the baselines of the
+    type around the quantized layers.
 
     Raises:
         DisagreementError: the file computes something else, or its quality doesn't suffice.

@@ -67,16 +67,6 @@ def export_report(
 ) -> Report:
     """The report of an export, with its budgets checked.
 
-    Args:
-        model: the network.
-        proven: its ONNX files, as they will be published.
-        deployed: engines and bundles of each file; none if none were asked for.
-        latency: everything that was timed.
-        assets: graphs, gate activations and the cost of attention.
-        settings: of the export.
-        images: the user's.
-        evaluation: accuracy on labelled images.
-
     Raises:
         InputError: a budget is for a value that the report doesn't have.
     """
@@ -117,13 +107,7 @@ def report_of(
 ) -> Report:
     """A report of this moment and this machine.
 
-    Args:
-        model: the network, if there is one.
-        artifacts: with their verdicts.
-        latency: everything that was timed.
-        assets: graphs, gate activations and the cost of attention.
-        command: the command line, None for a call from Python.
-        on_gpu: whether an artifact ran on a GPU without being timed.
+    ``on_gpu`` is for artifacts that ran on a GPU without being timed.
     """
     return Report(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -162,14 +146,7 @@ def input_record(taken: Input) -> InputRecord:
 def onnx_record(
     file: OnnxFile, verdict: Verdict | None, *, precision: str = "", findings: "Validated | None" = None
 ) -> OnnxRecord:
-    """An ONNX file and its verdict.
-
-    Args:
-        file: on disk.
-        verdict: None where it wasn't validated.
-        precision: that the file's own is called; by default its ONNX name.
-        findings: of a validation.
-    """
+    """An ONNX file and its verdict."""
     signature, graph = file.signature, file.parsed.model.graph if file.parsed else None
     types = {str(v.name): str(v.dtype.numpy()) for v in (graph.inputs if graph else ()) if v.dtype}
     return OnnxRecord(
@@ -203,12 +180,7 @@ def engine_summary(
 ) -> EngineSummary:
     """An engine, without what only its sidecar lists.
 
-    Args:
-        name: of the engine.
-        record: the sidecar.
-        verdict: the sidecar's if None.
-        not_run: the sidecar's if there are no findings.
-        findings: of a validation.
+    Verdict and ``not_run`` are the sidecar's without findings of a validation.
     """
     return EngineSummary(
         path=name,
@@ -250,11 +222,7 @@ def artifact_record(
 ) -> ArtifactRecord:
     """An artifact of any origin.
 
-    Args:
-        artifact: as read.
-        name: in the report.
-        file: the ONNX file with its attention blocks; None for an engine.
-        findings: of a validation.
+    ``file`` is None for an engine.
     """
     verdict = findings.verdict if findings else None
     if file is not None:

@@ -25,13 +25,7 @@ def reference_outputs(
 
     An export does this first: it needs the most memory, and the later stages reuse what it frees.
 
-    Args:
-        model: the network.
-        batches: of distinct images.
-        precisions: of the artifacts.
-        progress: receives stages and notes.
-        cache: of reference outputs; None computes them.
-        least: see `compute_reference`.
+    ``least`` is that of `compute_reference`.
 
     Raises:
         CaptureError, InputError: as `compute_reference` says.

@@ -121,11 +121,6 @@ class BenchSettings:
 def runtime_settings(names: Sequence[str], threads: int | None, device: str) -> Settings:
     """The settings of all runtimes, checked before the work begins.
 
-    Args:
-        names: of the runtimes.
-        threads: of each; all usable CPUs if None.
-        device: of PyTorch and ONNX Runtime.
-
     Raises:
         UsageError: a name is no runtime, or two are the same on this device.
         RuntimeUnavailableError: the device isn't available.

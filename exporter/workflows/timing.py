@@ -74,14 +74,6 @@ def candidates_of(
 ) -> list[Candidate]:
     """Everything that a bench times at one N, the module's runtimes first.
 
-    Args:
-        model: the network, or None.
-        inputs: the artifacts.
-        batch: N.
-        names: of runtimes, as asked; empty for the defaults.
-        settings: of the runtimes.
-        trust: load engines that were changed after they were built.
-
     Raises:
         UsageError: none of the runtimes runs any of the artifacts.
     """

@@ -17,10 +17,7 @@ FORBIDDEN = r"[^\w\-. /]+"  # in names of metrics
 def log(report: Report, source: Path, uri: str) -> str:
     """Log a report: its network and versions as parameters, errors and latencies as metrics, the file as an artifact.
 
-    Args:
-        report: of an export, a bench or a validation.
-        source: its file.
-        uri: of the tracking server.
+    ``source`` is the report's file.
 
     Returns:
         The run's id.

@@ -107,10 +107,7 @@ def check_onnx(bundle: Bundle, path: Path) -> None:
 def check_shapes(bundle: Bundle, artifact: Path, inputs: Mapping[str, Takes]) -> None:
     """Compare the inputs of an artifact with the golden inputs.
 
-    Args:
-        bundle: with the golden inputs.
-        artifact: for the message.
-        inputs: by name, whether the input takes a shape.
+    ``inputs`` says of each name whether it takes a shape.
 
     Raises:
         InputError: name or shapes differ.

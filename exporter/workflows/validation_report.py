@@ -27,12 +27,7 @@ def report_of_validation(
 ) -> Report:
     """The report of a validation, with the graphs and gate activations of its artifacts.
 
-    Args:
-        validation: of the artifacts; those that can't be read or don't fit are left out. The first of the user's images
-            shows the gate activations.
-        threads: of every runtime; all usable CPUs if None.
-        command: the command line, None for a call from Python.
-        progress: receives stages and notes.
+    Artifacts that can't be read or don't fit are left out; the first of the user's images shows the gates.
     """
     model, results, images = validation.model, validation.results, validation.images
     settings, names = cpu_settings(threads), unique_names([result.path for result in results])

@@ -1,5 +1,6 @@
 """The public interface: its list is pinned, and every name leads somewhere."""
 
+import inspect
 from importlib import import_module
 from importlib.metadata import version
 
@@ -7,39 +8,42 @@ import pytest
 
 import attn_export.exporter as api
 
-PUBLIC = {
-    *(
-        "bench",
-        "build",
-        "clean",
-        "compare",
-        "export",
-        "inspect",
-        "load",
-        "package",
-        "predict",
-        "validate",
-        "write_report",
-    ),
-    *(
-        "BenchResult",
-        "BuildResult",
-        "CleanResult",
-        "ComparisonReport",
-        "ExportResult",
-        "ValidationResult",
-        "Report",
-        "Verdict",
-    ),
-    *("Normalization", "PackageSettings", "Postprocessing", "ServedOptions"),
-    *("BenchSettings", "EngineSettings", "ExportSettings", "Schedule", "Precision", "Target", "LoadedModel"),
-    "AttnExportError",
-}
+# Functions with their parameters, types alone.
+PUBLIC: dict[str, str | None] = {
+    "bench": "model, paths, *, inputs, settings, trust, progress",
+    "build": "source, out, *, precisions, settings, threads, progress",
+    "clean": "source, out, *, target, threads, images, pictures, progress",
+    "compare": "old, new, *, slower",
+    "export": "module, input_shape, out, *, inputs, name, served, settings, progress",
+    "inspect": "path",
+    "load": "path, *, arch, input_shape, inputs, code, factory, kwargs, trust, weights, key",
+    "package": "files, settings, progress",
+    "predict": "artifacts, images, *, settings, progress",
+    "validate": "model, paths, *, threads, trust, images, pictures, evaluation, class_names, requirement, cache, "
+    "progress",
+    "write_report": "report, path",
+} | dict.fromkeys(
+    (
+        *("AttnExportError", "BenchResult", "BuildResult", "CleanResult", "ComparisonReport", "ExportResult"),
+        *("ValidationResult", "Report", "Verdict", "Input", "LoadedModel", "Normalization", "Postprocessing"),
+        *("BenchSettings", "EngineSettings", "ExportSettings", "PackageSettings", "ServedOptions"),
+        *("Precision", "Schedule", "Target"),
+    )
+)
 
 
 def test_the_public_names_are_these() -> None:
-    assert set(api.__all__) == PUBLIC
+    assert set(api.__all__) == set(PUBLIC)
     assert sorted(api.__all__) == api.__all__
+
+
+@pytest.mark.parametrize("name", [name for name, parameters in PUBLIC.items() if parameters])
+def test_the_parameters_of_a_function_are_these(name: str) -> None:
+    """Others would break the code of callers."""
+    parameters = list(inspect.signature(getattr(api, name)).parameters.values())
+    keyword = next((i for i, each in enumerate(parameters) if each.kind is each.KEYWORD_ONLY), len(parameters))
+    names = [each.name for each in parameters]
+    assert ", ".join([*names[:keyword], *(["*"] if names[keyword:] else []), *names[keyword:]]) == PUBLIC[name]
 
 
 def test_every_public_name_is_there_and_described() -> None:

@@ -14,9 +14,7 @@ from attn_export.exporter.system.quiet import quiet
 def without_attention(model: ir.Model, blocks: Sequence[AttentionBlock]) -> ir.Model | None:
     """Replace every attention block of a graph by its input map.
 
-    Args:
-        model: every node has a name. It is changed.
-        blocks: its attention blocks.
+    Every node of the model has a name; the model is changed.
 
     Returns:
         The graph, which runs and computes nothing meaningful. None where a block has no such map, or something else

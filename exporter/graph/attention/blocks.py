@@ -13,9 +13,8 @@ METADATA_KEY = "attn_export.inventory"
 def known_as(blocks: Sequence[AttentionBlock], *earlier: Sequence[AttentionBlock]) -> tuple[AttentionBlock, ...]:
     """The blocks, with what earlier states of the graph told of them.
 
-    Args:
-        blocks: as they are now. A runtime's own form may not show what kind they are.
-        earlier: inventories of the same graph, the one that knows best first, the one that counts as "before" last.
+    A runtime's own form may not show what kind they are. Of the earlier inventories the first knows best, and the
+    last counts as "before".
     """
     described = []
     for block in _joined_again(blocks, earlier):

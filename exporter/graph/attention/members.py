@@ -14,9 +14,7 @@ def members_of(model: ir.Model, blocks: Sequence[AttentionBlock]) -> tuple[froze
     Names of nodes needn't be unique. Of several that share one, those count that the block's map is computed from by
     way of nodes of the block alone.
 
-    Args:
-        model: the graph that the blocks were found in, or one that was made of it and kept its names.
-        blocks: its inventory.
+    The model may have been made of the one that they were found in, if it kept its names.
     """
     named = Counter(node.name for node in model.graph)
     made = {value.name: node for node in model.graph for value in node.outputs}

@@ -29,9 +29,7 @@ class Squash(NamedTuple):
 def squash_behind(gate: ir.Value | None, nested: int = 2) -> Squash | None:
     """The activation that a gate comes from; several of them where their results are added or multiplied.
 
-    Args:
-        gate: what a map is multiplied with.
-        nested: how many sums and products of gates may lie within each other; networks are full of sums.
+    ``nested`` is how deep sums and products of gates may lie within each other; networks are full of sums.
     """
     nodes: list[ir.Node] = []
     value = gate

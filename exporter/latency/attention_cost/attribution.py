@@ -27,10 +27,7 @@ NO_BLOCK, UNKNOWN = -1, -2
 def attributed(kernels: Sequence[Kernel], names: Names, owner: Mapping[ir.Node, int]) -> tuple[int, ...]:
     """For each kernel the index of its block, `NO_BLOCK`, or `UNKNOWN`.
 
-    Args:
-        kernels: of a graph with tokens for names.
-        names: its tokens.
-        owner: node -> block index, from `owners_of`.
+    ``owner`` is from `owners_of`.
     """
     flow = _Flow(kernels)
     found = _computed(kernels, names, flow)

@@ -38,11 +38,7 @@ class ProfiledBlocks:
 def profiled_blocks(file: OnnxFile, arrays: Arrays, settings: Settings, inferences: int) -> ProfiledBlocks:
     """Profile the file in ONNX Runtime on the CPU.
 
-    Args:
-        file: with the shapes of ``arrays`` in its signature.
-        arrays: one batch, (N, ...) of each input.
-        settings: as for timing.
-        inferences: the number to average over.
+    The file's signature has the shapes of the arrays, one batch (N, ...) of each input.
 
     Raises:
         RuntimeUnavailableError: ONNX Runtime can't run it, or the format of its profile is unknown.

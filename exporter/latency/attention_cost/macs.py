@@ -40,9 +40,7 @@ def macs_of(model: ir.Model, shapes: Mapping[str, Sizes]) -> dict[ir.Node, int] 
 
     Pooling and element-wise operators don't count, as is usual.
 
-    Args:
-        model: changed in place: its shapes are inferred again.
-        shapes: of each input, by name, (N, ...).
+    The model is changed: its shapes are inferred again from those of the inputs, (N, ...).
 
     Returns:
         node -> MACs, without zeros; None if a shape is unknown.

@@ -22,9 +22,7 @@ def overhead_ms(settings: Settings, folder: Path) -> float:
     It includes logging of shapes and thread statistics: one to several microseconds, depending on the number of
     threads, as long as many kernels of an attention block.
 
-    Args:
-        settings: as for the profiled network.
-        folder: for the profile; the caller removes its files.
+    The caller removes the files of the profile in ``folder``.
 
     Raises:
         RuntimeUnavailableError: see `profile`.

@@ -37,12 +37,7 @@ def timed_pair(
 ) -> Pair:
     """Time the network and its ablated model, interleaved, in ONNX Runtime with the same weights.
 
-    Args:
-        file: with the shapes of ``arrays`` in its signature.
-        arrays: one batch, (N, ...) of each input.
-        settings: common to both.
-        schedule: of the timing.
-        advance: receives the finished share, 0..1.
+    The file's signature has the shapes of the arrays, one batch (N, ...) of each input.
 
     Raises:
         RuntimeUnavailableError: ONNX Runtime can't run one of them.

@@ -75,14 +75,8 @@ def profile(
 ) -> tuple[Kernel, ...]:
     """Profile a graph.
 
-    Args:
-        model: with unique node names; its weights are in the file.
-        path: the ONNX file.
-        signature: of the network, with the shapes of the arrays.
-        settings: common to all runtimes; always runs on the CPU provider.
-        arrays: one batch, (N, ...) of each input.
-        inferences: their number after the warm-up.
-        folder: for the profile; the caller removes its files.
+    The model has unique node names, and its weights in the file at ``path``; the arrays are one batch, (N, ...) of each
+    input. The caller removes the files in ``folder``.
 
     Returns:
         The kernels in execution order.

@@ -16,12 +16,7 @@ WORDS = ("share of kernel time", "share of MACs")
 
 
 def block_cost(name: str, cost: AttentionCost) -> Chart | None:
-    """Two bars for each block; None if the measurement did not tell blocks apart.
-
-    Args:
-        name: unique among the charts of the page.
-        cost: one measurement.
-    """
+    """Two bars for each block; None if the measurement did not tell blocks apart."""
     blocks = [block for block in cost.blocks if block.share is not None]
     if not blocks:
         return None

@@ -25,13 +25,7 @@ MOST_DOTS = 60  # of the slowest inferences of a runtime
 
 
 def distributions(name: str, timings: Sequence[Timing], labels: Sequence[str]) -> Chart:
-    """A histogram of all timed inferences for each runtime, with the slowest as dots.
-
-    Args:
-        name: unique among the charts of the page.
-        timings: of one batch.
-        labels: of the runtimes.
-    """
+    """A histogram of all timed inferences for each runtime, with the slowest as dots."""
     times = [np.asarray(t.rounds_ms, np.float64).ravel() for t in timings]
     low, high = min(float(each.min()) for each in times) * 0.999, max(float(each.max()) for each in times) * 1.001
     logarithmic = far_apart([low, high])

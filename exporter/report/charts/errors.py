@@ -25,12 +25,7 @@ MANY = 60  # tensors, from which on markers are smaller
 
 
 def errors(name: str, verdicts: Mapping[str, Verdict]) -> Chart | None:
-    """Error ratios as shares of their limits on a logarithmic axis, a series for each artifact; None without any.
-
-    Args:
-        name: unique among the charts of the page.
-        verdicts: by artifact.
-    """
+    """Error ratios as shares of their limits on a logarithmic axis, a series for each artifact; None without any."""
     by_tensor = {path: {c.tensor: c for c in verdict.comparisons} for path, verdict in verdicts.items()}
     roles = {c.tensor: c.role for verdict in verdicts.values() for c in verdict.comparisons}
     if not roles:

@@ -17,9 +17,7 @@ SMALLEST_SIDE = 224  # of an overlay, in pixels
 def heat(values: bytes, shape: tuple[int, ...]) -> str:
     """A gate as a data address: 0 is dark, 255 is bright, in matplotlib's viridis.
 
-    Args:
-        values: 0..255, row by row.
-        shape: (C,) or (H, W).
+    ``values`` are row by row, ``shape`` is (C,) or (H, W).
     """
     return _png(np.frombuffer(values, np.uint8).reshape((1, *shape)[-2:]), "viridis")
 

@@ -13,13 +13,7 @@ LONGEST_NAME = 44
 
 
 def sensitivity_chart(name: str, kind: str, found: Sequence[Sensitivity]) -> Chart | None:
-    """A bar for each layer or block, as long as its error is large; None without any.
-
-    Args:
-        name: unique among the charts of the page.
-        kind: "layer" or "block".
-        found: of all kinds.
-    """
+    """A bar for each layer or block, as long as its error is large; None without any."""
     data, shown = sensitivity_rows(found, kind)
     known = [(one, worst) for one in shown if (worst := worst_sqnr(one.quality)) is not None]
     if not known:

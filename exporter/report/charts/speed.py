@@ -17,11 +17,7 @@ SMALLEST = 1e-9  # ratio; a smaller one is drawn here
 def speeds(name: str, timings: Sequence[Timing], labels: Sequence[str], confidence: str) -> Chart | None:
     """A row for each runtime except the baseline; None if there is no other.
 
-    Args:
-        name: unique among the charts of the page.
-        timings: of one batch, the baseline first.
-        labels: of the runtimes.
-        confidence: of the intervals, as text: "99 %".
+    The baseline is the first timing; ``confidence`` is text: "99 %".
     """
     baseline, others = labels[0], list(zip(timings, labels, strict=True))[1:]
     if not others:

@@ -73,9 +73,7 @@ class Chart:
 def canvas(width: float, height: float) -> Iterator[Figure]:
     """A figure in the charts' settings; `finished` must be called inside the block, which restores matplotlib's own.
 
-    Args:
-        width: in CSS pixels.
-        height: in CSS pixels.
+    Width and height are CSS pixels.
     """
     with rc_context(SETTINGS), warnings.catch_warnings():
         # The browser's fonts draw the text, so a glyph missing in matplotlib's font does not matter.
@@ -95,13 +93,8 @@ def finished(
 ) -> Chart:
     """The chart of a figure.
 
-    Args:
-        figure: from `canvas`.
-        name: unique among the charts of the page; prefixes every identifier.
-        finding: what the chart shows.
-        data: the numbers behind it; its caption is the title of the chart.
-        note: how to read the chart.
-        hints: by the ``gid`` of a series of markers, a tooltip for each marker.
+    ``name`` prefixes every identifier and is unique in the page; the caption of ``data`` is the title. ``hints`` are
+    tooltips for the markers of a series, by its ``gid``.
     """
     svg = _inline(figure, name, data.caption, finding, hints or {})
     return Chart(svg, data.caption, note, finding, data, round(figure.get_figwidth() * POINTS_PER_INCH))

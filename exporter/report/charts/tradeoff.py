@@ -17,12 +17,7 @@ Point = tuple[float, float, Row]  # milliseconds of an image, the other value, a
 def tradeoff(name: str, title: str, rows: Sequence[Row], value: Value, label: str) -> Chart | None:
     """A marker for each cell, a colour for each network; None where fewer than two cells have both values.
 
-    Args:
-        name: unique among the charts of the page.
-        title: of the chart.
-        rows: of one target.
-        value: that is compared with the latency; smaller is better.
-        label: of the value, with its unit.
+    The rows are of one target; the smaller ``value`` is the better one.
     """
     points = [(latency, other, row) for row in rows if (latency := per_image(row)) and (other := value(row))]
     if len(points) < 2:

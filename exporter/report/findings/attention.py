@@ -36,11 +36,7 @@ def inventory_table(
 ) -> Table:
     """One row for each block, with its cost where that was measured.
 
-    Args:
-        names: of the files with these blocks.
-        blocks: in the order of computation.
-        cost: of one of the files.
-        graph: outlines of one of the files; the nodes before are counted in them as in the drawings.
+    Cost and graph are those of one of the named files; the nodes before are counted as in the drawings.
     """
     before = nodes_of_blocks(graph.before) if graph and graph.before else {}
     by_path = {entry.module_path: entry for entry in cost.blocks} if cost else {}
@@ -84,12 +80,7 @@ def kinds_table(cost: AttentionCost) -> Table:
 
 
 def blocks_table(cost: AttentionCost, most: int) -> Table:
-    """The most expensive blocks.
-
-    Args:
-        cost: of one file.
-        most: number of blocks.
-    """
+    """The most expensive blocks."""
     first = sorted(cost.blocks, key=lambda block: -block.ms)[:most]
     places = decimals(block.ms for block in first)
     return table(

@@ -90,10 +90,7 @@ def ratio_cells(verdict: Verdict) -> list[str | Cell]:
 def comparison_table(comparisons: Sequence[Comparison], caption: str, shapes: Sequence[str] = ()) -> Table:
     """One row for each tensor.
 
-    Args:
-        comparisons: in the order of the rows.
-        caption: of the table.
-        shapes: of batches, at each of which the error ratio gets a column.
+    At each of the batch shapes the error ratio gets a column.
     """
     heads = "tensor,<role,<worst input,error,baseline error,error ratio,limit,<verdict".split(",")
     return table(

@@ -47,10 +47,7 @@ class Table:
 def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str | Cell]]) -> Table:
     """A table from texts, without its empty columns.
 
-    Args:
-        caption: the subject of the table.
-        columns: titles. The first column holds words, and so does each whose title begins with ``<``.
-        rows: texts or cells, one for each column.
+    The first column holds words, and so does each whose title begins with ``<``.
     """
     cells = [[entry if isinstance(entry, Cell) else Cell(entry) for entry in row] for row in rows]
     cells = [[Cell(shown(cell.text), cell.mark) for cell in row] for row in cells]

@@ -56,12 +56,7 @@ def seconds(value: float) -> str:
 
 
 def speed(ratio: float, ends: Sequence[float]) -> tuple[str, str]:
-    """How many times as fast, and the confidence interval: ``("24", "11 to 39")``.
-
-    Args:
-        ratio: of the latency to another.
-        ends: lower and upper end of its interval.
-    """
+    """How many times as fast, and the confidence interval: ``("24", "11 to 39")``."""
     return _multiples(*(1 / value if value else math.inf for value in (ratio, *reversed(tuple(ends)))))
 
 

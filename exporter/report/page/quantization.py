@@ -7,11 +7,7 @@ from attn_export.exporter.report.page.render import HERE, templates
 
 
 def render_quantization(record: Quantization) -> str:
-    """The page; equal records give equal pages.
-
-    Args:
-        record: of a quantization.
-    """
+    """The page; equal records give equal pages."""
     charts = [sensitivity_chart(kind, kind, record.sensitivity) for kind in ("layer", "block")]
     tables = [steps_table(record), quality_table(record), layers_table(record)]
     return (

@@ -40,9 +40,6 @@ def render(report: Report) -> str:
     """The page; equal reports give equal pages.
 
     Jinja2 escapes every text of the report; the charts are markup whose texts are escaped already.
-
-    Args:
-        report: of any run; the page names the sections for which it has no content.
     """
     sections = sorted((section(report) for section in SECTIONS), key=lambda section: not section.first)
     image, gate = image_of(report), gate_of_card(report)

@@ -31,11 +31,7 @@ class Line:
 
 
 def render_sweep(report: SweepReport) -> str:
-    """The page; equal reports give equal pages.
-
-    Args:
-        report: of a sweep.
-    """
+    """The page; equal reports give equal pages."""
     lines = []
     for row, (*words, verdict) in zip(report.rows, words_of(report.rows), strict=True):
         lines.append(Line(tuple(cell.text for cell in words), verdict.text, verdict.mark, row.report))

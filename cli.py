@@ -39,6 +39,7 @@ from attn_export.exporter.commands.console import (
     redirect_stdout_to_devnull,
     stdout,
 )
+from attn_export.exporter.commands.groups import grouped
 from attn_export.exporter.errors import AttnExportError, InputError, OutputError, UsageError
 
 INTERRUPTED, DEFECT = 130, 70
@@ -87,22 +88,12 @@ def root(
         print(ctx.get_help())
 
 
-app.command()(export.export)
-app.command()(models.models)
-app.command()(create.create)
-app.command()(clean.clean)
-app.command()(quantize.quantize)
-app.command()(build.build)
-app.command()(inspect.inspect)
-app.command()(validate.validate)
-app.command()(predict.predict)
-app.command()(compare.compare)
-app.command()(report.report)
-app.command()(bench.bench)
-app.command()(sweep.sweep)
-app.command()(package.package)
-app.command()(verify.verify)
-app.command()(doctor.doctor)
+for command in (
+    *(export.export, models.models, create.create, clean.clean, quantize.quantize, build.build, inspect.inspect),
+    *(validate.validate, predict.predict, compare.compare, report.report, bench.bench, sweep.sweep),
+    *(package.package, verify.verify, doctor.doctor),
+):
+    app.command()(grouped(command))
 
 
 def command_names() -> list[str]:

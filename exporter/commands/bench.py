@@ -8,7 +8,7 @@ import typer
 from attn_export.exporter.artifacts import CPU, names_network
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import command_line, load_checkpoint, make_progress, print_result
-from attn_export.exporter.commands.parse_inputs import parse_inputs, parse_ranges
+from attn_export.exporter.commands.groups import LoadingBesideEngines, Shown, given
 from attn_export.exporter.errors import UsageError
 
 
@@ -17,11 +17,10 @@ def bench(
     sources: Annotated[
         list[Path], typer.Argument(metavar="FILES", help="model.pt, ONNX files, engines; the first is the baseline.")
     ],
+    *,
     runtimes: options.Runtimes = None,
     batch: options.Batches = None,
-    inputs: options.Inputs = None,
-    ranges: options.Ranges = None,
-    arch: options.Arch = None,
+    loading: LoadingBesideEngines,
     interval: options.Interval = "2%",
     seconds: options.Seconds = 20.0,
     threads: options.Threads = None,
@@ -31,15 +30,7 @@ def bench(
     cost: Annotated[bool, typer.Option("--cost/--no-cost", help="Measure the cost of attention in ONNX files.")] = True,
     reports: options.Reports = None,
     budgets: options.Budgets = None,
-    code: options.Code = None,
-    factory: options.Factory = None,
-    kwargs: options.Kwargs = None,
-    weights: options.Weights = None,
-    key: options.CheckpointKey = None,
-    trust: options.TrustEngines = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    shown: Shown,
 ) -> None:
     """Time a network, ONNX files and engines against each other.
 
@@ -48,38 +39,20 @@ def bench(
 
     Outputs aren't compared: attn-export validate does that.
     """
-    taken, known = parse_inputs(inputs), parse.parse_percent("--ci", interval, below=1)
-    limits, written = parse.parse_budget_options(budgets), parse.report_paths(reports)
+    checkpoint, files = split_sources(sources)
+    how, known = loading.parse(checkpoint), parse.parse_percent("--ci", interval, below=1)
+    taken, limits = how.inputs, parse.parse_budget_options(budgets)
+    written = parse.report_paths(reports)
     batches = parse.parse_batches(batch) or ((taken[0].shape[0],) if taken else ())
     if taken and batch and taken[0].shape[0] not in batches:
         raise UsageError(
-            f"--input {' '.join(inputs or ())} and --batch {','.join(batch)} contradict each other",
+            f"--input {' '.join(loading.inputs or ())} and --batch {','.join(batch)} contradict each other",
             hint="Leave one out.",
         )
-    checkpoint, files = split_sources(sources)
-    loading = parse.parse_loading(
-        arch=arch,
-        inputs=taken,
-        ranges=parse_ranges(ranges),
-        code=code,
-        factory=factory,
-        kwargs=kwargs,
-        trust=trust,
-        source=checkpoint,
-        weights=weights,
-        key=key,
-    )
     if checkpoint is None:
-        named = {
-            "--arch": arch,
-            "--code": code,
-            "--factory": factory,
-            "--kwargs": kwargs,
-            "--weights": weights,
-            "--checkpoint-key": key,
-        }
+        named = given(loading, but=["inputs", "ranges", "trust"])
         parse.refuse(named, "for a checkpoint, and none was named", "Leave it out.")
-    with make_progress(quiet) as progress:
+    with make_progress(shown.quiet) as progress:
         from msgspec import structs
 
         from attn_export.exporter.budgets.check import check_budgets, failure
@@ -106,13 +79,13 @@ def bench(
         refuse_budgets(limits, settings, module=checkpoint is not None, files=files)
         model = None
         if checkpoint is not None:
-            model = load_checkpoint(checkpoint, progress, loading)
-        result = run_bench(model, files, inputs=taken, settings=settings, trust=trust, progress=progress)
+            model = load_checkpoint(checkpoint, progress, how)
+        result = run_bench(model, files, inputs=taken, settings=settings, trust=how.trust, progress=progress)
         document = bench_report(result, command_line(ctx))
         document = structs.replace(document, budgets=check_budgets(document, limits))
         write_reports(document, written)
     error = failure(document.budgets)
-    print_result(document, bench_parts(document), as_json=as_json, reports=written, error=error)
+    print_result(document, bench_parts(document), as_json=shown.as_json, reports=written, error=error)
 
 
 def split_sources(sources: list[Path]) -> tuple[Path | None, list[Path]]:

@@ -7,6 +7,7 @@ import typer
 
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import make_progress, print_result
+from attn_export.exporter.commands.groups import Engines, Shown
 
 
 def build(
@@ -14,45 +15,32 @@ def build(
     out: Annotated[
         Path | None, typer.Option("-o", "--output", help="The engine.", show_default="<stem>.engine beside the file")
     ] = None,
-    gpus: options.Gpus = None,
+    *,
     precisions: options.Precisions = None,
-    backend: options.BackendName = parse.AUTO,
-    profile_batch: options.ProfileBatch = None,
-    size: options.Size = None,
-    allow_mixed: options.AllowMixed = False,
-    keep_going: options.KeepGoing = False,
+    engines: Engines,
     workspace: options.Workspace = None,
     timing_cache: options.TimingCache = None,
     version_compatible: options.VersionCompatible = False,
     hardware_compatible: options.HardwareCompatible = False,
     threads: options.Threads = None,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    shown: Shown,
 ) -> None:
     """Build a TensorRT engine of an ONNX file.
 
     TensorRT-RTX needs no GPU for that. For a Jetson a deployment bundle is
     written; the same command builds it on the device.
     """
-    from attn_export.exporter.engine.settings import EngineSettings
     from attn_export.exporter.records.engine import BuildOptions
 
-    settings = EngineSettings(
-        gpus=parse.parse_gpus(gpus),
-        backend=parse.parse_backend(backend),
-        sizes=parse.parse_sizes(profile_batch, size),
-        options=BuildOptions(
-            workspace_mib=workspace,
-            timing_cache=timing_cache,
-            version_compatible=version_compatible,
-            hardware_compatible=hardware_compatible,
-        ),
-        allow_mixed=allow_mixed,
-        keep_going=keep_going,
+    passed = BuildOptions(
+        workspace_mib=workspace,
+        timing_cache=timing_cache,
+        version_compatible=version_compatible,
+        hardware_compatible=hardware_compatible,
     )
+    settings = engines.parse(options=passed)
     chosen = parse.parse_precisions(precisions) or None
-    with make_progress(quiet) as progress:
+    with make_progress(shown.quiet) as progress:
         from attn_export.exporter.bundle.read import is_bundle
         from attn_export.exporter.report.terminal import build_parts
         from attn_export.exporter.workflows.build import build_all
@@ -63,4 +51,4 @@ def build(
             result = build_from_bundle(source, out, precisions=chosen, settings=settings, progress=progress)
         else:
             result = build_all(source, out, precisions=chosen, settings=settings, threads=threads, progress=progress)
-    print_result(build_summary(result), build_parts(result), as_json=as_json)
+    print_result(build_summary(result), build_parts(result), as_json=shown.as_json)

@@ -7,12 +7,13 @@ import typer
 
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import make_progress, print_result
-from attn_export.exporter.commands.parse_pictures import parse_pictures
+from attn_export.exporter.commands.groups import Pictures, Shown
 
 
 def clean(
     source: Annotated[Path, typer.Argument(help="An ONNX file of opset 11 or later.")],
     out: Annotated[Path, typer.Option("-o", "--output", help="The cleaned file.")],
+    *,
     target: options.For = None,
     explain: Annotated[bool, typer.Option("--explain", help="List applied, skipped and reverted rewrites.")] = False,
     images: Annotated[
@@ -21,14 +22,9 @@ def clean(
             metavar="DIR|FILE", help="Compare on real images too, at most 16: a folder, pictures, .npy or .npz."
         ),
     ] = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    resize: options.Resize = None,
-    interpolation: options.Interpolation = None,
+    pictures: Pictures,
     threads: options.Threads = None,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    shown: Shown,
 ) -> None:
     """Clean an ONNX file; every rewrite is proven.
 
@@ -36,14 +32,20 @@ def clean(
     compared in float64 before it is applied, and the result with the source.
     """
     graph_for = parse.parse_target(target)
-    pictures = parse_pictures(images or (), mean=mean, std=std, resize=resize, interpolation=interpolation)
-    with make_progress(quiet) as progress:
+    preprocessing = pictures.parse(images or ())
+    with make_progress(shown.quiet) as progress:
         from attn_export.exporter.report.terminal import clean_parts
         from attn_export.exporter.workflows.clean import clean_file, error_of
         from attn_export.exporter.workflows.record import clean_summary
 
         result = clean_file(
-            source, out, target=graph_for, threads=threads, images=images or None, pictures=pictures, progress=progress
+            source,
+            out,
+            target=graph_for,
+            threads=threads,
+            images=images or None,
+            pictures=preprocessing,
+            progress=progress,
         )
     parts, error = clean_parts(result, explain=explain), error_of(result.cleaned.reverted)
-    print_result(clean_summary(result), parts, as_json=as_json, error=error)
+    print_result(clean_summary(result), parts, as_json=shown.as_json, error=error)

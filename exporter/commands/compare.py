@@ -7,20 +7,20 @@ import typer
 
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import make_progress, print_result
+from attn_export.exporter.commands.groups import Shown
 from attn_export.exporter.errors import BudgetError
 
 
 def compare(
     old: Annotated[Path, typer.Argument(metavar="OLD", help="The earlier report.")],
     new: Annotated[Path, typer.Argument(metavar="NEW", help="The later one.")],
+    *,
     slower: Annotated[str, typer.Option(help="By how much a latency may grow.", metavar="PERCENT")] = "5%",
     budgets: options.Budgets = None,
     reports: Annotated[
         list[Path] | None, typer.Option("--report", help="Also write a report (md, json).", metavar="FILES")
     ] = None,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    shown: Shown,
 ) -> None:
     """Compare the latencies of two reports of the same network.
 
@@ -32,7 +32,7 @@ def compare(
     """
     allowed, limits = parse.parse_percent("--slower", slower), parse.parse_budget_options(budgets)
     written = parse.report_paths(reports)
-    with make_progress(quiet) as progress, progress.stage("Comparing"):
+    with make_progress(shown.quiet) as progress, progress.stage("Comparing"):
         from attn_export.exporter.comparison.compare import compare as compare_reports
         from attn_export.exporter.comparison.read import read_timed_report
         from attn_export.exporter.report.terminal import comparison_parts
@@ -44,4 +44,4 @@ def compare(
             progress.note(note)
         write_reports(comparison, written, COMPARISON_FORMATS)
     error = BudgetError(comparison.error.message, hint=comparison.error.hint) if comparison.error else None
-    print_result(comparison, comparison_parts(comparison), as_json=as_json, reports=written, error=error)
+    print_result(comparison, comparison_parts(comparison), as_json=shown.as_json, reports=written, error=error)

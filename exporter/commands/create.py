@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from attn_export.exporter.commands import options
 from attn_export.exporter.commands.console import make_progress, print_json, stdout
+from attn_export.exporter.commands.groups import Shown
 from attn_export.exporter.errors import OutputError, UsageError
 
 
@@ -19,6 +19,7 @@ def create(
         ),
     ],
     out: Annotated[Path, typer.Option("-o", "--output", help="The checkpoint to write.")],
+    *,
     attention: Annotated[
         str | None, typer.Option(help="Put into the network: se, cbam, eca, scse, bam, coord, simam, gct, triplet, ge.")
     ] = None,
@@ -34,14 +35,12 @@ def create(
     seed: Annotated[int, typer.Option(help="The random weights are drawn from it.")] = 0,
     weights: Annotated[Path | None, typer.Option(help="Weights of the backbone, for example torchvision's.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    shown: Shown,
 ) -> None:
     """Build a network and write its checkpoint."""
     if out.exists() and not force:
         raise OutputError(f"{out} is already there", hint="It may hold trained weights. --force replaces it.")
-    with make_progress(quiet) as progress, progress.stage(f"Building {name}"):
+    with make_progress(shown.quiet) as progress, progress.stage(f"Building {name}"):
         made = _made(
             out,
             name,
@@ -56,7 +55,7 @@ def create(
         )
         for note in made["notes"]:
             progress.note(note)
-    if as_json:
+    if shown.as_json:
         from attn_export.exporter.records.document import SCHEMA_VERSION
 
         print_json({"schema_version": SCHEMA_VERSION, **made})

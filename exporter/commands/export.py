@@ -10,15 +10,15 @@ import typer
 from attn_export.exporter.artifacts import AROUND, CPU, Precision, Target, names_network
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import command_line, load_checkpoint, make_progress, print_result
-from attn_export.exporter.commands.parse_inputs import parse_axes, parse_inputs, parse_ranges
-from attn_export.exporter.commands.parse_pictures import parse_pictures
-from attn_export.exporter.commands.parse_served import parse_served
+from attn_export.exporter.commands.groups import Engines, RangedLoading, Resizing, Served, Shown, given
+from attn_export.exporter.commands.parse_inputs import parse_axes
 from attn_export.exporter.errors import UnreadableCheckpointError, UsageError
 
 
 def export(
     ctx: typer.Context,
     checkpoint: options.Checkpoint,
+    *,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write <stem>.onnx, proven equal to PyTorch.")] = False,
     engine: Annotated[
         bool, typer.Option("--engine", help="Write <stem>.engine for TensorRT, and <stem>.onnx.")
@@ -27,9 +27,7 @@ def export(
     calibration: options.Calibration = None,
     around: options.Around = "fp32",
     io: options.Io = "float32",
-    arch: options.Arch = None,
-    inputs: options.Inputs = None,
-    ranges: options.Ranges = None,
+    loading: RangedLoading,
     dynamic: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,31 +48,13 @@ def export(
     images: options.Images = None,
     evaluation: options.Evaluate = None,
     requirement: options.Require = None,
-    resize: options.Resize = None,
-    interpolation: options.Interpolation = None,
-    input_image: options.InputImage = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    output: options.Output = None,
-    labels: options.Labels = None,
+    resizing: Resizing,
+    served: Served,
     target: options.For = None,
     threads: options.Threads = None,
     device: options.Device = CPU,
-    gpus: options.Gpus = None,
-    backend: options.BackendName = parse.AUTO,
-    profile_batch: options.ProfileBatch = None,
-    size: options.Size = None,
-    allow_mixed: options.AllowMixed = False,
-    keep_going: options.KeepGoing = False,
-    code: options.Code = None,
-    factory: options.Factory = None,
-    kwargs: options.Kwargs = None,
-    weights: options.Weights = None,
-    key: options.CheckpointKey = None,
-    trust: options.Trust = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    engines: Engines,
+    shown: Shown,
 ) -> None:
     """Turn a checkpoint into a proven, timed ONNX file.
 
@@ -87,50 +67,20 @@ def export(
         raise UsageError("neither --onnx nor --engine was given", hint=f"For example attn-export {checkpoint} --onnx")
     chosen = parse.parse_precisions(precisions) or (Precision.FP32,)
     if not engine:
-        for_engines = {"--gpu": gpus, "--backend": backend != parse.AUTO, "--profile-batch": profile_batch}
-        for_engines |= {
-            "--precision tf32": Precision.TF32 in chosen,
-            "--size": size,
-            "--allow-mixed": allow_mixed,
-            "--keep-going": keep_going,
-        }
+        for_engines = given(engines) | {"--precision tf32": Precision.TF32 in chosen}
         parse.refuse(for_engines, "for engines", "Add --engine, or leave it out.")
-    axes, taken = parse_axes(dynamic, static), parse_inputs(inputs)
-    loading = parse.parse_loading(
-        arch=arch,
-        inputs=taken,
-        ranges=parse_ranges(ranges),
-        code=code,
-        factory=factory,
-        kwargs=kwargs,
-        trust=trust,
-        source=checkpoint,
-        weights=weights,
-        key=key,
-    )
+    axes, how = parse_axes(dynamic, static), loading.parse(checkpoint)
     if requirement and evaluation is None:
         raise UsageError("--require needs labelled images", hint="Add --eval DIR.")
-    served = parse_served(image=input_image, mean=mean, std=std, output=output, labels=labels)
-    batch = taken[0].shape[0] if taken else 1
+    as_asked, batch = served.parse(), how.inputs[0].shape[0] if how.inputs else 1
     stem = checkpoint.name.partition(":")[2] if names_network(checkpoint) else checkpoint.stem
     # TensorRT's form is good for engines, and no worse for the other runtimes of such an export.
     graph_for = Target.TENSORRT if engine and target is None else parse.parse_target(target)
     known, written = parse.parse_percent("--ci", interval, below=1), parse.report_paths(reports)
     limits = parse.parse_budget_options(budgets)
     sources = [*(images or ()), *(calibration or ()), *([evaluation] if evaluation else [])]
-    pictures = parse_pictures(sources, resize=resize, interpolation=interpolation)
-
-    from attn_export.exporter.engine.settings import EngineSettings
-
-    build = EngineSettings(
-        gpus=parse.parse_gpus(gpus),
-        backend=parse.parse_backend(backend),
-        sizes=parse.parse_sizes(profile_batch, size),
-        opt_batch=batch,
-        allow_mixed=allow_mixed,
-        keep_going=keep_going,
-    )
-    with make_progress(quiet) as progress:
+    pictures, build = resizing.parse(sources), engines.parse(opt_batch=batch)
+    with make_progress(shown.quiet) as progress:
         from attn_export.exporter.budgets.check import failure
         from attn_export.exporter.budgets.parse import refuse_untimed
         from attn_export.exporter.records.latency import Schedule
@@ -170,12 +120,12 @@ def export(
             budgets=limits,
             command=command_line(ctx),
         )
-        model = as_served(load_checkpoint(checkpoint, progress, loading), served)
+        model = as_served(load_checkpoint(checkpoint, progress, how), as_asked)
         result = export_loaded(model, out or checkpoint.parent, stem, settings, progress)
         write_reports(result.report, written)
     error = error_of(result.reverted) or failure(result.report.budgets) or missed(result.report.evaluation)
     summary = export_summary(result.report, result.onnx.parent, (result.report_path, *written))
-    print_result(result.report, [*export_parts(result.report), summary], as_json=as_json, error=error)
+    print_result(result.report, [*export_parts(result.report), summary], as_json=shown.as_json, error=error)
 
 
 def suggest_for_missing(checkpoint: Path, known: Sequence[str]) -> None:

@@ -5,16 +5,15 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.commands import options
 from attn_export.exporter.commands.console import make_progress, print_result
+from attn_export.exporter.commands.groups import Shown
 from attn_export.exporter.errors import UntrustedEngineError
 
 
 def inspect(
     source: Annotated[Path, typer.Argument(help="An ONNX file of opset 11 or later, or an engine.")],
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    *,
+    shown: Shown,
 ) -> None:
     """List the attention blocks of an ONNX file or an engine.
 
@@ -22,15 +21,15 @@ def inspect(
     and types. An engine isn't loaded; the facts are in the record beside it.
     """
     if is_engine(source):
-        inspect_engine(source, as_json)
+        inspect_engine(source, as_json=shown.as_json)
         return
-    with make_progress(quiet) as progress, progress.stage("Reading the graph"):
+    with make_progress(shown.quiet) as progress, progress.stage("Reading the graph"):
         from attn_export.exporter.cleanup.inspect import inspect_file
         from attn_export.exporter.records.summaries import Inventory
         from attn_export.exporter.report.terminal import inventory_parts
 
         blocks = inspect_file(source)
-    print_result(Inventory(path=str(source), attention=blocks), inventory_parts(source, blocks), as_json=as_json)
+    print_result(Inventory(path=str(source), attention=blocks), inventory_parts(source, blocks), as_json=shown.as_json)
 
 
 def is_engine(source: Path) -> bool:
@@ -40,7 +39,7 @@ def is_engine(source: Path) -> bool:
     return source.suffix in (".engine", ".plan", ".trt") or sidecar_path(source).exists()
 
 
-def inspect_engine(source: Path, as_json: bool) -> None:
+def inspect_engine(source: Path, *, as_json: bool) -> None:
     """Print an engine's record.
 
     Raises:

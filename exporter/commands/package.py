@@ -10,8 +10,7 @@ from typer import Option
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.bench import split_sources
 from attn_export.exporter.commands.console import load_checkpoint, make_progress, print_result
-from attn_export.exporter.commands.parse_inputs import parse_inputs, parse_ranges
-from attn_export.exporter.commands.parse_served import parse_served
+from attn_export.exporter.commands.groups import RangedLoading, Served, Shown, given
 from attn_export.exporter.errors import UsageError
 
 
@@ -19,6 +18,7 @@ def package(
     sources: Annotated[
         list[Path], typer.Argument(metavar="FILES", help="A checkpoint, which is exported; or ONNX files and engines.")
     ],
+    *,
     triton: Annotated[
         Path | None, Option(metavar="DIR", help="Model repository for Triton Inference Server.", show_default=False)
     ] = None,
@@ -48,21 +48,9 @@ def package(
         Path | None,
         Option(metavar="REPORT", help="Report of a bench of the file at several batches: which are worth waiting for."),
     ] = None,
-    arch: options.Arch = None,
-    inputs: options.Inputs = None,
-    ranges: options.Ranges = None,
-    input_image: options.InputImage = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    output: options.Output = None,
-    labels: options.Labels = None,
-    code: options.Code = None,
-    factory: options.Factory = None,
-    kwargs: options.Kwargs = None,
-    trust: options.Trust = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    loading: RangedLoading,
+    served: Served,
+    shown: Shown,
 ) -> None:
     """Put artifacts where they run: a model repository for Triton, a folder for devices.
 
@@ -79,30 +67,20 @@ def package(
         )
     if triton is not None:
         parse.refuse({"--gpu": gpus}, "for engines of TensorRT-RTX, which Triton doesn't load", "Package twice.")
-    served = parse_served(image=input_image, mean=mean, std=std, output=output, labels=labels)
-    loading = parse.parse_loading(
-        arch=arch,
-        inputs=parse_inputs(inputs),
-        ranges=parse_ranges(ranges),
-        code=code,
-        factory=factory,
-        kwargs=kwargs,
-        trust=trust,
-    )
-    chosen = parse.parse_precisions(precisions)
+    as_asked, chosen = served.parse(), parse.parse_precisions(precisions)
     kind, count = parse.parse_instances(instances)
     checkpoint, files = split_sources(sources)
+    how = loading.parse(checkpoint)
     if checkpoint is None:
-        named = {"--arch": arch, "--code": code, "--factory": factory, "--kwargs": kwargs, "--input": inputs}
-        named |= {"--input-image": input_image, "--mean": mean, "--std": std, "--output": output}
-        named |= {"--gpu": gpus, "--range": ranges, "--precision": precisions}
+        named = given(loading, but=["trust"]) | given(served, but=["labels"])
+        named |= {"--gpu": bool(gpus), "--precision": bool(precisions)}
         parse.refuse(named, "for a checkpoint, and none was named", "Leave it out.")
     if quantized := [precision for precision in chosen if precision.is_quantized]:
         raise UsageError(
             f"--precision {quantized[0]} needs images to choose ranges from, and package takes none",
             hint=f"attn-export model.pt --onnx --precision {quantized[0]} --calibration DIR writes a file to package.",
         )
-    with make_progress(quiet) as progress, ExitStack() as stack:
+    with make_progress(shown.quiet) as progress, ExitStack() as stack:
         from attn_export.exporter.engine.settings import EngineSettings
         from attn_export.exporter.network.labels import read_labels
         from attn_export.exporter.report.read import read_report
@@ -119,15 +97,15 @@ def package(
             device=device,
             licenses=tuple(licenses or ()),
             bom=bom,
-            labels=read_labels(labels) if labels else None,
+            labels=read_labels(served.labels) if served.labels else None,
             report=read_report(latencies) if latencies else None,
             key=sign,
         )
         check(settings)
         if checkpoint is not None:
-            model = as_served(load_checkpoint(checkpoint, progress, loading), served)
+            model = as_served(load_checkpoint(checkpoint, progress, how), as_asked)
             scratch = stack.enter_context(scratch_folder((triton or device or Path()).parent))
             engines = EngineSettings(gpus=parse.parse_gpus(gpus)) if gpus else None
             files = [*exported(model, scratch, checkpoint.stem, chosen, engines, progress), *files]
         result = write(files, settings, progress)
-    print_result(result, package_parts(result), as_json=as_json)
+    print_result(result, package_parts(result), as_json=shown.as_json)

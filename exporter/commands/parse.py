@@ -7,14 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn_export.exporter.artifacts import (
-    DEVICES,
-    Input,
-    LoadOptions,
-    Precision,
-    Target,
-    names_network,
-)
+from attn_export.exporter.artifacts import DEVICES, Precision, Target
 from attn_export.exporter.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,57 +34,6 @@ def check_known(option: str, names: Iterable[str], known: Sequence[str]) -> None
     for name in names:
         if name not in known:
             raise UsageError(f"{option} {name} is unknown", hint=f"Known are {', '.join(known)}.")
-
-
-def parse_loading(
-    *,
-    arch: str | None,
-    inputs: tuple[Input, ...],
-    ranges: Mapping[str, tuple[float, float]],
-    code: str | None,
-    factory: str | None,
-    kwargs: str | None,
-    trust: bool,
-    source: Path | None = None,
-    weights: Path | None = None,
-    key: str | None = None,
-) -> LoadOptions:
-    """How the checkpoint becomes a network.
-
-    Args:
-        arch: a name of the zoo, of timm or of torchvision.
-        inputs: see `parse_inputs`.
-        ranges: see `parse_ranges`.
-        code: ``DIR``, ``FILE.py`` or ``FILE.py:CLASS``; the last names the factory too.
-        factory: ``module:function``.
-        kwargs: JSON.
-        trust: run the checkpoint's code.
-        source: the checkpoint, or the name of a library's network.
-        weights: of a network that is named.
-        key: the entry of a training checkpoint to take.
-
-    Raises:
-        UsageError: contradictory, or of another form.
-    """
-    place, colon, name = (code or "").rpartition(":")
-    if colon and place.endswith(".py") and factory is None:
-        code, factory = place, f"{Path(place).stem}:{name}"
-    if factory is not None and not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*", factory):
-        raise UsageError(f"--factory {factory} is no MODULE:FUNCTION", hint="For example --factory models.senet:build.")
-    if factory is not None and arch is not None:
-        raise UsageError("--factory and --arch contradict each other", hint="Leave one of them out.")
-    network = next((name for name in (source, arch) if name is not None and names_network(name)), None)
-    return LoadOptions(
-        arch=arch,
-        inputs=inputs,
-        ranges=ranges,
-        code=Path(code) if code else None,
-        factory=factory,
-        kwargs=parse_arguments(kwargs, factory or network),
-        trust=trust,
-        weights=weights,
-        key=key,
-    )
 
 
 def parse_arguments(text: str | None, called: Path | str | None) -> dict[str, Any]:

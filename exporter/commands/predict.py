@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.commands import options, parse
+from attn_export.exporter.artifacts import names_network
+from attn_export.exporter.commands import options
 from attn_export.exporter.commands.console import make_progress, print_result
-from attn_export.exporter.commands.parse_inputs import parse_inputs
-from attn_export.exporter.commands.parse_pictures import parse_pictures
+from attn_export.exporter.commands.groups import Loading, Pictures, Shown
 from attn_export.exporter.errors import UsageError
 
 
@@ -17,22 +17,13 @@ def predict(
         list[Path],
         typer.Argument(metavar="ARTIFACT... IMAGE...", help="Checkpoints and ONNX files; pictures, or a folder."),
     ],
+    *,
     top: Annotated[int, typer.Option(min=1, max=100, help="Number of classes for each image.")] = 5,
     labels: options.ClassNames = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    resize: options.Resize = None,
-    interpolation: options.Interpolation = None,
-    inputs: options.Inputs = None,
-    arch: options.Arch = None,
-    code: options.Code = None,
-    factory: options.Factory = None,
-    kwargs: options.Kwargs = None,
-    trust: options.Trust = False,
+    pictures: Pictures,
+    loading: Loading,
     threads: options.Threads = None,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    shown: Shown,
 ) -> None:
     """Show what artifacts answer on pictures, side by side.
 
@@ -40,7 +31,7 @@ def predict(
     Mean, standard deviation and class names are those of the checkpoint, which
     an export writes into its files.
     """
-    with make_progress(quiet) as progress:
+    with make_progress(shown.quiet) as progress:
         from attn_export.exporter.network.labels import read_labels
         from attn_export.exporter.report.terminal import prediction_parts
         from attn_export.exporter.workflows.predict import PredictSettings, is_artifact
@@ -54,17 +45,9 @@ def predict(
         settings = PredictSettings(
             class_names=read_labels(labels) if labels else (),
             top=top,
-            pictures=parse_pictures(images, mean=mean, std=std, resize=resize, interpolation=interpolation),
-            loading=parse.parse_loading(
-                arch=arch,
-                inputs=parse_inputs(inputs),
-                ranges={},
-                code=code,
-                factory=factory,
-                kwargs=kwargs,
-                trust=trust,
-            ),
+            pictures=pictures.parse(images),
+            loading=loading.parse(next(filter(names_network, artifacts), None)),
             threads=threads,
         )
         summary = ask(artifacts, images, settings=settings, progress=progress)
-    print_result(summary, prediction_parts(summary), as_json=as_json)
+    print_result(summary, prediction_parts(summary), as_json=shown.as_json)

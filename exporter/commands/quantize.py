@@ -9,7 +9,7 @@ from typer import Option
 from attn_export.exporter.artifacts import AROUND, QUANTIZED
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import make_progress, print_result
-from attn_export.exporter.commands.parse_pictures import parse_pictures
+from attn_export.exporter.commands.groups import Pictures, Shown
 from attn_export.exporter.errors import UsageError
 
 
@@ -23,6 +23,7 @@ def quantize(
             show_default="required",
         ),
     ] = None,
+    *,
     out: Annotated[
         Path | None, Option("-o", "--output", help="The int8 file.", show_default="<stem>.int8.onnx")
     ] = None,
@@ -35,10 +36,7 @@ def quantize(
     images: Annotated[
         list[Path] | None, Option(metavar="DIR|FILE", help="Other images, on which the quality is required.")
     ] = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    resize: options.Resize = None,
-    interpolation: options.Interpolation = None,
+    pictures: Pictures,
     gates: Annotated[
         bool | None,
         Option("--gates/--no-gates", help="Quantize attention blocks too.", show_default="for onnxruntime"),
@@ -72,9 +70,7 @@ def quantize(
         list[Path] | None, Option("--report", help="Also write a report (html, json).", metavar="FILES")
     ] = None,
     threads: options.Threads = None,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    shown: Shown,
 ) -> None:
     """Quantize an ONNX file to int8 or float8, with its attention in floats.
 
@@ -86,11 +82,8 @@ def quantize(
             f"{precision} needs images to choose ranges from",
             hint="--calibration DIR: a folder with a hundred typical pictures, or an array of preprocessed ones.",
         )
-    pictures = parse_pictures(
-        [*calibration, *(images or ())], mean=mean, std=std, resize=resize, interpolation=interpolation
-    )
-    written = parse.report_paths(reports)
-    with make_progress(quiet) as progress:
+    preprocessing, written = pictures.parse([*calibration, *(images or ())]), parse.report_paths(reports)
+    with make_progress(shown.quiet) as progress:
         from attn_export.exporter.precision.int8.placement import Choices
         from attn_export.exporter.precision.int8.settings import QuantizeSettings
         from attn_export.exporter.report.terminal import quantize_parts
@@ -115,7 +108,13 @@ def quantize(
         out = out or source.with_name(f"{source.stem}{settings.precision.suffix}.onnx")
         check_reports(written, QUANTIZATION_FORMATS, sources=(source, out))
         result = quantize_file(
-            source, out, calibration, held_out=images or None, pictures=pictures, settings=settings, progress=progress
+            source,
+            out,
+            calibration,
+            held_out=images or None,
+            pictures=preprocessing,
+            settings=settings,
+            progress=progress,
         )
         write_reports(result, written, QUANTIZATION_FORMATS)
-    print_result(result, quantize_parts(result, out), as_json=as_json, reports=written)
+    print_result(result, quantize_parts(result, out), as_json=shown.as_json, reports=written)

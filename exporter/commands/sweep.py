@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from attn_export.exporter.commands import options
 from attn_export.exporter.commands.console import print_json, print_result, stdout
+from attn_export.exporter.commands.groups import Shown
 from attn_export.exporter.commands.parse_inputs import parse_inputs
 from attn_export.exporter.errors import OutputError
 
@@ -25,15 +25,14 @@ def sweep(
         Path | None,
         Option("-o", "--output", help="Folder of the results.", show_default="<plan>.sweep beside the plan"),
     ] = None,
+    *,
     init: Annotated[bool, Option("--init", help="Write a plan for the networks that are beside it.")] = False,
     dry_run: Annotated[bool, Option("--dry-run", help="Show the cells, their needs and where they can run.")] = False,
     ray: Annotated[
         str | None, Option(metavar="HOST:PORT", help="Run on the nodes of a Ray cluster.", show_default="this machine")
     ] = None,
     workers: Annotated[int, Option(min=1, max=64, help="Exports at once on a machine; timings run alone.")] = 1,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    shown: Shown,
 ) -> None:
     """Export, build and time every combination of a plan.
 
@@ -43,7 +42,7 @@ def sweep(
     Exit code 1 if a verdict failed, otherwise that of the first failed cell.
     """
     if init:
-        _write_plan(plan, as_json=as_json)
+        _write_plan(plan, as_json=shown.as_json)
         return
     from attn_export.exporter.report.sweep import table
     from attn_export.exporter.report.write import INSTALL, can_draw, write_sweep
@@ -58,13 +57,13 @@ def sweep(
     settings = SweepSettings(out or plan.with_suffix(".sweep"), ray or "", workers)
     if dry_run:
         found = planned(grid, settings)
-        print_result(found, table.plan_parts(found), as_json=as_json)
+        print_result(found, table.plan_parts(found), as_json=shown.as_json)
         return
-    with _watch(quiet) as watch:
+    with _watch(shown.quiet) as watch:
         report = run_sweep(grid, settings, watch)
     written = write_sweep(report, settings.out)
     parts = [*table.result_parts(report), *([] if can_draw() else [table.no_page(INSTALL)])]
-    print_result(report, parts, as_json=as_json, reports=written, error=error_of(report))
+    print_result(report, parts, as_json=shown.as_json, reports=written, error=error_of(report))
 
 
 def _watch(quiet: bool) -> "AbstractContextManager[Silence]":

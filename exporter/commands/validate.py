@@ -7,8 +7,7 @@ import typer
 
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import command_line, load_checkpoint, make_progress, print_result
-from attn_export.exporter.commands.parse_inputs import parse_inputs, parse_ranges
-from attn_export.exporter.commands.parse_pictures import parse_pictures
+from attn_export.exporter.commands.groups import LoadingBesideEngines, Pictures, Shown, given
 from attn_export.exporter.errors import UsageError
 
 
@@ -18,29 +17,17 @@ def validate(
         Path, typer.Argument(metavar="MODEL|BUNDLE", help="model.pt, timm:NAME, or a deployment bundle.")
     ],
     artifacts: Annotated[list[Path], typer.Argument(help="ONNX files and engines.")],
-    arch: options.Arch = None,
-    inputs: options.Inputs = None,
-    ranges: options.Ranges = None,
+    *,
+    loading: LoadingBesideEngines,
     images: options.Images = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    resize: options.Resize = None,
-    interpolation: options.Interpolation = None,
+    pictures: Pictures,
     evaluation: options.Evaluate = None,
     labels: options.ClassNames = None,
     requirement: options.Require = None,
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Use cached reference outputs.")] = True,
     threads: options.Threads = None,
     reports: options.Reports = None,
-    code: options.Code = None,
-    factory: options.Factory = None,
-    kwargs: options.Kwargs = None,
-    weights: options.Weights = None,
-    key: options.CheckpointKey = None,
-    trust: options.TrustEngines = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    shown: Shown,
 ) -> None:
     """Compare ONNX files and engines with the network that they were made of.
 
@@ -51,40 +38,16 @@ def validate(
     With a deployment bundle its golden outputs are the reference; no PyTorch is needed.
     """
     sources = [*(images or ()), *([evaluation] if evaluation else [])]
-    pictures = parse_pictures(sources, mean=mean, std=std, resize=resize, interpolation=interpolation)
+    preprocessing = pictures.parse(sources)
     if names_bundle(reference):
-        parse.refuse(
-            {
-                "--arch": arch,
-                "--input": inputs,
-                "--range": ranges,
-                "--images": images,
-                "--eval": evaluation,
-                "--labels": labels,
-                "--require": requirement,
-                "--report": reports,
-            }
-            | {"--code": code, "--factory": factory, "--kwargs": kwargs, "--weights": weights, "--checkpoint-key": key},
-            "for a checkpoint, and a deployment bundle was given",
-            "Leave it out.",
-        )
-        validate_against_bundle(reference, artifacts, threads=threads, trust=trust, as_json=as_json, quiet=quiet)
+        named = {"--images": images, "--eval": evaluation, "--labels": labels, "--require": requirement}
+        named |= {"--report": reports, **given(loading, but=["trust"])}
+        parse.refuse(named, "for a checkpoint, and a deployment bundle was given", "Leave it out.")
+        validate_against_bundle(reference, artifacts, threads=threads, trust=loading.trust, shown=shown)
         return
     refuse_swapped(reference, artifacts)
-    taken, written = parse_inputs(inputs), parse.report_paths(reports)
-    loading = parse.parse_loading(
-        arch=arch,
-        inputs=taken,
-        ranges=parse_ranges(ranges),
-        code=code,
-        factory=factory,
-        kwargs=kwargs,
-        trust=trust,
-        source=reference,
-        weights=weights,
-        key=key,
-    )
-    with make_progress(quiet) as progress:
+    how, written = loading.parse(reference), parse.report_paths(reports)
+    with make_progress(shown.quiet) as progress:
         from attn_export.exporter.network.labels import read_labels
         from attn_export.exporter.report.terminal import validation_parts
         from attn_export.exporter.report.write import check_reports, write_reports
@@ -97,12 +60,12 @@ def validate(
 
         check_reports(written)
         required = parse_requirement(parse.split(requirement))
-        model = load_checkpoint(reference, progress, loading)
+        model = load_checkpoint(reference, progress, how)
         settings = ValidationSettings(
             threads=threads,
-            trust=trust,
+            trust=how.trust,
             images=images or None,
-            pictures=pictures,
+            pictures=preprocessing,
             evaluation=evaluation,
             class_names=read_labels(labels) if labels else (),
             requirement=required,
@@ -115,11 +78,11 @@ def validate(
     source = done.images.source if done.images else None
     document = validation_summary(done.model, done.results, source, done.evaluation)
     error = failure(done.results) or missed(done.evaluation)
-    print_result(document, validation_parts(document), as_json=as_json, reports=written, error=error)
+    print_result(document, validation_parts(document), as_json=shown.as_json, reports=written, error=error)
 
 
 def validate_against_bundle(
-    bundle: Path, artifacts: list[Path], *, threads: int | None, trust: bool, as_json: bool, quiet: bool
+    bundle: Path, artifacts: list[Path], *, threads: int | None, trust: bool, shown: Shown
 ) -> None:
     """Compare one artifact with the golden outputs of a bundle.
 
@@ -130,14 +93,14 @@ def validate_against_bundle(
     if len(artifacts) > 1:
         raise UsageError("a deployment bundle is compared with one artifact", hint="Validate them one by one.")
     (artifact,) = artifacts
-    with make_progress(quiet) as progress:
+    with make_progress(shown.quiet) as progress:
         from attn_export.exporter.report.terminal import bundle_parts
         from attn_export.exporter.workflows.record import bundle_validation
         from attn_export.exporter.workflows.validate_bundle import validate_with_bundle
 
         read, verdict, error = validate_with_bundle(bundle, artifact, trust=trust, threads=threads, progress=progress)
     document = bundle_validation(read, artifact, verdict)
-    print_result(document, bundle_parts(document), as_json=as_json, error=error)
+    print_result(document, bundle_parts(document), as_json=shown.as_json, error=error)
 
 
 def names_bundle(path: Path) -> bool:

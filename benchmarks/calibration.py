@@ -51,6 +51,7 @@ BEGIN, END = "<!-- calibration: begin -->", "<!-- calibration: end -->"
 DIGITS = Path(__file__).parents[1] / "examples" / "digits"
 # Networks for images of 32x32 reduce a larger one too little to be what they are for.
 SMALL = {"resnet8": 32, "resnet20": 32}
+JUDGED = (Precision.FP32, Precision.FP16, Precision.BF16)
 COLUMNS = ("precision", "role", "kind", "files", "median", "p99", "worst", "limit")
 Row = dict[str, Any]
 
@@ -175,7 +176,7 @@ def main() -> None:
     parser.add_argument("--networks", default=",".join(names()))
     parser.add_argument("--size", type=int, default=64, help="height and width of the images")
     parser.add_argument("--seeds", type=int, default=1, help="of the random weights")
-    parser.add_argument("--precisions", default=",".join(map(str, Precision)))
+    parser.add_argument("--precisions", default=",".join(map(str, JUDGED)))
     parser.add_argument("--threads", type=int, default=usable_cpus())
     parser.add_argument("--keep", type=Path, help="a file of what was found")
     parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/")

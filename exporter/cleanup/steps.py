@@ -120,6 +120,8 @@ def _should_fold(node: ir.Node) -> bool | None:
     """None leaves the choice to the folder's own limits of size. It would keep ConstantOfShape, even of sizes."""
     if grown(node) > FOLDED_ELEMENTS:  # the folder would compute it, and then look at its size
         return False
+    if any(value is not None and value.dtype is ir.DataType.STRING for value in node.inputs):
+        return False  # onnx-ir can't write the strings that it computed
     if is_op(node, "ConstantOfShape") and node.outputs[0].dtype in WHOLE:
         return True
     return None if may_share(node) and is_op(node, *FOLDABLE) else False

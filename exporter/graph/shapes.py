@@ -20,6 +20,11 @@ Shapes = dict[ir.Value, Sizes | None]
 CLAIM = "attn_export.claim"
 TRIALS = ((3, 37, 160, 224), (5, 41, 96, 288))
 LONGEST_LIST = 2**16  # of sizes
+# Operators whose results may be sequences and optionals.
+NOT_ONLY_TENSORS = (
+    *("SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceMap", "SplitToSequence"),
+    *("Optional", "OptionalGetElement", "Identity", "If", "Loop"),
+)
 
 
 def infer_shapes(model: ir.Model) -> None:
@@ -27,12 +32,16 @@ def infer_shapes(model: ir.Model) -> None:
 
     ONNX follows sizes element by element through Casts, at 140 bytes each, even where the list is a flattened image.
     """
+    others = (node for node in model.graph.all_nodes() if is_op(node, *NOT_ONLY_TENSORS))
+    untyped = [value for node in others for value in node.outputs if value.type is None]
     cast = [node.inputs[0] for node in model.graph.all_nodes() if is_op(node, "Cast") and node.inputs]
     if any(dims(value) is None for value in cast):
         common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=False)(model)
     follow = not any(_is_long_list(dims(value)) for value in cast)
     with bounded_memory():
         common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=follow)(model)
+    for value in untyped:  # onnx-ir takes what it infers for tensors
+        value.type = None
 
 
 def _is_long_list(shape: Sizes | None) -> bool:

@@ -20,7 +20,7 @@ import onnx_ir as ir
 
 from attn_export.exporter.artifacts import Dim
 from attn_export.exporter.errors import InputError
-from attn_export.exporter.graph.facts import dims
+from attn_export.exporter.graph.facts import dims, is_op, stored
 from attn_export.exporter.graph.limits import MAX_ELEMENTS
 from attn_export.exporter.graph.randomness import random_outputs
 from attn_export.exporter.graph.session import PlainSession, SessionError
@@ -42,6 +42,8 @@ MIXED = "pictures"  # kind of input: a batch of all
 POWER = 10.0
 # Of inner tensors so many elements are compared: those of a large network don't fit in memory all at once.
 SAMPLED = 1 << 16
+# Operators with weights, and the largest of these that are moved: those moved are kept in memory.
+WEIGHTED, MOVED = ("Conv", "ConvTranspose", "Gemm", "MatMul"), 1 << 22
 FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16)
 INTEGERS = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.UINT8, ir.DataType.INT8, ir.DataType.BOOL)
 Feeds = dict[str, Array]
@@ -174,7 +176,15 @@ def _real_runs(session: _Tapped, images: Arrays | None, first: Arrays) -> list[S
 
 
 def run_perturbed(source: SourceRun, model: ir.Model, folder: Path, threads: int) -> dict[Tensor, Array]:
-    """The tensors of a graph when every input moves by one rounding."""
+    """The tensors of a graph when every input and every weight moves by one rounding. Changes the model.
+
+    Pixels alone aren't enough: their roundings cancel out in a sum over the map, and those of the sum don't.
+    """
+    read = (value for node in model.graph if is_op(node, *WEIGHTED) for value in node.inputs)
+    for value in dict.fromkeys(value for value in read if value is not None and value.is_initializer()):
+        weight = stored(value)
+        if weight is not None and weight.size <= MOVED:
+            value.const_value = ir.tensor(perturbed(weight), name=value.name)
     return _Tapped(model, threads, folder).run({name: perturbed(array) for name, array in source.feeds.items()})
 
 

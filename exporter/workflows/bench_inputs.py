@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attn_export.exporter.artifacts import Axis, Input, OnnxFile, Shape, Signature
+from attn_export.exporter.artifacts import Axis, Dim, Input, OnnxFile, Shape, Signature
 from attn_export.exporter.cleanup.inspect import blocks_of
 from attn_export.exporter.errors import InputError, RuntimeUnavailableError
-from attn_export.exporter.network.axes import OF_IMAGES, axis_name
+from attn_export.exporter.network.axes import axis_name
 from attn_export.exporter.records.artifact import Artifact, Tensor
 from attn_export.exporter.system import gpus
 from attn_export.exporter.system.files import unique_names
@@ -16,7 +16,7 @@ from attn_export.exporter.validation.artifact import numpy_name, read_artifact
 # Files that take other floats get converted float32.
 RUN_AS_THEY_ARE = ("float32", "uint8", "int8", "int32", "int64", "bool")
 TYPES = (*RUN_AS_THEY_ARE, "float16", "float64", "bfloat16")
-IMAGE = "1x3x224x224"
+IMAGE = (1, 3, 224, 224)
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,12 @@ def _signature_of(artifact: Artifact, batches: Sequence[int], known: Sequence[In
     Raises:
         InputError: it takes something else than these images, or doesn't say their size and ``known`` is empty.
     """
+    number = next((taken for taken in artifact.inputs if taken.dims == ()), None)
+    if number is not None:
+        raise InputError(
+            f"{artifact.path} takes {number.name}, a single number",
+            hint="What can be timed takes a batch in each input: export the number as a constant.",
+        )
     if not artifact.inputs or (known and len(known) != len(artifact.inputs)):
         taken = ", ".join(map(str, artifact.inputs)) or "nothing"
         wanted = ", ".join(map(str, known)) or "images"
@@ -146,8 +152,9 @@ def _input_of(artifact: Artifact, taken: Tensor, batches: Sequence[int], known: 
     rank = len(known.shape) if known else 0
     dims = taken.dims or (None,) * rank
     profile = artifact.profile[taken.name].opt if artifact.profile else dims
-    in_order = known and sorted(map(str, profile[1:])) != sorted(map(str, known.shape[1:]))
-    sizes = known.shape[1:] if known and in_order else profile[1:]  # pixels may be in another layout
+    fixed = [size for size in profile[1:] if isinstance(size, int) and size > 0]
+    other_layout = known and sorted(fixed) == sorted(known.shape[1:])  # of pixels
+    sizes = known.shape[1:] if known and not other_layout else profile[1:]
     found = tuple(size for size in sizes if isinstance(size, int) and size > 0)
     if not dims or len(found) < len(sizes):
         raise InputError(
@@ -163,12 +170,20 @@ def _input_of(artifact: Artifact, taken: Tensor, batches: Sequence[int], known: 
 
 def _example(artifact: Artifact) -> str:
     """The option that says the size of each input."""
-    if len(artifact.inputs) == 1:
-        return f"--input {IMAGE}"
-    shapes = {
-        taken.name: IMAGE if taken.dims and len(taken.dims) == len(OF_IMAGES) else "1x16" for taken in artifact.inputs
-    }
+    shapes = {taken.name: "x".join(map(str, _usual(taken.dims))) for taken in artifact.inputs}
+    if len(shapes) == 1:
+        return f"--input {next(iter(shapes.values()))}"
     return " ".join(f"--input {name}={shape}" for name, shape in shapes.items())
+
+
+def _usual(dims: Sequence[Dim] | None) -> Sequence[Dim]:
+    """A shape for these axes: a usual size for each that is dynamic."""
+    if dims is None:
+        return IMAGE
+    usual = IMAGE if len(dims) == len(IMAGE) else (1, *[16] * (len(dims) - 1))
+    if len(dims) == len(IMAGE) and _fixed(dims[-1]) and not _fixed(dims[1]):  # channels last
+        usual = (1, 224, 224, 3)
+    return [d if _fixed(d) else u for d, u in zip(dims, usual, strict=True)]
 
 
 def _fixed(size: object) -> bool:

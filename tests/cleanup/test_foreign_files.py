@@ -126,6 +126,35 @@ def test_a_shape_that_cant_be_inferred_stays_unknown(saved: Saved) -> None:
     clean_file(path, path.with_name("b.onnx"), threads=1)
 
 
+SEQUENCES = {
+    "made": "q = SequenceConstruct(x, z)  e = SequenceErase(q, i)  y = SequenceAt(e, i)",
+    "empty": "e = SequenceEmpty<dtype = 1>()  q = SequenceInsert(e, z)  y = SequenceAt(q, i)",
+    "mapped": f"""q = SequenceConstruct(z, x)  m = SequenceMap(q) <body = b ({MAP} a) => ({MAP} b) {{ b = Relu(a) }}>
+        y = SequenceAt(m, i)""",
+    "in a loop": f"""q = SequenceConstruct(z)  m = Loop(n, on, q) <body = b (int64 k, bool c, seq({MAP}) s) =>
+        (bool d, seq({MAP}) t) {{ d = Identity(c)  a = SequenceAt(s, i)
+        t = SequenceInsert(s, a) }}>  y = SequenceAt(m, i)""",
+    "optional": "o = Optional(z)  has = OptionalHasElement(o)  y = OptionalGetElement(o)",
+    "optional sequence": "q = SequenceConstruct(z)  o = Optional(q)  e = OptionalGetElement(o)  y = SequenceAt(e, i)",
+}
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_sequences_and_optionals_keep_their_types(saved: Saved, name: str) -> None:
+    nodes = f"{SE.replace('y =', 'z =')}  {SEQUENCES[name]}"
+    cleaned(saved(nodes, **se_weights(), i=np.array(0), n=np.array(2), on=np.array(True)))
+
+
+def test_strings_stay_strings(saved: Saved) -> None:
+    """onnx-ir can't write the strings that it computed."""
+    nodes = """l = Constant<value_strings = ["yes", "no"]>()  k = Concat<axis = 0>(l, l)  s = Identity(k)
+        f = Flatten(x)  i = ArgMax<axis = 1, keepdims = 0>(f)  two = Mod(i, n)  y = Gather(s, two)"""
+    path = saved(nodes, outputs="string[N] y, string[4] s", n=np.array(4))
+    result = clean_file(path, path.with_name("b.onnx"), threads=1)
+    for before, after in zip(run(path, x=noise(5, 16, 2, 2)), run(result.path, x=noise(5, 16, 2, 2)), strict=True):
+        assert before.tolist() == after.tolist()
+
+
 # Spellings of sizes, domains and weights.
 
 

@@ -203,6 +203,18 @@ def test_a_graph_agrees_with_itself(compared: Compared) -> None:
     assert verdict.worst.error == 0.0
 
 
+def test_the_order_in_which_a_map_is_added_up_is_no_difference(compared: Compared) -> None:
+    """Roundings of pixels cancel out in the sum, and those of the sum make large logits differ."""
+    pooled = "c = Clip(x, low, high)  s = ReduceSum<axes = [2, 3]>(c)  z = Add(c, s)"
+    one = f"{HEADER} g ({MAP} x) => ({MAP} y) {{ {pooled}  {SE_NODES_OF.format(source='z')} }}"
+    one = one.replace(": 17", ": 12").replace("Mul(x, g)", "Mul(z, g)")
+    other = one.replace("GlobalAveragePool(z)", "ReduceMean<axes = [2, 3]>(z)")
+    weights = se_weights() | {"low": np.array(-1, np.float32), "high": np.array(1, np.float32)}
+    assert compared(one, other, weights).agrees
+    slightly = weights | {"w2": weights["w2"] * np.float32(1.001)}
+    assert not compared(one, one, weights, slightly).agrees
+
+
 def test_the_order_of_a_sum_is_no_difference(compared: Compared) -> None:
     one = f"{HEADER} g ({MAP} x) => ({MAP} y) {{ a = Mul(x, three)  b = Exp(x)  s = Add(a, b)  y = Add(s, x) }}"
     other = one.replace("s = Add(a, b)  y = Add(s, x)", "t = Add(b, x)  y = Add(t, a)")

@@ -201,7 +201,9 @@ def test_a_broken_budget_is_part_of_the_document(attn_export: Command) -> None:
     assert document["budgets"][0]["state"] == "broken"
 
 
-def test_a_file_of_another_exporter_needs_its_image_size_only_where_it_is_open(folder: Path) -> None:
+def test_a_file_of_another_exporter_needs_its_image_size_only_where_it_is_open(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     image = torch.zeros(1, 3, 12, 20)
     torch.onnx.export(network.eval(), (image,), folder / "fixed.onnx", dynamo=False)
@@ -211,7 +213,25 @@ def test_a_file_of_another_exporter_needs_its_image_size_only_where_it_is_open(f
     )
     assert run(["bench", "fixed.onnx", *QUICK, "--quiet"]) == 0
     assert run(["bench", "open.onnx", *QUICK, "--quiet"]) == 3
+    assert "--input 1x3x224x224" in capsys.readouterr().err
     assert run(["bench", "open.onnx", "--input", "2x3x16x24", *QUICK, "--quiet"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "hint"),
+    [
+        (["N", 8, "H", "W"], "--input 1x8x224x224"),
+        (["N", "H", "W", 4], "--input 1x224x224x4"),
+        (["1", "8"], "--input 1x16"),
+        ([], "export the number as a constant"),
+    ],
+)
+def test_the_hint_of_a_missing_size_fits_the_file(folder: Path, refused: Command, shape: Any, hint: str) -> None:
+    taken, given = (onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [taken], [given])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, folder / "a.onnx")
+    refused(3, "bench", "a.onnx", *QUICK, "--quiet", says=["a.onnx takes x"], hint=hint)
 
 
 def test_files_for_images_of_different_sizes_are_not_timed_against_each_other(folder: Path, refused: Command) -> None:

@@ -6,6 +6,7 @@ python -m tests.faults.table [--save]
 import argparse
 import json
 import math
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -22,6 +23,7 @@ from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.validation.matching import RUNS_OF_QUANTIZED
 from attn_export.exporter.validation.quantized import runtime_conformance
 from attn_export.exporter.validation.validate import validate, validate_outputs
+from tests.conftest import SHARED
 from tests.faults import quantization, running
 from tests.faults.catalogue import FAULTS, NETWORKS, PLACES, TRAINED
 from tests.faults.editing import Edited
@@ -112,6 +114,7 @@ def main() -> None:
     rows: list[Row] = []
     for name in NETWORKS:
         with tempfile.TemporaryDirectory() as folder:
+            os.environ[SHARED] = folder
             subject = Subject(name, Path(folder))
             rows += [*good(subject), *planted(subject)]
         Console(stderr=True).print(f"{name}: {sum(r.network == name for r in rows)} rows")

@@ -80,7 +80,7 @@ def compare(old: TimedReport, new: TimedReport, slower: float, budgets: Sequence
             *validation_notes(validations),
         ),
         budgets=results,
-        error=ErrorRecord.of(error) if error else None,
+        error=ErrorRecord.of(error),
     )
 
 

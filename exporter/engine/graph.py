@@ -7,7 +7,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from attn_export.exporter.artifacts import AttentionBlock, ParsedFile, Precision
+from attn_export.exporter.artifacts import AttentionBlock, Dim, ParsedFile, Precision
 from attn_export.exporter.cleanup.inspect import attention_of
 from attn_export.exporter.engine.precision_audit import NodeTypes
 from attn_export.exporter.graph.attention.blocks import METADATA_KEY
@@ -18,7 +18,6 @@ from attn_export.exporter.graph.shapes import infer_shapes
 from attn_export.exporter.graph.write import PRODUCER
 from attn_export.exporter.precision.half import LAYERS, float_type
 from attn_export.exporter.precision.rounding import HALF_TYPES
-from attn_export.exporter.records.engine import Dim
 from attn_export.exporter.system.quiet import quiet
 
 # ONNX defines their statistics in float32 for every input type, unless ``stash_type`` says otherwise.

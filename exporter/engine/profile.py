@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from attn_export.exporter.artifacts import Dim
 from attn_export.exporter.errors import UsageError
-from attn_export.exporter.records.engine import Dim, Profile, Range
+from attn_export.exporter.records.engine import Profile, Range
 
 # For a dynamic N without --profile-batch.
 DEFAULT_MAX_BATCH = 8

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from attn_export.exporter.artifacts import AttentionBlock, Shape
+from attn_export.exporter.artifacts import AttentionBlock, Dim, Shape
 from attn_export.exporter.records.document import SCHEMA_VERSION
 from attn_export.exporter.records.environment import Environment
 from attn_export.exporter.records.verdict import Verdict
@@ -100,9 +100,6 @@ class KernelReport(Struct, frozen=True):
             for name in {*kernel.reads, *kernel.writes}:
                 counts[name] = counts.get(name, 0) + 1
         return tuple(sorted(counts, key=lambda name: (-counts[name], name)))
-
-
-Dim = int | str | None
 
 
 Profile = dict[str, Range]

@@ -14,6 +14,23 @@ class Marked(Struct, frozen=True):
     module_path: str
 
 
+class OutlineRecord(Struct, frozen=True):
+    """An `Outline` in a document, which needs no names."""
+
+    operators: tuple[str, ...]
+    blocks: tuple[int | None, ...]
+    inputs: tuple[tuple[int, ...], ...]
+    inventory: tuple[Marked, ...]
+
+
+class GraphOutlines(Struct, frozen=True):
+    """The graph of an artifact, as it was captured and as it is in the file; ``before`` is None without a capture."""
+
+    artifact: str
+    before: OutlineRecord | None
+    after: OutlineRecord
+
+
 class Outline(Struct, frozen=True):
     """The main graph without weights, shapes and attributes.
 
@@ -68,49 +85,13 @@ class Outline(Struct, frozen=True):
         inventory = tuple(Marked(block.kind, block.module_path) for block in blocks)
         return structs.replace(self, blocks=tuple(marks), inventory=inventory)
 
-
-class Outlined(Struct, frozen=True):
-    """What became of a graph.
-
-    Attributes:
-        artifact: name of the file.
-        before: as it was captured, None where only the file is there.
-        after: as it is in the file.
-    """
-
-    artifact: str
-    before: Outline | None
-    after: Outline
+    @property
+    def record(self) -> OutlineRecord:
+        """What a report says of it."""
+        return OutlineRecord(self.operators, self.blocks, self.inputs, self.inventory)
 
 
 def _only(found: Iterable[int | None]) -> int | None:
     """The one number that all are; None where they differ, one of them is None, or there is none."""
     different = set(found)
     return different.pop() if len(different) == 1 else None
-
-
-class OutlineRecord(Struct, frozen=True):
-    """An `Outline` in a document."""
-
-    operators: tuple[str, ...]
-    blocks: tuple[int | None, ...]
-    inputs: tuple[tuple[int, ...], ...]
-    inventory: tuple[Marked, ...]
-
-
-class GraphOutlines(Struct, frozen=True):
-    """The graph of an artifact, as it was captured and as it is in the file; ``before`` is None without a capture."""
-
-    artifact: str
-    before: OutlineRecord | None
-    after: OutlineRecord
-
-
-def outlines_record(outlined: Outlined) -> GraphOutlines:
-    """Both outlines of a file as they stand in a report."""
-    before = _outline_record(outlined.before) if outlined.before is not None else None
-    return GraphOutlines(outlined.artifact, before, _outline_record(outlined.after))
-
-
-def _outline_record(outline: Outline) -> OutlineRecord:
-    return OutlineRecord(outline.operators, outline.blocks, outline.inputs, outline.inventory)

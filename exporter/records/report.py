@@ -45,9 +45,9 @@ class ErrorRecord(Struct, frozen=True):
     exit_code: int
 
     @classmethod
-    def of(cls, error: AttnExportError) -> "ErrorRecord":
-        """The record of an exception."""
-        return cls(error.message, error.hint, error.exit_code)
+    def of(cls, error: AttnExportError | None) -> "ErrorRecord | None":
+        """The record of an exception, None without one."""
+        return cls(error.message, error.hint, error.exit_code) if error else None
 
 
 class InputRecord(Struct, frozen=True):

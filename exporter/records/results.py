@@ -9,7 +9,7 @@ from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.records.artifact import Artifact
 from attn_export.exporter.records.cleanup import Cleaned
 from attn_export.exporter.records.engine import EngineFile
-from attn_export.exporter.records.graphs import Outline, Outlined
+from attn_export.exporter.records.graphs import GraphOutlines, Outline
 from attn_export.exporter.records.latency import Latency, Timing
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.records.verdict import Verdict
@@ -32,7 +32,7 @@ class ReportAssets:
         costs: of each measured file.
     """
 
-    graphs: tuple[Outlined, ...] = ()
+    graphs: tuple[GraphOutlines, ...] = ()
     activations: "GateActivations | None" = None
     costs: tuple["AttentionCost", ...] = ()
 

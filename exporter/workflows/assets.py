@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.cleanup.inspect import outline_of
 from attn_export.exporter.graph.read import parsed
-from attn_export.exporter.records.graphs import Outline, Outlined
+from attn_export.exporter.records.graphs import GraphOutlines, Outline
 from attn_export.exporter.records.results import Deployed, Made, Proven, ReportAssets
 from attn_export.exporter.runtimes import IN_EVALUATOR, Settings
 from attn_export.exporter.system.progress import Progress
@@ -38,7 +38,10 @@ def show(
     gate activations.
     """
     with progress.stage("Drawing the graphs and the gates"):
-        graphs = tuple(Outlined(file.name, before, outline_of(parsed(file).copy(), file.blocks)) for file in files)
+        captured = before.record if before else None
+        graphs = tuple(
+            GraphOutlines(file.name, captured, outline_of(parsed(file).copy(), file.blocks).record) for file in files
+        )
         if model is None:
             return ReportAssets(graphs)
         from attn_export.exporter.validation.gate_activations import capture_gates, sample_image

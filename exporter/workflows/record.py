@@ -3,19 +3,17 @@
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
 from attn_export.exporter.artifacts import CPU, Input, LoadedModel, OnnxFile
 from attn_export.exporter.budgets.check import check_budgets
-from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.graph.write import external_data_of
 from attn_export.exporter.records.accuracy import Evaluation
 from attn_export.exporter.records.artifact import Artifact
 from attn_export.exporter.records.engine import EngineRecord
 from attn_export.exporter.records.environment import describe
-from attn_export.exporter.records.graphs import outlines_record
 from attn_export.exporter.records.images import ImageSource
 from attn_export.exporter.records.latency import Latency
 from attn_export.exporter.records.report import (
@@ -117,7 +115,7 @@ def report_of(
         latency=latency,
         environment=describe(with_gpus=on_gpu or any(timing.device != CPU for timing in latency.timings)),
         attention_cost=assets.costs,
-        graphs=tuple(map(outlines_record, assets.graphs)),
+        graphs=assets.graphs,
         gate_activations=assets.activations,
     )
 
@@ -163,10 +161,7 @@ def onnx_record(
         attention=file.blocks,
         bytes=sum(path.stat().st_size for path in (file.path, external_data_of(file.path)) if path.exists()),
         validation=verdict,
-        notes=findings.notes if findings else (),
-        quantized=findings.quality if findings else None,
-        first_divergence=findings.first_divergence if findings else None,
-        error=error_record(findings.error) if findings else None,
+        **_findings(findings),
     )
 
 
@@ -200,21 +195,25 @@ def engine_summary(
         failed=record.failed,
         not_run=not_run if findings else record.not_run,
         validation=verdict if findings else record.validation,
-        notes=findings.notes if findings else (),
-        quantized=findings.quality if findings else None,
-        first_divergence=findings.first_divergence if findings else None,
-        error=error_record(findings.error) if findings else None,
+        **_findings(findings),
     )
+
+
+def _findings(found: "Validated | None") -> dict[str, Any]:
+    """The fields of `Findings` but for the verdict."""
+    if found is None:
+        return {}
+    return {
+        "notes": found.notes,
+        "quantized": found.quality,
+        "first_divergence": found.first_divergence,
+        "error": ErrorRecord.of(found.error),
+    }
 
 
 def bundle_record(bundle: Path) -> BundleRecord:
     """A deployment bundle."""
     return BundleRecord(bundle.name, sha256_of(bundle), bundle.stat().st_size)
-
-
-def error_record(error: AttnExportError | None) -> ErrorRecord | None:
-    """An error as a command prints it."""
-    return ErrorRecord(error.message, error.hint, error.exit_code) if error else None
 
 
 def artifact_record(
@@ -232,7 +231,7 @@ def artifact_record(
     return engine_summary(name, artifact.sidecar, verdict=verdict, not_run=not_run, findings=findings)
 
 
-def clean_summary(result: "CleanResult", error: AttnExportError | None = None) -> CleanSummary:
+def clean_summary(result: "CleanResult") -> CleanSummary:
     """What a cleanup did to a file."""
     cleaned = result.cleaned
     return CleanSummary(
@@ -245,7 +244,6 @@ def clean_summary(result: "CleanResult", error: AttnExportError | None = None) -
         reverted=cleaned.reverted,
         attention=cleaned.blocks,
         source=result.verdict,
-        error=error_record(error),
     )
 
 
@@ -263,7 +261,6 @@ def validation_summary(
     results: "Sequence[Validated]",
     images: ImageSource | None = None,
     evaluation: Evaluation | None = None,
-    error: AttnExportError | None = None,
 ) -> ValidationSummary:
     """What a validation against a checkpoint found out."""
     return ValidationSummary(
@@ -272,7 +269,6 @@ def validation_summary(
         artifacts=tuple(map(_validated_artifact, results)),
         images=images,
         evaluation=evaluation,
-        error=error_record(error),
     )
 
 
@@ -285,20 +281,14 @@ def _validated_artifact(result: "Validated") -> ValidatedArtifact:
         precision=(artifact.quantized_type or artifact.precision.onnx_name) if artifact else None,
         source_sha256=(artifact.source_sha256 or None) if artifact else None,
         validation=result.verdict,
-        notes=result.notes,
-        quantized=result.quality,
-        first_divergence=result.first_divergence,
-        error=error_record(result.error),
+        **_findings(result),
     )
 
 
-def bundle_validation(
-    bundle: "Bundle", artifact: Path, verdict: Verdict, error: AttnExportError | None = None
-) -> BundleValidation:
+def bundle_validation(bundle: "Bundle", artifact: Path, verdict: Verdict) -> BundleValidation:
     """What a validation against a bundle's golden outputs found out."""
     return BundleValidation(
         bundle=BundleDescription(str(bundle.path), bundle.sha256, bundle.manifest.architecture),
         artifact=str(artifact),
         validation=verdict,
-        error=error_record(error),
     )

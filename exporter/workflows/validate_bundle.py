@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from attn_export.exporter.artifacts import Signature
+from attn_export.exporter.artifacts import Dim, Signature
 from attn_export.exporter.bundle.read import Bundle, read_bundle
 from attn_export.exporter.errors import DisagreementError, InputError, RuntimeUnavailableError
 from attn_export.exporter.graph.facts import dims
-from attn_export.exporter.records.engine import Dim
 from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.system import gpus

@@ -19,7 +19,7 @@ from attn_export.exporter.graph.outline import outline
 from attn_export.exporter.graph.read import read
 from attn_export.exporter.records.cleanup import Cleaned
 from attn_export.exporter.records.document import plain
-from attn_export.exporter.records.graphs import Marked, Outline, Outlined, outlines_record
+from attn_export.exporter.records.graphs import Marked, Outline
 from attn_export.exporter.workflows.clean import clean_file
 from tests.cleanup.spellings import (
     DYNAMO,
@@ -295,9 +295,7 @@ def test_an_outline_changes_no_graph(captured: Callable[[str], Graph]) -> None:
 
 
 def test_outlines_stand_in_a_report_without_names_and_constants(captured: Callable[[str], Graph]) -> None:
-    before, after, _ = outlines(captured("toy").model)
-    entry = outlines_record(Outlined("model.onnx", before, after))
-    assert entry.after.operators == after.operators
-    assert [(block.kind, block.module_path) for block in entry.after.inventory] == [("SE", "3")]
-    assert set(plain(entry)["after"]) == {"operators", "blocks", "inputs", "inventory"}
-    assert outlines_record(Outlined("model.onnx", None, after)).before is None
+    _, after, _ = outlines(captured("toy").model)
+    assert after.record.operators == after.operators
+    assert [(block.kind, block.module_path) for block in after.record.inventory] == [("SE", "3")]
+    assert set(plain(after.record)) == {"operators", "blocks", "inputs", "inventory"}

@@ -1,5 +1,6 @@
 """Error ratios of all gates and outputs in each artifact, in the order of computation."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -8,9 +9,9 @@ from attn_export.exporter.records.verdict import Comparison, Verdict
 from attn_export.exporter.report.charts.axes import LETTER, LONGEST_NAME, add_legend, legend_height, set_ticks
 from attn_export.exporter.report.charts.palette import BAD, LINE, PAPER, colour, marker
 from attn_export.exporter.report.charts.svg import WIDE, Chart, canvas, finished
-from attn_export.exporter.report.findings.errors import severity, worst_of
+from attn_export.exporter.report.findings.errors import worst_of
 from attn_export.exporter.report.findings.table import table
-from attn_export.exporter.report.findings.words import counted, known, shortened, times
+from attn_export.exporter.report.findings.words import counted, shortened, times
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,8 +31,8 @@ def errors(name: str, verdicts: Mapping[str, Verdict]) -> Chart | None:
     roles = {c.tensor: c.role for verdict in verdicts.values() for c in verdict.comparisons}
     if not roles:
         return None
-    shares = [_share(c) for of in by_tensor.values() for c in of.values()]
-    finite = [max(SMALLEST, share) for share in shares if known(share) is not None]
+    shares = [c.severity for of in by_tensor.values() for c in of.values()]
+    finite = [max(SMALLEST, share) for share in shares if math.isfinite(share)]
     order = {tensor: place for place, tensor in enumerate(roles)}
     hints = {}
     with canvas(WIDE, HEIGHT + legend_height(list(verdicts), WIDE)) as figure:
@@ -84,11 +85,6 @@ def _name_stages(axes: "Axes", roles: Mapping[str, str]) -> None:
     axes.tick_params("x", length=0)
 
 
-def _share(comparison: Comparison) -> float:
-    """Of the limit; infinite where the error is not a number."""
-    return severity(comparison) / comparison.limit
-
-
 def _words(comparison: Comparison) -> str:
     return f"{times(comparison.ratio)}, limit {comparison.limit:g}×"
 
@@ -96,7 +92,7 @@ def _words(comparison: Comparison) -> str:
 def _height(axes: "Axes", comparison: Comparison) -> float:
     """Where an error is drawn; at the upper edge if it is not a number."""
     low, high = axes.get_ylim()
-    return min(max(_share(comparison), low * 1.1), high / 1.15)
+    return min(max(comparison.severity, low * 1.1), high / 1.15)
 
 
 def _ring(axes: "Axes", bad: Sequence[tuple[float, float, Comparison]], tensors: int) -> None:

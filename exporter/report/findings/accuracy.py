@@ -1,13 +1,11 @@
 """Accuracy on labelled images, side by side."""
 
-import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from attn_export.exporter.records.accuracy import Accuracy, Evaluation, Flip
+from attn_export.exporter.records.accuracy import Accuracy, Evaluation
 from attn_export.exporter.records.gates import PYTORCH
-from attn_export.exporter.report.findings.gates import Image
+from attn_export.exporter.report.findings.gates import Image, image_in
 from attn_export.exporter.report.findings.table import BAD, GOOD, PLAIN, Cell, Table, table
 from attn_export.exporter.report.findings.words import SPACE, counted, listed
 
@@ -90,19 +88,7 @@ def source_sentences(evaluation: Evaluation) -> list[str]:
 
 def flip_cards(evaluation: Evaluation) -> tuple[FlipCard, ...]:
     """The flips with their pictures."""
-    return tuple(FlipCard(_image(flip), flip.image, flip.label, flip.answers) for flip in evaluation.flips)
-
-
-def _image(flip: Flip) -> Image | None:
-    if flip.picture is None or len(flip.picture.shape) != 3:
-        return None
-    channels, height, width = flip.picture.shape
-    try:
-        pixels = base64.b64decode(flip.picture.pixels, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    whole = channels in (1, 3) and len(pixels) == channels * height * width > 0
-    return Image(pixels, width, height, channels, flip.picture.kind) if whole else None
+    return tuple(FlipCard(image_in(flip.picture), flip.image, flip.label, flip.answers) for flip in evaluation.flips)
 
 
 def verdict_words(evaluation: Evaluation | None) -> tuple[str, str, str] | None:

@@ -6,7 +6,7 @@ from attn_export.exporter.records.policies import POLICIES
 from attn_export.exporter.records.report import ArtifactRecord, BundleRecord, EngineSummary, OnnxRecord, Report
 from attn_export.exporter.records.verdict import Comparison, Quality, Verdict
 from attn_export.exporter.report.findings.table import BAD, GOOD, PLAIN, QUIET, UNSURE, Cell, Table, table
-from attn_export.exporter.report.findings.words import SPACE, counted, error, known, listed, shapes, times
+from attn_export.exporter.report.findings.words import SPACE, counted, error, listed, shapes, times
 
 Runnable = OnnxRecord | EngineSummary
 WORST = 8  # rows of the short table
@@ -41,16 +41,10 @@ def missing_reason(artifact: Runnable) -> str:
     return (artifact.not_run if isinstance(artifact, EngineSummary) else None) or NOT_REQUESTED
 
 
-def severity(comparison: Comparison) -> float:
-    """The error ratio; infinite where the error is not a number."""
-    ratio = known(comparison.ratio)
-    return float("inf") if ratio is None else ratio
-
-
 def worst_of(comparisons: Sequence[Comparison], role: str = "") -> Comparison | None:
     """The comparison (of this role) that is nearest to its limit, or furthest beyond it."""
     chosen = [c for c in comparisons if not role or c.role == role]
-    return max(chosen, key=lambda c: severity(c) / c.limit, default=None)
+    return max(chosen, key=lambda c: c.severity, default=None)
 
 
 def verdict_cell(agrees: bool) -> Cell:
@@ -139,7 +133,7 @@ def baseline_words(artifacts: Sequence[OnnxRecord]) -> str:
 
 def worst_first(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """The few comparisons nearest to their limit or beyond it, worst first."""
-    return sorted(comparisons, key=lambda c: -severity(c) / c.limit)[:WORST]
+    return sorted(comparisons, key=lambda c: -c.severity)[:WORST]
 
 
 def shapes_of(comparisons: Sequence[Comparison]) -> list[str]:
@@ -169,9 +163,7 @@ def artifact_sentences(artifact: Runnable, verdict: Verdict) -> list[str]:
 
 def quality_sentence(quality: Quality) -> str:
     """The quantization quality of an artifact."""
-    ratios = [
-        f"{name} {value:.1f}{SPACE}dB" for name, sqnr in quality.sqnr_db.items() if (value := known(sqnr)) is not None
-    ]
+    ratios = [f"{name} {sqnr:.1f}{SPACE}dB" for name, sqnr in quality.sqnr_db.items() if sqnr is not None]
     same = "" if quality.agreement is None else f"; {quality.agreement:.1%} of the classes agree"
     return f"Quantization SQNR over {counted(quality.images, 'image')}: {listed(ratios)}{same}."
 

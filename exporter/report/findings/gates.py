@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from attn_export.exporter.records.gates import PYTORCH, GateActivation
+from attn_export.exporter.records.gates import PYTORCH, GateActivation, Picture
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.findings.attention import inventories_of
 from attn_export.exporter.report.findings.table import Table, table
@@ -89,14 +89,17 @@ class Image:
 
 def image_of(report: Report) -> Image | None:
     """The sample image; None without gate activations, or where its data is incomplete."""
-    image = report.gate_activations and report.gate_activations.image
-    if not image or len(image.shape) != 3:
+    return image_in(report.gate_activations.image) if report.gate_activations else None
+
+
+def image_in(picture: Picture | None) -> Image | None:
+    """The image of a record; None where its data is incomplete."""
+    if picture is None or len(picture.shape) != 3:
         return None
-    channels, height, width = image.shape
-    pixels = _bytes(image.pixels)
-    if not pixels or len(pixels) != width * height * channels:
-        return None
-    return Image(pixels, width, height, channels, image.kind)
+    channels, height, width = picture.shape
+    pixels = _bytes(picture.pixels)
+    whole = channels in (1, 3) and len(pixels) == width * height * channels > 0
+    return Image(pixels, width, height, channels, picture.kind) if whole else None
 
 
 def gates_of(report: Report) -> list[Gate]:

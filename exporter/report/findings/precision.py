@@ -11,7 +11,7 @@ from attn_export.exporter.records.report import EngineSummary, OnnxRecord, Repor
 from attn_export.exporter.records.verdict import Quality
 from attn_export.exporter.report.findings.errors import judged, verdict_cell
 from attn_export.exporter.report.findings.table import BAD, GOOD, UNSURE, Cell, Table, table
-from attn_export.exporter.report.findings.words import counted, error, known, listed, milliseconds, size, speed, times
+from attn_export.exporter.report.findings.words import counted, error, listed, milliseconds, size, speed, times
 
 NAMES = {"FLOAT": "float32", "HALF": "float16", "BFLOAT16": "bfloat16", "FLOAT8E4M3FN": "float8"}
 MOST_GROWN = 5
@@ -115,7 +115,7 @@ def _output_error(file: OnnxRecord) -> float | None:
     if (quality := _quality(file)) is not None:
         known_db = [value for value in quality.sqnr_db.values() if value is not None]
         return 10 ** (-min(known_db) / 20) if known_db else None
-    errors = [known(c.error) for c in file.validation.comparisons if c.role == "output"] if file.validation else []
+    errors = [c.error for c in file.validation.comparisons if c.role == "output"] if file.validation else []
     return max((value for value in errors if value is not None), default=None)
 
 
@@ -164,7 +164,7 @@ def sensitivity_table(report: Report) -> Table | None:
 
     def largest(tensor: str) -> float:
         """Infinite where an error is not a number."""
-        values = [known(of[tensor].error) for of in found.values()]
+        values = [of[tensor].error for of in found.values()]
         return max(float("inf") if value is None else value for value in values)
 
     tensors.sort(key=largest, reverse=True)

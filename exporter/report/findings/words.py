@@ -4,6 +4,8 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
+from attn_export.exporter.records.verdict import finite
+
 SPACE = "\N{NO-BREAK SPACE}"
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 FINEST_DECIMALS = 4
@@ -100,20 +102,15 @@ def plus_minus(share: float) -> str:
     return f"±{percent(share)}" if share < 1 else f"more than ±100{SPACE}%"
 
 
-def known(value: float | None) -> float | None:
-    """The number; None for NaN and infinity."""
-    return value if value is not None and math.isfinite(value) else None
-
-
 def error(value: float | None) -> str:
     """``1.2e-07``."""
-    number = known(value)
+    number = finite(value)
     return "not a number" if number is None else "0" if number == 0 else f"{number:.1e}"
 
 
 def times(value: float | None) -> str:
     """``1.51×``."""
-    number = known(value)
+    number = finite(value)
     return "not a number" if number is None else f"{number:.2f}×" if number < 100 else f"{number:.3g}×"
 
 

@@ -38,10 +38,7 @@ class Payload:
 def read(path: Path, *, trust: bool = False, sources: Sources | None = None) -> Payload:
     """Read a file that ``torch.save`` wrote, in any of its formats, or one of `other_formats`, onto the CPU.
 
-    Args:
-        path: the file.
-        trust: import and run what the file names, as ``torch.load(weights_only=False)`` does.
-        sources: the user's own, whose classes may be made beside torch's layers; nothing else is imported.
+    ``trust`` imports and runs what the file names; classes of the user's ``sources`` may be made beside torch's layers.
 
     Raises:
         UnreadableCheckpointError: missing, a directory, empty, damaged, or not a checkpoint.

@@ -26,12 +26,7 @@ def create_checkpoint(
 ) -> dict[str, Any]:
     """Build the network called ``name`` and write its checkpoint.
 
-    Args:
-        path: of the checkpoint.
-        name: see `attn_export.models.create`.
-        weights: a state dict of the backbone; missing tensors keep their random weights.
-        seed: of the random weights.
-        **arguments: the others of `attn_export.models.create`.
+    ``weights`` are a state dict of the backbone; missing tensors keep their random values.
 
     Returns:
         What was made, as plain values.
@@ -92,12 +87,7 @@ def create_equipped(
 ) -> dict[str, Any]:
     """Build a network, put attention into it and write its checkpoint.
 
-    Args:
-        path: of the checkpoint.
-        host: of the zoo, of torchvision or of timm.
-        equipment: which attention goes where.
-        weights: a state dict of the host; of a host of the zoo, a classifier of another width stays random.
-        seed: of the random weights.
+    ``weights`` are a state dict of the host; of a host of the zoo, a classifier of another width stays random.
 
     Returns:
         What was made, as plain values.

@@ -20,10 +20,7 @@ NETWORKS |= set("student teacher online target generator discriminator encoder b
 def chosen(content: Any, key: str, path: Path) -> tuple[Any, tuple[str, ...]]:
     """What a loaded file holds under this key, or the tensors whose names begin with it, with a note.
 
-    Args:
-        content: of the file.
-        key: such as ``ema``, ``model`` or ``teacher``; also one inside of another, and a prefix such as ``ema.model``.
-        path: for the message.
+    A key is such as ``ema``, ``model`` or ``teacher``; also one inside of another, and a prefix such as ``ema.model``.
 
     Raises:
         UsageError: there are no weights of this name; the message lists those that there are.

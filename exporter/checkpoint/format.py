@@ -52,13 +52,7 @@ def save(
 ) -> Path:
     """Write ``module``'s weights with their description, atomically.
 
-    Args:
-        path: of the checkpoint.
-        module: of the architecture.
-        architecture: see `attn_export.models.architecture`.
-        input_shape: (C, H, W), by default the architecture's.
-        normalization: of the images it was trained on.
-        class_names: one for each output.
+    ``input_shape`` is (C, H, W), by default the architecture's.
 
     Raises:
         OutputError: the file can't be written.

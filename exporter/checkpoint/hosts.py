@@ -60,10 +60,6 @@ class Host:
 def build_host(host: Host, arguments: Mapping[str, Any] | None = None) -> nn.Module:
     """The network with random weights, in eval mode; nothing is downloaded.
 
-    Args:
-        host: its name and sizes.
-        arguments: more, for the library's function.
-
     Raises:
         RuntimeUnavailableError: the library isn't installed.
         UsageError: it has no network of this name, or refuses the arguments.
@@ -93,9 +89,7 @@ def build_host(host: Host, arguments: Mapping[str, Any] | None = None) -> nn.Mod
 def input_facts(host: Host, network: nn.Module) -> tuple[tuple[int, int, int] | None, Normalization | None]:
     """(C, H, W) and the normalization of the images that the library trained the network on, as far as it says them.
 
-    Args:
-        host: where its channels aren't the library's own, the normalization isn't either.
-        network: built of it.
+    Where the channels aren't the library's own, the normalization isn't either.
     """
     if host.library == "timm":
         facts = getattr(network, "pretrained_cfg", None) or {}

@@ -44,10 +44,6 @@ def untrained(name: str, arguments: Mapping[str, Any]) -> NamedNetwork:
     statistics that no image has. So weights and gains that are zero get a small value, and every BatchNorm the
     statistics of a few random images.
 
-    Args:
-        name: ``timm:NAME`` or ``torchvision:NAME``.
-        arguments: for the library's function.
-
     Raises:
         UsageError, RuntimeUnavailableError: see `hosts.build_host`.
     """
@@ -64,12 +60,6 @@ def untrained(name: str, arguments: Mapping[str, Any]) -> NamedNetwork:
 
 def trained(name: str, weights: StateDict, arguments: Mapping[str, Any], origin: str) -> NamedNetwork:
     """The network with these weights, for as many classes and input channels as they have.
-
-    Args:
-        name: ``timm:NAME`` or ``torchvision:NAME``.
-        weights: all of them, and no others than the network has.
-        arguments: for the library's function.
-        origin: of the weights, for the message.
 
     Raises:
         UsageError, RuntimeUnavailableError: see `hosts.build_host`.

@@ -16,9 +16,7 @@ COPY_AGAIN = "Copy it again, and compare the sizes of the two files."
 def read_other_format(path: Path, *, trust: bool) -> Any | None:
     """The weights or the network in such a file; None for files of other kinds.
 
-    Args:
-        path: the file.
-        trust: let PyTorch load a program that isn't data alone, which runs parts of it.
+    ``trust`` lets PyTorch load a program that isn't data alone, which runs parts of it.
 
     Returns:
         A state dict, a `torchscript.Script`, or a `program.Program`.

@@ -35,10 +35,7 @@ def find(content: Any, *, depth: int = 3, seen: set[int] | None = None) -> tuple
     It may stand under one of the usual names (`WRAPPERS`, also one inside the other), be the content itself, or be
     spread over a pickled module.
 
-    Args:
-        content: of the file.
-        depth: the allowed nesting of wrappers.
-        seen: ids of dictionaries that were looked into: one may hold itself, under all names.
+    ``seen`` are the ids of dictionaries that were looked into: one may hold itself, under all names.
     """
     if isinstance(content, Inert | torch.nn.Module):
         weights = dict(_tensors_of_module(content))
@@ -96,10 +93,6 @@ def groups(weights: StateDict) -> list[tuple[str, StateDict]]:
 
 def usable(weights: StateDict, origin: str) -> StateDict:
     """The weights as dense, finite float32 tensors; counters stay integers.
-
-    Args:
-        weights: of any type.
-        origin: for the message.
 
     Raises:
         UnreadableCheckpointError: a tensor has an unsupported type.

@@ -13,12 +13,7 @@ from attn_export.exporter.errors import StateDictMismatchError
 def filled(module: nn.Module, weights: state_dict.StateDict, name: str, origin: str, hint: str = "") -> nn.Module:
     """The network with these weights, float32 and in eval mode.
 
-    Args:
-        module: its own weights are replaced.
-        weights: of the file, all of them and no others than the network has.
-        name: of the network, for the message.
-        origin: of the weights, for the message.
-        hint: what else they may be of.
+    The weights are those of the network and no others; ``hint`` says what else they may be of.
 
     Raises:
         StateDictMismatchError: names or shapes differ.

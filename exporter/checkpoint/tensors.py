@@ -25,12 +25,7 @@ class Views:
     ) -> torch.Tensor:
         """A tensor in these bytes.
 
-        Args:
-            content: the bytes, uint8.
-            dtype: of the elements.
-            sizes: of the tensor.
-            strides: one for each size, in elements.
-            offset: of the first element, in elements.
+        The content is uint8; strides and offset count elements.
 
         Raises:
             ValueError: these aren't numbers, or the tensor isn't in the bytes, or there is too much of it.

@@ -61,10 +61,6 @@ def _tensors(module: Any, prefix: str, depth: int, visits: Iterator[int]) -> Ite
 def translated(path: Path, inputs: Sequence[Input]) -> "nn.Module":
     """The program as a module that PyTorch's exporter captures. PyTorch compiles and runs it.
 
-    Args:
-        path: the archive.
-        inputs: of its forward, in their order.
-
     Raises:
         InputError: the converter can't translate it for these inputs.
         Exception: of many types, the file is damaged.

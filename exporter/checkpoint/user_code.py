@@ -71,10 +71,7 @@ def open_sources(code: Path | None) -> Sources:
 def build(factory: str, kwargs: Mapping[str, Any], code: Path | None) -> nn.Module:
     """Build the user's network.
 
-    Args:
-        factory: ``package.module:function``; a class will do.
-        kwargs: its arguments.
-        code: see `open_sources`.
+    The factory is ``package.module:function``; a class will do.
 
     Raises:
         UsageError: there is no such module or function.
@@ -98,10 +95,6 @@ def build(factory: str, kwargs: Mapping[str, Any], code: Path | None) -> nn.Modu
 
 def imported(name: str, factory: str = "") -> ModuleType:
     """The module of this name.
-
-    Args:
-        name: with dots.
-        factory: the whole of what the user named, for the message.
 
     Raises:
         UsageError: there is none.

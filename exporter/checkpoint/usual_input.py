@@ -14,10 +14,6 @@ SIZES = (224, 32, 64, 128, 256, 299, 384, 512, 640, 28)
 def usual_input(module: nn.Module, origin: str) -> tuple[int, ...]:
     """(C, H, W) of the first usual size that the network runs at, with the channels of its first convolution.
 
-    Args:
-        module: in eval mode.
-        origin: for the message.
-
     Raises:
         UsageError: it runs at none of them, or doesn't begin with a convolution.
     """

@@ -157,12 +157,7 @@ def _what(payload: Payload) -> str:
 
 
 def said(asked: str | None, reading: fit.Reading) -> tuple[str, ...]:
-    """What was inferred, and what was assumed where names and shapes don't say it.
-
-    Args:
-        asked: the name that was given.
-        reading: the network.
-    """
+    """What was inferred, and what was assumed where names and shapes don't say it."""
     arch = reading.architecture
     form = f" ({arch.form})" if arch.form else ""
     how = "read from the weights' shapes:" if asked else f"the names and shapes are those of {arch.name}{form} with"

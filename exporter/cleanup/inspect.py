@@ -81,9 +81,7 @@ def blocks_of(file: ParsedFile) -> tuple[AttentionBlock, ...]:
 def outline_of(model: ir.Model, blocks: Sequence[AttentionBlock] | None = None) -> Outline:
     """The outline of the graph of an ONNX file of any exporter, local functions inlined.
 
-    Args:
-        model: the graph, which is changed.
-        blocks: its attention blocks, if known; None finds them.
+    The graph is changed; its attention blocks are looked for unless they are given.
     """
     with quiet():
         if model.functions:

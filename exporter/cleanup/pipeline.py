@@ -34,10 +34,7 @@ def prepare(model: ir.Model) -> None:
 def clean(model: ir.Model, target: Target = Target.ANY, rules: Sequence[Rule] = RULES) -> Cleaned:
     """Clean a graph.
 
-    Args:
-        model: changed in place; its opset stays.
-        target: the runtime to optimize for.
-        rules: run together with onnxscript's.
+    The model is changed in place; its opset stays. The rules run together with onnxscript's.
 
     Raises:
         CleanupError: a step failed; the error names it.

@@ -53,9 +53,6 @@ class Prover:
     """Verifies the rewrites of one graph.
 
     Parts without weights that have the same operators, attributes and shapes are verified once.
-
-    Args:
-        opset: of the graph.
     """
 
     def __init__(self, opset: int) -> None:
@@ -64,9 +61,6 @@ class Prover:
 
     def error_of(self, rewrite: Rewrite) -> float:
         """The largest difference relative to the largest value of the replaced output, over two shapes.
-
-        Args:
-            rewrite: not yet applied.
 
         Raises:
             Unprovable: a node is of another domain, or an input of unknown rank.

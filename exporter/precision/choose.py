@@ -33,10 +33,8 @@ DATA_MOVEMENT = ("Identity", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsq
 def float32_nodes(graph: ir.Graph, largest: Mapping[str, float], kind: HalfType) -> dict[ir.Node, str]:
     """The nodes that stay in float32, each with its reason.
 
-    Args:
-        graph: float32, with known types, sorted, without subgraphs.
-        largest: tensor -> largest absolute value on the validation images; missing tensors count as small.
-        kind: of the others.
+    The graph is float32, sorted, with known types and without subgraphs. ``largest`` are the largest absolute
+    values on the validation images; missing tensors count as small.
     """
     wide = {name for name, value in largest.items() if not value * MARGIN <= kind.largest}
     sizing = _size_arithmetic(graph)

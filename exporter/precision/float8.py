@@ -52,11 +52,6 @@ class Float8Grid(Grid):
 def float8_trial(source: ParsedFile, choices: Choices, work: Work) -> Trial:
     """A quantization whose quality isn't known yet.
 
-    Args:
-        source: float32, with names and types.
-        choices: of the user.
-        work: calibration images and the like.
-
     Raises:
         InputError: ONNX Runtime can't run the graph on the images, or a value is NaN or infinite.
         UsageError: an excluded name is in no node, or no layer is left.
@@ -84,9 +79,7 @@ def _area(layer: ir.Node) -> int:
 def float8_sweep(placement: Placement, largest: Mapping[str, float]) -> Sweep:
     """Scales of activations and weights.
 
-    Args:
-        placement: where the graph is quantized.
-        largest: tensor -> largest absolute value on the calibration images.
+    ``largest`` are the largest absolute values on the calibration images.
 
     Raises:
         InputError: a value is NaN or infinite.

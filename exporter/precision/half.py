@@ -27,10 +27,8 @@ SUFFIXES = {FLOAT: "fp32", ir.DataType.FLOAT16: "fp16", ir.DataType.BFLOAT16: "b
 def to_half(model: ir.Model, largest: Mapping[str, float], kind: HalfType) -> tuple[Float32Node, ...]:
     """Convert a graph to a type of 16 bits, except for nodes that would lose accuracy.
 
-    Args:
-        model: cleaned, float32; changed in place. Its inputs and outputs stay float32.
-        largest: tensor -> largest absolute value, see `ranges.largest_values`.
-        kind: the type.
+    The model is cleaned float32, and changed in place; its inputs and outputs stay float32. ``largest`` is that of
+    `ranges.largest_values`.
 
     Returns:
         The nodes that stay in float32, in order; empty if the graph has the type already.

@@ -20,11 +20,7 @@ def largest_values(
     A copy of the graph, without its weights, returns two numbers for each tensor. It runs without optimizations, which
     would fuse tensors away.
 
-    Args:
-        file: the ONNX file.
-        feeds: inputs by name, one mapping for each run.
-        threads: of ONNX Runtime.
-        of: float32 or float16.
+    ``of`` is float32 or float16.
 
     Returns:
         tensor -> value, infinite after a NaN or an infinity.

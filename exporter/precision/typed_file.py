@@ -45,13 +45,7 @@ def typed_file(
 ) -> OnnxFile:
     """Convert a float32 file.
 
-    Args:
-        file: cleaned, float32.
-        precision: of the new file.
-        batches: images for the range of the values.
-        path: of the new file, in an existing folder; not the source file's.
-        threads: of ONNX Runtime.
-        native_io: give inputs and outputs this precision too.
+    ``path`` isn't the source's; ``native_io`` gives inputs and outputs this precision too.
 
     Returns:
         The new file, with inputs and outputs of the same names; ``file`` itself if it has this precision.

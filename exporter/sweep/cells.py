@@ -70,11 +70,7 @@ class Grid:
 def grid_of(plan: Plan, folder: Path, parse_input: ParseInput, unoffered: Unoffered | None = None) -> Grid:
     """The cells of a plan.
 
-    Args:
-        plan: as read.
-        folder: that its paths are relative to.
-        parse_input: of an input shape.
-        unoffered: the reason why a runtime can't serve a target, empty where it can; None if that is seen later.
+    ``unoffered`` gives the reason why a runtime can't serve a target, empty where it can; None if that is seen later.
 
     Raises:
         RuntimeUnavailableError: nothing serves a target.

@@ -104,14 +104,7 @@ def job(
 ) -> Job:
     """A job with its key.
 
-    Args:
-        name: for people.
-        task: what to do.
-        files: sha256 by role.
-        needs: keys by role.
-        versions: of everything that decides the result.
-        target: that a node must offer.
-        timed: whether it must be alone on its node.
+    Files are digests by role, needs are keys by role; a timed job must be alone on its node.
     """
     content = msgspec.json.encode((task, files, needs, versions), order="sorted")
     return Job(hashlib.sha256(content).hexdigest(), name, task, files, needs, target, timed)

@@ -49,11 +49,7 @@ class _Worker:
 class LocalBackend:
     """Processes of this machine. One that dies costs its own job.
 
-    Args:
-        run: does a job; workers import it by its name.
-        scratch: folder for results, on the file system of the output folder.
-        targets: that this machine can build for or run.
-        slots: how many jobs that aren't timed run at once.
+    ``scratch`` is on the file system of the output folder; ``slots`` is how many jobs that aren't timed run at once.
     """
 
     def __init__(self, run: Run, scratch: Path, targets: frozenset[str], slots: int = 1) -> None:

@@ -20,11 +20,7 @@ def _listen(connection: Connection, requests: "SimpleQueue[Any]") -> None:
 
 
 def main(descriptor: int) -> None:
-    """Do jobs until the parent ends.
-
-    Args:
-        descriptor: of this end of the connection, inherited.
-    """
+    """Do jobs until the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's
     connection = Connection(descriptor)
     requests: SimpleQueue[Any] = SimpleQueue()

@@ -29,11 +29,8 @@ USUAL = "CPU"  # Ray's own resource
 class RayBackend:
     """The nodes of a Ray cluster.
 
-    Args:
-        run: does a job; nodes import it by its name.
-        address: ``HOST:PORT`` of the cluster, or ``ray://HOST:PORT`` of its client server.
-        scratch: folder for results, on the file system of the output folder.
-        slots: how many jobs that aren't timed run at once on a node.
+    The address is ``HOST:PORT`` of the cluster, or ``ray://HOST:PORT`` of its client server; ``slots`` is how many
+    jobs that aren't timed run at once on a node.
 
     Raises:
         RuntimeUnavailableError: Ray isn't installed, or the cluster can't be reached.

@@ -39,13 +39,7 @@ Packed = tuple[Outcome, list[tuple[str, bytes]]]
 def compute(job: Job, shipment: Shipment, run: Run, node: str, version: str | None, get: Get) -> Packed:
     """Do a job on this node.
 
-    Args:
-        job: what to do.
-        shipment: its files by role.
-        run: does it.
-        node: the name of this machine.
-        version: of attn-export where the sweep was started.
-        get: fetches bytes from Ray's object store.
+    ``version`` is attn-export's where the sweep was started; ``get`` fetches bytes from Ray's object store.
 
     Returns:
         The outcome, and its files with their content.

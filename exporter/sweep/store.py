@@ -60,9 +60,7 @@ class Store:
     def publish(self, outcome: Outcome, folder: Path | None) -> Outcome:
         """Keep an outcome with its files; one that can't be written is a failure of this one job.
 
-        Args:
-            outcome: of a job. A failure that says nothing about the job isn't kept.
-            folder: with its files, on the same file system; None for none.
+        A failure that says nothing about the job isn't kept. ``folder`` holds the files, on the same file system.
         """
         try:
             if outcome.error is None or outcome.error.exit_code in KEPT_CODES:
@@ -105,10 +103,6 @@ def _sync(path: Path) -> None:
 @contextmanager
 def opened(root: Path, cells: Sequence[str]) -> Iterator[Store]:
     """The output folder, for this process alone.
-
-    Args:
-        root: created if missing.
-        cells: the names of the plan's cells.
 
     Raises:
         UsageError: it holds something else, the results of another plan, or another sweep is at work there.

@@ -13,15 +13,7 @@ DEFECT, NO_ROOM = 70, 6
 
 
 def outcome_of(job: Job, inputs: Inputs, folder: Path, run: Run, node: str) -> Outcome:
-    """Do a job; every error becomes a part of the outcome.
-
-    Args:
-        job: to do.
-        inputs: its files, here.
-        folder: for its results.
-        run: does it.
-        node: the name of this machine.
-    """
+    """Do a job; every error becomes a part of the outcome."""
     started = now()
     figures, error = Figures(), None
     try:

@@ -29,13 +29,7 @@ class Job:
 
 
 def jobs(libraries: Libraries, gpus: GpuSurvey, jetson: Jetson | None) -> tuple[Job, ...]:
-    """All jobs, in the order of a workflow.
-
-    Args:
-        libraries: by name, all of `libraries.WANTED`.
-        gpus: of this machine.
-        jetson: this machine, if it is one.
-    """
+    """All jobs, in the order of a workflow."""
     return (
         export_to_onnx(libraries),
         torch_on_gpu(libraries["torch"], gpus),

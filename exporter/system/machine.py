@@ -33,8 +33,7 @@ def usable_cpus(root: Path = Path("/")) -> int:
 
     With more threads than the quota allows, all of them are throttled in every period.
 
-    Args:
-        root: of the file system with the control groups.
+    ``root`` is that of the file system with the control groups.
     """
     quota = cpu_quota(root)
     count = len(usable_cpu_numbers())

@@ -30,8 +30,7 @@ class Quota:
 def cpu_quota(root: Path = Path("/")) -> Quota | None:
     """The quota; None without a limit or control groups.
 
-    Args:
-        root: where /proc and /sys are.
+    /proc and /sys are in ``root``.
     """
     found = [quota for folder in _folders(root) if (quota := _read(folder)) is not None]
     return min(found, key=lambda quota: quota.cpus, default=None)

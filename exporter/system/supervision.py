@@ -38,8 +38,7 @@ def private_folder() -> Iterator[Path | None]:
 def settle(folder: Path | None) -> None:
     """Prepare the child: its temporary files, the place of a crash's traceback, and its end with its parent.
 
-    Args:
-        folder: of its files; the parent removes it.
+    The parent removes the folder.
     """
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
@@ -70,12 +69,7 @@ def dump(folder: Path | None) -> str:
 
 
 def death(number: int, folder: Path | None) -> AttnExportError:
-    """The error for a child that a signal ended.
-
-    Args:
-        number: of the signal.
-        folder: of the child's files.
-    """
+    """The error for a child that a signal ended."""
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
     if number == signal.SIGKILL:
         return OutputError(

@@ -66,8 +66,7 @@ class Survey:
 def survey(advance: Callable[[float], None] = lambda _: None) -> Survey:
     """Run all probes in parallel; failures are reported and don't affect the others.
 
-    Args:
-        advance: called with the finished share, 0..1.
+    ``advance`` receives the finished share, 0..1.
     """
     with ThreadPoolExecutor(max_workers=len(WANTED) + 1) as pool:
         gpu_probe = pool.submit(find_gpus)

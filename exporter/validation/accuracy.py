@@ -36,10 +36,7 @@ class Answers:
 def answers_of(scores: Array, labels: Array, reference: Array) -> Answers:
     """What scores say.
 
-    Args:
-        scores: of an artifact, (N, classes).
-        labels: (N,).
-        reference: PyTorch's scores.
+    Scores are (N, classes).
     """
     scores, reference = np.asarray(scores, np.float64), np.asarray(reference, np.float64)
     good = np.isfinite(scores).all(1)
@@ -56,11 +53,7 @@ def answers_of(scores: Array, labels: Array, reference: Array) -> Answers:
 
 
 def probabilities(scores: Array) -> Array:
-    """Scores as probabilities; those that are some already as they are.
-
-    Args:
-        scores: (N, classes).
-    """
+    """Scores as probabilities; those that are some already as they are."""
     if (scores >= 0).all() and np.allclose(scores.sum(1), 1, atol=1e-3):
         return scores
     with np.errstate(invalid="ignore"):  # of scores that aren't finite

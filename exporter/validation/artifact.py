@@ -28,9 +28,7 @@ ENGINES = (".engine", ".plan", ".trt")
 def read_artifact(path: Path, *, trust: bool = False) -> Artifact:
     """Read an artifact's declarations, without its weights.
 
-    Args:
-        path: an ONNX file, or an engine with its record beside it.
-        trust: accept an engine that has changed since its record was written.
+    ``trust`` accepts an engine that has changed since its record was written.
 
     Raises:
         InputError: the artifact is neither, can't be read, is damaged, or isn't trusted.
@@ -143,9 +141,7 @@ def engine_precision(asked: str | None, graph: Collection[str]) -> Precision:
 
     TF32 rounds what it multiplies to float16's number of digits.
 
-    Args:
-        asked: the precision of its build, if one was named.
-        graph: the types of its graph.
+    ``asked`` is the precision of its build, if one was named.
     """
     if "BFLOAT16" in graph:
         return Precision.BF16

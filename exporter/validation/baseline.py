@@ -32,11 +32,7 @@ T = TypeVar("T")
 class BaselineRuns:
     """The results of a network in one precision.
 
-    Args:
-        module: evaluating.
-        precision: of the artifacts.
-        batches: all batches that `of` will receive.
-        least: the smallest N that the network runs at.
+    ``least`` is the smallest N that the network runs at.
     """
 
     def __init__(self, module: nn.Module, precision: Precision, batches: Sequence[Batch], least: int = 1) -> None:
@@ -85,11 +81,7 @@ class BaselineRuns:
 def perturbed_runs(module: nn.Module, precision: Precision, arrays: Arrays, job: Callable[[Arrays], T]) -> list[T]:
     """The `PERTURBED_RUNS` results of a job, the first unperturbed.
 
-    Args:
-        module: that the job runs, evaluating.
-        precision: in which it computes.
-        arrays: of each input, (N, ...).
-        job: called with the inputs, perturbed.
+    The job is called with the inputs, perturbed.
     """
     return _runs(TYPES[precision], arrays, job, [None, *_perturbations(module, precision)])
 

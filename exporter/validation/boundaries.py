@@ -57,12 +57,7 @@ class Boundary:
 
 
 def boundaries_of(model: ir.Model, module: nn.Module) -> list[Boundary]:
-    """The boundaries in the order of computation; none in a graph without module paths.
-
-    Args:
-        model: the graph, its shapes inferred.
-        module: its network.
-    """
+    """The boundaries in the order of computation; none in a graph without module paths."""
     index = {node: i for i, node in enumerate(model.graph)}
     by_path: dict[str, list[ir.Node]] = {}
     for node in index:
@@ -136,12 +131,7 @@ def computed_by(
 ) -> Mapping[Boundary, Array]:
     """The network's tensors at boundaries.
 
-    Args:
-        module: the network.
-        boundaries: of its graph.
-        batch: of its inputs.
-        precision: None for float64, each image alone.
-        least: the smallest N that the network runs at.
+    A precision of None is float64, each image alone; ``least`` is the smallest N that the network runs at.
 
     Returns:
         N rows of each; with a precision N rows for each perturbed run, see `baseline`.

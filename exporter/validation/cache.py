@@ -99,13 +99,7 @@ def cached_reference(
 ) -> tuple[Reference, bool]:
     """The reference, from the cache where it is there.
 
-    Args:
-        model: see `compute_reference`, as for the next three.
-        batches: of its inputs.
-        advance: called after every computed batch.
-        precisions: of the artifacts.
-        cache: None computes the reference and stores nothing.
-        least: see `compute_reference`.
+    Without a cache the reference is computed and nothing stored.
 
     Returns:
         The reference, and whether it was in the cache.

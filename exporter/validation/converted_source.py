@@ -34,12 +34,7 @@ def compare_with_parent(
 ) -> Verdict:
     """Run both on the same inputs.
 
-    Args:
-        parent: the float32 file.
-        child: the converted file, with the same inputs and outputs.
-        precision: of the child, float16 or bfloat16.
-        feeds: inputs by name, one mapping per run; at least one.
-        threads: of ONNX Runtime.
+    Both have the same inputs and outputs; there is at least one mapping of feeds.
 
     Returns:
         The verdict, which agrees.

@@ -37,13 +37,7 @@ def refuse_unstable(
 ) -> None:
     """Check the baseline errors on nominal images: relative to a large one, every artifact agrees.
 
-    Args:
-        name: of the network.
-        run: the network in float32.
-        batches: the images.
-        exact: in float64, each image alone.
-        baseline: in the precision, as batches.
-        precision: of the artifacts.
+    ``exact`` is float64 with each image alone, ``baseline`` the precision in batches.
 
     Raises:
         InputError: a baseline error exceeds the policy's largest usable one; the message has the cause.
@@ -98,10 +92,6 @@ def _alike(these: Sequence[Array], those: Sequence[Array], tolerance: float = 0.
 
 def diagnose(runtime: Runtime, reference: "Reference") -> str:
     """Whether an artifact that disagrees is random, constant, or mixes the images of a batch.
-
-    Args:
-        runtime: of the artifact, not open.
-        reference: of its network.
 
     Returns:
         A clause; empty for any other fault, or if the artifact doesn't run again.

@@ -40,12 +40,6 @@ class NotRepeatable(Exception):  # noqa: N818 - no error: the results just aren'
 def fingerprint(module: nn.Module, batches: Sequence[Batch], precisions: Sequence[Precision], least: int = 1) -> str:
     """A hash that is the same only where the reference is.
 
-    Args:
-        module: the network.
-        batches: of its inputs.
-        precisions: of the perturbed runs.
-        least: see `compute_reference`.
-
     Raises:
         NotRepeatable: the network draws random numbers, or its operators depend on values.
     """

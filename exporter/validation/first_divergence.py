@@ -43,14 +43,7 @@ def find_first_divergence(
 ) -> FirstDivergence | None:
     """Find the first block of the network whose output the artifact computes wrong.
 
-    Args:
-        file: the artifact, which disagrees.
-        model: its network.
-        reference: of the network.
-        settings: of the runtime.
-        opener: opens the runtime.
-        kind: of image on which the artifact disagrees; any if empty.
-        extra_outputs: False tries prefixes only.
+    ``kind`` is that of the images on which the artifact disagrees; without ``extra_outputs`` only prefixes are tried.
 
     Returns:
         The block; None where the file has no module paths, or every block agrees.

@@ -40,12 +40,6 @@ class Float16Range:
 def float16_range(file: ParsedFile, inputs: Sequence[Input], signature: Signature, threads: int) -> Float16Range:
     """Measure every float16 tensor of a file.
 
-    Args:
-        file: the ONNX file.
-        inputs: as the network calls them.
-        signature: of the file.
-        threads: of ONNX Runtime.
-
     Raises:
         InputError: ONNX Runtime can't run it with all these outputs.
     """

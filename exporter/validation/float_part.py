@@ -49,12 +49,6 @@ def compare_without_rounding(
 ) -> tuple[list[Comparison], str]:
     """Compare all gates and outputs with the network.
 
-    Args:
-        artifact: a quantized ONNX file, or an engine with its file beside it.
-        signature: of the file.
-        reference: of the network.
-        settings: of ONNX Runtime.
-
     Returns:
         The comparisons, and the gates without a counterpart in words.
 
@@ -90,10 +84,6 @@ class _FloatPart:
         """The comparisons with these activations put back.
 
         The baseline error is PyTorch's own, moved by what other roundings of the weights change.
-
-        Args:
-            choice: see `without_rounding`.
-            draws: of other roundings, for each of PyTorch's runs.
         """
         reference = self._reference
         computed = self._run(choice, reference.batches)
@@ -193,10 +183,7 @@ def _clipped(x: Array, bounds: Bounds | None) -> Array:
 def _moved(baseline: Array, array: Array, changes: Sequence[Array]) -> Array:
     """The baseline runs, moved by what other roundings of the weights change.
 
-    Args:
-        baseline: `PERTURBED_RUNS` times N rows.
-        array: with the weights as they are, N rows.
-        changes: with others, N rows each, a multiple of `PERTURBED_RUNS`.
+    The baseline has `PERTURBED_RUNS` times N rows, the array N; the changes have N each.
     """
     moved = np.concatenate(changes)
     if baseline.dtype.kind in DISCRETE:

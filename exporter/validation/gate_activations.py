@@ -140,9 +140,7 @@ class _Gate:
 def sample_image(inputs: Sequence[Input], real: Arrays | None = None) -> Sample:
     """The first of the user's images, otherwise a drawing, and noise for inputs that are no images.
 
-    Args:
-        inputs: of the network.
-        real: (N, ...) of each, as the network takes them; used if they have its sizes.
+    The user's images, (N, ...) of each input, count if they have the network's sizes.
     """
     if real is not None and all(len(real[i.name]) and real[i.name].shape[1:] == i.shape[1:] for i in inputs):
         return Sample(REAL, rows_of(real, [0]))
@@ -168,12 +166,7 @@ def capture_gates(
 ) -> CapturedActivations:
     """Run PyTorch in float32 and each file with its gates as outputs, on one image.
 
-    Args:
-        model: its module doesn't change.
-        files: ONNX files of it. What one of them lacks is listed in `CapturedActivations.unavailable`.
-        sample: see `sample_image`.
-        settings: of ONNX Runtime.
-        unavailable: other artifacts by name, with a reason such as `ENGINE_UNAVAILABLE`.
+    ``unavailable`` are other artifacts, with a reason such as `ENGINE_UNAVAILABLE`.
     """
     least = max((file.signature.least_batch for file in files), default=1)
     gates, outputs = _in_pytorch(model, sample.arrays, least)
@@ -280,13 +273,7 @@ def channels_first(image: Array, taken: Input) -> Array:
 
 
 def thumbnail(image: Array, model: LoadedModel, kind: str) -> Picture | None:
-    """An input of a network as a small picture; None where it is no image.
-
-    Args:
-        image: without N, as the network takes it.
-        model: the network.
-        kind: of image.
-    """
+    """An input of a network as a small picture; None where it is no image."""
     pixels = picture(channels_first(image, model.inputs[0]), model.normalization, MAX_THUMBNAIL)
     if pixels is None:
         return None
@@ -297,10 +284,7 @@ def thumbnail(image: Array, model: LoadedModel, kind: str) -> Picture | None:
 def picture(image: Array, normalization: Normalization | None, largest: int = MAX_PICTURE) -> Array | None:
     """An input as a picture: without its normalization, or stretched from its smallest to its largest value.
 
-    Args:
-        image: (C, H, W), as the network takes it.
-        normalization: of the network, where it is known.
-        largest: side.
+    The image is (C, H, W), as the network takes it; ``largest`` is a side.
 
     Returns:
         (H, W, 3), or (H, W, 1) with the mean of the channels unless these are three, uint8; None where the input is no

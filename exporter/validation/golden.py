@@ -36,12 +36,6 @@ def golden_of_reference(
 ) -> GoldenVectors:
     """The reference images that fit a profile, in batches of its min, opt and max N.
 
-    Args:
-        reference: with a baseline for ``precision``.
-        signature: of the network.
-        profile: of the engine.
-        precision: of the engine.
-
     Raises:
         UsageError: no reference image has a size that the profile covers.
     """
@@ -109,11 +103,6 @@ def golden_of_file(facts: "GraphFacts", profile: Profile, threads: int) -> Golde
     """Outputs of an ONNX file in ONNX Runtime, for a file without a checkpoint.
 
     The device compares its engine with the file; nothing verifies the file itself.
-
-    Args:
-        facts: about the file.
-        profile: of the engine.
-        threads: of ONNX Runtime.
 
     Raises:
         UnreadableGraphError: the file is missing, damaged or invalid, or ONNX Runtime can't run it.

@@ -60,11 +60,6 @@ class Match:
 def match(artifact: Artifact, inputs: Sequence[Input], returned: Sequence[Returned]) -> Match:
     """Find the network's inputs and outputs in an artifact.
 
-    Args:
-        artifact: see `read_artifact`.
-        inputs: of the network.
-        returned: the network's outputs, in order.
-
     Raises:
         InputError: the artifact has other inputs or outputs; the message lists both.
     """

@@ -27,9 +27,7 @@ FLOAT_TYPES = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProt
 class ExactGraph:
     """A file in float64 throughout, or in its own types.
 
-    Args:
-        path: the ONNX file.
-        dtype: np.float64 for all floats; or np.float32, with float16 and bfloat16 emulated.
+    np.float64 is for all floats; np.float32 emulates float16 and bfloat16.
 
     Raises:
         InputError: the reference evaluator lacks an operator.

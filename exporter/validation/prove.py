@@ -97,13 +97,7 @@ def disagreement(
 ) -> DisagreementError:
     """The error for an artifact that computes something else, with the place where that starts if it is known.
 
-    Args:
-        artifact: its name.
-        precision: of its computation.
-        first: the first comparison that disagrees.
-        verdict: with all of them.
-        start: of the error.
-        own: whose error the baseline is; by default PyTorch's own.
+    ``own`` says whose error the baseline is.
     """
     place = f"in the gate of {first.tensor}" if first.role == "gate" else f"in {first.tensor}"
     worst = verdict.worst

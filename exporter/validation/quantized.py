@@ -69,10 +69,7 @@ def runtime_conformance(
 ) -> tuple[Verdict, list[tuple[Array, ...]]]:
     """Whether a runtime computes a quantized graph.
 
-    Args:
-        runtime: of the graph's file, or of an engine built from it; not open.
-        graph: the ONNX file.
-        batches: of a shape that both take.
+    ``runtime`` is of the graph's file, or of an engine built from it; not open.
 
     Returns:
         The verdict, and the graph's float64 outputs for each batch.
@@ -146,10 +143,7 @@ def _errors(computed: Sequence[Array], exact: Sequence[Array]) -> list[float]:
 def quality(computed: Outputs, reference: Reference, names: Sequence[str]) -> Quality:
     """Quantization quality of a graph on the user's images, or on nominal ones where there are none.
 
-    Args:
-        computed: the graph's float64 outputs, for each batch of the reference.
-        reference: of the network.
-        names: of the outputs.
+    ``computed`` are the graph's float64 outputs for each batch of the reference.
     """
     kinds = {kind for batch in reference.batches for kind in batch.kinds}
     judged = {REAL} if REAL in kinds else NOMINAL

@@ -67,11 +67,7 @@ class SourceRun:
 class _Tapped:
     """A graph whose inner tensors are outputs too.
 
-    Args:
-        model: as `graph.read` returned it; unchanged.
-        threads: of ONNX Runtime.
-        folder: of the weights.
-        wanted: the inner tensors; all of them by default.
+    ``wanted`` are the inner tensors; all of them by default.
 
     Raises:
         SessionError: ONNX Runtime rejects the graph.
@@ -109,12 +105,6 @@ def run_source(
     model: ir.Model, folder: Path, threads: int, images: Arrays | None = None
 ) -> tuple[SourceRun, ...] | str:
     """Run a graph on pictures and noise, with every dynamic axis at two sizes if the graph takes them.
-
-    Args:
-        model: as `graph.read` returned it.
-        folder: of its weights.
-        threads: of ONNX Runtime.
-        images: the user's, (N, ...) of each input.
 
     Returns:
         The runs, or why there are none.
@@ -197,12 +187,7 @@ def compare_with_source(
 ) -> Verdict | str:
     """Run a cleaned graph on its source's inputs and compare the outputs, gates and ends of blocks that both have.
 
-    Args:
-        runs: from `run_source`.
-        cleaned: as `graph.read` returned it.
-        folder: of its weights.
-        threads: of ONNX Runtime.
-        run_again: `run_perturbed` of the source; called only where the floor doesn't explain the difference.
+    ``run_again`` is `run_perturbed` of the source, called only where the floor doesn't explain the difference.
 
     Returns:
         The verdict, or why the cleaned graph doesn't run.
@@ -296,10 +281,7 @@ def _worst(comparisons: Sequence[Comparison]) -> Comparison:
 def _feeds(model: ir.Model, sizes: Sequence[int], kind: str) -> Feeds | str:
     """Inputs, or why there can't be any.
 
-    Args:
-        model: the graph.
-        sizes: of dynamic axes, (N, H, W); one name has one size.
-        kind: of picture, `MIXED` for all kinds in turn.
+    Sizes of dynamic axes are (N, H, W); one name has one size. ``kind`` may be `MIXED`, all kinds in turn.
     """
     draw = np.random.default_rng([sizes[-1], *kind.encode()])
     named: dict[str, int] = {}

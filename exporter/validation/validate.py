@@ -29,12 +29,6 @@ def validate(
 ) -> Verdict:
     """Run the file as it is, and once more with its gates as outputs, on every batch of the reference.
 
-    Args:
-        file: the artifact.
-        reference: of its network.
-        settings: of the runtime.
-        advance: called after every batch.
-
     Returns:
         The verdict, which may disagree.
 
@@ -63,11 +57,7 @@ def validate_outputs(
 ) -> Verdict:
     """The same for the outputs of an engine, because more outputs would change its kernels.
 
-    Args:
-        runtime: of the engine, not open.
-        precision: of the engine.
-        reference: with at least one batch, all of shapes that the engine takes.
-        advance: called after every batch.
+    The engine takes the shapes of all batches; the runtime isn't open.
 
     Returns:
         The verdict on the outputs, which may disagree.

@@ -14,14 +14,7 @@ Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 def validate_golden(
     golden: GoldenVectors, run: Run, runtime: str, advance: Callable[[], None] = lambda: None
 ) -> Verdict:
-    """Compare an artifact with the golden outputs of a bundle, on every kind of input.
-
-    Args:
-        golden: inputs, expected outputs and limits.
-        run: runs the artifact, arrays by name to arrays by name.
-        runtime: its name and version.
-        advance: called after every batch.
-    """
+    """Compare an artifact with the golden outputs of a bundle, on every kind of input."""
     errors = {output: PooledError() for output in golden.limits}
     misshapen: set[str] = set()
     for group in golden.groups:

@@ -73,14 +73,7 @@ def compare(
 ) -> Comparison:
     """The comparison on the kind of input with the largest error ratio.
 
-    Args:
-        tensor: see `Comparison`.
-        role: see `Comparison`.
-        errors: of the artifact, relative, by kind of input.
-        baselines: baseline errors, likewise.
-        policy: floor and limit.
-        pixels: H times W of the largest image.
-        by_shape: the artifact's errors within the batches of each shape, by kind of input.
+    Errors and baselines are relative, by kind of input; ``pixels`` is H times W of the largest image.
     """
     floored = floored_baselines(baselines, policy, pixels)
     ratios = {kind: errors[kind] / size for kind, size in floored.items()}
@@ -95,9 +88,7 @@ def ratios_by_shape(errors: Mapping[str, Mapping[str, float]], floored: Mapping[
     Nominal kinds decide: a stress input runs at one shape only, and would show a difference between shapes where there
     is none. The baseline is that of all shapes together; of a single batch it may be small by chance.
 
-    Args:
-        errors: of the artifact, relative, by shape and kind of input.
-        floored: from `floored_baselines`.
+    ``floored`` is from `floored_baselines`.
 
     Returns:
         By shape, without shapes of which no kind has a baseline.
@@ -117,10 +108,7 @@ def floored_baselines(baselines: Mapping[str, float], policy: Policy, pixels: in
     There is one image of each stress kind, and its baseline error may be small by chance: it is at least that of the
     nominal images. A stress kind beyond the largest usable baseline, such as large images in float16, is left out.
 
-    Args:
-        baselines: by kind of input, relative.
-        policy: floor and largest usable baseline.
-        pixels: H times W of the largest image.
+    ``pixels`` is H times W of the largest image.
     """
     nominal = max((size for kind, size in baselines.items() if kind in NOMINAL), default=0.0)
     least = max(policy.floor, math.sqrt(pixels) / STEPS_PER_ROUNDING * EPS32)

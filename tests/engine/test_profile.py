@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attn_export.exporter.artifacts import Dim
 from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.engine.log import Log
 from attn_export.exporter.engine.profile import DEFAULT_MAX_BATCH, Sizes, add_profile, make_profile
 from attn_export.exporter.errors import UsageError
-from attn_export.exporter.records.engine import Dim, Range, covers, shapes_of
+from attn_export.exporter.records.engine import Range, covers, shapes_of
 
 DIMS = st.lists(st.one_of(st.integers(1, 64), st.sampled_from(["N", "height", "width", "seq"]), st.none()), max_size=5)
 TRIPLES = st.tuples(*[st.integers(1, 64)] * 3).map(lambda three: tuple(sorted(three)))

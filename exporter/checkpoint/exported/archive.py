@@ -48,10 +48,6 @@ class Archive:
 def read_archive(stream: IO[bytes], size: int) -> Archive:
     """Read the one program in an archive.
 
-    Args:
-        stream: the open file.
-        size: its size in bytes.
-
     Raises:
         Unsafe: it holds something else than data, or is of another version of the format.
         Exception: of many types, it is damaged.

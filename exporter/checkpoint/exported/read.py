@@ -49,10 +49,6 @@ Step = Callable[[Values], Any]
 def read_network(stream: IO[bytes], size: int) -> tuple[ProgramNetwork, tuple[Input, ...], bool]:
     """The network of a program in eval mode, its inputs as it was exported with them, and whether their batch is fixed.
 
-    Args:
-        stream: the open archive.
-        size: its size in bytes.
-
     Raises:
         Unsafe: the archive holds something that isn't data, or that isn't understood here.
         Unusable: it was exported for training.

@@ -39,10 +39,6 @@ class PickleReader:
     def read(self, stream: IO[bytes], size: int) -> Any:
         """The object in a file.
 
-        Args:
-            stream: the open file.
-            size: its size in bytes.
-
         Raises:
             pickle.UnpicklingError: it can't be made without what it names, or is no pickle of torch's.
             TooMuchError: see `InertUnpickler`.

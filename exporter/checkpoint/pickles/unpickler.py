@@ -25,12 +25,7 @@ class TooMuchError(Exception):
 
 
 class Bounded(io.RawIOBase):
-    """A file from where it stands; what isn't there is missed before memory is taken for it.
-
-    Args:
-        stream: of the file.
-        size: of the whole file in bytes.
-    """
+    """A file from where it stands; what isn't there is missed before memory is taken for it."""
 
     def __init__(self, stream: IO[bytes], size: int) -> None:
         self._stream, self._size = stream, size

@@ -24,11 +24,7 @@ WARM_UP = 0.2
 def by_adaround(layer: ir.Node, weights: Array, nearest: Weights, found: Moments) -> Weights:
     """Weights rounded up or down, with the scales of `nearest`.
 
-    Args:
-        layer: of the weights.
-        weights: float32.
-        nearest: the same, each rounded to its nearest integer.
-        found: moments of the layer.
+    ``nearest`` are the weights rounded to the nearest integers.
     """
     groups = len(found.inputs)
     power, target = damped(found, as_matrix(layer, weights, groups))

@@ -79,10 +79,7 @@ class Work:
 def choose(model: ir.Model, settings: QuantizeSettings, work: Work) -> tuple[Trial, tuple[QuantizationStep, ...]]:
     """The best trial, and what each step gained.
 
-    Args:
-        model: cleaned, float32, with names and types; it isn't changed.
-        settings: of the quantization.
-        work: what trials need.
+    The model is cleaned float32, with names and types; it isn't changed.
 
     Raises:
         InputError: ONNX Runtime can't run the graph on the images, or a value is NaN or infinite.

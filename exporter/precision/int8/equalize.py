@@ -24,9 +24,7 @@ LARGEST = 8  # the largest power of two; more would be a channel that is hardly 
 def equalize(model: ir.Model, peaks: Mapping[str, Array]) -> int:
     """Equalize pairs of which one is a depthwise convolution, in place.
 
-    Args:
-        model: float32.
-        peaks: the largest magnitude of each channel of a tensor on the calibration images, (channels,), by its name.
+    ``peaks`` are the largest magnitudes of each channel of a tensor on the calibration images, (channels,).
 
     Returns:
         The number of pairs whose weights changed.

@@ -66,10 +66,7 @@ class Choices:
 def place(graph: ir.Graph, blocks: Sequence[AttentionBlock], choices: Choices) -> Placement:
     """Decide where a graph is quantized.
 
-    Args:
-        graph: cleaned, float32, with named nodes.
-        blocks: its attention blocks.
-        choices: of the user.
+    The graph is cleaned float32, with named nodes.
 
     Raises:
         UsageError: an excluded name is in no node, or no layer is left.

@@ -18,10 +18,7 @@ def quantized(model: ir.Model, placement: Placement, found: Sweep) -> ir.Model:
     Weights are stored as int8 with a DequantizeLinear; biases stay float32, with their corrections. Each quantized
     activation has one QuantizeLinear and one DequantizeLinear, which all of its quantized reads share.
 
-    Args:
-        model: float32.
-        placement: in this model.
-        found: by the sweep, for at least this placement.
+    ``found`` is from a sweep for at least this placement.
     """
     copy = model.clone()
     nodes = dict(zip(model.graph, copy.graph, strict=True))

@@ -75,11 +75,7 @@ def grid_of(low: float, high: float, *, symmetric: bool) -> Grid:
 def choose(name: str, values: Sequence[Array], method: Method, *, symmetric: bool) -> Range:
     """The range of a tensor.
 
-    Args:
-        name: of the tensor, for messages.
-        values: float32, on all calibration images.
-        method: of choosing.
-        symmetric: int8 with zero point 0 instead of uint8.
+    ``symmetric`` is int8 with zero point 0 instead of uint8.
 
     Raises:
         InputError: a value is NaN or infinite.

@@ -57,11 +57,7 @@ class Moments:
 def moments(layer: ir.Node, inputs: Sequence[Array], outputs: Sequence[Array], kernel: Sequence[int]) -> Moments | None:
     """The moments of a layer.
 
-    Args:
-        layer: a Conv, Gemm or MatMul.
-        inputs: quantized, batch by batch.
-        outputs: wanted, batch by batch.
-        kernel: of the convolution, empty for another layer.
+    Inputs are quantized, outputs are those wanted, batch by batch; ``kernel`` is empty where it is no convolution.
 
     Returns:
         None for a layer whose output isn't written as columns times weights: ConvTranspose, automatic padding, a
@@ -127,11 +123,7 @@ def by_descent(layer: ir.Node, weights: Array, nearest: Weights, found: Moments)
     After each pass the scale of every channel is fitted by least squares. (Zhang et al., "COMQ: A Backpropagation-Free
     Algorithm for Post-Training Quantization", https://arxiv.org/abs/2403.07134, which starts from the same quadratic.)
 
-    Args:
-        layer: of the weights.
-        weights: float32.
-        nearest: the same, each rounded to its nearest integer.
-        found: moments of the layer.
+    ``nearest`` are the weights rounded to the nearest integers.
     """
     groups = len(found.inputs)
     power, target = damped(found, as_matrix(layer, weights, groups))

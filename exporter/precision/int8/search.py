@@ -19,12 +19,7 @@ def search(
     The number is doubled until that holds, and then halved between the last two. Every trial is a whole one: with
     fewer layers, others' biases and roundings are found anew.
 
-    Args:
-        best: with all layers; returned if it is good enough.
-        order: layers, the most sensitive first.
-        settings: of the quantization.
-        work: what trials need.
-        good_enough: decides about a trial.
+    The layers come in order, the most sensitive first.
 
     Returns:
         None if no trial with a quantized layer is good enough.

@@ -22,9 +22,7 @@ LAYER, BLOCK = "layer", "block"
 def sensitivity(trial: Trial, work: Work) -> tuple[Sensitivity, ...]:
     """Layers and residual sums, then blocks of several, each group with the largest error first.
 
-    Args:
-        trial: its ranges and weights are used; biases aren't corrected.
-        work: its first images are used.
+    Ranges and weights are the trial's; biases aren't corrected.
     """
     feeds = _first(work.feeds, IMAGES)
     quantized = {*trial.placement.layers, *(node for node, _ in trial.placement.reads)}

@@ -81,13 +81,8 @@ def sweep(
 ) -> Sweep:
     """Choose ranges, round weights and correct biases.
 
-    Args:
-        model: cleaned, float32, without subgraphs, types known; it isn't changed.
-        placement: where it is quantized.
-        feeds: the calibration images: inputs by name, one mapping for each batch.
-        recipe: how.
-        threads: of ONNX Runtime.
-        advance: receives the finished share, 0..1.
+    The model is cleaned float32, without subgraphs, its types known; it isn't changed. A batch of feeds has the
+    inputs by name.
 
     Raises:
         InputError: a value is NaN or infinite; the first node that computes one is named.
@@ -268,12 +263,7 @@ class NodeRunner:
     def run(
         self, read: Mapping[ir.Value, Array], replaced: Mapping[ir.Value | None, Array] | None = None
     ) -> list[Array]:
-        """The outputs for one batch.
-
-        Args:
-            read: the activations.
-            replaced: constants of other values than the graph's.
-        """
+        """The outputs for one batch."""
         others = {str(value.name): array for value, array in (replaced or {}).items() if value is not None}
         feeds = {**self.defaults, **others, **{str(value.name): array for value, array in read.items()}}
         results = self.session.run(feeds)

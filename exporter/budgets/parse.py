@@ -100,11 +100,7 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 
 
 def _refuse_impossible(text: str, metric: Metric, limit: float) -> None:
-    """Limits that nothing could keep, or that anything would.
-
-    Raises:
-        UsageError: it is such a one.
-    """
+    """Limits that nothing could keep, or that anything would."""
     if metric is Metric.DROP and not 0 <= limit <= 100:
         raise UsageError(f"--budget {text}: a share of images is between 0 % and 100 %", hint="For example drop=0.5%.")
     if math.isinf(limit):

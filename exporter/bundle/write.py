@@ -103,10 +103,6 @@ def _copy_graph(source: Path, folder: Path) -> tuple[Path, int]:
 
     Returns:
         The path in the folder, and the opset.
-
-    Raises:
-        UnreadableGraphError: the file is damaged.
-        OSError, OutputError: it can't be written.
     """
     from attn_export.exporter.graph import write as onnx_file
     from attn_export.exporter.graph.read import files_of, read
@@ -135,11 +131,7 @@ def _opset(model: "ir.Model") -> int:
 
 
 def _pack(folder: Path, path: Path) -> None:
-    """Zip a folder, manifest and README first.
-
-    Raises:
-        OSError: the zip can't be written.
-    """
+    """Zip a folder, manifest and README first."""
     first = [MANIFEST, README]
     rest = sorted(file.name for file in folder.iterdir() if file.name not in first)
     try:

@@ -55,11 +55,7 @@ def read(path: Path, *, trust: bool = False, sources: Sources | None = None) -> 
 
 
 def _read_inert(path: Path, sources: Sources | None) -> Payload:
-    """The file without what it names; then, where all that is torch's or the user's own, with it.
-
-    Raises:
-        UnreadableCheckpointError, UntrustedCheckpointError: see `read`.
-    """
+    """The file without what it names; then, where all that is torch's or the user's own, with it."""
     content, names = _read_with({}, frozenset(), path)
     known = known_classes(names, sources)
     if not known:
@@ -70,11 +66,7 @@ def _read_inert(path: Path, sources: Sources | None) -> Payload:
 
 
 def _read_with(known: dict[str, Any], called: frozenset[str], path: Path) -> tuple[Any, list[str]]:
-    """The object in the file, and the names in it that aren't known.
-
-    Raises:
-        UnreadableCheckpointError, UntrustedCheckpointError: see `read`.
-    """
+    """The object in the file, and the names in it that aren't known."""
     reader = PickleReader(known, called)
     try:
         with damage_reported(path), path.open("rb") as stream:

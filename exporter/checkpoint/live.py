@@ -109,11 +109,7 @@ def wanted_a_path(given: Any) -> InputError:
 
 
 def _refuse_lazy(module: nn.Module) -> None:
-    """Weights whose shapes the first input decides aren't there yet.
-
-    Raises:
-        InputError: there are such weights.
-    """
+    """Weights whose shapes the first input decides aren't there yet."""
     for name, parameter in (*module.named_parameters(), *module.named_buffers()):
         if nn.parameter.is_lazy(parameter):
             raise InputError(

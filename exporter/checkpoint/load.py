@@ -266,11 +266,7 @@ def _of_the_zoo(payload: Payload, path: Path, options: LoadOptions) -> LoadedMod
 
 
 def _weights_in(payload: Payload, path: Path) -> tuple[state_dict.StateDict, tuple[str, ...]]:
-    """The state dict in a file, and how it was found.
-
-    Raises:
-        UntrustedCheckpointError, UnreadableCheckpointError: there is none without running code, or none at all.
-    """
+    """The state dict in a file, and how it was found."""
     found = state_dict.find(payload.content)
     if found is None:
         keys = entries.keys(payload.content)

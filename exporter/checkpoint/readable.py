@@ -104,11 +104,7 @@ def check_archive(path: Path) -> None:
 
 
 def _refuse_bombs(archive: zipfile.ZipFile, path: Path) -> None:
-    """Refuse archives of parts that overlap, or that unpack to many times their size.
-
-    Raises:
-        UnreadableCheckpointError: it is one.
-    """
+    """Refuse archives of parts that overlap, or that unpack to many times their size."""
     unpacked = sum(entry.file_size for entry in archive.infolist())
     if unpacked > MOST_UNPACKED * path.stat().st_size + SMALL:
         raise UnreadableCheckpointError(

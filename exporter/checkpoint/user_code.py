@@ -155,11 +155,7 @@ def _signature(function: Any) -> str:
 
 @contextlib.contextmanager
 def _failures_reported(what: str, hint: str = "") -> Iterator[None]:
-    """Turn what the user's code raises into an error with its place; what it prints goes to standard error.
-
-    Raises:
-        InputError: it raised an error, or wanted to end the program.
-    """
+    """Turn what the user's code raises into an error with its place; what it prints goes to standard error."""
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield

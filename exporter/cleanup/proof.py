@@ -195,11 +195,7 @@ class Part:
         return {name: _doubled(t.numpy(), self.constants[name].dtype) for name, t in self.tensors.items()}
 
     def __call__(self, feeds: dict[ir.Value, Array]) -> Array:
-        """The output in float64.
-
-        Raises:
-            Unprovable: the nodes can't run outside of the graph.
-        """
+        """The output in float64."""
         named = {name: feeds[value] for value, name in self.inputs.items()}
         if self.output in (given := {**named, **self.doubled}):
             return given[self.output]

@@ -132,11 +132,7 @@ def _output(tensor: Tensor, served: Served) -> Message:
 
 
 def _dims(tensor: Tensor, served: Served) -> list[int]:
-    """The sizes, -1 where open; without N if Triton adds it.
-
-    Raises:
-        InputError: their number is unknown.
-    """
+    """The sizes, -1 where open; without N if Triton adds it."""
     if tensor.dims is None:
         raise InputError(
             f"nothing says how many axes {tensor.name} has, and Triton wants to know",

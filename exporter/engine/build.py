@@ -232,11 +232,7 @@ class _Build:
 
 
 def _timings(path: Path) -> bytes:
-    """The content of a timing cache, empty if there is none yet.
-
-    Raises:
-        UsageError: it can't be read.
-    """
+    """The content of a timing cache, empty if there is none yet."""
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -134,11 +134,7 @@ def moves_of(engine: EngineFile, path: Path) -> list[Move]:
 
 
 def _built(plan: Plan, settings: EngineSettings, progress: Progress) -> tuple[Built, Plan, dict[str, EngineError]]:
-    """The engine for all GPUs, or with ``keep_going`` for those that succeed.
-
-    Raises:
-        EngineError: names the GPUs that fail if others succeed.
-    """
+    """The engine for all GPUs, or with ``keep_going`` for those that succeed."""
 
     def attempt(architectures: tuple[str, ...]) -> Built:
         with progress.stage(f"Building the engine for {', '.join(architectures)}") as advance:

@@ -166,11 +166,7 @@ def _not_onnx(path: Path) -> UnreadableGraphError:
 
 
 def _without_weights(data: mmap.mmap) -> tuple[bytes, dict[str, tuple[int, int]]]:
-    """The top-level message with every large raw_data taken out, as bytes.
-
-    Raises:
-        ValueError, IndexError: the bytes are no message of this form.
-    """
+    """The top-level message with every large raw_data taken out, as bytes."""
     places: dict[str, tuple[int, int]] = {}
     kept = bytearray()
     for field, whole, content in _fields(data, 0, len(data)):
@@ -211,9 +207,6 @@ def _fields(data: Buffer, start: int, stop: int) -> Iterator[tuple[int, range, r
     """The fields of a message: number, all of its bytes, and the content of one that has a length.
 
     https://protobuf.dev/programming-guides/encoding/#structure
-
-    Raises:
-        ValueError, IndexError: these bytes are no message.
     """
     position = start
     while position < stop:

@@ -117,11 +117,7 @@ def _matched(
 
 
 def _checked(array: Array, taken: Input, origin: str, hint: str) -> Array:
-    """An array in the input's type.
-
-    Raises:
-        InputError: it doesn't fit.
-    """
+    """An array in the input's type."""
     of_float = taken.dtype in FLOATS
     if array.dtype.kind != "f" if of_float else array.dtype.kind not in "biu":
         raise InputError(f"{origin} holds {array.dtype}, and the network takes {taken.dtype}", hint=hint)

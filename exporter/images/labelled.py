@@ -119,11 +119,7 @@ def _of_folders(
 
 
 def _matched(folders: Sequence[str], path: Path, classes: int, names: tuple[str, ...]) -> tuple[dict[str, int], str]:
-    """The class of each folder: by its name where the classes have names, else in the order of ImageFolder.
-
-    Raises:
-        InputError: some names are no classes, or the folders are fewer or more.
-    """
+    """The class of each folder: by its name where the classes have names, else in the order of ImageFolder."""
     if twice := next((name for name in folders if names.count(name) > 1), None):
         raise InputError(f"several classes are called like the folder {twice}", hint="Name them apart with --labels.")
     strangers = [name for name in folders if name not in names]

@@ -82,11 +82,7 @@ def _channels_of(taken: Input) -> int:
 
 
 def _of_range(taken: Input) -> Normalization:
-    """What brings 0..1 to the range of an input.
-
-    Raises:
-        UsageError: it has none.
-    """
+    """What brings 0..1 to the range of an input."""
     if (limits := range_of(taken)) is None:
         raise UsageError(
             "nothing says how the network's images are normalized",

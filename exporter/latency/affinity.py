@@ -56,11 +56,7 @@ def pinned(cpus: Sequence[int]) -> Iterator[None]:
 
 
 def _choose(wanted: set[int], before: dict[int, set[int]]) -> None:
-    """Set the affinity of every thread, including those started meanwhile; ``before`` gets the former ones.
-
-    Raises:
-        UsageError: the system refuses.
-    """
+    """Set the affinity of every thread, including those started meanwhile; ``before`` gets the former ones."""
     while new := [thread for thread in _threads() if thread not in before]:
         for thread in new:
             before[thread] = set()

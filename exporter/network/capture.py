@@ -198,9 +198,6 @@ def _refuse_projections(module: nn.Module) -> None:
     """Refuse an LSTM with projections: PyTorch's exporter leaves them out, because ONNX's LSTM has none.
 
     https://onnx.ai/onnx/operators/onnx__LSTM.html
-
-    Raises:
-        CaptureError: there is one.
     """
     for path, submodule in module.named_modules():
         if isinstance(submodule, nn.LSTM) and submodule.proj_size:
@@ -212,11 +209,7 @@ def _refuse_projections(module: nn.Module) -> None:
 
 
 def _refuse_fixed_pools(module: nn.Module, example: Tensors, inputs: Sequence[Input]) -> None:
-    """Refuse pools whose kernel, a constant in the file, follows from the input's size.
-
-    Raises:
-        CaptureError: a pool covers its whole input, or pools to a fixed size, along a dynamic axis.
-    """
+    """Refuse pools whose kernel, a constant in the file, follows from the input's size."""
     images = [taken for taken in inputs if len(taken.shape) == IMAGE_RANK]
     open_sizes = {axis.name: axis.index - 2 for taken in images for axis in taken.axes if axis.index > 1}
     if not open_sizes:

@@ -126,11 +126,7 @@ def _rows(logits: torch.Tensor, count: int) -> Array:
 
 
 def _refuse_types(tensors: Sequence[torch.Tensor]) -> None:
-    """What neither numpy nor ONNX Runtime's Python interface can hold, or ONNX has no operators for.
-
-    Raises:
-        CaptureError: an output is complex or bfloat16.
-    """
+    """What neither numpy nor ONNX Runtime's Python interface can hold, or ONNX has no operators for."""
     ways = {torch.bfloat16: "tensor.float()", torch.complex64: "torch.view_as_real(tensor)"}
     for tensor in tensors:
         dtype = torch.complex64 if tensor.is_complex() else tensor.dtype

@@ -132,11 +132,7 @@ class TensorRT(Runtime):
         self._context = self._created(self._make_context(backend), "execution context")
 
     def _created(self, value: Any, what: str) -> Any:
-        """``value``, unless TensorRT returned None.
-
-        Raises:
-            RuntimeUnavailableError: it did.
-        """
+        """``value``, unless TensorRT returned None."""
         if value is None:
             raise self._refused(f"creates no {what}")
         return value
@@ -151,11 +147,7 @@ class TensorRT(Runtime):
         )
 
     def _deserialized(self, backend: Backend, plan: bytes) -> Any:
-        """The engine.
-
-        Raises:
-            UnreadableEngineError: TensorRT can't load it.
-        """
+        """The engine."""
         why = _validity(backend, self._runtime, plan) if backend.is_rtx else ""
         engine = self._runtime.deserialize_cuda_engine(plan) if not why else None
         if engine is None:
@@ -167,11 +159,7 @@ class TensorRT(Runtime):
         return engine
 
     def _read_tensors(self, backend: Backend) -> None:
-        """Names and types of all inputs and outputs.
-
-        Raises:
-            UnreadableEngineError: they aren't the network's.
-        """
+        """Names and types of all inputs and outputs."""
         modes = backend.trt.TensorIOMode
         self._inputs, self._outputs = {}, {}
         for index in range(self._engine.num_io_tensors):
@@ -202,11 +190,7 @@ class TensorRT(Runtime):
         return DTYPES[kind]
 
     def _profile_of(self, record: EngineRecord | None) -> Profile:
-        """The engine's profile, from its record or else from the engine.
-
-        Raises:
-            UnreadableEngineError: the record has none.
-        """
+        """The engine's profile, from its record or else from the engine."""
         names = self.signature.input_names
         if record is None:
             return {
@@ -285,12 +269,7 @@ class TensorRT(Runtime):
         return {name: binding.outputs[name] for name in self.signature.output_names}
 
     def _bind(self, sources: Mapping[str, Block]) -> None:
-        """Bind inputs and outputs to the context, and capture the graph.
-
-        Raises:
-            UsageError: the engine's profile doesn't cover the shape.
-            RuntimeUnavailableError: TensorRT refuses.
-        """
+        """Bind inputs and outputs to the context, and capture the graph."""
         assert self._memory is not None
         assert self._backend is not None
         for name, source in sources.items():
@@ -347,11 +326,7 @@ class TensorRT(Runtime):
 
 
 def _builder_of(path: Path, record: EngineRecord | None) -> str:
-    """The backend of an engine, from its record or else from its first bytes.
-
-    Raises:
-        UnreadableEngineError: the record names an unknown one.
-    """
+    """The backend of an engine, from its record or else from its first bytes."""
     if record is not None:
         name = record.backend.name
         if name not in (RTX, CLASSIC):

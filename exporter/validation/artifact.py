@@ -150,11 +150,7 @@ def engine_precision(asked: str | None, graph: Collection[str]) -> Precision:
 
 
 def _graph_of(engine: Path, record: EngineRecord) -> Path:
-    """The ONNX file of an engine, beside it.
-
-    Raises:
-        InputError: the file is missing, or has changed.
-    """
+    """The ONNX file of an engine, beside it."""
     from attn_export.exporter.system.files import sha256_of
 
     source = engine.parent / Path(record.onnx.path).name

@@ -94,11 +94,7 @@ def _gates_without_images(exact: Sequence[Result], baseline: Sequence[Result]) -
 
 
 def _refuse_not_finite(name: str, batch: Batch, result: Result) -> None:
-    """Refuse NaN and infinity for nominal images; zeros may give NaN, where a layer divides by their spread.
-
-    Raises:
-        InputError: a nominal image gives one.
-    """
+    """Refuse NaN and infinity for nominal images; zeros may give NaN, where a layer divides by their spread."""
     for array in (*result.outputs, *result.gates):
         count = len(batch.kinds)
         finite = np.isfinite(array).reshape(-1, count, array.size // len(array)).all((0, 2)) if array.size else []

@@ -144,11 +144,7 @@ def golden_of_file(facts: "GraphFacts", profile: Profile, threads: int) -> Golde
 
 
 def _open(path: Path, threads: int) -> PlainSession:
-    """The session of a file.
-
-    Raises:
-        UnreadableGraphError: see `golden_of_file`.
-    """
+    """The session of a file."""
     try:
         return PlainSession(path, threads)
     except SessionError as error:
@@ -160,11 +156,7 @@ def _open(path: Path, threads: int) -> PlainSession:
 
 
 def _dtype(session: PlainSession, name: str, path: Path) -> str:
-    """Numpy's name of an input's type.
-
-    Raises:
-        UsageError: a bundle can't hold it.
-    """
+    """Numpy's name of an input's type."""
     kind = session.inputs[name]
     if (dtype := str(np.dtype(NUMPY_TYPES.get(kind, object)))) in TYPES:
         return dtype

@@ -113,11 +113,7 @@ def _inputs(artifact: Artifact, inputs: Sequence[Input]) -> tuple[list[Tensor], 
 
 
 def _arranged(artifact: Artifact, inputs: Sequence[Input]) -> list[Tensor]:
-    """The tensors in the artifact's order if the inputs fit so, or else in the only order in which they do.
-
-    Raises:
-        InputError: there are several.
-    """
+    """The tensors in the artifact's order if the inputs fit so, or else in the only order in which they do."""
     few = (artifact.inputs,) if len(inputs) > MOST_REORDERED else permutations(artifact.inputs)
     orders = [order for order in few if all(_takes(tensor, own) for tensor, own in zip(order, inputs, strict=True))]
     if artifact.inputs in orders or not orders:
@@ -150,11 +146,7 @@ def _wanted(inputs: Sequence[Input]) -> str:
 
 
 def _differences(artifact: Artifact, taken: Tensor, own: Input, wanted: str) -> list[str]:
-    """Remarks on an input that fits.
-
-    Raises:
-        InputError: it doesn't.
-    """
+    """Remarks on an input that fits."""
     dtype = numpy_name(taken.dtype)
     notes = []
     if dtype and (dtype in FLOATS) is not (own.dtype in FLOATS):
@@ -246,11 +238,7 @@ def batches_for(artifact: Artifact, found: Match, real: Arrays | None = None) ->
 
 
 def _real(images: Arrays | None, batch: int, least: int) -> list[Batch]:
-    """The user's images in batches; what is left is one more of at least ``least``.
-
-    Raises:
-        InputError: they are fewer.
-    """
+    """The user's images in batches; what is left is one more of at least ``least``."""
     if images is None:
         return []
     count = len(next(iter(images.values())))

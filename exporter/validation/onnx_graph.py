@@ -42,11 +42,7 @@ class ExactGraph:
             raise self._refused(error) from error
 
     def __call__(self, inputs: Arrays, names: Sequence[str]) -> tuple[Array, ...]:
-        """The named outputs for the graph's inputs, (N, ...) each.
-
-        Raises:
-            InputError: the evaluator fails.
-        """
+        """The named outputs for the graph's inputs, (N, ...) each."""
         try:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -76,11 +76,7 @@ def _fixed_batch(artifacts: Sequence[Artifact]) -> int:
 
 
 def _refuse_engines_without_gpu(artifacts: Sequence[Artifact]) -> None:
-    """Refuse engines on a machine without a GPU.
-
-    Raises:
-        RuntimeUnavailableError: there is an engine, and no GPU.
-    """
+    """Refuse engines on a machine without a GPU."""
     engines = [artifact.path for artifact in artifacts if artifact.parsed is None]
     if engines and not gpus.found():
         raise RuntimeUnavailableError(
@@ -91,11 +87,7 @@ def _refuse_engines_without_gpu(artifacts: Sequence[Artifact]) -> None:
 
 
 def _refuse_different_images(artifacts: Sequence[Artifact], signatures: Sequence[Signature]) -> None:
-    """Refuse artifacts that don't take the same images: they would do different work.
-
-    Raises:
-        InputError: two artifacts take images of different sizes.
-    """
+    """Refuse artifacts that don't take the same images: they would do different work."""
     for artifact, signature in zip(artifacts, signatures, strict=True):
         if _in_any_layout(signature) != _in_any_layout(signatures[0]):
             raise InputError(
@@ -115,11 +107,7 @@ def _in_any_layout(signature: Signature) -> list[list[int]]:
 
 
 def _signature_of(artifact: Artifact, batches: Sequence[int], known: Sequence[Input]) -> Signature:
-    """The inputs and outputs of an artifact, for the first batch.
-
-    Raises:
-        InputError: it takes something else than these images, or doesn't say their size and ``known`` is empty.
-    """
+    """The inputs and outputs of an artifact, for the first batch."""
     number = next((taken for taken in artifact.inputs if taken.dims == ()), None)
     if number is not None:
         raise InputError(
@@ -141,11 +129,7 @@ def _signature_of(artifact: Artifact, batches: Sequence[int], known: Sequence[In
 
 
 def _input_of(artifact: Artifact, taken: Tensor, batches: Sequence[int], known: Input | None) -> Input:
-    """An input of an artifact, for the first batch.
-
-    Raises:
-        InputError: see `_signature_of`.
-    """
+    """An input of an artifact, for the first batch."""
     dtype = numpy_name(taken.dtype) or (known.dtype if known else "float32")
     if dtype not in TYPES:
         raise InputError(f"{artifact.path} takes {taken} as {dtype}", hint="What can be timed takes numbers.")

@@ -71,11 +71,7 @@ def build_all(
 
 
 def _refuse_name(out: Path, source: Path, asked: Sequence[Precision | None], *, wants_engine: bool) -> None:
-    """Refuse a name for an engine that isn't the only result, or that would replace a file that it is made from.
-
-    Raises:
-        UsageError: it can't have the name.
-    """
+    """Refuse a name for an engine that isn't the only result, or that would replace a file that it is made from."""
     if len(asked) > 1:
         raise UsageError("-o names one engine, and several precisions were asked for", hint="Leave -o out.")
     if not wants_engine:

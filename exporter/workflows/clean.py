@@ -118,11 +118,7 @@ def clean_file(
 
 
 def _check_opset(model: ir.Model, source: Path) -> None:
-    """Refuse opsets whose operators the rules don't know.
-
-    Raises:
-        UnreadableGraphError: the file's is older than `FIRST_OPSET`.
-    """
+    """Refuse opsets whose operators the rules don't know."""
     opset = model.graph.opset_imports.get("")
     if opset is not None and opset < FIRST_OPSET:
         raise UnreadableGraphError(
@@ -136,11 +132,7 @@ def _is_same(first: Path, second: Path) -> bool:
 
 
 def _compared(runs: Sequence[SourceRun], source: Path, child: ir.Model, file: Path, threads: int) -> Verdict:
-    """The verdict on a cleaned graph, which agrees with its source.
-
-    Raises:
-        CleanupError: it doesn't agree, or doesn't run.
-    """
+    """The verdict on a cleaned graph, which agrees with its source."""
 
     def run_again(run: SourceRun) -> dict[Tensor, Array]:
         return run_perturbed(run, read(source), source.parent, threads)

@@ -58,11 +58,7 @@ def compare_quantized(
 
 
 def _conformance(subject: Subject, reference: "Reference") -> tuple[Verdict, Outputs, tuple[str, ...]]:
-    """The verdict on the runtime, the graph's outputs, and notes.
-
-    Raises:
-        RuntimeUnavailableError: the runtime can't run the artifact.
-    """
+    """The verdict on the runtime, the graph's outputs, and notes."""
     graph, runtime = subject.artifact.quantized, subject.runtime()
     assert graph is not None
     try:

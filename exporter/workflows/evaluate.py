@@ -171,11 +171,7 @@ def _scores(runtime: Runtime, arrays: Arrays, index: int) -> Array:
 
 
 def _like(scores: Array, reference: Array) -> Array:
-    """Scores in the shape of PyTorch's: a file may return (N, classes, 1, 1).
-
-    Raises:
-        RuntimeUnavailableError: they are fewer or more.
-    """
+    """Scores in the shape of PyTorch's: a file may return (N, classes, 1, 1)."""
     if scores.size != reference.size:
         raise RuntimeUnavailableError(
             f"it returns {scores.shape} for {len(reference)} images of {reference.shape[1]} classes",

@@ -119,12 +119,7 @@ def _verdict(
     settings: Settings,
     progress: Progress,
 ) -> Verdict:
-    """The verdict on an engine that runs here.
-
-    Raises:
-        DisagreementError: it computes something else.
-        RuntimeUnavailableError, UnreadableEngineError: it doesn't run here.
-    """
+    """The verdict on an engine that runs here."""
     if not file.precision.is_quantized:
         return prove_engine(engine, replace(file, precision=judged), reference, settings, progress)
     names = file.signature.input_names

@@ -48,10 +48,6 @@ class Loaded:
 
         Returns:
             (N, ...) of each output by its name.
-
-        Raises:
-            UsageError: the input has the wrong name, type or shape.
-            RuntimeUnavailableError: the runtime fails.
         """
         if isinstance(inputs, Mapping):
             return self.runtime.run(inputs)
@@ -106,21 +102,13 @@ def load(folder: Path | str, *, threads: int | None = None) -> Loaded:
 
 
 def _check(folder: Path, manifest: DeviceManifest, *names: str) -> None:
-    """Compare files with their digests.
-
-    Raises:
-        ChangedPackageError: one has changed.
-    """
+    """Compare files with their digests."""
     known = {name: manifest.files[name].sha256 for name in names}
     check_digests(folder, known, {name: sha256_of(folder / name) for name in names if (folder / name).is_file()})
 
 
 def _engine(path: Path, manifest: DeviceManifest, settings: Settings) -> Runtime:
-    """An engine, opened.
-
-    Raises:
-        AttnExportError: it doesn't run here.
-    """
+    """An engine, opened."""
     from attn_export.exporter.runtimes.tensorrt import TensorRT
 
     record, here = read_sidecar(path), gpus.found()

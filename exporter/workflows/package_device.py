@@ -179,11 +179,7 @@ def _manifest(
 
 
 def _input(tensor: Tensor, contents: Contents) -> DeviceInput:
-    """An input with the sizes of a first inference: those of the file, or of an engine's profile.
-
-    Raises:
-        InputError: nothing says them.
-    """
+    """An input with the sizes of a first inference: those of the file, or of an engine's profile."""
     profiles = [engine.profile[tensor.name].opt for engine in contents.engines if engine.profile is not None]
     dims = tensor.dims or (None,)
     usual = profiles[0] if profiles else (1, *dims[1:])

@@ -85,11 +85,7 @@ def write_repository(
 
 
 def _names(paths: Sequence[Path], first: str | None) -> Iterator[str]:
-    """A distinct name for each model: the stem of its file, with what Triton's addresses don't take replaced.
-
-    Raises:
-        UsageError: the name that was asked for is none.
-    """
+    """A distinct name for each model: the stem of its file, with what Triton's addresses don't take replaced."""
     if first is not None and not re.fullmatch(NAME, first):
         raise UsageError(
             f"--name {first}: Triton's clients put a model's name into addresses",
@@ -187,11 +183,7 @@ def _with_numpy_type(tensor: Tensor) -> Tensor:
 
 
 def _max_batch(artifact: Artifact, wanted: int) -> int:
-    """The largest batch that the server may send; 0 where N is fixed in any input or output.
-
-    Raises:
-        InputError: an engine doesn't take one image alone.
-    """
+    """The largest batch that the server may send; 0 where N is fixed in any input or output."""
     if any(tensor.dims is None or isinstance(tensor.dims[0], int) for tensor in (*artifact.inputs, *artifact.outputs)):
         return 0
     if artifact.profile is None:

@@ -148,11 +148,7 @@ def narrow_layers(placement: Placement) -> str:
 
 
 def _refuse_form(settings: QuantizeSettings) -> None:
-    """Refuse for ONNX Runtime what only TensorRT runs, and for float8 what only int8 has.
-
-    Raises:
-        UsageError: it is asked for.
-    """
+    """Refuse for ONNX Runtime what only TensorRT runs, and for float8 what only int8 has."""
     if settings.choices.runtime is Target.ONNXRUNTIME and settings.has_small_floats:
         special = "fp8" if settings.precision is Precision.FP8 else "float16 around int8"
         raise UsageError(f"{special} is for TensorRT: ONNX Runtime has no kernels for it", hint="Leave out --for.")
@@ -161,11 +157,7 @@ def _refuse_form(settings: QuantizeSettings) -> None:
 
 
 def _prepared(parsed: ParsedFile, settings: QuantizeSettings, progress: Progress) -> ir.Model:
-    """The graph to quantize, with names and types.
-
-    Raises:
-        InputError: it can't be quantized.
-    """
+    """The graph to quantize, with names and types."""
     model, path = named(parsed.copy()), parsed.path
     opset = model.graph.opset_imports.get("", 0)
     least = OLDEST_OPSET_OF_SMALL_FLOATS if settings.has_small_floats else OLDEST_OPSET
@@ -190,11 +182,7 @@ def _prepared(parsed: ParsedFile, settings: QuantizeSettings, progress: Progress
 
 
 def _feeds(model: ir.Model, images: ImageSet) -> list[Arrays]:
-    """Images in batches; a file with a static batch leaves out what doesn't fill one.
-
-    Raises:
-        InputError: they can't be read, or don't fill a batch.
-    """
+    """Images in batches; a file with a static batch leaves out what doesn't fill one."""
     fixed = next((taken.shape[0] for taken in inputs_of(model) if taken.shape), 0)
     count, size = len(images), fixed or BATCH
     starts = range(0, count - fixed + 1 if fixed else count, size)
@@ -253,11 +241,7 @@ class _Judge:
 
 
 def _search(best: Trial, order: Sequence[Sensitivity], settings: QuantizeSettings, work: Work, judge: _Judge) -> Trial:
-    """The trial with the fewest layers in float32 that is good enough.
-
-    Raises:
-        DisagreementError: none is.
-    """
+    """The trial with the fewest layers in float32 that is good enough."""
     layers = [one for one in order if one.kind == LAYER]
     found = search(best, layers, settings, work, lambda trial: judge(trial, settings, work))
     if found is not None:
@@ -316,11 +300,7 @@ def _record(
 
 
 def _refuse(record: Quantization, requirement: QualityRequirement | None, out: Path) -> None:
-    """Refuse a file whose quality is below the requirement, on other images if there are any.
-
-    Raises:
-        DisagreementError: says by how much, and which layers lose most.
-    """
+    """Refuse a file whose quality is below the requirement, on other images if there are any."""
     error = broken(with_default(requirement), record.held_out or record.quality, str(out))
     if error is not None:
         known = [layer for layer in record.layers if layer.sqnr_db is not None]

@@ -106,11 +106,7 @@ def _names(grid: Grid) -> list[str]:
 
 @contextmanager
 def _backend(grid: Grid, settings: SweepSettings, scratch: Path, run: Run) -> Iterator[Backend]:
-    """The backend, which ends with the block.
-
-    Raises:
-        RuntimeUnavailableError: nobody offers a target, or the cluster can't be reached.
-    """
+    """The backend, which ends with the block."""
     targets = frozenset(job.target for job in grid.jobs.values())
     backend: Backend
     if settings.ray:

@@ -108,12 +108,7 @@ def _outputs(module: GraphModule) -> Iterator[Any]:
 
 
 def _structure(module: GraphModule, outputs: int) -> TreeSpec:
-    """The structure of the outputs.
-
-    Raises:
-        Unsafe: a class that isn't a container of names.
-        ValueError: it is for another number of outputs.
-    """
+    """The structure of the outputs."""
     signature = next(call.signature for call in module.module_call_graph if call.fqn == "")
     if signature is None:
         raise ValueError("the network has no signature")
@@ -189,11 +184,7 @@ def _no_grad(node: Node, state: frozenset[str], network: ProgramNetwork) -> Subg
 
 
 def _refuse_training(node: Node, state: frozenset[str]) -> None:
-    """Refuse what only training does.
-
-    Raises:
-        Unusable: a BatchNorm that updates its statistics, dropout, or what else writes to a weight or buffer.
-    """
+    """Refuse what only training does."""
     given = {found.name: found.arg for found in node.inputs}
     updates = given.get("training") == YES and "as_tensor" in given.get("running_mean", {})
     target = node.target.split(".")[3:4] or [""]
@@ -229,11 +220,7 @@ def _with_ends(steps: Sequence[Placed], kept: frozenset[str]) -> list[Placed]:
 
 
 def _check_order(steps: Sequence[Placed], known: set[str], kept: frozenset[str]) -> None:
-    """Check that every value is computed before it is used.
-
-    Raises:
-        ValueError: it isn't.
-    """
+    """Check that every value is computed before it is used."""
     for placed in steps:
         used = set(references([*placed.call.args, *placed.call.kwargs.values()]))
         if missing := used - known:

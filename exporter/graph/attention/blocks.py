@@ -60,11 +60,7 @@ def from_json(text: str) -> tuple[AttentionBlock, ...]:
 
 
 def _block(entry: dict[str, Any]) -> AttentionBlock:
-    """One entry.
-
-    Raises:
-        KeyError, TypeError: it isn't of this form.
-    """
+    """One entry."""
     known = {field.name: entry[field.name] for field in fields(AttentionBlock)}
     names = {key: known[key] for key in ("gates", "maps", "nodes")}
     texts = (known["kind"], known["module_path"], *(name for listed in names.values() for name in listed))

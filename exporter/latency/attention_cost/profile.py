@@ -107,9 +107,6 @@ def _kernels(
     """The nodes of the saved graph with the times of their events.
 
     Kernels in subgraphs of If and Loop have events too; the If's time includes them.
-
-    Raises:
-        LookupError: a node has no event.
     """
     times: dict[str, list[float]] = {}
     nameless: dict[str, list[str]] = {}

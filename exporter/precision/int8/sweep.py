@@ -199,11 +199,7 @@ class _Sweeper:
 
 
 def _refuse_not_finite(value: ir.Value, chunks: Chunks) -> None:
-    """Refuse the first tensor with a value that is no number.
-
-    Raises:
-        InputError: names the node and its module.
-    """
+    """Refuse the first tensor with a value that is no number."""
     if all(chunk.dtype.kind != "f" or np.isfinite(chunk).all() for chunk in chunks):
         return
     node = value.producer()

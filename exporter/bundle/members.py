@@ -36,7 +36,6 @@ class Members:
     """The files of a bundle.
 
     Attributes:
-        path: the zip or the folder.
         sizes: bytes by file name, as the zip or the folder declares them.
     """
 

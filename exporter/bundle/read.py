@@ -27,7 +27,6 @@ class Bundle:
         sha256: of the zip; for a folder of ``bundle.json``, which has the checksums of all other files.
         manifest: the content of ``bundle.json``.
         golden: inputs and outputs to verify the engine with.
-        members: the files.
     """
 
     path: Path

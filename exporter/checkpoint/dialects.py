@@ -16,8 +16,6 @@ class Layout:
     """The names around the attention blocks.
 
     Attributes:
-        name: of the repository or library.
-        source: where it is published.
         marks: expressions that each match a name of every network in this layout.
         renames: expressions and what replaces them, in this order; the results are torchvision's names.
         only: what else has to hold for this row: the block, whether its convolutions are grouped, the attention.
@@ -39,8 +37,6 @@ class Spelling:
     """The names inside one attention block.
 
     Attributes:
-        name: in words.
-        source: where it is published.
         attention: the kind of block.
         parts: our layer -> the expression for theirs, below the residual block.
         maximum_first: the spatial convolution's first input is the maximum over the channels; ours is the mean.

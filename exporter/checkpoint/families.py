@@ -13,7 +13,6 @@ class Family:
     """Networks of a library.
 
     Attributes:
-        name: in words.
         marks: expressions that each match a tensor's name in every member.
         option: builds a member.
     """

@@ -35,7 +35,6 @@ class Inert:
 
     Attributes:
         full_name: of the class, with its module.
-        state: the pickled state.
     """
 
     full_name = ""

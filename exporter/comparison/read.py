@@ -11,12 +11,7 @@ from attn_export.exporter.report.read import read_report
 
 @dataclass(frozen=True)
 class TimedReport:
-    """A report with at least one timing.
-
-    Attributes:
-        path: the file.
-        record: its content.
-    """
+    """A report with at least one timing."""
 
     path: Path
     record: Report

@@ -12,7 +12,6 @@ class Runs:
     """Two reports of the same network.
 
     Attributes:
-        old, new: the reports.
         pairs: timings of the same subject, old and new.
         other_machine: whether the machines differ.
         confidence: of all intervals, 0..1.

@@ -37,7 +37,6 @@ class Served:
     """One model of a repository.
 
     Attributes:
-        name: of its folder.
         platform: `ONNX` or `PLAN`.
         inputs, outputs: of the artifact; types are numpy's.
         shapes: of the inputs in the warm-up, by name, without N; without those whose sizes nothing says.

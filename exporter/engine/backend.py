@@ -19,7 +19,6 @@ class Backend:
 
     Attributes:
         name: "tensorrt" or "tensorrt-rtx".
-        trt: the module.
     """
 
     name: str

@@ -33,8 +33,6 @@ class Built:
     """The result of a build.
 
     Attributes:
-        plan: the serialized engine.
-        log: TensorRT's messages.
         seconds: of parsing and building.
         peak_bytes: this process's peak memory meanwhile, None if unknown.
     """

@@ -32,14 +32,10 @@ class GraphFacts:
     """Facts about one ONNX file.
 
     Attributes:
-        path: the file.
-        inputs, outputs: name -> dimensions.
         io_types: numpy's types of inputs and outputs, by name, where they are known.
         types: node -> types of its inputs and outputs.
         modules: node -> its module path, if known.
         weights: node -> bytes of its constants.
-        blocks: the attention blocks.
-        weight_files: the external weights.
     """
 
     path: Path

@@ -18,7 +18,6 @@ class NodeTypes:
 
     Attributes:
         reads: of its inputs, constants included.
-        writes: of its outputs.
         adjacent: on the other side of adjacent Casts, and of the operator's internal computation.
         quantized: that of a layer's weights and of what it reads, where these are quantized.
     """

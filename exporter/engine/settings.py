@@ -18,9 +18,7 @@ class EngineSettings:
     Attributes:
         gpus: architectures, product names, "current"; empty: the backend's default.
         backend: "auto", "tensorrt" or "tensorrt-rtx".
-        sizes: of the dynamic axes.
         opt_batch: the opt size of a dynamic N without a requested one.
-        options: passed to TensorRT.
         allow_mixed: accept kernels in other types than the graph; the record names them.
         keep_going: if the build fails for one of several GPUs, build for the others.
         count_ablated: also count the kernels of the ablated model, which takes a second build.
@@ -41,11 +39,7 @@ class Plan:
     """A build, checked as far as possible in advance.
 
     Attributes:
-        backend: the TensorRT to use.
-        why: the reason for the backend.
         architectures: from `targets.resolve`.
-        facts: of the graph.
-        profile: of all its inputs.
     """
 
     backend: Backend

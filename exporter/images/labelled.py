@@ -24,8 +24,6 @@ class Labelled:
     """Images and the numbers of their classes.
 
     Attributes:
-        images: in order.
-        labels: of each.
         names: of all classes that the network knows, in the order of its scores.
         matched: how the labels became numbers.
     """

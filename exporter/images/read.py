@@ -25,7 +25,6 @@ class ImageSet:
     """Images as a network takes them; pictures are decoded when they are asked for.
 
     Attributes:
-        source: of the images.
         names: of each; a picture's path.
         load: (N, ...) of each input by its name, given the numbers of the images.
     """

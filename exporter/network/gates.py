@@ -25,7 +25,6 @@ class RecordedGate:
     """One gate.
 
     Attributes:
-        module_path: of the submodule at work.
         logits: a copy of what goes into the sigmoid; empty for Swish.
         slope: of a hard sigmoid, ``clip(slope * x + offset, 0, 1)``; None for a sigmoid.
         offset: see ``slope``.

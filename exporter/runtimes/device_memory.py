@@ -25,7 +25,6 @@ class Block:
     """An array on the GPU; its memory is freed with the object.
 
     Attributes:
-        pointer: the device address.
         shape, dtype: as in numpy; contiguous.
         owner: the object that owns the memory.
     """

@@ -25,7 +25,6 @@ class Form:
     """How an operator lists its inputs: each tensor is followed by its scale and its zero point.
 
     Attributes:
-        operator: the float operator.
         operands: places of the tensors; empty for all from the third on.
         result: place of the result's scale.
         bias: place of an int32 bias, whose scale is the product of the first two.

@@ -36,7 +36,6 @@ class Source:
 
     Attributes:
         name: unique in the plan.
-        network: see there.
         files: by role: "model" for a file, "calibration" where there are images.
     """
 

@@ -35,8 +35,6 @@ class Make(Struct, frozen=True, tag="make"):
     """Make an ONNX file of a network, proven.
 
     Attributes:
-        network: see there.
-        precision: of the file.
         form: the runtime that the graph is shaped for.
     """
 
@@ -49,11 +47,8 @@ class Measure(Struct, frozen=True, tag="measure"):
     """Time a runtime, and build the engine that it runs.
 
     Attributes:
-        network: see there.
-        precision: of the artifact.
         target: "cpu", or an architecture.
         batch: N.
-        runtime: its name.
         seconds: time limit of the timing.
         interval: half-width of the confidence interval at which the timing ends.
     """
@@ -76,7 +71,6 @@ class Job(Struct, frozen=True):
     Attributes:
         key: digest of the rest, without the name.
         name: for people.
-        task: what to do.
         files: sha256 of each input file, by its role.
         needs: keys of the jobs whose file it takes, by role.
         target: that a node must offer.
@@ -121,7 +115,6 @@ class Node:
     """A machine.
 
     Attributes:
-        name: unique.
         targets: that it offers.
         slots: how many jobs that aren't timed it runs at once.
     """
@@ -136,7 +129,6 @@ class Finished:
     """The end of a job.
 
     Attributes:
-        key: of the job.
         outcome: None if its worker or its node died.
         folder: with the outcome's files, which are moved from there.
         died: how the worker ended, and why that may be; empty with an outcome.

@@ -39,10 +39,8 @@ class Plan(Struct, frozen=True):
 
     Attributes:
         models: paths, patterns or names, or tables with `Model`'s keys.
-        precisions: of the artifacts.
         targets: "cpu", and GPUs by architecture or product.
         batches: N.
-        runtimes: by name.
         input: input shape of all models that don't say another.
         calibration: images that int8 chooses its ranges from.
         seconds: time limit of each timing.

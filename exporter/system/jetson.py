@@ -15,7 +15,6 @@ class Jetson:
     """A Jetson.
 
     Attributes:
-        model: name of the board.
         l4t: such as 36.4.3, None where the release file is missing: in containers.
     """
 

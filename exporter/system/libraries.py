@@ -26,8 +26,6 @@ class Wanted:
 
     Attributes:
         name: of the distribution.
-        module: to import.
-        gives: its use.
         distributions: others that bring the module.
     """
 
@@ -53,7 +51,6 @@ class Library:
     """The state of one library.
 
     Attributes:
-        wanted: which.
         version: None where it isn't installed, or has none.
         trouble: why it can't be used; empty where it can.
         installed: whether the distribution is there.

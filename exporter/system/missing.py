@@ -15,7 +15,6 @@ class Missing:
 
     Attributes:
         name: of the part.
-        gives: its use.
         how: an explanation of the command; may be empty.
         command: installs it; None where that depends on the system.
     """

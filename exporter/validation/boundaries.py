@@ -32,7 +32,6 @@ class Boundary:
     """The output of a block, or the input of an attention block.
 
     Attributes:
-        module_path: of the block.
         is_input: whether it is the block's input.
         tensor: its name in the graph.
         shape: (C, H, W) of one image in the graph, dynamic axes as 0; None where the graph has no shape.

@@ -88,7 +88,6 @@ class CapturedActivations:
     """The gates on one image, see `GateActivations`.
 
     Attributes:
-        kind: of the image.
         picture: (H, W, 1) or (H, W, 3), uint8; None where the input is not an image.
     """
 
@@ -120,7 +119,6 @@ class _Gate:
     """A gate in PyTorch.
 
     Attributes:
-        module_path: of the submodule.
         logits: its input, (1, C, H, W) or of another shape.
         slope: of a hard sigmoid, see `RecordedGate`; None for a sigmoid.
         offset: see ``slope``.

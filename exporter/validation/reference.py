@@ -21,7 +21,6 @@ class Reference:
     """PyTorch's results for every batch.
 
     Attributes:
-        batches: the images.
         exact: in float64, one per batch.
         baselines: perturbed runs in each precision, likewise; see `baseline`.
     """

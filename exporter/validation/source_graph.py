@@ -54,8 +54,6 @@ class SourceRun:
     """Inputs and deterministic tensors of the source graph.
 
     Attributes:
-        kind: of input.
-        feeds: the inputs by name.
         tensors: outputs as they are; gates and ends of blocks as `_sampled`.
     """
 

@@ -24,9 +24,7 @@ class BenchInput:
     """An artifact to be timed.
 
     Attributes:
-        artifact: the file.
         name: in reports; no two artifacts have the same.
-        signature: of the first timed batch.
         file: the ONNX file with its attention blocks; None for an engine.
     """
 

@@ -30,10 +30,7 @@ class Deployment:
     """An ONNX file with the GPUs that it is for.
 
     Attributes:
-        facts: about the file.
-        folder: of the results.
         stem: of their names: ``<stem>.engine``, ``<stem>.sm87.bundle.zip``.
-        settings: of the build.
         precision: as asked, for the records.
     """
 

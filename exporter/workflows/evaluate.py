@@ -38,7 +38,6 @@ class Scores:
     Attributes:
         outputs: the names of all its outputs.
         index: of the output with the scores (N, classes).
-        classes: their number.
     """
 
     outputs: tuple[str, ...]

@@ -30,7 +30,6 @@ class TritonSettings:
         name: of the first model; None for the stem of its file.
         max_batch: of ONNX files; engines have that of their profile.
         instances: of each model.
-        kind: a key of `KINDS`.
     """
 
     name: str | None = None

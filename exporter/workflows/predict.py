@@ -72,7 +72,6 @@ class _Candidate:
         normalization: of its network, also where the artifact itself normalizes.
         class_names: empty if it has none.
         runtime: of it, for inputs of one size.
-        notes: about the loading.
     """
 
     inputs: tuple[Input, ...]

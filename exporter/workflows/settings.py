@@ -27,11 +27,9 @@ class ExportSettings:
 
     Attributes:
         dynamic: the dynamic axes among "batch", "height" and "width".
-        opset: of the ONNX file.
         batch: N of the file where it isn't dynamic, and of the latencies.
         runtimes: that are timed, the first being the baseline; empty: nothing is timed.
         threads: for every runtime; all usable CPUs if None.
-        schedule: of the timing.
         target: whose preferences shape the graph.
         precisions: of the ONNX files, each with an engine if engines are asked for.
         calibration: images for the ranges of int8 and fp8.
@@ -40,7 +38,6 @@ class ExportSettings:
         engine: how engines are built; None builds none.
         device: where PyTorch and ONNX Runtime are timed: "cpu" or "cuda".
         images: real ones, see `read_images`; files are compared on at most 16 of them too.
-        pictures: how pictures become inputs.
         evaluation: labelled images, see `read_labelled`; None evaluates nothing.
         requirement: that every file has to meet on these.
         show: whether the report has graphs, gate activations, and the cost of attention.
@@ -100,7 +97,6 @@ class BenchSettings:
         batches: N of each run; empty: the batch that the files fix, or 1.
         threads: of every runtime; all CPUs if None.
         cpus: that all runtimes use; None: those that the process may use.
-        schedule: of each run.
         device: where PyTorch and ONNX Runtime run.
         isolate: whether each runtime that runs a file is timed in an isolated worker.
         cost: whether to measure what attention costs in ONNX files.

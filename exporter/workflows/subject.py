@@ -16,9 +16,7 @@ class Subject:
     """An artifact under test.
 
     Attributes:
-        artifact: the file.
         match: its inputs and outputs in terms of the network's.
-        settings: of its runtime.
         trust: load an engine that was changed after it was built.
     """
 

@@ -24,7 +24,6 @@ class SweepSettings:
     """Where the cells of a plan are computed and kept.
 
     Attributes:
-        out: the output folder.
         ray: address of a Ray cluster; empty for processes of this machine.
         workers: exports that run at once on a machine; timings always run alone.
     """

@@ -59,7 +59,6 @@ class Validation:
         model: the network, with the preprocessing and postprocessing of the artifacts.
         results: one for each artifact, in their order.
         images: those of the user's that were used, as the artifacts take them.
-        evaluation: accuracy on labelled images.
     """
 
     model: LoadedModel

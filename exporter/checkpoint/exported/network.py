@@ -29,9 +29,7 @@ class Call:
     """A call of an operator.
 
     Attributes:
-        function: the operator.
         args: plain values, and `Ref` to others, also in lists.
-        kwargs: the same.
         results: the name of its value, or a tuple of names; None for what nobody uses.
         last: names that nobody uses afterwards, whose memory is freed.
     """

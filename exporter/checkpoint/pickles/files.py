@@ -27,8 +27,6 @@ class PickleReader:
     """Reads the pickles of a file.
 
     Attributes:
-        known: see `InertUnpickler`.
-        called: see `InertUnpickler`.
         names: those that aren't harmless, in order of appearance; complete after reading.
     """
 

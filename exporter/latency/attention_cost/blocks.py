@@ -25,7 +25,6 @@ class ProfiledBlocks:
         blocks_ms: of each block's kernels.
         kernels: the number of kernels of each block.
         unattributed_ms: of the unattributed kernels.
-        unattributed: their number.
     """
 
     total_ms: float

@@ -29,9 +29,6 @@ class Trial:
 
     Attributes:
         model: float32; equalized, if that was part of it.
-        placement: in this model.
-        recipe: how.
-        found: by the sweep.
         quality: of its scores on the calibration images.
     """
 
@@ -50,8 +47,6 @@ class Work:
         folder: of the graph's weights.
         blocks: the attention blocks of the graph.
         feeds: the calibration images, batch by batch.
-        threads: of ONNX Runtime.
-        progress: receives stages.
     """
 
     folder: Path

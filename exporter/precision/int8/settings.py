@@ -14,13 +14,11 @@ class QuantizeSettings:
     """Settings of a quantization.
 
     Attributes:
-        choices: where.
         precision: int8 or fp8.
         around: float32, or float16 for what isn't quantized.
         method: of choosing ranges; None for the one with the best outputs.
         correct_bias: layer after layer.
         equalize: channels around depthwise convolutions.
-        rounding: of weights.
         sensitivity: measure that of layers and blocks.
         min_sqnr: in dB, and
         max_drop: the share of images whose class may change; with one of them, layers stay in float32 until it holds.

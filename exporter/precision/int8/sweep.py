@@ -35,10 +35,8 @@ class Recipe:
     """How a placement is quantized.
 
     Attributes:
-        method: of choosing ranges.
         symmetric: int8 activations with zero point 0 instead of uint8.
         correct: the biases too.
-        rounding: of the weights.
     """
 
     method: Method

@@ -23,7 +23,6 @@ class Gate:
     """One gate on the sample image.
 
     Attributes:
-        path: of its module.
         kind: "channel" or "spatial".
         shape: (C,) or (H, W).
         values: by source, "PyTorch" first: bytes 0..255 for 0..1, row by row.

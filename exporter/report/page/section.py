@@ -78,7 +78,6 @@ class Section:
 
     Attributes:
         name: the target of links to it.
-        title: the heading.
         short: a word for the list of sections.
         parts: from top to bottom; without any, the section is absent.
         brief: the result in a few words, beside the heading.

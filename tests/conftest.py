@@ -1,5 +1,7 @@
 """For all tests."""
 
+import copy
+import functools
 import gc
 import os
 import shutil
@@ -47,6 +49,23 @@ def cache_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     """The user's cache is neither read nor filled."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ATTN_EXPORT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def operators_are_read_once() -> Iterator[None]:
+    """PyTorch's exporter parses the sources of its 500 operators for every export, a third of a second each time."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    read = functools.cache(ONNXRegistry.from_torchlib)
+
+    def from_torchlib(**options: int) -> ONNXRegistry:
+        registry = copy.copy(read(**options))
+        registry.functions = {target: list(found) for target, found in registry.functions.items()}
+        return registry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(from_torchlib))
         yield
 
 

@@ -260,5 +260,5 @@ class NodeRunner:
         """The outputs for one batch."""
         others = {str(value.name): array for value, array in (replaced or {}).items() if value is not None}
         feeds = {**self.defaults, **others, **{str(value.name): array for value, array in read.items()}}
-        results = self.session.run(feeds)
+        results = self.session.run(feeds, bounded=False)
         return [results[name] for name in self.outputs]

@@ -31,6 +31,7 @@ TABLES = (
     test_rules_weights,
 )
 FIRES = [case for table in TABLES for case in table.FIRES]
+TARGETS = [Target.ANY, *(pytest.param(t, marks=pytest.mark.full) for t in Target if t is not Target.ANY)]
 KEEPS = [case for table in TABLES for case in table.KEEPS]
 
 
@@ -49,7 +50,7 @@ def test_the_rule_comes_to_rest(case: Fires) -> None:
     case.assert_rests()
 
 
-@pytest.mark.parametrize("target", Target)
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("case", FIRES, ids=str)
 def test_cleaning_twice_is_cleaning_once(case: Fires, target: Target) -> None:
     case.assert_cleaned(target)

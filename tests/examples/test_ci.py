@@ -61,6 +61,7 @@ def check(tmp_path: Path, environment: dict[str, str]) -> Check:
     return script
 
 
+@pytest.mark.full
 def test_where_nothing_changed_it_passes(check: Check, baseline: Path, tmp_path: Path) -> None:
     done = check(MODEL, baseline, *OPTIONS, SLOWER=TOLERANT, BUDGET="latency=100s,eager:p99=1000s,drop=100%")
     assert done.returncode == 0, done.stdout + done.stderr

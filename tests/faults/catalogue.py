@@ -18,7 +18,7 @@ THIRD = {
     weights: "published_cbam",
     gates: "se_mobilenet_v3_small",
     spatial: "published_cbam",
-    wiring: "cbam_resnet18",
+    wiring: "published_cbam",
     outputs: "se_mobilenet_v3_small",
 }
 # Where a fault has to be seen first: in its own block's gate, in the one after, anywhere, or only by what happens.

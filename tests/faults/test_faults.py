@@ -22,6 +22,9 @@ from tests.faults.weights import scale_weight
 from tests.numbers import or_infinite
 
 
+USUAL = [name for name in NETWORKS if name != "cbam_resnet18"]
+
+
 @pytest.fixture(scope="session")
 def subject(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Subject]:
     """``subject(name)`` is shared."""
@@ -34,7 +37,7 @@ def case(fault: Fault, name: str) -> ParameterSet:
     return pytest.param(fault, name, id=f"{fault.name}-{name}", marks=marks)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [*USUAL, pytest.param("cbam_resnet18", marks=pytest.mark.full)])
 def test_the_good_files_agree(name: str, subject: Callable[[str], Subject]) -> None:
     made = subject(name)
     for file in (made.file, made.half):

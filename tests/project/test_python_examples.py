@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import attn_export.exporter
 from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.workflows import export as workflow
 from attn_export.exporter.workflows.settings import ExportSettings
@@ -30,7 +31,8 @@ def test_there_are_examples():
 def test_an_example_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shared.use(monkeypatch)
-    monkeypatch.setattr(workflow, "ExportSettings", partial(ExportSettings, schedule=Schedule(seconds=0.3)))
+    for place in (workflow, attn_export.exporter):
+        monkeypatch.setattr(place, "ExportSettings", partial(ExportSettings, schedule=Schedule(seconds=0.1)))
     scope = {"module": create("cbam_resnet8"), "words": network("words")}
     exec(compile(code.replace("224", "32"), "example", "exec"), scope)
     assert scope["result"].verdict.agrees

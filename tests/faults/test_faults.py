@@ -21,7 +21,6 @@ from tests.faults.planting import ONE_THREAD, Subject, is_seen_where_expected, j
 from tests.faults.weights import scale_weight
 from tests.numbers import or_infinite
 
-
 USUAL = [name for name in NETWORKS if name != "cbam_resnet18"]
 
 

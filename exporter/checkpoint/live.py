@@ -34,6 +34,7 @@ def network_of(given: Any) -> tuple[nn.Module, tuple[str, ...]]:
         notes.append(f"{name} was taken off: the {type(inner).__name__} in it is the network")
         given = inner
     _refuse_lazy(given)
+    _refuse_scripted_parts(given)
     return given, tuple(notes)
 
 
@@ -115,4 +116,18 @@ def _refuse_lazy(module: nn.Module) -> None:
             raise InputError(
                 f"the module's {name} isn't initialized: a lazy layer gets its shape from the first input",
                 hint="Run the network once on an input of its size, and load its weights.",
+            )
+
+
+def _refuse_scripted_parts(module: nn.Module) -> None:
+    """What TorchScript's interpreter runs can't be observed, and PyTorch's exporter doesn't take it.
+
+    Raises:
+        InputError: a submodule is a TorchScript module.
+    """
+    for path, submodule in module.named_modules():
+        if isinstance(submodule, torch.jit.ScriptModule):
+            raise InputError(
+                f"the network's submodule {path} is a TorchScript module, which PyTorch's exporter can't capture",
+                hint="Build it from its class, and load its weights: load_state_dict(scripted.state_dict()).",
             )

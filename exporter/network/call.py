@@ -33,8 +33,8 @@ def _register(results: Any) -> None:
 
 
 def tensors_of(arrays: Arrays) -> dict[str, torch.Tensor]:
-    """The arrays as tensors, which share their memory where they can."""
-    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+    """The arrays as tensors of their own: a network may change its input in place."""
+    return {name: torch.from_numpy(np.array(array, order="C")) for name, array in arrays.items()}
 
 
 def arguments(

@@ -19,14 +19,14 @@ from attn_export.exporter.artifacts import MODULE_KEY, Graph, Input, LoadedModel
 from attn_export.exporter.errors import CaptureError, first_line
 from attn_export.exporter.network.axes import opened
 from attn_export.exporter.network.call import arguments, call
-from attn_export.exporter.network.observation import evaluating, observed
+from attn_export.exporter.network.observation import evaluating
 from attn_export.exporter.network.output_names import output_names
+from attn_export.exporter.network.pools import IMAGE_RANK, PoolsAsReductions, module_of, refuse_fixed_pools, where
 from attn_export.exporter.system.quiet import quiet
 
 DEFAULT_OPSET = 20
 # The exporter specializes a batch of one.
 EXAMPLE_BATCH = 2
-IMAGE_RANK = 4
 Tensors = Mapping[str, torch.Tensor]
 _TORCH_SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -55,10 +55,10 @@ def capture(
     example = _examples(inputs)
     with evaluating(model.module), quiet():
         _refuse_projections(model.module)
-        _refuse_fixed_pools(model.module, example, inputs)
         if model.architecture is None:
             _make_outputs_known(model.module, example)
         program = _trace(model.module, example, inputs)
+        refuse_fixed_pools(program, _open_sizes(inputs))
         names = names_returned(program)
         if same := set(names) & set(example):
             raise CaptureError(
@@ -94,21 +94,23 @@ def capture(
 
 
 def names_returned(program: torch.export.ExportedProgram) -> tuple[str, ...]:
-    """A name for each tensor that the network returns.
+    """A name for each tensor that the network returns; None beside them is left out.
 
     Raises:
         CaptureError: the network returns nothing, or other objects than tensors.
     """
     spec = program.call_spec.out_spec
     outputs = program.graph_signature.output_specs
-    if spec is None or not outputs or any(type(o.arg).__name__ != "TensorArgument" for o in outputs):
+    tensors = [i for i, o in enumerate(outputs) if type(o.arg).__name__ == "TensorArgument"]
+    others = [o for i, o in enumerate(outputs) if i not in tensors and getattr(o.arg, "value", o) is not None]
+    if spec is None or not tensors or others:
         raise CaptureError(
             "the network returns something that isn't a tensor",
             hint="Wrap it in a module whose forward returns tensors only.",
         )
     positions = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
     leaves, _ = pytree.tree_flatten_with_path(positions)
-    return output_names([path for path, _ in leaves])
+    return output_names([leaves[i][0] for i in tensors])
 
 
 def _examples(inputs: Sequence[Input]) -> dict[str, torch.Tensor]:
@@ -130,9 +132,16 @@ def _trace(module: nn.Module, example: Tensors, inputs: Sequence[Input]) -> torc
     if any(p.kind is p.VAR_POSITIONAL for p in list(inspect.signature(module.forward).parameters.values())[:1]):
         shapes = (shapes,)  # of forward(*inputs)
     try:
-        return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
+        with PoolsAsReductions():
+            return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
     except Exception as error:
         raise _not_traceable(module, inputs, error) from error
+
+
+def _open_sizes(inputs: Sequence[Input]) -> str:
+    """The dynamic axes of images but the batch, in words."""
+    images = [taken for taken in inputs if len(taken.shape) == IMAGE_RANK]
+    return " and ".join(dict.fromkeys(axis.name for taken in images for axis in taken.axes if axis.index))
 
 
 def _make_outputs_known(module: nn.Module, example: Tensors) -> None:
@@ -160,7 +169,7 @@ def _translate(
         operator = re.search(r"target=torch\.ops\.([\w.]+)", str(error))
         reason = f"{operator[1]} has no ONNX form" if operator else first_line(error)
         raise CaptureError(
-            f"PyTorch's exporter can't translate {_where(path)}: {reason}",
+            f"PyTorch's exporter can't translate {where(path)}: {reason}",
             module_path=path,
             hint="Replace the operator by one that ONNX supports. --debug shows the exporter's report.",
         ) from error
@@ -187,7 +196,7 @@ def _not_traceable(module: nn.Module, inputs: Sequence[Input], error: Exception)
     code = re.search(r'File "([^"]+)", line (\d+), in forward', text)
     at = f" ({code[1]}, line {code[2]})" if code else ""
     return CaptureError(
-        f"PyTorch's exporter can't trace {_where(path)}{at}: {first_line(error)}",
+        f"PyTorch's exporter can't trace {where(path)}{at}: {first_line(error)}",
         module_path=path,
         hint="Data-dependent control flow, and calls outside of PyTorch, can't be traced. --debug shows the "
         "exporter's report.",
@@ -202,71 +211,10 @@ def _refuse_projections(module: nn.Module) -> None:
     for path, submodule in module.named_modules():
         if isinstance(submodule, nn.LSTM) and submodule.proj_size:
             raise CaptureError(
-                f"{_where(path)} is an LSTM with proj_size={submodule.proj_size}, which ONNX's LSTM lacks",
+                f"{where(path)} is an LSTM with proj_size={submodule.proj_size}, which ONNX's LSTM lacks",
                 module_path=path,
                 hint="Use proj_size=0, or write the steps of the LSTM out in forward.",
             )
-
-
-def _refuse_fixed_pools(module: nn.Module, example: Tensors, inputs: Sequence[Input]) -> None:
-    """Refuse pools whose kernel, a constant in the file, follows from the input's size."""
-    images = [taken for taken in inputs if len(taken.shape) == IMAGE_RANK]
-    open_sizes = {axis.name: axis.index - 2 for taken in images for axis in taken.axes if axis.index > 1}
-    if not open_sizes:
-        return
-    axes = " and ".join(open_sizes)
-    if pools := full_size_pools(module, example):
-        raise CaptureError(
-            f"{_where(pools[0])} pools with a kernel of its input's size, so {axes} can't be dynamic",
-            module_path=pools[0],
-            hint="Either export for a static size (--dynamic batch), or replace the pool by nn.AdaptiveAvgPool2d(1) or "
-            "nn.AdaptiveMaxPool2d(1), which compute the same at every size.",
-        )
-    for path, sizes in adaptive_pools(module, example):
-        if any(sizes[i] != 1 for i in open_sizes.values()):
-            raise CaptureError(
-                f"{_where(path)} pools adaptively to {sizes[0]} x {sizes[1]}, and PyTorch's exporter writes the kernel "
-                f"for this size into the file, so {axes} can't be dynamic",
-                module_path=path,
-                hint="Either export for a static size (--dynamic batch), or pool over whole axes: x.mean(3, "
-                "keepdim=True) is nn.AdaptiveAvgPool2d((None, 1)), x.amax(2, keepdim=True) is "
-                "nn.AdaptiveMaxPool2d((1, None)), at every size.",
-            )
-
-
-def adaptive_pools(module: nn.Module, example: Tensors) -> list[tuple[str, list[int]]]:
-    """Paths of the submodules that pool to a given size, with that H and W."""
-    found: list[tuple[str, list[int]]] = []
-
-    def look(path: str, operator: Any, args: tuple[Any, ...]) -> None:
-        if "adaptive" in str(operator) and "pool2d" in str(operator):
-            found.append((path, list(args[1])))
-
-    args, kwargs = arguments(module, example)
-    with observed(module, look):
-        module(*args, **kwargs)
-    return found
-
-
-def full_size_pools(module: nn.Module, example: Tensors) -> list[str]:
-    """Paths of the submodules that pool with a kernel as large as their input's H and W."""
-    found: list[str] = []
-
-    def look(path: str, operator: Any, args: tuple[Any, ...]) -> None:
-        if "pool2d" not in str(operator) or "adaptive" in str(operator) or len(args) < 2:
-            return
-        size, kernel = list(args[0].shape[-2:]), list(args[1])
-        if (kernel * 2)[:2] == size and size != [1, 1]:
-            found.append(path)
-
-    args, kwargs = arguments(module, example)
-    with observed(module, look):
-        module(*args, **kwargs)
-    return found
-
-
-def _where(path: str | None) -> str:
-    return f"module {path}" if path else "the network"
 
 
 def _path_in_traceback(module: nn.Module, error: BaseException) -> str | None:
@@ -286,8 +234,7 @@ def _path_of_fx_node(program: torch.export.ExportedProgram, message: str) -> str
     for node in program.graph.nodes:
         # The exporter decomposes operators first: linalg_svd becomes _linalg_svd.
         if named is not None and node.name.strip("_") == named[1].strip("_"):
-            stack = list((node.meta.get("nn_module_stack") or {}).values())
-            return str(stack[-1][0]) if stack else None
+            return module_of(node)
     return None
 
 

@@ -122,7 +122,7 @@ def _described(arrays: Arrays) -> str:
 def _rows(logits: torch.Tensor, count: int) -> Array:
     """(N, anything): the first axis may also contain groups of channels. Without a batch axis there are no rows."""
     rows = logits.reshape(count, -1) if logits.numel() % count == 0 else logits.new_empty(count, 0)
-    return rows.numpy()
+    return rows.float().numpy() if rows.dtype is torch.bfloat16 else rows.numpy()
 
 
 def _refuse_types(tensors: Sequence[torch.Tensor]) -> None:

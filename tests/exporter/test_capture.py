@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
@@ -17,6 +18,8 @@ from torch.nn import functional as F
 from attn_export.exporter.artifacts import MODULE_KEY, Graph, LoadedModel
 from attn_export.exporter.checkpoint.load import from_module
 from attn_export.exporter.errors import CaptureError, UsageError
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.graph.session import PlainSession
 from attn_export.exporter.network.capture import capture
 
 ALL_AXES = ("batch", "height", "width")
@@ -164,30 +167,56 @@ def test_an_input_that_does_not_fit_names_the_layer() -> None:
     assert caught.value.module_path == "inner.after.0"
 
 
-FULL_SIZE_POOLS: dict[str, nn.Module | Callable[[torch.Tensor], Any]] = {
-    "nn.AvgPool2d": nn.AvgPool2d(16),
-    "nn.MaxPool2d": nn.MaxPool2d((16, 16)),
-    "F.avg_pool2d": lambda x: F.avg_pool2d(x, (x.size(2), x.size(3)), stride=(x.size(2), x.size(3))),
-    "F.max_pool2d": lambda x: F.max_pool2d(x, x.size()[2:]),
-    "F.max_pool2d with indices": lambda x: F.max_pool2d(x, x.size()[2:], return_indices=True)[0],
-    "F.lp_pool2d": lambda x: F.lp_pool2d(x, 2.0, (x.size(2), x.size(3))),
-}
-
-
 @pytest.mark.parametrize("axes", [ALL_AXES, ("height",)], ids=["all", "height"])
-@pytest.mark.parametrize("pool", FULL_SIZE_POOLS)
-def test_a_pool_as_large_as_its_input_is_refused_where_sizes_are_open(pool: str, axes: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("pool", [nn.AvgPool2d(16), nn.MaxPool2d((16, 16))], ids=str)
+def test_a_pool_as_large_as_its_input_is_refused_where_sizes_are_open(pool: nn.Module, axes: tuple[str, ...]) -> None:
     sizes = " and ".join(name for name in axes if name != "batch")
     with pytest.raises(CaptureError, match=f"inner.after.1 pools with .*, so {sizes} can't be dynamic") as caught:
-        capture(network(torch.relu, FULL_SIZE_POOLS[pool]), dynamic=axes)
+        capture(network(torch.relu, pool), dynamic=axes)
     assert caught.value.module_path == "inner.after.1"
     assert "--dynamic batch" in caught.value.hint, "the way out without touching the network"
     assert "nn.AdaptiveAvgPool2d(1)" in caught.value.hint, "the way out without fixing the size"
+    assert dims(capture(network(torch.relu, pool)))[1] == ["batch", 4, 1, 1]
 
 
-@pytest.mark.parametrize("pool", ["nn.AvgPool2d", "F.max_pool2d"])
-def test_the_same_pool_is_captured_where_sizes_are_fixed(pool: str) -> None:
-    assert dims(capture(network(FULL_SIZE_POOLS[pool])))[1] == ["batch", 4, 1, 1]
+def whole_pools(x: torch.Tensor) -> list[torch.Tensor]:
+    """Pools of computed sizes, and those of one whole axis."""
+    return [
+        F.avg_pool2d(x, (x.size(2), x.size(3)), stride=(x.size(2), x.size(3))),
+        F.avg_pool2d(x, kernel_size=x.shape[2:], ceil_mode=True),
+        F.max_pool2d(x, x.size()[2:]),
+        nn.AvgPool2d(x.shape[2:])(x),
+        nn.MaxPool2d(x.shape[2:])(x),
+        nn.AdaptiveAvgPool2d((None, 1))(x),
+        nn.AdaptiveMaxPool2d((1, None))(x),
+        F.adaptive_avg_pool2d(x, (x.size(2), 1)),
+    ]
+
+
+@pytest.mark.parametrize("axes", [ALL_AXES, ("batch", "width")], ids=str)
+def test_pools_of_computed_size_follow_open_sizes(axes: tuple[str, ...], tmp_path: Path) -> None:
+    module = network(whole_pools)
+    file = onnx_file.write(capture(module, dynamic=axes), tmp_path / "a.onnx")
+    for width in (16, 20):
+        image = torch.randn(2, 3, 16, width)
+        with torch.no_grad():
+            expected = module.module(image)
+        found = PlainSession(file.path, 1).run({"input": image.numpy()})
+        for array, tensor in zip(found.values(), expected, strict=True):
+            np.testing.assert_allclose(array, tensor.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        lambda x: F.avg_pool2d(x, x.size()[2:], divisor_override=1),
+        lambda x: F.max_pool2d(x, x.size()[2:], return_indices=True)[0],
+    ],
+    ids=["sum", "indices"],
+)
+def test_other_pools_of_computed_size_are_refused_where_sizes_are_open(pool: Any) -> None:
+    with pytest.raises(CaptureError, match="fixes height and width"):
+        capture(network(torch.relu, pool), dynamic=ALL_AXES)
 
 
 @pytest.mark.parametrize("pool", [nn.AvgPool2d(2), nn.MaxPool2d(3, 2, 1), nn.AdaptiveAvgPool2d(1)], ids=str)
@@ -195,25 +224,12 @@ def test_other_pools_are_captured_with_open_sizes(pool: nn.Module) -> None:
     assert dims(capture(network(pool), dynamic=ALL_AXES))[0] == ["batch", 3, "height", "width"]
 
 
-ADAPTIVE_POOLS: dict[str, nn.Module | Callable[[torch.Tensor], Any]] = {
-    "height kept": nn.AdaptiveAvgPool2d((None, 1)),
-    "width kept": nn.AdaptiveMaxPool2d((1, None)),
-    "a size": nn.AdaptiveAvgPool2d(4),
-    "function": lambda x: F.adaptive_avg_pool2d(x, (x.size(2), 1)),
-}
-
-
-@pytest.mark.parametrize("pool", ADAPTIVE_POOLS)
-def test_an_adaptive_pool_to_a_size_is_refused_where_sizes_are_open(pool: str) -> None:
+@pytest.mark.parametrize("size", [4, (1, 4)])
+def test_an_adaptive_pool_to_a_size_is_refused_where_sizes_are_open(size: Any) -> None:
     with pytest.raises(CaptureError, match=r"inner.after.1 pools adaptively to .* can't be dynamic") as caught:
-        capture(network(torch.relu, ADAPTIVE_POOLS[pool]), dynamic=ALL_AXES)
+        capture(network(torch.relu, nn.AdaptiveAvgPool2d(size)), dynamic=ALL_AXES)
     assert caught.value.module_path == "inner.after.1"
     assert "x.mean(3, keepdim=True)" in caught.value.hint
-
-
-def test_an_adaptive_pool_keeps_the_other_axis_open() -> None:
-    graph = capture(network(nn.AdaptiveAvgPool2d((None, 1))), dynamic=("batch", "width"))
-    assert dims(graph)[0] == ["batch", 3, 16, "width"]
 
 
 @pytest.mark.parametrize("opset", [18, 19, 20, 21, 22, 23])
@@ -249,7 +265,7 @@ def test_outputs_are_named_after_their_place(function: Callable[[torch.Tensor], 
 @pytest.mark.parametrize(
     "function",
     [
-        pytest.param(lambda x: (x, None), id="None"),
+        pytest.param(lambda x: (None, None), id="None"),
         pytest.param(lambda x: (x, 3), id="int"),
         pytest.param(lambda x: (x, x.size(0)), id="size"),
         pytest.param(lambda x: {"logits": x, "name": "cat"}, id="str"),
@@ -260,6 +276,12 @@ def test_outputs_are_named_after_their_place(function: Callable[[torch.Tensor], 
 def test_what_is_no_tensor_is_no_output(function: Callable[[torch.Tensor], Any]) -> None:
     with pytest.raises(CaptureError, match="returns something that isn't a tensor"):
         capture(network(function))
+
+
+def test_none_beside_tensors_is_left_out() -> None:
+    """As networks with auxiliary heads return it in eval mode."""
+    graph = capture(network(lambda x: {"logits": x, "aux": None, "features": (None, x + 1)}))
+    assert graph.signature.output_names == ("output_logits", "output_features_1")
 
 
 def test_a_tensor_that_is_returned_twice_is_refused_in_words() -> None:

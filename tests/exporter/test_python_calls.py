@@ -60,6 +60,7 @@ NO_NETWORKS: dict[str, tuple[Callable[[], Any], str]] = {
     "array": (lambda: np.zeros(3), "a ndarray"),
     "two inputs": (Two, r"Two takes 2 inputs \(image, meta\)"),
     "lazy": (lambda: nn.Sequential(nn.LazyConv2d(4, 3)), "isn't initialized"),
+    "scripted part": (lambda: nn.Sequential(net(), torch.jit.script(nn.ReLU())), "submodule 1 is a TorchScript module"),
 }
 
 
@@ -72,7 +73,7 @@ def test_what_is_no_network_is_named(what: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("what", [name for name in NO_NETWORKS if name not in ("two inputs", "lazy")])
+@pytest.mark.parametrize("what", [name for name in NO_NETWORKS if name not in ("two inputs", "lazy", "scripted part")])
 @pytest.mark.parametrize("call", [load, lambda given: validate(given, ["x.onnx"]), lambda given: bench(given, [])])
 def test_no_call_takes_it_for_a_checkpoint(call: Callable[[Any], Any], what: str) -> None:
     given = NO_NETWORKS[what][0]()
@@ -201,6 +202,16 @@ def test_an_image_is_judged_alone_also_where_the_batch_is_fixed(tmp_path: Path) 
     with pytest.raises(InputError, match="nothing can be proven") as caught:
         export(Mixes().eval(), (4, 3, 8, 8), tmp_path, settings=ExportSettings(dynamic=(), runtimes=(), threads=1))
     assert "depends on the others of its batch" in caught.value.hint
+
+
+def test_a_network_may_change_its_input_in_place(tmp_path: Path) -> None:
+    class Normalizes(OnlyFour):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x.sub_(0.5).div_(0.25)
+            return self.linear(self.se(torch.relu(self.conv(x))).flatten(1))
+
+    made = export(Normalizes().eval(), (1, 3, 8, 8), tmp_path, settings=SETTINGS)
+    assert made.verdict.agrees
 
 
 def test_a_path_is_exported(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.network.batches import nominal_batches
+from attn_export.exporter.records.document import plain
 from attn_export.exporter.records.environment import describe
 from attn_export.exporter.report.tables import table
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
@@ -127,7 +128,7 @@ def main() -> None:
         before, after = text.split(BEGIN)[0], text.split(END)[1]
         PAGE.write_text(f"{before}{BEGIN}\n{page(rows)}\n{END}{after}", encoding="utf-8")
         kept = [{**asdict(r), "ratio": r.ratio if math.isfinite(r.ratio) else None} for r in rows]
-        RESULTS.write_text(json.dumps({"environment": describe(), "rows": kept}, indent=1) + "\n")
+        RESULTS.write_text(json.dumps({"environment": plain(describe()), "rows": kept}, indent=1) + "\n")
     wrong = [r for r in rows if r.caught is r.fault.startswith("none")]
     if wrong:
         raise SystemExit(f"missed, or flagged though good: {wrong}")

@@ -78,8 +78,8 @@ def _cause(run: Run, batches: Sequence[Batch]) -> str:
             "mode, a softmax or a mean over the wrong axis?"
         )
     return (
-        "Its results are the same in every run, so rounding decides what it computes: does it compute in half precision "
-        "(autocast), divide by a tiny number, or subtract almost equal numbers?"
+        "Its results are the same in every run, so rounding decides what it computes: does it compute in half "
+        "precision (autocast), divide by a tiny number, or subtract almost equal numbers?"
     )
 
 

@@ -185,7 +185,7 @@ def whole_pools(x: torch.Tensor) -> list[torch.Tensor]:
         F.avg_pool2d(x, (x.size(2), x.size(3)), stride=(x.size(2), x.size(3))),
         F.avg_pool2d(x, kernel_size=x.shape[2:], ceil_mode=True),
         F.max_pool2d(x, x.size()[2:]),
-        nn.AvgPool2d(x.shape[2:])(x),
+        nn.AvgPool2d(x.shape[2:])(x),  # type: ignore[arg-type]
         nn.MaxPool2d(x.shape[2:])(x),
         nn.AdaptiveAvgPool2d((None, 1))(x),
         nn.AdaptiveMaxPool2d((1, None))(x),

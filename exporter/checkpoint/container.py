@@ -168,7 +168,8 @@ def no_weights(path: Path, keys: Sequence[str] = ()) -> UnreadableCheckpointErro
     if keys:
         return UnreadableCheckpointError(
             f"{path} holds no weights under a usual name, but under {listed(keys)}",
-            hint=f"--checkpoint-key {keys[0]} takes the first.",
+            hint="--code FILE.py:CLASS builds your network, and those that fit it are taken. --checkpoint-key "
+            f"{keys[0]} takes the first of a network of this project.",
         )
     return UnreadableCheckpointError(
         f"{path} holds no weights",

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from attn_export.exporter.checkpoint.inert import Inert, is_name, listed
-from attn_export.exporter.checkpoint.state_dict import AVERAGED, PREFIXES, find, groups
+from attn_export.exporter.checkpoint.state_dict import AVERAGED, PREFIXES, StateDict, find, groups
 from attn_export.exporter.errors import UsageError
 
-DEPTH = 3
+# Of dictionaries in dictionaries, and of the items at the beginning of a list.
+DEPTH, ITEMS = 6, 3
 # First words of tensors' names that stand for a whole network, and not for a layer of one.
 NETWORKS = {prefix.rstrip(".") for prefix in PREFIXES} | set(AVERAGED)
 NETWORKS |= set("student teacher online target generator discriminator encoder backbone".split())
@@ -39,7 +40,7 @@ def chosen(content: Any, key: str, path: Path) -> tuple[Any, tuple[str, ...]]:
 def only(content: Any) -> tuple[Any, tuple[str, ...]]:
     """The one part of a loaded file that holds weights where it has no usual name, with a note; else all of it."""
     if isinstance(content, list | tuple):
-        inside = next((item for item in content[:DEPTH] if _holds_weights(item)), None)
+        inside = next((item for item in content[:ITEMS] if _holds_weights(item)), None)
         return (content, ()) if inside is None else (inside, ("the weights are those of the first item in the file",))
     if not isinstance(content, Mapping) or _holds_weights(content):
         return content, ()
@@ -54,6 +55,13 @@ def keys(content: Any) -> list[str]:
     """The names that `chosen` takes, outer ones first."""
     prefixes = (first for mapping in _mappings(content) for first, _ in groups(_tensors(mapping)) if first in NETWORKS)
     return list(dict.fromkeys((*(name for name, _ in _entries(content)), *prefixes)))
+
+
+def state_dicts(content: Any) -> Iterator[tuple[StateDict, tuple[str, ...]]]:
+    """Every state dict that has a name, with a note."""
+    for name, value in _entries(content):
+        if (found := find(value)) is not None:
+            yield found[0], (f"the weights are those under {name!r}", *found[1])
 
 
 def _under(content: Any, key: str) -> Iterator[Any]:

@@ -19,7 +19,7 @@ from attn_export.exporter.checkpoint.inert import Inert, listed
 from attn_export.exporter.checkpoint.inputs import declared, left_out, ranged
 from attn_export.exporter.checkpoint.live import network_of, wanted_a_path
 from attn_export.exporter.checkpoint.program import Program, check_program, in_order, program_note
-from attn_export.exporter.checkpoint.strict import filled, fitting_part
+from attn_export.exporter.checkpoint.strict import differences, filled, fitting_part
 from attn_export.exporter.checkpoint.torchscript import translated
 from attn_export.exporter.checkpoint.usual_input import usual_input
 from attn_export.exporter.errors import (
@@ -168,11 +168,10 @@ def _with_facts(network: named.NamedNetwork, options: LoadOptions) -> LoadedMode
 
 def _built_by_factory(payload: Payload, path: Path, options: LoadOptions, factory: str) -> LoadedModel:
     """The network that the user's code builds, with the file's weights."""
-    weights, notes = _weights_in(payload, path)
     network = user_code.build(factory, options.kwargs, options.code)
-    weights, which = fitting_part(network, weights)
+    weights, notes = _weights_of(network, payload, path)
     model = _with_input(filled(network, weights, factory, str(path)), factory, options)
-    return replace(model, notes=(f"{factory} built the network", *notes, *which, *_types(weights), *model.notes))
+    return replace(model, notes=(f"{factory} built the network", *notes, *_types(weights), *model.notes))
 
 
 def _pickled(module: nn.Module, payload: Payload, path: Path, options: LoadOptions) -> LoadedModel:
@@ -206,12 +205,13 @@ def _of_script(payload: Payload, path: Path, options: LoadOptions) -> LoadedMode
         if payload.content:
             return _of_the_zoo(payload, path, options)
     if not options.trust:
+        own = "--code FILE.py:CLASS builds the network with your code."
         raise UntrustedCheckpointError(
             f"{path} is a TorchScript archive, its {len(payload.content)} tensors are of no network of the zoo, and "
             "PyTorch compiles its program to load it. Nothing was run",
             names=(),
-            hint="--code FILE.py:CLASS builds the network with your code. Or --trust --input 1x3x224x224 exports the "
-            "program, if you know who made it.",
+            hint=(f"{own} Or --trust" if payload.content else "--trust")
+            + " --input 1x3x224x224 exports the program, if you know who made it.",
         )
     if not options.inputs:
         raise UsageError(f"{path} is a TorchScript archive and doesn't say its input", hint="Add --input 1x3x224x224.")
@@ -274,6 +274,20 @@ def _weights_in(payload: Payload, path: Path) -> tuple[state_dict.StateDict, tup
     if any(name.endswith(".zero_point") for name in found[0]):
         raise quantized(path)
     return found
+
+
+def _weights_of(network: nn.Module, payload: Payload, path: Path) -> tuple[state_dict.StateDict, tuple[str, ...]]:
+    """The state dict in a file that fits a network, and how it was found; one that doesn't fit where none does.
+
+    Raises:
+        UntrustedCheckpointError, UnreadableCheckpointError: see `_weights_in`.
+    """
+    for found in (state_dict.find(payload.content), *entries.state_dicts(payload.content)):
+        if found is not None:
+            weights, which = fitting_part(network, found[0])
+            if not differences(network, weights):
+                return weights, (*found[1], *which)
+    return _weights_in(payload, path)
 
 
 def _types(weights: Mapping[str, torch.Tensor]) -> tuple[str, ...]:

@@ -19,8 +19,8 @@ AVERAGED = ("ema", "model_ema", "ema_model", "teacher_ema")
 PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "network.")
 # Of modules in modules.
 DEEPEST, MOST_MODULES = 32, 10_000
-# Entries of averaging and parallel wrappers that aren't weights.
-BOOKKEEPING = ("n_averaged",)
+# What averaging wrappers and counters of operations (thop) leave among the weights.
+BOOKKEEPING = ("n_averaged", "total_ops", "total_params")
 READABLE = (
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2,
     torch.int64, torch.int32, torch.uint8,
@@ -69,7 +69,7 @@ def find(content: Any, *, depth: int = 3, seen: set[int] | None = None) -> tuple
 
 def strip_prefixes(weights: StateDict) -> StateDict:
     """Remove the prefixes of parallel, compiled and wrapped modules, while every name has one."""
-    weights = {name: tensor for name, tensor in weights.items() if name not in BOOKKEEPING}
+    weights = {name: tensor for name, tensor in weights.items() if name.rpartition(".")[2] not in BOOKKEEPING}
     while weights:
         prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in weights)), None)
         if prefix is None:

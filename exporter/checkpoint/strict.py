@@ -39,18 +39,32 @@ def fitting_part(module: nn.Module, weights: state_dict.StateDict) -> tuple[stat
 
     All where the network needs all, or where no part fits.
     """
-    if not differences(module, weights):
-        return weights, ()
+    if (fitting := _as_called(module, weights)) is not None:
+        return fitting, ()
     whole, notes = folded(weights)
-    if notes and not differences(module, whole):
-        return whole, notes
-    parts = [(prefix, p) for prefix, p in state_dict.groups(whole) if not differences(module, p)]
+    if notes and (fitting := _as_called(module, whole)) is not None:
+        return fitting, notes
+    parts = [(prefix, p) for prefix, part in state_dict.groups(whole) if (p := _as_called(module, part)) is not None]
     for prefix, part in sorted(parts, key=lambda entry: entry[0] not in state_dict.AVERAGED):
         left_out = f"{len(whole) - len(part)} other tensors of the file are left out"
         others = [other for other, _ in parts if other != prefix]
         choice = f": --checkpoint-key {others[0]} takes those under {others[0]!r}" if others else ""
         return part, (*notes, f"the network is that under {prefix!r}; {left_out}{choice}")
     return weights, ()
+
+
+def _as_called(module: nn.Module, weights: state_dict.StateDict) -> state_dict.StateDict | None:
+    """The weights under the network's own names; None if they don't fit.
+
+    A network that is all in its ``net`` or ``model`` has names with a prefix that `state_dict.strip_prefixes` took off.
+    """
+    around = next(iter(module.state_dict()), "").split(".")[:-1]
+    for depth in range(len(around) + 1):
+        prefix = "".join(f"{name}." for name in around[:depth])
+        called = {prefix + name: tensor for name, tensor in weights.items()}
+        if not differences(module, called):
+            return called
+    return None
 
 
 def differences(module: nn.Module, weights: state_dict.StateDict) -> Differences:

@@ -18,6 +18,7 @@ class Views:
     """
 
     def __init__(self, size: int) -> None:
+        self.size = size
         self._left = OVERLAP * size + SMALL
 
     def view(

@@ -104,7 +104,8 @@ def run(module: nn.Module, arrays: Arrays) -> Result:
             raise CaptureError(
                 f"the network returns a tensor of shape {output.shape} for a batch of {count}; its first axis "
                 "must be the batch",
-                hint="Return one result for each image.",
+                hint="Return one result for each image; where a sequence comes first, as nn.LSTM gives it, "
+                "output.transpose(0, 1).",
             )
     gates = recorder.gates
     rows = tuple(_rows(gate.logits, count) for gate in gates)

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from attn_export.exporter.artifacts import Input
 from attn_export.exporter.checkpoint.exported.schema import TreeSpec
+from attn_export.exporter.errors import InputError, first_line
 
 Values = dict[str, Any]
 
@@ -112,20 +114,39 @@ class Interface:
 class ProgramNetwork(Part):
     """The network of a program; its parts and weights have the names that they had in the original."""
 
-    def __init__(self, interface: Interface) -> None:
+    def __init__(self, interface: Interface, inputs: tuple[Input, ...] = (), *, fixed: bool = False) -> None:
         super().__init__()
         self.program_interface = interface
+        self.program_inputs = inputs if fixed else ()
         self.program_calls: dict[str, int] = {}
 
     def forward(self, *inputs: torch.Tensor) -> Any:  # type: ignore[override]
-        """Compute the outputs from the inputs in their order, in the structure that the original returned."""
+        """Compute the outputs from the inputs in their order, in the structure that the original returned.
+
+        Raises:
+            InputError: a batch of another size than the one that the program was exported for.
+        """
         interface = self.program_interface
         values: Values = {name: attrgetter(full_name)(self) for name, full_name in interface.state.items()}
         values |= interface.constants
         values |= zip(interface.inputs, inputs, strict=True)
-        super().forward(values)
+        try:
+            super().forward(values)
+        except RuntimeError as error:
+            self._refuse_other_batch(inputs, error)
+            raise
         leaves = iter([_filled(output, values) for output in interface.outputs])
         return _structured(interface.structure, leaves)
+
+    def _refuse_other_batch(self, inputs: Sequence[torch.Tensor], error: Exception) -> None:
+        own = self.program_inputs
+        if any(tensor.shape[:1] != taken.shape[:1] for tensor, taken in zip(inputs, own, strict=False)):
+            said = [f"--input {'' if len(own) == 1 else f'{i.name}='}{'x'.join(map(str, i.shape))}" for i in own]
+            raise InputError(
+                f"the program of torch.export is for a batch of {own[0].shape[0]} alone: {first_line(error)}",
+                hint=f"--static {' '.join(said)} exports it for that batch. For every batch export the network again: "
+                "torch.export.export(model, (image,), dynamic_shapes=({0: torch.export.Dim('batch')},)).",
+            ) from error
 
     def attach(self, path: str) -> Part:
         """The part that runs at a path; for a second call of the same module a new one, at ``path@1`` and so on."""

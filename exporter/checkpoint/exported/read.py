@@ -57,16 +57,17 @@ def read_network(stream: IO[bytes], size: int) -> tuple[ProgramNetwork, tuple[In
     archive = read_archive(stream, size)
     module = archive.document.graph_module
     interface = _interface(module)
-    network = ProgramNetwork(interface)
+    inputs = tuple(_inputs(module, interface))
+    first_sizes = [module.graph.tensor_values[name].sizes[:1] for name in interface.inputs]
+    fixed = all(size.as_expr is None for sizes in first_sizes for size in sizes)
+    network = ProgramNetwork(interface, inputs, fixed=fixed)
     for full_name in dict.fromkeys(interface.state.values()):
         _register(network, archive, full_name)
     kept = frozenset(chain(interface.state, references(list(interface.outputs))))
     steps = list(_steps(module.graph, frozenset(interface.state), network))
     _check_order(steps, {*interface.state, *interface.constants, *interface.inputs}, kept)
     _assemble(network, _with_ends(steps, kept))
-    first_sizes = [module.graph.tensor_values[name].sizes[:1] for name in interface.inputs]
-    fixed = all(size.as_expr is None for sizes in first_sizes for size in sizes)
-    return network.eval(), tuple(_inputs(module, interface)), fixed
+    return network.eval(), inputs, fixed
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from typing import IO, Any
 import torch
 
 from attn_export.exporter.checkpoint.inert import Inert
-from attn_export.exporter.checkpoint.pickles.names import Storage
+from attn_export.exporter.checkpoint.pickles.arrays import MODULES, from_bytes
+from attn_export.exporter.checkpoint.pickles.names import Called, Storage
 from attn_export.exporter.checkpoint.pickles.unpickler import Bounded, InertUnpickler
 from attn_export.exporter.checkpoint.tensors import Views, tensor_of
 
@@ -44,14 +45,35 @@ class PickleReader:
         """
         is_archive = stream.read(2) == b"PK"
         stream.seek(0)
+        views = Views(size)
         if not is_archive:
-            return self._before_archives(stream, size)
+            return self._before_archives(Bounded(stream, size), size, views, self._made(views))
         with zipfile.ZipFile(stream) as archive:
-            return self._in_archive(archive, Views(size))
+            return self._in_archive(archive, views)
 
-    def _load(self, stream: Any, persistent: Callable[[Any], Any]) -> Any:
-        unpickler = InertUnpickler(stream, persistent, known=self.known, called=self.called, names=self.names)
-        return unpickler.load()
+    def _load(
+        self, stream: Any, persistent: Callable[[Any], Any], views: Views, made: Mapping[str, Any] | None = None
+    ) -> Any:
+        made = self._made(views) if made is None else made
+        return InertUnpickler(
+            stream, persistent, known=self.known, called=self.called, names=self.names, made=made, views=views
+        ).load()
+
+    def _made(self, views: Views) -> Mapping[str, Any]:
+        """What makes tensors of bytes in a pickle: of numpy's arrays, and of storages that ``pickle.dump`` wrote."""
+
+        def array(content: Any, kind: Any, shape: Any, order: Any = "C", *_: Any) -> Any:
+            return from_bytes(content, kind, shape, order, views)
+
+        def storage(content: Any) -> Any:
+            if not isinstance(content, bytes):
+                raise pickle.UnpicklingError("it has a storage without bytes")
+            return self._before_archives(Bounded(io.BytesIO(content), len(content)), len(content), views, {})
+
+        return {
+            "torch.storage._load_from_bytes": Called(storage),
+            **{f"{module}.numeric._frombuffer": Called(array) for module in MODULES},
+        }
 
     def _in_archive(self, archive: zipfile.ZipFile, views: Views) -> Any:
         """``ROOT/data.pkl`` and ``ROOT/data/KEY``."""
@@ -71,14 +93,14 @@ class PickleReader:
             return Storage(contents[key], dtype, views)
 
         content = part_of(archive, f"{root}data.pkl")
-        return self._load(Bounded(io.BytesIO(content), len(content)), storage)
+        return self._load(Bounded(io.BytesIO(content), len(content)), storage, views)
 
-    def _before_archives(self, stream: IO[bytes], size: int) -> Any:
+    def _before_archives(self, stream: Bounded, size: int, views: Views, made: Mapping[str, Any]) -> Any:
         """Pickles one after the other: two numbers, facts of the machine, the object, its storages' keys; their bytes.
 
-        The object stands before the bytes of its storages: these are filled in afterwards.
+        The object stands before the bytes of its storages: these are filled in afterwards. Anything else than the first
+        number is what ``pickle.dump`` wrote.
         """
-        bounded, views = Bounded(stream, size), Views(size)
         contents: dict[Any, torch.Tensor] = {}
 
         def storage(pid: Any) -> Any:
@@ -95,18 +117,23 @@ class PickleReader:
                 content = content[offset * dtype.itemsize : (offset + length) * dtype.itemsize]
             return Storage(content, dtype, views)
 
-        if self._load(bounded, storage) != MAGIC:
+        def load() -> Any:
+            return self._load(stream, storage, views, made)
+
+        if not isinstance(first := load(), int):
+            return first
+        if first != MAGIC:
             raise pickle.UnpicklingError("Invalid magic number; corrupt file?")
-        if self._load(bounded, storage) != PROTOCOL:
+        if load() != PROTOCOL:
             raise pickle.UnpicklingError("Invalid protocol version")
-        self._load(bounded, storage)
-        found = self._load(bounded, storage)
-        for key in self._load(bounded, storage):
-            (count,) = struct.unpack("<q", bounded.read(8))
+        load()
+        found = load()
+        for key in load():
+            (count,) = struct.unpack("<q", stream.read(8))
             content = contents[str(key)]
             if count < 0 or content.numel() % max(count, 1) or bool(count) != bool(content.numel()):
                 raise ValueError(f"its storage {key} has another size")
-            content.copy_(tensor_of(bounded.read(content.numel())))
+            content.copy_(tensor_of(stream.read(content.numel())))
         return found
 
 

@@ -11,11 +11,11 @@ import torch
 from torch._weights_only_unpickler import _get_allowed_globals
 
 from attn_export.exporter.checkpoint.inert import Inert, inert_class
+from attn_export.exporter.checkpoint.pickles.arrays import MODULES, Array, DType, reconstructed
 from attn_export.exporter.checkpoint.tensors import Views
 
 ATOMS = (str, bytes, int, float, complex, type(None), torch.Tensor, torch.dtype, type, Inert)
 MOST_IN_A_KEY = 1000
-MOST_BYTES = 2**20
 
 
 class Pairs(OrderedDict[Any, Any]):
@@ -116,9 +116,7 @@ def _checked(sizes: Sequence[int]) -> tuple[int, ...]:
 
 
 def _bytes(text: Any, encoding: Any = "latin1") -> Any:
-    """Bytes as protocol 2 writes them, unless they are many: no weights. Other codecs may take forever."""
-    if isinstance(text, str) and len(text) > MOST_BYTES:
-        return Inert()
+    """Bytes as protocol 2 writes them. Other codecs may take forever."""
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError("it has bytes in an unknown form")
     return text.encode(encoding)
@@ -182,6 +180,9 @@ HARMLESS: Mapping[str, Any] = {
     **{f"torch._utils.{name}": Called(function) for name, function in REBUILT.items()},
     **_dtypes(),
     **_storages(),
+    **{f"{module}.multiarray._reconstruct": Called(reconstructed) for module in MODULES},
+    "numpy.ndarray": Array,
+    "numpy.dtype": DType,
     "torch._tensor._rebuild_from_type_v2": Called(_of_another_class),
     "torch.nn.parameter.Parameter": Called(_parameter),
     "torch.Size": Called(_sizes),

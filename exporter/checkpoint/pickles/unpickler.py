@@ -8,16 +8,22 @@ codecs cost it minutes, gigabytes or the process; and because it reads protocol 
 import io
 import pickle
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import IO, Any, ClassVar
 
 import torch
 
 from attn_export.exporter.checkpoint.inert import Inert, inert_class
-from attn_export.exporter.checkpoint.pickles.names import HARMLESS, MOST_BYTES, Pairs, is_key
+from attn_export.exporter.checkpoint.pickles.arrays import Array, DType, from_state
+from attn_export.exporter.checkpoint.pickles.names import HARMLESS, Pairs, is_key
+from attn_export.exporter.checkpoint.tensors import Views
 
 MOST_STEPS = 3_000_000
 MOST_NAMES = 10_000
+# Beside the size of the file.
 MOST_COPIED = 2**27
+# Between an array and its state: the parts of its state.
+MOST_PUT = 32
 
 
 class TooMuchError(Exception):
@@ -54,6 +60,8 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001 (the one in C can't be 
         known: classes and functions that may be made, by full name; nothing else is.
         called: those of them that a pickle may call, not only refer to.
         names: takes the names that aren't harmless, with their inert classes, in order of appearance.
+        made: functions of this file alone, by full name.
+        views: the tensors of the whole file.
     """
 
     def __init__(
@@ -64,10 +72,13 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001 (the one in C can't be 
         known: Mapping[str, Any],
         called: frozenset[str],
         names: dict[str, Any],
+        made: Mapping[str, Any],
+        views: Views,
     ) -> None:
         super().__init__(stream, encoding="utf-8", errors="surrogateescape")
         self._persistent, self._known, self._names = persistent, known, names
-        self._left = MOST_COPIED
+        self._made, self._views = made, views
+        self._left = MOST_COPIED + views.size
         self._uncalled = [value for name, value in known.items() if name not in called]
 
     def load(self) -> Any:
@@ -102,8 +113,8 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001 (the one in C can't be 
         full_name = f"{module}.{name}"
         if full_name in self._known:
             return self._known[full_name]
-        if full_name in HARMLESS:
-            return HARMLESS[full_name]
+        if (found := self._made.get(full_name, HARMLESS.get(full_name))) is not None:
+            return found
         if full_name not in self._names:
             if len(self._names) >= MOST_NAMES:
                 raise TooMuchError(f"it names more than {MOST_NAMES} classes")
@@ -148,11 +159,20 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001 (the one in C can't be 
     def _build(self) -> None:
         state = self.stack.pop()
         target = self.stack[-1]
-        if isinstance(target, Inert | Pairs) or type(target) in self._known.values():
+        if isinstance(target, Array):
+            self._put_in_place(target, from_state(state, self._views))
+        elif isinstance(target, Inert | Pairs | DType) or type(target) in self._known.values():
             self.stack.append(state)
             super().load_build()  # type: ignore[misc]
         elif not isinstance(target, torch.Tensor):
             raise pickle.UnpicklingError(f"it changes a {type(target).__name__}")
+
+    def _put_in_place(self, array: Array, tensor: Any) -> None:
+        """The tensor for the array, also in the memo, where it was put shortly before."""
+        self.stack[-1] = tensor
+        for key in islice(reversed(self.memo), MOST_PUT):
+            if self.memo[key] is array:
+                self.memo[key] = tensor
 
     def _append(self) -> None:
         value = self.stack.pop()
@@ -224,7 +244,5 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001 (the one in C can't be 
 
 
 def _copied(value: Any) -> int:
-    """How much of an argument a call may copy; long texts aren't."""
-    if isinstance(value, str | bytes):
-        return len(value) if len(value) <= MOST_BYTES else 0
-    return len(value) if isinstance(value, list | tuple | dict | set) else 0
+    """How much of an argument a call may copy."""
+    return len(value) if isinstance(value, str | bytes | list | tuple | dict | set) else 0

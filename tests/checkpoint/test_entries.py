@@ -83,7 +83,8 @@ def test_several_weights_under_unusual_names_are_said_with_the_option_that_takes
     path = write(tmp_path, {"first": MODEL, "second": AVERAGED, "epoch": 3})
     with pytest.raises(InputError, match="under first, second") as caught:
         load(path)
-    assert caught.value.hint == "--checkpoint-key first takes the first."
+    assert "--code FILE.py:CLASS" in caught.value.hint
+    assert "--checkpoint-key first takes the first" in caught.value.hint
     assert is_of(load(path, key="second"), AVERAGED)
 
 

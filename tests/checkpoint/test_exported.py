@@ -184,3 +184,23 @@ def test_the_command_exports_a_program(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     assert run(["a.pt2", "--onnx", "--no-bench", "--quiet"]) == 0
     assert (tmp_path / "a.onnx").exists()
+
+
+def test_a_program_for_one_batch_alone_says_the_options_that_export_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Viewed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.gate = nn.Conv2d(3, 4, 3), nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.conv(x)
+            return x * self.gate(x.mean((2, 3)).view(x.size(0), 4)).sigmoid().view(x.size(0), 4, 1, 1)
+
+    program = torch.export.export(Viewed().eval(), (torch.zeros(2, 3, 16, 16),))
+    torch.export.save(program, tmp_path / "a.pt2")
+    words = (str(tmp_path / "a.pt2"), "--onnx", "--no-bench")
+    assert run(words) == 3
+    assert "--static --input 2x3x16x16 exports it" in " ".join(capfd.readouterr().err.split())
+    assert run((*words, "--static", "--input", "2x3x16x16")) == 0

@@ -84,6 +84,34 @@ def test_the_current_folder_is_searched_where_no_code_is_named(weights_file, use
     assert same_function(load(weights_file, factory="their_net:senet"), senet)
 
 
+def test_a_network_that_is_all_in_its_net_takes_its_weights(tmp_path, users):
+    (users / "their_outer.py").write_text(
+        "from torch import nn\nfrom their_net import SENet\nclass Outer(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.net = nn.Module()\n"
+        "        self.net.model = SENet()\n    def forward(self, x):\n        return self.net.model(x)\n"
+    )
+    weights = {f"module.net.model.{name}": tensor for name, tensor in SENet().state_dict().items()}
+    torch.save({"state_dict": weights}, tmp_path / "outer.pt")
+    module = load(tmp_path / "outer.pt", factory="their_outer:Outer", code=users).module
+    assert torch.equal(module.state_dict()["net.model.head.weight"], weights["module.net.model.head.weight"])
+
+
+def test_of_several_networks_the_one_that_fits_is_taken(tmp_path, users):
+    network = SENet()
+    torch.save(
+        {"generator": torch.nn.Conv2d(3, 3, 3).state_dict(), "critic": network.state_dict()}, tmp_path / "gan.pt"
+    )
+    model = load(tmp_path / "gan.pt", factory="their_net:SENet", code=users)
+    assert torch.equal(model.module.state_dict()["head.weight"], network.state_dict()["head.weight"])
+    assert "the weights are those under 'critic'" in model.notes
+
+
+def test_counters_of_operations_among_the_weights_are_left_out(tmp_path, users):
+    counters = {"total_ops": torch.zeros(1), "stem.total_params": torch.zeros(1)}
+    torch.save({**SENet().state_dict(), **counters}, tmp_path / "counted.pt")
+    assert load(tmp_path / "counted.pt", factory="their_net:SENet", code=users).module.head is not None
+
+
 def test_arguments_reach_the_factory(tmp_path, users):
     wide = SENet(width=16, num_classes=2).eval()
     torch.save({"state_dict": wide.state_dict(), "epoch": 3}, tmp_path / "wide.pt")

@@ -64,6 +64,8 @@ class InertUnpickler(pickle._Unpickler):  # noqa: SLF001 (the one in C can't be 
         views: the tensors of the whole file.
     """
 
+    memo: dict[int, Any]
+
     def __init__(
         self,
         stream: Any,

@@ -39,9 +39,9 @@ def _compile(model: LoadedModel, file: OnnxFile, settings: Settings) -> Runtime:
 def _onnxruntime(model: LoadedModel, file: OnnxFile, settings: Settings) -> Runtime:
     if settings.device == CUDA:
         return _onnxruntime_cuda(model, file, settings)
-    from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+    from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime, crashing_optimization
 
-    return _of_precision(OnnxRuntime(file.path, file.signature, settings), file)
+    return _of_precision(OnnxRuntime(file.path, file.signature, settings, without=crashing_optimization(file)), file)
 
 
 def _onnxruntime_cuda(model: LoadedModel, file: OnnxFile, settings: Settings) -> Runtime:  # noqa: ARG001 (common signature)
@@ -67,10 +67,12 @@ def runtime_of_file(
 
         return _of_precision(Evaluator(file.path, file.signature, settings, extra_outputs, only_extra=only_extra), file)
     from attn_export.exporter.graph.read import parsed
-    from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+    from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime, crashing_optimization
 
-    graph = parsed(file).model if extra_outputs else None
-    runtime = OnnxRuntime(file.path, file.signature, settings, extra_outputs, only_extra=only_extra, graph=graph)
+    graph, without = parsed(file).model if extra_outputs else None, crashing_optimization(file)
+    runtime = OnnxRuntime(
+        file.path, file.signature, settings, extra_outputs, only_extra=only_extra, graph=graph, without=without
+    )
     return _of_precision(runtime, file)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attn_export.exporter.artifacts import Signature
+from attn_export.exporter.artifacts import OnnxFile, Precision, Signature
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.graph.session import NUMPY_TYPES
 from attn_export.exporter.records.arrays import Array, Arrays
@@ -19,6 +19,20 @@ PROVIDER = "CPUExecutionProvider"
 ERRORS_ONLY = 3
 # An optimizer of quantized graphs: the int8 kernels take int32 biases.
 BIASES_ROUNDED = "WeightBiasQuantization"
+BLOCKED_CHANNELS = "NchwcTransformer"
+
+
+def crashing_optimization(file: OnnxFile) -> str:
+    """The optimization that has to be left out, because ONNX Runtime would crash in it; empty for most files.
+
+    float16 files with a Transpose before a MatMul: https://github.com/microsoft/onnxruntime/issues/28392
+    """
+    if file.precision is not Precision.FP16:
+        return ""
+    from attn_export.exporter.graph.read import parsed
+
+    operators = {node.op_type for node in parsed(file).model.graph}
+    return BLOCKED_CHANNELS if {"Transpose", "MatMul"} <= operators else ""
 
 
 class OnnxRuntime(Runtime):
@@ -61,10 +75,11 @@ class OnnxRuntime(Runtime):
 
     @property
     def provenance(self) -> str:
-        """The library's version and the provider."""
+        """The library's version, the provider, and what is left out of its optimizations."""
         import onnxruntime
 
-        return f"onnxruntime {onnxruntime.__version__}, {PROVIDER}"
+        left_out = f", without {self._without[0]}" if self._without else ""
+        return f"onnxruntime {onnxruntime.__version__}, {PROVIDER}{left_out}"
 
     @property
     def can_be_isolated(self) -> bool:

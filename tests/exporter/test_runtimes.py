@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 
-from attn_export.exporter.artifacts import Axis, Input, LoadedModel, OnnxFile, Signature
+from attn_export.exporter.artifacts import Axis, Input, LoadedModel, OnnxFile, Precision, Signature
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.records.arrays import Array, Arrays
-from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, RUNS_ENGINES, RUNTIMES, check_names
+from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, RUNS_ENGINES, RUNTIMES, check_names, runtime_of_file
 from attn_export.exporter.runtimes.base import Runtime, Settings
+from tests.cleanup.spellings import parsed
 
 HAS_COMPILER = any(shutil.which(name) for name in ("c++", "g++", "clang++"))
 NAMES = [
@@ -250,6 +252,19 @@ def test_provenance_names_library_version_and_what_runs(
         "onnxruntime": f"onnxruntime {onnxruntime.__version__}, CPUExecutionProvider",
     }
     assert toy(name, one_thread).provenance == expected[name]
+
+
+def test_a_float16_file_that_crashes_an_optimization_is_run_without_it(tmp_path: Path, one_thread: Settings) -> None:
+    """A Transpose that moves an axis of one, before a MatMul: https://github.com/microsoft/onnxruntime/issues/28392"""
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float16[1, N, 8] x) => (float16[N, 1, 4] y) {
+        t = Transpose<perm = [1, 0, 2]>(x)  y = MatMul(t, k) }"""
+    onnx.save(parsed(text, k=np.ones((8, 4), np.float16)), tmp_path / "a.onnx")
+    signature = Signature((Input("x", (1, 3, 8), "float16", (Axis("axis_1", 1),)),), ("y",))
+    file = OnnxFile(tmp_path / "a.onnx", signature, "", 17, 2, (), precision=Precision.FP16)
+    with runtime_of_file(file, one_thread) as runtime:
+        assert runtime.provenance.endswith("without NchwcTransformer")
+        assert runtime.run({"x": np.ones((1, 3, 8), np.float16)})["y"].tolist() == [[[8.0] * 4]] * 3
+    assert runtime_of_file(replace(file, precision=Precision.FP32), one_thread).provenance.endswith("Provider")
 
 
 class Broken(Runtime):

@@ -36,8 +36,6 @@ BLOCKS = {"unet": 5, "detector": 1, "dataclass": 1, "lstm": 1, "bytes": 1, "siam
 SHORT = Schedule(seconds=0.0, fewest_rounds=2, inferences=1)
 USUAL = ("words",)  # the others in `make test-all` alone
 EVERY = [pytest.param(name, marks=[] if name in USUAL else [pytest.mark.full]) for name in CASES]
-# ONNX Runtime's NchwcTransformer crashes on the LSTM's file in float16.
-HALF = [name for name in CASES if name != "lstm"]
 
 
 def loaded(name: str) -> LoadedModel:
@@ -46,7 +44,7 @@ def loaded(name: str) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ExportResult]:
-    """Each network as a file in float32 and, but for one, in float16, with an engine and a bundle."""
+    """Each network as a file in float32 and in float16, with an engine and a bundle."""
 
     @cache
     def make(name: str) -> ExportResult:
@@ -57,7 +55,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Export
             dynamic=CASES[name].dynamic,
             runtimes=("eager", "onnxruntime"),
             schedule=SHORT,
-            precisions=(Precision.FP32, Precision.FP16) if name in HALF else (Precision.FP32,),
+            precisions=(Precision.FP32, Precision.FP16),
             engine=engine,
             threads=1,
         )

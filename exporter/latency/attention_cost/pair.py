@@ -13,7 +13,7 @@ from attn_export.exporter.latency.measure import measure
 from attn_export.exporter.records.arrays import Arrays
 from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.runtimes.base import Settings
-from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime, crashing_optimization
 
 NOT_ABLATED = (
     "the network can't be ablated: the graph returns a gated map or a gate, or reads a gate outside of its block"
@@ -66,4 +66,4 @@ def _runtime(file: OnnxFile, settings: Settings, graph: ir.Model) -> OnnxRuntime
         from attn_export.exporter.runtimes.onnxruntime_cuda import OnnxRuntimeCuda
 
         return OnnxRuntimeCuda(file.path, file.signature, settings, graph=graph)
-    return OnnxRuntime(file.path, file.signature, settings, graph=graph)
+    return OnnxRuntime(file.path, file.signature, settings, graph=graph, without=crashing_optimization(file))

@@ -11,7 +11,10 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from attn_export.exporter.artifacts import MODULE_KEY, Float32Node, ParsedFile, Precision, Target
+from attn_export.exporter.cleanup.apply import apply_to_fixpoint
 from attn_export.exporter.cleanup.inspect import blocks_of
+from attn_export.exporter.cleanup.rule import Context
+from attn_export.exporter.cleanup.rules import INTEGER_RULES
 from attn_export.exporter.errors import DisagreementError, InputError, UsageError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.facts import constant
@@ -24,7 +27,6 @@ from attn_export.exporter.precision.float8 import float8_trial
 from attn_export.exporter.precision.half import infer_types
 from attn_export.exporter.precision.half_scales import with_half_scales
 from attn_export.exporter.precision.int8.choose import Trial, Work, choose
-from attn_export.exporter.precision.int8.gates import read_gates_directly
 from attn_export.exporter.precision.int8.placement import Placement
 from attn_export.exporter.precision.int8.qdq import quantized
 from attn_export.exporter.precision.int8.quality import compared
@@ -176,7 +178,7 @@ def _prepared(parsed: ParsedFile, settings: QuantizeSettings, progress: Progress
         raise InputError(f"{path} calls local functions", hint="attn-export clean inlines them.")
     infer_types(model)
     if settings.choices.with_gates and settings.choices.runtime is Target.ONNXRUNTIME:
-        read_gates_directly(model.graph)
+        apply_to_fixpoint(model, INTEGER_RULES, Context(max(opset, least), Target.ONNXRUNTIME))
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     return model
 

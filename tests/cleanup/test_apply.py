@@ -11,7 +11,7 @@ from attn_export.exporter.cleanup.apply import apply_to_fixpoint
 from attn_export.exporter.cleanup.pipeline import clean, prepare
 from attn_export.exporter.cleanup.proof import tolerance_of
 from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rewrite, Rule, Skip
-from attn_export.exporter.cleanup.rules import RULES, TARGET_RULES
+from attn_export.exporter.cleanup.rules import INTEGER_RULES, RULES, TARGET_RULES
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.facts import constant
 from attn_export.exporter.records.policies import REWRITE
@@ -232,7 +232,11 @@ def test_an_empty_graph_has_nothing_to_clean(target: Target) -> None:
 
 
 def test_rules_have_names_of_their_own() -> None:
-    rules = [*RULES, *{rule.name: rule for shaping in TARGET_RULES.values() for rule in shaping}.values()]
+    rules = [
+        *RULES,
+        *INTEGER_RULES,
+        *{rule.name: rule for shaping in TARGET_RULES.values() for rule in shaping}.values(),
+    ]
     assert len({rule.name for rule in rules}) == len(rules)
 
 
@@ -243,7 +247,8 @@ def test_every_rule_file_is_in_the_list() -> None:
     from attn_export.exporter.cleanup import rules
 
     files = {path.stem for path in Path(rules.__path__[0]).glob("*.py")} - {"__init__"}
-    listed = {rule.match.__module__.rsplit(".", 1)[-1] for rule in (*RULES, *sum(TARGET_RULES.values(), ()))}
+    every = (*RULES, *INTEGER_RULES, *sum(TARGET_RULES.values(), ()))
+    listed = {rule.match.__module__.rsplit(".", 1)[-1] for rule in every}
     assert listed == files
 
 

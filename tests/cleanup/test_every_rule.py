@@ -3,7 +3,7 @@
 import pytest
 
 from attn_export.exporter.artifacts import Target
-from attn_export.exporter.cleanup.rules import RULES, TARGET_RULES
+from attn_export.exporter.cleanup.rules import INTEGER_RULES, RULES, TARGET_RULES
 from tests.cleanup import (
     test_rules_activations,
     test_rules_gates,
@@ -64,6 +64,6 @@ def test_the_rule_keeps_away(case: Keeps) -> None:
 def test_every_rule_has_cases_of_both_kinds() -> None:
     """A rule that is added to the pipeline without its cases would otherwise go untested."""
     shaping = {rule.name for rules in TARGET_RULES.values() for rule in rules}
-    listed = {rule.name for rule in RULES} | shaping
+    listed = {rule.name for rule in (*RULES, *INTEGER_RULES)} | shaping
     assert listed <= {case.rule.name for case in FIRES}
     assert listed <= {case.rule.name for case in KEEPS}

@@ -4,16 +4,33 @@ import numpy as np
 import pytest
 
 from attn_export.exporter.cleanup.rule import Rule
-from attn_export.exporter.cleanup.rules import repeat_spatial_gate, resize_gate, summarize_channels_last
+from attn_export.exporter.cleanup.rules import (
+    average_channels,
+    pool_integers,
+    read_gate_directly,
+    repeat_spatial_gate,
+    resize_gate,
+    summarize_channels_last,
+    summarize_maps,
+)
 from tests.cleanup.conftest import Fires, Keeps, assert_same, assert_shapes_hold, graph, settled
 
 RESIZE, REPEAT, LAST = resize_gate.RULE, repeat_spatial_gate.RULE, summarize_channels_last.RULE
+# Those of integers.
+DIRECTLY, BACK, AVERAGE, POOL = read_gate_directly.RULE, summarize_maps.RULE, average_channels.RULE, pool_integers.RULE
 SIZE, ONE = "6, 7", "int64[1] one = {1}"
 MAP, FULL = f"float[N, 8, {SIZE}] x", f"float[N, 8, {SIZE}] y"
 GATE, SPATIAL = "float[N, 8, 1, 1] g", f"float[N, 1, {SIZE}] g"
 GATED = "m = Relu(x) s = Sigmoid(g) y = Mul(m, s)"
 SUMMARY, TURNED = f"float[N, 2, {SIZE}] y", "Concat ReduceMax ReduceMean Reshape Reshape Transpose"
 JOINED = "a = ReduceMean(x, one) m = ReduceMax(x, one) y = Concat <axis = 1> (a, m)"
+RESIZED = 'r = Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"> '
+RESIZED += "(g, , to) y = Mul(x, r)"
+REPEATED, ONES = "r = Conv(g, w) y = Mul(x, r)", "float[8, 1, 1, 1] w = {1, 1, 1, 1, 1, 1, 1, 1}"
+LISTED = "t = Transpose <perm = [0, 2, 3, 1]> (x) f = Reshape(t, places) a = ReduceMean <keepdims = 0> (f, two) "
+LISTED += "m = ReduceMax <keepdims = 0> (f, two) c = Concat <axis = 1> (a, m) y = Reshape(c, map)"
+LISTS = "int64[3] places = {0, 42, 8}, int64[1] two = {2}, int64[4] map = {0, 2, 6, 7}"
+PLACES = "int64[2] places = {2, 3}"
 IF = "k = If(t) <then_branch = b () => (float{0} r) {{ r = Neg({1}) }}, else_branch = e () => (float{0} q) "
 IF += "{{ q = Abs({1}) }}>"
 
@@ -59,6 +76,23 @@ FIRES = [
     ),
     Fires("unnamed-batch", LAST, graph(f"float[?, 8, {SIZE}] x", f"float[?, 2, {SIZE}] y", JOINED, ONE), TURNED),
     Fires("float16", LAST, half(graph(MAP, SUMMARY, JOINED, ONE)), TURNED),
+    Fires("resized", DIRECTLY, gated(RESIZED, more="float[4] to = {1, 1, 6, 7}"), "Mul"),
+    Fires("repeated", DIRECTLY, gated(REPEATED, g=SPATIAL, more=ONES), "Mul"),
+    Fires("gate-first", DIRECTLY, gated(REPEATED.replace("(x, r)", "(r, x)"), g=SPATIAL, more=ONES), "Mul"),
+    Fires("listed", BACK, graph(MAP, SUMMARY, LISTED, LISTS), "Concat ReduceMax ReduceMean"),
+    Fires(
+        "maximum-first",
+        BACK,
+        graph(MAP, SUMMARY, LISTED.replace("(a, m)", "(m, a)"), LISTS),
+        "Concat ReduceMax ReduceMean",
+    ),
+    Fires("mean", AVERAGE, graph(MAP, f"float[N, 1, {SIZE}] y", "y = ReduceMean(x, one)", ONE), "Conv"),
+    Fires(
+        "open-map", AVERAGE, graph("float[N, 8, H, W] x", "float[N, 1, H, W] y", "y = ReduceMean(x, one)", ONE), "Conv"
+    ),
+    Fires("mean", POOL, graph(MAP, "float[N, 8, 1, 1] y", "y = ReduceMean(x, places)", PLACES), "GlobalAveragePool"),
+    Fires("maximum", POOL, graph(MAP, "float[N, 8, 1, 1] y", "y = ReduceMax(x, places)", PLACES), "MaxPool"),
+    Fires("global-maximum", POOL, graph(MAP, "float[N, 8, 1, 1] y", "y = GlobalMaxPool(x)"), "MaxPool"),
 ]
 
 OPEN = "H and W are dynamic"
@@ -117,6 +151,19 @@ KEEPS = [
     ),
     Keeps("overridable-axis", LAST, graph(f"{MAP}, int64[1] one", "float[N, A, B, C] y", JOINED, ONE)),
     Keeps("unknown-rank", LAST, graph("float[] x", "float[] y", JOINED, ONE)),
+    Keeps("other-weights", DIRECTLY, gated(REPEATED, g=SPATIAL, more=ONES.replace("{1", "{2"))),
+    Keeps("resized-map", DIRECTLY, gated(RESIZED, g="float[N, 8, 3, 7] g", more="float[4] to = {1, 1, 2, 1}")),
+    Keeps("gate-itself", DIRECTLY, gated()),
+    Keeps("other-order", BACK, graph(MAP, SUMMARY, LISTED.replace("0, 2, 3, 1]", "0, 3, 2, 1]"), LISTS), None),
+    Keeps("other-size", BACK, graph(MAP, "float[N, 2, 7, 6] y", LISTED, LISTS.replace("6, 7}", "7, 6}")), None),
+    Keeps(
+        "open-channels",
+        AVERAGE,
+        graph(f"float[N, C, {SIZE}] x", f"float[N, 1, {SIZE}] y", "y = ReduceMean(x, one)", ONE),
+    ),
+    Keeps("not-kept", AVERAGE, graph(MAP, f"float[N, {SIZE}] y", "y = ReduceMean <keepdims = 0> (x, one)", ONE)),
+    Keeps("open-map", POOL, graph("float[N, 8, H, W] x", "float[N, 8, 1, 1] y", "y = GlobalMaxPool(x)"), OPEN),
+    Keeps("one-axis", POOL, graph(MAP, f"float[N, 1, {SIZE}] y", "y = ReduceMax(x, one)", ONE)),
 ]
 
 

@@ -1,6 +1,7 @@
 """Quantization of trained networks: where it happens, that the file computes it, and how good it is."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime
 import pytest
 import torch
 from onnx import helper, numpy_helper
@@ -29,6 +31,7 @@ from attn_export.exporter.precision.int8.rounding import Rounding
 from attn_export.exporter.precision.int8.settings import QuantizeSettings
 from attn_export.exporter.records.quantization import Quantization
 from attn_export.exporter.records.verdict import QualityRequirement
+from attn_export.exporter.workflows.clean import clean_file
 from attn_export.exporter.workflows.quantize import quantize_file
 from tests.faults.planting import DIGITS, Subject
 
@@ -219,6 +222,26 @@ def test_onnxruntime_multiplies_with_gates_in_int8_and_without_resizing_them(
     product = next(node for node in written if node.name == "product")
     assert ("Resize" in {node.op_type for node in written}) == (gates is False)
     assert all(value.endswith(".dequantized") for value in product.input[1:]) == (gates is None)
+
+
+@pytest.mark.parametrize("target", [Target.ANY, Target.ONNXRUNTIME])
+def test_onnxruntime_computes_cbam_in_integers_from_the_first_layer_to_the_last(
+    target: Target, files: Path, tmp_path: Path
+) -> None:
+    """In the canonical form and in its own for float32: pools, summaries, spatial convolution and classifier."""
+    source, made, shown = (tmp_path / f"{name}.onnx" for name in ("a", "b", "c"))
+    clean_file(files / "cbam_digits.onnx", source, target=target)
+    settings = replace(FAST, choices=Choices(Target.ONNXRUNTIME))
+    quantize_file(source, made, files / "cbam_digits.calibration.npy", settings=settings)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(shown)
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(made, options, providers=["CPUExecutionProvider"])
+    kinds = Counter(node.op_type for node in onnx.load(shown).graph.node)
+    assert kinds["DequantizeLinear"] == 0
+    assert kinds["QuantizeLinear"] == 1
+    assert not kinds.keys() & {"Conv", "Gemm", "Mul", "Sigmoid", "ReduceMean", "GlobalMaxPool", "Resize", "Concat"}
+    assert kinds["ReduceMax"] == kinds["QLinearConcat"] > 0
 
 
 def test_a_bias_is_corrected_to_the_mean_of_the_float_layer(tmp_path: Path) -> None:

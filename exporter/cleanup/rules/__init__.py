@@ -4,6 +4,7 @@ from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.rule import Rule
 from attn_export.exporter.cleanup.rules import (
     apply_second_layer_once,
+    average_channels,
     concat_scattered,
     convolve_squeezed,
     drop_expand,
@@ -22,6 +23,8 @@ from attn_export.exporter.cleanup.rules import (
     multiply_gates_first,
     pool_channels_last,
     pool_in_one_form,
+    pool_integers,
+    read_gate_directly,
     repeat_spatial_gate,
     resize_gate,
     resolve_sizes,
@@ -30,6 +33,7 @@ from attn_export.exporter.cleanup.rules import (
     squeeze_before_expansion,
     sum_gate_products,
     summarize_channels_last,
+    summarize_maps,
     take_concatenated,
     view_unit_transpose,
 )
@@ -80,3 +84,11 @@ TARGET_RULES: dict[Target, tuple[Rule, ...]] = {
         repeat_spatial_gate.RULE,
     ),
 }
+
+# For a graph that ONNX Runtime computes in integers, in its form or the canonical one.
+INTEGER_RULES: tuple[Rule, ...] = (
+    read_gate_directly.RULE,
+    summarize_maps.RULE,
+    average_channels.RULE,
+    pool_integers.RULE,
+)

@@ -15,10 +15,14 @@ from attn_export.exporter.errors import UsageError
 from attn_export.exporter.graph.facts import attribute, constant, is_op, only_user, users
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-# Narrower layers inside of attention, such as CBAM's spatial convolution, have nothing to gain.
 NOT_FLOAT32 = "its weights aren't float32 constants"
+# Inside of attention narrower layers, such as CBAM's spatial convolution, gain nothing for TensorRT.
 NARROWEST = 8
 FOLLOWING = ("Relu", "Clip")
+# What only takes values of its input, so that its output has the same range.
+SELECTING = ("MaxPool", "ReduceMax", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze")
+# ONNX Runtime computes these in integers between quantized tensors.
+IN_INTEGERS = (*SELECTING, "GlobalAveragePool", "AveragePool", "Concat", "Sigmoid")
 Read = tuple[ir.Node, int]
 
 
@@ -49,7 +53,7 @@ class Choices:
     Attributes:
         runtime: TensorRT's symmetric form, or ONNX Runtime's.
         gates: quantize the wide layers of attention blocks and the products with their gates too; None for ONNX
-            Runtime alone, where SE networks become half as fast again, and lose nothing (docs/int8.md).
+            Runtime alone, where they make SE and CBAM networks half as fast again and more (docs/int8.md).
         exclude: names of nodes, or paths of modules with all that is in them, that stay in float32.
     """
 
@@ -78,13 +82,18 @@ def place(graph: ir.Graph, blocks: Sequence[AttentionBlock], choices: Choices) -
     if not layers:
         raise _nothing_left(reasons.values())
     reads = {(node, 0) for node in layers}
-    sums = [node for node in graph if _is_sum(node) and node.name not in inside and not _excluded(node, choices)]
+    everywhere = choices.runtime is Target.ONNXRUNTIME and choices.with_gates
+    sums = [n for n in graph if _is_sum(n) and (everywhere or n.name not in inside) and not _excluded(n, choices)]
     for node in sums:
         reads |= _reads_of_sum(node, set(layers), choices.runtime)
     products = [node for node in graph if choices.with_gates and _is_gate_product(node, inside)]
     reads |= {(node, i) for node in products for i in (0, 1)}
     if choices.runtime is Target.ONNXRUNTIME:
         reads |= _reads_of_outputs((*layers, *sums, *products))
+    if everywhere:
+        for node in graph:
+            if is_op(node, *IN_INTEGERS) and _reads_quantized(node, reads):
+                reads |= _reads_of_outputs([node])
     kept = tuple(
         Float32Node(node.name or "", node.metadata_props.get(MODULE_KEY, ""), node.op_type, reason)
         for node, reason in reasons.items()
@@ -116,7 +125,8 @@ def _reason(node: ir.Node, inside: dict[str, AttentionBlock], choices: Choices) 
         return ""
     if not choices.with_gates:
         return f"{block.kind} of {block.place}"
-    return f"{block.kind} of {block.place}, narrow" if min(weights.shape[:2]) < NARROWEST else ""
+    narrow = choices.runtime is not Target.ONNXRUNTIME and min(weights.shape[:2]) < NARROWEST
+    return f"{block.kind} of {block.place}, narrow" if narrow else ""
 
 
 def _nothing_left(reasons: Iterable[str]) -> UsageError:
@@ -171,6 +181,12 @@ def _ends_layer(value: ir.Value, layers: set[ir.Node]) -> bool:
 def _is_gate_product(node: ir.Node, inside: dict[str, AttentionBlock]) -> bool:
     block = inside.get(node.name or "")
     return block is not None and is_op(node, "Mul") and node.outputs[0].name in block.maps
+
+
+def _reads_quantized(node: ir.Node, reads: set[Read]) -> bool:
+    """Whether all activations that a node reads are quantized."""
+    read = [index for index, value in enumerate(node.inputs) if value is not None and constant(value) is None]
+    return all((node, index) in reads for index in read)
 
 
 def _reads_of_outputs(nodes: Iterable[ir.Node]) -> set[Read]:

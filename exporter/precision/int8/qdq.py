@@ -4,10 +4,10 @@ import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.artifacts import MODULE_KEY
-from attn_export.exporter.graph.facts import attribute, constant
+from attn_export.exporter.graph.facts import attribute, constant, is_op
 from attn_export.exporter.graph.names import names_in, unique_name
 from attn_export.exporter.precision.int8.placement import Placement, Read
-from attn_export.exporter.precision.int8.ranges import Range, Weights
+from attn_export.exporter.precision.int8.ranges import Grid, Range, Weights
 from attn_export.exporter.precision.int8.sweep import Sweep
 from attn_export.exporter.records.arrays import Array
 
@@ -15,8 +15,9 @@ from attn_export.exporter.records.arrays import Array
 def quantized(model: ir.Model, placement: Placement, found: Sweep) -> ir.Model:
     """A quantized copy of a model, with the names of the model.
 
-    Weights are stored as int8 with a DequantizeLinear; biases stay float32, with their corrections. Each quantized
-    activation has one QuantizeLinear and one DequantizeLinear, which all of its quantized reads share.
+    Weights are stored as int8 with a DequantizeLinear; biases stay float32, with their corrections, but for ONNX
+    Runtime's Gemm. Each quantized activation has one QuantizeLinear and one DequantizeLinear, which all of its
+    quantized reads share.
 
     ``found`` is from a sweep for at least this placement.
     """
@@ -33,6 +34,8 @@ def quantized(model: ir.Model, placement: Placement, found: Sweep) -> ir.Model:
         writer.store_weights(nodes[layer], found.weights[layer])
         if layer in found.corrections:
             writer.correct_bias(nodes[layer], found.corrections[layer])
+        if is_op(layer, "Gemm") and layer.inputs[0] is not None:
+            writer.store_bias(nodes[layer], found.ranges[layer.inputs[0]].grid, found.weights[layer])
     writer.drop_unused()
     return copy
 
@@ -87,6 +90,27 @@ class _Writer:
         if len(layer.inputs) < 3:
             layer.resize_inputs(3)
         layer.replace_input_with(2, value)
+
+    def store_bias(self, layer: ir.Node, grid: Grid, weights: Weights) -> None:
+        """For ONNX Runtime: an int32 bias in the steps of the layer's sums, where these can hold it.
+
+        It does this to convolutions itself, and to a Gemm only before a QuantizeLinear; with a float32 bias it computes
+        a classifier in floats. TensorRT's form, int8, has no int32 biases.
+        """
+        bias = constant(layer.inputs[2]) if len(layer.inputs) > 2 else None
+        scales = np.float32(grid.scale) * weights.scales
+        if bias is None or bias.shape != scales.shape or attribute(layer, "beta", 1.0) != 1:
+            return
+        if grid.dtype != np.uint8 or np.abs(bias / scales).max() > np.iinfo(np.int32).max // 2:
+            return
+        integers = self._constant(f"{layer.name}.bias.int32", np.rint(bias / scales).astype(np.int32))
+        steps = self._constant(f"{layer.name}.bias.scale", scales)
+        path = layer.metadata_props.get(MODULE_KEY)
+        back = self._node("DequantizeLinear", [integers, steps], f"{layer.name}.bias", path)
+        back.attributes["axis"] = ir.AttrInt64("axis", 0)
+        back.outputs[0].shape, back.outputs[0].type = ir.Shape(bias.shape), steps.type
+        layer.replace_input_with(2, back.outputs[0])
+        self.graph.insert_before(layer, back)
 
     def drop_unused(self) -> None:
         """Drop the weights that nothing reads any more."""

@@ -20,7 +20,7 @@ from attn_export.exporter.errors import InputError
 from attn_export.exporter.graph.facts import constant, is_op
 from attn_export.exporter.graph.session import PlainSession
 from attn_export.exporter.precision.int8.adaround import by_adaround
-from attn_export.exporter.precision.int8.placement import Placement, weight_axis
+from attn_export.exporter.precision.int8.placement import SELECTING, Placement, weight_axis
 from attn_export.exporter.precision.int8.quality import decibels, scores
 from attn_export.exporter.precision.int8.ranges import Method, Range, Weights, choose, quantized_weights
 from attn_export.exporter.precision.int8.rounding import Rounding, by_descent, moments
@@ -124,13 +124,21 @@ class _Sweeper:
         _refuse_not_finite(value, exact)
         self.exact[value], self.rough[value] = exact, rough
         if value in self.quantized:
-            chosen = choose(str(value.name), exact, self.recipe.method, symmetric=self.recipe.symmetric)
+            chosen = self._range_of_source(value) or choose(
+                str(value.name), exact, self.recipe.method, symmetric=self.recipe.symmetric
+            )
             self.result.ranges[value] = chosen
             self.stepped[value] = [chosen.grid.rounded(chunk) for chunk in rough]
             if exact[0].ndim > 2:
                 others = (0, *range(2, exact[0].ndim))
                 self.result.peaks[value] = np.max([np.abs(chunk).max(axis=others) for chunk in exact], axis=0)
             self.result.sqnr[value] = decibels(exact, [chosen.grid.rounded(chunk) for chunk in exact])
+
+    def _range_of_source(self, value: ir.Value) -> Range | None:
+        """The range of the quantized tensor that a value takes its elements from, so that it loses nothing more."""
+        node = value.producer()
+        selected = node is not None and is_op(node, *SELECTING) and (node, 0) in self.placement.reads
+        return self.result.ranges[node.inputs[0]] if selected and node and node.inputs[0] is not None else None
 
     def _forget(self, value: ir.Value) -> None:
         for kept in (self.exact, self.rough, self.stepped):

@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +15,7 @@ from attn_export.exporter.checkpoint.other_formats import read_other_format
 from attn_export.exporter.checkpoint.pickles.files import PickleReader
 from attn_export.exporter.checkpoint.pickles.unpickler import TooMuchError
 from attn_export.exporter.checkpoint.readable import check_pickled, check_readable
+from attn_export.exporter.checkpoint.shards import files_of
 from attn_export.exporter.checkpoint.torchscript import Script
 from attn_export.exporter.checkpoint.user_code import Sources
 from attn_export.exporter.errors import AttnExportError, InputError, UnreadableCheckpointError, UntrustedCheckpointError
@@ -28,11 +29,13 @@ class Payload:
         content: an object, a state dict or a `program.Program`.
         not_run: its names that were not imported.
         is_script: whether these are the weights of a TorchScript archive.
+        files: those that it was read from.
     """
 
     content: Any
     not_run: tuple[str, ...] = ()
     is_script: bool = False
+    files: tuple[Path, ...] = ()
 
 
 def read(path: Path, *, trust: bool = False, sources: Sources | None = None) -> Payload:
@@ -44,6 +47,16 @@ def read(path: Path, *, trust: bool = False, sources: Sources | None = None) -> 
         UnreadableCheckpointError: missing, a directory, empty, damaged, or not a checkpoint.
         UntrustedCheckpointError: reading it would run its code.
     """
+    check_readable(path)
+    files = files_of(path)
+    parts = [_read_file(file, trust, sources) for file in files]
+    if len(parts) == 1:
+        return replace(parts[0], files=files)
+    weights = {name: value for part in parts if isinstance(part.content, dict) for name, value in part.content.items()}
+    return Payload(weights, tuple(dict.fromkeys(name for part in parts for name in part.not_run)), files=files)
+
+
+def _read_file(path: Path, trust: bool, sources: Sources | None) -> Payload:
     check_readable(path)
     if (content := read_other_format(path, trust=trust)) is not None:
         return Payload(content.weights, is_script=True) if isinstance(content, Script) else Payload(content)

@@ -111,7 +111,15 @@ def load_with(source: Path | str, options: LoadOptions) -> LoadedModel:
     model = _network_in(replace(payload, content=content), sources, path, options)
     not_run = (f"the file names {listed(payload.not_run)}: not imported, not run",) if payload.not_run else ()
     inputs = ranged(model.inputs, options.ranges)
-    return replace(model, inputs=inputs, path=path, sha256=sha256_of(path), notes=(*not_run, *asked, *model.notes))
+    return replace(
+        model, inputs=inputs, path=path, sha256=_hash_of(payload.files), notes=(*not_run, *asked, *model.notes)
+    )
+
+
+def _hash_of(files: Sequence[Path]) -> str:
+    """Of a file; of several, that of their hashes."""
+    hashes = [sha256_of(file) for file in files]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _network_in(payload: Payload, sources: user_code.Sources | None, path: Path, options: LoadOptions) -> LoadedModel:

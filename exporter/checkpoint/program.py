@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import INPUT_NAME, Input
-from attn_export.exporter.errors import InputError, UntrustedCheckpointError
+from attn_export.exporter.errors import InputError, UntrustedCheckpointError, first_line
 from attn_export.exporter.system.quiet import quiet
 
 if TYPE_CHECKING:
@@ -65,9 +65,16 @@ def read_program(path: Path, *, trust: bool) -> Program:
 def _loaded_by_torch(path: Path) -> Program:
     import torch
 
-    with quiet():
-        program = torch.export.load(path)
-        module = torch.export.unflatten(program)
+    try:
+        with quiet():
+            program = torch.export.load(path)
+            module = torch.export.unflatten(program)
+    except Exception as error:  # code of the file's, and damage of every kind
+        raise InputError(
+            f"{path} is a program of torch.export that PyTorch {torch.__version__} can't load: {first_line(error)}",
+            hint="Export it again with this version of PyTorch. Or save the weights alone with the one that wrote it, "
+            "torch.save(model.state_dict(), 'model.pt'), and name the network's code: --code FILE.py:CLASS.",
+        ) from error
     _, keywords = program.example_inputs or ((), {})
     return Program(module, tuple(_inputs(program)), not program.range_constraints, tuple(keywords), trusted=True)
 

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import psutil
 
+from attn_export.exporter.checkpoint.inert import shown
 from attn_export.exporter.checkpoint.pickles.files import names_in
+from attn_export.exporter.checkpoint.shards import INDEX
 from attn_export.exporter.errors import AttnExportError, UnreadableCheckpointError
-from attn_export.exporter.system.file_kinds import CHECKPOINT, kind_of
+from attn_export.exporter.system.file_kinds import CHECKPOINT, CHECKPOINTS, kind_of
 
 ZIP_MAGIC = b"PK\x03\x04"
 # First bytes of torch.save's formats before 1.6 (a pickle), and of the tar files before those.
@@ -25,9 +27,7 @@ def check_readable(path: Path) -> None:
     if not path.exists():
         raise UnreadableCheckpointError(f"{path} does not exist", hint="Check the path.")
     if path.is_dir():
-        raise UnreadableCheckpointError(
-            f"{path} is a directory, not a checkpoint file", hint="Name the file in it: model.pt or the like."
-        )
+        raise UnreadableCheckpointError(f"{path} is a directory, not a checkpoint file", hint=_file_in(path))
     if not path.is_file():
         raise UnreadableCheckpointError(f"{path} is a device or a pipe, and no file", hint="Copy it to a file.")
     try:
@@ -43,6 +43,20 @@ def check_readable(path: Path) -> None:
             f"{path} has {size / 2**30:.0f} GiB, and this machine {memory / 2**30:.0f} GiB of memory",
             hint="Save the weights alone, without the optimizer's state.",
         )
+
+
+def _file_in(folder: Path) -> str:
+    """What to name instead of a folder."""
+    if (folder / ".metadata").is_file():
+        return (
+            "It was saved by torch.distributed.checkpoint: torch.distributed.checkpoint.format_utils."
+            f"dcp_to_torch_save('{folder}', 'model.pt') makes a file of it."
+        )
+    found = sorted(
+        (path for path in folder.iterdir() if path.name.endswith((INDEX, *CHECKPOINTS))),
+        key=lambda path: (not path.name.endswith(INDEX), path.name),
+    )
+    return f"Name the file in it: {shown(str(found[0])) if found else 'model.pt or the like'}."
 
 
 def check_pickled(path: Path) -> None:

@@ -7,34 +7,43 @@ from torch import nn
 
 from attn_export.exporter.errors import UsageError
 
-# ImageNet's first, then those of small images, of detectors and of Inception.
-SIZES = (224, 32, 64, 128, 256, 299, 384, 512, 640, 28)
+# ImageNet's first, then those of small images, of detectors, of Inception and of faces.
+SIZES = (224, 32, 64, 128, 256, 299, 384, 512, 640, 28, 96, 112, 160, 192, 320, 416, 448)
+# Of signals, and of volumes.
+LENGTHS = (1000, 1024, 2048, 5000, 16000, 250, 128)
+EDGES = (32, 64, 96, 128, 16)
+Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 
 
 def usual_input(module: nn.Module, origin: str) -> tuple[int, ...]:
-    """(C, H, W) of the first usual size that the network runs at, with the channels of its first convolution.
+    """The first usual shape that the network runs at, without N, such as (C, H, W); C is its first layer's.
+
+    Args:
+        module: in eval mode.
+        origin: for the message.
 
     Raises:
-        UsageError: it runs at none of them, or doesn't begin with a convolution.
+        UsageError: it runs at none of them, or doesn't begin with a convolution or a linear layer.
     """
-    channels = _first_channels(module)
-    for shape in _shapes(channels):
+    layers = (part for part in module.modules() if next(part.parameters(recurse=False), None) is not None)
+    first = next((part for part in layers if next(part.children(), None) is None), None)
+    shapes = list(_shapes(first)) if isinstance(first, Layer) else []
+    for shape in shapes:
         if _runs(module, shape):
             return shape
+    example = "x".join(map(str, shapes[0] if shapes else (3, 224, 224)))
     raise UsageError(
-        f"{origin} doesn't say its input shape" + (", and runs at no usual size" if channels else ""),
-        hint="Add --input 1x3x224x224.",
+        f"{origin} doesn't say its input shape" + (", and runs at no usual size" if shapes else ""),
+        hint=f"Add --input 1x{example}, with the sizes that it was trained on.",
     )
 
 
-def _first_channels(module: nn.Module) -> int | None:
-    layers = (part for part in module.modules() if next(part.parameters(recurse=False), None) is not None)
-    first = next(layers, None)
-    return first.in_channels if isinstance(first, nn.Conv2d) else None
-
-
-def _shapes(channels: int | None) -> Iterator[tuple[int, int, int]]:
-    yield from ((channels, size, size) for size in SIZES) if channels else ()
+def _shapes(first: Layer) -> Iterator[tuple[int, ...]]:
+    if isinstance(first, nn.Linear):
+        yield (first.in_features,)
+        return
+    sizes = LENGTHS if isinstance(first, nn.Conv1d) else EDGES if isinstance(first, nn.Conv3d) else SIZES
+    yield from ((first.in_channels, *(len(first.kernel_size) * (size,))) for size in sizes)
 
 
 def _runs(module: nn.Module, shape: tuple[int, ...]) -> bool:

@@ -104,9 +104,10 @@ def names_returned(program: torch.export.ExportedProgram) -> tuple[str, ...]:
     tensors = [i for i, o in enumerate(outputs) if type(o.arg).__name__ == "TensorArgument"]
     others = [o for i, o in enumerate(outputs) if i not in tensors and getattr(o.arg, "value", o) is not None]
     if spec is None or not tensors or others:
+        values = [repr(getattr(other.arg, "value", other.arg))[:40] for other in others]
         raise CaptureError(
-            "the network returns something that isn't a tensor",
-            hint="Wrap it in a module whose forward returns tensors only.",
+            f"the network returns something that isn't a tensor{': ' if values else ''}{', '.join(values)}",
+            hint="Write a module around it whose forward returns tensors alone, and name that: --code FILE.py:CLASS.",
         )
     positions = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
     leaves, _ = pytree.tree_flatten_with_path(positions)
@@ -198,8 +199,8 @@ def _not_traceable(module: nn.Module, inputs: Sequence[Input], error: Exception)
     return CaptureError(
         f"PyTorch's exporter can't trace {where(path)}{at}: {first_line(error)}",
         module_path=path,
-        hint="Data-dependent control flow, and calls outside of PyTorch, can't be traced. --debug shows the "
-        "exporter's report.",
+        hint="Branches that depend on values, and calls outside of PyTorch, can't be traced: torch.where chooses "
+        "between values. --debug shows the exporter's report.",
     )
 
 

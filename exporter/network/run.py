@@ -90,11 +90,13 @@ def run(module: nn.Module, arrays: Arrays) -> Result:
             first_line(error) if isinstance(error, RuntimeError) else f"{type(error).__name__}: {first_line(error)}"
         )
         raise CaptureError(
-            f"the network can't run on a batch of shape {_described(arrays)}: {reason}",
-            hint="Is it the shape and type that it was trained on (--input)? Where others work, height and width are "
-            "fixed by a layer, for example a Linear after flatten: leave them out of --dynamic.",
+            f"the network can't run on a batch of shape {_described(arrays)}: {reason}", hint=_way_out(error)
         ) from error
     tensors = [leaf for leaf in pytree.tree_leaves(results) if isinstance(leaf, torch.Tensor)]
+    if not tensors:
+        raise CaptureError(
+            f"the network returns no tensor: {type(results).__name__}", hint="Return the tensors that it computes."
+        )
     _refuse_types(tensors)
     outputs = tuple(tensor.numpy() for tensor in tensors)
     for output in outputs:
@@ -112,6 +114,20 @@ def run(module: nn.Module, arrays: Arrays) -> Result:
     return Result(outputs, rows, tuple(gate.module_path for gate in gates))
 
 
+def _way_out(error: Exception) -> str:
+    if "HigherOrderOperator" in str(error):
+        return "Control flow such as torch.cond isn't exported: compute both branches, and choose with torch.where."
+    if isinstance(error, RuntimeError):
+        return (
+            "Is it the shape and type that it was trained on (--input)? Where others work, height and width are "
+            "fixed by a layer, for example a Linear after flatten: leave them out of --dynamic."
+        )
+    return (
+        "forward gets a tensor for each --input, one where none is named. Around a network that takes a list or a "
+        "dictionary of them, write a module whose forward takes tensors, and name that: --code FILE.py:CLASS."
+    )
+
+
 def _described(arrays: Arrays) -> str:
     """The shape, and of several inputs their names and types too."""
     if len(arrays) == 1:
@@ -122,6 +138,12 @@ def _described(arrays: Arrays) -> str:
 
 def _rows(logits: torch.Tensor, count: int) -> Array:
     """(N, anything): the first axis may also contain groups of channels. Without a batch axis there are no rows."""
+    if logits.dtype == torch.bfloat16:
+        raise CaptureError(
+            "a gate of the network computes in bfloat16",
+            hint="Take torch.autocast out of forward. The network is exported in float32; --precision bf16 makes the "
+            "other precision of it.",
+        )
     rows = logits.reshape(count, -1) if logits.numel() % count == 0 else logits.new_empty(count, 0)
     return rows.float().numpy() if rows.dtype is torch.bfloat16 else rows.numpy()
 

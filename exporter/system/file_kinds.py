@@ -5,7 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-HEAD_BYTES = 64
+# Endings of checkpoints that somebody zipped.
+CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".tar", ".pkl")
+HEAD_BYTES = 512
 # Tags of the fields of an ONNX ModelProto that may follow its first one, ir_version.
 ONNX_TAGS = frozenset(b"\x12\x1a\x22\x28\x32\x3a\x42\x72\xa2")
 ONNX_VERSIONS = range(1, 32)
@@ -33,7 +35,14 @@ TORCHSCRIPT = FileKind("a TorchScript archive", "`attn-export {path} --onnx` mak
 EXPORTED = FileKind("a program of torch.export", "`attn-export {path} --onnx` makes an ONNX file of it.")
 SAFETENSORS = FileKind("a safetensors file", "`attn-export {path} --onnx` makes an ONNX file of it.")
 BUNDLE = FileKind("a deployment bundle", "`attn-export build {path}` builds its engine on the device.")
-ARRAYS = FileKind("a file of numpy arrays", "Images belong behind --images.")
+ARRAYS = FileKind(
+    "a file of numpy arrays",
+    "Images belong behind --images. Weights are read from a dictionary of the arrays: "
+    "torch.save(dict(numpy.load('{path}')), 'model.pt').",
+)
+PACKED = FileKind("a compressed file", "Unpack it: gunzip, bunzip2 or unxz {path}.")
+TAR = FileKind("a tar archive", "Unpack it, tar xf {path}, and name the checkpoint in it.")
+ZIP = FileKind("a zip archive", "Unpack it, unzip {path}, and name the checkpoint in it.")
 REPORT = FileKind("a JSON file", "`attn-export compare` and `attn-export report` take reports.")
 KERAS = FileKind("an HDF5 file, as Keras writes them", "tf2onnx makes an ONNX file of it, which clean and build take.")
 TFLITE = FileKind("a TensorFlow Lite file", "tf2onnx makes an ONNX file of it, which clean and build take.")
@@ -55,6 +64,8 @@ TESTS: tuple[tuple[FileKind, Callable[[bytes], bool]], ...] = (
     (GGUF, lambda head: head.startswith(b"GGUF")),
     (LFS_POINTER, lambda head: head.startswith(b"version https://git-lfs")),
     (HTML, lambda head: head.lstrip()[:9].lower() in (b"<!doctype", b"<html>", b"<html lan")),
+    (PACKED, lambda head: head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ"))),
+    (TAR, lambda head: head[257:262] == b"ustar"),
     (REPORT, lambda head: head.lstrip()[:1] == b"{"),
     (CHECKPOINT, lambda head: head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"))),
 )
@@ -86,4 +97,6 @@ def _kind_of_archive(entries: list[str]) -> FileKind | None:
         return CHECKPOINT
     if "manifest.json" in entries:
         return BUNDLE
-    return ARRAYS if entries and all(entry.endswith(".npy") for entry in entries) else None
+    if entries and all(entry.endswith(".npy") for entry in entries):
+        return ARRAYS
+    return ZIP if any(entry.endswith(CHECKPOINTS) for entry in entries) else None

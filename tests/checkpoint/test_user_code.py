@@ -236,7 +236,21 @@ def test_the_first_usual_size_that_a_network_runs_at_is_its_input(tmp_path, size
     assert load(path, code=Path(__file__)).inputs == only_input((2, size, size))
 
 
-@pytest.mark.parametrize("module", [FixedSize(9), torch.nn.Sequential(torch.nn.Linear(8, 3))])
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (torch.nn.Sequential(torch.nn.Conv1d(12, 4, 9), torch.nn.AdaptiveAvgPool1d(1)), (12, 1000)),
+        (torch.nn.Sequential(torch.nn.Conv1d(1, 2, 9), torch.nn.Flatten(), torch.nn.Linear(4080, 3)), (1, 2048)),
+        (torch.nn.Sequential(torch.nn.Conv3d(1, 2, 3)), (1, 32, 32, 32)),
+        (torch.nn.Sequential(torch.nn.Linear(8, 3)), (8,)),
+    ],
+)
+def test_signals_volumes_and_vectors_have_usual_sizes_too(tmp_path, module, shape):
+    torch.save(module, tmp_path / "other.pt")
+    assert load(tmp_path / "other.pt").inputs == only_input(shape)
+
+
+@pytest.mark.parametrize("module", [FixedSize(9), torch.nn.Sequential(torch.nn.Embedding(8, 3))])
 def test_an_input_that_can_not_be_found_has_to_be_said(tmp_path, module):
     path = tmp_path / "fixed.pt"
     torch.save(module, path)

@@ -72,6 +72,8 @@ def read_archive(stream: IO[bytes], size: int) -> Archive:
 
 def _records(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     """The parts by their names, all stored as they are and no larger than the file."""
+    if any("/" not in entry.filename for entry in archive.infolist()):
+        raise Unsafe("PyTorch before 2.8 wrote it, with pickled weights")
     records = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
     if len(records) < len(archive.infolist()):
         raise Unsafe("it holds a part twice")

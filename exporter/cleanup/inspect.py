@@ -14,6 +14,8 @@ from attn_export.exporter.graph.facts import GATE_ACTIVATIONS, is_op, is_overrid
 from attn_export.exporter.graph.outline import outline
 from attn_export.exporter.graph.read import named, parse
 from attn_export.exporter.records.graphs import Outline
+from attn_export.exporter.system.bounds import bounded_memory
+from attn_export.exporter.system.files import total_bytes
 from attn_export.exporter.system.quiet import quiet
 
 
@@ -66,7 +68,8 @@ def inspect_file(path: Path | str) -> tuple[AttentionBlock, ...]:
         UnreadableGraphError: the file is missing, damaged, or not valid ONNX.
         RuntimeUnavailableError: see `attention_of`.
     """
-    return blocks_of(parse(Path(path)))
+    with bounded_memory(total_bytes(Path(path))):
+        return blocks_of(parse(Path(path)))
 
 
 def blocks_of(file: ParsedFile) -> tuple[AttentionBlock, ...]:

@@ -78,7 +78,7 @@ def _run(name: str, apply: Apply, model: ir.Model) -> None:
     try:
         with quiet():
             apply(model)
-    except CleanupError:
+    except (CleanupError, MemoryError):
         raise
     except Exception as error:
         raise CleanupError(

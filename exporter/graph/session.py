@@ -1,7 +1,7 @@
 """ONNX Runtime without optimizations: every operator computes as the graph spells it."""
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,7 @@ class PlainSession:
     def __init__(self, graph: "Path | ir.Model", threads: int, folder: Path | None = None) -> None:
         import onnxruntime
 
+        self._options, self._late = onnxruntime.RunOptions(), ""
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = threads
@@ -70,6 +71,17 @@ class PlainSession:
         self.inputs = {str(value.name): str(value.type) for value in self._session.get_inputs()}
         self.outputs = [str(value.name) for value in self._session.get_outputs()]
 
+    @contextmanager
+    def at_most(self, seconds: float) -> Iterator[None]:
+        """Within the context, what runs after so many seconds ends with a SessionError, and so do later runs."""
+
+        def stop() -> None:
+            self._late = self._late or f"it had not finished after {seconds} s"
+            self._options.terminate = True
+
+        with alarm(seconds, stop):
+            yield
+
     def run(self, feeds: Mapping[str, Array], bounded: bool = True) -> dict[str, Array]:
         """All outputs by name.
 
@@ -79,20 +91,12 @@ class PlainSession:
             SessionError: ONNX Runtime can't run the graph on these inputs, or not in half of the free memory, or not
                 in `SECONDS`.
         """
-        import onnxruntime
-
-        options = onnxruntime.RunOptions()
-
-        def stop() -> None:
-            options.terminate = True
-
         try:
             with ExitStack() as bounds:
                 if bounded:
                     bounds.enter_context(bounded_memory())
-                    bounds.enter_context(alarm(SECONDS, stop))
-                results = self._session.run(self.outputs, dict(feeds), options)
+                    bounds.enter_context(self.at_most(SECONDS))
+                results = self._session.run(self.outputs, dict(feeds), self._options)
         except Exception as error:  # as above
-            late = f"it had not finished after {SECONDS} s"
-            raise SessionError(late if options.terminate else first_line(error)) from error
+            raise SessionError(self._late or first_line(error)) from error
         return {name: np.asarray(array) for name, array in zip(self.outputs, results, strict=True)}

@@ -1,39 +1,47 @@
 """Bounds for running what others wrote: some graphs need all memory, or never end."""
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import psutil
 
-resource: Any
-try:
+if sys.platform == "linux":
     import resource
-except ImportError:  # Windows
-    resource = None
 
 LEAST_BYTES = 2 * 2**30
+WORKSPACE, PER_BYTE = 5 * 2**28, 32
 
 
 @contextmanager
-def bounded_memory() -> Iterator[None]:
-    """Within the context the process gets no more than half of the memory that is available now, at least 2 GiB.
+def bounded_memory(file_bytes: int | None = None, parts: int = 1) -> Iterator[None]:
+    """Within the context the process gets no more memory than half of what is available now, at least 2 GiB.
 
-    Allocations beyond fail, as if memory had run out. Only Linux keeps the limit.
+    With the size of a file it gets no more than 1.25 GiB and 32 bytes for each byte of the file: what a small file
+    asks for stays small, and large networks have room for their maps.
+
+    Allocations beyond fail, as if memory had run out. Only Linux keeps the limit; addresses that are only reserved, as
+    CUDA does by the terabyte, don't count.
+
+    Args:
+        file_bytes: of the file that is worked on, weights included.
+        parts: the context gets one of so many equal parts.
     """
-    if resource is None:
+    if sys.platform != "linux":
         yield
         return
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    more = max(LEAST_BYTES, psutil.virtual_memory().available // 2)
-    wanted = psutil.Process().memory_info().vms + more
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    room = max(LEAST_BYTES, psutil.virtual_memory().available // 2)
+    if file_bytes is not None:
+        room = min(room, WORKSPACE + PER_BYTE * file_bytes)
+    wanted = psutil.Process().memory_info().data + room // parts
     limit = min(n for n in (wanted, soft, hard) if n != resource.RLIM_INFINITY)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 @contextmanager

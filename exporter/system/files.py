@@ -5,6 +5,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from attn_export.exporter.errors import InputError, OutputError
@@ -53,6 +54,15 @@ def size_of(path: Path) -> int:
     if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
         raise OSError(errno.EINVAL, "it is no file", str(path))
     return facts.st_size
+
+
+def total_bytes(*paths: Path) -> int:
+    """Bytes of files; those that can't be read count nothing."""
+    total = 0
+    for path in paths:
+        with suppress(OSError, ValueError):
+            total += path.stat().st_size
+    return total
 
 
 def read_whole(path: Path, most: int) -> bytes:

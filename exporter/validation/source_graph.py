@@ -44,6 +44,8 @@ POWER = 10.0
 SAMPLED = 1 << 16
 # Operators with weights, and the largest of these that are moved: those moved are kept in memory.
 WEIGHTED, MOVED = ("Conv", "ConvTranspose", "Gemm", "MatMul"), 1 << 22
+# For all runs of the source graph: more for large networks, which are slow on small machines.
+SECONDS, SECONDS_PER_MIB = 20, 2
 FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16)
 INTEGERS = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.UINT8, ir.DataType.INT8, ir.DataType.BOOL)
 Feeds = dict[str, Array]
@@ -78,7 +80,8 @@ class _Tapped:
         tapped.graph.outputs.extend(v for v in dict.fromkeys(inner.values()) if not v.is_graph_output())
         self.random = random_outputs(tapped)
         self._names |= {tensor: str(value.name) for tensor, value in inner.items()}
-        self._session = PlainSession(tapped, threads, folder)
+        session = PlainSession(tapped, threads, folder)
+        self._run, self.at_most = session.run, session.at_most
 
     def run(self, feeds: Mapping[str, Array]) -> dict[Tensor, Array]:
         """The tensors that aren't random.
@@ -86,7 +89,7 @@ class _Tapped:
         Raises:
             SessionError: ONNX Runtime can't run the graph on these inputs.
         """
-        arrays = self._session.run(feeds)
+        arrays = self._run(feeds)
         fetched = {tensor: arrays[name] for tensor, name in self._names.items() if name not in self.random}
         return {t: array if t.role == OUTPUT else _sampled(t, array) for t, array in fetched.items()}
 
@@ -117,6 +120,15 @@ def run_source(
         session = _Tapped(model, threads, folder)
     except SessionError as error:
         return f"ONNX Runtime doesn't take the file: {error}"
+    weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+    try:
+        with session.at_most(SECONDS + SECONDS_PER_MIB * (weights >> 20)):
+            return _source_runs(session, model, images)
+    except MemoryError:
+        return "its inputs and outputs need more memory than a file of its size gets"
+
+
+def _source_runs(session: _Tapped, model: ir.Model, images: Arrays | None) -> tuple[SourceRun, ...] | str:
     kind, *kinds = PICTURES
     sizes, first = _first_that_runs(session, model, FIRST, kind)
     if isinstance(first, str):

@@ -17,6 +17,8 @@ from attn_export.exporter.network.batches import MOST_REAL
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.results import CleanResult
 from attn_export.exporter.records.verdict import Verdict, number
+from attn_export.exporter.system.bounds import bounded_memory
+from attn_export.exporter.system.files import total_bytes
 from attn_export.exporter.system.generation import publish_together
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.memory import forget_weights, trim
@@ -65,17 +67,18 @@ def clean_file(
     """
     source, out, progress = Path(source), Path(out), progress or NullProgress()
     threads = threads or usable_cpus()
-    with progress.stage("Reading the graph"):
+    with progress.stage("Reading the graph"), bounded_memory(total_bytes(source)):
         model = read(source)
         _check_opset(model, source)
         before, sources = len(model.graph), files_of(model)
-    with progress.stage("Running it"):
+    size = total_bytes(source, *sources)
+    with progress.stage("Running it"), bounded_memory(size, parts=2):  # the cleaned graph needs as much
         real = None
         if images is not None:
             real = announced(images_for(model, images, pictures).spread(MOST_REAL), progress).all
         runs = run_source(model, source.parent, threads, real)
         random = random_outputs(model)
-    with scratch_folder(out.parent) as scratch:
+    with bounded_memory(size), scratch_folder(out.parent) as scratch:
         with progress.stage("Cleaning the graph"):
             cleaned = clean(model, target)
             after = len(model.graph)

@@ -1,5 +1,7 @@
 """Graphs that ask for more than any memory, or for ever: refused by name, and what networks have is read."""
 
+import mmap
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from attn_export.exporter.cleanup.inspect import inspect_file
 from attn_export.exporter.errors import InputError, UnreadableGraphError
 from attn_export.exporter.graph import limits, session
 from attn_export.exporter.graph.tensors import problem_of
+from attn_export.exporter.system.bounds import PER_BYTE, WORKSPACE, bounded_memory
 from attn_export.exporter.validation.source_graph import run_source
 from attn_export.exporter.workflows.clean import clean_file
 from tests.cleanup.spellings import parsed
@@ -213,3 +216,34 @@ def test_places_of_weights_that_no_system_has_are_refused(location: str, path: P
     tensor.external_data.add(key="location", value=location)
     message = refused(model_of([helper.make_node("Add", ["x", "w"], ["y"])], [tensor]), path)
     assert len(message) < 500
+
+
+# Memory.
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps the limit")
+
+
+@on_linux
+def test_a_small_file_gets_little_memory() -> None:
+    with bounded_memory(0), pytest.raises(MemoryError):
+        np.empty(WORKSPACE // 8 + 2**17)
+    with bounded_memory(2**20, parts=2), pytest.raises(MemoryError):
+        np.empty((WORKSPACE + 2**20 * PER_BYTE) // 16 + 2**17)
+    np.empty(WORKSPACE // 8 + 2**17)
+
+
+@on_linux
+def test_addresses_that_are_only_reserved_do_not_count() -> None:
+    """CUDA reserves terabytes."""
+    with bounded_memory(0), mmap.mmap(-1, 2**40, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ):
+        pass
+
+
+@on_linux
+def test_a_small_graph_that_wants_gigabytes_is_not_compared(path: Path) -> None:
+    weight = onnx.numpy_helper.from_array(np.full(800, 0.1, np.float32), "a")
+    cube = helper.make_node("Einsum", ["a", "a", "a"], ["c"], equation="i,j,k->ijk")
+    total = helper.make_node("ReduceSum", ["c"], ["s"], keepdims=0)
+    add = helper.make_node("Add", ["x", "s"], ["y"])
+    path.write_bytes(model_of([cube, total, add], [weight]).SerializeToString())
+    assert "ONNX Runtime can't run the file" in clean_file(path, path.with_name("clean.onnx"), threads=1).not_compared

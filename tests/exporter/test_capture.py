@@ -1,5 +1,6 @@
 """What PyTorch's exporter gives comes out as asked, and what it can't give is an error that names the place."""
 
+import gc
 import logging
 import re
 import sys
@@ -13,6 +14,8 @@ import onnx_ir as ir
 import pytest
 import torch
 from torch import nn
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.fx.graph_module import _loader
 from torch.nn import functional as F
 
 from attn_export.exporter.artifacts import MODULE_KEY, Graph, LoadedModel
@@ -365,3 +368,16 @@ def test_the_graph_is_valid_and_knows_its_parent(
     onnx.checker.check_model(ir.to_proto(graph.model), full_check=True)
     assert graph.parent_sha256 == loaded("toy").sha256
     assert graph.steps == ()
+
+
+def test_a_capture_leaves_no_traces_in_torch() -> None:
+    """Torch keeps the source text of every module that it generates, and C++ holds the sizes of every trace."""
+    model = network(torch.relu)
+
+    def left() -> tuple[int, int]:
+        capture(model)
+        gc.collect()
+        filled = [thing for thing in gc.get_objects() if isinstance(thing, ShapeEnv) and vars(thing)]
+        return len(filled), len(_loader.eval_cache)
+
+    assert left() == left()

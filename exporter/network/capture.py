@@ -111,7 +111,7 @@ def _forget_sizes(program: torch.export.ExportedProgram) -> None:
 
 @contextmanager
 def _sources_forgotten() -> Iterator[None]:
-    """Within the context, forget the source text of the modules that torch generates: a quarter of a MiB each export."""
+    """Within the context, forget the source text of modules that torch generates, 0.2 MiB an export."""
     known = set(_loader.eval_cache)
     try:
         yield

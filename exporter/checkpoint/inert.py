@@ -24,6 +24,14 @@ HOSTILE_MODULES = frozenset(
     "torch.jit.unsupported_tensor_ops torch.load torch.ops.load_library torch.serialization.load "
     "torch.utils.bottleneck torch.utils.collect_env trace urllib venv webbrowser zipimport".split()
 )
+# What torch.compile puts around a module.
+COMPILED = frozenset(
+    f"torch._dynamo.{name}"
+    for name in (
+        "eval_frame.OptimizeContext convert_frame.CatchErrorsWrapper convert_frame.ConvertFrame "
+        "convert_frame.ConvertFrameAssert convert_frame.ConvertFrameBox repro.after_dynamo.WrapBackendDebug hooks.Hooks"
+    ).split()
+)
 SHOWN, LONG, LONGEST_NAME = 6, 200, 500
 HARMLESS_BUILTINS = frozenset(
     "bool bytearray bytes complex dict float frozenset getattr int list object range set slice str tuple".split()
@@ -66,7 +74,7 @@ def hostile(names: list[str]) -> list[str]:
         parts = full_name.split(".", 4)
         return any(".".join(parts[:end]) in HOSTILE_MODULES for end in range(1, len(parts) + 1))
 
-    return [name for name in names if is_hostile(name)]
+    return [name for name in names if name not in COMPILED and is_hostile(name)]
 
 
 def refuse_attacks(path: Path, names: Sequence[str]) -> None:

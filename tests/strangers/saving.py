@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-Save = Callable[[nn.Module, tuple[torch.Tensor, ...], Path], None]
+Save = Callable[[nn.Module, tuple[torch.Tensor, ...], Path], Any]
 Weights = dict[str, torch.Tensor]
 
 
@@ -85,6 +86,7 @@ WHOLE: dict[str, Save] = {
     "module": content(lambda network: network),
     "module, DataParallel": content(nn.DataParallel),
     "module, AveragedModel": content(torch.optim.swa_utils.AveragedModel),
+    "module, torch.compile": content(torch.compile),
     "module, half": content(lambda network: copy.deepcopy(network).half()),
     "modules: model, ema": content(lambda network: {"model": averaged(network), "ema": network, "epoch": 3}),
 }
@@ -110,6 +112,8 @@ WEIGHTS: dict[str, Save] = {
     "list": content(lambda network: [network.state_dict(), {"lr": 0.1}]),
     "Lightning": content(lightning),
     "half": content(half),
+    "arrays": content(lambda network: {name: tensor.numpy() for name, tensor in network.state_dict().items()}),
+    "pickle.dump": lambda network, example, path: path.write_bytes(pickle.dumps(network.state_dict())),
     "safetensors": lambda network, example, path: save_file(network.state_dict(), path),
 }
 SCRIPTS: dict[str, Save] = {"TorchScript, traced": traced, "TorchScript, scripted": scripted}

@@ -146,6 +146,11 @@ def _sizes(values: Any = ()) -> tuple[Any, ...]:
     return tuple(values)
 
 
+def _of_compiled(module: Any = None, *_: Any) -> Any:
+    """The module in a compiled one."""
+    return module
+
+
 def _dtypes() -> Mapping[str, torch.dtype]:
     return {f"torch.{name}": value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
 
@@ -183,6 +188,7 @@ HARMLESS: Mapping[str, Any] = {
     **{f"{module}.multiarray._reconstruct": Called(reconstructed) for module in MODULES},
     "numpy.ndarray": Array,
     "numpy.dtype": DType,
+    "torch._dynamo.eval_frame.OptimizedModule": _of_compiled,
     "torch._tensor._rebuild_from_type_v2": Called(_of_another_class),
     "torch.nn.parameter.Parameter": Called(_parameter),
     "torch.Size": Called(_sizes),

@@ -17,6 +17,7 @@ from torch import nn
 
 from attn_export.exporter.artifacts import Normalization
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError, first_line
+from attn_export.exporter.system.packages import refuse_absent
 from attn_export.models.registry import LARGEST_WIDTH
 
 NAME = re.compile(r"(torchvision|timm):([a-z0-9_]+(?:\.[a-z0-9_]+)?)", re.IGNORECASE)
@@ -139,16 +140,15 @@ def from_values(values: Mapping[str, Any]) -> Host:
 
 
 def _library(name: str) -> ModuleType:
-    install = f"pip install 'attn-export[{name}]'"
+    refuse_absent(name)
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise RuntimeUnavailableError(f"{name} is not installed", runtime=name, hint=install) from error
     except (ImportError, RuntimeError) as error:
         raise RuntimeUnavailableError(
             f"{name} can't be imported: {first_line(error)}",
             runtime=name,
-            hint=f"A torchvision that was made for another torch does this. {install} takes one that fits.",
+            hint="A torchvision that was made for another torch does this. "
+            f"pip install 'attn-export[{name}]' takes one that fits.",
         ) from error
 
 

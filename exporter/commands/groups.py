@@ -21,6 +21,7 @@ from attn_export.exporter.commands.parse_pictures import (
     parse_resize,
 )
 from attn_export.exporter.errors import UsageError
+from attn_export.exporter.system.packages import refuse_absent
 from attn_export.exporter.workflows.served import ServedOptions
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Loading:
 
         Raises:
             UsageError: contradictory, or of another form.
+            RuntimeUnavailableError: the library isn't installed.
         """
         code, factory = self.code, self.factory
         place, colon, name = (code or "").rpartition(":")
@@ -105,6 +107,8 @@ class Loading:
         if factory is not None and self.arch is not None:
             raise UsageError("--factory and --arch contradict each other", hint="Leave one of them out.")
         network = next((name for name in (source, self.arch) if name is not None and names_network(name)), None)
+        if network is not None:
+            refuse_absent(str(network).partition(":")[0])
         return LoadOptions(
             arch=self.arch,
             inputs=parse_inputs(self.inputs),

@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from attn_export.exporter.artifacts import OnnxFile, ParsedFile
+from attn_export.exporter.artifacts import OnnxFile, ParsedFile, names_network
 from attn_export.exporter.errors import UnreadableGraphError, first_line
 from attn_export.exporter.graph.dialect import unify
 from attn_export.exporter.graph.external import MAPPED_BYTES, settle_external_data
@@ -142,9 +142,10 @@ def _parse(path: Path) -> tuple[onnx.ModelProto, dict[str, tuple[int, int]]]:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
             rest, places = _without_weights(data)
     except OSError as error:
-        raise UnreadableGraphError(
-            f"{path} can't be read: {error.strerror or error}", hint="Expected is the path of an ONNX file."
-        ) from error
+        hint = "Expected is the path of an ONNX file."
+        if names_network(path):
+            hint = f"`attn-export {path} --onnx` makes an ONNX file of the library's network."
+        raise UnreadableGraphError(f"{path} can't be read: {error.strerror or error}", hint=hint) from error
     except (ValueError, IndexError) as error:
         raise _not_onnx(path) from error
     try:

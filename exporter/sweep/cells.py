@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from attn_export.exporter.artifacts import CPU, Input, Target
+from attn_export.exporter.artifacts import CPU, LIBRARIES, Input, Target, names_network
 from attn_export.exporter.engine.targets import JETSON, parse_targets
 from attn_export.exporter.errors import InputError, RuntimeUnavailableError, UsageError
 from attn_export.exporter.records.sweep import Cell
@@ -19,7 +19,6 @@ from attn_export.exporter.system.packages import installed, versions
 PRECISIONS = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "fp32", "fp8": "fp32"}
 QUANTIZED = ("int8", "fp8")
 OF_ENGINES = ("tf32", "bf16", "fp8")
-LIBRARIES = ("timm", "torchvision")  # whose networks have names like timm:seresnet50
 OF_CHECKPOINTS = ("eager", "compile")
 ON_CPU = (*OF_CHECKPOINTS, "onnxruntime")
 ENGINES = ("tensorrt", "tensorrt-rtx")
@@ -196,7 +195,7 @@ def _files_of(entry: Model, folder: Path) -> Sequence[Path | None]:
     elif path.suffix.lower() in (*CHECKPOINTS, ONNX) or "/" in entry.path:
         found = [_existing(path, "the model")]
     else:
-        if not entry.path.startswith(tuple(f"{library}:" for library in LIBRARIES)):
+        if not names_network(entry.path):
             _check_zoo(entry.path, folder)
         return [None]
     for file in found:

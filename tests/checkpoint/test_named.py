@@ -1,5 +1,6 @@
 """Networks of timm and torchvision by their names, where the libraries' places are taken by small ones of our own."""
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -161,3 +162,18 @@ def test_the_command_exports_and_validates_a_network_by_name(
     assert run(["timm:seresnet8", "--onnx", "--weights", str(path)]) == 3
     assert run(["bench", "timm:seresnet8", "torchvision:small"]) == 2
     assert "are both checkpoints" in capfd.readouterr().err
+
+
+def test_a_library_that_is_not_installed_is_said_before_torch_is_imported() -> None:
+    code = (
+        "import sys; sys.modules['timm'] = None; from attn_export.cli import run; "
+        "code = run(['timm:resnet18', '--onnx']); sys.exit(99 if 'torch' in sys.modules else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    assert "pip install 'attn-export[timm]'" in done.stderr
+
+
+def test_commands_that_take_onnx_files_say_how_a_name_becomes_one(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["inspect", "timm:resnet18"]) == 3
+    assert "attn-export timm:resnet18 --onnx" in capfd.readouterr().err

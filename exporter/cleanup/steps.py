@@ -1,5 +1,7 @@
 """The generic steps before and after the rules, from onnx-ir, onnxscript and here."""
 
+import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +12,7 @@ from onnxscript.optimizer import fold_constants_ir
 from attn_export.exporter.cleanup.apply import RewriteLog, apply_to_fixpoint
 from attn_export.exporter.cleanup.rule import Context, Rule
 from attn_export.exporter.cleanup.rules import fold_known_sizes, resolve_sizes
-from attn_export.exporter.graph.facts import WHOLE, is_op
+from attn_export.exporter.graph.facts import WHOLE, attribute, dims, is_op
 from attn_export.exporter.graph.limits import grown
 from attn_export.exporter.graph.names import unique_name
 from attn_export.exporter.graph.randomness import may_share
@@ -113,18 +115,56 @@ def name_values_once(model: ir.Model) -> None:
 
 def fold_constants(model: ir.Model) -> None:
     """Compute what depends on constants only, by operators whose reference implementation can be trusted."""
-    fold_constants_ir(model, output_size_limit=FOLDED_ELEMENTS, should_fold=_should_fold)
+    fold_constants_ir(model, output_size_limit=sys.maxsize, should_fold=_should_fold)
 
 
 def _should_fold(node: ir.Node) -> bool | None:
-    """None leaves the choice to the folder's own limits of size. It would keep ConstantOfShape, even of sizes."""
+    """None leaves the choice to the folder, which would keep ConstantOfShape, even of sizes, and what reads weights."""
     if grown(node) > FOLDED_ELEMENTS:  # the folder would compute it, and then look at its size
         return False
     if any(value is not None and value.dtype is ir.DataType.STRING for value in node.inputs):
         return False  # onnx-ir can't write the strings that it computed
     if is_op(node, "ConstantOfShape") and node.outputs[0].dtype in WHOLE:
         return True
-    return None if may_share(node) and is_op(node, *FOLDABLE) else False
+    if not may_share(node) or not (is_op(node, *FOLDABLE) or _is_evaluated_norm(node)):
+        return False
+    sizes, weights = (
+        dims(node.outputs[0]),
+        {v: size for v in node.inputs if v is not None and (size := _weight_size(v))},
+    )
+    if sizes is None or not all(isinstance(size, int) for size in sizes):
+        return False if weights else None
+    size = math.prod(size for size in sizes if isinstance(size, int))
+    if not weights:
+        return False if size > FOLDED_ELEMENTS else None
+    readers = [reader for weight in weights for reader in weight.consumers()]  # none that keeps the weight in the file
+    return size <= sum(weights.values()) and all(map(_reads_constants, readers))
+
+
+def _weight_size(value: ir.Value) -> int:
+    """The number of elements of a constant that is too large to be folded without a reason; 0 for others."""
+    size = value.const_value.size if value.const_value is not None else 0
+    return size if size > FOLDED_ELEMENTS else 0
+
+
+def _is_evaluated_norm(node: ir.Node) -> bool:
+    """Whether it is a BatchNormalization that ONNX's reference implementation doesn't take for one in training mode."""
+    opset = node.graph.opset_imports.get("", 0) if isinstance(node.graph, ir.Graph) else 0
+    return is_op(node, "BatchNormalization") and opset >= 14 and not attribute(node, "training_mode", 0)
+
+
+def _reads_constants(node: ir.Node) -> bool:
+    """Whether a node depends on constants only."""
+    waiting = [node]
+    while waiting:
+        for value in waiting.pop().inputs:
+            if value is None or (value.const_value is not None and not value.is_graph_input()):
+                continue
+            producer = value.producer()
+            if producer is None:
+                return False
+            waiting.append(producer)
+    return True
 
 
 def share_equal_nodes(model: ir.Model) -> None:

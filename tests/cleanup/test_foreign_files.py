@@ -432,3 +432,15 @@ def test_every_spelling_of_a_hard_sigmoid_is_a_gate(saved: Saved, name: str, nod
 def test_a_ramp_that_has_one_end_only_is_no_gate(saved: Saved) -> None:
     nodes = SE.replace("g = Sigmoid(l)", "a = Add(l, three)  g = Relu(a)")
     assert kinds(saved(nodes, three=np.array(3, np.float32), **se_weights())) == []
+
+
+def test_weights_computed_from_weights_are_folded_unless_both_are_needed(saved: Saved) -> None:
+    """As torch's dynamo exporter writes the weight standardization of NFNets."""
+    nodes = """f = Reshape(w, flat)  m = ReduceMean<axes = [0, 2]>(f)  d = Sub(f, m)  p = Mul(d, d)
+        v = ReduceMean<axes = [0, 2]>(p)  mean = Squeeze(m)  var = Squeeze(v)
+        n = BatchNormalization(f, scale, shift, mean, var)  k = Reshape(n, shape)  y = Conv<pads = [3, 3, 2, 2]>(x, k)"""
+    weights = {"w": noise(16, 16, 6, 6), "flat": np.array([1, 16, -1]), "shape": np.array([16, 16, 6, 6])}
+    norm = {name: NORM[name] for name in ("scale", "shift")}
+    assert cleaned(saved(nodes, **weights, **norm)) == {"Conv": 1}
+    both = saved(f"{nodes}  z = Conv<pads = [3, 3, 2, 2]>(x, w)", outputs=f"{MAP} y, {MAP} z", **weights, **norm)
+    assert cleaned(both)["BatchNormalization"] == 1

@@ -8,10 +8,17 @@ from attn_export.exporter.artifacts import Target
 from attn_export.exporter.cleanup.apply import apply_to_fixpoint
 from attn_export.exporter.cleanup.pipeline import prepare
 from attn_export.exporter.cleanup.rule import Context
-from attn_export.exporter.cleanup.rules import fold_added_bias, fold_batch_norm, squeeze_before_expansion
+from attn_export.exporter.cleanup.rules import (
+    fold_added_bias,
+    fold_batch_norm,
+    fold_gain,
+    squeeze_before_expansion,
+    standardize_weights,
+)
 from tests.cleanup.conftest import Fires, Keeps, assert_same, assert_valid, graph, model_of, settled
 
 FOLD, SQUEEZE, ADDED = fold_batch_norm.RULE, squeeze_before_expansion.RULE, fold_added_bias.RULE
+GAIN, STANDARD = fold_gain.RULE, standardize_weights.RULE
 MAP, OUT = "float[N, 4, H, W] x", "float[N, 6, H, W] y"
 PADS = "pads = [1, 1, 1, 1]"
 W, B = "float[6, 4, 3, 3] w = random", "float[6] b = random"
@@ -56,9 +63,51 @@ ADD_KEEPS = [
         "the convolution's result has other readers",
     ),
 ]
+GAIN_BEFORE, GAIN_BEHIND = f"m = Mul(x, k) y = Conv <{PADS}> (m, w, b)", f"c = Conv <{PADS}> (x, w, b) y = Div(c, k)"
+NUMBER = f"{W}, {B}, float k = {{0.2}}"
+GAIN_FIRES = [
+    Fires("before", GAIN, folded(GAIN_BEFORE, NUMBER), "Conv"),
+    Fires("behind", GAIN, folded(GAIN_BEHIND, NUMBER), "Conv"),
+]
+GAIN_KEEPS = [
+    Keeps("a-channel's-gain", GAIN, folded(GAIN_BEHIND, f"{W}, {B}, float[6, 1, 1] k = random")),
+    Keeps("number-by-result", GAIN, folded(f"c = Conv <{PADS}> (x, w, b) y = Div(k, c)", NUMBER)),
+    Keeps(
+        "other-readers",
+        GAIN,
+        folded(f"{GAIN_BEHIND} z = Relu(c)", NUMBER, outputs=f"{OUT}, float[N, 6, H, W] z"),
+        "what is multiplied has other readers",
+    ),
+    Keeps(
+        "shared-weights",
+        GAIN,
+        folded(f"{GAIN_BEHIND} z = Conv <{PADS}> (x, w)", NUMBER, outputs=f"{OUT}, float[N, 6, H, W] z"),
+        "the convolution's weights aren't its own constants",
+    ),
+    Keeps(
+        "too-large",
+        GAIN,
+        folded(GAIN_BEHIND.replace("Div", "Mul"), f"{W}, {B}, float k = {{3.3e38}}"),
+        "the weights would be too large for their type",
+    ),
+]
+STANDARDIZED = """f, m, v = BatchNormalization <training_mode = 1> (w, scale, shift, mean, var)
+    s = Reshape(f, shape)  y = Conv <pads = [1, 1, 1, 1]> (x, s)"""
+FLAT = f"float[1, 6, 36] w = random, {NORM}, int64[4] shape = {{6, 4, 3, 3}}"
+STANDARD_FIRES = [Fires("a-weight", STANDARD, folded(STANDARDIZED, FLAT), "Conv")]
+STANDARD_KEEPS = [
+    Keeps("statistics-read", STANDARD, folded(STANDARDIZED, FLAT, outputs=f"{OUT}, float[6] m")),
+    Keeps(
+        "an-input",
+        STANDARD,
+        folded(STANDARDIZED, FLAT.removeprefix("float[1, 6, 36] w = random, "), inputs=f"{MAP}, float[1, 6, 36] w"),
+    ),
+]
 PLAIN = f"c = Conv <{PADS}> (x, w, b) y = BatchNormalization(c, {PARAMETERS})"
 FIRES = [
     *ADD_FIRES,
+    *GAIN_FIRES,
+    *STANDARD_FIRES,
     Fires("with-bias", FOLD, folded(PLAIN), "Conv"),
     Fires("opset-11", FOLD, folded(PLAIN, opset=11), "Conv"),
     Fires(
@@ -188,6 +237,8 @@ READ, POINTWISE = (
 )
 KEEPS = [
     *ADD_KEEPS,
+    *GAIN_KEEPS,
+    *STANDARD_KEEPS,
     Keeps(
         "training",
         FOLD,

@@ -11,6 +11,7 @@ from attn_export.exporter.cleanup.rules import (
     fold_added_bias,
     fold_batch_norm,
     fold_channel_order,
+    fold_gain,
     fold_known_sizes,
     fold_pixel_mean,
     fold_pixel_scale,
@@ -31,6 +32,7 @@ from attn_export.exporter.cleanup.rules import (
     select_summaries,
     sink_views,
     squeeze_before_expansion,
+    standardize_weights,
     sum_gate_products,
     summarize_channels_last,
     summarize_maps,
@@ -49,6 +51,7 @@ RULES: tuple[Rule, ...] = (
     merge_views.RULE,
     keep_reduced_axis.RULE,
     # Weights.
+    standardize_weights.RULE,
     fold_batch_norm.RULE,
     merge_clips.RULE,
     fuse_hard_sigmoid.RULE,
@@ -56,6 +59,7 @@ RULES: tuple[Rule, ...] = (
     fuse_sigmoid.RULE,
     # After the hard sigmoids, whose sums stay.
     fold_added_bias.RULE,
+    fold_gain.RULE,
     # Preprocessing, from the first convolution upward.
     fold_channel_order.RULE,
     fold_pixel_scale.RULE,

@@ -438,7 +438,8 @@ def test_weights_computed_from_weights_are_folded_unless_both_are_needed(saved: 
     """As torch's dynamo exporter writes the weight standardization of NFNets."""
     nodes = """f = Reshape(w, flat)  m = ReduceMean<axes = [0, 2]>(f)  d = Sub(f, m)  p = Mul(d, d)
         v = ReduceMean<axes = [0, 2]>(p)  mean = Squeeze(m)  var = Squeeze(v)
-        n = BatchNormalization(f, scale, shift, mean, var)  k = Reshape(n, shape)  y = Conv<pads = [3, 3, 2, 2]>(x, k)"""
+        n = BatchNormalization(f, scale, shift, mean, var)  k = Reshape(n, shape)
+        y = Conv<pads = [3, 3, 2, 2]>(x, k)"""
     weights = {"w": noise(16, 16, 6, 6), "flat": np.array([1, 16, -1]), "shape": np.array([16, 16, 6, 6])}
     norm = {name: NORM[name] for name in ("scale", "shift")}
     assert cleaned(saved(nodes, **weights, **norm)) == {"Conv": 1}

@@ -18,7 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
-from attn_export.exporter.artifacts import Input
+from attn_export.exporter.artifacts import Input, LoadOptions
 from attn_export.exporter.records.document import plain
 from attn_export.exporter.records.environment import describe
 from attn_export.exporter.records.sweep import Figures, Outcome
@@ -44,7 +44,7 @@ def the_grid(folder: Path) -> Grid:
         (folder / f"net{i}.onnx").write_text(str(i))
     names = tuple(f"net{i}.onnx" for i in range(NETWORKS))
     plan = Plan(names, ("fp32", "fp16"), TARGETS, BATCHES, ("tensorrt",))
-    return grid_of(plan, folder, lambda _: (Input("input", (1, 3, 224, 224)),))
+    return grid_of(plan, folder, lambda _: LoadOptions(inputs=(Input("input", (1, 3, 224, 224)),)))
 
 
 def the_nodes(count: int) -> list[Node]:

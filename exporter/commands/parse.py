@@ -159,7 +159,7 @@ def parse_cpus(text: str | None) -> tuple[int, ...] | None:
     """
     if text is None:
         return None
-    from attn_export.exporter.latency.affinity import check_cpus
+    from attn_export.exporter.system.affinity import check_cpus
 
     chosen: list[int] = []
     for part in split([text]) or ("",):

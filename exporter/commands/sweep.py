@@ -1,5 +1,6 @@
 """The command `attn-export sweep plan.toml`."""
 
+import json
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -9,12 +10,14 @@ import typer
 from typer import Option
 
 from attn_export.exporter.commands.console import print_json, print_result, stdout
-from attn_export.exporter.commands.groups import Shown
-from attn_export.exporter.commands.parse_inputs import parse_inputs
+from attn_export.exporter.commands.groups import Loading, Shown
+from attn_export.exporter.commands.parse_pictures import parse_normalization
 from attn_export.exporter.errors import OutputError
 
 if TYPE_CHECKING:
+    from attn_export.exporter.artifacts import LoadOptions
     from attn_export.exporter.report.sweep.live import Silence
+    from attn_export.exporter.sweep.plan import Model
 
 
 def sweep(
@@ -53,7 +56,7 @@ def sweep(
     from attn_export.exporter.workflows.sweep_targets import unoffered_here
 
     # A cluster's nodes say themselves what they offer.
-    grid = grid_of(read_plan(plan), plan.parent, parse_inputs, None if ray else unoffered_here)
+    grid = grid_of(read_plan(plan), plan.parent, load_options, None if ray else unoffered_here)
     settings = SweepSettings(out or plan.with_suffix(".sweep"), ray or "", workers)
     if dry_run:
         found = planned(grid, settings)
@@ -64,6 +67,25 @@ def sweep(
     written = write_sweep(report, settings.out)
     parts = [*table.result_parts(report), *([] if can_draw() else [table.no_page(INSTALL)])]
     print_result(report, parts, as_json=shown.as_json, reports=written, error=error_of(report))
+
+
+def load_options(entry: "Model") -> "LoadOptions":
+    """How an entry of a plan is loaded: its keys are the options of the other commands.
+
+    Raises:
+        UsageError: contradictory, or of another form.
+    """
+    parse_normalization(*(",".join(map(str, numbers)) if numbers else None for numbers in (entry.mean, entry.std)))
+    return Loading(
+        arch=entry.arch or None,
+        inputs=[entry.input] if entry.input else None,
+        code=entry.code or None,
+        factory=entry.factory or None,
+        kwargs=json.dumps(entry.kwargs) if entry.kwargs else None,
+        weights=Path(entry.weights) if entry.weights else None,
+        key=entry.checkpoint_key or None,
+        trust=entry.trust,
+    ).parse(Path(entry.path))
 
 
 def _watch(quiet: bool) -> "AbstractContextManager[Silence]":

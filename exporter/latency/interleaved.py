@@ -8,7 +8,6 @@ from typing import Any
 from msgspec import structs
 
 from attn_export.exporter.artifacts import CPU, Input
-from attn_export.exporter.latency.affinity import pinned
 from attn_export.exporter.latency.conditions import Watch
 from attn_export.exporter.latency.isolated import Isolated, requires_isolation
 from attn_export.exporter.latency.measure import measure
@@ -16,6 +15,7 @@ from attn_export.exporter.latency.rounds import Timed
 from attn_export.exporter.records.latency import Latency, Schedule
 from attn_export.exporter.records.timing_warnings import latency_warnings
 from attn_export.exporter.runtimes.base import Runtime
+from attn_export.exporter.system.affinity import pinned
 from attn_export.exporter.system.machine import usable_cpu_numbers
 from attn_export.exporter.system.progress import Progress
 

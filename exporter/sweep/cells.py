@@ -3,16 +3,17 @@
 import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from attn_export.exporter.artifacts import CPU, LIBRARIES, Input, Target, names_network
+from attn_export.exporter.artifacts import CPU, LIBRARIES, LoadOptions, Normalization, Target, names_network
 from attn_export.exporter.engine.targets import JETSON, parse_targets
 from attn_export.exporter.errors import InputError, RuntimeUnavailableError, UsageError
 from attn_export.exporter.records.sweep import Cell
+from attn_export.exporter.sweep.inputs import CALIBRATION, CODE, digest_of
 from attn_export.exporter.sweep.job import Job, Make, Measure, Network, job
 from attn_export.exporter.sweep.plan import CHECKPOINTS, ONNX, Model, Plan
-from attn_export.exporter.system.files import sha256_of, unique_names
+from attn_export.exporter.system.files import unique_names
 from attn_export.exporter.system.packages import installed, versions
 
 # The precision of the float file that each is made of or, where it is one itself, its own.
@@ -25,7 +26,7 @@ ENGINES = ("tensorrt", "tensorrt-rtx")
 ON_GPU = ("onnxruntime-cuda", *ENGINES)
 RUNTIMES = (*ON_CPU, *ON_GPU)
 MOST_NAMES = 3
-ParseInput = Callable[[Sequence[str]], tuple[Input, ...]]
+Options = Callable[[Model], LoadOptions]
 Unoffered = Callable[[str, str], str]
 
 
@@ -35,12 +36,14 @@ class Source:
 
     Attributes:
         name: unique in the plan.
-        files: by role: "model" for a file, "calibration" where there are images.
+        files: by role: "model" for a file, "code" and "weights", "calibration" where there are images.
+        normalization: of pictures; None for the network's own.
     """
 
     name: str
     network: Network
     files: Mapping[str, Path] = field(default_factory=dict)
+    normalization: Normalization | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Grid:
     Attributes:
         cells: in the plan's order, with the keys of their jobs.
         jobs: by key, those that cells need included.
-        files: local paths by sha256.
+        files: local paths by their digest.
         left_out: how many combinations make no cell, by reason.
     """
 
@@ -65,10 +68,11 @@ class Grid:
         return [*(each for need in own.needs.values() for each in self.chain(need)), own]
 
 
-def grid_of(plan: Plan, folder: Path, parse_input: ParseInput, unoffered: Unoffered | None = None) -> Grid:
+def grid_of(plan: Plan, folder: Path, options: Options, unoffered: Unoffered | None = None) -> Grid:
     """The cells of a plan.
 
-    ``unoffered`` gives the reason why a runtime can't serve a target, empty where it can; None if that is seen later.
+    ``options`` says how an entry is loaded, with its paths as they stand in the plan. ``unoffered`` gives
+    the reason why a runtime can't serve a target, empty where it can; None if that is seen later.
 
     Raises:
         RuntimeUnavailableError: nothing serves a target.
@@ -81,8 +85,8 @@ def grid_of(plan: Plan, folder: Path, parse_input: ParseInput, unoffered: Unoffe
     if double := [name for name, count in Counter(targets).items() if count > 1]:
         named = ", ".join(given for given, target in zip(plan.targets, targets, strict=True) if target == double[0])
         raise UsageError(f"targets: {named} are the same", hint=f"All mean {double[0]}: name it once.")
-    sources = sources_of(plan, folder, parse_input)
-    digests = {path: sha256_of(path) for source in sources for path in source.files.values()}
+    sources = sources_of(plan, folder, options)
+    digests = {path: digest_of(role, path) for source in sources for role, path in source.files.items()}
     software = {**versions(), **{name: installed(name) or "" for name in (*ENGINES, *LIBRARIES)}}
     cells: dict[Cell, str] = {}
     jobs: dict[str, Job] = {}
@@ -143,15 +147,14 @@ def misfit(network: Network, precision: str, target: str, runtime: str) -> str:
     return ""
 
 
-def sources_of(plan: Plan, folder: Path, parse_input: ParseInput) -> list[Source]:
+def sources_of(plan: Plan, folder: Path, options: Options) -> list[Source]:
     """The networks of a plan, patterns expanded.
 
     Raises:
         InputError: a file is missing, or is neither a checkpoint nor an ONNX file.
-        UsageError: a network is named twice, or int8 lacks images.
+        UsageError: a network is named twice, int8 lacks images, or an option doesn't fit.
     """
-    entries = [entry if isinstance(entry, Model) else Model(entry) for entry in plan.models]
-    found = [(entry, path) for entry in entries for path in _files_of(entry, folder)]
+    found = [(entry, path) for entry in plan.entries for path in _files_of(entry, folder)]
     places = [str(path or entry.path) for entry, path in found]
     if double := [place for place, count in Counter(places).items() if count > 1]:
         raise UsageError(f"models: {double[0]} is named twice", hint="A pattern may match it too.")
@@ -159,26 +162,40 @@ def sources_of(plan: Plan, folder: Path, parse_input: ParseInput) -> list[Source
     names = [entry.name or (next(stems) if path else entry.path) for entry, path in found]
     if double := [name for name, count in Counter(names).items() if count > 1]:
         raise UsageError(f"models: two are called {double[0]}", hint="Give one another name: {path = …, name = …}.")
-    inputs = {text: parse_input([text]) if text else () for entry in entries for text in (entry.input or plan.input,)}
+    quantized = [precision for precision in plan.precisions if precision in QUANTIZED]
     return [
-        _source(name, entry, path, plan, folder, inputs[entry.input or plan.input])
+        _source(name, entry, path, folder, options(entry), quantized)
         for name, (entry, path) in zip(names, found, strict=True)
     ]
 
 
-def _source(name: str, entry: Model, path: Path | None, plan: Plan, folder: Path, inputs: tuple[Input, ...]) -> Source:
+def _source(
+    name: str, entry: Model, path: Path | None, folder: Path, options: LoadOptions, quantized: Sequence[str]
+) -> Source:
     files = {"model": path} if path else {}
-    if quantized := [precision for precision in plan.precisions if precision in QUANTIZED]:
-        images = entry.calibration or plan.calibration
+    if options.code:
+        files[CODE] = _existing(folder / options.code, "code", folders=True)
+    if options.weights:
+        files["weights"] = _existing(folder / options.weights, "weights")
+    if quantized:
+        images = entry.calibration
         if not images:
             raise UsageError(
                 f"{quantized[0]} needs images to choose ranges from, and {name} has none",
-                hint='calibration = "images.npy": a hundred typical ones, preprocessed as the network takes them.',
+                hint='calibration = "images": a folder of a hundred typical pictures, or an array, .npy or .npz.',
             )
-        files["calibration"] = _existing(folder / images, "the calibration images")
+        files[CALIBRATION] = _existing(folder / images, "the calibration images", folders=True)
+    normalization = Normalization(entry.mean, entry.std) if entry.mean else None
+    bare = replace(options, code=None, weights=None)  # their content counts, and not where they are
     if path is None:
-        return Source(name, Network("zoo", entry.path, inputs=inputs), files)
-    return Source(name, Network("onnx" if path.suffix.lower() == ONNX else "checkpoint", "", entry.arch, inputs), files)
+        return Source(name, Network("zoo", entry.path, bare), files, normalization)
+    onnx = path.suffix.lower() == ONNX
+    if onnx and options != LoadOptions(inputs=options.inputs):
+        raise UsageError(
+            f"models: {path} is an ONNX file, which needs no code and no options of checkpoints",
+            hint="Of its table only path, name, input and what concerns calibration count.",
+        )
+    return Source(name, Network("onnx" if onnx else "checkpoint", "", bare), files, normalization)
 
 
 def _files_of(entry: Model, folder: Path) -> Sequence[Path | None]:
@@ -206,10 +223,10 @@ def _files_of(entry: Model, folder: Path) -> Sequence[Path | None]:
     return found
 
 
-def _existing(path: Path, what: str) -> Path:
-    if path.is_dir():
-        raise InputError(f"{what} {path} is a folder, and one file is expected", hint="Images: an array, .npy or .npz.")
-    if not path.is_file():
+def _existing(path: Path, what: str, *, folders: bool = False) -> Path:
+    if path.is_dir() and not folders:
+        raise InputError(f"{what} {path} is a folder, and one file is expected", hint="A pattern: nets/*.pt.")
+    if not path.exists():
         raise InputError(f"{what} {path} is missing", hint="Paths are relative to the plan.")
     return path
 
@@ -230,7 +247,7 @@ def _jobs(
     source: Source, cell: Cell, plan: Plan, digests: Mapping[Path, str], software: Mapping[str, str]
 ) -> tuple[Job, ...]:
     """The job of a cell after those that it needs."""
-    model = {role: digests[path] for role, path in source.files.items() if role == "model"}
+    model = {role: digests[path] for role, path in source.files.items() if role != CALIBRATION}
     task = Measure(source.network, cell.precision, cell.target, cell.batch, cell.runtime, plan.seconds, plan.ci / 100)
     if cell.runtime in OF_CHECKPOINTS:
         return (job(str(cell), task, files=model, needs={}, versions=software, target=cell.target, timed=True),)
@@ -240,8 +257,8 @@ def _jobs(
     ]
     if cell.precision in QUANTIZED:
         form = Target.TENSORRT if cell.runtime in ENGINES else Target.ONNXRUNTIME
-        images = {**model, "calibration": digests[source.files["calibration"]]}
-        quantized = Make(source.network, cell.precision, form.value)
+        images = {**model, CALIBRATION: digests[source.files[CALIBRATION]]}
+        quantized = Make(source.network, cell.precision, form.value, source.normalization)
         name = f"{cell.model} {cell.precision} for {form}"
         needs = {"float32": made[0].key}
         made.append(job(name, quantized, files=images, needs=needs, versions=software, target=CPU, timed=False))

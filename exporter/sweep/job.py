@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import msgspec
 from msgspec import Struct
 
-from attn_export.exporter.artifacts import CPU, Input
+from attn_export.exporter.artifacts import CPU, LoadOptions, Normalization
 from attn_export.exporter.records.sweep import Figures, Outcome
 
 SourceKind = Literal["zoo", "checkpoint", "onnx"]
@@ -21,14 +21,12 @@ class Network(Struct, frozen=True):
     Attributes:
         kind: of the zoo, a checkpoint, or an ONNX file.
         zoo: its name in the zoo; a file is among the job's files, as "model".
-        arch: of a bare state dict.
-        inputs: with N; empty for the network's own.
+        options: how it is loaded; sources and weights are among the job's files, as "code" and "weights".
     """
 
     kind: SourceKind
     zoo: str = ""
-    arch: str = ""
-    inputs: tuple[Input, ...] = ()
+    options: LoadOptions = LoadOptions()
 
 
 class Make(Struct, frozen=True, tag="make"):
@@ -36,11 +34,13 @@ class Make(Struct, frozen=True, tag="make"):
 
     Attributes:
         form: the runtime that the graph is shaped for.
+        normalization: of the pictures to calibrate with; None for the network's.
     """
 
     network: Network
     precision: str
     form: str
+    normalization: Normalization | None = None
 
 
 class Measure(Struct, frozen=True, tag="measure"):
@@ -71,7 +71,7 @@ class Job(Struct, frozen=True):
     Attributes:
         key: digest of the rest, without the name.
         name: for people.
-        files: sha256 of each input file, by its role.
+        files: digest of each input file or folder, by its role.
         needs: keys of the jobs whose file it takes, by role.
         target: that a node must offer.
         timed: whether nothing else may run on the node at the same time.
@@ -104,7 +104,7 @@ def job(
     return Job(hashlib.sha256(content).hexdigest(), name, task, files, needs, target, timed)
 
 
-# Input files by role: the file, and those that it refers to.
+# Input files by role: the file, and those that it refers to; or a folder.
 Inputs = Mapping[str, tuple[Path, ...]]
 # Does a job: inputs, and a folder for its files. Raises AttnExportError where it fails.
 Run = Callable[[Job, Inputs, Path], Figures]

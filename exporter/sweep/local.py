@@ -1,5 +1,6 @@
 """Runs jobs in processes of this machine."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import IO
 
 from attn_export.exporter.sweep import work
+from attn_export.exporter.sweep.inputs import CODE
 from attn_export.exporter.sweep.job import Finished, Inputs, Job, Node, Run
 from attn_export.exporter.system.files import SCRATCH, unwritable
+from attn_export.exporter.system.machine import usable_cpu_numbers
 from attn_export.exporter.system.worker_process import start
 
 WORKER = "attn_export.exporter.sweep.local_worker"
@@ -25,11 +28,17 @@ OUTPUT_TAIL = 4096
 
 @dataclass
 class _Worker:
-    """A process, its connection, what it prints, and its job with the job's folder."""
+    """A process, its connection, what it prints, and its job with the job's folder.
+
+    ``share`` of the CPUs is its own while others work beside it; ``code`` is the digest of the user's sources that it
+    has imported.
+    """
 
     process: subprocess.Popen[bytes]
     connection: Connection
     output: IO[bytes]
+    share: int
+    code: str = ""
     job: Job | None = None
     folder: Path | None = None
 
@@ -63,20 +72,37 @@ class LocalBackend:
 
     def submit(self, job: Job, node: Node, inputs: Inputs) -> None:
         """Start a job in a worker that has nothing to do, or in a new one."""
-        worker = next((worker for worker in self._workers if worker.job is None), None) or self._started()
-        worker.job = job
+        worker = self._idle(job.files.get(CODE, "")) or self._started()
+        worker.job, worker.code = job, worker.code or job.files.get(CODE, "")
         try:
             worker.folder = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=self._scratch))
         except OSError as error:
             raise unwritable(self._scratch, error) from error
         with suppress(BrokenPipeError, ConnectionResetError):  # it died while it was idle: `wait` sees that
-            worker.connection.send((job, inputs, worker.folder, self._run, node.name))
+            worker.connection.send((self._cpus(job, worker), (job, inputs, worker.folder, self._run, node.name)))
+
+    def _idle(self, code: str) -> _Worker | None:
+        """A worker with nothing to do. One with other sources is ended: modules of both may have the same names."""
+        for worker in [worker for worker in self._workers if worker.job is None]:
+            if not code or worker.code in ("", code):
+                return worker
+            self._workers.remove(worker)
+            worker.end()
+        return None
 
     def _started(self) -> _Worker:
         output = tempfile.TemporaryFile()  # noqa: SIM115 (`end` closes it)
         process, connection = start(WORKER, output)
-        self._workers.append(_Worker(process, connection, output))
+        taken = {worker.share for worker in self._workers}
+        share = next(i for i in range(self._node.slots) if i not in taken)
+        self._workers.append(_Worker(process, connection, output, share))
         return self._workers[-1]
+
+    def _cpus(self, job: Job, worker: _Worker) -> tuple[int, ...]:
+        """The CPUs of a job beside which others run; empty for all."""
+        slots, cpus = self._node.slots, usable_cpu_numbers()
+        alone = job.timed or slots == 1 or not hasattr(os, "sched_setaffinity")
+        return () if alone else cpus[worker.share % len(cpus) :: slots]
 
     def wait(self) -> Sequence[Finished]:
         """Answers and deaths of workers, as soon as there is one."""

@@ -3,11 +3,13 @@
 import os
 import signal
 import threading
+from contextlib import nullcontext
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
 from attn_export.exporter.sweep.work import outcome_of
+from attn_export.exporter.system.affinity import pinned
 
 
 def _listen(connection: Connection, requests: "SimpleQueue[Any]") -> None:
@@ -26,4 +28,6 @@ def main(descriptor: int) -> None:
     requests: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_listen, args=(connection, requests), daemon=True).start()
     while True:
-        connection.send(outcome_of(*requests.get()))
+        cpus, job = requests.get()
+        with pinned(cpus) if cpus else nullcontext():
+            connection.send(outcome_of(*job))

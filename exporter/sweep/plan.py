@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from attn_export.exporter.errors import InputError, UsageError
+from attn_export.exporter.system.files import read_whole
 
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pt2")
 ONNX = ".onnx"
+MOST_BYTES = 2**24
 IMAGES = (".npy", ".npz")
+OF_ALL = ("input", "calibration", "mean", "std")
 
 
 class Model(Struct, frozen=True):
@@ -22,16 +25,23 @@ class Model(Struct, frozen=True):
     Attributes:
         path: a checkpoint, an ONNX file, a pattern of files such as ``nets/*.pt``, or a name of the zoo.
         name: in the results; default: the file's without its ending, or the zoo's.
-        arch: architecture of a bare state dict.
-        input: input shape, as for --input; default: the plan's.
-        calibration: images for int8; default: the plan's.
+        input, calibration, mean, std: see `Plan`; default: the plan's.
+        arch, code, factory, kwargs, weights, checkpoint_key, trust: as the options of the same names.
     """
 
     path: str
     name: str = ""
-    arch: str = ""
     input: str = ""
     calibration: str = ""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    arch: str = ""
+    code: str = ""
+    factory: str = ""
+    kwargs: dict[str, Any] = {}
+    weights: str = ""
+    checkpoint_key: str = ""
+    trust: bool = False
 
 
 class Plan(Struct, frozen=True):
@@ -42,7 +52,8 @@ class Plan(Struct, frozen=True):
         targets: "cpu", and GPUs by architecture or product.
         batches: N.
         input: input shape of all models that don't say another.
-        calibration: images that int8 chooses its ranges from.
+        calibration: images that int8 chooses its ranges from: an array, or a folder of pictures.
+        mean, std: normalization of pictures, for pixels in 0..1; empty for that of the checkpoint.
         seconds: time limit of each timing.
         ci: half-width of the confidence interval at which a timing ends, in percent.
     """
@@ -54,8 +65,19 @@ class Plan(Struct, frozen=True):
     runtimes: tuple[str, ...] = ("onnxruntime",)
     input: str = ""
     calibration: str = ""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     seconds: float = 8.0
     ci: float = 2.0
+
+    @property
+    def entries(self) -> tuple[Model, ...]:
+        """The models, each with what the plan says for all."""
+        entries = (entry if isinstance(entry, Model) else Model(entry) for entry in self.models)
+        return tuple(
+            structs.replace(entry, **{key: getattr(entry, key) or getattr(self, key) for key in OF_ALL})
+            for entry in entries
+        )
 
 
 def read_plan(path: Path) -> Plan:
@@ -66,7 +88,7 @@ def read_plan(path: Path) -> Plan:
         UsageError: a key is unknown, or a value of the wrong type.
     """
     try:
-        document = msgspec.toml.decode(path.read_bytes())
+        document = msgspec.toml.decode(read_whole(path, MOST_BYTES))
     except OSError as error:
         raise InputError(
             f"the plan {path} can't be read: {error.strerror}",

@@ -15,6 +15,7 @@ from attn_export.exporter.artifacts import CPU
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError, first_line
 from attn_export.exporter.sweep import work
 from attn_export.exporter.sweep.cells import canonical
+from attn_export.exporter.sweep.inputs import CODE, packed
 from attn_export.exporter.sweep.job import Finished, Inputs, Job, Node, Run
 from attn_export.exporter.sweep.ray_task import OWN, Packed, Shipment, Shipped, compute, digest
 from attn_export.exporter.system.files import SCRATCH, unwritable
@@ -41,6 +42,8 @@ class RayBackend:
         self._scratch, self._slots = scratch, slots
         self._run = run
         self._task = self._ray.remote(max_retries=0)(compute_on_node)
+        # A worker of its own: other sources may have modules of the same names.
+        self._task_with_code = self._ray.remote(max_retries=0, max_calls=1)(compute_on_node)
         self._shipped: dict[Path, Shipped] = {}
         self._running: dict[Any, str] = {}
         self._found: tuple[Node, ...] = ()
@@ -63,9 +66,10 @@ class RayBackend:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         identifier, resources = self._resources[node.name]
-        shipment = {role: tuple(map(self._ship, paths)) for role, paths in inputs.items()}
+        shipment = {role: tuple(self._ship(role, path) for path in paths) for role, paths in inputs.items()}
         own = {name: amount for name, amount in resources.items() if target_of(name) == job.target and name != USUAL}
-        reference = self._task.options(
+        task = self._task_with_code if CODE in job.files else self._task
+        reference = task.options(
             num_cpus=resources.get(USUAL, 0) if job.timed else min(1, resources.get(USUAL, 0)),
             resources=own if job.timed else None,
             scheduling_strategy=NodeAffinitySchedulingStrategy(identifier, soft=False),
@@ -73,11 +77,12 @@ class RayBackend:
         ).remote(job, shipment, self._run, node.name, installed(OWN))
         self._running[reference] = job.key
 
-    def _ship(self, path: Path) -> Shipped:
-        """Put a file into Ray's object store, once; a node fetches it once."""
+    def _ship(self, role: str, path: Path) -> Shipped:
+        """Put a file or folder into Ray's object store, once; a node fetches it once."""
         if path not in self._shipped:
-            content = path.read_bytes()
-            self._shipped[path] = Shipped(path.name, digest(content), self._ray.put(content))
+            content, folder = packed(role, path), path.is_dir()
+            name = f"{path.resolve().name}.zip" if folder else path.name
+            self._shipped[path] = Shipped(name, digest(content), self._ray.put(content), folder)
         return self._shipped[path]
 
     def wait(self) -> Sequence[Finished]:

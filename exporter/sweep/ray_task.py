@@ -12,6 +12,7 @@ from msgspec import Struct
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.records.report import ErrorRecord
 from attn_export.exporter.records.sweep import Figures, Outcome
+from attn_export.exporter.sweep.inputs import unpack
 from attn_export.exporter.sweep.job import Job, Run
 from attn_export.exporter.sweep.work import outcome_of
 from attn_export.exporter.system.cache_folder import cache_folder
@@ -24,11 +25,15 @@ MAX_BYTES = 20 * 2**30  # of files kept on a node; those used longest ago go fir
 
 
 class Shipped(Struct, frozen=True):
-    """A file on its way: its name, its digest, and the reference to its bytes in Ray's object store."""
+    """A file on its way: its name, its digest, the reference to its bytes in Ray's object store.
+
+    One that is a ``folder`` is its archive, and unpacked for each job.
+    """
 
     name: str
     sha256: str
     reference: Any
+    folder: bool = False
 
 
 Shipment = Mapping[str, tuple[Shipped, ...]]
@@ -48,10 +53,21 @@ def compute(job: Job, shipment: Shipment, run: Run, node: str, version: str | No
         message = f"{node} has {OWN} {own}, and the sweep is of {version}"
         error = ErrorRecord(message, "Install the same on every node.", RuntimeUnavailableError.exit_code)
         return Outcome(key=job.key, name=job.name, figures=Figures(), error=error, node=node), []
-    inputs = {role: tuple(fetched(file, get) for file in files) for role, files in shipment.items()}
-    with TemporaryDirectory(prefix=SCRATCH) as name:
+    with TemporaryDirectory(prefix=SCRATCH) as name, TemporaryDirectory(prefix=SCRATCH) as unpacked:
+        inputs = {
+            role: tuple(_opened(fetched(file, get), file, Path(unpacked) / role) for file in files)
+            for role, files in shipment.items()
+        }
         outcome = outcome_of(job, inputs, Path(name), run, node)
         return outcome, [(file, (Path(name) / file).read_bytes()) for file in outcome.files]
+
+
+def _opened(path: Path, file: Shipped, place: Path) -> Path:
+    """The file, or the folder in it: under ``place`` with its own name, since a package is imported by that."""
+    if not file.folder:
+        return path
+    unpack(path.read_bytes(), place / path.stem)
+    return place / path.stem
 
 
 def fetched(file: Shipped, get: Get) -> Path:

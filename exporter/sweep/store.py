@@ -16,10 +16,11 @@ from attn_export.exporter.errors import AttnExportError, OutputError, UsageError
 from attn_export.exporter.records.document import SCHEMA_VERSION, DocumentError, decode, encode
 from attn_export.exporter.records.report import ErrorRecord
 from attn_export.exporter.records.sweep import Outcome
-from attn_export.exporter.system.files import SCRATCH, publish, unwritable, write_text
+from attn_export.exporter.system.files import SCRATCH, publish, read_whole, unwritable, write_text
 from attn_export.exporter.system.scratch import scratch_folder
 
 INDEX, RECORD, CELLS, LOCK = "sweep.json", "record.json", "cells", ".lock"
+MOST_BYTES = 2**26
 KEY_LETTERS = 16  # of the digest in the name of a folder
 # Failures that say something about the job; the others are tried again by the next command.
 KEPT_CODES = (1, 2, 3, 4)
@@ -51,7 +52,7 @@ class Store:
         """An outcome that is there with all its files; None otherwise."""
         folder = self.folder(key)
         try:
-            outcome = decode((folder / RECORD).read_bytes(), Outcome)
+            outcome = decode(read_whole(folder / RECORD, MOST_BYTES), Outcome)
         except (OSError, DocumentError):
             return None
         whole = outcome.key == key and all((folder / name).is_file() for name in outcome.files)
@@ -139,7 +140,7 @@ def check_folder(root: Path, cells: Sequence[str]) -> None:
         raise UsageError(f"{root} is no folder", hint="Name a folder for the results with -o.")
     index = None
     with suppress(OSError, DocumentError):
-        index = decode((root / INDEX).read_bytes(), Index)
+        index = decode(read_whole(root / INDEX, MOST_BYTES), Index)
     if index is None:
         if any(entry.name not in (CELLS, LOCK) and not entry.name.startswith(SCRATCH) for entry in root.iterdir()):
             raise UsageError(

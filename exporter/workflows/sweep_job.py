@@ -3,15 +3,17 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from attn_export.exporter.artifacts import LoadedModel, LoadOptions, Precision, Target
+from attn_export.exporter.artifacts import LoadedModel, Precision, Target
 from attn_export.exporter.records.document import encode
 from attn_export.exporter.records.sweep import Figures
+from attn_export.exporter.sweep.inputs import CALIBRATION, CODE
 from attn_export.exporter.sweep.job import Inputs, Job, Make, Measure, Network
 from attn_export.exporter.system.files import SCRATCH, write_text
 from attn_export.exporter.system.machine import usable_cpus
@@ -51,7 +53,8 @@ def _loaded(network: Network, inputs: Inputs) -> Iterator[LoadedModel]:
     from attn_export.exporter.checkpoint.create import create_checkpoint
     from attn_export.exporter.checkpoint.load import load_with
 
-    options = LoadOptions(arch=network.arch or None, inputs=network.inputs)
+    code, weights = (inputs[role][0] if role in inputs else None for role in (CODE, "weights"))
+    options = replace(network.options, code=code, weights=weights)
     if network.kind == "checkpoint":
         yield load_with(inputs["model"][0], options)
         return
@@ -68,7 +71,8 @@ def _exported(task: Make, inputs: Inputs, folder: Path) -> Figures:
     from attn_export.exporter.workflows.export import export_loaded
     from attn_export.exporter.workflows.settings import ExportSettings
 
-    batch = task.network.inputs[0].shape[0] if task.network.inputs else 1
+    taken = task.network.options.inputs
+    batch = taken[0].shape[0] if taken else 1
     settings = ExportSettings(
         runtimes=(), batch=batch, precisions=(Precision(task.precision),), target=Target(task.form)
     )
@@ -112,13 +116,14 @@ def _quantized(task: Make, inputs: Inputs, folder: Path) -> Figures:
     from attn_export.exporter.workflows.user_images import STAND_INS, known_of
     from attn_export.exporter.workflows.validate import failure, validate_artifacts
 
-    out, (calibration,) = folder / f"{STEM}.{task.precision}.onnx", inputs["calibration"]
+    out, (calibration,) = folder / f"{STEM}.{task.precision}.onnx", inputs[CALIBRATION]
     settings = QuantizeSettings(Choices(Target(task.form)), Precision(task.precision))
-    made = quantize_file(inputs["float32"][0], out, calibration, settings=settings)
+    pictures = PictureOptions(task.normalization)
+    made = quantize_file(inputs["float32"][0], out, calibration, pictures=pictures, settings=settings)
     if task.network.kind == "onnx":
         return _of_quality(made.quality, Figures(agrees=True, bytes=_size_of(out)))
     with _loaded(task.network, inputs) as model:
-        images = read_images(calibration, model.inputs, known_of(model, PictureOptions())).spread(STAND_INS)
+        images = read_images(calibration, model.inputs, known_of(model, pictures)).spread(STAND_INS)
         results = validate_artifacts(model, out, images=images)
     if error := failure(results):
         raise error
@@ -145,7 +150,7 @@ def _benched(task: Measure, model: LoadedModel | None, artifact: Path | None, fo
         schedule=Schedule(interval=task.interval, seconds=task.seconds),
         cost=False,
     )
-    taken = [each.with_batch(task.batch) for each in task.network.inputs]
+    taken = [each.with_batch(task.batch) for each in task.network.options.inputs]
     benched = bench(model, (artifact,) if artifact else (), inputs=taken, settings=settings)
     write_text(folder / OWN_REPORT, encode(_report(benched)))
     return _latency(benched.latency.timings[0])

@@ -22,7 +22,6 @@ from attn_export.exporter.errors import (
     UsageError,
 )
 from attn_export.exporter.latency import cpu_state
-from attn_export.exporter.latency.affinity import pinned
 from attn_export.exporter.latency.isolated import Isolated, requires_isolation
 from attn_export.exporter.latency.measure import measure
 from attn_export.exporter.latency.rounds import InProcess
@@ -32,6 +31,7 @@ from attn_export.exporter.runtimes.eager import Eager
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.runtimes.onnxruntime_cuda import OnnxRuntimeCuda
 from attn_export.exporter.runtimes.tensorrt import TensorRT
+from attn_export.exporter.system.affinity import pinned
 from tests.latency.samples import ONE, SIGNATURE, images, is_there
 from tests.runtimes.standin import write_engine
 

@@ -5,12 +5,13 @@ import signal
 import time
 from pathlib import Path
 
-from attn_export.exporter.artifacts import Input
+from attn_export.exporter.artifacts import Input, LoadOptions
 from attn_export.exporter.errors import DisagreementError
 from attn_export.exporter.records.sweep import Figures, Outcome
 from attn_export.exporter.sweep.cells import Grid, grid_of
 from attn_export.exporter.sweep.job import Inputs, Job, Make
 from attn_export.exporter.sweep.plan import Plan
+from attn_export.exporter.system.machine import usable_cpu_numbers
 
 LOG, SECONDS = "SWEEP_TEST_LOG", "SWEEP_TEST_SECONDS"
 
@@ -25,7 +26,7 @@ def run(job: Job, inputs: Inputs, folder: Path) -> Figures:
     text = source.read_text()
     if isinstance(job.task, Make):
         (folder / "model.onnx").write_text(text)
-        return Figures(agrees=True, error=1e-7, bytes=len(text))
+        return Figures(agrees=True, error=1e-7, bytes=len(text), nodes=len(usable_cpu_numbers()))
     if text == "disagrees":
         raise DisagreementError(f"{job.name} differs", first_seen="layer1")
     if text == "dies":
@@ -39,7 +40,8 @@ def run(job: Job, inputs: Inputs, folder: Path) -> Figures:
     if text == "defect":
         raise ZeroDivisionError("oops")
     (folder / "latency.report.json").write_text("{}")
-    return Figures(latency_ms=float(job.task.batch), latency_low_ms=0.5, latency_high_ms=2.0)
+    cpus = len(usable_cpu_numbers())
+    return Figures(latency_ms=float(job.task.batch), latency_low_ms=0.5, latency_high_ms=2.0, kernels=cpus)
 
 
 def plan(folder: Path, **models: str) -> Plan:
@@ -50,7 +52,7 @@ def plan(folder: Path, **models: str) -> Plan:
 
 
 def grid(folder: Path, given: Plan) -> Grid:
-    return grid_of(given, folder, lambda _: (Input("input", (1, 3, 8, 8)),))
+    return grid_of(given, folder, lambda _: LoadOptions(inputs=(Input("input", (1, 3, 8, 8)),)))
 
 
 class Log:

@@ -13,11 +13,13 @@ import psutil
 import pytest
 from msgspec import structs
 
-from attn_export.exporter.commands.parse_inputs import parse_inputs
+from attn_export.exporter.commands.sweep import load_options
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.records.sweep import SweepReport
 from attn_export.exporter.sweep.cells import grid_of
+from attn_export.exporter.sweep.local import LocalBackend
 from attn_export.exporter.sweep.plan import Plan
+from attn_export.exporter.system.machine import usable_cpu_numbers
 from attn_export.exporter.workflows.sweep import SweepSettings, error_of, planned, sweep
 from attn_export.exporter.workflows.sweep_targets import unoffered_here
 from tests.sweep import light
@@ -54,6 +56,29 @@ def test_a_sweep_computes_everything_once_and_continues(tmp_path: Path) -> None:
     assert [outcome.name for outcome in again.ended] == [f"{name} fp32 cpu batch 4 onnxruntime" for name in "ab"]
 
 
+def test_workers_share_the_cpus_and_a_timed_job_has_them_all(tmp_path: Path) -> None:
+    grid = light.grid(tmp_path, structs.replace(light.plan(tmp_path, a="a", b="b"), batches=(1,)))
+    report = sweep(grid, SweepSettings(tmp_path / "out", workers=2), light.Log(), light.run)
+    cpus = len(usable_cpu_numbers())
+    assert {row.nodes for row in report.rows} <= {max(1, cpus // 2), -(-cpus // 2)}  # jobs report their CPUs
+    assert [row.kernels for row in report.rows] == [cpus, cpus]
+
+
+def test_a_worker_that_imported_other_sources_is_not_taken(tmp_path: Path) -> None:
+    job = next(iter(light.grid(tmp_path, light.plan(tmp_path, a="a")).jobs.values()))
+    backend = LocalBackend(light.run, tmp_path, frozenset({"cpu"}))
+    (node,), processes = backend.nodes(), []
+    try:
+        for code in ({"code": "one"}, {}, {"code": "one"}, {"code": "two"}):
+            backend.submit(structs.replace(job, files={**job.files, **code}), node, {"model": (tmp_path / "a.onnx",)})
+            processes.append(backend._workers[0].process.pid)
+            while not backend.wait():
+                pass
+    finally:
+        backend.stop()
+    assert processes[0] == processes[1] == processes[2] != processes[3]
+
+
 def test_one_that_fails_or_dies_costs_only_itself(tmp_path: Path) -> None:
     plan = structs.replace(light.plan(tmp_path, good="fine", bad="disagrees", dead="dies", odd="defect"), batches=(1,))
     rows, _, report = compute(tmp_path, plan)
@@ -88,13 +113,13 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_target_that_nobody_offers_is_an_error_at_once(runtime: str, tmp_path: Path, no_gpu: None) -> None:
     plan = structs.replace(light.plan(tmp_path, a="a"), targets=("sm75",), runtimes=(runtime,))
     with pytest.raises(RuntimeUnavailableError, match=f"nobody offers sm75: {runtime} needs a GPU for sm75"):
-        grid_of(plan, tmp_path, parse_inputs, unoffered_here)
+        grid_of(plan, tmp_path, load_options, unoffered_here)
 
 
 def test_a_runtime_that_cannot_serve_a_target_leaves_it_to_the_others(tmp_path: Path, no_gpu: None) -> None:
     runtimes = ("tensorrt-rtx", "tensorrt")
     plan = structs.replace(light.plan(tmp_path, a="a"), targets=("sm89", "sm87"), runtimes=runtimes, batches=(1,))
-    grid = grid_of(plan, tmp_path, parse_inputs, unoffered_here)
+    grid = grid_of(plan, tmp_path, load_options, unoffered_here)
     assert [(cell.target, cell.runtime) for cell in grid.cells] == [("sm89", "tensorrt-rtx"), ("sm87", "tensorrt")]
     assert grid.left_out == {
         "tensorrt needs a GPU for sm89, and this machine has none": 1,

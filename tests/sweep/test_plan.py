@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from attn_export.exporter.commands.parse_inputs import parse_inputs
+from attn_export.exporter.commands.sweep import load_options
 from attn_export.exporter.errors import AttnExportError, InputError, UsageError
 from attn_export.exporter.records.sweep import Cell
 from attn_export.exporter.sweep.cells import canonical, grid_of
@@ -75,21 +75,29 @@ def test_a_missing_plan_names_the_way_to_one(tmp_path: Path) -> None:
         ({"precisions": ("fp16",), "runtimes": ("onnxruntime", "eager")}, "runtimes: eager makes no cell"),
         ({"precisions": ("int8",)}, "int8 needs images"),
         ({"precisions": ("int8",), "calibration": "images.npy"}, "the calibration images .* missing"),
-        ({"precisions": ("int8",), "calibration": "."}, "the calibration images .* is a folder"),
+        ({"precisions": ("int8",), "calibration": "."}, "holds no pictures: it holds a.pt"),
+        ({"models": (Model("c.onnx", arch="se_resnet8"),)}, "is an ONNX file, which needs no code"),
+        ({"models": (Model("a.pt", code="net.py:Net"),)}, "code .*net.py is missing"),
+        ({"models": (Model("a.pt", code="nets"),)}, "holds no Python sources"),
+        ({"models": (Model("a.pt", factory="build"),)}, "is no MODULE:FUNCTION"),
+        ({"models": (Model("a.pt", arch="se_resnet8", factory="net:build"),)}, "contradict each other"),
+        ({"models": (Model("a.pt", kwargs={"depth": 18}),)}, "and none was named"),
+        ({"mean": (0.5,)}, "--std is missing"),
+        ({"mean": (127.0,), "std": (1.0,)}, "for pixels of 0 to 255"),
     ],
 )
 def test_a_plan_without_sense_is_refused_before_anything_is_computed(
     change: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    networks(tmp_path, "a.pt", "c.onnx", "notes.txt")
+    networks(tmp_path, "a.pt", "c.onnx", "notes.txt", "nets/.hidden.py")
     with pytest.raises(AttnExportError, match=words):
-        grid_of(structs.replace(Plan(("a.pt",)), **change), tmp_path, parse_inputs)
+        grid_of(structs.replace(Plan(("a.pt",)), **change), tmp_path, load_options)
 
 
 def test_combinations_that_make_no_cell_are_counted(tmp_path: Path) -> None:
     networks(tmp_path, "a.pt", "b.onnx")
     plan = Plan(("a.pt", "b.onnx"), ("fp32", "fp16"), ("cpu", "sm86"), (1, 2), ("eager", "onnxruntime", "tensorrt-rtx"))
-    grid = grid_of(plan, tmp_path, parse_inputs)
+    grid = grid_of(plan, tmp_path, load_options)
     assert Cell("a", "fp32", "cpu", 1, "eager") in grid.cells
     assert len(grid.cells) == 2 + 2 * 2 * 2 * 2  # eager of a.pt in fp32; the others in both networks and precisions
     assert grid.left_out == {
@@ -106,7 +114,7 @@ def test_cells_share_the_files_that_they_need(tmp_path: Path) -> None:
     plan = Plan(
         ("a.pt",), ("fp32", "int8"), ("cpu", "sm86"), (1, 2), ("onnxruntime", "tensorrt-rtx"), calibration="images.npy"
     )
-    grid = grid_of(plan, tmp_path, parse_inputs)
+    grid = grid_of(plan, tmp_path, load_options)
     makes = [job for job in grid.jobs.values() if isinstance(job.task, Make)]
     assert sorted(job.name for job in makes) == ["a fp32", "a int8 for onnxruntime", "a int8 for tensorrt"]
     assert len(grid.jobs) == 3 + len(grid.cells)
@@ -121,7 +129,7 @@ def test_a_key_depends_on_what_decides_the_result_and_on_nothing_else(tmp_path: 
     plan = Plan((Model("a.pt", name="x"),))
 
     def keys(plan: Plan) -> set[str]:
-        return set(grid_of(plan, tmp_path, parse_inputs).jobs)
+        return set(grid_of(plan, tmp_path, load_options).jobs)
 
     first = keys(plan)
     assert keys(structs.replace(plan, models=(Model("a.pt", name="another name"),))) == first
@@ -133,9 +141,25 @@ def test_a_key_depends_on_what_decides_the_result_and_on_nothing_else(tmp_path: 
     assert not keys(plan) & first
 
 
+def test_sources_and_pictures_are_part_of_a_key(tmp_path: Path) -> None:
+    networks(tmp_path, "a.pt", "src/net.py", "src/notes.txt", "photos/1/a.png")
+    plan = Plan((Model("a.pt", code="src", factory="net:build"),), ("fp32", "int8"), calibration="photos")
+
+    def keys() -> set[str]:
+        return set(grid_of(plan, tmp_path, load_options).jobs)
+
+    first = keys()
+    networks(tmp_path, "src/log.txt", "src/.cache/x.py", "photos/notes.txt")
+    assert keys() == first
+    networks(tmp_path, "photos/2/b.png")
+    assert len(keys() & first) == 2  # float32 and its timing
+    networks(tmp_path, "src/layers/se.py")
+    assert not keys() & first
+
+
 def test_names_with_spaces_patterns_and_equal_stems_are_told_apart(tmp_path: Path) -> None:
     networks(tmp_path, "my nets/first net.pt", "my nets/second.pt", "others/second.pt")
-    grid = grid_of(Plan(("my nets/*.pt", "others/second.pt")), tmp_path, parse_inputs)
+    grid = grid_of(Plan(("my nets/*.pt", "others/second.pt")), tmp_path, load_options)
     assert [cell.model for cell in grid.cells] == ["first net", "my nets/second", "others/second"]
 
 
@@ -144,22 +168,22 @@ def test_precisions_of_engines_make_no_other_cells(precision: str, tmp_path: Pat
     networks(tmp_path, "a.pt", "images.npy")
     runtimes = ("onnxruntime", "tensorrt-rtx")
     plan = Plan(("a.pt",), ("fp32", precision), ("cpu", "sm89"), (1,), runtimes, calibration="images.npy")
-    grid = grid_of(plan, tmp_path, parse_inputs)
+    grid = grid_of(plan, tmp_path, load_options)
     assert [cell.runtime for cell in grid.cells if cell.precision == precision] == ["tensorrt-rtx"]
     assert grid.left_out[f"{precision} is for engines"] == 1
     assert len(grid.jobs) == len(grid.cells) + {"tf32": 1, "bf16": 2, "fp8": 2}[precision]
 
 
 def test_networks_of_libraries_are_named_like_their_checkpoints(tmp_path: Path) -> None:
-    (cell,) = grid_of(Plan(("timm:seresnet50",)), tmp_path, parse_inputs).cells
+    (cell,) = grid_of(Plan(("timm:seresnet50",)), tmp_path, load_options).cells
     assert cell.model == "timm:seresnet50"
 
 
 def test_a_network_of_the_zoo_needs_no_file(tmp_path: Path) -> None:
-    grid = grid_of(Plan(("se_resnet8",), input="1x3x32x32"), tmp_path, parse_inputs)
+    grid = grid_of(Plan(("se_resnet8",), input="1x3x32x32"), tmp_path, load_options)
     (make,) = (job.task for job in grid.jobs.values() if isinstance(job.task, Make))
     assert make.network.zoo == "se_resnet8"
-    assert make.network.inputs[0].shape == (1, 3, 32, 32)
+    assert make.network.options.inputs[0].shape == (1, 3, 32, 32)
     assert not grid.files
 
 
@@ -172,7 +196,7 @@ def test_a_plan_is_written_for_what_is_in_a_folder(tmp_path: Path) -> None:
     plan = read_plan(written(tmp_path, plan_for(tmp_path)))
     assert plan.models == ("b.safetensors", 'my "best" net.pt')
     assert plan.calibration == "images.npy"
-    tasks = [job.task for job in grid_of(plan, tmp_path, parse_inputs).jobs.values()]
+    tasks = [job.task for job in grid_of(plan, tmp_path, load_options).jobs.values()]
     assert sum(isinstance(task, Measure) for task in tasks) == 2 * 2 * (2 + 1)
 
 
@@ -193,6 +217,6 @@ def test_an_unknown_name_is_a_usage_error() -> None:
 
 def test_the_plan_of_the_digits_makes_cells() -> None:
     folder = ROOT / "examples" / "digits"
-    grid = grid_of(read_plan(folder / "plan.toml"), folder, parse_inputs)
+    grid = grid_of(read_plan(folder / "plan.toml"), folder, load_options)
     assert len(grid.cells) == 2 * (2 + 2 * 2 + 2 * 2)  # eager in float32, the others in both precisions; two batches
     assert len(grid.jobs) == len(grid.cells) + 2 * 2

@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
+from attn_export.exporter.records.sweep import Figures
 from attn_export.exporter.sweep import ray_task
+from attn_export.exporter.sweep.inputs import packed
+from attn_export.exporter.sweep.job import Inputs, Job
 from attn_export.exporter.sweep.ray_backend import connected, targets_of
 from attn_export.exporter.sweep.ray_task import Shipped, compute, digest, fetched
 from attn_export.exporter.system.packages import installed
@@ -51,6 +54,26 @@ def test_a_file_is_fetched_once_for_each_node_and_again_if_it_was_changed(cache:
 def test_a_file_of_the_same_name_and_other_content_is_another(cache: Path) -> None:
     store = ObjectStore()
     assert fetched(shipped("one"), store) != fetched(shipped("two"), store)
+
+
+@pytest.mark.parametrize("role", ["code", "calibration"])
+def test_a_folder_travels_with_what_counts_in_it(role: str, cache: Path, tmp_path: Path) -> None:
+    for name in ("nets/se.py", "photos/a.png", "weights.bin", ".hidden.py"):
+        (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "source" / name).write_text("print()")
+    content = packed(role, tmp_path / "source")
+    file = Shipped("source.zip", digest(content), content, folder=True)
+    seen: list[str] = []
+
+    def run(job: Job, inputs: Inputs, folder: Path) -> Figures:
+        (root,) = inputs[role]
+        seen.extend(path.relative_to(root).as_posix() for path in root.rglob("*.*"))
+        return Figures()
+
+    job = next(iter(light.grid(tmp_path, light.plan(tmp_path, a="a")).jobs.values()))
+    outcome, _ = compute(job, {role: (file,)}, run, "a node", installed("attn-export"), lambda reference: reference)
+    assert outcome.error is None
+    assert seen == ["nets/se.py" if role == "code" else "photos/a.png"]
 
 
 def test_what_was_used_longest_ago_makes_room(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,16 @@
 """The command with real networks; here in this process, and in `make test-all` as its users run it."""
 
 import csv
+import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from attn_export.cli import run
 from attn_export.exporter import checkpoint as checkpoints
@@ -86,6 +90,58 @@ def test_int8_is_judged_by_its_quality_and_an_onnx_file_by_its_source(
     code, document = answer([str(plan), "-o", str(tmp_path / "out")], capsys)
     assert code == 0, document
     assert [(row["precision"], row["agrees"]) for row in document["rows"]] == [("fp32", None), ("fp16", True)]
+
+
+NET = """\
+from torch import nn
+class Net(nn.Sequential):
+    def __init__(self, classes):
+        super().__init__(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes))
+"""
+THEIRS = """\
+models = [{ path = "theirs.pt", code = "net.py:Net", kwargs = { classes = 3 }, checkpoint_key = "ema" }]
+input = "1x3x16x16"
+seconds = 0.1
+"""
+
+
+def strangers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A plan for a network whose code and weights stand in two files."""
+    (folder / "net.py").write_text(NET)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "net", raising=False)
+    state = importlib.import_module("net").Net(3).state_dict()
+    torch.save({"model": {}, "ema": state}, folder / "theirs.pt")
+    (folder / "plan.toml").write_text(THEIRS)
+    return folder / "plan.toml"
+
+
+def test_a_network_of_the_users_own_is_built_by_the_plan(
+    tmp_path: Path, in_this_process: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, document = answer([str(strangers(tmp_path, monkeypatch))], capsys)
+    assert code == 0, document
+    assert [(row["model"], row["agrees"]) for row in document["rows"]] == [("theirs", True)]
+
+
+@pytest.mark.full
+def test_int8_takes_a_folder_of_pictures(
+    tmp_path: Path, in_this_process: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = strangers(tmp_path, monkeypatch)
+    (tmp_path / "photos" / "cats").mkdir(parents=True)
+    for i in range(8):
+        pixels = np.random.default_rng(i).integers(0, 255, (5, 5, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((20, 18)).save(tmp_path / "photos" / "cats" / f"{i}.png")
+    more = 'precisions = ["int8"]\ncalibration = "photos"\n'
+    plan.write_text(THEIRS + more)
+    code, document = answer([str(plan)], capsys)
+    assert code == 2
+    assert "nothing says how the network's images are normalized" in document["error"]["message"]
+    plan.write_text(f"{THEIRS}{more}mean = [0.5, 0.4, 0.3]\nstd = [0.2, 0.2, 0.2]\n")
+    code, document = answer([str(plan)], capsys)
+    assert code == 0, document
+    assert document["rows"][0]["sqnr_db"] > 20
 
 
 def test_a_model_that_cannot_be_read_is_a_row_that_says_why(

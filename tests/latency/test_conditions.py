@@ -17,12 +17,13 @@ import pytest
 from msgspec import structs
 
 from attn_export.exporter.errors import UsageError
+from attn_export.exporter.latency import conditions, cpu_state
 from attn_export.exporter.latency.conditions import Watch
 from attn_export.exporter.latency.cpu_state import CpuTimes
 from attn_export.exporter.records.document import plain as plain_values
 from attn_export.exporter.records.latency import Conditions, GpuConditions, GpuProcess
 from attn_export.exporter.records.timing_warnings import condition_warnings
-from attn_export.exporter.system import affinity, conditions, cpu_state
+from attn_export.exporter.system import affinity
 from attn_export.exporter.system.affinity import check_cpus, pinned
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="affinity and /proc are Linux's")

@@ -176,8 +176,14 @@ def needs_code(path: Path, names: Sequence[str]) -> UntrustedCheckpointError:
     )
 
 
-def no_weights(path: Path, keys: Sequence[str] = ()) -> UnreadableCheckpointError:
-    """The error for a checkpoint without a state dict; ``keys`` are unusual names under which there is one."""
+def no_weights(path: Path, keys: Sequence[str] = (), held: str = "") -> UnreadableCheckpointError:
+    """The error for a checkpoint without a state dict.
+
+    Args:
+        path: of the file.
+        keys: unusual names under which there is one.
+        held: what there is instead.
+    """
     if keys:
         return UnreadableCheckpointError(
             f"{path} holds no weights under a usual name, but under {listed(keys)}",
@@ -185,7 +191,7 @@ def no_weights(path: Path, keys: Sequence[str] = ()) -> UnreadableCheckpointErro
             f"{keys[0]} takes the first of a network of this project.",
         )
     return UnreadableCheckpointError(
-        f"{path} holds no weights",
+        f"{path} holds no weights{held and f', but {held}'}",
         hint="Expected is a state dict, bare or under one of the usual names such as 'state_dict' or 'model'.",
     )
 

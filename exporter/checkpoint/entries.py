@@ -64,6 +64,17 @@ def state_dicts(content: Any) -> Iterator[tuple[StateDict, tuple[str, ...]]]:
             yield found[0], (f"the weights are those under {name!r}", *found[1])
 
 
+def instead(content: Any) -> str:
+    """What a file without a state dict holds, where that is known."""
+    if isinstance(content, Mapping) and {"state", "param_groups"} <= set(content):
+        return "an optimizer's state"
+    if isinstance(content, torch.Tensor):
+        return f"one tensor of {'x'.join(map(str, content.shape))}"
+    if isinstance(content, list | tuple) and any(isinstance(item, torch.Tensor) for item in content):
+        return f"a list of {len(content)} tensors without names"
+    return ""
+
+
 def _under(content: Any, key: str) -> Iterator[Any]:
     yield from (value for name, value in _entries(content) if name == key)
     start = f"{key}."

@@ -25,7 +25,7 @@ def network_of(given: Any) -> tuple[nn.Module, tuple[str, ...]]:
     Raises:
         InputError: it is no module, or one that PyTorch's exporter can't capture; the message says what it is.
     """
-    if not isinstance(given, nn.Module) or isinstance(given, torch.jit.ScriptModule):
+    if not isinstance(given, nn.Module) or isinstance(given, torch.jit.ScriptModule) or _is_of_program(given):
         raise refusal(given)
     notes = []
     while (name := type(given).__name__) in WRAPPERS and isinstance(
@@ -48,9 +48,14 @@ def describe(given: Any) -> tuple[str, str]:
     """What something is that was passed instead of a module, and what to pass."""
     module = "Pass the nn.Module itself: export(module, input_shape=(1, 3, 224, 224))."
     if isinstance(given, torch.jit.ScriptModule | torch.jit.ScriptFunction):
-        return "a TorchScript module", "PyTorch's exporter can't capture it. " + module
-    if isinstance(given, torch.export.ExportedProgram):
-        return "an exported program (torch.export)", module
+        return "a TorchScript module", (
+            "PyTorch's exporter can't capture it. Pass the nn.Module that it was made of; or save it and pass "
+            "load('model.pt', trust=True, input_shape=(3, 224, 224))."
+        )
+    if isinstance(given, torch.export.ExportedProgram) or _is_of_program(given):
+        return "an exported program (torch.export)", (
+            "Save it, torch.export.save(program, 'model.pt2'), and pass load('model.pt2')."
+        )
     if isinstance(given, torch.Tensor):
         return f"a tensor of {tuple(given.shape)}", module
     if isinstance(given, Mapping):
@@ -72,6 +77,11 @@ def describe(given: Any) -> tuple[str, str]:
         return "an ONNX graph", "It is exported already: save it, then clean(path, out=...) cleans it."
     name = getattr(given, "__name__", None)
     return (f"the function {name}" if name else f"a {type(given).__name__}"), module
+
+
+def _is_of_program(given: Any) -> bool:
+    """Whether this is what ``ExportedProgram.module()`` returns, which has no eval mode."""
+    return isinstance(given, torch.fx.GraphModule) and "eval" in vars(given)
 
 
 def shape_of(given: Any) -> tuple[int, ...]:

@@ -278,7 +278,11 @@ def _weights_in(payload: Payload, path: Path) -> tuple[state_dict.StateDict, tup
     found = state_dict.find(payload.content)
     if found is None:
         keys = entries.keys(payload.content)
-        raise needs_code(path, payload.not_run) if payload.not_run and not keys else no_weights(path, keys)
+        raise (
+            needs_code(path, payload.not_run)
+            if payload.not_run and not keys
+            else no_weights(path, keys, entries.instead(payload.content))
+        )
     if any(name.endswith(".zero_point") for name in found[0]):
         raise quantized(path)
     return found

@@ -48,9 +48,7 @@ def read_program(path: Path, *, trust: bool) -> Program:
         with path.open("rb") as stream:
             return Program(*read_network(stream, path.stat().st_size))
     except Unusable as reason:
-        raise InputError(
-            f"{path} is a program of torch.export that {reason}", hint="Export it again after model.eval()."
-        ) from reason
+        raise InputError(f"{path} is a program of torch.export that {reason}", hint=reason.hint) from reason
     except Unsafe as reason:
         if trust:
             return _loaded_by_torch(path)

@@ -62,25 +62,24 @@ def translated(path: Path, inputs: Sequence[Input]) -> "nn.Module":
     """The program as a module that PyTorch's exporter captures. PyTorch compiles and runs it.
 
     Raises:
-        InputError: the converter can't translate it for these inputs.
-        Exception: of many types, the file is damaged.
+        InputError: PyTorch can't load it, or the converter not translate it for these inputs.
     """
     import torch
     from torch._export.converter import TS2EPConverter
 
     from attn_export.exporter.checkpoint.exported.read import read_network
 
-    script = torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
     example = tuple(
         torch.zeros(taken.with_batch(EXAMPLE_BATCH).shape, dtype=getattr(torch, taken.dtype)) for taken in inputs
     )
     try:
         with quiet(), torch.no_grad():
+            script = torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
             torch.export.save(TS2EPConverter(script, example).convert(), stream := BytesIO())
         return read_network(stream, len(stream.getvalue()))[0]
     except Exception as error:
         raise InputError(
-            f"{path} is a TorchScript archive, and PyTorch's converter can't translate it: {first_line(error)}",
+            f"{path} is a TorchScript archive, and PyTorch can't translate it: {first_line(error)}",
             hint="Export the network it was made of: torch.export.save(torch.export.export(model, (image,)), "
             "'model.pt2'). If --input isn't what it takes, correct it.",
         ) from error

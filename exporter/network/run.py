@@ -117,6 +117,8 @@ def run(module: nn.Module, arrays: Arrays) -> Result:
 def _way_out(error: Exception) -> str:
     if "HigherOrderOperator" in str(error):
         return "Control flow such as torch.cond isn't exported: compute both branches, and choose with torch.where."
+    if "re-export and specify dynamic_shapes" in str(error):
+        return "The program is for one batch alone: --static --input with the sizes that it was exported with."
     if isinstance(error, RuntimeError):
         return (
             "Is it the shape and type that it was trained on (--input)? Where others work, height and width are "

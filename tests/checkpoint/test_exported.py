@@ -1,5 +1,7 @@
 """Programs of torch.export need no option: their graphs are read as data, and compute what the network computes."""
 
+import json
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from torch.utils import _pytree as pytree
 from attn_export.cli import run
 from attn_export.exporter.artifacts import MODULE_KEY, Input
 from attn_export.exporter.checkpoint.load import load
-from attn_export.exporter.errors import InputError
+from attn_export.exporter.errors import InputError, UntrustedCheckpointError
 from attn_export.exporter.network.capture import capture
 from attn_export.exporter.network.observation import evaluating
 from attn_export.models.registry import create
@@ -140,6 +142,60 @@ def test_a_program_exported_for_training_says_what_to_do(layer: nn.Module, tmp_p
         with pytest.raises(InputError, match="as in training") as caught:
             load(path, trust=trust)
         assert "model.eval()" in caught.value.hint
+
+
+class Calling(nn.Module):
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function, self.conv = function, nn.Conv2d(3, 4, 1)
+
+    def forward(self, image: torch.Tensor) -> Any:
+        return self.function(self.conv, image)
+
+
+def with_autocast(conv: nn.Module, image: torch.Tensor) -> Any:
+    with torch.autocast("cpu", torch.bfloat16):
+        return conv(image)
+
+
+def with_branches(conv: nn.Module, image: torch.Tensor) -> Any:
+    return torch.cond(image.sum() > 0, lambda x: x.sin(), lambda x: x.cos(), (conv(image),))
+
+
+@pytest.mark.parametrize(
+    ("function", "says", "hint"),
+    [(with_autocast, "wrap_with_autocast", "torch.autocast out"), (with_branches, "calls cond", "torch.where")],
+)
+def test_control_flow_and_autocast_say_what_to_change(function: Any, says: str, hint: str, tmp_path: Path) -> None:
+    path = saved(Calling(function).eval(), tmp_path)
+    for trust in (False, True):
+        with pytest.raises(InputError, match=says) as caught:
+            load(path, trust=trust)
+        assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("version", [{"major": 7, "minor": 3}, {"major": 9, "minor": 0}])
+def test_a_program_that_pytorch_cannot_load_either_says_so(version: dict[str, int], tmp_path: Path) -> None:
+    path, other = saved(Wrapped(nn.Conv2d(3, 4, 1)).eval(), tmp_path), tmp_path / "other.pt2"
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(other, "w") as written:
+        for name in archive.namelist():
+            content = archive.read(name)
+            if "/models/" in name:
+                content = json.dumps({**json.loads(content), "schema_version": version}).encode()
+            written.writestr(name, content)
+    with pytest.raises(UntrustedCheckpointError, match="of version"):
+        load(other)
+    with pytest.raises(InputError, match="can't load") as caught:
+        load(other, trust=True)
+    assert "Export it again" in caught.value.hint
+
+
+def test_a_program_from_before_torch_2_8_is_told_from_damage(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "old.pt2", "w") as archive:
+        for name in ("serialized_exported_program.json", "serialized_state_dict.pt", "version"):
+            archive.writestr(name, "{}")
+    with pytest.raises(UntrustedCheckpointError, match=r"before 2\.8 wrote it"):
+        load(tmp_path / "old.pt2")
 
 
 def test_a_batchnorm_without_statistics_is_no_training(tmp_path: Path) -> None:

@@ -416,3 +416,16 @@ def test_large_arrays_of_numpy_beside_the_weights_are_not_in_the_way(write, weig
     history = {"images": np.zeros(3_000_000, dtype=np.uint8), "losses": [np.float64(0.5)] * 10}
     model = load(write({"state_dict": weights, "history": history}, legacy=legacy))
     assert any("numpy" in note for note in model.notes)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ([torch.ones(2), torch.ones(3)], "a list of 2 tensors without names"),
+        (torch.ones(2, 3), "one tensor of 2x3"),
+        (torch.optim.SGD([torch.nn.Parameter(torch.ones(3))], 0.1).state_dict(), "an optimizer's state"),
+    ],
+)
+def test_what_there_is_instead_of_weights_is_said(write, content, says):
+    with pytest.raises(UnreadableCheckpointError, match=f"holds no weights, but {says}"):
+        load(write(content))

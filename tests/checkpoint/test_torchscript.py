@@ -95,6 +95,14 @@ def test_a_frozen_program_has_no_weights_with_names(tmp_path: Path) -> None:
     assert caught.value.hint.startswith("--trust --input")
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_program_for_inference_that_pytorch_cannot_read_back_says_the_way(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.optimize_for_inference(torch.jit.trace(Own().eval(), IMAGE)), tmp_path / "a.pt")
+    with pytest.raises(InputError, match="can't translate it") as caught:
+        load(tmp_path / "a.pt", trust=True, inputs=only_input((3, 32, 32)))
+    assert "torch.export.save" in caught.value.hint
+
+
 def changed(path: Path, name: str, content: bytes) -> None:
     with zipfile.ZipFile(path) as archive:
         parts = {entry: archive.read(entry) for entry in archive.namelist()}

@@ -53,6 +53,10 @@ NO_NETWORKS: dict[str, tuple[Callable[[], Any], str]] = {
     "dictionary": (lambda: {"epoch": 3}, "a dictionary with 'epoch' in it"),
     "scripted": (lambda: torch.jit.trace(net(), torch.zeros(1, 3, 8, 8)), "a TorchScript module"),
     "exported": (lambda: torch.export.export(net(), (torch.zeros(1, 3, 8, 8),)), "an exported program"),
+    "module of an exported": (
+        lambda: torch.export.export(net(), (torch.zeros(1, 3, 8, 8),)).module(),
+        "an exported program",
+    ),
     "class": (lambda: Two, "the class Two"),
     "function": (lambda: torch.relu, "the function relu"),
     "onnx": (onnx.ModelProto, "an ONNX graph"),
@@ -73,7 +77,10 @@ def test_what_is_no_network_is_named(what: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("what", [name for name in NO_NETWORKS if name not in ("two inputs", "lazy", "scripted part")])
+@pytest.mark.parametrize(
+    "what",
+    [name for name in NO_NETWORKS if name not in ("two inputs", "lazy", "scripted part", "module of an exported")],
+)
 @pytest.mark.parametrize("call", [load, lambda given: validate(given, ["x.onnx"]), lambda given: bench(given, [])])
 def test_no_call_takes_it_for_a_checkpoint(call: Callable[[Any], Any], what: str) -> None:
     given = NO_NETWORKS[what][0]()

@@ -141,10 +141,10 @@ class ProgramNetwork(Part):
     def _refuse_other_batch(self, inputs: Sequence[torch.Tensor], error: Exception) -> None:
         own = self.program_inputs
         if any(tensor.shape[:1] != taken.shape[:1] for tensor, taken in zip(inputs, own, strict=False)):
-            said = [f"--input {'' if len(own) == 1 else f'{i.name}='}{'x'.join(map(str, i.shape))}" for i in own]
+            said = " ".join(f"--input {'' if len(own) == 1 else f'{taken.name}='}{_spelled(taken)}" for taken in own)
             raise InputError(
                 f"the program of torch.export is for a batch of {own[0].shape[0]} alone: {first_line(error)}",
-                hint=f"--static {' '.join(said)} exports it for that batch. For every batch export the network again: "
+                hint=f"--static {said} exports it for that batch. For every batch export the network again: "
                 "torch.export.export(model, (image,), dynamic_shapes=({0: torch.export.Dim('batch')},)).",
             ) from error
 
@@ -163,6 +163,11 @@ class ProgramNetwork(Part):
         for name in path.split(".") if path else ():
             part = part.child(name)
         return part
+
+
+def _spelled(taken: Input) -> str:
+    """An input as ``--input`` takes it."""
+    return "x".join(map(str, taken.shape)) + ("" if taken.dtype == "float32" else f":{taken.dtype}")
 
 
 def references(value: Any) -> Iterator[str]:

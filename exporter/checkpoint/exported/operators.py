@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from attn_export.exporter.checkpoint.exported.unsafe import Unsafe
+from attn_export.exporter.checkpoint.exported.unsafe import Unsafe, Unusable
 
 ATEN = re.compile(r"torch\.ops\.aten\.(?!__)(\w+)\.(\w+)", re.ASCII)
 # `from_file` has a file name, `set_` a storage, `record_stream` a stream, `bernoulli` a generator.
@@ -47,12 +47,24 @@ SIZES: dict[str, Callable[..., Any]] = {
 LARGEST = 2**63
 
 
+# Calls of graphs, with what to do before the network is exported again.
+CONTROL_FLOW = "Compute both branches and choose with torch.where, and export it again."
+HIGHER = {
+    **{f"torch.ops.higher_order.{name}": CONTROL_FLOW for name in ("cond", "while_loop", "map_impl", "scan")},
+    "torch.ops.higher_order.wrap_with_autocast": "Take torch.autocast out of forward and export it again: other "
+    "precisions are made from the float32 network.",
+}
+
+
 def operator_of(target: str) -> Callable[..., Any] | None:
     """The function that a node calls; None for an assertion, which is left out.
 
     Raises:
         Unsafe: it isn't one of those that are allowed.
+        Unusable: it is control flow, or another precision.
     """
+    if target in HIGHER:
+        raise Unusable(f"calls {target.rpartition('.')[2]}", HIGHER[target])
     if target in SIZES:
         return _bounded(SIZES[target])
     if (found := ATEN.fullmatch(target)) is None:

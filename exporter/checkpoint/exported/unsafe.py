@@ -1,9 +1,20 @@
 """Why an archive isn't read as data."""
 
+EVALUATION = "Export it again after model.eval(). What forward writes into a buffer has to be an input and an output."
+
 
 class Unsafe(Exception):  # noqa: N818 (it says what the archive is)
     """The archive holds something that isn't data, or that only PyTorch's loader understands; the text says what."""
 
 
 class Unusable(Exception):  # noqa: N818
-    """The program is read, but no network for inference, whoever loads it; the text says what to do."""
+    """No network that can be exported, whoever loads the program.
+
+    Args:
+        reason: what it does.
+        hint: what to do before it is exported again.
+    """
+
+    def __init__(self, reason: str, hint: str = EVALUATION) -> None:
+        super().__init__(reason)
+        self.hint = hint

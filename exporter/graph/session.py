@@ -10,12 +10,13 @@ import numpy as np
 from attn_export.exporter.errors import first_line
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.system.bounds import alarm, bounded_memory
+from attn_export.exporter.system.files import total_bytes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 FATAL_ONLY = 4
-SECONDS = 300
+SECONDS, SECONDS_PER_MIB = 60, 2  # of an inference; a large network may be slow on a small machine
 # ONNX Runtime's names of types.
 NUMPY_TYPES: Mapping[str, Any] = {
     "tensor(float)": np.float32,
@@ -41,6 +42,7 @@ class PlainSession:
     Attributes:
         inputs: ONNX Runtime's type of each input, such as "tensor(float)", by name.
         outputs: names in the graph's order.
+        seconds: that an inference may take.
 
     Raises:
         SessionError: ONNX Runtime rejects the graph.
@@ -49,6 +51,8 @@ class PlainSession:
     def __init__(self, graph: "Path | ir.Model", threads: int, folder: Path | None = None) -> None:
         import onnxruntime
 
+        weights = total_bytes(graph) if isinstance(graph, Path) else _weight_bytes(graph)
+        self.seconds = SECONDS + SECONDS_PER_MIB * (weights >> 20)
         self._options, self._late = onnxruntime.RunOptions(), ""
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -89,14 +93,18 @@ class PlainSession:
 
         Raises:
             SessionError: ONNX Runtime can't run the graph on these inputs, or not in half of the free memory, or not
-                in `SECONDS`.
+                in `seconds`.
         """
         try:
             with ExitStack() as bounds:
                 if bounded:
                     bounds.enter_context(bounded_memory())
-                    bounds.enter_context(self.at_most(SECONDS))
+                    bounds.enter_context(self.at_most(self.seconds))
                 results = self._session.run(self.outputs, dict(feeds), self._options)
         except Exception as error:  # as above
             raise SessionError(self._late or first_line(error)) from error
         return {name: np.asarray(array) for name, array in zip(self.outputs, results, strict=True)}
+
+
+def _weight_bytes(graph: "ir.Model") -> int:
+    return sum(value.const_value.nbytes for value in graph.graph.initializers.values() if value.const_value is not None)

@@ -44,8 +44,8 @@ POWER = 10.0
 SAMPLED = 1 << 16
 # Operators with weights, and the largest of these that are moved: those moved are kept in memory.
 WEIGHTED, MOVED = ("Conv", "ConvTranspose", "Gemm", "MatMul"), 1 << 22
-# For all runs of the source graph: more for large networks, which are slow on small machines.
-SECONDS, SECONDS_PER_MIB = 20, 2
+# All runs of the source graph get one of so many parts of the time for an inference: the cleaned graph needs as much.
+SHARE = 3
 FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16)
 INTEGERS = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.UINT8, ir.DataType.INT8, ir.DataType.BOOL)
 Feeds = dict[str, Array]
@@ -81,7 +81,7 @@ class _Tapped:
         self.random = random_outputs(tapped)
         self._names |= {tensor: str(value.name) for tensor, value in inner.items()}
         session = PlainSession(tapped, threads, folder)
-        self._run, self.at_most = session.run, session.at_most
+        self._run, self.at_most, self.seconds = session.run, session.at_most, session.seconds
 
     def run(self, feeds: Mapping[str, Array]) -> dict[Tensor, Array]:
         """The tensors that aren't random.
@@ -120,9 +120,8 @@ def run_source(
         session = _Tapped(model, threads, folder)
     except SessionError as error:
         return f"ONNX Runtime doesn't take the file: {error}"
-    weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
     try:
-        with session.at_most(SECONDS + SECONDS_PER_MIB * (weights >> 20)):
+        with session.at_most(session.seconds / SHARE):
             return _source_runs(session, model, images)
     except MemoryError:
         return "its inputs and outputs need more memory than a file of its size gets"

@@ -103,7 +103,7 @@ def run_case(case: Case, good: documents.Good, folder: Path) -> Outcome:
     with tempfile.TemporaryFile() as printed:
         pid = os.fork()
         if pid == 0:
-            _become_program(case, folder, printed.fileno())
+            become_program(case, folder, printed.fileno())
         code, seconds, mib = _await(pid)
         printed.seek(0)
         said = printed.read().decode(errors="replace")
@@ -115,7 +115,7 @@ def run_case(case: Case, good: documents.Good, folder: Path) -> Outcome:
     return Outcome(case, code, seconds, mib, problems)
 
 
-def _become_program(case: Case, folder: Path, output: int) -> None:
+def become_program(case: Case, folder: Path, output: int) -> None:
     code = 99
     try:
         os.setsid()

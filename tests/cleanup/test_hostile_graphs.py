@@ -142,7 +142,7 @@ def test_a_loop_without_an_end_is_not_waited_for(path: Path, monkeypatch: pytest
     path.write_bytes(loop(None).SerializeToString())
     runs = run_source(ir.load(path), path.parent, threads=1)
     assert isinstance(runs, str)
-    assert "had not finished after 0.2 s" in runs
+    assert "had not finished after" in runs
 
 
 @pytest.mark.parametrize("sizes", [(2**40, 2**40), (2**62, 4), (1,) * 1000], ids=lambda s: str(s)[:20])

@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from attn_export.exporter.artifacts import OnnxFile, Target
-from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.latency.attention_cost.costs import attention_costs

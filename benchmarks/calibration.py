@@ -25,7 +25,8 @@ import torch
 from rich.console import Console
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Precision, Target
-from attn_export.exporter.checkpoint.load import from_module, load
+from attn_export.exporter.checkpoint.live import from_module
+from attn_export.exporter.checkpoint.load import load
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.graph import write as onnx_file

@@ -212,7 +212,7 @@ class Subject:
     def __init__(self, name: str, batches: Sequence[int], folder: Path) -> None:
         import numpy as np
 
-        from attn_export.exporter.checkpoint.load import from_module
+        from attn_export.exporter.checkpoint.live import from_module
         from attn_export.models.registry import architecture, create
 
         self.name, self.folder = name, folder

@@ -25,7 +25,7 @@ from precision_peers import by_onnxruntime
 from rich.console import Console
 
 from attn_export.exporter.artifacts import Target
-from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.network.capture import capture

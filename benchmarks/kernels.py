@@ -54,7 +54,7 @@ def counted(network: str, gpu: str) -> dict[str, Any]:
     import numpy as np
 
     from attn_export.exporter.artifacts import Precision, Target
-    from attn_export.exporter.checkpoint.load import from_module
+    from attn_export.exporter.checkpoint.live import from_module
     from attn_export.exporter.cleanup.pipeline import clean_graph
     from attn_export.exporter.engine.job import build_file
     from attn_export.exporter.engine.settings import EngineSettings

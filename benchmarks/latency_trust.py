@@ -30,7 +30,7 @@ import numpy as np
 from rich.console import Console
 
 from attn_export.exporter.artifacts import Input, LoadedModel, Signature
-from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.latency.measure import Measured, measure
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.document import plain

@@ -1,6 +1,7 @@
 """What callers from Python pass as a network: live modules, and everything else that looks like one."""
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from attn_export.exporter.errors import InputError
+from attn_export.exporter.artifacts import Input, LoadedModel, only_input
+from attn_export.exporter.checkpoint import state_dict
+from attn_export.exporter.checkpoint.inputs import declared, left_out
+from attn_export.exporter.errors import InputError, UsageError
+from attn_export.models.registry import Architecture
 
 # Classes around a network, and the attribute that holds it.
 WRAPPERS = {
@@ -17,6 +22,53 @@ WRAPPERS = {
     "AveragedModel": "module",
     "OptimizedModule": "_orig_mod",  # of torch.compile
 }
+
+
+def from_module(
+    module: nn.Module, inputs: Sequence[Input] | Sequence[int], architecture: Architecture | None = None
+) -> LoadedModel:
+    """A live module without the wrappers of parallel and compiled training; its hash is that of its weights.
+
+    Args:
+        module: the network, float32, on the CPU.
+        inputs: its inputs, or (C, H, W) of its only one; see `inputs.declared`.
+        architecture: where it is one of this project.
+
+    Raises:
+        InputError: it is no module, or takes other inputs; see `network_of` and `inputs.declared`.
+        NonFiniteWeightsError: weights are NaN or infinite.
+        UsageError: weights aren't float32, or not on the CPU.
+    """
+    module, notes = network_of(module)
+    weights = {
+        name: tensor.detach() for name, tensor in module.state_dict().items() if isinstance(tensor, torch.Tensor)
+    }
+    for name, tensor in weights.items():
+        if tensor.device.type not in ("cpu", "meta"):
+            raise UsageError(f"the module's {name} is on {tensor.device}", hint="Pass module.cpu().")
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            raise UsageError(
+                f"the module's {name} is {state_dict.name_of_dtype(tensor)}; expected is float32",
+                hint="Pass module.float(). Other precisions are made from the float32 network.",
+            )
+    state_dict.usable(weights, type(module).__name__)
+    digest = hashlib.sha256()
+    for name, tensor in weights.items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    found = declared(module, _as_inputs(inputs))
+    return LoadedModel(
+        module=module,
+        inputs=found,
+        sha256=digest.hexdigest(),
+        architecture=architecture,
+        notes=(*notes, *left_out(module, found)),
+    )
+
+
+def _as_inputs(given: Sequence[Input] | Sequence[int]) -> tuple[Input, ...]:
+    inputs = tuple(taken for taken in given if isinstance(taken, Input))
+    return inputs or only_input(tuple(size for size in given if isinstance(size, int)))
 
 
 def network_of(given: Any) -> tuple[nn.Module, tuple[str, ...]]:

@@ -16,8 +16,8 @@ from attn_export.exporter.checkpoint import format as own_format
 from attn_export.exporter.checkpoint.container import Payload, needs_code, no_weights, quantized, read
 from attn_export.exporter.checkpoint.folded import folded
 from attn_export.exporter.checkpoint.inert import Inert, listed
-from attn_export.exporter.checkpoint.inputs import declared, left_out, ranged
-from attn_export.exporter.checkpoint.live import network_of, wanted_a_path
+from attn_export.exporter.checkpoint.inputs import declared, ranged
+from attn_export.exporter.checkpoint.live import from_module, wanted_a_path
 from attn_export.exporter.checkpoint.program import Program, check_program, in_order, program_note
 from attn_export.exporter.checkpoint.strict import differences, filled, fitting_part
 from attn_export.exporter.checkpoint.torchscript import translated
@@ -30,7 +30,6 @@ from attn_export.exporter.errors import (
     UsageError,
 )
 from attn_export.exporter.system.files import sha256_of
-from attn_export.models.registry import Architecture
 
 # Where torch.ao has its int8 layers.
 QUANTIZED = ("torch.ao.nn.quantized.", "torch.ao.nn.intrinsic.quantized.")
@@ -317,53 +316,6 @@ def _with_input(module: nn.Module, origin: str, options: LoadOptions) -> LoadedM
     said = "x".join(map(str, (1, *shape)))
     note = f"{said} is the first usual input that the network runs on; --input says another"
     return replace(model, inputs=only_input(shape), notes=(*model.notes, note))
-
-
-def from_module(
-    module: nn.Module, inputs: Sequence[Input] | Sequence[int], architecture: Architecture | None = None
-) -> LoadedModel:
-    """A live module without the wrappers of parallel and compiled training; its hash is that of its weights.
-
-    Args:
-        module: the network, float32, on the CPU.
-        inputs: its inputs, or (C, H, W) of its only one; see `inputs.declared`.
-        architecture: where it is one of this project.
-
-    Raises:
-        InputError: it is no module, or takes other inputs; see `live.network_of` and `inputs.declared`.
-        NonFiniteWeightsError: weights are NaN or infinite.
-        UsageError: weights aren't float32, or not on the CPU.
-    """
-    module, notes = network_of(module)
-    weights = {
-        name: tensor.detach() for name, tensor in module.state_dict().items() if isinstance(tensor, torch.Tensor)
-    }
-    for name, tensor in weights.items():
-        if tensor.device.type not in ("cpu", "meta"):
-            raise UsageError(f"the module's {name} is on {tensor.device}", hint="Pass module.cpu().")
-        if tensor.is_floating_point() and tensor.dtype != torch.float32:
-            raise UsageError(
-                f"the module's {name} is {state_dict.name_of_dtype(tensor)}; expected is float32",
-                hint="Pass module.float(). Other precisions are made from the float32 network.",
-            )
-    state_dict.usable(weights, type(module).__name__)
-    digest = hashlib.sha256()
-    for name, tensor in weights.items():
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    found = declared(module, _as_inputs(inputs))
-    return LoadedModel(
-        module=module,
-        inputs=found,
-        sha256=digest.hexdigest(),
-        architecture=architecture,
-        notes=(*notes, *left_out(module, found)),
-    )
-
-
-def _as_inputs(given: Sequence[Input] | Sequence[int]) -> tuple[Input, ...]:
-    inputs = tuple(taken for taken in given if isinstance(taken, Input))
-    return inputs or only_input(tuple(size for size in given if isinstance(size, int)))
 
 
 def model_of(given: Any, inputs: Sequence[Input] = ()) -> LoadedModel:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from attn_export.exporter.artifacts import Normalization, only_input
 from attn_export.exporter.checkpoint.format import save
-from attn_export.exporter.checkpoint.load import from_module, load
+from attn_export.exporter.checkpoint.live import from_module
+from attn_export.exporter.checkpoint.load import load
 from attn_export.exporter.errors import NonFiniteWeightsError, OutputError
 from attn_export.models.registry import Architecture, build
 

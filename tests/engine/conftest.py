@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.engine.backend import Backend, load
 from attn_export.exporter.engine.build import Built, build

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from attn_export.exporter.artifacts import Graph, LoadedModel, OnnxFile
-from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.network.axes import opened

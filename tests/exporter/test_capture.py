@@ -19,7 +19,7 @@ from torch.fx.graph_module import _loader
 from torch.nn import functional as F
 
 from attn_export.exporter.artifacts import MODULE_KEY, Graph, LoadedModel
-from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.errors import CaptureError, UsageError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.session import PlainSession

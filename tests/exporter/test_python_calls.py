@@ -13,8 +13,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from attn_export.exporter import ExportSettings, bench, export, load, validate
-from attn_export.exporter.checkpoint.live import shape_of
-from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.checkpoint.live import from_module, shape_of
 from attn_export.exporter.errors import AttnExportError, CaptureError, InputError
 from attn_export.exporter.network.capture import capture
 from attn_export.exporter.network.run import run

@@ -10,7 +10,8 @@ import onnx
 import onnx_ir as ir
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Precision
-from attn_export.exporter.checkpoint.load import from_module, load
+from attn_export.exporter.checkpoint.live import from_module
+from attn_export.exporter.checkpoint.load import load
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.graph import write as onnx_file

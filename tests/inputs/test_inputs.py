@@ -13,7 +13,8 @@ from torch import nn
 
 from attn_export.exporter.artifacts import Input, Signature, only_input
 from attn_export.exporter.checkpoint.inputs import declared
-from attn_export.exporter.checkpoint.load import from_module, model_of
+from attn_export.exporter.checkpoint.live import from_module
+from attn_export.exporter.checkpoint.load import model_of
 from attn_export.exporter.errors import CaptureError, InputError, UsageError
 from attn_export.exporter.network.arithmetic import Perturbation, in_float64
 from attn_export.exporter.network.axes import opened

@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 from attn_export.exporter.artifacts import LoadedModel, Precision
 from attn_export.exporter.bundle.read import read_bundle
-from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.engine.profile import Sizes
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.errors import DisagreementError, InputError

@@ -14,7 +14,7 @@ import pytest
 from torch import nn
 
 from attn_export.exporter import errors
-from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.errors import (
     AttnExportError,
     RuntimeUnavailableError,

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from attn_export.exporter.artifacts import Input, Signature
-from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.latency.rounds import EVENTS, HOST, InProcess

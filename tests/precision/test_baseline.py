@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from attn_export.exporter.artifacts import Precision
-from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.network.arithmetic import Perturbation, rounded_to
 from attn_export.exporter.network.axes import opened
 from attn_export.exporter.network.batches import batches

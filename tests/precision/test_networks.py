@@ -22,7 +22,7 @@ from attn_export.exporter.artifacts import (
     Target,
     only_input,
 )
-from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.engine.graph import read_source
 from attn_export.exporter.errors import CleanupError, DisagreementError, InputError

@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 
 from attn_export.cli import run
 from attn_export.exporter.artifacts import Precision, Target
-from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.settings import EngineSettings

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from attn_export.exporter.artifacts import LoadedModel
-from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.network.axes import opened
 from attn_export.exporter.network.batches import Batch, batches
 from attn_export.exporter.validation.baseline import TYPES

@@ -13,7 +13,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import nn
 
 from attn_export.exporter.artifacts import Normalization, only_input
-from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.errors import DisagreementError
 from attn_export.exporter.network.batches import batches
 from attn_export.exporter.records.results import Validated

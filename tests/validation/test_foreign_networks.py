@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.errors import CaptureError, DisagreementError
 from attn_export.exporter.graph import write as onnx_file

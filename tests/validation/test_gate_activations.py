@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from attn_export.exporter.artifacts import Graph, LoadedModel, Normalization, OnnxFile, Precision, Target, only_input
-from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.network.axes import opened

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from attn_export.exporter.artifacts import Gate, OnnxFile, only_input
-from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.network.axes import opened
 from attn_export.exporter.network.batches import batches
 from attn_export.exporter.runtimes.base import Settings

@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from attn_export.exporter.artifacts import only_input
-from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.errors import DisagreementError
 from attn_export.exporter.network.batches import nominal_batches
 from attn_export.exporter.records.verdict import QualityRequirement

@@ -10,7 +10,7 @@ from msgspec import structs
 from torch import nn
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Precision, only_input
-from attn_export.exporter.checkpoint.load import from_module
+from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.network.axes import opened
 from attn_export.exporter.network.batches import Batch, batches
 from attn_export.exporter.network.images import NOMINAL

@@ -7,6 +7,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attn_export.exporter.errors import UsageError
+
 if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import nn
@@ -23,6 +25,20 @@ class Normalization:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    def for_channels(self, channels: int) -> "Normalization":
+        """With one number for each channel, where one is meant for all.
+
+        Raises:
+            UsageError: they are for another number of channels.
+        """
+        mean, std = (values * channels if len(values) == 1 else values for values in (self.mean, self.std))
+        if not len(mean) == len(std) == channels:
+            raise UsageError(
+                f"--mean and --std have {len(mean)} and {len(std)} numbers, and the network takes {channels} channels",
+                hint="Give one number, or one for each channel.",
+            )
+        return Normalization(mean, std)
 
 
 NCHW, NHWC = "nchw", "nhwc"

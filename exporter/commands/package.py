@@ -88,6 +88,7 @@ def package(
         from attn_export.exporter.system.scratch import scratch_folder
         from attn_export.exporter.workflows.package import PackageSettings, check, exported
         from attn_export.exporter.workflows.package import package as write
+        from attn_export.exporter.workflows.package_device import device_scratch
         from attn_export.exporter.workflows.package_triton import TritonSettings
         from attn_export.exporter.workflows.served import as_served
 
@@ -104,7 +105,7 @@ def package(
         check(settings)
         if checkpoint is not None:
             model = as_served(load_checkpoint(checkpoint, progress, how), as_asked)
-            scratch = stack.enter_context(scratch_folder((triton or device or Path()).parent))
+            scratch = stack.enter_context(scratch_folder(device_scratch(triton or device or Path())))
             engines = EngineSettings(gpus=parse.parse_gpus(gpus)) if gpus else None
             files = [*exported(model, scratch, checkpoint.stem, chosen, engines, progress), *files]
         result = write(files, settings, progress)

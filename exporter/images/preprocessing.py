@@ -65,7 +65,7 @@ def preprocessing_for(inputs: Sequence[Input], options: PictureOptions) -> Pictu
             f"pictures are for networks with one input (N, 3, H, W) or (N, 1, H, W), and this one takes {described}",
             hint="Give arrays instead, as .npy or .npz.",
         )
-    normalization = _broadcast(options.normalization or _of_range(taken), channels)
+    normalization = (options.normalization or _of_range(taken)).for_channels(channels)
     crop = _crop(taken, options.resize)
     resize = options.resize or _default_resize(crop)
     if any(side < least for side, least in zip(resize, crop if len(resize) > 1 else (min(crop),), strict=True)):
@@ -90,18 +90,6 @@ def _of_range(taken: Input) -> Normalization:
         )
     low, high = limits
     return Normalization((-low / (high - low),), (1 / (high - low),))
-
-
-def _broadcast(normalization: Normalization, channels: int) -> Normalization:
-    """One number for each channel."""
-    given = (normalization.mean, normalization.std)
-    mean, std = (values * channels if len(values) == 1 else values for values in given)
-    if not len(mean) == len(std) == channels:
-        raise UsageError(
-            f"--mean and --std have {len(mean)} and {len(std)} numbers, and the network takes {channels} channels",
-            hint="Give one number, or one for each channel.",
-        )
-    return Normalization(mean, std)
 
 
 def _crop(taken: Input, resize: Sequence[int]) -> tuple[int, int]:

@@ -38,18 +38,16 @@ def with_preprocessing(model: LoadedModel, preprocessing: Preprocessing) -> Load
     """The network that takes pixels: uint8 (N, C, H, W) or (N, H, W, C).
 
     Raises:
-        InputError: it takes something else than one image, or the normalization is for other channels.
+        InputError: it takes something else than one image.
+        UsageError: the normalization is for other channels.
     """
     taken = _only_image(model)
     channels = taken.shape[1]
-    normalization = preprocessing.normalization
     if preprocessing.layout not in (NCHW, NHWC) or preprocessing.order not in (RGB, BGR):
         raise InputError(f"pixels of {preprocessing.layout}, {preprocessing.order} are unknown", hint=KNOWN)
-    if {len(normalization.mean), len(normalization.std)} != {channels} or min(normalization.std) <= 0:
-        raise InputError(
-            f"mean {normalization.mean} and std {normalization.std} don't normalize {channels} channels",
-            hint=f"Give {channels} numbers each, std above 0: --mean {','.join(['0.5'] * channels)}",
-        )
+    preprocessing = replace(preprocessing, normalization=preprocessing.normalization.for_channels(channels))
+    if min(preprocessing.normalization.std) <= 0:
+        raise InputError(f"std {preprocessing.normalization.std}: all are above 0", hint="Pixels are divided by it.")
     if preprocessing.order == BGR and channels != COLOURS:
         raise InputError(f"{model.name} takes {channels} channels, which have no order of colours", hint="Omit :bgr.")
     module = _copied(model.module)

@@ -19,6 +19,7 @@ from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.system import gpus
 from attn_export.exporter.system.files import sha256_of
 from attn_export.exporter.system.machine import usable_cpus
+from attn_export.exporter.workflows.verify import verify_folder
 
 
 class FallbackWarning(UserWarning):
@@ -68,7 +69,7 @@ class Loaded:
         self.close()
 
 
-def load(folder: Path | str, *, threads: int | None = None) -> Loaded:
+def load(folder: Path | str, *, key: Path | str | None = None, threads: int | None = None) -> Loaded:
     """Open a device folder: ``load("device")(pixels)``.
 
     The engine is the first one that was built for this machine's GPU and TensorRT; its digest is checked before it is
@@ -76,14 +77,17 @@ def load(folder: Path | str, *, threads: int | None = None) -> Loaded:
 
     Args:
         folder: from ``attn-export package --device``.
+        key: public, in PEM: the signature and the digest of every file are verified first. None verifies no signature.
         threads: of ONNX Runtime; None for all usable CPUs.
 
     Raises:
-        UnreadablePackageError: it is no device folder, or its manifest is damaged.
-        ChangedPackageError: a file that was to run has changed.
-        RuntimeUnavailableError: nothing in it runs here.
+        UnreadablePackageError: it is no device folder, its manifest is damaged, or there is a key and no signature.
+        ChangedPackageError: a file that was to run has changed, or the signature isn't the key's.
+        RuntimeUnavailableError: nothing in it runs here, or there is a key and no cryptography.
     """
     folder = Path(folder)
+    if key is not None:
+        verify_folder(folder, Path(key))
     manifest = read_manifest(folder)
     refused: dict[str, str] = {}
     settings = Settings(threads or usable_cpus())

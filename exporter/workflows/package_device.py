@@ -25,7 +25,7 @@ from attn_export.exporter.records.artifact import Artifact, Tensor
 from attn_export.exporter.records.document import encode
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.runtimes import IN_EVALUATOR
-from attn_export.exporter.system.files import sha256_of, unwritable, write_text
+from attn_export.exporter.system.files import SCRATCH, sha256_of, unwritable, write_text
 from attn_export.exporter.system.scratch import scratch_folder
 from attn_export.exporter.validation.artifact import numpy_name, read_artifact
 from attn_export.exporter.workflows.artifact_facts import class_names_of, facts_of, is_measured, timings_of
@@ -79,7 +79,7 @@ def write_device_folder(
     """
     contents = _read(paths)
     check_device_folder(folder)
-    with scratch_folder(folder.parent) as scratch:
+    with scratch_folder(device_scratch(folder)) as scratch:
         made = scratch / "content"
         try:
             made.mkdir()
@@ -94,7 +94,7 @@ def write_device_folder(
                 listed = PackagedFile((made / BOM).stat().st_size, sha256_of(made / BOM))
                 manifest = structs.replace(manifest, files={**manifest.files, BOM: listed})
             write_text(made / MANIFEST, encode(manifest))
-            made.replace(folder)
+            _publish(made, folder)
         except OSError as error:
             raise unwritable(folder, error) from error
     return folder
@@ -106,8 +106,22 @@ def check_device_folder(folder: Path) -> None:
     Raises:
         OutputError: it does, or is a file.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not (folder.is_dir() and all(entry.name.startswith(SCRATCH) for entry in folder.iterdir())):
         raise OutputError(f"{folder} is there and isn't empty", hint="Name a new folder.")
+
+
+def device_scratch(folder: Path) -> Path:
+    """Where a device folder is made: in itself if it is there, since it may be a file system of its own."""
+    return folder if folder.is_dir() else folder.parent
+
+
+def _publish(made: Path, folder: Path) -> None:
+    """Rename a new folder into place. One that is there, such as a mounted card, gets the manifest last."""
+    if not folder.exists():
+        made.rename(folder)
+        return
+    for path in sorted(made.iterdir(), key=lambda path: path.name == MANIFEST):
+        path.rename(folder / path.name)
 
 
 def _read(paths: Sequence[Path]) -> Contents:

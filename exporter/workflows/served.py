@@ -50,8 +50,8 @@ def _with_pixels(model: LoadedModel, layout: str, order: str) -> LoadedModel:
     if model.normalization is None:
         raise UsageError(
             f"nothing says how the images of {model.name} are normalized",
-            hint="Say it, for pixels in 0..1: --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225; or --mean 0,0,0 "
-            "--std 1,1,1 if they aren't.",
+            hint="Say it, for pixels in 0..1: --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225; or --mean 0 --std 1 if "
+            "they aren't.",
         )
     return with_preprocessing(model, Preprocessing(layout, order, model.normalization))
 

@@ -139,7 +139,7 @@ def test_options_of_another_form_are_refused(option: str, value: str, says: str,
 
 def test_what_does_not_fit_the_network_is_refused(refused: Refused, folder: Path) -> None:
     refused(3, *EXPORT, "--output", "top=4", says=["knows 3 classes", "top 4"])
-    refused(3, *EXPORT, "--input-image", "uint8", "--mean", "0", "--std", "1", says=["don't normalize 3 channels"])
+    refused(2, *EXPORT, "--input-image", "uint8", "--mean", "0,0", "--std", "1", says=["takes 3 channels"])
     refused(2, *EXPORT, "--input-image", "uint8", "--mean", "0,0,0", "--std", "1,0,1", says=["above 0"])
     refused(2, *EXPORT, "--input-image", "uint8:nhwc", "--dynamic", "height", says=["height can't be dynamic"])
 

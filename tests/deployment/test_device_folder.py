@@ -31,7 +31,8 @@ from attn_export.exporter.system.gpus import Gpu
 from attn_export.exporter.workflows import load_device
 from attn_export.exporter.workflows.load_device import FallbackWarning, load
 from attn_export.exporter.workflows.package_device import write_device_folder
-from tests.deployment.files import CHECKPOINT, FACTS, PIXELS, classifier, measured
+from attn_export.exporter.workflows.verify import sign_folder
+from tests.deployment.files import CHECKPOINT, FACTS, PIXELS, classifier, measured, write_keys
 
 IMAGES = np.arange(2 * 3 * 8 * 8, dtype=np.float32).reshape(2, 3, 8, 8)
 ANSWERS = IMAGES.mean((2, 3)) @ np.arange(9, dtype=np.float32).reshape(3, 3)
@@ -180,6 +181,31 @@ def test_a_folder_that_holds_something_stays(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="isn't empty"):
         write_device_folder([classifier(tmp_path / "a.onnx")], tmp_path / "device")
     assert [path.name for path in (tmp_path / "device").iterdir()] == ["photo.jpg"]
+
+
+def test_an_empty_folder_is_filled_and_not_replaced(tmp_path: Path) -> None:
+    """It may be a mounted card, which can't be renamed, with a file system of its own."""
+    device = tmp_path / "device"
+    device.mkdir()
+    before = device.stat().st_ino
+    write_device_folder([classifier(tmp_path / "a.onnx")], device)
+    assert device.stat().st_ino == before
+    assert sorted(path.name for path in device.iterdir()) == ["a.onnx", MANIFEST]
+
+
+@pytest.mark.filterwarnings("ignore::attn_export.exporter.workflows.load_device.FallbackWarning")
+def test_with_a_key_only_what_is_signed_is_opened(tmp_path: Path) -> None:
+    folder = write_device_folder([classifier(tmp_path / "a.onnx")], tmp_path / "device", bom=True)
+    private, public = write_keys(tmp_path)
+    with pytest.raises(UnreadablePackageError, match="isn't signed"):
+        load(folder, key=public)
+    sign_folder(folder, private)
+    load(folder, key=public, threads=1).close()
+    with pytest.raises(ChangedPackageError, match="isn't signed with the key"):
+        load(folder, key=write_keys(tmp_path / "other")[1])
+    (folder / MANIFEST).write_text((folder / MANIFEST).read_text().replace("a.onnx", "b.onnx"))
+    with pytest.raises(ChangedPackageError, match=f"{MANIFEST} was changed"):
+        load(folder, key=public)
 
 
 def test_an_engine_of_another_file_is_refused(built: EngineFile, tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def done_once(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Cal
 @pytest.fixture(scope="module")
 def plain(done_once: Callable[..., Done]) -> Done:
     """The command of the README."""
-    return done_once("--onnx", "--engine", "--gpu", "sm86,sm89")
+    return done_once("--onnx", "--engine", "--gpu", "sm86,sm89", "--seconds", "0.3")
 
 
 @pytest.fixture(scope="module")

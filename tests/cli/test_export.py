@@ -308,7 +308,7 @@ def test_without_bench_no_latency_is_claimed(exported: tuple[Path, str]) -> None
 
 def test_json_is_one_document_on_standard_output_and_the_same_as_the_report(shell: Command, folder: Path) -> None:
     """In a process of its own, where nothing that a library prints can hide."""
-    done = shell("model.pt", "--onnx", "--json", "--threads", "1")
+    done = shell("model.pt", "--onnx", "--json", "--threads", "1", "--seconds", "0.3")
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert record["schema_version"] == 3

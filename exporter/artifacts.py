@@ -66,9 +66,11 @@ class Postprocessing:
 
     Attributes:
         top: number of the largest probabilities that are returned, with their classes; 0 returns all, without classes.
+        classes: that the network knows; 0 in files of older versions.
     """
 
     top: int = 0
+    classes: int = 0
 
 
 @dataclass(frozen=True)

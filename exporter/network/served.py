@@ -72,7 +72,7 @@ def with_postprocessing(model: LoadedModel, postprocessing: Postprocessing) -> L
         )
     module = _copied(model.module)
     module.register_forward_hook(_after(postprocessing))
-    return replace(model, module=module, postprocessing=postprocessing)
+    return replace(model, module=module, postprocessing=replace(postprocessing, classes=classes))
 
 
 def classes_of(model: LoadedModel) -> int:

@@ -62,6 +62,18 @@ def probabilities(scores: Array) -> Array:
     return chances
 
 
+def of_all(scores: Array, classes: Array, count: int) -> Array:
+    """Probabilities of the best classes as those of all: the others share what is left, (N, count).
+
+    Both are (N, top).
+    """
+    scores = np.asarray(scores, np.float64)
+    rest = np.maximum(1 - scores.sum(1, keepdims=True), 0) / max(count - scores.shape[1], 1)
+    found = np.repeat(rest, count, axis=1)
+    np.put_along_axis(found, np.asarray(classes, np.int64), scores, axis=1)
+    return found
+
+
 def joined(parts: Sequence[Answers]) -> Answers:
     """The answers of several batches as one."""
     return Answers(

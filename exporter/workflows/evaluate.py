@@ -21,7 +21,17 @@ from attn_export.exporter.runtimes import runtime_of_file
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.runtimes.eager import Eager
 from attn_export.exporter.system.progress import Progress, counted
-from attn_export.exporter.validation.accuracy import NONE, Answers, accuracy_of, answers_of, flipped, joined, judged
+from attn_export.exporter.validation.accuracy import (
+    NONE,
+    TOP,
+    Answers,
+    accuracy_of,
+    answers_of,
+    flipped,
+    joined,
+    judged,
+    of_all,
+)
 from attn_export.exporter.validation.compute_reference import returned
 from attn_export.exporter.validation.gate_activations import thumbnail
 from attn_export.exporter.workflows.settings import ExportSettings
@@ -38,28 +48,38 @@ class Scores:
     Attributes:
         outputs: the names of all its outputs.
         index: of the output with the scores (N, classes).
+        top: of how many classes these are, the next output naming them (N, top); 0: of all.
     """
 
     outputs: tuple[str, ...]
     index: int
     classes: int
+    top: int = 0
+
+    @property
+    def ranked(self) -> int:
+        """Of how many classes the order is known, as far as a top-5 goes."""
+        return self.top if 0 < self.top < TOP else self.classes
+
+    def of(self, returned: Mapping[str, Array], names: Sequence[str]) -> Array:
+        """The scores (N, classes) among an artifact's outputs, which have these names."""
+        found = returned[names[self.index]]
+        return of_all(found, returned[names[self.index + 1]], self.classes) if self.top else found
 
 
 def scores_of_network(model: LoadedModel) -> Scores:
     """Where a network returns scores: its first output (N, classes).
 
     Raises:
-        InputError: nowhere, or only those of the best classes.
+        InputError: nowhere.
     """
     outputs = returned(model)
-    if model.postprocessing is not None and model.postprocessing.top:
-        raise InputError(
-            "the artifacts return the best classes only",
-            hint="Evaluate files that return the scores of all classes: without --output, or with --output softmax.",
-        )
+    names = tuple(output.name for output in outputs)
+    if (after := model.postprocessing) is not None and after.top:
+        return Scores(names, 0, after.classes, after.top)
     for index, entry in enumerate(outputs):
         if len(entry.shape) == 1 and entry.shape[0] > 1 and not entry.whole:
-            return Scores(tuple(output.name for output in outputs), index, entry.shape[0])
+            return Scores(names, index, entry.shape[0])
     raise InputError(
         f"{model.name} returns {', '.join(map(str, outputs))}, and accuracy is that of scores (N, classes)",
         hint="Leave --eval out.",
@@ -105,10 +125,10 @@ def evaluate(
     with ExitStack() as stack, progress.stage("Evaluating on labelled images") as advance:
         ran: dict[str, Runtime] = {PYTORCH: stack.enter_context(module)}
         ran |= _opened(ready, stack, missing)
-        found = _answers(ran, data, scores.index, advance, missing)
+        found = _answers(ran, data, scores, advance, missing)
     flips = flipped({name: answers for name, answers in found.items() if name != PYTORCH}, found[PYTORCH])
     results = [
-        accuracy_of(answers, found[PYTORCH], artifact=name, runtime=ran[name].name, classes=scores.classes)
+        accuracy_of(answers, found[PYTORCH], artifact=name, runtime=ran[name].name, classes=scores.ranked)
         for name, answers in found.items()
     ]
     for name, reason in missing.items():
@@ -142,7 +162,7 @@ def evaluate_files(
 
 
 def _answers(
-    ran: Mapping[str, Runtime], data: Labelled, index: int, advance: Callable[[float], None], missing: dict[str, str]
+    ran: Mapping[str, Runtime], data: Labelled, where: Scores, advance: Callable[[float], None], missing: dict[str, str]
 ) -> dict[str, Answers]:
     """The answers of each runtime, PyTorch's first; batch by batch, so that no picture is decoded twice.
 
@@ -153,11 +173,11 @@ def _answers(
     for start in starts:
         rows = range(start, min(start + BATCH, len(data.labels)))
         arrays, labels = data.images.load(rows), np.array([data.labels[i] for i in rows])
-        reference = _scores(ran[PYTORCH], arrays, index)
+        reference = _scores(ran[PYTORCH], arrays, where)
         scores = {PYTORCH: reference}
         for name in [name for name in ran if name not in (PYTORCH, *missing)]:
             try:
-                scores[name] = _like(_scores(ran[name], arrays, index), reference)
+                scores[name] = _like(_scores(ran[name], arrays, where), reference)
             except RuntimeUnavailableError as error:
                 missing[name] = error.message
         parts.append({name: answers_of(own, labels, reference) for name, own in scores.items()})
@@ -165,8 +185,8 @@ def _answers(
     return {name: joined([part[name] for part in parts]) for name in ran if name not in missing}
 
 
-def _scores(runtime: Runtime, arrays: Arrays, index: int) -> Array:
-    return run_all(runtime, arrays)[runtime.signature.output_names[index]]
+def _scores(runtime: Runtime, arrays: Arrays, where: Scores) -> Array:
+    return where.of(run_all(runtime, arrays), runtime.signature.output_names)
 
 
 def _like(scores: Array, reference: Array) -> Array:

@@ -74,7 +74,7 @@ def test_the_file_says_what_it_takes_and_returns(both: tuple[Path, Path]) -> Non
         "order": "bgr",
         "normalization": {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.1]},
     }
-    assert (found["postprocessing"], found["class_names"]) == ({"top": 2}, list(CLASSES))
+    assert (found["postprocessing"], found["class_names"]) == ({"top": 2, "classes": 3}, list(CLASSES))
     assert "normalization" not in found, "it would be done twice"
     assert metadata(both[0])["normalization"] is not None
 
@@ -89,8 +89,16 @@ def test_only_the_mean_before_padding_is_left_of_the_preprocessing(both: tuple[P
 def test_it_is_validated_against_the_checkpoint_and_timed_beside_the_other(
     both: tuple[Path, Path], attn_export: Command
 ) -> None:
-    validated = attn_export("validate", "model.pt", "served/model.onnx", "--json")
-    assert json.loads(validated.stdout)["artifacts"][0]["validation"]["agrees"], validated.stderr
+    plain, served = both
+    normalized = (PIXELS[..., ::-1] / 255 - [0.4, 0.5, 0.6]) / [0.2, 0.3, 0.1]
+    answers = run(plain, normalized.transpose(0, 3, 1, 2).astype(np.float32))[0].argmax(1)
+    np.savez(served.with_name("labelled.npz"), images=PIXELS, labels=answers)
+    command = ("validate", "model.pt", "served/model.onnx", "--eval", "served/labelled.npz", "--json")
+    validated = json.loads(attn_export(*command).stdout)
+    assert validated["artifacts"][0]["validation"]["agrees"]
+    assert [(each["top1"], each["top5"], each["agreement"]) for each in validated["evaluation"]["results"]] == [
+        (1, None, 1)
+    ] * 2
     bench = ("bench", "model.pt", "model.onnx", "served/model.onnx", "--no-cost", "--seconds", "0.2", "--json")
     timed = attn_export(*bench)
     assert timed.returncode == 0, timed.stderr

@@ -20,6 +20,7 @@ from attn_export.exporter.validation.accuracy import (
     joined,
     judged,
     missed,
+    of_all,
     probabilities,
 )
 from attn_export.exporter.validation.quantized import parse_requirement
@@ -116,3 +117,18 @@ def test_requirements_are_shares_percentages_and_decibels() -> None:
     for wrong in ("top1=99", "top2=1", "sqnr=20%", "agreement=-1", "top1", "top1=nan"):
         with pytest.raises(UsageError):
             parse_requirement([wrong])
+
+
+@hypothesis.given(strategies.integers(0, 2**32 - 1), strategies.integers(1, 8))
+def test_the_best_classes_judge_like_all_as_far_as_they_go(seed: int, top: int) -> None:
+    draw = np.random.default_rng(seed)
+    scores = draw.dirichlet(np.full(8, 0.5), size=6)
+    classes = np.argsort(-scores, axis=1)[:, :top]
+    labels = draw.integers(0, 8, 6)
+    spread = of_all(np.take_along_axis(scores, classes, 1), classes, 8)
+    np.testing.assert_allclose(spread.sum(1), 1)
+    whole, partial = answers_of(scores, labels, scores), answers_of(spread, labels, spread)
+    assert np.array_equal(whole.answers, partial.answers)
+    within = whole.ranks < top
+    assert np.array_equal(whole.ranks[within], partial.ranks[within])
+    assert (partial.ranks[~within] >= top).all()

@@ -46,12 +46,12 @@ def attention_of(model: ir.Model) -> tuple[AttentionBlock, ...]:
 
 
 def _fits(model: ir.Model, inventory: Sequence[AttentionBlock]) -> bool:
-    """Whether the nodes of every block exist, among them those that compute its maps and a Sigmoid for each gate.
+    """Whether the nodes of every block exist, among them those that compute its maps and an activation for each gate.
 
     Names alone prove nothing: exporters number nodes, so a graph edited since may have the same names.
     """
     names = {node.name for node in model.graph}
-    gates = {node.name for node in model.graph if is_op(node, *GATE_ACTIVATIONS)}
+    gates = {node.name for node in model.graph if is_op(node, *GATE_ACTIVATIONS, "Softmax")}
     producers = {value.name: node.name for node in model.graph for value in node.outputs}
     return all(
         names.issuperset(block.nodes)

@@ -117,6 +117,59 @@ def test_a_gate_of_another_make_is_listed_without_a_kind(written: Written) -> No
     assert kinds(written("p = GlobalAveragePool(x)  s = Sigmoid(p)  y = Mul(x, s)")) == ["gate"]
 
 
+def strip(axis: int, source: str = "x", number: int = 0) -> str:
+    """A gate of rows (axis 2) or columns: a mean, a convolution along the other axis and a sigmoid."""
+    m, c, s, g = (f"{letter}{number or axis}" for letter in "mcsg")
+    return f"""{m} = ReduceMean<axes = [{axis}], keepdims = 0>({source})  {c} = Conv<group = 16, pads = [3, 3]>({m}, k)
+        {s} = Sigmoid({c})  {g} = Unsqueeze({s}, a{axis}) """
+
+
+ELA = "u = Mul(x, g2)  y = Mul(u, g3)"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "found"),
+    [
+        (f"{strip(2)} {strip(3)} {ELA}", ["ELA"]),
+        (f"{strip(2)} {strip(3)} u = Mul(g2, g3)  y = Mul(x, u)", ["ELA"]),
+        (f"{strip(2)} y = Mul(x, g2)", ["gate"]),
+        (f"{strip(2)} {strip(2, number=4)} u = Mul(x, g2)  y = Mul(u, g4)", ["gate", "gate"]),
+        (f"{strip(2)} u = Mul(x, g2)  {strip(3, 'u')} y = Mul(u, g3)", ["gate", "gate"]),
+    ],
+    ids=["one after the other", "multiplied first", "rows alone", "rows twice", "of a gated map"],
+)
+def test_gates_of_rows_and_of_columns_are_ela(written: Written, nodes: str, found: list[str]) -> None:
+    weights = {"k": noise(16, 1, 7), "a2": np.array([2]), "a3": np.array([3])}
+    assert kinds(written(nodes, **{name: array for name, array in weights.items() if name in nodes})) == found
+
+
+APART = """p = Conv(x, k)  q = Conv(z, k)  o = Unsqueeze(p, one)  t = Unsqueeze(q, one)  m = Concat<axis = 1>(o, t)  """
+OF_ONE = "b = Concat<axis = 1>(x, z)  c = Conv(b, v)  m = Reshape(c, parts)  "
+WEIGHED = """s = ReduceSum<keepdims = 0>({source}, one)  i = ReduceMean<axes = [2, 3]>(s)  h = Conv(i, w1)  j = Relu(h)
+    l = Conv(j, w2)  n = Reshape(l, pairs)  g = Softmax<axis = 1>(n)  f = Mul(m, g)
+    y = ReduceSum<keepdims = 0>(f, {axis})"""
+SUMMED = WEIGHED.format(source="m", axis="one")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "found"),
+    [
+        (APART + SUMMED, ["selective kernels"]),
+        (OF_ONE + SUMMED, ["split attention"]),
+        (f"{APART} e = Unsqueeze(z, one)  {WEIGHED.format(source='e', axis='one')}", []),
+        (APART + WEIGHED.format(source="m", axis="two"), []),
+        (APART + SUMMED.replace("Softmax<axis = 1>", "Relu"), []),
+    ],
+    ids=["SK", "ResNeSt", "of another map", "summed over channels", "without a softmax"],
+)
+def test_branches_weighed_by_a_softmax(written: Written, nodes: str, found: list[str]) -> None:
+    weights = {"k": noise(16, 16, 1, 1), "v": noise(32, 32, 1, 1), "w1": noise(4, 16, 1, 1), "w2": noise(32, 4, 1, 1)}
+    weights |= {"one": np.array([1]), "two": np.array([2]), "pairs": np.array([0, 2, 16, 1, 1])}
+    weights |= {"parts": np.array([0, 2, 16, 12, 12])}
+    y = "float[N, 2, 12, 12]" if "(f, two)" in nodes else MAP
+    assert kinds(written(nodes, y, **weights)) == found
+
+
 def test_a_blocks_place_is_its_module_or_else_its_map(written: Written, cbam: Path) -> None:
     assert [block.place for block in inspect_file(cbam)] == ["stages.0.attention", "stages.1.attention"]
     assert [block.place for block in inspect_file(written(SE_NODES_OF.format(source="x"), **se_weights()))] == ["y"]

@@ -1,8 +1,9 @@
 """What kind of attention block a gate is: by what it summarizes on the way from the map to the sigmoid.
 
 The places of each channel (SE, ECA, the channel half of CBAM), the channels of each place (its spatial half), rows and
-columns (coordinate attention), these and the channels (triplet attention), nothing at some (BAM, scSE), neighbourhoods
-(gather-excite). Without layers: norms (GCT), or squared distances from the mean (SimAM).
+columns (coordinate attention, which puts both through one layer, and ELA), these and the channels (triplet attention),
+nothing at some (BAM, scSE), neighbourhoods (gather-excite). Without layers: norms (GCT), or squared distances from the
+mean (SimAM).
 """
 
 from dataclasses import dataclass
@@ -10,12 +11,13 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from attn_export.exporter.artifacts import UNKNOWN, AttentionBlock, Dim
+from attn_export.exporter.graph.attention.branches import SELECTIVE, SPLIT
 from attn_export.exporter.graph.attention.paths import common_path
 from attn_export.exporter.graph.attention.summaries import Over, Summaries, pools_are_combined, summaries_of
 from attn_export.exporter.graph.facts import dims, is_op, made_by, scalar, users
 
 SPATIAL, CHANNEL, COORDINATE, TRIPLET = "CBAM spatial", "CBAM channel", "coordinate attention", "triplet attention"
-ECA, BAM, SCSE, SPATIAL_SE = "ECA", "BAM", "scSE", "sSE"
+ECA, BAM, SCSE, SPATIAL_SE, ELA = "ECA", "BAM", "scSE", "sSE", "ELA"
 GCT, SIMAM, GATHER = "GCT", "SimAM", "gather-excite"
 
 
@@ -43,7 +45,9 @@ class Gating:
 def described(gating: Gating) -> AttentionBlock:
     """A gating as a block of its own."""
     shape = dims(gating.source)
-    channels = shape[1] if shape is not None and len(shape) > 1 and isinstance(shape[1], int) else None
+    axis = 2 if gating.kind in (SELECTIVE, SPLIT) else 1
+    size = shape[axis] if shape is not None and len(shape) > axis else None
+    channels = size if isinstance(size, int) else None
     summaries = summaries_of(gating.nodes, channels)
     kind = gating.kind or _kind(gating, summaries, channels)
     hidden = _hidden(kind, summaries, channels) if kind.startswith(("SE", "CBAM", COORDINATE, SCSE, BAM)) else None
@@ -63,7 +67,8 @@ def described(gating: Gating) -> AttentionBlock:
 def _kind(gating: Gating, summaries: Summaries, channels: Dim) -> str:
     pooled, across = summaries.kinds(Over.PLACES), summaries.kinds(Over.CHANNELS)
     if summaries.is_directional:
-        return TRIPLET if across else COORDINATE
+        is_joint = any(is_op(node, "Concat") for node in gating.nodes)  # rows and columns go through one layer
+        return TRIPLET if across else COORDINATE if is_joint else ELA
     if not summaries.weights:
         return _without_layers(gating, pooled, across)
     if across:
@@ -74,6 +79,12 @@ def _kind(gating: Gating, summaries: Summaries, channels: Dim) -> str:
     if _adds_map_of_places(gating):
         return BAM if len(gating.logits) == 1 else SCSE
     return _of_channels(gating, summaries, channels)
+
+
+def pooled_direction(gating: Gating) -> Over | None:
+    """Rows or columns, if a gate summarizes nothing else of its map."""
+    found = {pool.over for pool in summaries_of(gating.nodes, None).pools}
+    return next(iter(found)) if found in ({Over.ROWS}, {Over.COLUMNS}) else None
 
 
 def _without_layers(gating: Gating, pooled: set[str], across: set[str]) -> str:

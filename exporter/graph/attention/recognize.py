@@ -13,17 +13,21 @@ import onnx_ir as ir
 
 from attn_export.exporter.artifacts import AttentionBlock
 from attn_export.exporter.graph.attention.additive import additive_gate
+from attn_export.exporter.graph.attention.branches import kind_of_branches, softmax_of_branches
 from attn_export.exporter.graph.attention.kinds import (
     CHANNEL,
     COORDINATE,
+    ELA,
     SCSE,
     SPATIAL,
     SPATIAL_SE,
     Gating,
     described,
+    pooled_direction,
 )
 from attn_export.exporter.graph.attention.paths import common_path
 from attn_export.exporter.graph.attention.squash import QUANTIZING, Squash, between, squash_behind
+from attn_export.exporter.graph.attention.summaries import Over
 from attn_export.exporter.graph.facts import attribute, dims, is_op, made_by, users
 
 # Gates of channels that are one half of a CBAM if the other half is a spatial gate of the same map.
@@ -58,9 +62,11 @@ def _gating(product: ir.Node, order: dict[ir.Node, int], gated: Mapping[ir.Value
     for source, gate in itertools.permutations(product.inputs[:2], 2):
         if source is None or gate is None or not _keeps_shape(product, source):
             continue
-        squash = squash_behind(gate)
+        branches = softmax_of_branches(product, gate)
+        squash = branches or squash_behind(gate)
         if squash is None or source in squash.logits:
             continue
+        kind = kind_of_branches(source) if branches is not None else ""
         if len(squash.logits) == 1 and (layers := additive_gate(squash.logits[0], source)):
             nodes = _ordered({*layers, *squash.nodes}, order)
             return Gating(product, source, squash.logits, (*nodes, product), source, "attention gate")
@@ -68,7 +74,7 @@ def _gating(product: ir.Node, order: dict[ir.Node, int], gated: Mapping[ir.Value
             inner = _computed_from(origin, squash)
             if inner and not all(node.op_type in ELEMENTWISE for node in inner):
                 nodes = _ordered({*inner, *squash.nodes}, order)
-                return Gating(product, source, squash.logits, (*nodes, product), origin)
+                return Gating(product, source, squash.logits, (*nodes, product), origin, kind)
     return None
 
 
@@ -123,8 +129,11 @@ def _joined(
     within = earlier.product in gating.nodes  # both gates are multiplied first, then the map
     chained = earlier.product.outputs[0] is gating.source
     sum_of_both = _sum_of(earlier, gating) if earlier.source is gating.source else None
-    if kinds == (COORDINATE, COORDINATE) and chained and gating.origin is earlier.source:
+    of_one_map = chained and gating.origin is earlier.source
+    if kinds == (COORDINATE, COORDINATE) and of_one_map:
         kind = COORDINATE
+    elif of_one_map and {pooled_direction(earlier), pooled_direction(gating)} == {Over.ROWS, Over.COLUMNS}:
+        kind = ELA
     elif within:
         kind = second.kind
     elif sum_of_both is not None and _are_halves(*kinds, SPATIAL_SE):

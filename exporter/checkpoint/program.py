@@ -63,6 +63,8 @@ def read_program(path: Path, *, trust: bool) -> Program:
 def _loaded_by_torch(path: Path) -> Program:
     import torch
 
+    from attn_export.exporter.checkpoint.exported.unsafe import OTHER_VERSION
+
     try:
         with quiet():
             program = torch.export.load(path)
@@ -70,8 +72,7 @@ def _loaded_by_torch(path: Path) -> Program:
     except Exception as error:  # code of the file's, and damage of every kind
         raise InputError(
             f"{path} is a program of torch.export that PyTorch {torch.__version__} can't load: {first_line(error)}",
-            hint="Export it again with this version of PyTorch. Or save the weights alone with the one that wrote it, "
-            "torch.save(model.state_dict(), 'model.pt'), and name the network's code: --code FILE.py:CLASS.",
+            hint=OTHER_VERSION,
         ) from error
     _, keywords = program.example_inputs or ((), {})
     return Program(module, tuple(_inputs(program)), not program.range_constraints, tuple(keywords), trusted=True)

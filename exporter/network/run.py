@@ -1,5 +1,6 @@
 """A network on a batch of images: its outputs, and what goes into its gates."""
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -89,6 +90,8 @@ def run(module: nn.Module, arrays: Arrays) -> Result:
         reason = (
             first_line(error) if isinstance(error, RuntimeError) else f"{type(error).__name__}: {first_line(error)}"
         )
+        if graphs := re.search(r"HigherOrderOperator (\w+)", reason):
+            reason = f"it calls {graphs[1]}"
         raise CaptureError(
             f"the network can't run on a batch of shape {_described(arrays)}: {reason}", hint=_way_out(error)
         ) from error
@@ -115,7 +118,7 @@ def run(module: nn.Module, arrays: Arrays) -> Result:
 
 
 def _way_out(error: Exception) -> str:
-    if "HigherOrderOperator" in str(error):
+    if "HigherOrderOperator" in str(error):  # no rule is registered for those
         return "Control flow such as torch.cond isn't exported: compute both branches, and choose with torch.where."
     if "re-export and specify dynamic_shapes" in str(error):
         return "The program is for one batch alone: --static --input with the sizes that it was exported with."

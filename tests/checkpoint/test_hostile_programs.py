@@ -299,3 +299,17 @@ def test_documents_that_lie_are_damaged(lie: Callable[..., object], records: Rec
 def test_a_document_that_is_none_is_damaged(content: bytes, records: Records, tmp_path: Path) -> None:
     with pytest.raises(UnreadableCheckpointError):
         load(written({**records, MODEL: content}, tmp_path))
+
+
+def test_a_program_that_asks_for_all_memory_is_refused_before_it_runs(tmp_path: Path) -> None:
+    class Filling(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * torch.full((4,), 1.0).sum()
+
+    torch.export.save(torch.export.export(Filling(), (torch.zeros(2, 3),)), tmp_path / "a.pt2")
+    assert load(tmp_path / "a.pt2").inputs
+    with zipfile.ZipFile(tmp_path / "a.pt2") as archive, zipfile.ZipFile(tmp_path / "b.pt2", "w") as written:
+        for name in archive.namelist():
+            written.writestr(name, archive.read(name).replace(b'{"as_ints": [4]}', b'{"as_ints": [40000000000000]}'))
+    with pytest.raises(InputError, match="makes a tensor of 40000000000000, more than half"):
+        load(tmp_path / "b.pt2")

@@ -16,7 +16,7 @@ import torch
 from attn_export.exporter.checkpoint.exported.arguments import DTYPES, LAYOUTS
 from attn_export.exporter.checkpoint.exported.operators import check_expressions
 from attn_export.exporter.checkpoint.exported.schema import Document, PayloadConfig, TensorMeta
-from attn_export.exporter.checkpoint.exported.unsafe import Unsafe
+from attn_export.exporter.checkpoint.exported.unsafe import OTHER_VERSION, Unsafe, Unusable
 from attn_export.exporter.checkpoint.inert import listed
 from attn_export.exporter.checkpoint.pickles.files import names_in, part_of
 from attn_export.exporter.checkpoint.tensors import Views, tensor_of
@@ -49,7 +49,8 @@ def read_archive(stream: IO[bytes], size: int) -> Archive:
     """Read the one program in an archive.
 
     Raises:
-        Unsafe: it holds something else than data, or is of another version of the format.
+        Unsafe: it holds something else than data.
+        Unusable: it is of another version of the format, which PyTorch doesn't load either.
         Exception: of many types, it is damaged.
     """
     with zipfile.ZipFile(stream) as archive:
@@ -99,7 +100,9 @@ def _document(text: bytes) -> Document:
     check_expressions(msgspec.json.decode(text))
     document = msgspec.json.decode(text, type=Document)
     if document.schema_version.major != MAJOR:
-        raise Unsafe(f"it is of version {document.schema_version.major} of the format, and {MAJOR} is read")
+        raise Unusable(
+            f"is of version {document.schema_version.major} of the format, and {MAJOR} is read", OTHER_VERSION
+        )
     return document
 
 

@@ -24,6 +24,7 @@ from attn_export.exporter.checkpoint.exported.network import (
     references,
 )
 from attn_export.exporter.checkpoint.exported.operators import operator_of
+from attn_export.exporter.checkpoint.exported.rehearsal import rehearse
 from attn_export.exporter.checkpoint.exported.schema import (
     Argument,
     Graph,
@@ -51,7 +52,7 @@ def read_network(stream: IO[bytes], size: int) -> tuple[ProgramNetwork, tuple[In
 
     Raises:
         Unsafe: the archive holds something that isn't data, or that isn't understood here.
-        Unusable: it was exported for training.
+        Unusable: it was exported for training, or asks for too much memory.
         Exception: of many types, it is damaged.
     """
     archive = read_archive(stream, size)
@@ -67,7 +68,8 @@ def read_network(stream: IO[bytes], size: int) -> tuple[ProgramNetwork, tuple[In
     steps = list(_steps(module.graph, frozenset(interface.state), network))
     _check_order(steps, {*interface.state, *interface.constants, *interface.inputs}, kept)
     _assemble(network, _with_ends(steps, kept))
-    return network.eval(), inputs, fixed
+    rehearse(network.eval(), inputs)
+    return network, inputs, fixed
 
 
 @dataclass(frozen=True)

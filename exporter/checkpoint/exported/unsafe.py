@@ -1,5 +1,9 @@
 """Why an archive isn't read as data."""
 
+OTHER_VERSION = (
+    "Export it again with this version of PyTorch. Or save the weights alone with the one that wrote it, "
+    "torch.save(model.state_dict(), 'model.pt'), and name the network's code: --code FILE.py:CLASS."
+)
 EVALUATION = "Export it again after model.eval(). What forward writes into a buffer has to be an input and an output."
 
 

@@ -237,8 +237,7 @@ def test_guards_are_not_run(records: Records, marker: Path, tmp_path: Path) -> N
     assert not marker.exists()
 
 
-def test_another_version_and_packed_parts_are_refused(records: Records, tmp_path: Path) -> None:
-    refused(written(edited(records, lambda g, w, c: g["schema_version"].update(major=9)), tmp_path), "of version 9")
+def test_packed_parts_are_refused(records: Records, tmp_path: Path) -> None:
     refused(written(records, tmp_path, zipfile.ZIP_DEFLATED), "are compressed")
 
 

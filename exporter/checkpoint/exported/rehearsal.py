@@ -18,11 +18,11 @@ SHARE = 0.5
 ORIGIN = "Where does this file come from? If it is meant, export it again with smaller inputs."
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Refuses results larger than ``most`` bytes."""
 
     def __init__(self, most: float) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._most = most
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

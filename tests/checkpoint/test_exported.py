@@ -197,7 +197,11 @@ def test_a_program_from_before_torch_2_8_is_loaded_by_pytorch_alone(tmp_path: Pa
         written.writestr("version", "8.5")
         document = next(archive.read(name) for name in archive.namelist() if "/models/" in name)
         written.writestr("serialized_exported_program.json", document)
-        parts = {"state_dict": dict(network.named_parameters()), "constants": {}, "example_inputs": ((image,), {})}
+        parts: dict[str, Any] = {
+            "state_dict": dict(network.named_parameters()),
+            "constants": {},
+            "example_inputs": ((image,), {}),
+        }
         for name, value in parts.items():
             torch.save(value, stream := io.BytesIO())
             written.writestr(f"serialized_{name}.pt", stream.getvalue())

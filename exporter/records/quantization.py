@@ -14,7 +14,7 @@ class QuantizedTensor(Struct, frozen=True):
         tensor: its name.
         scale: the size of a quantization step.
         zero_point: the integer that stands for 0.
-        low, high: the smallest and largest value on the calibration images.
+        low, high: the smallest and largest value on the calibration images, of those that its readers tell apart.
         clipped: the share of that range that is represented, 1 for all of it.
         sqnr_db: of this rounding alone; None for a tensor that it doesn't change.
     """

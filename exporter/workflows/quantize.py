@@ -27,7 +27,7 @@ from attn_export.exporter.precision.float8 import float8_trial
 from attn_export.exporter.precision.half import infer_types
 from attn_export.exporter.precision.half_scales import with_half_scales
 from attn_export.exporter.precision.int8.choose import Trial, Work, choose
-from attn_export.exporter.precision.int8.placement import Placement
+from attn_export.exporter.precision.int8.placement import NARROW, NARROWEST, Placement
 from attn_export.exporter.precision.int8.qdq import quantized
 from attn_export.exporter.precision.int8.quality import compared
 from attn_export.exporter.precision.int8.search import search
@@ -57,7 +57,6 @@ QUANTIZATION_KEY = "attn_export.quantization"
 OLDEST_OPSET = 13  # the first with one scale for each channel
 OLDEST_OPSET_OF_SMALL_FLOATS = 19  # the first with float8, and with scales in float16
 BATCH = 8
-NARROW = 16
 MOST_CALIBRATION, MOST_HELD_OUT = 512, 2048  # more only take time and memory
 
 
@@ -136,16 +135,16 @@ def quantize_file(
 def narrow_layers(placement: Placement) -> str:
     """A note for a network most of whose layers are too narrow to gain from int8; empty for others.
 
-    NVIDIA's ModelOpt leaves convolutions with fewer than 16 channels in floats: tensor cores multiply blocks of 16 and
-    more. A depthwise convolution has one channel for each group.
+    A depthwise convolution has one channel for each group.
     """
-    sizes = [stored.shape[:2] for layer in placement.layers if (stored := constant(layer.inputs[1])) is not None]
-    narrow = sum(min(size) < NARROW for size in sizes)
-    if 2 * narrow <= len(sizes):
+    shapes = [stored.shape[:2] for layer in placement.layers if (stored := constant(layer.inputs[1])) is not None]
+    kept = sum(node.reason == NARROW for node in placement.kept)
+    narrow, every = kept + sum(min(shape) == 1 for shape in shapes), kept + len(shapes)
+    if 2 * narrow <= every:
         return ""
     return (
-        f"{narrow} of {len(sizes)} layers are depthwise or have fewer than {NARROW} channels: TensorRT gains little "
-        "from quantizing these, so compare the engine's latency with that of float16"
+        f"{narrow} of {every} layers are depthwise or have fewer than {NARROWEST} channels: TensorRT gains little from "
+        "int8, so compare the engine's latency with that of float16"
     )
 
 

@@ -24,7 +24,7 @@ from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.errors import DisagreementError, InputError, UsageError
 from attn_export.exporter.graph.read import parse
-from attn_export.exporter.precision.int8.placement import Choices, place
+from attn_export.exporter.precision.int8.placement import NARROW, Choices, place
 from attn_export.exporter.precision.int8.quality import worst
 from attn_export.exporter.precision.int8.ranges import Method
 from attn_export.exporter.precision.int8.rounding import Rounding
@@ -93,7 +93,7 @@ def test_attention_stays_in_float32_and_residual_sums_read_one_quantized_input(
     for block in blocks:
         for name in block["nodes"]:
             assert not any(value.endswith(".dequantized") for value in readers[name].input), name
-    assert {node.reason.partition(" ")[0] for node in record.kept} == {"CBAM"}
+    assert {node.reason.partition(" ")[0] for node in record.kept} == {"CBAM", "narrow"}
     sums = [node for node in model.graph.node if node.op_type == "Add" and node.name not in str(blocks)]
     assert sums
     for node in sums:
@@ -176,6 +176,14 @@ def test_exclusions_and_gates_choose_the_layers(files: Path) -> None:
     with pytest.raises(UsageError, match="no layer outside of attention has constant float32 weights") as refused:
         layers()
     assert "Quantize the float32 file" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("runtime", [Target.TENSORRT, Target.ONNXRUNTIME])
+def test_layers_without_blocks_of_16_stay_in_float32_for_tensorrt(runtime: Target, files: Path) -> None:
+    """The first convolution, with 9 products in each sum, and the classifier of 10 digits."""
+    kept = place(parse(files / "se_digits.onnx").copy().graph, (), Choices(runtime)).kept
+    narrow = {node.module_path for node in kept if node.reason == NARROW}
+    assert {"bn1", "fc"} <= narrow if runtime is Target.TENSORRT else not kept
 
 
 @pytest.mark.parametrize("gates", [False, True])
@@ -344,7 +352,7 @@ def test_the_command_needs_images_and_prints_the_quality(files: Path, capsys: py
     assert run([*words, "--threads", "1", "--quiet", "-o", str(files / "out.onnx")]) == 0
     printed = capsys.readouterr().out
     assert "bias correction" in printed
-    assert "int8 for tensorrt: 10 layers" in printed
+    assert "int8 for tensorrt: 8 layers" in printed
     assert run([*words, "--threads", "1", "--quiet", "--json", "-o", str(files / "out.onnx")]) == 0
     assert json.loads(capsys.readouterr().out)["runtime"] == "tensorrt"
     assert run([*words[:-1], "median"]) == 2

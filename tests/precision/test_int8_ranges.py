@@ -1,12 +1,20 @@
 """Grids of integers and the ranges that they represent."""
 
+from pathlib import Path
+
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper, numpy_helper
 
+from attn_export.exporter.artifacts import Target
 from attn_export.exporter.errors import InputError
+from attn_export.exporter.precision.int8.placement import Choices
 from attn_export.exporter.precision.int8.ranges import Method, choose, grid_of, quantized_weights
+from attn_export.exporter.precision.int8.settings import QuantizeSettings
+from attn_export.exporter.workflows.quantize import quantize_file
 
 ENDS = st.floats(-1e4, 1e4, width=32)
 
@@ -60,3 +68,23 @@ def test_weights_are_rounded_to_half_a_step_of_their_channel(seed: int, axis: in
     assert made.integers.dtype == np.int8
     assert made.integers.min() >= -127
     assert (np.abs(made.rounded - weights) <= made.scales.reshape(shape) * 0.501).all()
+
+
+@pytest.mark.parametrize(("readers", "low", "high"), [(1, -3.0, 9.0), (2, -9.0, 9.0)])
+def test_a_range_ends_where_its_only_reader_tells_no_values_apart(
+    readers: int, low: float, high: float, tmp_path: Path
+) -> None:
+    """A hard swish is 0 below -3; a convolution that reads the same tensor isn't."""
+    last = ["HardSwish", "Neg"][:readers]
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"])]
+    nodes += [helper.make_node(kind, ["c"], [kind]) for kind in last]
+    nodes += [helper.make_node("Conv", [kind, "w"], [f"y{kind}"]) for kind in last]
+    ends = [helper.make_tensor_value_info(name, 1, ["N", 16, 1, 2]) for name in ("x", *(f"y{kind}" for kind in last))]
+    weights = numpy_helper.from_array(np.eye(16, dtype=np.float32)[:, :, None, None], "w")
+    made = helper.make_graph(nodes, "g", ends[:1], ends[1:], [weights])
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "a.onnx")
+    np.save(tmp_path / "images.npy", np.tile(np.array([-9, 9], np.float32), (2, 16, 1, 1)))
+    settings = QuantizeSettings(Choices(Target.ONNXRUNTIME), method=Method.MINMAX, threads=1)
+    record = quantize_file(tmp_path / "a.onnx", tmp_path / "b.onnx", tmp_path / "images.npy", settings=settings)
+    (found,) = [tensor for tensor in record.tensors if tensor.tensor == "c"]
+    assert (found.low, found.high) == pytest.approx((low, high))

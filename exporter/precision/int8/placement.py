@@ -16,8 +16,9 @@ from attn_export.exporter.graph.facts import attribute, constant, is_op, only_us
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 NOT_FLOAT32 = "its weights aren't float32 constants"
-# Inside of attention narrower layers, such as CBAM's spatial convolution, gain nothing for TensorRT.
-NARROWEST = 8
+NARROW = "narrow"
+# Tensor cores multiply blocks of 16: fewer outputs, or fewer products in each of their sums, gain nothing from int8.
+NARROWEST = 16
 FOLLOWING = ("Relu", "Clip")
 # What only takes values of its input, so that its output has the same range.
 SELECTING = ("MaxPool", "ReduceMax", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze")
@@ -76,7 +77,11 @@ def place(graph: ir.Graph, blocks: Sequence[AttentionBlock], choices: Choices) -
         UsageError: an excluded name is in no node, or no layer is left.
     """
     inside = {name: block for block in blocks for name in block.nodes}
-    reasons = {node: _reason(node, inside, choices) for node in graph if is_op(node, *LAYERS)}
+    candidates = [node for node in graph if is_op(node, *LAYERS)]
+    # A network of narrow layers alone is quantized all the same.
+    narrow = {node for node in candidates if choices.runtime is not Target.ONNXRUNTIME and _is_narrow(node)}
+    narrow = narrow if any(node.name not in inside for node in candidates if node not in narrow) else set()
+    reasons = {node: _reason(node, inside, choices) or NARROW * (node in narrow) for node in candidates}
     _refuse_unknown(graph, choices.exclude)
     layers = tuple(node for node, reason in reasons.items() if not reason)
     if not layers:
@@ -121,12 +126,16 @@ def _reason(node: ir.Node, inside: dict[str, AttentionBlock], choices: Choices) 
     if is_op(node, "ConvTranspose") and attribute(node, "group", 1) != 1:
         return "a grouped ConvTranspose has no axis of output channels"
     block = inside.get(node.name or "")
-    if block is None:
-        return ""
-    if not choices.with_gates:
-        return f"{block.kind} of {block.place}"
-    narrow = choices.runtime is not Target.ONNXRUNTIME and min(weights.shape[:2]) < NARROWEST
-    return f"{block.kind} of {block.place}, narrow" if narrow else ""
+    return f"{block.kind} of {block.place}" if block is not None and not choices.with_gates else ""
+
+
+def _is_narrow(node: ir.Node) -> bool:
+    weights = constant(node.inputs[1])
+    if weights is None:
+        return False
+    outputs = weights.shape[weight_axis(node)]
+    products = weights.size // outputs * int(attribute(node, "group", 1))
+    return min(outputs, products) < NARROWEST
 
 
 def _nothing_left(reasons: Iterable[str]) -> UsageError:

@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from attn_export.exporter.artifacts import MODULE_KEY
 from attn_export.exporter.errors import InputError
-from attn_export.exporter.graph.facts import constant, is_op
+from attn_export.exporter.graph.facts import attribute, constant, is_op, users
 from attn_export.exporter.graph.session import PlainSession
 from attn_export.exporter.precision.int8.adaround import by_adaround
 from attn_export.exporter.precision.int8.placement import SELECTING, Placement, weight_axis
@@ -125,7 +125,7 @@ class _Sweeper:
         self.exact[value], self.rough[value] = exact, rough
         if value in self.quantized:
             chosen = self._range_of_source(value) or choose(
-                str(value.name), exact, self.recipe.method, symmetric=self.recipe.symmetric
+                str(value.name), _told_apart(value, exact), self.recipe.method, symmetric=self.recipe.symmetric
             )
             self.result.ranges[value] = chosen
             self.stepped[value] = [chosen.grid.rounded(chunk) for chunk in rough]
@@ -202,6 +202,23 @@ class _Sweeper:
         self.result.corrections[node] = correction
         size = math.sqrt(sum(float(np.square(chunk, dtype=np.float64).sum()) for chunk in wanted) / samples)
         self.result.relative[node] = float(np.linalg.norm(correction)) / size if size else 0.0
+
+
+def _told_apart(value: ir.Value, chunks: Chunks) -> Chunks:
+    """A tensor's values, clipped to the ends beyond which none of its readers tells them apart."""
+    ends = [_ends(node) for node in users(value)]
+    low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+    return [np.clip(chunk, low, high) for chunk in chunks] if math.isfinite(low) else chunks
+
+
+def _ends(node: ir.Node) -> tuple[float, float]:
+    """Below the first all inputs have one output, and so have those above the second."""
+    if is_op(node, "HardSwish"):
+        return -3.0, math.inf
+    if is_op(node, "HardSigmoid"):
+        slope, shift = attribute(node, "alpha", 0.2), attribute(node, "beta", 0.5)
+        return -shift / slope, (1 - shift) / slope
+    return -math.inf, math.inf
 
 
 def _refuse_not_finite(value: ir.Value, chunks: Chunks) -> None:

@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from attn_export.exporter.artifacts import Float32Node
+from attn_export.exporter.records.document import SCHEMA_VERSION
 from attn_export.exporter.records.images import ImageSource
 from attn_export.exporter.records.verdict import Quality
 
@@ -76,6 +77,21 @@ class Sensitivity(Struct, frozen=True):
     nodes: tuple[str, ...]
     op_type: str
     quality: Quality
+
+
+class SearchState(Struct, frozen=True):
+    """What a search for the fewest layers in float32 has found out, for its next run.
+
+    Attributes:
+        digest: of the graph, the images and the settings.
+        order: the sensitivity of layers and blocks.
+        judged: how many layers were in float32, and what was wrong; empty for a good trial.
+    """
+
+    digest: str
+    order: tuple[Sensitivity, ...] = ()
+    judged: tuple[tuple[int, str], ...] = ()
+    schema_version: int = SCHEMA_VERSION
 
 
 class Quantization(Struct, frozen=True, kw_only=True):

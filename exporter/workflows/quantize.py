@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -30,8 +31,7 @@ from attn_export.exporter.precision.int8.choose import Trial, Work, choose
 from attn_export.exporter.precision.int8.placement import NARROW, NARROWEST, Placement
 from attn_export.exporter.precision.int8.qdq import quantized
 from attn_export.exporter.precision.int8.quality import compared
-from attn_export.exporter.precision.int8.search import search
-from attn_export.exporter.precision.int8.sensitivity import LAYER, sensitivity
+from attn_export.exporter.precision.int8.sensitivity import sensitivity
 from attn_export.exporter.precision.int8.settings import QuantizeSettings
 from attn_export.exporter.precision.rounding import FLOAT16
 from attn_export.exporter.precision.typed_file import PRECISION_KEY, STALE, in_half, refuse_overflow
@@ -46,11 +46,13 @@ from attn_export.exporter.records.quantization import (
 )
 from attn_export.exporter.records.verdict import Quality, QualityRequirement
 from attn_export.exporter.runtimes.evaluator import evaluated
+from attn_export.exporter.system.files import sha256_of
 from attn_export.exporter.system.generation import publish_together
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.system.scratch import scratch_folder
 from attn_export.exporter.validation.quantized import broken, with_default
+from attn_export.exporter.workflows.quantize_search import Notes, searched
 from attn_export.exporter.workflows.user_images import announced, images_for, inputs_of
 
 QUANTIZATION_KEY = "attn_export.quantization"
@@ -109,10 +111,13 @@ def quantize_file(
     else:
         best, steps = choose(model, settings, work)
     wanted = settings.searched_for
-    order = sensitivity(best, work) if settings.sensitivity or wanted else ()
+    order = sensitivity(best, work) if settings.sensitivity and wanted is None else ()
     with scratch_folder(out.parent) as scratch:
+        digest = _digest(source, feeds, others or (), settings)
+        notes = Notes(out.with_name(f"{out.name}.search.json"), scratch, digest)
         if wanted is not None:
-            best = _search(best, order, settings, work, _Judge(source, scratch / "trial.onnx", others or feeds, wanted))
+            judge = _Judge(source, scratch / "trial.onnx", others or feeds, wanted, settings, work)
+            best, order = searched(best, settings, work, judge, notes)
         if settings.choices.runtime is Target.TENSORRT and (note := narrow_layers(best.placement)):
             progress.note(note)
         record = _record(best, steps, order, settings, feeds, calibrated.source)
@@ -129,6 +134,7 @@ def quantize_file(
             _refuse(record, settings.requirement, out)
         onnx_file.add_metadata(file, {QUANTIZATION_KEY: msgspec.json.encode(record).decode()})
         publish_together(onnx_file.moves_of(file, out), scratch)
+        notes.drop()
     return record
 
 
@@ -223,36 +229,35 @@ def _write(best: Trial, source: Path, path: Path, settings: QuantizeSettings, wo
     return kept
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Judge:
-    """Whether a trial's file is good enough, and the error of the last that wasn't."""
+    """Why a trial's file isn't good enough."""
 
     source: Path
     file: Path
     feeds: Sequence[Arrays]
     wanted: QualityRequirement
-    error: DisagreementError | None = None
+    settings: QuantizeSettings
+    work: Work
 
-    def __call__(self, trial: Trial, settings: QuantizeSettings, work: Work) -> bool:
-        _write(trial, self.source, self.file, settings, work)
-        measured = compared(*(_run(path, self.feeds, work.threads) for path in (self.source, self.file)))
-        error = broken(self.wanted, measured, f"int8 with {len(trial.placement.kept)} layers in float32")
-        self.error = error or self.error
-        return error is None
+    def __call__(self, trial: Trial) -> DisagreementError | None:
+        _write(trial, self.source, self.file, self.settings, self.work)
+        measured = compared(*(_run(path, self.feeds, self.work.threads) for path in (self.source, self.file)))
+        return broken(self.wanted, measured, f"int8 with {len(trial.placement.kept)} layers in float32")
 
 
-def _search(best: Trial, order: Sequence[Sensitivity], settings: QuantizeSettings, work: Work, judge: _Judge) -> Trial:
-    """The trial with the fewest layers in float32 that is good enough."""
-    layers = [one for one in order if one.kind == LAYER]
-    found = search(best, layers, settings, work, lambda trial: judge(trial, settings, work))
-    if found is not None:
-        return found
-    assert judge.error is not None
-    raise DisagreementError(
-        f"no assignment of layers to int8 and float32 is good enough; the last one: {judge.error.message}",
-        first_seen=judge.error.first_seen,
-        hint="Require less (--min-sqnr, --max-drop), or take float16.",
-    )
+def _digest(source: Path, feeds: Sequence[Arrays], others: Sequence[Arrays], settings: QuantizeSettings) -> str:
+    """Of all that decides how a search ends."""
+    facts = (version("attn-export"), sha256_of(source), _digest_of(feeds), _digest_of(others), repr(settings))
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+
+
+def _digest_of(feeds: Sequence[Arrays]) -> str:
+    digest = hashlib.sha256()
+    for feed in feeds:
+        for array in feed.values():
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _record(
@@ -263,10 +268,7 @@ def _record(
     feeds: Sequence[Arrays],
     source: ImageSource,
 ) -> Quantization:
-    found, digest = best.found, hashlib.sha256()
-    for feed in feeds:
-        for array in feed.values():
-            digest.update(np.ascontiguousarray(array).data)
+    found = best.found
     tensors = tuple(
         QuantizedTensor(
             str(value.name), r.grid.scale, r.grid.zero_point, r.low, r.high, round(r.share, 3), found.sqnr[value]
@@ -288,7 +290,7 @@ def _record(
         around=str(settings.around),
         runtime=str(settings.choices.runtime),
         ranges=str(best.recipe.method),
-        calibration=digest.hexdigest(),
+        calibration=_digest_of(feeds),
         images=sum(len(next(iter(feed.values()))) for feed in feeds),
         source=source,
         tensors=tensors,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attn_export.cli import run
-from attn_export.exporter.errors import DisagreementError, UsageError
-from attn_export.exporter.precision.int8 import search as searching
+from attn_export.exporter.errors import DisagreementError
+from attn_export.exporter.precision.int8.choose import Trial, Work
 from attn_export.exporter.precision.int8.quality import worst
 from attn_export.exporter.precision.int8.ranges import Method
 from attn_export.exporter.precision.int8.rounding import Rounding
+from attn_export.exporter.precision.int8.search import fewest
 from attn_export.exporter.precision.int8.settings import QuantizeSettings
-from attn_export.exporter.records.quantization import Quantization, Sensitivity
-from attn_export.exporter.records.verdict import Quality
+from attn_export.exporter.records.document import encode
+from attn_export.exporter.records.quantization import Quantization, SearchState
 from attn_export.exporter.workflows.quantize import quantize_file
 from tests.faults.planting import Subject
 
@@ -92,27 +94,47 @@ def test_the_command_searches_and_shows_the_layers(folder: Path, capsys: pytest.
     assert "--min-sqnr" in capsys.readouterr().err
 
 
+def test_an_interrupted_search_goes_on_where_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = replace(FAST, min_sqnr=worst(made(folder, FAST).quality) + 3)
+    whole, notes, titles = made(folder, wanted), folder / "a.onnx.search.json", list[str]()
+    assert not notes.exists()
+    trial = Work.trial
+
+    def until(last: int) -> Callable[..., Trial]:
+        def counted(work: Work, title: str, *rest: Any) -> Trial:
+            if len(titles) == last:
+                raise KeyboardInterrupt
+            titles.append(title)
+            return trial(work, title, *rest)
+
+        return counted
+
+    monkeypatch.setattr(Work, "trial", until(3))
+    with pytest.raises(KeyboardInterrupt):
+        made(folder, wanted)
+    assert notes.exists()
+    monkeypatch.setattr(Work, "trial", until(99))
+    again = made(folder, wanted)
+    assert (again.kept, again.quality) == (whole.kept, whole.quality)
+    assert not notes.exists()
+    assert len(titles) == len(set(titles)) + 1, "only the ranges are chosen twice"
+
+
+def test_notes_of_another_search_are_not_believed(folder: Path) -> None:
+    wanted = replace(FAST, min_sqnr=worst(made(folder, FAST).quality) + 3)
+    (folder / "a.onnx.search.json").write_text(encode(SearchState("other", judged=((0, ""),))))
+    assert worst(made(folder, wanted).quality) >= (wanted.min_sqnr or 0)
+    assert not (folder / "a.onnx.search.json").exists()
+
+
 @given(st.integers(1, 40), st.integers(0, 45))
 def test_the_smallest_number_of_layers_is_found(layers: int, needed: int) -> None:
-    """Trials are numbers here: how many layers are in float32. The last layer has to stay quantized."""
-    order = [Sensitivity("layer", str(i), (str(i),), "Conv", Quality({}, None, 0)) for i in range(layers)]
+    """The last layer has to stay quantized."""
     tried: list[int] = []
 
-    class Trials:
-        def trial(self, title: str, model: object, choices: object, recipe: object) -> int:
-            count = len(choices.exclude)  # type: ignore[attr-defined]
-            if count == layers:
-                raise UsageError("no layer is left")
-            tried.append(count)
-            return count
+    def good_enough(count: int) -> bool:
+        tried.append(count)
+        return count >= needed
 
-    class Best:
-        model = recipe = None
-
-    good: Callable[[object], bool] = lambda trial: (trial if isinstance(trial, int) else 0) >= needed  # noqa: E731
-    found: object = searching.search(Best(), order, QuantizeSettings(), Trials(), good)  # type: ignore[arg-type]
-    if needed == 0:
-        assert isinstance(found, Best)
-    else:
-        assert found == (needed if needed < layers else None)
-    assert len(tried) <= 2 * layers.bit_length()
+    assert fewest(layers, good_enough) == (needed if needed < layers else None)
+    assert len(tried) == len(set(tried)) <= 2 * layers.bit_length() + 1

@@ -12,7 +12,7 @@ from attn_export.exporter.commands.groups import Pictures, Shown
 
 def clean(
     source: Annotated[Path, typer.Argument(help="An ONNX file of opset 11 or later.")],
-    out: Annotated[Path, typer.Option("-o", "--output", help="The cleaned file.")],
+    out: Annotated[Path, typer.Option("-o", "--output", help="The cleaned file; it may replace the source.")],
     *,
     target: options.For = None,
     explain: Annotated[bool, typer.Option("--explain", help="List applied, skipped and reverted rewrites.")] = False,

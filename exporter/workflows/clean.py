@@ -105,6 +105,8 @@ def clean_file(
             )
         keep = set[Path]() if _is_same(source, out) else sources
         publish_together(onnx_file.moves_of(file, out, keep), scratch)
+    if _is_same(source, out):
+        progress.note(f"{out} was replaced by what it was cleaned to")
     missed = runs if isinstance(runs, str) else ""
     if missed:
         progress.note(f"the whole graph was not compared with its parent: {missed}; every rewrite was proven")

@@ -38,10 +38,7 @@ COMMANDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "export": ((*EXPORT, "--onnx", *OLDER), (*EXPORT, "--onnx", *NEWER)),
     "engine": ((*EXPORT, "--engine", "--gpu", "sm86", *OLDER), (*EXPORT, "--engine", "--gpu", "sm86", *NEWER)),
     "build": (("build", "model.onnx", "--gpu", "sm89"), ("build", "model.onnx", "--gpu", "sm86")),
-    "clean": (
-        ("clean", "model.onnx", "-o", "out.onnx", "--for", "tensorrt"),
-        ("clean", "model.onnx", "-o", "out.onnx"),
-    ),
+    "clean": ((), ("clean", "model.onnx", "-o", "out.onnx")),
     "package": (
         ("build", "model.onnx", "--gpu", "sm86"),
         ("package", "model.onnx", "model.engine", "--device", "device"),
@@ -115,7 +112,7 @@ def scene(name: str, folder: Path) -> Scene:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "tmp").mkdir(parents=True)
     older, newer = COMMANDS[name]
-    if older[0] == EXPORT[0]:
+    if newer[0] == EXPORT[0]:
         import torch
 
         from attn_export.models.registry import create
@@ -123,11 +120,14 @@ def scene(name: str, folder: Path) -> Scene:
         torch.save(create("se_resnet8", num_classes=3).state_dict(), folder / EXPORT[0])
     else:
         plain(folder / "model.onnx")
-    assert run(older, folder)[0] == 0
+        (folder / "out.onnx").write_bytes(b"an older result")
+    assert not older or run(older, folder)[0] == 0
     old = content(folder)
     code, seconds = run(newer, folder)
+    new = content(folder)
     assert code == 0
-    return Scene(newer, old, content(folder), seconds)
+    assert new != old
+    return Scene(newer, old, new, seconds)
 
 
 def meet(scene: Scene, fault: str, folder: Path, draw: random.Random) -> tuple[str, list[str]]:

@@ -154,9 +154,11 @@ def test_what_a_factory_prints_does_not_get_among_the_results(weights_file, user
     assert capsys.readouterr() == ("", "building\n")
 
 
-@pytest.mark.parametrize("code", ["nowhere", "weights.pt"])
-def test_code_that_is_no_code_is_a_mistake_in_the_command(weights_file, code):
-    with pytest.raises(UsageError, match="neither a folder nor a Python file"):
+@pytest.mark.parametrize(
+    ("code", "says"), [("nowhere", "isn't there"), ("weights.pt", "neither a folder nor a Python file")]
+)
+def test_code_that_is_no_code_is_a_mistake_in_the_command(weights_file, code, says):
+    with pytest.raises(UsageError, match=says):
         load(weights_file, factory="their_net:senet", code=weights_file.parent / code)
 
 

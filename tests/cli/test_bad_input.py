@@ -292,8 +292,9 @@ def test_a_whole_module_without_its_input_shape_is_refused(refused: Command, fol
         (["--factory", "net:build", "--kwargs", "{depth: 3}"], "is not JSON"),
         (["--factory", "net:build", "--kwargs", "[3]"], "is no JSON object"),
         (["--kwargs", "{}"], "none was named"),
-        (["--code", "absent"], "neither a folder nor a Python file"),
-        (["--code", "absent.py:Net"], "neither a folder nor a Python file"),
+        (["--code", "absent"], "--code absent isn't there"),
+        (["--code", "absent.py:Net"], "--code absent.py isn't there"),
+        (["--code", "model.pt"], "neither a folder nor a Python file"),
     ],
 )
 def test_options_about_ones_own_network_have_a_form(refused: Command, options: list[str], says: str) -> None:

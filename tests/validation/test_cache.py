@@ -219,6 +219,19 @@ def test_the_folder_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert default_cache().folder == tmp_path / "xdg" / "attn-export"
 
 
+def test_without_a_home_nothing_is_kept(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A uid that the system doesn't know, as in a container."""
+
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("ATTN_EXPORT_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", unknown)
+    nowhere = default_cache()
+    assert [get(fresh("toy"), nowhere)[1] for _ in range(2)] == [False, False]
+
+
 # What identifies a network.
 
 

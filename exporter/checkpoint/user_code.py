@@ -60,7 +60,9 @@ def open_sources(code: Path | None) -> Sources:
     place = Path.cwd() if code is None else code.absolute()
     if not place.is_dir() and not (place.is_file() and place.suffix == ".py"):
         problem = "is neither a folder nor a Python file" if place.exists() else "isn't there"
-        raise UsageError(f"--code {code} {problem}", hint="Name the folder of your training code, or a file: FILE.py:NAME.")
+        raise UsageError(
+            f"--code {code} {problem}", hint="Name the folder of your training code, or a file: FILE.py:NAME."
+        )
     folder = place if place.is_dir() else place.parent
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))

@@ -14,6 +14,7 @@ from attn_export.exporter.system.files import size_of
 from attn_export.exporter.system.machine import memory
 
 ENDINGS = (".npy", ".npz")
+UNFOLDED, RATIO = 2**30, 100
 
 
 def read_arrays(path: Path, inputs: Sequence[Input]) -> Arrays:
@@ -59,15 +60,17 @@ def load(path: Path, inputs: Sequence[Input]) -> Mapping[str, Array]:
 
 
 def _refuse_bombs(path: Path) -> None:
-    """Refuse what unfolds to more than fits into memory."""
+    """Refuse what unfolds to more than fits into memory, or than pixels ever do."""
     most = memory().available
     if most is None or not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as members:
         size = sum(member.file_size for member in members.infolist())
+    most = min(most, UNFOLDED + RATIO * size_of(path))
     if size > most:
         raise InputError(
-            f"{path} unfolds to {size / 1e9:.1f} GB, and {most / 1e9:.1f} GB of memory are free",
+            f"{path} unfolds to {size / 1e9:.1f} GB, and {most / 1e9:.1f} GB are the limit: the free memory, or "
+            f"{RATIO} times the size of the file",
             hint="Split it, or give fewer images.",
         )
 

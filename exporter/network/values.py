@@ -1,5 +1,6 @@
 """The values that an input can take, drawn for each kind of test image."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from attn_export.exporter.records.arrays import Array, Arrays
 # Of larger integers any range may be too large, such as that of an embedding's indices.
 RANGES = {"uint8": (0.0, 255.0), "int8": (-128.0, 127.0), "bool": (0.0, 1.0)}
 FLOATS = ("float32", "float16", "float64")
+LARGEST = 2**32
 
 
 def drawn(kind: str, taken: Input, size: Shape, draw: np.random.Generator) -> Array:
@@ -22,8 +24,13 @@ def drawn(kind: str, taken: Input, size: Shape, draw: np.random.Generator) -> Ar
     Where the input has a range, black and white are its ends, and nothing lies outside. ``size`` is without N.
 
     Raises:
-        InputError: it holds integers of unknown range.
+        InputError: it holds integers of unknown range, or is larger than any memory.
     """
+    if math.prod(size) > LARGEST:
+        raise InputError(
+            f"the input {taken.name} holds {math.prod(size):.2g} numbers for each image, and {LARGEST} are the limit",
+            hint="Give the size of an image: --input 1x3x224x224.",
+        )
     if taken.dtype not in FLOATS and len(size) != IMAGE_RANK:
         return _integers(kind, size, *_known(taken), draw).astype(taken.dtype)
     if kind == "natural" and len(size) != IMAGE_RANK:

@@ -206,7 +206,12 @@ def _files_of(entry: Model, folder: Path) -> Sequence[Path | None]:
     elif any(letter in entry.path for letter in "*?["):
         pattern = Path(entry.path)
         root = Path(pattern.anchor) if pattern.is_absolute() else folder
-        found = sorted(root.glob(str(pattern.relative_to(pattern.anchor))))
+        try:
+            found = sorted(root.glob(str(pattern.relative_to(pattern.anchor))))
+        except (OSError, ValueError, NotImplementedError) as error:  # folders that vanish, and patterns without sense
+            raise InputError(
+                f"models: {entry.path} can't be looked for: {error}", hint="Expected is a pattern such as nets/*.pt."
+            ) from error
         if not found:
             raise InputError(f"models: nothing matches {entry.path}", hint=f"It is looked for in {folder.resolve()}.")
     elif path.suffix.lower() in (*CHECKPOINTS, ONNX) or "/" in entry.path:

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from attn_export.exporter.system.files import read_whole
 
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pt2")
 ONNX = ".onnx"
-MOST_BYTES = 2**24
+MOST_BYTES, MOST_CELLS = 2**24, 100_000
+LISTS = ("models", "precisions", "targets", "batches", "runtimes")
 IMAGES = (".npy", ".npz")
 OF_ALL = ("input", "calibration", "mean", "std")
 
@@ -94,7 +96,7 @@ def read_plan(path: Path) -> Plan:
             f"the plan {path} can't be read: {error.strerror}",
             hint=f"attn-export sweep --init {path} writes one for the files that are beside it.",
         ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(
             f"{path} is not TOML: {error}", hint='Expected are lines such as precisions = ["fp32"].'
         ) from error
@@ -119,7 +121,10 @@ def _refuse_unknown(path: Path, found: dict[str, Any], known: Sequence[str], pla
 
 
 def _check(path: Path, plan: Plan) -> None:
-    for key in ("models", "precisions", "targets", "batches", "runtimes"):
+    count = math.prod(len(getattr(plan, key)) for key in LISTS)
+    if count > MOST_CELLS:
+        raise UsageError(f"{path} has {count:,} cells, and {MOST_CELLS:,} are the limit", hint="Split the plan.")
+    for key in LISTS:
         values = getattr(plan, key)
         if not values:
             raise UsageError(f"{path}: {key} is empty", hint="Name at least one.")
@@ -128,8 +133,10 @@ def _check(path: Path, plan: Plan) -> None:
     for batch in plan.batches:
         if batch < 1:
             raise UsageError(f"{path}: batches has {batch}", hint="Expected are numbers from 1.")
-    if plan.seconds <= 0 or plan.ci <= 0:
-        raise UsageError(f"{path}: seconds and ci have to be positive", hint="For example seconds = 8 and ci = 2.")
+    if not (0 < plan.seconds < math.inf and 0 < plan.ci < math.inf):
+        raise UsageError(
+            f"{path}: seconds and ci have to be positive numbers", hint="For example seconds = 8 and ci = 2."
+        )
 
 
 def plan_for(folder: Path) -> str:

@@ -312,3 +312,11 @@ def test_a_program_that_asks_for_all_memory_is_refused_before_it_runs(tmp_path: 
             written.writestr(name, archive.read(name).replace(b'{"as_ints": [4]}', b'{"as_ints": [40000000000000]}'))
     with pytest.raises(InputError, match="makes a tensor of 40000000000000, more than half"):
         load(tmp_path / "b.pt2")
+
+
+def test_a_program_of_more_nodes_than_any_network_is_refused(records: Records, tmp_path: Path) -> None:
+    def edit(graph: Any, *_: Any) -> None:
+        graph["graph_module"]["graph"]["nodes"] *= 10_000
+
+    with pytest.raises(InputError, match="10,000 are the limit"):
+        load(written(edited(records, edit), tmp_path))

@@ -59,3 +59,10 @@ def test_a_header_that_lies_is_refused_in_words(tmp_path, content):
     with pytest.raises(UnreadableCheckpointError, match="safetensors") as caught:
         load(tmp_path / "model.safetensors")
     assert caught.value.exit_code == 3
+
+
+def test_a_list_of_more_tensors_than_any_network_has_is_refused(tmp_path):
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(struct.pack("<Q", 2**24 + 1) + b"{}".ljust(2**24 + 2))
+    with pytest.raises(UnreadableCheckpointError, match="16,777,216 are the limit"):
+        load(path)

@@ -191,6 +191,15 @@ def test_a_file_that_is_no_array_is_named(name: str, write: object, tmp_path: Pa
         read(tmp_path / name)
 
 
+def test_an_archive_that_unfolds_to_many_times_its_size_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attn_export.exporter.images.arrays.UNFOLDED", 0)
+    np.savez_compressed(tmp_path / "x.npz", x=np.zeros((4, 3, 64, 64), np.float32))
+    with pytest.raises(InputError, match="100 times the size of the file"):
+        read(tmp_path / "x.npz")
+
+
 def test_an_archive_that_unfolds_to_more_than_the_memory_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

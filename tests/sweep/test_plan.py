@@ -52,6 +52,16 @@ def test_a_plan_that_cannot_be_understood_is_refused(text: str, words: str, tmp_
     assert caught.value.exit_code in (2, 3)
 
 
+def test_a_plan_nested_without_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not TOML"):
+        read_plan(written(tmp_path, "a = " + "[" * 50_000))
+
+
+def test_a_plan_of_more_cells_than_anybody_computes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="100,001 cells"):
+        read_plan(written(tmp_path, f"models = {['a.pt'] * 100_001}"))
+
+
 def test_a_missing_plan_names_the_way_to_one(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_plan(tmp_path / "plan.toml")

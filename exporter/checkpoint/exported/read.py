@@ -40,7 +40,7 @@ from attn_export.exporter.checkpoint.exported.unsafe import Unsafe, Unusable
 NO_GRAD = "torch.ops.higher_order.wrap_with_set_grad_enabled"
 POSITIONAL = 1
 CONTAINERS = ("builtins.dict", "builtins.list", "builtins.tuple", "collections.OrderedDict")
-DEEPEST = 100
+DEEPEST, MOST_NODES = 100, 10_000
 YES = {"as_bool": True}
 # Names of modules may have hyphens, as in torchvision's RegNet.
 PATH = re.compile(r"([^.\x00-\x20]+(\.[^.\x00-\x20]+)*)?")
@@ -57,6 +57,8 @@ def read_network(stream: IO[bytes], size: int) -> tuple[ProgramNetwork, tuple[In
     """
     archive = read_archive(stream, size)
     module = archive.document.graph_module
+    if (count := len(module.graph.nodes)) > MOST_NODES:
+        raise Unsafe(f"it has {count:,} nodes, and {MOST_NODES:,} are the limit")
     interface = _interface(module)
     inputs = tuple(_inputs(module, interface))
     first_sizes = [module.graph.tensor_values[name].sizes[:1] for name in interface.inputs]

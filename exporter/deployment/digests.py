@@ -6,7 +6,7 @@ from pathlib import Path
 from attn_export.exporter.errors import ChangedPackageError
 from attn_export.exporter.system.files import sha256_of
 
-HINT = "Copy the folder again from where it was made. What was changed on purpose has to be packaged again."
+COPY_AGAIN = "Copy the folder again from where it was made. What was changed on purpose has to be packaged again."
 
 
 def digests_of(folder: Path) -> dict[str, str]:
@@ -31,4 +31,4 @@ def check_digests(folder: Path, known: Mapping[str, str], found: Mapping[str, st
     missing = [f"{name} is missing" for name in known if name not in found]
     new = [f"{name} isn't part of it" for name in found if name not in known and name not in set(added)]
     if trouble := [*changed, *missing, *new]:
-        raise ChangedPackageError(f"{folder} isn't as it was packaged: {', '.join(trouble)}", hint=HINT)
+        raise ChangedPackageError(f"{folder} isn't as it was packaged: {', '.join(trouble)}", hint=COPY_AGAIN)

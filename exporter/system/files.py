@@ -86,7 +86,12 @@ def unwritable(path: Path, error: OSError) -> OutputError:
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal digest of a file's bytes."""
+    """Hexadecimal digest of a file's bytes.
+
+    Raises:
+        OSError: as `size_of`.
+    """
+    size_of(path)
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(HASHED_BYTES):

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from attn_export.exporter.deployment.digests import check_digests, digests_of
+from attn_export.exporter.deployment.digests import COPY_AGAIN, check_digests, digests_of
 from attn_export.exporter.deployment.manifest import MANIFEST, read_manifest
 from attn_export.exporter.deployment.signature import SIGNATURE, digests_in, sign
-from attn_export.exporter.errors import UnreadablePackageError
+from attn_export.exporter.errors import ChangedPackageError, UnreadablePackageError
 from attn_export.exporter.records.summaries import VerifySummary
 from attn_export.exporter.system.files import write_text
 
@@ -45,5 +45,10 @@ def verify_folder(folder: Path, key: Path | None = None) -> VerifySummary:
         known = {name: file.sha256 for name, file in read_manifest(folder).files.items()}
     else:
         raise UnreadablePackageError(f"{folder} holds neither {SIGNATURE} nor {MANIFEST}", hint=HINT)
-    check_digests(folder, known, digests_of(folder), (SIGNATURE,) if signed else (MANIFEST,))
+    try:
+        found = digests_of(folder)
+    except OSError as error:
+        what = f"{error.filename} can't be read: {error.strerror}"
+        raise ChangedPackageError(f"{folder} isn't as it was packaged: {what}", hint=COPY_AGAIN) from error
+    check_digests(folder, known, found, (SIGNATURE,) if signed else (MANIFEST,))
     return VerifySummary(str(folder), len(known), signed, key is not None)

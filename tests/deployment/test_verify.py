@@ -46,6 +46,14 @@ def folder(tmp_path: Path) -> Path:
     return write_device_folder([source], tmp_path / "device", licenses=("MIT",), report=report, bom=True)
 
 
+@pytest.mark.parametrize("target", ["nowhere", "/dev/zero"])
+def test_a_link_that_is_no_file_is_a_change(target: str, folder: Path) -> None:
+    (folder / "a.onnx").unlink()
+    (folder / "a.onnx").symlink_to(target)
+    with pytest.raises(ChangedPackageError, match=r"a.onnx can't be read"):
+        verify_folder(folder)
+
+
 @pytest.mark.parametrize("kind", CURVES)
 def test_what_was_signed_is_verified(kind: str, folder: Path, tmp_path: Path) -> None:
     private, public = write_keys(tmp_path, key=CURVES[kind]())

@@ -12,6 +12,7 @@ import torch
 from attn_export.exporter.artifacts import INPUT_NAME, Input
 from attn_export.exporter.checkpoint.exported.archive import Archive, read_archive
 from attn_export.exporter.checkpoint.exported.arguments import DTYPES, known, name_of, value_of
+from attn_export.exporter.checkpoint.exported.memory import check_memory
 from attn_export.exporter.checkpoint.exported.network import (
     Call,
     Interface,
@@ -24,7 +25,6 @@ from attn_export.exporter.checkpoint.exported.network import (
     references,
 )
 from attn_export.exporter.checkpoint.exported.operators import operator_of
-from attn_export.exporter.checkpoint.exported.rehearsal import rehearse
 from attn_export.exporter.checkpoint.exported.schema import (
     Argument,
     Graph,
@@ -70,7 +70,7 @@ def read_network(stream: IO[bytes], size: int) -> tuple[ProgramNetwork, tuple[In
     steps = list(_steps(module.graph, frozenset(interface.state), network))
     _check_order(steps, {*interface.state, *interface.constants, *interface.inputs}, kept)
     _assemble(network, _with_ends(steps, kept))
-    rehearse(network.eval(), inputs)
+    check_memory(network.eval(), inputs)
     return network, inputs, fixed
 
 

@@ -1,4 +1,4 @@
-"""What a program would take, found out without computing it: a file of two kilobytes can ask for all memory."""
+"""How much memory a program asks for, found without computing it: a file of two kilobytes can ask for all of it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -34,10 +34,10 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return results
 
 
-def rehearse(network: ProgramNetwork, inputs: Sequence[Input]) -> None:
-    """Run a program on tensors without numbers.
+def check_memory(network: ProgramNetwork, inputs: Sequence[Input]) -> None:
+    """Run a program on fake tensors, which have shapes and no values.
 
-    Where sizes depend on numbers it stops: what is computed from those isn't known.
+    It ends early where sizes depend on values, since those are unknown.
 
     Raises:
         Unusable: a tensor would take more than half of the memory.

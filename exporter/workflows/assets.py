@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from attn_export.exporter.records.attention import AttentionCost
     from attn_export.exporter.records.latency import Schedule
     from attn_export.exporter.workflows.bench_inputs import BenchInput
-    from attn_export.exporter.workflows.settings import ExportSettings
+    from attn_export.exporter.workflows.export_job import ExportJob
 
 QUANTIZED = "what attention costs is not measured in a file that rounds to whole numbers"
 
@@ -51,16 +51,10 @@ def show(
 
 
 def export_assets(
-    model: LoadedModel,
-    made: Made,
-    proven: Sequence[Proven],
-    deployed: Sequence[Deployed],
-    runtime_settings: Settings,
-    settings: "ExportSettings",
-    progress: Progress,
-    images: "Arrays | None",
+    job: "ExportJob", made: Made, proven: Sequence[Proven], deployed: Sequence[Deployed], images: "Arrays | None"
 ) -> ReportAssets:
     """Graphs, gate activations and costs of an export; empty if no report was asked for."""
+    settings, own, progress = job.settings, job.runtimes, job.progress
     if not settings.show:
         return ReportAssets()
     from attn_export.exporter.latency.attention_cost.costs import attention_costs
@@ -68,11 +62,11 @@ def export_assets(
 
     files = [artifact.file for artifact in proven]
     unavailable = {engine.path.name: ENGINE_UNAVAILABLE for one in deployed for engine in one.engines}
-    assets = show(model, files, runtime_settings, progress, before=made.before, images=images, unavailable=unavailable)
+    assets = show(job.model, files, own, progress, before=made.before, images=images, unavailable=unavailable)
     if not settings.runtimes:
         return assets
     files = [f for f in files if f.precision not in IN_EVALUATOR and not f.precision.is_quantized]
-    costs = attention_costs(files, settings.batch, runtime_settings, settings.schedule, progress)
+    costs = attention_costs(files, settings.batch, own, settings.schedule, progress)
     return replace(assets, costs=costs)
 
 

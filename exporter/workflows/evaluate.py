@@ -34,7 +34,7 @@ from attn_export.exporter.validation.accuracy import (
 )
 from attn_export.exporter.validation.compute_reference import returned
 from attn_export.exporter.validation.gate_activations import thumbnail
-from attn_export.exporter.workflows.settings import ExportSettings
+from attn_export.exporter.workflows.export_job import ExportJob
 from attn_export.exporter.workflows.user_images import announced, known_of
 
 BATCH = 16
@@ -145,20 +145,13 @@ def evaluate(
     )
 
 
-def evaluate_files(
-    model: LoadedModel,
-    proven: Sequence[Proven],
-    data: Labelled,
-    settings: ExportSettings,
-    own: Settings,
-    progress: Progress,
-) -> Evaluation:
+def evaluate_files(job: ExportJob, proven: Sequence[Proven], data: Labelled) -> Evaluation:
     """The accuracy of the ONNX files of an export, on the CPU."""
-    on_cpu = Settings(own.threads)
+    on_cpu = Settings(job.runtimes.threads)
     runtimes: dict[str, Runtime | str] = {
         artifact.file.path.name: runtime_of_file(artifact.file, on_cpu) for artifact in proven
     }
-    return evaluate(model, runtimes, data, settings.requirement, on_cpu, progress)
+    return evaluate(job.model, runtimes, data, job.settings.requirement, on_cpu, job.progress)
 
 
 def _answers(

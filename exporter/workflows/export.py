@@ -15,6 +15,7 @@ from attn_export.exporter.system.scratch import scratch_folder
 from attn_export.exporter.workflows.assets import export_assets
 from attn_export.exporter.workflows.evaluate import evaluate_files, labelled_images
 from attn_export.exporter.workflows.export_engines import check_engines, deploy_all
+from attn_export.exporter.workflows.export_job import ExportJob
 from attn_export.exporter.workflows.onnx_files import make_onnx, prove_all
 from attn_export.exporter.workflows.publish import publish_all, write_report
 from attn_export.exporter.workflows.quantized_files import check_precisions
@@ -94,21 +95,16 @@ def export_loaded(
     pixels = real.all if real else None
     with scratch_folder(out) as scratch:
         images = batches(inputs, judged, pixels)
-        reference = reference_outputs(
-            model,
-            images,
-            settings.baselines,
-            progress,
-            least=Signature(inputs, ()).least_batch,
-        )
-        made = make_onnx(model, scratch / f"{stem}.onnx", settings, progress)
-        proven = prove_all(model, made.file, reference, settings, own, calibration, progress)
-        deployed = deploy_all(proven, stem, reference, settings, own, progress)
-        evaluation = evaluate_files(model, proven, labelled, settings, own, progress) if labelled else None
-        latency = time_all(model, proven, deployed, own, settings, progress)
-        assets = export_assets(model, made, proven, deployed, own, settings, progress, pixels)
-        source = real.source if real else None
-        report = export_report(model, proven, deployed, latency, assets, settings, source, evaluation)
+        least = Signature(inputs, ()).least_batch
+        reference = reference_outputs(model, images, settings.baselines, progress, least=least)
+        job = ExportJob(model, scratch, stem, settings, own, reference, calibration, progress)
+        made = make_onnx(job)
+        proven = prove_all(job, made.file)
+        deployed = deploy_all(job, proven)
+        evaluation = evaluate_files(job, proven, labelled) if labelled else None
+        latency = time_all(job, proven, deployed)
+        assets = export_assets(job, made, proven, deployed, pixels)
+        report = export_report(job, proven, deployed, latency, assets, real.source if real else None, evaluation)
         file = write_report(report, scratch / f"{stem}.report.json")
         published = publish_all([artifact.file.path for artifact in proven], deployed, out, scratch, report=file)
     return ExportResult(

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import Dim, Input, OnnxFile, Precision, Shapes
 from attn_export.exporter.engine.profile import make_profile
@@ -12,16 +11,14 @@ from attn_export.exporter.graph.read import parsed
 from attn_export.exporter.records.engine import EngineFile, covers, shapes_of
 from attn_export.exporter.records.results import Deployed, Proven
 from attn_export.exporter.records.verdict import Verdict
-from attn_export.exporter.runtimes import RUNS_ENGINES, Settings
+from attn_export.exporter.runtimes import RUNS_ENGINES
 from attn_export.exporter.system import gpus
 from attn_export.exporter.system.progress import Progress
 from attn_export.exporter.validation.prove import prove_engine
 from attn_export.exporter.workflows.deploy import Deployment, build_engine, check_settings, pack_bundles
+from attn_export.exporter.workflows.export_job import ExportJob
 from attn_export.exporter.workflows.quantized_files import compare_with_network
 from attn_export.exporter.workflows.settings import ExportSettings, judged_as
-
-if TYPE_CHECKING:
-    from attn_export.exporter.validation.reference import Reference
 
 
 def check_engines(inputs: Sequence[Input], settings: ExportSettings, progress: Progress) -> tuple[Shapes, ...]:
@@ -57,73 +54,52 @@ def _dims(taken: Input) -> tuple[Dim, ...]:
     return tuple(names.get(i, size) for i, size in enumerate(taken.shape))
 
 
-def deploy_all(
-    proven: Sequence[Proven],
-    stem: str,
-    reference: "Reference",
-    settings: ExportSettings,
-    runtime_settings: Settings,
-    progress: Progress,
-) -> list[Deployed]:
+def deploy_all(job: ExportJob, proven: Sequence[Proven]) -> list[Deployed]:
     """Build the engine and bundles of every file, and validate engines on this machine's GPU.
 
     Raises:
         DisagreementError: an engine computes something else.
         AttnExportError: as `build_engine` and `pack_bundles` say.
     """
+    settings = job.settings
     if settings.engine is None:
         return []
     from attn_export.exporter.engine.graph import source_of
 
-    with progress.stage("Reading the graphs"):
+    with job.progress.stage("Reading the graphs"):
         sources = {artifact.file.precision: source_of(parsed(artifact.file)).facts for artifact in proven}
     of_precision = {artifact.file.precision: artifact for artifact in proven}
     deployed = []
     for precision in settings.precisions:
         file = Precision.FP32 if precision is Precision.TF32 else precision
-        artifact, name = of_precision[file], f"{stem}{precision.suffix}"
-        job = Deployment(sources[file], artifact.file.path.parent, name, settings.engine, precision)
-        judged = judged_as(precision, settings.around)
-        deployed.append(_deploy(job, artifact, judged, reference, runtime_settings, progress))
+        name = f"{job.stem}{precision.suffix}"
+        build = Deployment(sources[file], job.folder, name, settings.engine, precision)
+        deployed.append(_deploy(job, build, of_precision[file].file, judged_as(precision, settings.around)))
     return deployed
 
 
-def _deploy(
-    job: Deployment,
-    artifact: Proven,
-    judged: Precision,
-    reference: "Reference",
-    settings: Settings,
-    progress: Progress,
-) -> Deployed:
-    engine = build_engine(job, progress)
+def _deploy(job: ExportJob, build: Deployment, file: OnnxFile, judged: Precision) -> Deployed:
+    engine = build_engine(build, job.progress)
     if engine is not None and engine.record.not_run is None:
-        engine = add_validation(engine, _verdict(engine, artifact.file, judged, reference, settings, progress))
+        engine = add_validation(engine, _verdict(job, engine, file, judged))
     engines = () if engine is None else (engine,)
-    if not job.targets.bundles:
+    if not build.targets.bundles:
         return Deployed(engines, ())
     from attn_export.exporter.validation.golden import golden_of_file, golden_of_reference
 
-    if artifact.file.precision.is_quantized:  # PyTorch doesn't round as the file does
-        golden = golden_of_file(job.facts, job.profile, settings.threads)
+    if file.precision.is_quantized:  # PyTorch doesn't round as the file does
+        golden = golden_of_file(build.facts, build.profile, job.runtimes.threads)
     else:
-        golden = golden_of_reference(reference, artifact.file.signature, job.profile, judged)
-    return Deployed(engines, pack_bundles(job, golden, progress))
+        golden = golden_of_reference(job.reference, file.signature, build.profile, judged)
+    return Deployed(engines, pack_bundles(build, golden, job.progress))
 
 
-def _verdict(
-    engine: EngineFile,
-    file: OnnxFile,
-    judged: Precision,
-    reference: "Reference",
-    settings: Settings,
-    progress: Progress,
-) -> Verdict:
+def _verdict(job: ExportJob, engine: EngineFile, file: OnnxFile, judged: Precision) -> Verdict:
     """The verdict on an engine that runs here."""
     if not file.precision.is_quantized:
-        return prove_engine(engine, replace(file, precision=judged), reference, settings, progress)
+        return prove_engine(engine, replace(file, precision=judged), job.reference, job.runtimes, job.progress)
     names = file.signature.input_names
-    fitting = reference.limited_to(lambda shapes: covers(engine.record.profile, names, shapes))
-    found = compare_with_network(engine.path, file, fitting, settings.threads, progress).verdict
+    fitting = job.reference.limited_to(lambda shapes: covers(engine.record.profile, names, shapes))
+    found = compare_with_network(engine.path, file, fitting, job.runtimes.threads, job.progress).verdict
     assert found is not None
     return found

@@ -3,8 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,30 +14,25 @@ from attn_export.exporter.network.batches import Batch
 from attn_export.exporter.network.images import REAL
 from attn_export.exporter.precision.rounding import HALF_TYPES
 from attn_export.exporter.records.results import Made, Proven
-from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.memory import forget_weights, trim
 from attn_export.exporter.system.packages import versions
-from attn_export.exporter.system.progress import Progress
 from attn_export.exporter.validation.prove import prove
+from attn_export.exporter.workflows.export_job import ExportJob
 from attn_export.exporter.workflows.quantized_files import quantized_file
-from attn_export.exporter.workflows.settings import ExportSettings
-
-if TYPE_CHECKING:
-    from attn_export.exporter.images.read import ImageSet
-    from attn_export.exporter.validation.reference import Reference
 
 
-def make_onnx(model: LoadedModel, path: Path, settings: ExportSettings, progress: Progress) -> Made:
+def make_onnx(job: ExportJob) -> Made:
     """Capture and clean a network. The graph's weights are no longer in memory afterwards.
 
     Raises:
         CaptureError, CleanupError, OutputError: a stage failed.
     """
-    with progress.stage("Capturing with PyTorch's exporter"):
+    path, settings = job.folder / f"{job.stem}.onnx", job.settings
+    with job.progress.stage("Capturing with PyTorch's exporter"):
         from attn_export.exporter.network.capture import capture
 
-        graph = capture(model, dynamic=settings.dynamic, batch=settings.batch, opset=settings.opset)
-    with progress.stage("Cleaning the graph"):
+        graph = capture(job.model, dynamic=settings.dynamic, batch=settings.batch, opset=settings.opset)
+    with job.progress.stage("Cleaning the graph"):
         from attn_export.exporter.cleanup.pipeline import clean_graph
 
         before = outline(graph.model) if settings.show else None
@@ -51,15 +44,7 @@ def make_onnx(model: LoadedModel, path: Path, settings: ExportSettings, progress
     return Made(replace(file, parsed=parse(path)), cleaned.reverted, before)
 
 
-def prove_all(
-    model: LoadedModel,
-    plain: OnnxFile,
-    reference: "Reference",
-    settings: ExportSettings,
-    runtimes: Settings,
-    calibration: "ImageSet | None",
-    progress: Progress,
-) -> list[Proven]:
+def prove_all(job: ExportJob, plain: OnnxFile) -> list[Proven]:
     """Convert the float32 file to each precision, prove the files, and write the verdicts into their metadata.
 
     The float32 file is always proven: its baseline error is small enough to show what float16 rounding would hide.
@@ -67,42 +52,37 @@ def prove_all(
     Raises:
         DisagreementError: a file computes something else; the error names the first divergent tensor.
     """
-    first = Proven(plain, prove(plain, model, reference, runtimes, progress))
-    of_floats = {plain.precision: first}
-    for precision in settings.files:
+    of_floats = {plain.precision: _proven(job, plain)}
+    for precision in job.settings.files:
         if precision in HALF_TYPES:
-            made = _in_half(plain, precision, reference, settings, runtimes, progress)
-            of_floats[precision] = Proven(made, prove(made, model, reference, runtimes, progress))
-            if precision is Precision.FP16 and (note := untried_range(model, reference.batches)):
-                progress.note(note)
+            of_floats[precision] = _proven(job, _in_half(job, plain, precision))
+            if precision is Precision.FP16 and (note := untried_range(job.model, job.reference.batches)):
+                job.progress.note(note)
     for artifact in of_floats.values():
-        onnx_file.add_metadata(artifact.file.path, _metadata(model, artifact))
+        onnx_file.add_metadata(artifact.file.path, _metadata(job.model, artifact))
     proven = []
-    for precision in settings.files:
+    for precision in job.settings.files:
         if not precision.is_quantized:
             proven.append(of_floats[precision])
             continue
-        assert calibration is not None
-        found = quantized_file(plain, precision, calibration, reference, settings, runtimes.threads, progress)
+        found = quantized_file(job, plain, precision)
         onnx_file.add_metadata(found.file.path, _validation(found))  # the rest came with the float32 file
         proven.append(found)
     return proven
 
 
-def _in_half(
-    plain: OnnxFile,
-    precision: Precision,
-    reference: "Reference",
-    settings: ExportSettings,
-    runtimes: Settings,
-    progress: Progress,
-) -> OnnxFile:
+def _proven(job: ExportJob, file: OnnxFile) -> Proven:
+    return Proven(file, prove(file, job.model, job.reference, job.runtimes, job.progress))
+
+
+def _in_half(job: ExportJob, plain: OnnxFile, precision: Precision) -> OnnxFile:
     """The file in a type of 16 bits."""
-    with progress.stage(f"Changing the graph to {precision}"):
+    with job.progress.stage(f"Changing the graph to {precision}"):
         from attn_export.exporter.precision.typed_file import typed_file
 
         path = plain.path.with_name(f"{plain.path.stem}{precision.suffix}.onnx")
-        return typed_file(plain, precision, reference.batches, path, runtimes.threads, native_io=settings.native_io)
+        images, threads = job.reference.batches, job.runtimes.threads
+        return typed_file(plain, precision, images, path, threads, native_io=job.settings.native_io)
 
 
 def untried_range(model: LoadedModel, batches: Sequence[Batch]) -> str:

@@ -13,13 +13,13 @@ from attn_export.exporter.system.progress import Progress
 from attn_export.exporter.validation.artifact import read_artifact
 from attn_export.exporter.validation.matching import Match
 from attn_export.exporter.workflows.compare_quantized import compare_quantized
+from attn_export.exporter.workflows.export_job import ExportJob
 from attn_export.exporter.workflows.settings import ExportSettings
 from attn_export.exporter.workflows.subject import Subject
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from attn_export.exporter.images.read import ImageSet
     from attn_export.exporter.records.results import Validated
     from attn_export.exporter.validation.reference import Reference
 
@@ -44,15 +44,7 @@ def check_precisions(settings: ExportSettings) -> None:
         raise UsageError("--around is for int8 and fp8", hint="Add one of them to --precision, or leave it out.")
 
 
-def quantized_file(
-    plain: OnnxFile,
-    precision: Precision,
-    calibration: "ImageSet",
-    reference: "Reference",
-    settings: ExportSettings,
-    threads: int,
-    progress: Progress,
-) -> Proven:
+def quantized_file(job: ExportJob, plain: OnnxFile, precision: Precision) -> Proven:
     """Quantize the float32 file and compare the result with the network.
 
     A graph for ONNX Runtime is quantized in its form, all others in TensorRT's. The reference has the baselines of the
@@ -66,11 +58,13 @@ def quantized_file(
     from attn_export.exporter.precision.int8.settings import QuantizeSettings
     from attn_export.exporter.workflows.quantize import quantize_file
 
+    settings, threads, progress = job.settings, job.runtimes.threads, job.progress
+    assert job.calibration is not None
     form = Target.ONNXRUNTIME if settings.target is Target.ONNXRUNTIME else Target.TENSORRT
     how = QuantizeSettings(Choices(form), precision=precision, around=settings.around, threads=threads)
     path = plain.path.with_name(f"{plain.path.stem}{precision.suffix}.onnx")
-    record = quantize_file(plain.path, path, calibration, settings=how, progress=progress)
-    found = compare_with_network(path, plain, reference, threads, progress)
+    record = quantize_file(plain.path, path, job.calibration, settings=how, progress=progress)
+    found = compare_with_network(path, plain, job.reference, threads, progress)
     assert found.artifact is not None
     file = found.artifact.as_file(plain.signature, blocks=plain.blocks)
     step = Step(f"quantize to {precision.onnx_name}", plain.nodes, file.nodes)

@@ -50,16 +50,15 @@ if TYPE_CHECKING:
         ReportAssets,
         Validated,
     )
-    from attn_export.exporter.workflows.settings import ExportSettings
+    from attn_export.exporter.workflows.export_job import ExportJob
 
 
 def export_report(
-    model: LoadedModel,
+    job: "ExportJob",
     proven: "Sequence[Proven]",
     deployed: "Sequence[Deployed]",
     latency: Latency,
     assets: "ReportAssets",
-    settings: "ExportSettings",
     images: ImageSource | None = None,
     evaluation: Evaluation | None = None,
 ) -> Report:
@@ -78,9 +77,9 @@ def export_report(
     ]
     artifacts += [engine_summary(engine.path.name, engine.record) for one in deployed for engine in one.engines]
     artifacts += [bundle_record(bundle) for one in deployed for bundle in one.bundles]
-    report = report_of(model, artifacts, latency, assets, settings.command)
+    report = report_of(job.model, artifacts, latency, assets, job.settings.command)
     return structs.replace(
-        report, images=images, evaluation=evaluation, budgets=check_budgets(report, settings.budgets)
+        report, images=images, evaluation=evaluation, budgets=check_budgets(report, job.settings.budgets)
     )
 
 

@@ -12,22 +12,14 @@ from attn_export.exporter.records.latency import Latency
 from attn_export.exporter.records.results import Deployed, Proven
 from attn_export.exporter.runtimes import IN_EVALUATOR, RUNS_FILES, RUNTIMES
 from attn_export.exporter.runtimes.base import Settings
-from attn_export.exporter.system.progress import Progress
 from attn_export.exporter.workflows.bench_inputs import BenchInput
-from attn_export.exporter.workflows.settings import ExportSettings
+from attn_export.exporter.workflows.export_job import ExportJob
 
 DEFAULT_FOR_MODULE = ("eager",)
 DEFAULT_FOR_FILES = ("onnxruntime",)
 
 
-def time_all(
-    model: LoadedModel,
-    proven: Sequence[Proven],
-    deployed: Sequence[Deployed],
-    runtime_settings: Settings,
-    settings: ExportSettings,
-    progress: Progress,
-) -> Latency:
+def time_all(job: ExportJob, proven: Sequence[Proven], deployed: Sequence[Deployed]) -> Latency:
     """Time the network and what was exported from it.
 
     Engines are timed if this machine has a GPU for them and their profile covers the timed batch.
@@ -35,6 +27,7 @@ def time_all(
     Raises:
         RuntimeUnavailableError: a runtime isn't available.
     """
+    model, settings, own = job.model, job.settings, job.runtimes
     inputs = [taken.with_batch(settings.batch) for taken in model.inputs]
     shapes = tuple(taken.shape for taken in inputs)
     # A runtime that compiles for a shape compiles for the timed one.
@@ -43,13 +36,13 @@ def time_all(
     timed = [file for file in files if file.precision not in IN_EVALUATOR]
     if settings.runtimes and len(timed) < len(files):
         names = ", ".join(file.name for file in files if file not in timed)
-        progress.note(f"{names}: not timed, because ONNX Runtime has no such convolutions on a CPU")
+        job.progress.note(f"{names}: not timed, because ONNX Runtime has no such convolutions on a CPU")
     for name in (name for name in settings.runtimes if name in RUNTIMES):
         runs = timed if name in RUNS_FILES else files[:1]
-        candidates += [(name, RUNTIMES[name](model, file, runtime_settings)) for file in runs]
+        candidates += [(name, RUNTIMES[name](model, file, own)) for file in runs]
     if settings.runtimes:
-        candidates += _engines(files[0].signature, deployed, runtime_settings)
-    return time_interleaved(candidates, inputs, TimingSettings(settings.schedule, runtime_settings.threads), progress)
+        candidates += _engines(files[0].signature, deployed, own)
+    return time_interleaved(candidates, inputs, TimingSettings(settings.schedule, own.threads), job.progress)
 
 
 def _engines(signature: Signature, deployed: Sequence[Deployed], settings: Settings) -> list[Candidate]:

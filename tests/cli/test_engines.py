@@ -22,7 +22,7 @@ import onnxruntime
 import pytest
 
 from attn_export.cli import run
-from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Precision, Target
+from attn_export.exporter.artifacts import OnnxFile, Precision, Target
 from attn_export.exporter.bundle.read import read_bundle
 from attn_export.exporter.commands import export as export_command
 from attn_export.exporter.engine import record as engine_records
@@ -32,10 +32,12 @@ from attn_export.exporter.precision import typed_file
 from attn_export.exporter.precision.half import to_half
 from attn_export.exporter.records.engine import MixedKernel
 from attn_export.exporter.records.results import Made
+from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system import gpus
 from attn_export.exporter.system.files import sha256_of
 from attn_export.exporter.system.progress import Advance, NullProgress
 from attn_export.exporter.workflows import export as workflow
+from attn_export.exporter.workflows.export_job import ExportJob
 from attn_export.exporter.workflows.onnx_files import make_onnx
 from attn_export.exporter.workflows.reference import reference_outputs
 from attn_export.exporter.workflows.settings import ExportSettings
@@ -101,8 +103,9 @@ def computed(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Comp
     settings = ExportSettings(precisions=BOTH, target=Target.TENSORRT)
     images = batches(opened(model.inputs, settings.dynamic, settings.batch))
     reference = reference_outputs(model, images, BOTH, NullProgress())
-    path = tmp_path_factory.mktemp("computed") / "model.onnx"
-    return Computed(reference, make_onnx(model, path, settings, NullProgress()).file)
+    folder, threads = tmp_path_factory.mktemp("computed"), Settings(1)
+    job = ExportJob(model, folder, "model", settings, threads, reference, None, NullProgress())
+    return Computed(reference, make_onnx(job).file)
 
 
 def start_from(computed: Computed, patch: pytest.MonkeyPatch) -> None:
@@ -112,8 +115,9 @@ def start_from(computed: Computed, patch: pytest.MonkeyPatch) -> None:
         with arguments[-1].stage("Computing the reference in float64"):
             return computed.reference
 
-    def same_graph(model: LoadedModel, path: Path, settings: Any, progress: Any) -> Any:
-        with progress.stage("Capturing with PyTorch's exporter"):
+    def same_graph(job: ExportJob) -> Any:
+        path = job.folder / f"{job.stem}.onnx"
+        with job.progress.stage("Capturing with PyTorch's exporter"):
             shutil.copy(computed.file.path, path)
         return Made(replace(computed.file, path=path), (), None)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from attn_export.exporter.checkpoint import lookup
 from attn_export.exporter.checkpoint.dialects import OWN, Layout, Spelling
 from attn_export.exporter.checkpoint.families import family_of
-from attn_export.exporter.checkpoint.state_dict import StateDict
+from attn_export.exporter.checkpoint.state_dict import StateDict, groups
 from attn_export.exporter.checkpoint.structure import OPTIONAL, arguments, read_off, shapes_of
 from attn_export.exporter.checkpoint.translate import Translation, translations
 from attn_export.exporter.errors import StateDictMismatchError, UsageError
@@ -177,10 +177,11 @@ def way_out(best: Reading | None, weights: StateDict) -> str:
     """What to do with weights that don't fit: leave ``--arch`` out where that works, or else the user's own code."""
     if best is not None and not best.differences:
         return f"All names and shapes fit {best.architecture.name}: leave --arch out."
-    if family := family_of(weights):
-        advice = lookup.advice(family.member, weights) if family.member else ""
-        example = f"Its own code builds it, for example with {family.option}. {OWN_NETWORK}"
-        return f"The names are those of {family.name}. {advice or example}"
+    for part in (weights, *(part for _, part in groups(weights))):
+        if family := family_of(part):
+            advice = lookup.advice(family.member, part) if family.member else ""
+            example = f"Its own code builds it, for example with {family.option}. {OWN_NETWORK}"
+            return f"The names are those of {family.name}. {advice or example}"
     if best is None:
         return f"No network of the zoo is near. {OWN_NETWORK}"
     distance = f"{len(best.differences)} of {len(weights)} tensors differ"

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -208,17 +207,18 @@ def _of_program(program: Program, path: Path, options: LoadOptions) -> LoadedMod
 
 def _of_script(payload: Payload, path: Path, options: LoadOptions) -> LoadedModel:
     """A TorchScript archive: the network of the zoo that its weights are of; else, if it is trusted, its program."""
-    with suppress(UnknownArchitectureError):
+    otherwise = ""
+    try:
         if payload.content:
             return _of_the_zoo(payload, path, options)
+    except UnknownArchitectureError as error:
+        otherwise = f"{error.hint} Or "
     if not options.trust:
-        own = "--code FILE.py:CLASS builds the network with your code."
         raise UntrustedCheckpointError(
             f"{path} is a TorchScript archive, its {len(payload.content)} tensors are of no network of the zoo, and "
             "PyTorch compiles its program to load it. Nothing was run",
             names=(),
-            hint=(f"{own} Or --trust" if payload.content else "--trust")
-            + " --input 1x3x224x224 exports the program, if you know who made it.",
+            hint=f"{otherwise}--trust --input 1x3x224x224 exports the program, if you know who made it.",
         )
     if not options.inputs:
         raise UsageError(f"{path} is a TorchScript archive and doesn't say its input", hint="Add --input 1x3x224x224.")

@@ -54,3 +54,11 @@ def test_the_hint_says_whose_the_names_are_and_what_builds_the_network(write, fa
 @pytest.mark.parametrize("name", names()[::2])
 def test_no_network_of_the_zoo_is_taken_for_a_stranger(name):
     assert family_of(shapes_of(architecture(name))) is None
+
+
+def test_the_names_are_known_beside_a_loss_and_in_a_backbone(write):
+    names_of_a_regnet = NAMES["timm's RegNet"]
+    weights = {f"backbone.{name}": torch.ones(2, 2) for name in names_of_a_regnet} | {"criterion.weight": torch.ones(3)}
+    with pytest.raises(UnknownArchitectureError) as caught:
+        load(write({"state_dict": weights}))
+    assert caught.value.hint.startswith("The names are those of timm's RegNet.")

@@ -83,7 +83,7 @@ def build(factory: str, kwargs: Mapping[str, Any], code: Path | None) -> nn.Modu
     script = sources.script
     module = script if script is not None and script.__name__ == module_name else imported(module_name, factory)
     function = _attribute(module, name)
-    with _failures_reported(f"{factory} failed", hint=_signature(function)):
+    with failures_reported(f"{factory} failed", hint=_signature(function)):
         network = function(**kwargs)
     if not isinstance(network, nn.Module):
         what = f"the class {network.__name__}" if isinstance(network, type) else f"a {type(network).__name__}"
@@ -101,7 +101,7 @@ def imported(name: str, factory: str = "") -> ModuleType:
         UsageError: there is none.
         InputError: it raises an error when it is imported, or needs a package that isn't installed.
     """
-    with _failures_reported(f"{name} can't be imported"):
+    with failures_reported(f"{name} can't be imported"):
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
@@ -122,7 +122,7 @@ def _script(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault(path.stem, module)
-    with _failures_reported(f"{path.name} can't be imported"):
+    with failures_reported(f"{path.name} can't be imported"):
         spec.loader.exec_module(module)
     return module
 
@@ -155,7 +155,7 @@ def _signature(function: Any) -> str:
 
 
 @contextlib.contextmanager
-def _failures_reported(what: str, hint: str = "") -> Iterator[None]:
+def failures_reported(what: str, hint: str = "") -> Iterator[None]:
     """Turn what the user's code raises into an error with its place; what it prints goes to standard error."""
     try:
         with contextlib.redirect_stdout(sys.stderr):

@@ -19,7 +19,7 @@ def quantize(
         list[Path] | None,
         Option(
             metavar="DIR|FILE",
-            help="About a hundred typical images: a folder, pictures, .npy or .npz.",
+            help="About a hundred typical images: a folder, pictures, .npy, .npz or module:name.",
             show_default="required",
         ),
     ] = None,

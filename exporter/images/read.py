@@ -1,8 +1,9 @@
 """The user's images from wherever they are: folders and files of pictures, ``.npy``, ``.npz``, arrays."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from msgspec import structs
@@ -11,13 +12,14 @@ from attn_export.exporter.artifacts import Input, Normalization
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.images import arrays
 from attn_export.exporter.images.folders import check_there, pictures_of
+from attn_export.exporter.images.iterables import NAMED, named_iterable, read_iterable
 from attn_export.exporter.images.preprocessing import PictureOptions, prepared, preprocessing_for
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.images import ImageSource, PicturePreprocessing
 
 # Of the span of a normalization; and from how many images on none has a pixel below the mean by chance.
 BEYOND, MANY = 0.05, 8
-Given = Path | str | Sequence[Path | str] | Array | Arrays
+Given = Path | str | Sequence[Path | str] | Array | Arrays | Iterable[Any]
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,9 @@ def read_images(
     """The user's images.
 
     Args:
-        given: a folder, pictures, one ``.npy`` or ``.npz``, an array (N, ...), or one for each input by name. Pictures
-            are resized, cropped and normalized; arrays are taken as they are.
+        given: a folder, pictures, one ``.npy`` or ``.npz``, an array (N, ...), or one for each input by name, an
+            iterable of arrays or tensors, or its name, ``package.module:name``. Pictures are resized, cropped and
+            normalized; arrays are taken as they are.
         inputs: of the network; a size of 0 takes any.
         options: of pictures; arrays that can't have been normalized as they say get a note.
 
@@ -75,7 +78,13 @@ def read_images(
         given = {inputs[0].name: given}
     if isinstance(given, Mapping):
         return of_arrays(arrays.checked(given, inputs, "the mapping of images"), "", options.normalization)
-    paths = [Path(path) for path in ([given] if isinstance(given, str | Path) else given)]
+    if isinstance(given, str | Path):
+        given = [given]
+    if not isinstance(given, Sequence) or not all(isinstance(one, str | Path) for one in given):
+        return of_arrays(read_iterable(given, inputs, "the iterable"), "", options.normalization)
+    paths = [Path(path) for path in given]
+    if len(paths) == 1 and NAMED.fullmatch(name := str(paths[0])) and not paths[0].exists():
+        return of_arrays(read_iterable(named_iterable(name), inputs, name), name, options.normalization)
     if not paths:
         raise UsageError("no images were named", hint="Name a folder, pictures, or an array.")
     of_array = any(path.suffix.lower() in arrays.ENDINGS for path in paths)

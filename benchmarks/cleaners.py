@@ -28,7 +28,7 @@ TOOLS = ("onnxslim", "onnxsim")
 SHAPE = (3, 64, 64)
 TIMM = (
     *("legacy_seresnet18", "regnety_002", "mobilenetv3_small_050", "efficientnet_b0", "ghostnet_050", "rexnet_100"),
-    *("ese_vovnet19b_slim_dw", "ecaresnet50t", "skresnet18"),
+    *("ese_vovnet19b_slim_dw", "ecaresnet50t", "skresnet18", "nf_regnet_b0"),
     *(f"resnet10t+{block}" for block in ("se", "ese", "eca", "ecam", "ceca", "cbam", "lcbam", "coord", "gc", "gca")),
 )
 KERNELS = ("resnet10t+se", "resnet10t+cbam", "mobilenetv3_small_050", "coordinate", "two_blocks")

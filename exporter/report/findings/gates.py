@@ -171,8 +171,7 @@ def difference_sentences(report: Report) -> list[str]:
 
 
 def gate_of_card(report: Report) -> Gate | None:
-    """The gate that the summary card shows: the spatial one with the most detail and contrast, else the first."""
+    """The gate that the summary card shows: a spatial one if there is one, that with the most detail and contrast."""
     gates = gates_of(report)
     spatial = [gate for gate in gates if gate.kind == "spatial"]
-    best = max(spatial, key=lambda gate: math.prod(gate.shape) * gate.contrast, default=None)
-    return best or next(iter(gates), None)
+    return max(spatial or gates, key=lambda gate: math.prod(gate.shape) * gate.contrast, default=None)

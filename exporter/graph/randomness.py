@@ -2,7 +2,7 @@
 
 import onnx_ir as ir
 
-from attn_export.exporter.graph.facts import DEFAULT_DOMAINS, is_op
+from attn_export.exporter.graph.facts import DEFAULT_DOMAINS, constant, is_op
 
 RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 
@@ -22,11 +22,14 @@ def is_random(node: ir.Node, model: "ir.Model | None" = None) -> bool:
 
 
 def _is_training(dropout: ir.Node) -> bool:
-    mode = dropout.inputs[2] if len(dropout.inputs) > 2 else None
-    if mode is None:
-        return False
-    known = None if mode.is_graph_input() else ir.convenience.get_const_tensor(mode)
-    return known is None or bool(known.numpy().any())
+    """Whether it may drop something: it has a mode, and neither this nor its ratio is known to be zero."""
+    ratio, mode = (*dropout.inputs[1:3], None, None)[:2]
+    return mode is not None and not _is_zero(mode) and not _is_zero(ratio)
+
+
+def _is_zero(value: ir.Value | None) -> bool:
+    known = constant(value)
+    return known is not None and not known.any()
 
 
 def may_share(node: ir.Node) -> bool:

@@ -88,6 +88,8 @@ def test_a_graph_of_nothing_else_isnt_called_compared(tmp_path: Path) -> None:
         ("y = Dropout(x, half)", False),
         ("y = Dropout(x, half, off)", False),
         ("y = Dropout(x, half, on)", True),
+        ("y = Dropout(x, none, on)", False),
+        ('y = Dropout(x, "", on)', True),
         ("t = Constant<value = bool {1}>()  y = Dropout(x, half, t)", True),
         ("t = Constant<value = bool {0}>()  y = Dropout(x, half, t)", False),
         ("t = Cast<to = 9>(half)  y = Dropout(x, half, t)", True),
@@ -98,6 +100,7 @@ def test_a_graph_of_nothing_else_isnt_called_compared(tmp_path: Path) -> None:
 )
 def test_what_depends_on_random_numbers(tmp_path: Path, nodes: str, random: bool) -> None:
     weights = {"half": WEIGHTS["half"], "on": np.array(True), "off": np.array(False)}
+    weights["none"] = np.zeros((), np.float32)
     onnx.save(parsed(f"{HEADER} g ({MAP} x) => ({MAP} y) {{ {nodes} }}", **weights), tmp_path / "a.onnx")
     assert list(random_outputs(read(tmp_path / "a.onnx"))) == (["y"] if random else [])
 

@@ -9,7 +9,7 @@ from attn_export.exporter.errors import UnreadablePackageError
 from attn_export.exporter.records.document import SCHEMA_VERSION, DocumentError, decode
 from attn_export.exporter.records.environment import Environment
 from attn_export.exporter.records.latency import Natural
-from attn_export.exporter.system.files import is_file_name
+from attn_export.exporter.system.files import is_file_name, read_whole
 
 MANIFEST = "manifest.json"
 MOST_BYTES = 2**26
@@ -115,8 +115,7 @@ def read_manifest(folder: Path) -> DeviceManifest:
     """
     path = folder / MANIFEST
     try:
-        with path.open("rb") as stream:
-            return decode(stream.read(MOST_BYTES), DeviceManifest)
+        return decode(read_whole(path, MOST_BYTES), DeviceManifest)
     except OSError as error:
         raise UnreadablePackageError(
             f"{folder} is no device folder: {MANIFEST} can't be read ({error.strerror})", hint=HINT

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from attn_export.exporter.errors import ChangedPackageError, RuntimeUnavailableError, UnreadablePackageError
+from attn_export.exporter.system.files import read_whole
 
 SIGNATURE = "signature.dsse.json"
 STATEMENT, PREDICATE = "https://in-toto.io/Statement/v1", "urn:attn-export:package:1"
@@ -84,12 +85,11 @@ def digests_in(path: Path, key: Path | None) -> dict[str, str]:
         RuntimeUnavailableError: cryptography isn't installed.
     """
     try:
-        with path.open("rb") as stream:
-            envelope = msgspec.json.decode(stream.read(MOST_BYTES), type=Envelope)
+        envelope = msgspec.json.decode(read_whole(path, MOST_BYTES), type=Envelope)
         payload = b64decode(envelope.payload, validate=True)
         statement = msgspec.json.decode(payload, type=Statement)
         digests = {subject.name: subject.digest["sha256"] for subject in statement.subject}
-    except (OSError, msgspec.MsgspecError, NotBase64, KeyError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError, NotBase64, KeyError) as error:
         raise _unreadable(path, f"is no signature of a package: {error}", "Package and sign it again.") from error
     if (envelope.payload_type, statement.kind, statement.predicate_type) != (PAYLOAD, STATEMENT, PREDICATE):
         raise _unreadable(path, f"signs something else ({statement.predicate_type})", "Package and sign it again.")

@@ -22,7 +22,7 @@ import time
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,8 +133,9 @@ def become_program(case: Case, folder: Path, output: int) -> None:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 98
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
         os._exit(code)
 
 

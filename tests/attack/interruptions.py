@@ -134,22 +134,23 @@ def meet(scene: Scene, fault: str, folder: Path, draw: random.Random) -> tuple[s
     """Run a command once with a fault; what its results are then, and what must not happen and did."""
     restore(folder, scene.old)
     (folder / "tmp").mkdir(exist_ok=True)
-    with tempfile.TemporaryFile() as printed:
-        most = draw.randrange(max(map(len, scene.new.values())) + 1) if fault == FULL else None
-        pid = start(scene.words, folder, printed.fileno(), most)
-        if fault != FULL:
-            time.sleep(draw.uniform(0, 1.1) * scene.seconds)
-            number = signal.Signals[fault]
-            # A terminal's Ctrl-C and the kill that is to leave nothing go to both processes.
-            try:
-                (os.kill if number == signal.SIGTERM else os.killpg)(pid, number)
-            except ProcessLookupError:  # it hasn't left our group yet, or is over
-                os.kill(pid, number)
-        begun = time.monotonic()
-        _, status = os.waitpid(pid, 0)
-        seconds = time.monotonic() - begun
-        printed.seek(0)
-        said = printed.read().decode(errors="replace")
+    source, target = os.pipe()  # a file would have the limit too
+    most = draw.randrange(max(map(len, scene.new.values())) + 1) if fault == FULL else None
+    pid = start(scene.words, folder, target, most)
+    os.close(target)
+    if fault != FULL:
+        time.sleep(draw.uniform(0, 1.1) * scene.seconds)
+        number = signal.Signals[fault]
+        # A terminal's Ctrl-C and the kill that is to leave nothing go to both processes.
+        try:
+            (os.kill if number == signal.SIGTERM else os.killpg)(pid, number)
+        except ProcessLookupError:  # it hasn't left our group yet, or is over
+            os.kill(pid, number)
+    begun = time.monotonic()
+    _, status = os.waitpid(pid, 0)
+    seconds = time.monotonic() - begun
+    with os.fdopen(source, errors="replace") as printed:
+        said = printed.read()
     code, state = os.waitstatus_to_exitcode(status), "mixed"
     for _ in range(200 if fault == "SIGKILL" else 1):  # the child may still be dying
         if fault == "SIGKILL":

@@ -1,6 +1,7 @@
 """Signatures and digests of packages, and bills of materials."""
 
 import json
+import os
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -180,3 +181,23 @@ def test_the_bill_of_materials_is_strictly_cyclonedx(folder: Path) -> None:
     assert low <= float(metrics[1]["value"]) <= high
     assert {"name": "attn_export:class_names", "value": '["cat","dog","über \\"cow\\""]'} in model["properties"]
     assert model["licenses"] == [{"expression": "MIT"}]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes with names")
+@pytest.mark.parametrize("add", [os.mkfifo, lambda p: p.symlink_to("/dev/zero"), lambda p: p.symlink_to("nowhere")])
+def test_what_is_no_file_is_not_waited_for(add: Callable[[Path], object], folder: Path) -> None:
+    add(folder / "strange")
+    with pytest.raises(UnreadablePackageError, match="strange can't be read"):
+        verify_folder(folder)
+    (folder / "strange").unlink()
+    (folder / MANIFEST).unlink()
+    add(folder / MANIFEST)
+    with pytest.raises(UnreadablePackageError):
+        verify_folder(folder)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, bytes(range(256)), b"[]", b""], ids=lambda c: str(c[:3]))
+def test_a_signature_that_is_none_is_refused(content: bytes, folder: Path) -> None:
+    (folder / SIGNATURE).write_bytes(content)
+    with pytest.raises(UnreadablePackageError, match="is no signature"):
+        verify_folder(folder)

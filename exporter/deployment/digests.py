@@ -23,7 +23,7 @@ def _digest(path: Path) -> str:
     try:
         return sha256_of(path)
     except OSError as error:
-        raise UnreadablePackageError(f"{path} can't be read: {error.strerror}", hint=HINT) from error
+        raise UnreadablePackageError(f"{path} can't be read: {error.strerror}", hint=COPY_AGAIN) from error
 
 
 def check_digests(folder: Path, known: Mapping[str, str], found: Mapping[str, str], added: Iterable[str] = ()) -> None:

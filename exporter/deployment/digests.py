@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from attn_export.exporter.errors import ChangedPackageError, UnreadablePackageError
+from attn_export.exporter.errors import ChangedPackageError
 from attn_export.exporter.system.files import sha256_of
 
 COPY_AGAIN = "Copy the folder again from where it was made. What was changed on purpose has to be packaged again."
@@ -13,17 +13,10 @@ def digests_of(folder: Path) -> dict[str, str]:
     """The sha256 of each file in a folder and the folders in it, by relative name with slashes.
 
     Raises:
-        UnreadablePackageError: something in it can't be read: a pipe, a device, a link to nowhere.
+        OSError: a file can't be read.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return {path.relative_to(folder).as_posix(): _digest(path) for path in files}
-
-
-def _digest(path: Path) -> str:
-    try:
-        return sha256_of(path)
-    except OSError as error:
-        raise UnreadablePackageError(f"{path} can't be read: {error.strerror}", hint=COPY_AGAIN) from error
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
 
 
 def check_digests(folder: Path, known: Mapping[str, str], found: Mapping[str, str], added: Iterable[str] = ()) -> None:

@@ -133,9 +133,9 @@ def become_program(case: Case, folder: Path, output: int) -> None:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 98
     finally:
-        for stream in (sys.stdout, sys.stderr):
+        for printed in (sys.stdout, sys.stderr):
             with suppress(OSError):
-                stream.flush()
+                printed.flush()
         os._exit(code)
 
 

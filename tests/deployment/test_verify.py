@@ -187,7 +187,7 @@ def test_the_bill_of_materials_is_strictly_cyclonedx(folder: Path) -> None:
 @pytest.mark.parametrize("add", [os.mkfifo, lambda p: p.symlink_to("/dev/zero"), lambda p: p.symlink_to("nowhere")])
 def test_what_is_no_file_is_not_waited_for(add: Callable[[Path], object], folder: Path) -> None:
     add(folder / "strange")
-    with pytest.raises(UnreadablePackageError, match="strange can't be read"):
+    with pytest.raises((ChangedPackageError, UnreadablePackageError), match="strange"):
         verify_folder(folder)
     (folder / "strange").unlink()
     (folder / MANIFEST).unlink()

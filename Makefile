@@ -6,7 +6,7 @@ WORKERS ?= 2
 TRITON := nvidia-pytriton==0.7.0 tritonclient==2.73.0 onnxruntime==1.32.0 flatbuffers packaging protobuf numpy==1.26.4
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all attack fuzz check format schemas clean
+.PHONY: demo test test-all attack fuzz check format schemas pictures clean
 
 # The environment: what constraints.txt pins, with this project in editable form.
 $(STAMP): pyproject.toml constraints.txt
@@ -57,6 +57,12 @@ format: $(STAMP)
 # The JSON schemas in docs/, from the types.
 schemas: $(STAMP)
 	$(BIN)/python docs/make_schemas.py
+
+# The README's pictures of the command line, from real runs: some minutes.
+pictures: $(STAMP)
+	$(BIN)/python docs/pictures/terminal.py docs/pictures/export.svg 'cbam_digits.pt --onnx'
+	$(BIN)/python docs/pictures/terminal.py docs/pictures/deploy.svg 'package se_digits.pt --triton models' \
+		'package se_digits.pt --device device --precision fp32,fp16 --gpu sm86,sm87' 'verify device'
 
 # The installed layout as links, for type checkers: they don't follow editable installs.
 .typing:

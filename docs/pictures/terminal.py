@@ -1,12 +1,14 @@
 """Pictures of the command line, as a terminal shows it.
 
-    python docs/pictures/terminal.py docs/pictures/export.svg cbam_digits.pt --onnx
+    python docs/pictures/terminal.py docs/pictures/export.svg 'cbam_digits.pt --onnx'
 
-runs ``attn-export cbam_digits.pt --onnx`` in an empty folder that holds the trained networks of examples/digits.
+runs ``attn-export cbam_digits.pt --onnx`` in a folder that holds the trained networks of examples/digits and their
+plan, and after it any further commands. `make pictures` draws those of the README.
 """
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,20 +24,25 @@ WIDTH = 118
 
 
 def main() -> None:
-    """Run the command and draw what it prints."""
-    picture, arguments = Path(sys.argv[1]).resolve(), sys.argv[2:]
+    """Run the commands and draw what they print."""
+    picture, commands = Path(sys.argv[1]).resolve(), sys.argv[2:]
+    text = Text()
     with tempfile.TemporaryDirectory() as folder:
-        for checkpoint in (ROOT / "examples" / "digits").glob("*.pt"):
-            shutil.copy(checkpoint, folder)
-        done = subprocess.run(
-            [sys.executable, "-m", "attn_export.cli", *arguments, "--quiet"],
-            cwd=folder,
-            env={**os.environ, "FORCE_COLOR": "1", "COLUMNS": str(WIDTH), "TERM": "xterm-256color"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    text = Text.assemble(("$", "bold green"), f" attn-export {' '.join(arguments)}\n\n", Text.from_ansi(done.stdout))
+        for file in (ROOT / "examples" / "digits").glob("*"):
+            if file.suffix in (".pt", ".toml"):
+                shutil.copy(file, folder)
+        for command in commands:
+            done = subprocess.run(
+                [sys.executable, "-m", "attn_export.cli", *shlex.split(command), "--quiet"],
+                cwd=folder,
+                env={**os.environ, "FORCE_COLOR": "1", "COLUMNS": str(WIDTH), "TERM": "xterm-256color"},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            text.append_text(Text.assemble(("$", "bold green"), f" attn-export {command}\n\n"))
+            text.append_text(Text.from_ansi(done.stdout.rstrip()))
+            text.append("\n\n")
     console = Console(width=min(WIDTH, max(map(len, text.plain.splitlines())) + 1), record=True, file=StringIO())
     console.print(text)
     svg = console.export_svg(title="attn-export")

@@ -98,10 +98,12 @@ class PackageSummary(Struct, frozen=True, kw_only=True):
     Attributes:
         models: folders of the models in a repository of Triton.
         device: the device folder.
+        files: bytes of each file in them, by its path.
     """
 
     models: tuple[str, ...] = ()
     device: str | None = None
+    files: dict[str, int] = {}
     schema_version: int = SCHEMA_VERSION
 
 

@@ -206,10 +206,11 @@ def quantize_parts(record: Quantization, path: Path) -> list[Part]:
 
 
 def package_parts(result: PackageSummary) -> list[Part]:
-    """`package`: where the results are."""
+    """`package`: what was written, and where."""
     lines = [(model, "model for Triton") for model in result.models]
     lines += [(result.device, "device folder")] if result.device else []
-    return [Text.assemble((path, "bold"), f"  {what}\n") for path, what in lines]
+    files = table("", ["file", "size"], [[path, size(count)] for path, count in result.files.items()])
+    return [files, *(Text.assemble((path, "bold"), f"  {what}\n") for path, what in lines)]
 
 
 def verify_parts(result: VerifySummary) -> list[Part]:

@@ -110,11 +110,17 @@ def package(
                 report=settings.report,
                 bom=settings.bom,
             )
+    folders = (*models, *([Path(settings.device)] if settings.device else []))
     if settings.key is not None:
         with progress.stage("Signing"):
-            for folder in (*models, *([Path(settings.device)] if settings.device else [])):
+            for folder in folders:
                 sign_folder(folder, Path(settings.key))
-    return PackageSummary(models=tuple(map(str, models)), device=str(settings.device) if settings.device else None)
+    written = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
+    return PackageSummary(
+        models=tuple(map(str, models)),
+        device=str(settings.device) if settings.device else None,
+        files={str(path): path.stat().st_size for path in written},
+    )
 
 
 def _for_engines(paths: Sequence[Path]) -> Iterator[tuple[str, Precision]]:

@@ -30,6 +30,7 @@ from attn_export.exporter.records.engine import EngineFile
 from attn_export.exporter.system.gpus import Gpu
 from attn_export.exporter.workflows import load_device
 from attn_export.exporter.workflows.load_device import FallbackWarning, load
+from attn_export.exporter.workflows.package import PackageSettings, package
 from attn_export.exporter.workflows.package_device import write_device_folder
 from attn_export.exporter.workflows.verify import sign_folder
 from tests.deployment.files import CHECKPOINT, FACTS, PIXELS, classifier, measured, write_keys
@@ -181,6 +182,15 @@ def test_a_folder_that_holds_something_stays(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="isn't empty"):
         write_device_folder([classifier(tmp_path / "a.onnx")], tmp_path / "device")
     assert [path.name for path in (tmp_path / "device").iterdir()] == ["photo.jpg"]
+
+
+def test_everything_that_was_written_is_listed(tmp_path: Path) -> None:
+    private, _ = write_keys(tmp_path)
+    settings = PackageSettings(repository=tmp_path / "models", device=tmp_path / "device", key=private)
+    found = package(classifier(tmp_path / "a.onnx"), settings)
+    written = [path for name in ("models", "device") for path in (tmp_path / name).rglob("*") if path.is_file()]
+    assert found.files == {str(path): path.stat().st_size for path in written}
+    assert len(found.files) == 4 + 3
 
 
 def test_an_empty_folder_is_filled_and_not_replaced(tmp_path: Path) -> None:

@@ -1,40 +1,20 @@
 """The page of a sweep: a table with links to the cells' reports, what failed, and what speed costs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from attn_export.exporter.records.sweep import Row, SweepReport
 from attn_export.exporter.report.charts.svg import Chart
 from attn_export.exporter.report.charts.tradeoff import tradeoff
 from attn_export.exporter.report.findings.words import counted
 from attn_export.exporter.report.page.render import HERE, templates
-from attn_export.exporter.report.sweep.table import COLUMNS, summary, words_of
+from attn_export.exporter.report.sweep.table import results_table, summary
 
 MEGABYTE = 1e6
 
 
-@dataclass(frozen=True)
-class Line:
-    """A row of the page's table.
-
-    Attributes:
-        words: below `COLUMNS`, without the verdict.
-        verdict: text of the last column.
-        mark: of the verdict.
-        report: path of the cell's report; empty without one.
-    """
-
-    words: tuple[str, ...]
-    verdict: str
-    mark: str
-    report: str
-
-
 def render_sweep(report: SweepReport) -> str:
     """The page; equal reports give equal pages."""
-    lines = []
-    for row, (*words, verdict) in zip(report.rows, words_of(report.rows), strict=True):
-        lines.append(Line(tuple(cell.text for cell in words), verdict.text, verdict.mark, row.report))
+    shown = results_table(report)
     return (
         templates()
         .get_template("sweep.html")
@@ -44,8 +24,8 @@ def render_sweep(report: SweepReport) -> str:
             good=report.error is None,
             summary=summary(report),
             left_out=report.left_out,
-            columns=COLUMNS,
-            lines=lines,
+            columns=shown.columns,
+            lines=list(zip(shown.rows, [row.report for row in report.rows], strict=True)),
             failed=[row for row in report.rows if row.status != "good"],
             pairs=_charts(report.rows),
             style=(HERE / "style.css").read_text(encoding="utf-8"),

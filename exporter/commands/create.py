@@ -21,18 +21,20 @@ def create(
     out: Annotated[Path, typer.Option("-o", "--output", help="The checkpoint to write.")],
     *,
     attention: Annotated[
-        str | None, typer.Option(help="Put into the network: se, cbam, eca, scse, bam, coord, simam, gct, triplet, ge.")
+        str | None, typer.Option(help="Attention to add: se, cbam, eca, scse, bam, coord, simam, gct, triplet, ge.")
     ] = None,
     where: Annotated[
-        str, typer.Option(help="Behind each stage, behind each block, behind the last map, or paths: layer3,layer4.1.")
+        str, typer.Option(help="After each stage, each block, the last feature map, or modules: layer3,layer4.1.")
     ] = "stage",
-    num_classes: Annotated[int | None, typer.Option(min=1, help="Outputs.", show_default="the backbone's")] = None,
+    num_classes: Annotated[
+        int | None, typer.Option(min=1, help="Number of classes.", show_default="the backbone's")
+    ] = None,
     in_channels: Annotated[int, typer.Option(min=1, help="Channels of the input image.")] = 3,
     reduction: Annotated[
-        int | None, typer.Option(min=1, help="Of the hidden layers.", show_default="the paper's own")
+        int | None, typer.Option(min=1, help="Reduction ratio of the hidden layers.", show_default="the paper's own")
     ] = None,
-    kernel_size: Annotated[int, typer.Option(help="Of CBAM's spatial gates: 7 or 3.")] = 7,
-    seed: Annotated[int, typer.Option(help="The random weights are drawn from it.")] = 0,
+    kernel_size: Annotated[int, typer.Option(help="Kernel size of CBAM's spatial gates: 7 or 3.")] = 7,
+    seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
     weights: Annotated[Path | None, typer.Option(help="Weights of the backbone, for example torchvision's.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     shown: Shown,

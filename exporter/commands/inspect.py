@@ -17,8 +17,8 @@ def inspect(
 ) -> None:
     """List the attention blocks of an ONNX file or an engine.
 
-    Of an ONNX file with their modules, of an engine with their kernels, bytes
-    and types. An engine isn't loaded; the facts are in the record beside it.
+    For an ONNX file their modules are shown, for an engine their kernels, bytes
+    and types. The engine isn't loaded: its sidecar has the facts.
     """
     if is_engine(source):
         inspect_engine(source, as_json=shown.as_json)

@@ -80,7 +80,7 @@ Require = Annotated[
     Option(
         "--require",
         metavar="NAME=VALUE",
-        help="Exit code 1 below it: top1=99%, top5, agreement=99% (with PyTorch), sqnr=20 dB; without --eval of int8.",
+        help="Exit code 1 below: top1=99%, top5, agreement=99% (with PyTorch), sqnr=20; without --eval for int8.",
     ),
 ]
 ClassNames = Annotated[
@@ -103,14 +103,16 @@ InputImage = Annotated[
     str | None,
     _served(
         metavar="uint8[:nhwc][:bgr]",
-        help="Take pixels: preprocessing is part of the graph. NCHW and RGB unless said.",
-        show_default="what the network takes",
+        help="Take pixels: preprocessing becomes part of the graph. NCHW and RGB by default.",
+        show_default="the network's own input",
     ),
 ]
 Mean = Annotated[
-    str | None, _served(metavar="NUMBERS", help="Of each channel, for pixels in 0..1.", show_default="the model's")
+    str | None, _served(metavar="NUMBERS", help="Mean of each channel, for pixels in 0..1.", show_default="the model's")
 ]
-Std = Annotated[str | None, _served(metavar="NUMBERS", help="Of each channel.", show_default="the model's")]
+Std = Annotated[
+    str | None, _served(metavar="NUMBERS", help="Standard deviation of each channel.", show_default="the model's")
+]
 Output = Annotated[
     str | None,
     _served(
@@ -144,7 +146,7 @@ Calibration = Annotated[
     ),
 ]
 Around = Annotated[
-    str, Option("--around", metavar="NAME", help="Type of what isn't quantized in int8 and fp8: fp32 or fp16.")
+    str, Option("--around", metavar="NAME", help="Type of the layers that int8 and fp8 leave in floats: fp32 or fp16.")
 ]
 
 Io = Annotated[

@@ -32,9 +32,7 @@ def package(
         list[str] | None, Option("--license", metavar="SPDX", help="License of the network, for the device folder.")
     ] = None,
     bom: Annotated[bool, Option("--bom", help="Write a CycloneDX bill of materials into the device folder.")] = False,
-    sign: Annotated[
-        Path | None, Option(metavar="KEY", help="Private key in PEM: sign every file that was written.")
-    ] = None,
+    sign: Annotated[Path | None, Option(metavar="KEY", help="Private key in PEM, to sign every written file.")] = None,
     name: Annotated[
         str | None, Option(help="Name of the first model in the repository.", show_default="the file's stem")
     ] = None,
@@ -46,13 +44,16 @@ def package(
     ] = "1",
     latencies: Annotated[
         Path | None,
-        Option(metavar="REPORT", help="Report of a bench of the file at several batches: which are worth waiting for."),
+        Option(
+            metavar="REPORT",
+            help="Report of a bench at several batch sizes, from which Triton's preferred ones are chosen.",
+        ),
     ] = None,
     loading: RangedLoading,
     served: Served,
     shown: Shown,
 ) -> None:
-    """Put artifacts where they run: a model repository for Triton, a folder for devices.
+    """Package artifacts for deployment: a model repository for Triton, a folder for devices.
 
     A checkpoint is exported first, and its file proven like any export; with
     --gpu its engines are built, and a Jetson gets a deployment bundle.

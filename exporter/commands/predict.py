@@ -25,9 +25,9 @@ def predict(
     threads: options.Threads = None,
     shown: Shown,
 ) -> None:
-    """Show what artifacts answer on pictures, side by side.
+    """Compare the predictions of artifacts on pictures.
 
-    The likeliest classes of each picture, by every checkpoint and ONNX file.
+    The likeliest classes of each picture, from every checkpoint and ONNX file.
     Mean, standard deviation and class names are those of the checkpoint, which
     an export writes into its files.
     """

@@ -42,7 +42,7 @@ def quantize(
         Option("--gates/--no-gates", help="Quantize attention blocks too.", show_default="for onnxruntime"),
     ] = None,
     exclude: Annotated[
-        list[str] | None, Option(metavar="NAME", help="A node, or a module with all that is in it, that stays float32.")
+        list[str] | None, Option(metavar="NAME", help="A node, or a module with everything in it, to keep in float32.")
     ] = None,
     ranges: Annotated[
         str | None, Option(metavar="METHOD", help="minmax, mse or percentile.", show_default="the best of them")
@@ -52,16 +52,17 @@ def quantize(
         bool, Option("--equalize/--no-equalize", help="Equalize channels around depthwise convolutions.")
     ] = True,
     rounding: Annotated[
-        str, Option(metavar="METHOD", help="Of weights: nearest, descent (seconds) or adaround (minutes).")
+        str, Option(metavar="METHOD", help="Rounding of weights: nearest, descent (seconds) or adaround (minutes).")
     ] = "descent",
     show_sensitivity: Annotated[
-        bool, Option("--sensitivity", help="Measure the error that each layer and block adds alone.")
+        bool, Option("--sensitivity", help="Measure the error of each layer and block quantized alone.")
     ] = False,
     min_sqnr: Annotated[
-        float | None, Option(metavar="DB", help="Leave the fewest layers in float32 that give this SQNR.")
+        float | None, Option(metavar="DB", help="Keep the fewest layers in float32 that reach this SQNR.")
     ] = None,
     max_drop: Annotated[
-        float | None, Option(metavar="POINTS", help="Or of which at most so many percent of the images change class.")
+        float | None,
+        Option(metavar="POINTS", help="Or with which at most this many percent of the images change class."),
     ] = None,
     require: Annotated[
         list[str] | None, Option(metavar="LIMITS", help="Quality: sqnr=20,agreement=0.99.", show_default="sqnr=3")

@@ -29,7 +29,7 @@ def sweep(
         Option("-o", "--output", help="Folder of the results.", show_default="<plan>.sweep beside the plan"),
     ] = None,
     *,
-    init: Annotated[bool, Option("--init", help="Write a plan for the networks that are beside it.")] = False,
+    init: Annotated[bool, Option("--init", help="Write a plan for the networks in its folder.")] = False,
     dry_run: Annotated[bool, Option("--dry-run", help="Show the cells, their needs and where they can run.")] = False,
     ray: Annotated[
         str | None, Option(metavar="HOST:PORT", help="Run on the nodes of a Ray cluster.", show_default="this machine")

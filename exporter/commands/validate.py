@@ -29,7 +29,7 @@ def validate(
     reports: options.Reports = None,
     shown: Shown,
 ) -> None:
-    """Compare ONNX files and engines with the network that they were made of.
+    """Compare ONNX files and engines with the network they were exported from.
 
     The reference is the network in float64. The verdict rests on the error
     ratio: the artifact's error / PyTorch's own error on the same images. Exit

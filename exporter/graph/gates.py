@@ -8,8 +8,8 @@ weight may go unavailable at the output. Before its sigmoid the same fault stand
 import onnx_ir as ir
 
 from attn_export.exporter.artifacts import Gate
+from attn_export.exporter.graph.attention.activations import activation_at, unscaled
 from attn_export.exporter.graph.attention.paths import module_path
-from attn_export.exporter.graph.attention.squash import activation_at, unscaled
 from attn_export.exporter.graph.clamps import CLAMPS
 from attn_export.exporter.graph.facts import GATE_ACTIVATIONS, is_op, stored
 
@@ -24,10 +24,10 @@ def gates_of(model: ir.Model) -> tuple[Gate, ...]:
     """
     found: dict[ir.Node, Gate] = {}
     for node in model.graph:
-        squash = activation_at(node.outputs[0]) if is_op(node, *ENDS) else None
-        if squash is None or not found.keys().isdisjoint(squash.nodes[1:]):
+        activation = activation_at(node.outputs[0]) if is_op(node, *ENDS) else None
+        if activation is None or not found.keys().isdisjoint(activation.nodes[1:]):
             continue
-        (logits,) = squash.logits
+        (logits,) = activation.logits
         if stored(logits) is None and not _is_swish(node.outputs[0], (logits, unscaled(logits)[0])):
             found[node] = Gate(module_path(node), logits.name or "")
     return tuple(found.values())

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import onnx_ir as ir
 
-from attn_export.exporter.graph.attention.squash import CARRIERS, activation_at
+from attn_export.exporter.graph.attention.activations import CARRIERS, activation_at
 from attn_export.exporter.graph.facts import is_op, stored
 from attn_export.exporter.graph.gates import gates_of
 
@@ -28,8 +28,8 @@ def inner_tensors(model: ir.Model) -> dict[Tensor, ir.Value]:
     found: dict[Tensor, ir.Value] = {}
     for node in model.graph:
         value = node.outputs[0]
-        squash = activation_at(value)
-        if squash is not None and squash.logits[0].name in logits:
+        activation = activation_at(value)
+        if activation is not None and activation.logits[0].name in logits:
             found |= {Tensor(GATE, name): value for name in _products(value)}
         if is_op(node, "Add") and all(stored(operand) is None for operand in node.inputs):
             found[Tensor(BLOCK, str(value.name))] = value

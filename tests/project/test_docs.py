@@ -140,6 +140,18 @@ def test_files_that_are_named_in_code_are_there(page: Path) -> None:
         assert (ROOT / path).exists(), f"{name_of(page)} names {path}"
 
 
+def test_names_that_the_architecture_mentions_are_in_the_code() -> None:
+    text = FENCE.sub("", (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    named = set(re.findall(r"`(?:\w+\.)*(\w*[A-Z_]\w*)(?:\(\))?`", text))
+    code = " ".join(
+        path.read_text(encoding="utf-8")
+        for room in ("exporter", "models", "tests")
+        for path in (ROOT / room).rglob("*.py")
+    )
+    assert len(named) > 10
+    assert named <= set(re.findall(r"\w+", code))
+
+
 # Options and commands.
 
 

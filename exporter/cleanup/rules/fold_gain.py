@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
-from attn_export.exporter.graph.attention.squash import unscaled
+from attn_export.exporter.graph.attention.activations import unscaled
 from attn_export.exporter.graph.facts import constant, is_op, is_read_once, made_by, name_of, other_input, scalar
 from attn_export.exporter.records.arrays import Array
 

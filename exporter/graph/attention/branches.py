@@ -8,14 +8,14 @@ https://arxiv.org/abs/2004.08955, whose branches are groups of one convolution's
 
 import onnx_ir as ir
 
-from attn_export.exporter.graph.attention.squash import CARRIERS, Squash
+from attn_export.exporter.graph.attention.activations import CARRIERS, Activation
 from attn_export.exporter.graph.facts import axes_of, dims, is_op, made_by, only_user
 
 SELECTIVE, SPLIT = "selective kernels", "split attention"
 BRANCH_AXIS = 1
 
 
-def softmax_of_branches(product: ir.Node, gate: ir.Value) -> Squash | None:
+def softmax_of_branches(product: ir.Node, gate: ir.Value) -> Activation | None:
     """The softmax behind a gate of branches that are then added; None for every other product."""
     summed, shape = only_user(product.outputs[0]), dims(gate) or ()
     if summed is None or not is_op(summed, "ReduceSum") or axes_of(summed) != (BRANCH_AXIS,):
@@ -29,7 +29,7 @@ def softmax_of_branches(product: ir.Node, gate: ir.Value) -> Squash | None:
         value = node.inputs[0]
     softmax = made_by(value, "Softmax")
     logits = softmax.inputs[0] if softmax is not None else None
-    return None if softmax is None or logits is None else Squash((logits,), (*nodes, softmax))
+    return None if softmax is None or logits is None else Activation((logits,), (*nodes, softmax))
 
 
 def kind_of_branches(maps: ir.Value) -> str:

@@ -12,6 +12,7 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from attn_export.exporter.artifacts import AttentionBlock
+from attn_export.exporter.graph.attention.activations import QUANTIZING, Activation, activation_behind, between
 from attn_export.exporter.graph.attention.additive import additive_gate
 from attn_export.exporter.graph.attention.branches import kind_of_branches, softmax_of_branches
 from attn_export.exporter.graph.attention.kinds import (
@@ -26,7 +27,6 @@ from attn_export.exporter.graph.attention.kinds import (
     pooled_direction,
 )
 from attn_export.exporter.graph.attention.paths import common_path
-from attn_export.exporter.graph.attention.squash import QUANTIZING, Squash, between, squash_behind
 from attn_export.exporter.graph.attention.summaries import Over
 from attn_export.exporter.graph.facts import attribute, dims, is_op, made_by, users
 
@@ -63,18 +63,18 @@ def _gating(product: ir.Node, order: dict[ir.Node, int], gated: Mapping[ir.Value
         if source is None or gate is None or not _keeps_shape(product, source):
             continue
         branches = softmax_of_branches(product, gate)
-        squash = branches or squash_behind(gate)
-        if squash is None or source in squash.logits:
+        activation = branches or activation_behind(gate)
+        if activation is None or source in activation.logits:
             continue
         kind = kind_of_branches(source) if branches is not None else ""
-        if len(squash.logits) == 1 and (layers := additive_gate(squash.logits[0], source)):
-            nodes = _ordered({*layers, *squash.nodes}, order)
-            return Gating(product, source, squash.logits, (*nodes, product), source, "attention gate")
+        if len(activation.logits) == 1 and (layers := additive_gate(activation.logits[0], source)):
+            nodes = _ordered({*layers, *activation.nodes}, order)
+            return Gating(product, source, activation.logits, (*nodes, product), source, "attention gate")
         for origin in (source, *([gated[source].origin] if source in gated else [])):
-            inner = _computed_from(origin, squash)
+            inner = _computed_from(origin, activation)
             if inner and not all(node.op_type in ELEMENTWISE for node in inner):
-                nodes = _ordered({*inner, *squash.nodes}, order)
-                return Gating(product, source, squash.logits, (*nodes, product), origin, kind)
+                nodes = _ordered({*inner, *activation.nodes}, order)
+                return Gating(product, source, activation.logits, (*nodes, product), origin, kind)
     return None
 
 
@@ -93,10 +93,10 @@ def _keeps_shape(product: ir.Node, source: ir.Value) -> bool:
     return len(terms) == 2 and terms[index] == result and set(terms[1 - index]) <= set(result)
 
 
-def _computed_from(origin: ir.Value, squash: Squash) -> list[ir.Node]:
+def _computed_from(origin: ir.Value, activation: Activation) -> list[ir.Node]:
     """The nodes from a map to all logits; none if one of them isn't computed from the map alone."""
     nodes: dict[ir.Node, None] = {}
-    for logits in squash.logits:
+    for logits in activation.logits:
         inner = between(_sources(origin), logits)
         if not inner:
             return []

@@ -7,7 +7,7 @@ from enum import Enum
 import onnx_ir as ir
 
 from attn_export.exporter.artifacts import Dim
-from attn_export.exporter.graph.attention.squash import QUANTIZING
+from attn_export.exporter.graph.attention.activations import QUANTIZING
 from attn_export.exporter.graph.facts import attribute, axes_of, dims, is_op, made_by, stored, users
 
 LAYERS = ("Conv", "Gemm", "MatMul")

@@ -19,14 +19,14 @@ CARRIERS = (
 LARGEST_BLOCK = 128
 
 
-class Squash(NamedTuple):
+class Activation(NamedTuple):
     """The logits of a gate, and the nodes from there to the gate."""
 
     logits: tuple[ir.Value, ...]
     nodes: tuple[ir.Node, ...]
 
 
-def squash_behind(gate: ir.Value | None, nested: int = 2) -> Squash | None:
+def activation_behind(gate: ir.Value | None, nested: int = 2) -> Activation | None:
     """The activation that a gate comes from; several of them where their results are added or multiplied.
 
     ``nested`` is how deep sums and products of gates may lie within each other; networks are full of sums.
@@ -35,7 +35,7 @@ def squash_behind(gate: ir.Value | None, nested: int = 2) -> Squash | None:
     value = gate
     while len(nodes) < LARGEST_BLOCK:
         if (found := activation_at(value)) is not None:
-            return Squash(found.logits, (*nodes, *found.nodes))
+            return Activation(found.logits, (*nodes, *found.nodes))
         node = value.producer() if value is not None else None
         if node is None:
             return None
@@ -43,12 +43,12 @@ def squash_behind(gate: ir.Value | None, nested: int = 2) -> Squash | None:
         if constant is not None:  # 1 + gate, or 2 * gate
             value = inner
         elif is_op(node, "Add", "Mul") and nested:
-            parts = [squash_behind(operand, nested - 1) for operand in node.inputs]
+            parts = [activation_behind(operand, nested - 1) for operand in node.inputs]
             found_parts = [part for part in parts if part is not None]
             if len(found_parts) < len(parts):
                 return None
             logits = dict.fromkeys(value for part in found_parts for value in part.logits)
-            return Squash(tuple(logits), (*nodes, node, *(inner for part in found_parts for inner in part.nodes)))
+            return Activation(tuple(logits), (*nodes, node, *(inner for part in found_parts for inner in part.nodes)))
         elif _carries(node):
             nodes += between((), node.inputs[1]) if is_op(node, "Expand", "Reshape", "Tile") else []
             value = node.inputs[0]
@@ -80,15 +80,15 @@ def _keeps_all(piece: ir.Node) -> bool:
     return forward and before is not None and None not in before and before == after
 
 
-def activation_at(value: ir.Value | None) -> Squash | None:
+def activation_at(value: ir.Value | None) -> Activation | None:
     """The activation whose result a value is."""
     node = made_by(value, *GATE_ACTIVATIONS)
     if node is not None and node.inputs[0] is not None:
-        return Squash((node.inputs[0],), (node,))
+        return Activation((node.inputs[0],), (node,))
     return _hard_sigmoid_in_parts(value) or _by_exponential(value) or _by_tanh(value)
 
 
-def _hard_sigmoid_in_parts(value: ir.Value | None) -> Squash | None:
+def _hard_sigmoid_in_parts(value: ir.Value | None) -> Activation | None:
     """relu6(x + 3) / 6, or clip(x / 6 + 0.5, 0, 1), the clip in one node or several."""
     value, parts = unscaled(value)
     low, high = -math.inf, math.inf
@@ -102,10 +102,10 @@ def _hard_sigmoid_in_parts(value: ir.Value | None) -> Squash | None:
     if added is None or shift is None or low != 0 or not 0 < high < math.inf:
         return None
     source, scaled = unscaled(inner)
-    return None if source is None else Squash((source,), (*parts, *inner_parts, added, *scaled))
+    return None if source is None else Activation((source,), (*parts, *inner_parts, added, *scaled))
 
 
-def _by_exponential(value: ir.Value | None) -> Squash | None:
+def _by_exponential(value: ir.Value | None) -> Activation | None:
     """1 / (1 + exp(-x))."""
     whole = made_by(value, "Div", "Reciprocal")
     if whole is None or (is_op(whole, "Div") and scalar(whole.inputs[0]) != 1):
@@ -119,10 +119,10 @@ def _by_exponential(value: ir.Value | None) -> Squash | None:
     source, factor = (negated.inputs[0], -1.0) if is_op(negated, "Neg") else _with_number(negated)
     if source is None or factor is None or factor >= 0 or not is_op(negated, "Neg", "Mul", "Div"):
         return None
-    return Squash((source,), (whole, added, power, negated))
+    return Activation((source,), (whole, added, power, negated))
 
 
-def _by_tanh(value: ir.Value | None) -> Squash | None:
+def _by_tanh(value: ir.Value | None) -> Activation | None:
     """(1 + tanh(x / 2)) / 2, or 0.5 * tanh(x / 2) + 0.5; also 1 + tanh(x), twice the sigmoid of 2 x."""
     nodes: list[ir.Node] = []
     numbers: list[float] = []
@@ -135,7 +135,7 @@ def _by_tanh(value: ir.Value | None) -> Squash | None:
     if tangent is None or (sorted(is_sum) != [False, True] and (is_sum, numbers) != ([True], [1.0])):
         return None
     source, scaled = unscaled(tangent.inputs[0])
-    return None if source is None else Squash((source,), (*nodes, tangent, *scaled))
+    return None if source is None else Activation((source,), (*nodes, tangent, *scaled))
 
 
 def unscaled(value: ir.Value | None) -> tuple[ir.Value | None, list[ir.Node]]:

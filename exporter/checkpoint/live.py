@@ -182,11 +182,7 @@ def _refuse_lazy(module: nn.Module) -> None:
 
 
 def _refuse_scripted_parts(module: nn.Module) -> None:
-    """What TorchScript's interpreter runs can't be observed, and PyTorch's exporter doesn't take it.
-
-    Raises:
-        InputError: a submodule is a TorchScript module.
-    """
+    """What TorchScript's interpreter runs can't be observed, and PyTorch's exporter doesn't take it."""
     for path, submodule in module.named_modules():
         if isinstance(submodule, torch.jit.ScriptModule):
             raise InputError(

@@ -288,11 +288,7 @@ def _weights_in(payload: Payload, path: Path) -> tuple[state_dict.StateDict, tup
 
 
 def _weights_of(network: nn.Module, payload: Payload, path: Path) -> tuple[state_dict.StateDict, tuple[str, ...]]:
-    """The state dict in a file that fits a network, and how it was found; one that doesn't fit where none does.
-
-    Raises:
-        UntrustedCheckpointError, UnreadableCheckpointError: see `_weights_in`.
-    """
+    """The state dict in a file that fits a network, and how it was found; one that doesn't fit where none does."""
     for found in (state_dict.find(payload.content), *entries.state_dicts(payload.content)):
         if found is not None:
             weights, which = fitting_part(network, found[0])

@@ -58,11 +58,12 @@ format: $(STAMP)
 schemas: $(STAMP)
 	$(BIN)/python docs/make_schemas.py
 
-# The README's pictures of the command line, from real runs: some minutes.
+# The README's pictures, from real runs: some minutes, and a machine that does nothing else. Pages take Chromium.
 pictures: $(STAMP)
 	$(BIN)/python docs/pictures/terminal.py docs/pictures/export.svg 'cbam_digits.pt --onnx'
 	$(BIN)/python docs/pictures/terminal.py docs/pictures/deploy.svg 'package se_digits.pt --triton models' \
 		'package se_digits.pt --device device --precision fp32,fp16 --gpu sm86,sm87' 'verify device'
+	$(BIN)/python docs/pictures/page.py docs/pictures/sweep.png 1100x900 plan.sweep/results.html 'sweep plan.toml'
 
 # The installed layout as links, for type checkers: they don't follow editable installs.
 .typing:

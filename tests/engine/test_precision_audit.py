@@ -118,6 +118,13 @@ def test_a_change_of_layout_may_have_any_type_of_the_graph() -> None:
     assert found.found == ("INT8",)
 
 
+def test_a_graph_of_uint8_is_named_as_such() -> None:
+    """NNCF quantizes to uint8 after a ReLU, which TensorRT-RTX runs in int8."""
+    types = {"quantize": NodeTypes(frozenset({"FLOAT", "UINT8"}), frozenset({"UINT8"}))}
+    (found,) = mixed_kernels(KernelReport((kernel("quantize", reads="FLOAT", writes="INT8"),), ""), types)
+    assert str(found) == "quantize runs in INT8, the graph says FLOAT/UINT8"
+
+
 def test_sizes_and_conditions_are_no_precision() -> None:
     types = {"a": both("FLOAT", "INT64", "BOOL")}
     assert mixed_kernels(KernelReport((kernel("a", reads="FLOAT INT32 BOOL", writes="FLOAT"),), ""), types) == ()

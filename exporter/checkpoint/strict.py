@@ -21,13 +21,16 @@ def filled(module: nn.Module, weights: state_dict.StateDict, name: str, origin: 
     """
     weights = state_dict.usable(weights, origin)
     if found := differences(module, weights):
+        arguments = "Was it built with other arguments? --kwargs '{\"name\": value}' passes them."
+        if not found.missing and not found.misshapen:
+            arguments += " If the network needs no more than it has, save the file without the others."
         raise StateDictMismatchError(
             f"the weights in {origin} don't fit what {name} builds. {found}",
             missing=found.missing,
             unexpected=found.unexpected,
             misshapen=found.misshapen,
             nearest=None,
-            hint=hint or "Was it built with other arguments? --kwargs '{\"name\": value}' passes them.",
+            hint=hint or arguments,
         )
     module = module.float().requires_grad_(False).eval()
     module.load_state_dict(weights, strict=False)

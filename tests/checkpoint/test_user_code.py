@@ -106,6 +106,13 @@ def test_of_several_networks_the_one_that_fits_is_taken(tmp_path, users):
     assert "the weights are those under 'critic'" in model.notes
 
 
+def test_tensors_that_the_network_lacks_are_named_with_the_way_out(tmp_path, users):
+    torch.save({**SENet().state_dict(), "aux.weight": torch.zeros(3, 3)}, tmp_path / "more.pt")
+    with pytest.raises(StateDictMismatchError, match=r"1 unexpected: aux\.weight") as caught:
+        load(tmp_path / "more.pt", factory="their_net:SENet", code=users)
+    assert "save the file without the others" in caught.value.hint
+
+
 def test_counters_of_operations_among_the_weights_are_left_out(tmp_path, users):
     counters = {"total_ops": torch.zeros(1), "stem.total_params": torch.zeros(1)}
     torch.save({**SENet().state_dict(), **counters}, tmp_path / "counted.pt")

@@ -1,6 +1,6 @@
 """Finds the state dict in a training script's checkpoint, and normalizes its names."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +21,8 @@ PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "network.")
 DEEPEST, MOST_MODULES = 32, 10_000
 # What averaging wrappers and counters of operations (thop) leave among the weights.
 BOOKKEEPING = ("n_averaged", "total_ops", "total_params")
+# Of BatchNorm; no parameters.
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 READABLE = (
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2,
     torch.int64, torch.int32, torch.uint8,
@@ -56,7 +58,8 @@ def find(content: Any, *, depth: int = 3, seen: set[int] | None = None) -> tuple
         beside = (
             f", not under {', '.join(map(repr, others))}: --checkpoint-key {others[0]} takes these" if others else ""
         )
-        return weights, (f"the weights are those under {key!r}{beside}", *notes)
+        weights, completed = _with_statistics(weights, found[1:])
+        return weights, (f"the weights are those under {key!r}{beside}", *completed, *notes)
     tensors = {
         name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, torch.Tensor)
     }
@@ -65,6 +68,17 @@ def find(content: Any, *, depth: int = 3, seen: set[int] | None = None) -> tuple
     weights = {shown(name): tensor for name, tensor in tensors.items()}
     left_out = [str(name) for name in content if name not in tensors]
     return strip_prefixes(weights), (f"left out, being no tensors: {listed(left_out)}",) if left_out else ()
+
+
+def _with_statistics(
+    weights: StateDict, others: Sequence[tuple[str, tuple[StateDict, tuple[str, ...]]]]
+) -> tuple[StateDict, tuple[str, ...]]:
+    """Averages of parameters alone with the statistics of the network beside them, which is how they are evaluated."""
+    for key, (whole, _) in others:
+        lacking = whole.keys() - weights.keys()
+        if weights.keys() < whole.keys() and all(name.endswith(STATISTICS) for name in lacking):
+            return {**whole, **weights}, (f"BatchNorm's statistics, which it lacks, are those under {key!r}",)
+    return weights, ()
 
 
 def strip_prefixes(weights: StateDict) -> StateDict:

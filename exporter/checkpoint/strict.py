@@ -21,20 +21,25 @@ def filled(module: nn.Module, weights: state_dict.StateDict, name: str, origin: 
     """
     weights = state_dict.usable(weights, origin)
     if found := differences(module, weights):
-        arguments = "Was it built with other arguments? --kwargs '{\"name\": value}' passes them."
-        if not found.missing and not found.misshapen:
-            arguments += " If the network needs no more than it has, save the file without the others."
         raise StateDictMismatchError(
             f"the weights in {origin} don't fit what {name} builds. {found}",
             missing=found.missing,
             unexpected=found.unexpected,
             misshapen=found.misshapen,
             nearest=None,
-            hint=hint or arguments,
+            hint=hint or _way_out(found),
         )
     module = module.float().requires_grad_(False).eval()
     module.load_state_dict(weights, strict=False)
     return module
+
+
+def _way_out(found: Differences) -> str:
+    others = found.unexpected or found.misshapen
+    if not others and all(name.endswith(state_dict.STATISTICS) for name in found.missing):
+        return "These are statistics of BatchNorm, which no parameters are: save model.state_dict()."
+    more = "" if found.missing or found.misshapen else " If the network needs no more, save the file without these."
+    return "Was it built with other arguments? --kwargs '{\"name\": value}' passes them." + more
 
 
 def fitting_part(module: nn.Module, weights: state_dict.StateDict) -> tuple[state_dict.StateDict, tuple[str, ...]]:

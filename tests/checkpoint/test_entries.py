@@ -115,3 +115,15 @@ def test_the_command_takes_the_key(tmp_path: Path, capfd: pytest.CaptureFixture[
     path = write(tmp_path, LAYOUTS["entries"])
     assert run([str(path), "--onnx", "--checkpoint-key", "teacher"]) == 2
     assert "It has model, ema." in capfd.readouterr().err
+
+
+def test_averages_of_parameters_take_the_statistics_of_the_network_beside_them(tmp_path: Path) -> None:
+    """As the usual class for an exponential moving average keeps them: ``shadow``, of named_parameters()."""
+    network = create("se_resnet8", seed=1)
+    network.state_dict()["bn1.running_mean"].fill_(0.25)
+    shadow = {name: tensor.detach() + 0.1 for name, tensor in network.named_parameters()}
+    model = load(write(tmp_path, {"model": network.state_dict(), "ema": {"decay": 0.99, "shadow": shadow}}))
+    found = model.module.state_dict()
+    assert torch.equal(found["conv1.weight"], shadow["conv1.weight"])
+    assert torch.equal(found["bn1.running_mean"], torch.full((16,), 0.25))
+    assert "BatchNorm's statistics, which it lacks, are those under 'model'" in model.notes

@@ -110,7 +110,14 @@ def test_tensors_that_the_network_lacks_are_named_with_the_way_out(tmp_path, use
     torch.save({**SENet().state_dict(), "aux.weight": torch.zeros(3, 3)}, tmp_path / "more.pt")
     with pytest.raises(StateDictMismatchError, match=r"1 unexpected: aux\.weight") as caught:
         load(tmp_path / "more.pt", factory="their_net:SENet", code=users)
-    assert "save the file without the others" in caught.value.hint
+    assert "save the file without these" in caught.value.hint
+
+
+def test_parameters_without_statistics_are_no_state_dict(tmp_path, users):
+    torch.save(dict(SENet().named_parameters()), tmp_path / "parameters.pt")
+    with pytest.raises(StateDictMismatchError, match="running_mean") as caught:
+        load(tmp_path / "parameters.pt", factory="their_net:SENet", code=users)
+    assert "save model.state_dict()" in caught.value.hint
 
 
 def test_counters_of_operations_among_the_weights_are_left_out(tmp_path, users):

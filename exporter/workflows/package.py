@@ -14,7 +14,7 @@ from attn_export.exporter.system.files import paths_of
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.validation.artifact import ONNX_ENDING, read_artifact
 from attn_export.exporter.workflows.package_device import check_device_folder, write_device_folder
-from attn_export.exporter.workflows.package_triton import TritonSettings, check_repository, write_repository
+from attn_export.exporter.workflows.package_triton import TritonSettings, check_repository, max_batch, write_repository
 from attn_export.exporter.workflows.verify import sign_folder
 
 
@@ -92,8 +92,8 @@ def package(
         AttnExportError: as `write_repository`, `write_device_folder` and `sign_folder` say.
     """
     paths, progress = paths_of(files), progress or NullProgress()
-    for name, precision in _for_engines(paths):
-        progress.note(f"{name} is {precision}: engines compute that, and ONNX Runtime on a CPU doesn't")
+    for note in _notes(paths, triton=settings.repository is not None):
+        progress.note(note)
     models: tuple[Path, ...] = ()
     if settings.repository is not None:
         with progress.stage("Writing the model repository"):
@@ -123,8 +123,11 @@ def package(
     )
 
 
-def _for_engines(paths: Sequence[Path]) -> Iterator[tuple[str, Precision]]:
-    """The ONNX files that ONNX Runtime can't run on a CPU, or not as they say."""
-    for path in paths:
-        if path.suffix.lower() == ONNX_ENDING and (precision := read_artifact(path).precision) in IN_EVALUATOR:
-            yield path.name, precision
+def _notes(paths: Sequence[Path], *, triton: bool) -> Iterator[str]:
+    """What ONNX files can't do where they are going."""
+    for artifact in (read_artifact(path) for path in paths if path.suffix.lower() == ONNX_ENDING):
+        name, precision = artifact.path.name, artifact.precision
+        if precision in IN_EVALUATOR:
+            yield f"{name} is {precision}: engines compute that, and ONNX Runtime on a CPU doesn't"
+        if triton and max_batch(artifact, 1) == 0:
+            yield f"{name} has no dynamic batch: Triton puts no requests together, and --max-batch doesn't count"

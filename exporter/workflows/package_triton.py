@@ -168,7 +168,7 @@ def _served(
         inputs=[_with_numpy_type(tensor) for tensor in artifact.inputs],
         outputs=[_with_numpy_type(tensor) for tensor in artifact.outputs],
         shapes=_shapes(artifact),
-        max_batch=_max_batch(artifact, settings.max_batch),
+        max_batch=max_batch(artifact, settings.max_batch),
         instances=(count, KINDS[kind]),
         labels=labels,
         timings=timings_of(artifact, report),
@@ -181,7 +181,7 @@ def _with_numpy_type(tensor: Tensor) -> Tensor:
     return Tensor(tensor.name, tensor.dims, numpy_name(tensor.dtype))
 
 
-def _max_batch(artifact: Artifact, wanted: int) -> int:
+def max_batch(artifact: Artifact, wanted: int) -> int:
     """The largest batch that the server may send; 0 where N is fixed in any input or output."""
     if any(tensor.dims is None or isinstance(tensor.dims[0], int) for tensor in (*artifact.inputs, *artifact.outputs)):
         return 0
@@ -197,7 +197,7 @@ def _max_batch(artifact: Artifact, wanted: int) -> int:
 
 def _shapes(artifact: Artifact) -> dict[str, tuple[int, ...]]:
     """The sizes of each input in the warm-up; nothing if one isn't known."""
-    batched = _max_batch(artifact, 1) > 0
+    batched = max_batch(artifact, 1) > 0
     found: dict[str, tuple[int, ...]] = {}
     for tensor in artifact.inputs:
         if artifact.profile is not None:

@@ -212,6 +212,15 @@ def test_bfloat16_is_for_gpus(tmp_path: Path) -> None:
     assert notes.seen == ["a.onnx is bf16: engines compute that, and ONNX Runtime on a CPU doesn't"]
 
 
+def test_a_fixed_batch_is_said(tmp_path: Path) -> None:
+    notes, fixed = Notes(), classifier(tmp_path / "a.onnx", (1, 3, 8, 8))
+    package([fixed, classifier(tmp_path / "b.onnx")], PackageSettings(repository=tmp_path / "any"), notes)
+    package(fixed, PackageSettings(device=tmp_path / "device"), notes)
+    assert notes.seen == [
+        "a.onnx has no dynamic batch: Triton puts no requests together, and --max-batch doesn't count"
+    ]
+
+
 def test_text_is_quoted() -> None:
     message: Message = {"name": 'a "b" \\ c\n', "kind": Word("KIND_CPU"), "on": True, "none": [], "n": [1, 2]}
     assert text_format(message) == 'name: "a \\"b\\" \\\\ c\\n"\nkind: KIND_CPU\non: true\nn: 1\nn: 2\n'

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 
 from attn_export.exporter.errors import UnreadableGraphError
-from attn_export.exporter.graph.facts import DEFAULT_DOMAINS, is_op, stored
+from attn_export.exporter.graph.facts import DEFAULT_DOMAINS, attribute, is_op, stored
 
 MAX_NODES, MAX_WEIGHTS, MAX_ENDS = 20_000, 50_000, 1_000
 MAX_CALLS = 100  # functions in each other
@@ -76,8 +76,8 @@ def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     """The nodes, and those in their bodies."""
     for node in nodes:
         yield node
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
+        for entry in node.attribute:
+            for body in (entry.g, *entry.graphs):
                 yield from _all_nodes(body.node)
 
 
@@ -89,7 +89,7 @@ def check_grown(model: ir.Model, path: Path) -> None:
     """
     sizes: dict[ir.Value, float] = {}
     for node in model.graph.all_nodes():
-        count = grown(node) or _joined(node, sizes)
+        count = grown(node) or _einsum(node) or _joined(node, sizes)
         sizes |= dict.fromkeys(node.outputs, count)
         if count > MAX_ELEMENTS:
             raise UnreadableGraphError(
@@ -110,6 +110,21 @@ def _joined(node: ir.Node, sizes: Mapping[ir.Value, float]) -> float:
     if not counts or not all(counts) or node.domain not in DEFAULT_DOMAINS:
         return 0
     return sum(counts) if is_op(node, "Concat") else max(counts) if is_op(node, "Identity", "Cast", "Add", "Mul") else 0
+
+
+def _einsum(node: ir.Node) -> float:
+    """The number of elements of an Einsum of constants; 0 if it isn't known."""
+    tensors = [ir.convenience.get_const_tensor(value) for value in node.inputs if value is not None]
+    if not is_op(node, "Einsum") or any(tensor is None for tensor in tensors):
+        return 0
+    terms, arrow, result = str(attribute(node, "equation", "")).replace(" ", "").partition("->")
+    shapes = (tensor.shape.numpy() for tensor in tensors if tensor is not None)
+    sizes = {
+        axis: size
+        for term, shape in zip(terms.split(","), shapes, strict=False)
+        for axis, size in zip(term, shape, strict=False)
+    }
+    return math.prod(float(sizes.get(axis, 1)) for axis in (result if arrow else sizes))
 
 
 def _stored_size(value: ir.Value) -> int:

@@ -4,7 +4,7 @@
 
 Each case runs in a process of its own, a fork of one that has imported all libraries, with limits. What must not
 happen: code of a file runs, a signal ends the program, exit code 70, more than 60 s of CPU or 2 GiB, no message or
-several, files that stay behind. A graph that `clean` runs may have half of the free memory.
+several, files that stay behind.
 """
 
 import argparse
@@ -165,7 +165,7 @@ def _problems(case: Case, code: int, seconds: float, mib: int, said: str, left: 
         yield f"exit code {code} for what has to be refused"
     if seconds > CPU_SECONDS:
         yield f"{seconds:.0f} s of CPU"
-    if mib > (psutil.virtual_memory().total >> 21 if case.command[0] == "clean" else MOST_MIB):
+    if mib > MOST_MIB:
         yield f"{mib} MiB"
     errors = sum(line.startswith("error: ") for line in said.splitlines())
     if code > 0 and errors != 1:

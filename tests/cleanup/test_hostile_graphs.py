@@ -239,11 +239,18 @@ def test_addresses_that_are_only_reserved_do_not_count() -> None:
         pass
 
 
-@on_linux
-def test_a_small_graph_that_wants_gigabytes_is_not_compared(path: Path) -> None:
-    weight = onnx.numpy_helper.from_array(np.full(800, 0.1, np.float32), "a")
-    cube = helper.make_node("Einsum", ["a", "a", "a"], ["c"], equation="i,j,k->ijk")
+def cube(side: int) -> onnx.ModelProto:
+    weight = onnx.numpy_helper.from_array(np.full(side, 0.1, np.float32), "a")
+    outer = helper.make_node("Einsum", ["a", "a", "a"], ["c"], equation="i, j, k -> ijk")
     total = helper.make_node("ReduceSum", ["c"], ["s"], keepdims=0)
-    add = helper.make_node("Add", ["x", "s"], ["y"])
-    path.write_bytes(model_of([cube, total, add], [weight]).SerializeToString())
+    return model_of([outer, total, helper.make_node("Add", ["x", "s"], ["y"])], [weight])
+
+
+def test_a_cube_of_constants_is_refused(path: Path) -> None:
+    assert "5.1e+08 elements in its Einsum" in refused(cube(800), path)
+
+
+@on_linux
+def test_a_small_graph_that_wants_much_memory_is_not_compared(path: Path) -> None:
+    path.write_bytes(cube(640).SerializeToString())
     assert "ONNX Runtime can't run the file" in clean_file(path, path.with_name("clean.onnx"), threads=1).not_compared

@@ -61,6 +61,7 @@ schemas: $(STAMP)
 # The README's pictures, from real runs: some minutes, and a machine that does nothing else. Pages take Chromium.
 pictures: $(STAMP)
 	$(BIN)/python docs/pictures/terminal.py docs/pictures/export.svg 'cbam_digits.pt --onnx'
+	$(BIN)/python docs/pictures/terminal.py docs/pictures/precisions.svg 'cbam_digits.pt --onnx --precision fp32,fp16,bf16,int8,fp8 --calibration digits.npy --eval held_out.npz --no-bench'
 	$(BIN)/python docs/pictures/terminal.py docs/pictures/deploy.svg 'package se_digits.pt --triton models' \
 		'package se_digits.pt --device device --precision fp32,fp16 --gpu sm86,sm87' 'verify device'
 	$(BIN)/python docs/pictures/page.py docs/pictures/sweep.png 1100x900 plan.sweep/results.html 'sweep plan.toml'

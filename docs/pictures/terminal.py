@@ -2,8 +2,9 @@
 
     python docs/pictures/terminal.py docs/pictures/export.svg 'cbam_digits.pt --onnx'
 
-runs ``attn-export cbam_digits.pt --onnx`` in a folder that holds the trained networks of examples/digits and their
-plan, and after it any further commands. `make pictures` draws those of the README.
+runs ``attn-export cbam_digits.pt --onnx`` in a folder that holds the trained networks of examples/digits, their plan,
+images to calibrate on (``digits.npy``) and labelled ones (``held_out.npz``), and after it any further commands.
+`make pictures` draws those of the README.
 """
 
 import os
@@ -17,18 +18,32 @@ from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-ROOT = Path(__file__).resolve().parents[2]
+DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
 WIDTH = 118
+
+
+def save_images(folder: Path) -> None:
+    """Images of the training part, and of the held-out part with their labels."""
+    sys.path.insert(0, str(DIGITS))
+    import digits
+
+    training, held_out = digits.load()
+    normalization = digits.normalization_of(training)
+    np.save(folder / "digits.npy", training.inputs(normalization)[:64].numpy())
+    images, labels = held_out.inputs(normalization)[:100].numpy(), held_out.labels[:100].numpy()
+    np.savez(folder / "held_out.npz", images=images, labels=labels)
 
 
 def outputs(folder: str, commands: Sequence[str]) -> Iterator[str]:
     """What each command prints, run in a folder that gets the networks of examples/digits and their plan."""
-    for file in (ROOT / "examples" / "digits").glob("*"):
+    for file in DIGITS.glob("*"):
         if file.suffix in (".pt", ".toml"):
             shutil.copy(file, folder)
+    save_images(Path(folder))
     for command in commands:
         yield subprocess.run(
             [sys.executable, "-m", "attn_export.cli", *shlex.split(command), "--quiet"],

@@ -51,6 +51,9 @@ def train(arch: Architecture, training: Digits, held_out: Digits, epochs: int) -
     # torch's own initialization: `create`'s is for networks that run untrained. Over three seeds
     # of both networks: 98.9 to 99.6 % with these weights, 97.8 to 99.8 with `create`'s, 98.7 to 99.3 without jitter.
     network = build(arch)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 0.1  # MobileNetV3's 0.01 is for ImageNet's many steps
     optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_LEARNING_RATE)
     steps = epochs * math.ceil(len(training) / BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=steps)

@@ -9,7 +9,7 @@ import torch
 
 from attn_export.models.registry import create
 
-AT_ONCE = 20
+AT_ONCE = 3
 
 
 def network() -> torch.nn.Module:

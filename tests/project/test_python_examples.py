@@ -31,8 +31,9 @@ def test_there_are_examples():
 def test_an_example_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shared.use(monkeypatch)
+    brief = partial(ExportSettings, schedule=Schedule(seconds=0.1), runtimes=("onnxruntime",))
     for place in (workflow, attn_export.exporter):
-        monkeypatch.setattr(place, "ExportSettings", partial(ExportSettings, schedule=Schedule(seconds=0.1)))
+        monkeypatch.setattr(place, "ExportSettings", brief)
     scope = {"module": create("cbam_resnet8"), "words": network("words")}
     exec(compile(code.replace("224", "32"), "example", "exec"), scope)
     assert scope["result"].verdict.agrees

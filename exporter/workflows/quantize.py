@@ -132,7 +132,10 @@ def quantize_file(
                 held_out=compared(_run(source, others, threads), run(file, others, threads)) if others else None,
             )
             _refuse(record, settings.requirement, out)
-        onnx_file.add_metadata(file, {QUANTIZATION_KEY: msgspec.json.encode(record).decode()})
+        # The same file wherever the images are, and nobody's folders in it.
+        named = msgspec.structs.replace(calibrated.source, path=Path(calibrated.source.path).name)
+        kept = msgspec.structs.replace(record, source=named)
+        onnx_file.add_metadata(file, {QUANTIZATION_KEY: msgspec.json.encode(kept).decode()})
         publish_together(onnx_file.moves_of(file, out), scratch)
         notes.drop()
     return record

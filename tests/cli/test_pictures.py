@@ -76,10 +76,13 @@ def test_an_onnx_file_knows_the_normalization_of_its_network(files: Path, photos
     assert done.returncode == 0, done.stderr
     assert "mean 0.4, 0.5, 0.6, std 0.2, 0.3, 0.1" in done.stderr
     done = attn_export(
-        "quantize", "model.onnx", "--calibration", "photos", "--ranges", "minmax", "--threads", "1", "--json"
+        "quantize", "model.onnx", "--calibration", str(photos), "--ranges", "minmax", "--threads", "1", "--json"
     )
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
+    (kept,) = (p.value for p in onnx.load("model.int8.onnx").metadata_props if p.key == "attn_export.quantization")
+    assert record["source"]["path"] == str(photos)
+    assert json.loads(kept)["source"]["path"] == "photos", "the file holds nobody's folders"
     assert record["images"] == record["source"]["images"] == 12
     assert record["source"]["preprocessing"]["mean"] == [0.4, 0.5, 0.6]
 

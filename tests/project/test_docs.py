@@ -182,6 +182,7 @@ OTHERS = {
     "--peer",
     "--fewest-seconds",
     "--nodes",
+    "--networks",
 }
 
 

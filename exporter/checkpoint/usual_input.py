@@ -25,8 +25,7 @@ def usual_input(module: nn.Module, origin: str) -> tuple[int, ...]:
     Raises:
         UsageError: it runs at none of them, or doesn't begin with a convolution or a linear layer.
     """
-    layers = (part for part in module.modules() if next(part.parameters(recurse=False), None) is not None)
-    first = next((part for part in layers if next(part.children(), None) is None), None)
+    first = next((part for part in module.modules() if isinstance(part, Layer) or _has_parameters(part)), None)
     shapes = list(_shapes(first)) if isinstance(first, Layer) else []
     for shape in shapes:
         if _runs(module, shape):
@@ -36,6 +35,10 @@ def usual_input(module: nn.Module, origin: str) -> tuple[int, ...]:
         f"{origin} doesn't say its input shape" + (", and runs at no usual size" if shapes else ""),
         hint=f"Add --input 1x{example}, with the sizes that it was trained on.",
     )
+
+
+def _has_parameters(part: nn.Module) -> bool:
+    return next(part.parameters(recurse=False), None) is not None and next(part.children(), None) is None
 
 
 def _shapes(first: Layer) -> Iterator[tuple[int, ...]]:

@@ -280,7 +280,7 @@ def test_a_misspelt_file_in_another_folder_gets_the_one_there_suggested(refused:
 
 
 def test_a_whole_module_without_its_input_shape_is_refused(refused: Command, folder: Path) -> None:
-    torch.save(torch.nn.Sequential(torch.nn.Linear(4, 3)), folder / "whole.pt")
+    torch.save(torch.nn.Sequential(torch.nn.BatchNorm2d(3)), folder / "whole.pt")
     refused(2, "whole.pt", *QUICK, says=["whole.pt", "input shape"], hint="--input")
 
 

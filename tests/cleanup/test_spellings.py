@@ -169,7 +169,9 @@ def test_the_inventory_counts_the_nodes(cleaned: Cleaned, case: Case) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("case", [*FIXED_MAPS, *OPEN_MAPS], ids=str)
+@pytest.mark.parametrize(
+    "case", [*FIXED_MAPS, *(pytest.param(case, marks=pytest.mark.full) for case in USUAL_OPEN + MORE_OPEN)], ids=str
+)
 def test_a_second_cleanup_changes_no_byte(cleaned: Cleaned, case: Case, target: Target, tmp_path: Path) -> None:
     first = cleaned(case, target).path
     again = clean_file(first, tmp_path / "again.onnx", target=target, threads=1)

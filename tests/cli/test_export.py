@@ -257,7 +257,7 @@ def test_the_input_replaces_what_the_checkpoint_says(attn_export: Command, folde
     assert dimensions("model.onnx") == ["batch", 3, 24, 12]
 
 
-@pytest.mark.parametrize("opset", [18, 21])
+@pytest.mark.parametrize("opset", [18, pytest.param(21, marks=pytest.mark.full)])
 def test_the_opset_is_the_one_that_was_asked(attn_export: Command, folder: Path, opset: int) -> None:
     done = attn_export("model.pt", "--onnx", "--no-bench", "--opset", str(opset))
     assert done.returncode == 0, done.stderr

@@ -13,14 +13,8 @@ WITH_SHORTCUTS = ("cbam_digits", "cbam_resnet18")
 CBAM = (*WITH_SHORTCUTS, *PUBLISHED)
 NETWORKS = (*SE, *CBAM, *MOBILE)
 TRAINED = ("se_digits", "cbam_digits")
-# One more network for each kind of fault: Linear layers with biases, hard sigmoids, shortcuts.
-THIRD = {
-    weights: "published_cbam",
-    gates: "se_mobilenet_v3_small",
-    spatial: "published_cbam",
-    wiring: "published_cbam",
-    outputs: "se_mobilenet_v3_small",
-}
+# Of `make test`: the trained networks, and Linear layers with biases.
+USUAL = (*TRAINED, *PUBLISHED)
 # Where a fault has to be seen first: in its own block's gate, in the one after, anywhere, or only by what happens.
 OWN, AFTER, OUTPUT, LATER = "own gate", "next gate", "output", "a later gate or the output"
 UNPAIRED, FAILS = "number of gates", "doesn't run"
@@ -66,14 +60,6 @@ class Fault:
     plant: Callable[[Edited, Place], None]
     seen: str
     networks: tuple[str, ...] = NETWORKS
-
-    @property
-    def usual_networks(self) -> tuple[str, ...]:
-        """The trained networks, and one more of the fault's kind; the others are for the full run."""
-        others = [name for name in self.networks if name not in TRAINED]
-        preferred = next(name for module, name in THIRD.items() if module.__name__ == self.plant.__module__)
-        third = [preferred] if preferred in others else others[:1]
-        return (*(name for name in TRAINED if name in self.networks), *third)
 
 
 FAULTS = (

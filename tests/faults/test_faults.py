@@ -15,13 +15,11 @@ from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.first_divergence import EXTRA_OUTPUTS, PREFIXES, find_first_divergence, open_onnx
 from attn_export.exporter.validation.validate import validate
-from tests.faults.catalogue import FAULTS, NETWORKS, PLACES, PUBLISHED, Fault
+from tests.faults.catalogue import FAULTS, NETWORKS, PLACES, PUBLISHED, USUAL, Fault
 from tests.faults.editing import Place
 from tests.faults.planting import ONE_THREAD, Subject, is_seen_where_expected, judge
 from tests.faults.weights import scale_weight
 from tests.numbers import or_infinite
-
-USUAL = [name for name in NETWORKS if name != "cbam_resnet18"]
 
 
 @pytest.fixture(scope="session")
@@ -32,11 +30,11 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Subject
 
 def case(fault: Fault, name: str) -> ParameterSet:
     """A test of the usual run, or of the full one."""
-    marks = () if name in fault.usual_networks else pytest.mark.full
+    marks = () if name in USUAL else pytest.mark.full
     return pytest.param(fault, name, id=f"{fault.name}-{name}", marks=marks)
 
 
-@pytest.mark.parametrize("name", [*USUAL, pytest.param("cbam_resnet18", marks=pytest.mark.full)])
+@pytest.mark.parametrize("name", [n if n in USUAL else pytest.param(n, marks=pytest.mark.full) for n in NETWORKS])
 def test_the_good_files_agree(name: str, subject: Callable[[str], Subject]) -> None:
     made = subject(name)
     for file in (made.file, made.half):

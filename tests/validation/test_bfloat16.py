@@ -65,7 +65,7 @@ def bfloat16(made: Subject, opset: int = 22) -> OnnxFile:
     return replace(made.half, path=path, precision=Precision.BF16, gates=gates_of(read(path)))
 
 
-@pytest.mark.parametrize("name", [*TRAINED, "se_mobilenet_v3_small"])
+@pytest.mark.parametrize("name", [*TRAINED, pytest.param("se_mobilenet_v3_small", marks=pytest.mark.full)])
 def test_a_good_file_agrees(
     name: str, subject: Callable[[str], Subject], reference: Callable[[str], Reference]
 ) -> None:

@@ -176,7 +176,7 @@ def quantize(subjects: Callable[[str], Subject], tmp_path_factory: pytest.TempPa
     return make
 
 
-USUAL = ("uint8", "per channel", "operators", "dynamic")
+USUAL = ("uint8", "operators")
 
 
 @pytest.mark.parametrize(

@@ -64,15 +64,15 @@ def read_labelled(
         return _of_folders(Path(given), inputs, options, classes, tuple(names))
     else:
         origin, found = str(given), dict(arrays.load(Path(given), inputs))
-    told = origin or "the mapping of images"
+    name = origin or "the mapping of images"
     labels = found.pop(LABELS, None)
     if labels is None:
         raise InputError(
-            f"{told} has no labels",
+            f"{name} has no labels",
             hint=f"Expected is a folder with a folder for each class, or .npz with images and an array {LABELS!r}.",
         )
-    images = of_arrays(arrays.checked(found, inputs, told), origin, options.normalization)
-    return Labelled(images, _numbers(labels, len(images), classes, told), _or_numbers(names, classes), NUMBERS)
+    images = of_arrays(arrays.checked(found, inputs, name), origin, options.normalization)
+    return Labelled(images, _numbers(labels, len(images), classes, name), _or_numbers(names, classes), NUMBERS)
 
 
 def _is_folder(path: Path) -> bool:

@@ -57,9 +57,9 @@ class ImageSource(Struct, frozen=True):
     @property
     def sentences(self) -> list[str]:
         """What was done to them, and what wasn't."""
-        told = [str(self.preprocessing)] if self.preprocessing else []
+        sentences = [str(self.preprocessing)] if self.preprocessing else []
         if self.left_out:
             others = len(self.left_out) - MOST_NAMED
             names = ", ".join(self.left_out[:MOST_NAMED]) + (f" and {others} more" if others > 0 else "")
-            told.append(f"left out, because it is no picture: {names}")
-        return [f"{self.path or 'images'}: {sentence}" for sentence in (*told, *self.notes)]
+            sentences.append(f"left out, because it is no picture: {names}")
+        return [f"{self.path or 'images'}: {sentence}" for sentence in (*sentences, *self.notes)]

@@ -41,7 +41,7 @@ class Bars:
 
     @contextmanager
     def stage(self, title: str) -> Iterator[Advance]:
-        """A bar that pulses until the first share is told."""
+        """A bar that pulses until the first share is known."""
         task = self._progress.add_task(escape(title), total=None)
         try:
             yield lambda share: self._progress.update(task, total=1.0, completed=share)

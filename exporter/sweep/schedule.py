@@ -29,7 +29,7 @@ class Keeper(Protocol):
 
 
 class Watch(Protocol):
-    """Is told what happens."""
+    """Callbacks for what happens."""
 
     def begin(self, jobs: int, reused: int) -> None:
         """So many jobs there are, and so many of them are done."""
@@ -64,7 +64,7 @@ class Scheduler:
         backend: where they run.
         keeper: keeps the others.
         inputs: of a job, once what it needs is done.
-        watch: is told what happens.
+        watch: callbacks for what happens.
     """
 
     def __init__(

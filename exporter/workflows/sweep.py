@@ -63,7 +63,7 @@ def sweep(grid: Grid, settings: SweepSettings, watch: Watch, run: Run = run_job)
     Args:
         grid: the cells.
         settings: see there.
-        watch: is told what happens.
+        watch: callbacks for what happens.
         run: does a job; workers import it by its name.
 
     Raises:

@@ -22,7 +22,7 @@ from attn_export.exporter.checkpoint.zoo import described
 from attn_export.exporter.errors import StateDictMismatchError, UnknownArchitectureError
 from attn_export.models.backbones.mobilenet_v2 import MobileNetV2
 from attn_export.models.registry import ATTENTIONS, architecture, names
-from tests.checkpoint import elsewhere as e
+from tests.checkpoint import other_networks as e
 
 SE, CBAM = e.SEConvolution, e.AuthorsCBAM
 # Spelling, block, the word before its names, fields of the architecture that follow from it.

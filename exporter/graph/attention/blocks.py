@@ -11,7 +11,7 @@ METADATA_KEY = "attn_export.inventory"
 
 
 def known_as(blocks: Sequence[AttentionBlock], *earlier: Sequence[AttentionBlock]) -> tuple[AttentionBlock, ...]:
-    """The blocks, with what earlier states of the graph told of them.
+    """The blocks, with what earlier states of the graph showed.
 
     A runtime's own form may not show what kind they are. Of the earlier inventories the first knows best, and the
     last counts as "before".

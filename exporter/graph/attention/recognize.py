@@ -2,7 +2,7 @@
 
 What makes a block is its flow of data, not its operators: a map is multiplied with something that went through a
 sigmoid and was computed from that map alone. `attn_export.exporter.graph.attention.kinds` says of which kind it is.
-U-Net's attention gate reads another map as well, and is told by its layers.
+U-Net's attention gate reads another map as well, and is recognised by its layers.
 """
 
 import itertools

@@ -85,9 +85,9 @@ def _precision_row(report: Report, file: OnnxRecord) -> list[str | Cell]:
 
 def _tf32_row(engine: EngineSummary) -> list[str | Cell]:
     verdict = engine.validation
-    told = verdict_cell(bool(engine.agrees)) if verdict else Cell("not run", UNSURE)
+    verdict_shown = verdict_cell(bool(engine.agrees)) if verdict else Cell("not run", UNSURE)
     kernels = str(engine.kernels) if engine.kernels else ""
-    return [engine.path, "tf32", size(engine.bytes), "", "", "", "", "", told, kernels, "", ""]
+    return [engine.path, "tf32", size(engine.bytes), "", "", "", "", "", verdict_shown, kernels, "", ""]
 
 
 def _quality(file: OnnxRecord) -> Quality | None:

@@ -97,7 +97,8 @@ class Perturbation:
     """Numbers moved by at most one rounding each, up, down or not at all, so that all that follows is rounded anew.
 
     One run shows a network's own error as little as one number shows the width of the distribution that it was drawn
-    from. A moved run is another draw. Rewriting a graph moves weights as well: BatchNorm is multiplied into convolutions.
+    from; a moved run is another draw. Rewriting a graph moves weights as well: BatchNorm is multiplied into
+    convolutions.
 
     Args:
         module: whose parameters move. Its buffers don't: some networks write to theirs.

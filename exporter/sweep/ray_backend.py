@@ -5,6 +5,7 @@ no target offers ``cpu``. `Scheduler` decides where jobs run: Ray would wait for
 timed job takes all CPUs and the whole target of its node, so that nothing else of Ray's runs there.
 """
 
+import logging
 import socket
 import tempfile
 from collections.abc import Sequence
@@ -155,7 +156,7 @@ def connected(address: str) -> Any:
     try:
         with socket.create_connection((host, int(port)), timeout=REACH_SECONDS):
             pass
-        ray.init(address=address, log_to_driver=False, logging_level="error")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, OverflowError, ray.exceptions.RayError, RuntimeError, ValueError) as error:
         raise RuntimeUnavailableError(f"{unreachable}: {first_line(error)}", runtime="ray", hint=hint) from error
     return ray

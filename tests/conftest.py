@@ -15,9 +15,12 @@ import pytest
 # Parallel workers share the cores, and threads that wait for each other spin. Read when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A shell that starts the tests in the background lets them, and all they start, ignore Ctrl-C, which is tested here.
+# A shell that starts the tests in the background lets them, and all they start, ignore Ctrl-C, and nohup the end of the
+# terminal, which are tested here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 # The folder of tests/shared.py, made by the process that starts the workers.

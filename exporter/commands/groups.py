@@ -11,7 +11,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn_export.exporter.artifacts import LoadOptions, names_network
+from attn_export.exporter.artifacts import LoadOptions, Normalization, names_network
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.parse_inputs import parse_inputs, parse_ranges
 from attn_export.exporter.commands.parse_pictures import (
@@ -155,8 +155,11 @@ class Resizing:
         if not any(source.suffix.lower() not in ENDINGS for source in sources):
             parse.refuse(given(self), "for pictures, and none are given", "Arrays are taken as they are.")
         parse.check_known("--interpolation", filter(None, [self.interpolation]), INTERPOLATIONS)
-        normalization = parse_normalization(getattr(self, "mean", None), getattr(self, "std", None))
-        return PictureOptions(normalization, parse_resize(self.resize), self.interpolation or INTERPOLATIONS[0])
+        return PictureOptions(self._normalization(), parse_resize(self.resize), self.interpolation or INTERPOLATIONS[0])
+
+    def _normalization(self) -> Normalization | None:
+        """Another than the network's own."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,9 @@ class Pictures(Resizing):
 
     mean: options.Mean = None
     std: options.Std = None
+
+    def _normalization(self) -> Normalization | None:
+        return parse_normalization(self.mean, self.std)
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def test_a_crash_of_native_code_is_an_error_with_a_message(tmp_path: Path, tempo
 def test_a_death_of_the_work_is_said(sent: str, code: int, says: str, temporary: Path) -> None:
     process = working(SLEEP)
     os.kill(children_of(process.pid)[0], getattr(signal, sent))
-    _, stderr = process.communicate()
+    _, stderr = process.communicate(timeout=600)
     assert process.returncode == code
     assert says in messages(stderr)[0]
     assert len(messages(stderr)) == 1
@@ -132,14 +132,14 @@ def test_a_death_of_the_work_is_said(sent: str, code: int, says: str, temporary:
 def test_every_signal_is_an_interruption(sent: signal.Signals, temporary: Path) -> None:
     process = working(SLEEP)
     process.send_signal(sent)
-    _, stderr = process.communicate()
+    _, stderr = process.communicate(timeout=600)
     assert (process.returncode, messages(stderr)) == (130, ["error: interrupted; nothing was left half-written"])
     assert not list(temporary.iterdir())
 
 
 def test_a_signal_before_anything_is_imported_is_an_interruption(temporary: Path) -> None:
     process = start("os.kill(os.getpid(), signal.SIGTERM)", "models")
-    stdout, stderr = process.communicate()
+    stdout, stderr = process.communicate(timeout=600)
     assert (process.returncode, messages(stderr)) == (130, ["error: interrupted; nothing was left half-written"])
     assert stdout == ""
 
@@ -148,7 +148,7 @@ def test_work_that_looks_at_no_signal_is_killed_by_the_second(temporary: Path) -
     process = working(STUCK)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate()
+    _, stderr = process.communicate(timeout=600)
     assert (process.returncode, messages(stderr)) == (130, ["error: interrupted; nothing was left half-written"])
     assert not list(temporary.iterdir())
 
@@ -166,7 +166,7 @@ attn_export.cli.app = app
 """
     process = working(work)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate()
+    _, stderr = process.communicate(timeout=600)
     assert (process.returncode, messages(stderr)) == (130, ["error: interrupted; nothing was left half-written"])
 
 
@@ -175,7 +175,7 @@ def test_the_work_ends_with_its_parent(temporary: Path) -> None:
     process = working(SLEEP)
     (child,) = children_of(process.pid)
     process.kill()
-    process.communicate()
+    process.communicate(timeout=600)
     while Path(f"/proc/{child}/stat").exists() and ") Z " not in Path(f"/proc/{child}/stat").read_text():
         time.sleep(0.01)
     program("--version", cwd=temporary)  # clears what the killed one left
@@ -186,7 +186,7 @@ def test_signals_that_were_ignored_stay_ignored(temporary: Path) -> None:
     process = working("signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + SLEEP)
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate()
+    _, stderr = process.communicate(timeout=600)
     assert (process.returncode, len(messages(stderr))) == (130, 1)
 
 
@@ -196,7 +196,7 @@ def test_at_any_moment_a_signal_ends_it_in_one_way(seed: int, temporary: Path) -
     process = start("", "models")
     time.sleep(moment.uniform(0, 0.6))
     process.send_signal(moment.choice([signal.SIGINT, signal.SIGTERM]))
-    _, stderr = process.communicate()
+    _, stderr = process.communicate(timeout=600)
     assert (process.returncode, len(messages(stderr))) in ((0, 0), (130, 1))
     assert "Traceback" not in stderr
     assert not list(temporary.iterdir())

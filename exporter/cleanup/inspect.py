@@ -14,7 +14,7 @@ from attn_export.exporter.graph.facts import GATE_ACTIVATIONS, is_op, is_overrid
 from attn_export.exporter.graph.outline import outline
 from attn_export.exporter.graph.read import named, parse
 from attn_export.exporter.records.graphs import Outline
-from attn_export.exporter.system.bounds import bounded_memory
+from attn_export.exporter.system.bounds import bounded_work
 from attn_export.exporter.system.files import total_bytes
 from attn_export.exporter.system.quiet import quiet
 
@@ -68,7 +68,7 @@ def inspect_file(path: Path | str) -> tuple[AttentionBlock, ...]:
         UnreadableGraphError: the file is missing, damaged, or not valid ONNX.
         RuntimeUnavailableError: see `attention_of`.
     """
-    with bounded_memory(total_bytes(Path(path))):
+    with bounded_work(total_bytes(Path(path))):
         return blocks_of(parse(Path(path)))
 
 

@@ -4,19 +4,24 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from attn_export.exporter.errors import ChangedPackageError
-from attn_export.exporter.system.files import sha256_of
+from attn_export.exporter.system.files import sha256_of, size_of
 
 COPY_AGAIN = "Copy the folder again from where it was made. What was changed on purpose has to be packaged again."
 
 
-def digests_of(folder: Path) -> dict[str, str]:
-    """The sha256 of each file in a folder and the folders in it, by relative name with slashes.
+def files_in(folder: Path) -> dict[str, Path]:
+    """The files in a folder and the folders in it, by relative name with slashes."""
+    files = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return {path.relative_to(folder).as_posix(): path for path in files}
+
+
+def digest_of(file: Path, expected: int | None) -> str:
+    """The sha256 of a file; empty for one of another size than expected, which may take hours to read.
 
     Raises:
-        OSError: a file can't be read.
+        OSError: it can't be read.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+    return sha256_of(file) if expected in (None, size_of(file)) else ""
 
 
 def check_digests(folder: Path, known: Mapping[str, str], found: Mapping[str, str], added: Iterable[str] = ()) -> None:

@@ -250,6 +250,7 @@ ADVICE = {
     "use another precision.",
     "optimization profile": "Give sizes for the dynamic axes: --profile-batch 1,8,32 and --size 224x224.",
     "out of memory": "Take a smaller --profile-batch or --workspace.",
+    "bad_alloc": "A file gets 1.25 GiB and 32 bytes for each of its bytes; `ulimit -v` may leave less.",
     "OutOfMemory": "Take a smaller --profile-batch or --workspace.",
 }
 

@@ -1,5 +1,6 @@
 """Builds an engine and its sidecar from an ONNX file."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ from attn_export.exporter.engine.targets import parse_targets, resolve
 from attn_export.exporter.errors import EngineError, UsageError
 from attn_export.exporter.records.engine import BundleSource, EngineFile
 from attn_export.exporter.system import gpus
-from attn_export.exporter.system.files import unwritable
+from attn_export.exporter.system.bounds import bounded_work
+from attn_export.exporter.system.files import total_bytes, unwritable
 from attn_export.exporter.system.generation import Move, publish_together
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.system.scratch import scratch_folder
@@ -133,11 +135,17 @@ def moves_of(engine: EngineFile, path: Path) -> list[Move]:
     return [(sidecar_path(engine.path), sidecar_path(path)), (engine.path, path)]
 
 
+def bounds_of(plan: Plan) -> AbstractContextManager[None]:
+    """Bounds for TensorRT-RTX, which builds on the CPU alone; TensorRT measures its kernels on a GPU and gets none."""
+    size = total_bytes(plan.facts.path, *plan.facts.weight_files)
+    return bounded_work(size) if plan.backend.is_rtx else nullcontext()
+
+
 def _built(plan: Plan, settings: EngineSettings, progress: Progress) -> tuple[Built, Plan, dict[str, EngineError]]:
     """The engine for all GPUs, or with ``keep_going`` for those that succeed."""
 
     def attempt(architectures: tuple[str, ...]) -> Built:
-        with progress.stage(f"Building the engine for {', '.join(architectures)}") as advance:
+        with progress.stage(f"Building the engine for {', '.join(architectures)}") as advance, bounds_of(plan):
             return build(
                 plan.backend,
                 plan.facts.path,

@@ -101,7 +101,7 @@ def check_file(engine: Path, *, trust: bool) -> EngineRecord | None:
         raise UnreadableEngineError(
             f"{engine} is truncated: it has {size} of {record.bytes} bytes", hint="Copy it again."
         )
-    if sha256_of(engine) != record.sha256 and not trust:
+    if not trust and (size != record.bytes or sha256_of(engine) != record.sha256):
         raise UntrustedEngineError(
             f"{engine} was changed after its build: its hash differs from the one in {sidecar_path(engine).name}",
             hint="An engine is a program. Build it again, or use --trust if you know who changed it.",

@@ -9,7 +9,7 @@ import numpy as np
 
 from attn_export.exporter.errors import first_line
 from attn_export.exporter.records.arrays import Array
-from attn_export.exporter.system.bounds import alarm, bounded_memory
+from attn_export.exporter.system.bounds import alarm, bounded_memory, bounded_time
 from attn_export.exporter.system.files import total_bytes
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class PlainSession:
         import onnxruntime
 
         weights = total_bytes(graph) if isinstance(graph, Path) else _weight_bytes(graph)
+        self._threads = threads
         self.seconds = SECONDS + SECONDS_PER_MIB * (weights >> 20)
         self._options, self._late = onnxruntime.RunOptions(), ""
         options = onnxruntime.SessionOptions()
@@ -77,13 +78,16 @@ class PlainSession:
 
     @contextmanager
     def at_most(self, seconds: float) -> Iterator[None]:
-        """Within the context, what runs after so many seconds ends with a SessionError, and so do later runs."""
+        """Within the context, what runs after so many seconds ends with a SessionError, and so do later runs.
+
+        ONNX Runtime ends between two operators. One that goes on as long again ends the process, see `bounded_time`.
+        """
 
         def stop() -> None:
             self._late = self._late or f"it had not finished after {seconds} s"
             self._options.terminate = True
 
-        with alarm(seconds, stop):
+        with alarm(seconds, stop), bounded_time(2 * seconds * self._threads):
             yield
 
     def run(self, feeds: Mapping[str, Array], bounded: bool = True) -> dict[str, Array]:

@@ -1,17 +1,32 @@
 """Bounds for running what others wrote: some graphs need all memory, or never end."""
 
+import math
+import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psutil
+
+from attn_export.exporter.system.machine import usable_cpus
+from attn_export.exporter.system.scratch import LEDGER
 
 if sys.platform == "linux":
     import resource
 
 LEAST_BYTES = 2 * 2**30
 WORKSPACE, PER_BYTE = 5 * 2**28, 32
+SECONDS, SECONDS_PER_MIB = 300, 10  # of each CPU; a large network may be slow on a small machine
+
+
+@contextmanager
+def bounded_work(file_bytes: int, parts: int = 1) -> Iterator[None]:
+    """Bounds of memory and processor time for work on a file of this size, weights included."""
+    seconds = usable_cpus() * (SECONDS + SECONDS_PER_MIB * (file_bytes >> 20))
+    with bounded_memory(file_bytes, parts), bounded_time(seconds):
+        yield
 
 
 @contextmanager
@@ -42,6 +57,26 @@ def bounded_memory(file_bytes: int | None = None, parts: int = 1) -> Iterator[No
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+@contextmanager
+def bounded_time(seconds: float) -> Iterator[None]:
+    """Within the context the program's child takes no more processor time, summed over its threads.
+
+    SIGXCPU ends it then, whatever native code it is in, and the parent says so. From Python there is no limit: the
+    process is the user's.
+    """
+    if sys.platform != "linux" or LEDGER not in os.environ:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    wanted = math.ceil(time.process_time() + seconds)
+    limit = min(n for n in (wanted, soft, hard) if n != resource.RLIM_INFINITY)
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
 @contextmanager

@@ -76,6 +76,11 @@ def death(number: int, folder: Path | None) -> AttnExportError:
             f"the work was killed ({name}), as Linux does where memory runs out",
             hint="Take a smaller input or batch; dmesg tells whether it was the memory.",
         )
+    if number == getattr(signal, "SIGXCPU", None):
+        return OutputError(
+            f"the work took more processor time than a file of its size gets, or than `ulimit -t` allows ({name})",
+            hint="Where does this file come from? From Python there is no limit.",
+        )
     if number == getattr(signal, "SIGBUS", None):
         return InputError(
             f"a file changed while it was read ({name})", hint="Let its writer finish, then run the command again."

@@ -9,7 +9,7 @@ from attn_export.exporter.engine.sidecar import add_validation
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.graph.write import external_data_of
 from attn_export.exporter.records.results import BuildResult, Deployed, Retyped
-from attn_export.exporter.system.bounds import bounded_memory
+from attn_export.exporter.system.bounds import bounded_work
 from attn_export.exporter.system.files import total_bytes
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.progress import NullProgress, Progress
@@ -97,7 +97,7 @@ def _deploy(job: Deployment, threads: int, progress: Progress) -> Deployed:
     from attn_export.exporter.validation.golden import golden_of_file
 
     facts = job.facts
-    with progress.stage("Running the ONNX file"), bounded_memory(total_bytes(facts.path, *facts.weight_files)):
+    with progress.stage("Running the ONNX file"), bounded_work(total_bytes(facts.path, *facts.weight_files)):
         golden = golden_of_file(job.facts, job.profile, threads)
     if engine is not None and runs_here:
         engines = (add_validation(engine, judge_engine(engine.path, golden, job.profile, progress)),)

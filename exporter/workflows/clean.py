@@ -17,7 +17,7 @@ from attn_export.exporter.network.batches import MOST_REAL
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.results import CleanResult
 from attn_export.exporter.records.verdict import Verdict, number
-from attn_export.exporter.system.bounds import bounded_memory
+from attn_export.exporter.system.bounds import bounded_work
 from attn_export.exporter.system.files import total_bytes
 from attn_export.exporter.system.generation import publish_together
 from attn_export.exporter.system.machine import usable_cpus
@@ -67,18 +67,18 @@ def clean_file(
     """
     source, out, progress = Path(source), Path(out), progress or NullProgress()
     threads = threads or usable_cpus()
-    with progress.stage("Reading the graph"), bounded_memory(total_bytes(source)):
+    with progress.stage("Reading the graph"), bounded_work(total_bytes(source)):
         model = read(source)
         _check_opset(model, source)
         before, sources = len(model.graph), files_of(model)
     size = total_bytes(source, *sources)
-    with progress.stage("Running it"), bounded_memory(size, parts=2):  # the cleaned graph needs as much
+    with progress.stage("Running it"), bounded_work(size, parts=2):  # the cleaned graph needs as much
         real = None
         if images is not None:
             real = announced(images_for(model, images, pictures).spread(MOST_REAL), progress).all
         runs = run_source(model, source.parent, threads, real)
         random = random_outputs(model)
-    with bounded_memory(size), scratch_folder(out.parent) as scratch:
+    with bounded_work(size), scratch_folder(out.parent) as scratch:
         with progress.stage("Cleaning the graph"):
             cleaned = clean(model, target)
             after = len(model.graph)

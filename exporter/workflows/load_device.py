@@ -9,7 +9,7 @@ from types import TracebackType
 from typing_extensions import Self
 
 from attn_export.exporter.artifacts import Input, Signature
-from attn_export.exporter.deployment.digests import check_digests
+from attn_export.exporter.deployment.digests import check_digests, digest_of
 from attn_export.exporter.deployment.manifest import DeviceManifest, read_manifest
 from attn_export.exporter.engine.backend import load as load_backend
 from attn_export.exporter.engine.sidecar import check_fits, read_sidecar
@@ -17,7 +17,6 @@ from attn_export.exporter.errors import AttnExportError, RuntimeUnavailableError
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.system import gpus
-from attn_export.exporter.system.files import sha256_of
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.workflows.verify import verify_folder
 
@@ -106,8 +105,9 @@ def load(folder: Path | str, *, key: Path | str | None = None, threads: int | No
 
 def _check(folder: Path, manifest: DeviceManifest, *names: str) -> None:
     """Compare files with their digests."""
-    known = {name: manifest.files[name].sha256 for name in names}
-    check_digests(folder, known, {name: sha256_of(folder / name) for name in names if (folder / name).is_file()})
+    listed = {name: manifest.files[name] for name in names}
+    found = {n: digest_of(folder / n, file.bytes) for n, file in listed.items() if (folder / n).is_file()}
+    check_digests(folder, {name: file.sha256 for name, file in listed.items()}, found)
 
 
 def _engine(path: Path, manifest: DeviceManifest, settings: Settings) -> Runtime:

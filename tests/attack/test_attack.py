@@ -32,6 +32,14 @@ def test_hostile_files_of_each_kind_are_met(good: Good, tmp_path: Path) -> None:
     assert not [outcome for outcome in outcomes if outcome.problems]
 
 
+@pytest.mark.full
+def test_tensorrt_gets_little_memory_for_a_small_file(good: Good, tmp_path: Path) -> None:
+    """It computes sizes as a tree, one path of the graph after the other."""
+    case = next(case for case in all_cases(good) if case.name == "2^60 paths [build]")
+    outcome = run_case(case, good, tmp_path / "case")
+    assert (outcome.code, outcome.problems) == (5, ())
+
+
 def misbehaving(way: str, folder: Path) -> None:
     """Lets the program misbehave in a way that the campaign has to see."""
     (folder / "sitecustomize.py").touch()

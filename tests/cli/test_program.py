@@ -40,9 +40,11 @@ attn_export.cli.run = run
 """
 STUCK = """
 import attn_export.cli
+from attn_export.exporter.system.bounds import bounded_time
 def run(arguments, interrupted):
     print("working", flush=True)
-    sum(itertools.repeat(0))  # looks at no signal
+    with bounded_time(SECONDS):
+        sum(itertools.repeat(0))  # looks at no signal
 attn_export.cli.run = run
 """
 
@@ -114,7 +116,8 @@ def test_a_crash_of_native_code_is_an_error_with_a_message(tmp_path: Path, tempo
 
 
 @pytest.mark.parametrize(
-    ("sent", "code", "says"), [("SIGSEGV", 3, "SIGSEGV"), ("SIGKILL", 6, "memory"), ("SIGBUS", 3, "changed")]
+    ("sent", "code", "says"),
+    [("SIGSEGV", 3, "SIGSEGV"), ("SIGKILL", 6, "memory"), ("SIGBUS", 3, "changed"), ("SIGXCPU", 6, "time")],
 )
 def test_a_death_of_the_work_is_said(sent: str, code: int, says: str, temporary: Path) -> None:
     process = working(SLEEP)
@@ -123,6 +126,15 @@ def test_a_death_of_the_work_is_said(sent: str, code: int, says: str, temporary:
     assert process.returncode == code
     assert says in messages(stderr)[0]
     assert len(messages(stderr)) == 1
+    assert not list(temporary.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps the limit")
+def test_native_code_that_takes_too_long_is_ended(temporary: Path) -> None:
+    process = working(STUCK.replace("SECONDS", "0"))
+    _, stderr = process.communicate(timeout=600)
+    assert process.returncode == 6
+    assert "processor time" in messages(stderr)[0]
     assert not list(temporary.iterdir())
 
 
@@ -145,7 +157,7 @@ def test_a_signal_before_anything_is_imported_is_an_interruption(temporary: Path
 
 
 def test_work_that_looks_at_no_signal_is_killed_by_the_second(temporary: Path) -> None:
-    process = working(STUCK)
+    process = working(STUCK.replace("SECONDS", "1000"))
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=600)

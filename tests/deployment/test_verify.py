@@ -79,6 +79,15 @@ def test_a_changed_byte_is_named(name: str, signed: bool, folder: Path, keys: tu
         verify_folder(folder, keys[1] if signed else None)
 
 
+@pytest.mark.parametrize("name", ["a.onnx", "added"])
+def test_a_file_of_another_size_is_not_read(name: str, folder: Path) -> None:
+    """It may be sparse, and of terabytes."""
+    with (folder / name).open("ab") as stream:
+        stream.truncate(2**43)
+    with pytest.raises(ChangedPackageError, match=f"{name} (was changed|isn't part of it)$"):
+        verify_folder(folder)
+
+
 def test_missing_and_added_files_are_named(folder: Path, keys: tuple[Path, Path]) -> None:
     sign_folder(folder, keys[0])
     (folder / "a.onnx").rename(folder / "b.onnx")

@@ -292,7 +292,7 @@ def compiled(path: str) -> Row:
     try:
         record = build_file(path, Path(path).with_suffix(".engine"), settings).record
     except RuntimeUnavailableError as error:
-        return {"missing": error.runtime}
+        return {"missing": error.message}
     except EngineError as error:
         return {"failed": error.message}
     kinds = Counter(kernel.kind for kernel in record.kernels.kernels)

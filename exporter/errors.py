@@ -148,33 +148,21 @@ class CaptureError(AttnExportError):
 
 
 class CleanupError(AttnExportError):
-    """A cleanup step failed or left an invalid graph; ``step`` names it."""
+    """A cleanup step failed or left an invalid graph."""
 
     exit_code = 4
 
-    def __init__(self, message: str, *, step: str, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.step = step
-
 
 class RuntimeUnavailableError(AttnExportError):
-    """The runtime ``runtime`` isn't installed or can't run the artifact."""
+    """A runtime isn't installed or can't run the artifact."""
 
     exit_code = 5
-
-    def __init__(self, message: str, *, runtime: str, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.runtime = runtime
 
 
 class EngineError(AttnExportError):
-    """TensorRT can't build an engine from this graph; ``problems`` lists its errors."""
+    """TensorRT can't build an engine from this graph."""
 
     exit_code = 5
-
-    def __init__(self, message: str, *, problems: Sequence[str] = (), hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.problems = tuple(problems)
 
 
 class OutputError(AttnExportError):
@@ -190,23 +178,15 @@ class ChangedPackageError(AttnExportError):
 
 
 class DisagreementError(AttnExportError):
-    """An artifact disagrees with PyTorch; ``first_seen`` is its first divergent layer."""
+    """An artifact disagrees with PyTorch."""
 
     exit_code = 1
-
-    def __init__(self, message: str, *, first_seen: str, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.first_seen = first_seen
 
 
 class MixedPrecisionError(AttnExportError):
-    """The kernels in ``kernels`` compute in other types than the graph."""
+    """Kernels compute in other types than the graph."""
 
     exit_code = 1
-
-    def __init__(self, message: str, *, kernels: Sequence[str], hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.kernels = tuple(kernels)
 
 
 class BudgetError(AttnExportError):

@@ -146,7 +146,6 @@ def _library(name: str) -> ModuleType:
     except (ImportError, RuntimeError) as error:
         raise RuntimeUnavailableError(
             f"{name} can't be imported: {first_line(error)}",
-            runtime=name,
             hint="A torchvision that was made for another torch does this. "
             f"pip install 'attn-export[{name}]' takes one that fits.",
         ) from error

@@ -48,7 +48,6 @@ def apply_to_fixpoint(model: ir.Model, rules: Sequence[Rule], context: Context) 
     last = [rewrite.rule for rewrite in rewriter.log.applied[-2:]]
     raise CleanupError(
         f"the rules reach no fixpoint: {' and '.join(sorted(set(last)))} keep firing",
-        step=last[-1],
         hint="This is a bug in the cleanup. Please report it with the file.",
     )
 

@@ -36,7 +36,6 @@ def attention_of(model: ir.Model) -> tuple[AttentionBlock, ...]:
     except ImportError as error:  # on a device that only builds
         raise RuntimeUnavailableError(
             f"the attention blocks can't be looked for: {error.name or 'onnxscript'} is not installed",
-            runtime="onnxscript",
             hint="pip install onnxscript; or build from a bundle, which says where they are.",
         ) from error
     model.graph.inputs[:] = [value for value in model.graph.inputs if not is_overridable(value)]

@@ -83,7 +83,6 @@ def _run(name: str, apply: Apply, model: ir.Model) -> None:
     except Exception as error:
         raise CleanupError(
             f"the cleanup step {name!r} failed: {error}",
-            step=name,
             hint="The step doesn't handle this graph. Please report it with the file.",
         ) from error
 

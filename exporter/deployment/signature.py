@@ -125,9 +125,7 @@ def _key(path: Path, kind: str) -> Any:
         from cryptography.hazmat.primitives.asymmetric import ec, ed25519
     except ImportError as error:
         raise RuntimeUnavailableError(
-            "signatures need cryptography, which isn't installed",
-            runtime="cryptography",
-            hint="pip install 'attn-export[sign]'",
+            "signatures need cryptography, which isn't installed", hint="pip install 'attn-export[sign]'"
         ) from error
     try:
         content = path.read_bytes()

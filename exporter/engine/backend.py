@@ -57,7 +57,6 @@ def load(name: str) -> Backend:
         missing = isinstance(error, ModuleNotFoundError) and error.name == MODULES[name]
         raise RuntimeUnavailableError(
             f"{name} is not installed" if missing else f"{name} can't be imported: {first_line(error)}",
-            runtime=name,
             hint=f"{INSTALL[name]}" + (f" ({ON_JETSON})." if name == "tensorrt" else "."),
         ) from error
 
@@ -93,6 +92,5 @@ def choose(name: str, *, named_gpus: bool, has_gpu: bool) -> tuple[Backend, str]
     commands = "; ".join(f"{backend}: {command}" for backend, command in INSTALL.items())
     raise RuntimeUnavailableError(
         f"no engine can be built: {', and '.join(refusals)}" + ("" if has_gpu else ", and this machine has no GPU"),
-        runtime=AUTO,
         hint=f"{commands} ({ON_JETSON}).",
     )

@@ -116,7 +116,6 @@ class _Build:
         except TypeError as error:  # raised by the bindings if no builder can be created
             raise RuntimeUnavailableError(
                 f"{backend} can't build here: {(self.log.errors or ['it gives no reason'])[0]}",
-                runtime=backend.name,
                 hint="It needs a GPU and a recent driver; --backend tensorrt-rtx needs neither.",
             ) from error
         # The flag's value differs between versions. TensorRT 11 and RTX have no other networks.
@@ -161,7 +160,6 @@ class _Build:
         shown = [*problems[:SHOWN_PROBLEMS], *(["…"] if len(problems) > SHOWN_PROBLEMS else [])]
         raise EngineError(
             f"{self.name} can't parse {path.name}:" + "".join(f"\n  {problem}" for problem in shown),
-            problems=problems,
             hint=" ".join(unmet_demands(path))
             or "Replace these operators by ones that TensorRT supports, or run the ONNX file in ONNX Runtime. "
             "Supported operators: https://github.com/onnx/onnx-tensorrt/blob/main/docs/operators.md",
@@ -217,7 +215,6 @@ class _Build:
             problems = self.log.errors
             raise EngineError(
                 f"{self.name} can't build an engine: {problems[0] if problems else 'it gives no reason'}",
-                problems=problems,
                 hint=_advice(problems),
             )
         return plans[0]

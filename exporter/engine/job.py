@@ -175,7 +175,6 @@ def _built(plan: Plan, settings: EngineSettings, progress: Progress) -> tuple[Bu
     if not settings.keep_going:
         raise EngineError(
             f"no engine for {names}: {first.message}",
-            problems=first.problems,
             hint=f"{first.hint} --keep-going builds for {', '.join(good)} alone.",
         ) from first
     progress.note(f"no engine for {names}: {first.message}")

@@ -108,6 +108,5 @@ def mixed_error(mixed: Sequence[MixedKernel]) -> MixedPrecisionError:
     shown = "".join(f"\n  {kernel}" for kernel in mixed[:SHOWN_KERNELS]) + ("\n  …" if count > SHOWN_KERNELS else "")
     return MixedPrecisionError(
         f"{count} kernel{'s compute' if count > 1 else ' computes'} in another type than the graph:{shown}",
-        kernels=[kernel.kernel for kernel in mixed],
         hint="No engine was written. --allow-mixed accepts it and records the kernels.",
     )

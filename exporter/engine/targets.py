@@ -116,7 +116,6 @@ def resolve(targets: Targets, backend: Backend, here: Sequence[Gpu]) -> tuple[st
     if (targets.current or not backend.is_rtx) and own is None:
         raise RuntimeUnavailableError(
             f"{'--gpu current' if targets.current else str(backend)} needs a GPU, and this machine has none",
-            runtime=backend.name,
             hint="Name architectures, such as --gpu sm86, and build with tensorrt-rtx; or build on the device.",
         )
     wanted = list(dict.fromkeys([*targets.architectures, *([own] if targets.current and own else [])]))

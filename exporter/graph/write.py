@@ -183,7 +183,6 @@ def check(path: Path) -> None:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise CleanupError(
             f"the cleaned graph is not valid ONNX: {str(error).splitlines()[0]}",
-            step="onnx.checker",
             hint="This is a defect of the cleanup. Please report it, with the checkpoint's architecture.",
         ) from error
 

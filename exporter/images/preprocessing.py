@@ -138,9 +138,7 @@ def opened(path: Path, how: PicturePreprocessing) -> "Image":
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError
     except ModuleNotFoundError as error:
-        raise RuntimeUnavailableError(
-            "reading pictures needs Pillow, which isn't installed", runtime="Pillow", hint=INSTALL
-        ) from error
+        raise RuntimeUnavailableError("reading pictures needs Pillow, which isn't installed", hint=INSTALL) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -98,9 +98,7 @@ class Isolated:
             self._call("it was opened", OPEN_SECONDS, "open", self._runtime)
         except OSError as error:
             self.end()
-            raise RuntimeUnavailableError(
-                f"{self.name} can't be isolated: {error.strerror or error}", runtime=self.name
-            ) from error
+            raise RuntimeUnavailableError(f"{self.name} can't be isolated: {error.strerror or error}") from error
         except BaseException:
             self.end()
             raise
@@ -147,7 +145,7 @@ class Isolated:
         """
         process, connection = self._process, self._connection
         if process is None or connection is None:
-            raise RuntimeUnavailableError(f"{self.name} has no isolated worker any more", runtime=self.name)
+            raise RuntimeUnavailableError(f"{self.name} has no isolated worker any more")
         late = ""
         try:
             connection.send((method, args, options))
@@ -176,9 +174,7 @@ class Isolated:
                 hint = "Linux kills processes if memory runs out, see dmesg. A smaller batch needs less."
         self.end()
         why = why or f"ended with exit code {code}"
-        return RuntimeUnavailableError(
-            f"{self.name}'s isolated worker {why} while {doing}", runtime=self.name, hint=hint
-        )
+        return RuntimeUnavailableError(f"{self.name}'s isolated worker {why} while {doing}", hint=hint)
 
     def _last_line(self) -> str:
         assert self._stderr is not None

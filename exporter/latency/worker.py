@@ -53,7 +53,7 @@ class Service:
         if isinstance(error, MemoryError):
             return MemoryError(first_line(error))
         hint = "--debug shows the runtime's error."
-        return RuntimeUnavailableError(f"{self._name} failed: {first_line(error)}", runtime=self._name, hint=hint)
+        return RuntimeUnavailableError(f"{self._name} failed: {first_line(error)}", hint=hint)
 
 
 def _listen(connection: Connection, requests: "SimpleQueue[Request | None]") -> None:

@@ -42,9 +42,7 @@ def to_half(model: ir.Model, largest: Mapping[str, float], kind: HalfType) -> tu
         return ()
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     if (value := _untyped(model.graph)) is not None:
-        raise CleanupError(
-            f"the type of {value.name} is unknown", step=str(kind), hint="onnx.shape_inference can't infer it either."
-        )
+        raise CleanupError(f"the type of {value.name} is unknown", hint="onnx.shape_inference can't infer it either.")
     found = float32_nodes(model.graph, largest, kind)
     _Conversion(model.graph, set(found), kind).run()
     return tuple(
@@ -59,11 +57,10 @@ def _refuse_subgraphs(model: ir.Model, kind: HalfType) -> None:
         if any(attribute.type in bodies for attribute in node.attributes.values()):
             raise CleanupError(
                 f"{node.op_type} {node.name} has a subgraph, which can't be converted to {kind}",
-                step=str(kind),
                 hint="Export the network without control flow, or leave it in float32.",
             )
     if model.functions:
-        raise CleanupError("the graph calls local functions", step=str(kind), hint="Clean the file first.")
+        raise CleanupError("the graph calls local functions", hint="Clean the file first.")
 
 
 def float_type(graph: ir.Graph) -> ir.DataType:

@@ -137,6 +137,5 @@ def refuse_overflow(file: ParsedFile, feeds: Sequence[Mapping[str, Array]], thre
         if not value <= FLOAT16.largest:
             raise CleanupError(
                 f"{name} reaches {value:.3g}, beyond float16's maximum",
-                step="float16",
                 hint="This is a defect of the conversion to float16, or the network computes infinity on purpose.",
             )

@@ -30,7 +30,6 @@ def _libraries() -> Iterator[None]:
     except ImportError as error:
         raise RuntimeUnavailableError(
             f"a report as a page or a card needs matplotlib and Jinja2: {first_line(error)}",
-            runtime="report",
             hint=f"{INSTALL}, or ask for report.md, which needs nothing.",
         ) from error
 

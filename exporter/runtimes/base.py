@@ -125,15 +125,12 @@ class Runtime(ABC):
             self.close()
             raise RuntimeUnavailableError(
                 f"{self.name} is not installed: module {error.name} is missing",
-                runtime=self.name,
                 hint=f"pip install {error.name}, or leave {self.name} out of --runtimes.",
             ) from error
         except Exception as error:
             self.close()
             raise RuntimeUnavailableError(
-                f"{self.name} can't run this artifact: {first_line(error)}",
-                runtime=self.name,
-                hint="--debug shows the runtime's error.",
+                f"{self.name} can't run this artifact: {first_line(error)}", hint="--debug shows the runtime's error."
             ) from error
         self.open_seconds = time.perf_counter() - started
         return self
@@ -162,7 +159,6 @@ class Runtime(ABC):
             shape = ", ".join(str(array.shape) for array in arrays.values())
             raise RuntimeUnavailableError(
                 f"{self.name} can't run this artifact on {shape}: {first_line(error)}",
-                runtime=self.name,
                 hint="Was a size hard-coded at export? --debug shows the runtime's error.",
             ) from error
 

@@ -272,11 +272,10 @@ def device_memory(runtime: str) -> DeviceMemory:
     except ImportError as error:
         raise RuntimeUnavailableError(
             f"{runtime} was not run: no library for arrays on the GPU: {why}, and cuda-python is not installed",
-            runtime=runtime,
             hint=HINT,
         ) from error
     return CudaMemory(cuda)
 
 
 def _failed(why: str) -> RuntimeUnavailableError:
-    return RuntimeUnavailableError(f"the GPU failed: {why}", runtime="cuda", hint="nvidia-smi shows its state.")
+    return RuntimeUnavailableError(f"the GPU failed: {why}", hint="nvidia-smi shows its state.")

@@ -104,9 +104,7 @@ class OnnxRuntime(Runtime):
             source, options, providers=[PROVIDER], disabled_optimizers=left_out
         )
         if self._session.get_providers() != [PROVIDER]:
-            raise RuntimeUnavailableError(
-                f"ONNX Runtime chose {self._session.get_providers()} instead of {PROVIDER}", runtime=self.name
-            )
+            raise RuntimeUnavailableError(f"ONNX Runtime chose {self._session.get_providers()} instead of {PROVIDER}")
         # Third-party files may take other types than the network; inputs are converted.
         self._dtypes = {entry.name: NUMPY_TYPES.get(entry.type, np.float32) for entry in self._session.get_inputs()}
 

@@ -36,7 +36,6 @@ def require_provider() -> None:
         raise RuntimeUnavailableError(
             f"onnxruntime can't run on cuda: onnxruntime {onnxruntime.__version__} was built without {PROVIDER}; it "
             f"has {', '.join(providers)}",
-            runtime=OnnxRuntimeCuda.name,
             hint=f"{install.ONNXRUNTIME_GPU} (both provide the same module, so uninstall the other), or --device cpu.",
         )
 
@@ -81,7 +80,6 @@ class OnnxRuntimeCuda(OnnxRuntime):
             raise RuntimeUnavailableError(
                 f"ONNX Runtime chose {', '.join(chosen)} instead of {self.provider[0]}: CUDA's libraries, cuDNN "
                 "or the driver are missing or have the wrong version",
-                runtime=self.name,
                 hint="attn-export doctor lists the installed versions.",
             )
 

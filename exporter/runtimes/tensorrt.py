@@ -117,7 +117,6 @@ class TensorRT(Runtime):
         if not here:
             raise RuntimeUnavailableError(
                 f"{self.path} was not run: no GPU or no driver on this machine",
-                runtime=self.name,
                 hint="Copy the engine and its record to the device and run it there.",
             )
         self._gpu = here[0]
@@ -141,9 +140,7 @@ class TensorRT(Runtime):
         """The error for a failed call, with TensorRT's message."""
         errors = self._log.errors
         return RuntimeUnavailableError(
-            f"{self.name} {what}: {errors[0] if errors else 'it gives no reason'}",
-            runtime=self.name,
-            hint="--debug shows TensorRT's log.",
+            f"{self.name} {what}: {errors[0] if errors else 'it gives no reason'}", hint="--debug shows TensorRT's log."
         )
 
     def _deserialized(self, backend: Backend, plan: bytes) -> Any:

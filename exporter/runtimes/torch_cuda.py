@@ -27,12 +27,10 @@ def require_cuda(runtime: str) -> None:
     if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
         raise RuntimeUnavailableError(
             f"{runtime} can't run on cuda: torch {torch.__version__} was built without CUDA",
-            runtime=runtime,
             hint=f"{install.CUDA_TORCH} (without constraints.txt, whose torch is a CPU build), or --device cpu.",
         )
     raise RuntimeUnavailableError(
         f"{runtime} can't run on cuda: {_why_unusable()}",
-        runtime=runtime,
         hint="nvidia-smi must list a GPU, with a driver recent enough for this torch (see attn-export doctor); "
         "or use --device cpu.",
     )

@@ -108,7 +108,6 @@ def grid_of(plan: Plan, folder: Path, options: Options, unoffered: Unoffered | N
     if idle := sorted(set(refused) - {cell.target for cell in cells}):
         raise RuntimeUnavailableError(
             f"nobody offers {idle[0]}: {refused[idle[0]]}",
-            runtime=idle[0],
             hint="--ray takes a cluster whose nodes have such GPUs; tensorrt-rtx builds for GPUs that aren't here.",
         )
     _check_used(plan, targets, cells, left_out)

@@ -148,9 +148,7 @@ def connected(address: str) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise RuntimeUnavailableError(
-            f"ray can't be imported: {first_line(error)}", runtime="ray", hint=INSTALL
-        ) from error
+        raise RuntimeUnavailableError(f"ray can't be imported: {first_line(error)}", hint=INSTALL) from error
     unreachable = f"there is no Ray cluster at {address}"
     hint = "ray start --head --port=6379 starts one."
     try:
@@ -158,7 +156,7 @@ def connected(address: str) -> Any:
             pass
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, OverflowError, ray.exceptions.RayError, RuntimeError, ValueError) as error:
-        raise RuntimeUnavailableError(f"{unreachable}: {first_line(error)}", runtime="ray", hint=hint) from error
+        raise RuntimeUnavailableError(f"{unreachable}: {first_line(error)}", hint=hint) from error
     return ray
 
 

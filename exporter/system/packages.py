@@ -34,6 +34,4 @@ def refuse_absent(extra: str) -> None:
     except ValueError:  # of a module that somebody made
         found = True
     if not found:
-        raise RuntimeUnavailableError(
-            f"{extra} is not installed", runtime=extra, hint=f"pip install 'attn-export[{extra}]'"
-        )
+        raise RuntimeUnavailableError(f"{extra} is not installed", hint=f"pip install 'attn-export[{extra}]'")

@@ -138,7 +138,6 @@ def missed(evaluation: Evaluation | None) -> DisagreementError | None:
     own = evaluation.results[0]
     return DisagreementError(
         f"{reasons}, over {evaluation.source.images} labelled images; {evaluation.requirement} is required",
-        first_seen=next(iter(poor)),
         hint=f"PyTorch itself has a top-1 of {own.top1:.2%}. Quantize with more typical images, keep more layers in "
         "float, or require less.",
     )

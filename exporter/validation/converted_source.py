@@ -56,7 +56,7 @@ def compare_with_parent(
         computed = _outputs(child.model, child.path, feeds, threads)
     if isinstance(computed, str):
         message = f"the {kind} file of {parent.path} doesn't run: {computed}"
-        raise DisagreementError(message, first_seen="all", hint=HINT)
+        raise DisagreementError(message, hint=HINT)
     verdict = policy.verdict(
         Evaluator.name if in_evaluator else "onnxruntime",
         [_compared(name, computed, exact, coarse, parent.path, policy) for name in exact],
@@ -90,7 +90,6 @@ def _disagreement(parent: Path, worst: Comparison, kind: HalfType) -> Disagreeme
         f"the {kind} file doesn't compute what {parent} computes: the error of {worst.tensor} is "
         f"{number(worst.error)}, rounding the weights changes it by {number(worst.baseline)}{ratio} "
         f"(max {worst.limit:.0f})",
-        first_seen=worst.tensor,
         hint=HINT,
     )
 

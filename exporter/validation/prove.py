@@ -115,7 +115,6 @@ def disagreement(
     return DisagreementError(
         f"{artifact} doesn't compute what PyTorch computes: first seen {text}"
         + (f"; {start.describe()}" if start else ""),
-        first_seen=first.tensor,
         hint="No file was written. Please report it with the network and the versions (attn-export --version): the "
         "exporter, the cleanup or the runtime computes it wrong.",
     )

@@ -196,7 +196,6 @@ def broken(requirement: QualityRequirement, measured: Quality, artifact: str) ->
         return None
     return DisagreementError(
         f"{artifact} doesn't meet its requirement: {reason} (over {measured.images} images)",
-        first_seen=worst,
         hint="Was it calibrated on images that are normalized as the network takes them? If so, calibrate it on more, "
         "keep its most sensitive layers in float, compare on images of yours (--images), or require less (--require).",
     )

@@ -79,7 +79,6 @@ def _refuse_engines_without_gpu(artifacts: Sequence[Artifact]) -> None:
     if engines and not gpus.found():
         raise RuntimeUnavailableError(
             f"{engines[0]} can't be timed here: there is no GPU, or no driver for it",
-            runtime="tensorrt",
             hint="Leave it out, or run this on the device: an engine's latency is that of its GPU.",
         )
 

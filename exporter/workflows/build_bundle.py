@@ -122,7 +122,6 @@ def settings_for_bundle(bundle: Bundle, asked: EngineSettings, here: tuple[gpus.
     if own is None and not wanted.architectures:
         raise RuntimeUnavailableError(
             f"the engine of {bundle.path} is built on the device ({architecture}), and there is no GPU here",
-            runtime=asked.backend,
             hint="Copy the bundle to the device and run this command there.",
         )
     if not wanted.wants_engine or (not asked.gpus and own != architecture):

@@ -93,7 +93,6 @@ def clean_file(
             except UnreadableGraphError as error:
                 raise CleanupError(
                     f"the cleaned graph is not valid ONNX: {error.message}",
-                    step="onnx.checker",
                     hint="This is a defect of the cleanup. Please report it with the file.",
                 ) from error
             verdict = _compared(runs, source, child, file, threads) if not isinstance(runs, str) else None
@@ -148,7 +147,6 @@ def _compared(runs: Sequence[SourceRun], source: Path, child: ir.Model, file: Pa
     reason = verdict if isinstance(verdict, str) else _difference(verdict)
     raise CleanupError(
         f"the cleaned graph doesn't compute what {source} computes: {reason}",
-        step="comparison",
         hint="No file was written. This is a defect of the cleanup: please report it with the file.",
     )
 
@@ -171,7 +169,6 @@ def error_of(reverted: "Sequence[RevertedRewrite]") -> CleanupError | None:
         return CleanupError(
             f"the rule {first.rule!r} would have changed the result at {first.place} by {first.error:.1e} "
             f"({first.tolerance:.1e} is allowed); {count} rewrite{'s were' if count > 1 else ' was'} reverted",
-            step=first.rule,
             hint="The file was written without it, and is right. The rule is not: please report it with the file.",
         )
     return None

@@ -55,7 +55,6 @@ def _range(subject: Subject, progress: Progress) -> tuple[DisagreementError | No
         overflow = DisagreementError(
             f"{artifact.path} overflows float16: {measured.overflow}, and float16 ends at {FLOAT16.largest:g}; ONNX "
             "Runtime on a CPU computes in float32, so its outputs don't show it",
-            first_seen=measured.overflow.split(" ")[0],
             hint="Keep that part in float32: attn-export build model.onnx --precision fp16 does.",
         )
         return overflow, []
@@ -107,5 +106,5 @@ def _disagreeing(
     hint = "Please report it with the network and the versions (attn-export --version), if it was made of this network."
     if (first.error is None or first.error > ANOTHER_NETWORK) and not artifact.source_sha256:
         hint = "Was it made of this checkpoint? It doesn't say."
-    error = DisagreementError("; ".join(part for part in parts if part), first_seen=error.first_seen, hint=hint)
+    error = DisagreementError("; ".join(part for part in parts if part), hint=hint)
     return subject.result(verdict=verdict, first_divergence=start, error=error)

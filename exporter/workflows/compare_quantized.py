@@ -98,7 +98,6 @@ def _unfaithful(subject: Subject, verdict: Verdict) -> AttnExportError | None:
     return DisagreementError(
         f"{verdict.runtime} doesn't compute what {graph.name} says: most images are off by {number(first.error)} in "
         f"{first.tensor}, by {number(first.baseline)} where only float32 rounds ({first.limit:g} times are allowed)",
-        first_seen=first.tensor,
         hint="A scale, a zero point or a rounding differs. Please report it with the file and the versions.",
     )
 
@@ -111,4 +110,4 @@ def _other_network(subject: Subject, comparisons: list[Comparison], verdict: Ver
     judged, name = structs.replace(verdict, comparisons=tuple(comparisons)), f"{artifact.path} without its rounding"
     own = "that of its weights' rounding"
     message = disagreement(name, artifact.precision, first, judged, own=own).message
-    return DisagreementError(message, first_seen=first.tensor, hint="Was it quantized from this checkpoint?")
+    return DisagreementError(message, hint="Was it quantized from this checkpoint?")

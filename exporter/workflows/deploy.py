@@ -92,9 +92,7 @@ def _refuse_without_float8(targets: Targets) -> None:
     lacking = [name for name in named if int(name.removeprefix("sm")) < FIRST_WITH_FLOAT8]
     if lacking or not named:
         what = ", ".join(lacking) if lacking else "one of the GPUs that an engine without --gpu is for"
-        raise RuntimeUnavailableError(
-            f"{what} has no float8", runtime="TensorRT", hint="Name GPUs that have it, such as --gpu sm89,sm120."
-        )
+        raise RuntimeUnavailableError(f"{what} has no float8", hint="Name GPUs that have it, such as --gpu sm89,sm120.")
 
 
 def _without_bundles(settings: EngineSettings, targets: Targets) -> EngineSettings:

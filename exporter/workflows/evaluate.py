@@ -186,9 +186,7 @@ def _like(scores: Array, reference: Array) -> Array:
     """Scores in the shape of PyTorch's: a file may return (N, classes, 1, 1)."""
     if scores.size != reference.size:
         raise RuntimeUnavailableError(
-            f"it returns {scores.shape} for {len(reference)} images of {reference.shape[1]} classes",
-            runtime="",
-            hint="",
+            f"it returns {scores.shape} for {len(reference)} images of {reference.shape[1]} classes", hint=""
         )
     return scores.reshape(reference.shape)
 

@@ -40,7 +40,6 @@ def check_engines(inputs: Sequence[Input], settings: ExportSettings, progress: P
     if named and not gpus.found():
         raise RuntimeUnavailableError(
             f"{named[0]} can't run here: there is no GPU, or no driver for it",
-            runtime=named[0],
             hint="Leave it out of --runtimes: the engine is built all the same.",
         )
     targets = check_settings(settings.engine, settings.precisions, progress)

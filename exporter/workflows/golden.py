@@ -58,6 +58,5 @@ def disagreement(artifact: Path, verdict: Verdict) -> DisagreementError | None:
         )
     return DisagreementError(
         f"{artifact} doesn't compute the golden outputs ({verdict.reference}): {what}",
-        first_seen=worst.tensor,
         hint="Was it made from this network? If so, please report it with the versions on the device.",
     )

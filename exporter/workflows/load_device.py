@@ -117,7 +117,7 @@ def _engine(path: Path, manifest: DeviceManifest, settings: Settings) -> Runtime
     record, here = read_sidecar(path), gpus.found()
     assert record is not None
     if not here:
-        raise RuntimeUnavailableError(f"{path.name} needs a GPU, and there is none", runtime=record.backend.name)
+        raise RuntimeUnavailableError(f"{path.name} needs a GPU, and there is none")
     check_fits(record, path, load_backend(record.backend.name), here)
     return TensorRT(path, _signature(manifest), settings).open()
 

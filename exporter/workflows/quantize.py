@@ -312,6 +312,4 @@ def _refuse(record: Quantization, requirement: QualityRequirement | None, out: P
         known = [layer for layer in record.layers if layer.sqnr_db is not None]
         worst = sorted(known, key=lambda layer: layer.sqnr_db or 0.0)[:3]
         names = ", ".join(f"{layer.module_path or layer.node} ({layer.sqnr_db:.1f} dB)" for layer in worst)
-        raise DisagreementError(
-            error.message, first_seen=error.first_seen, hint=f"{error.hint} The worst layers: {names}."
-        )
+        raise DisagreementError(error.message, hint=f"{error.hint} The worst layers: {names}.")

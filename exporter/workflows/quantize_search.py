@@ -6,7 +6,6 @@ from pathlib import Path
 
 from attn_export.exporter.errors import DisagreementError, UsageError
 from attn_export.exporter.precision.int8.choose import Trial, Work
-from attn_export.exporter.precision.int8.quality import worst_output
 from attn_export.exporter.precision.int8.search import fewest
 from attn_export.exporter.precision.int8.sensitivity import LAYER, sensitivity
 from attn_export.exporter.precision.int8.settings import QuantizeSettings
@@ -100,7 +99,6 @@ def searched(
         last = [problem for _, problem in sorted(problems.items()) if problem != NOTHING_LEFT][-1]
         raise DisagreementError(
             f"no assignment of layers to int8 and float32 is good enough; the last one: {last}",
-            first_seen=worst_output(best.quality),
             hint="Require less (--min-sqnr, --max-drop), or take float16.",
         )
     found = made.get(count) or _without(best, layers[:count], settings, work)

@@ -126,7 +126,6 @@ def _refuse_unoffered(backend: Backend, targets: frozenset[str]) -> None:
     if missing := sorted(targets - offered):
         raise RuntimeUnavailableError(
             f"no node offers {', '.join(missing)}; offered are {', '.join(sorted(offered)) or 'none'}",
-            runtime="ray",
             hint=f"A node offers it as a resource: ray start --resources='{{\"{missing[0]}\": 1}}'",
         )
 

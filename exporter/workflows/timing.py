@@ -108,7 +108,6 @@ def _of_artifact(
         if (name, settings.device) == ("onnxruntime", CPU) and artifact.precision in IN_EVALUATOR:
             raise RuntimeUnavailableError(
                 f"{artifact.path} is {artifact.precision}, which ONNX Runtime doesn't compute on a CPU",
-                runtime=name,
                 hint="Leave it out, or time an engine of it.",
             )
         runtime = RUNTIMES[name](None, artifact.as_file(signature), settings)  # type: ignore[arg-type]

@@ -29,9 +29,7 @@ def log(report: Report, source: Path, uri: str) -> str:
         from mlflow import MlflowClient
     except ImportError as error:
         raise RuntimeUnavailableError(
-            "logging to MLflow needs mlflow-skinny, which isn't installed",
-            runtime="mlflow",
-            hint="pip install 'attn-export[mlflow]'",
+            "logging to MLflow needs mlflow-skinny, which isn't installed", hint="pip install 'attn-export[mlflow]'"
         ) from error
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
@@ -49,7 +47,6 @@ def log(report: Report, source: Path, uri: str) -> str:
     except Exception as error:  # MLflow's, requests' and urllib3's
         raise RuntimeUnavailableError(
             f"{uri} doesn't take the run: {first_line(error)}",
-            runtime="mlflow",
             hint="Is it the address of an MLflow tracking server, such as http://localhost:5000?",
         ) from error
     return run

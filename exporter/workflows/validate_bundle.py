@@ -83,7 +83,6 @@ def check_engine(bundle: Bundle, engine: Path, *, trust: bool, needs_gpu: bool =
     if not here:
         raise RuntimeUnavailableError(
             f"{engine} can't be run: there is no GPU here, or no driver for it",
-            runtime="tensorrt",
             hint="Run this command on the device. An ONNX file can be validated without a GPU.",
         )
     if record is not None:

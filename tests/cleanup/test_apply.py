@@ -153,7 +153,6 @@ def test_rules_that_undo_each_other_are_named() -> None:
     model = model_of(MINUS)
     with pytest.raises(CleanupError, match="add and subtract keep firing") as caught:
         apply_to_fixpoint(model, [there, back], Context(20, Target.ANY))
-    assert caught.value.step in ("add", "subtract")
     assert "report" in caught.value.hint
 
 

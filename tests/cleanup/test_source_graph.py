@@ -161,7 +161,6 @@ def test_a_fault_in_the_child_is_found_and_no_file_written(
     out.write_bytes(OLDER)
     with pytest.raises(CleanupError, match=r"doesn't compute what .* computes: output differs by") as caught:
         clean_file(cbam, out, threads=1)
-    assert caught.value.step == "comparison"
     assert caught.value.exit_code == 4
     assert out.read_bytes() == OLDER
     assert [path.name for path in tmp_path.iterdir()] == ["clean.onnx"]

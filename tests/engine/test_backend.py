@@ -92,7 +92,6 @@ def test_one_that_is_asked_for_by_name_is_taken_or_its_command_is_reported(insta
     with pytest.raises(RuntimeUnavailableError, match=f"^{other} is not installed$") as caught:
         choose(other, named_gpus=False, has_gpu=True)
     assert INSTALL[other] in caught.value.hint
-    assert caught.value.runtime == other
 
 
 def test_a_backend_that_does_not_exist_is_refused() -> None:

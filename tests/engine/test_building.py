@@ -290,7 +290,7 @@ def unsupported(path: Path) -> Path:
 def test_all_operators_that_are_missing_are_named_at_once(tmp_path: Path, left: Left) -> None:
     with pytest.raises(EngineError, match=r"can't parse a\.onnx") as caught:
         build_file(unsupported(tmp_path / "a.onnx"), tmp_path / "a.engine", SM86)
-    problems = caught.value.problems
+    problems = [line.strip() for line in caught.value.message.splitlines()[1:]]
     assert len(problems) == 3
     for operator, name, module in [
         ("Det", "determinant", "head"),
@@ -299,7 +299,6 @@ def test_all_operators_that_are_missing_are_named_at_once(tmp_path: Path, left: 
     ]:
         (said,) = [problem for problem in problems if problem.startswith(f"{operator} ")]
         assert f"node {name!r} of {module}" in said
-        assert said in caught.value.message
         assert not said.endswith(("false", ": "))
     assert "operators.md" in caught.value.hint
     assert caught.value.exit_code == 5

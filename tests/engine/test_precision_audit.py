@@ -199,7 +199,6 @@ def test_a_mixture_is_an_error_and_nothing_is_written(
         build_file(source, tmp_path / "half.engine", SM86)
     assert "relu_b runs in FLOAT, the graph says FLOAT16" in caught.value.message
     assert caught.value.exit_code == 1
-    assert len(caught.value.kernels) == 1
     assert "--allow-mixed" in caught.value.hint
     assert left() == {"half.onnx"}
 
@@ -227,7 +226,6 @@ def test_many_mixed_kernels_are_counted_and_some_are_named() -> None:
     mixed = tuple(MixedKernel(f"k{i}", (f"n{i}",), ("FLOAT",), ("FLOAT16",)) for i in range(9))
     error = record.mixed_error(mixed)
     assert error.message.startswith("9 kernels compute in another type")
-    assert len(error.kernels) == 9
     assert error.message.count("\n") == record.SHOWN_KERNELS + 1
     assert "…" in error.message
 

@@ -205,7 +205,6 @@ def test_a_failing_step_is_named(
     monkeypatch.setattr(pipeline, stage, (*where[:2], ("fold the laundry", fail), *where[2:]))
     with pytest.raises(CleanupError, match="the cleanup step 'fold the laundry' failed") as caught:
         clean_graph(captured("toy"))
-    assert caught.value.step == "fold the laundry"
     assert caught.value.__cause__ is error
 
 
@@ -220,7 +219,6 @@ def test_a_failing_rule_is_a_failure_of_the_rules_step(
     monkeypatch.setitem(TARGET_RULES, Target.ANY, (Rule("trip", frozenset({"Conv"}), match),))
     with pytest.raises(CleanupError, match="the cleanup step 'apply rules' failed: odd node") as caught:
         clean_graph(captured("toy"))
-    assert caught.value.step == "apply rules"
     assert caught.value.__cause__ is error
 
 

@@ -69,7 +69,6 @@ def test_torch_without_cuda_is_unavailable_and_says_how_to_get_it(
     threads = torch.get_num_threads()
     with pytest.raises(RuntimeUnavailableError, match=f"{name} can't run on cuda: ") as caught:
         RUNTIMES[name](model, artifact("toy"), ON_CUDA).open()
-    assert caught.value.runtime == name
     assert caught.value.exit_code == 5
     assert "--device cpu" in caught.value.hint
     assert {key: value.data_ptr() for key, value in model.module.state_dict().items()} == before
@@ -120,7 +119,6 @@ def test_onnxruntime_without_cuda_is_unavailable_and_says_how_to_get_it(
 ) -> None:
     with pytest.raises(RuntimeUnavailableError, match="was built without CUDAExecutionProvider") as caught:
         RUNTIMES[name](loaded("toy"), artifact("toy"), settings).open()
-    assert caught.value.runtime == "onnxruntime-cuda"
     assert "pip install onnxruntime-gpu" in caught.value.hint
 
 

@@ -127,9 +127,8 @@ def test_weights_outside_stand_where_the_file_says(graph: Graph, tmp_path: Path)
 
 def test_an_invalid_graph_is_refused_by_the_checker(graph: Graph, tmp_path: Path) -> None:
     next(node for node in graph.model.graph if node.op_type == "Relu").op_type = "Rleu"
-    with pytest.raises(CleanupError, match=r"not valid ONNX: .*Rleu") as caught:
+    with pytest.raises(CleanupError, match=r"not valid ONNX: .*Rleu"):
         onnx_file.write(graph, tmp_path / "a.onnx")
-    assert caught.value.step == "onnx.checker"
 
 
 def test_a_graph_whose_types_contradict_is_refused_by_the_checker(graph: Graph, tmp_path: Path) -> None:

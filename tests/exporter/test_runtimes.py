@@ -220,7 +220,6 @@ def test_a_damaged_file_is_unavailable_and_says_so(
     runtime = RUNTIMES["onnxruntime"](loaded("toy"), replace(artifact("toy"), path=path), Settings(threads=1))
     with pytest.raises(RuntimeUnavailableError, match="onnxruntime can't run this artifact: ") as caught:
         runtime.open()
-    assert caught.value.runtime == "onnxruntime"
     assert "\n" not in caught.value.message
     assert "--debug" in caught.value.hint
     runtime.close()

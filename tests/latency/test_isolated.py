@@ -251,12 +251,6 @@ FIELDS = {
     "misshapen": ("b",),
     "tensors": ("c",),
     "module_path": "layer1",
-    "step": "merge views",
-    "runtime": "onnxruntime",
-    "problems": ("x", "y"),
-    "first_seen": "layer2",
-    "kernels": ("k",),
-    "broken": ("z",),
 }
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, AttnExportError)]
 

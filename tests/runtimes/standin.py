@@ -74,7 +74,7 @@ class Gpu(DeviceMemory):
     def record(self, work: Callable[[], None]) -> Replay:
         assert not self.queue, "recorded while the stream was at work"
         if not self.can_record:
-            raise RuntimeUnavailableError("the GPU failed: capture says cudaErrorStreamCaptureUnsupported", runtime="x")
+            raise RuntimeUnavailableError("the GPU failed: capture says cudaErrorStreamCaptureUnsupported")
         self.recorded += 1
         jobs: list[Callable[[], None]] = []
         self.recording = jobs

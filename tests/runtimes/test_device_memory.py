@@ -124,7 +124,7 @@ def test_a_graph_is_recorded_launched_and_destroyed(cuda: StandInCuda) -> None:
 
 def test_work_that_fails_ends_the_capture(cuda: StandInCuda) -> None:
     def work() -> None:
-        raise RuntimeUnavailableError("refused", runtime="tensorrt")
+        raise RuntimeUnavailableError("refused")
 
     with pytest.raises(RuntimeUnavailableError, match="refused"):
         CudaMemory(cuda).record(work)
@@ -170,7 +170,6 @@ def test_without_either_the_error_says_how_to_get_one(torch_is: str, why: str, m
     ) as caught:
         device_memory("tensorrt")
     assert "pip install cuda-python" in caught.value.hint
-    assert caught.value.runtime == "tensorrt"
 
 
 @pytest.mark.skipif(not gpus.found(), reason="there is no GPU here")

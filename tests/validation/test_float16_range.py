@@ -64,7 +64,6 @@ def test_values_beyond_the_range_between_two_layers_are_a_fault(tmp_path: Path) 
     found = judged(Scaled(2e5), tmp_path)
     assert isinstance(found.error, DisagreementError)
     assert "overflows float16: /first/Conv_output_0 (of first) reaches" in found.error.message
-    assert found.error.first_seen == "/first/Conv_output_0"
 
 
 @pytest.mark.parametrize("module", [Scaled(), Scaled(100.0), Masked()], ids=["plain", "scaled", "masked"])

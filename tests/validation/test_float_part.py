@@ -47,7 +47,8 @@ def judged(subject: Subject, path: Path, sqnr: float | None = None) -> Validated
 
 
 def first_seen(found: Validated) -> str | None:
-    return found.error.first_seen if isinstance(found.error, DisagreementError) else None
+    first = found.verdict.first_disagreement if found.verdict else None
+    return first.tensor if first and isinstance(found.error, DisagreementError) else None
 
 
 # Faults of the float file.

@@ -95,9 +95,7 @@ def profile(
         return _kernels(nodes, json.loads(trace.read_text(encoding="utf-8")), inferences)
     except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
         raise RuntimeUnavailableError(
-            f"ONNX Runtime's profile can't be read: {error}",
-            runtime=OnnxRuntime.name,
-            hint="This version of ONNX Runtime has another format.",
+            f"ONNX Runtime's profile can't be read: {error}", hint="This version of ONNX Runtime has another format."
         ) from error
 
 

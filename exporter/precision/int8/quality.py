@@ -51,8 +51,3 @@ def compared(exact: Mapping[str, Sequence[Array]], found: Mapping[str, Sequence[
 def worst(quality: Quality) -> float:
     """The smallest SQNR of an output, infinite where nothing differs."""
     return min(math.inf if value is None else value for value in quality.sqnr_db.values())
-
-
-def worst_output(quality: Quality) -> str:
-    """The output with the smallest SQNR."""
-    return min(quality.sqnr_db, key=lambda name: quality.sqnr_db[name] or math.inf)

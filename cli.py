@@ -163,7 +163,6 @@ def run(arguments: Sequence[str], interrupted: Callable[[], bool] = lambda: Fals
     """Run the command line and return the exit code, see docs/architecture.md.
 
     Args:
-        arguments: the words after the program's name.
         interrupted: whether a signal has come; libraries turn the interruption of an import into errors of their own.
     """
     print_in_any_encoding()

@@ -52,7 +52,6 @@ class Preprocessing:
     Attributes:
         layout: of the pixels, "nchw" or "nhwc".
         order: of their channels, "rgb" or "bgr"; the network's is RGB.
-        normalization: of the network.
     """
 
     layout: str
@@ -175,8 +174,6 @@ class LoadedModel:
         inputs: in the order of ``forward``'s parameters, with N = 1 and no dynamic axes.
         sha256: of the checkpoint file, or of the weights of a live module.
         path: the checkpoint file, None for a live module.
-        architecture: from the zoo, None for other networks.
-        notes: remarks for the user about the loading.
         label: what the network is called where it isn't of the zoo, such as ``timm:seresnet50``.
         preprocessing: part of the module: its input is pixels, and ``normalization`` is None.
         postprocessing: part of the module.
@@ -274,11 +271,7 @@ class Graph:
 
     Attributes:
         model: the graph. Functions that change it take it over and return a new `Graph`.
-        signature: of the network.
         parent_sha256: of the source checkpoint.
-        opset: of the default domain.
-        steps: the cleanup so far.
-        blocks: the attention blocks of a cleaned graph.
     """
 
     model: "ir.Model"
@@ -349,7 +342,6 @@ class ParsedFile:
     """An ONNX file, parsed and checked once and then passed on.
 
     Attributes:
-        path: the file.
         model: its graph. Nobody changes it; `copy` gives a graph to change.
     """
 
@@ -370,17 +362,11 @@ class OnnxFile:
 
     Attributes:
         path: the file; weights beyond 2 GiB are in ``<path>.data``.
-        signature: of the network.
         parent_sha256: of the source checkpoint.
-        opset: of the default domain.
         nodes: their number in the main graph.
-        gates: in topological order.
-        steps: the cleanup.
-        blocks: its attention blocks.
         precision: of most nodes.
         kept: the nodes that stay in float32.
         label: a distinct name for a file whose name isn't unique, else empty.
-        parsed: the file's content, None before it is parsed.
     """
 
     path: Path
@@ -419,7 +405,6 @@ class AttentionBlock:
         kernel: of the spatial gate's convolution (k x k), or of ECA's over the channels.
         gates: the inputs of its gate activations, in topological order.
         maps: the gated maps: one, or for CBAM one for each gate.
-        nodes: the names of its nodes.
         nodes_before: their number before the first cleanup.
     """
 

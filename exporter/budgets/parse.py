@@ -30,11 +30,7 @@ SHOWN = "onnxruntime:latency=3ms, ratio=0.8 or drop=0.5%"
 
 
 def parse_budgets(parts: Iterable[str], runtimes: Sequence[str]) -> tuple[Budget, ...]:
-    """Several, each for another figure.
-
-    Raises:
-        UsageError: one can't be understood, or two limit the same figure.
-    """
+    """Several, each for another figure. Raises UsageError: one can't be understood, or two limit the same figure."""
     budgets: list[Budget] = []
     for part in parts:
         budget = parse_budget(part, runtimes)

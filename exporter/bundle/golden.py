@@ -26,7 +26,6 @@ class Limit(Struct, frozen=True, rename={"limit": "allowed"}):
     """The tolerance of an output on one kind of image.
 
     Attributes:
-        baseline: relative baseline error.
         limit: max error ratio, error / baseline.
     """
 
@@ -53,8 +52,6 @@ class GoldenDescription(Struct, frozen=True):
 
     Attributes:
         inputs: name and numpy's type of each.
-        reference: source of the golden outputs, in words.
-        baseline: source of the baseline errors, in words.
         groups: one per image size.
         limits: by output, in the order of the network's outputs, and kind of image.
     """
@@ -145,11 +142,7 @@ def _shapes(group: Group) -> dict[str, Shape]:
 
 
 def save(golden: GoldenVectors, path: Path) -> None:
-    """Write the arrays to an ``.npz`` file.
-
-    Raises:
-        OSError: the file can't be written.
-    """
+    """Write the arrays to an ``.npz`` file. Raises OSError: the file can't be written."""
     arrays: dict[str, Array] = {}
     for g, group in enumerate(golden.groups):
         arrays |= {f"input_{g}_{i}": array for i, array in enumerate(group.arrays.values())}

@@ -25,17 +25,12 @@ class Manifest(Struct, frozen=True, kw_only=True):
     """The content of ``bundle.json``.
 
     Attributes:
-        created: UTC, ISO 8601, to the second.
         name: stem of the bundle's and the engine's file names.
         architecture: GPU architecture of the engine, such as "sm87".
         device: product name of that GPU, None if unknown.
-        precision: of the graph; None if it was not specified.
-        opset: ONNX opset of the graph.
         tensorrt: the earliest TensorRT version that can build it.
         graph: facts about the ONNX file; ``path`` is its name within the bundle.
         profile: min, opt and max shapes of each input.
-        options: of the build, without a timing cache.
-        golden: inputs and outputs to verify the engine with.
         made_with: machine and packages that wrote the bundle.
         files: size and checksum of every file except this one.
 

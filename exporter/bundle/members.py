@@ -57,11 +57,7 @@ class Members:
                 yield stream
 
     def blocks(self, name: str) -> Iterator[bytes]:
-        """The content of a file, in blocks.
-
-        Raises:
-            UnreadableBundleError: it is missing, too large or damaged.
-        """
+        """The content of a file, in blocks. Raises UnreadableBundleError: it is missing, too large or damaged."""
         if name not in self.sizes:
             raise unreadable(self.path, f"{name} is missing")
         if self.sizes[name] > MAX_BYTES.get(name, MAX_GRAPH_BYTES):

@@ -25,8 +25,6 @@ class Bundle:
     Attributes:
         path: the zip, or the folder that it was extracted to.
         sha256: of the zip; for a folder of ``bundle.json``, which has the checksums of all other files.
-        manifest: the content of ``bundle.json``.
-        golden: inputs and outputs to verify the engine with.
     """
 
     path: Path

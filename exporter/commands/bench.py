@@ -89,11 +89,7 @@ def bench(
 
 
 def split_sources(sources: list[Path]) -> tuple[Path | None, list[Path]]:
-    """The checkpoint, if there is one, and the artifacts.
-
-    Raises:
-        UsageError: there are several checkpoints.
-    """
+    """The checkpoint, if there is one, and the artifacts. Raises UsageError: there are several checkpoints."""
     from attn_export.exporter.validation.artifact import CHECKPOINTS
 
     found = [path for path in sources if names_network(path) or path.suffix.lower() in CHECKPOINTS]

@@ -144,11 +144,7 @@ class Resizing:
     interpolation: options.Interpolation = None
 
     def parse(self, sources: Sequence[Path]) -> "PictureOptions":
-        """The options for the images of all sources.
-
-        Raises:
-            UsageError: another form, or there are no pictures.
-        """
+        """The options for the images of all sources. Raises UsageError: another form, or there are no pictures."""
         from attn_export.exporter.images.arrays import ENDINGS
         from attn_export.exporter.images.preprocessing import INTERPOLATIONS, PictureOptions
 
@@ -184,11 +180,7 @@ class Served:
     labels: options.Labels = None
 
     def parse(self) -> ServedOptions:
-        """The options.
-
-        Raises:
-            UsageError: another form, or mean without standard deviation.
-        """
+        """The options. Raises UsageError: another form, or mean without standard deviation."""
         return ServedOptions(
             pixels=parse_pixels(self.input_image) if self.input_image is not None else None,
             normalization=parse_normalization(self.mean, self.std),

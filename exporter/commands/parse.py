@@ -26,11 +26,7 @@ def split(values: Iterable[str] | None) -> tuple[str, ...]:
 
 
 def check_known(option: str, names: Iterable[str], known: Sequence[str]) -> None:
-    """Refuse unknown names.
-
-    Raises:
-        UsageError: with the known ones.
-    """
+    """Refuse unknown names. Raises UsageError: with the known ones."""
     for name in names:
         if name not in known:
             raise UsageError(f"{option} {name} is unknown", hint=f"Known are {', '.join(known)}.")
@@ -60,11 +56,7 @@ def parse_arguments(text: str | None, called: Path | str | None) -> dict[str, An
 
 
 def parse_target(name: str | None) -> Target:
-    """The runtime that a graph is shaped for.
-
-    Raises:
-        UsageError: unknown.
-    """
+    """The runtime that a graph is shaped for. Raises UsageError: unknown."""
     if name is None:
         return Target.ANY
     check_known("--for", [name], [target.value for target in Target if target is not Target.ANY])
@@ -72,51 +64,31 @@ def parse_target(name: str | None) -> Target:
 
 
 def parse_device(name: str) -> str:
-    """``cpu`` or ``cuda``.
-
-    Raises:
-        UsageError: unknown.
-    """
+    """``cpu`` or ``cuda``. Raises UsageError: unknown."""
     check_known("--device", [name], DEVICES)
     return name
 
 
 def parse_precisions(names: Iterable[str] | None) -> tuple[Precision, ...]:
-    """The precisions without repetition; empty where none is named.
-
-    Raises:
-        UsageError: unknown.
-    """
+    """The precisions without repetition; empty where none is named. Raises UsageError: unknown."""
     check_known("--precision", split(names), [precision.value for precision in Precision])
     return tuple(Precision(name) for name in dict.fromkeys(split(names)))
 
 
 def parse_precision(option: str, name: str, known: Sequence[Precision]) -> Precision:
-    """One of the known precisions.
-
-    Raises:
-        UsageError: unknown.
-    """
+    """One of the known precisions. Raises UsageError: unknown."""
     check_known(option, [name], [precision.value for precision in known])
     return Precision(name)
 
 
 def parse_io(name: str) -> bool:
-    """Whether inputs and outputs have the type of the file.
-
-    Raises:
-        UsageError: unknown.
-    """
+    """Whether inputs and outputs have the type of the file. Raises UsageError: unknown."""
     check_known("--io", [name], ("float32", "native"))
     return name == "native"
 
 
 def parse_ranges(name: str | None) -> "Method | None":
-    """The method of choosing ranges; None for the best.
-
-    Raises:
-        UsageError: it is unknown.
-    """
+    """The method of choosing ranges; None for the best. Raises UsageError: it is unknown."""
     if name is None:
         return None
     from attn_export.exporter.precision.int8.ranges import Method
@@ -126,11 +98,7 @@ def parse_ranges(name: str | None) -> "Method | None":
 
 
 def parse_rounding(name: str) -> "Rounding":
-    """The rounding of weights.
-
-    Raises:
-        UsageError: it is unknown.
-    """
+    """The rounding of weights. Raises UsageError: it is unknown."""
     from attn_export.exporter.precision.int8.rounding import Rounding
 
     check_known("--rounding", [name], [rounding.value for rounding in Rounding])
@@ -138,11 +106,7 @@ def parse_rounding(name: str) -> "Rounding":
 
 
 def parse_percent(option: str, text: str, below: float = math.inf) -> float:
-    """``2%`` or ``2`` -> 0.02.
-
-    Raises:
-        UsageError: no percentage, or not between 0 and ``below``.
-    """
+    """``2%`` or ``2`` -> 0.02. Raises UsageError: no percentage, or not between 0 and ``below``."""
     found = re.fullmatch(r"\s*([0-9]{1,6}(?:\.[0-9]*)?|\.[0-9]+)\s*%?\s*", text)
     value = float(found[1]) / 100 if found else math.nan
     if not (0 < value < below if below < math.inf else value >= 0):
@@ -152,11 +116,7 @@ def parse_percent(option: str, text: str, below: float = math.inf) -> float:
 
 
 def parse_cpus(text: str | None) -> tuple[int, ...] | None:
-    """``0-2,5`` -> (0, 1, 2, 5).
-
-    Raises:
-        UsageError: another form, or a CPU that this process can't use.
-    """
+    """``0-2,5`` -> (0, 1, 2, 5). Raises UsageError: another form, or a CPU that this process can't use."""
     if text is None:
         return None
     from attn_export.exporter.system.affinity import check_cpus
@@ -171,20 +131,12 @@ def parse_cpus(text: str | None) -> tuple[int, ...] | None:
 
 
 def parse_batches(values: Iterable[str] | None) -> tuple[int, ...]:
-    """``["1,8", "32"]`` -> (1, 8, 32).
-
-    Raises:
-        UsageError: no batch size.
-    """
+    """``["1,8", "32"]`` -> (1, 8, 32). Raises UsageError: no batch size."""
     return tuple(dict.fromkeys(_number("--batch", word) for word in split(values)))
 
 
 def parse_instances(text: str) -> tuple[str, int]:
-    """``2`` -> auto, 2; ``gpu:2`` -> gpu, 2.
-
-    Raises:
-        UsageError: another form.
-    """
+    """``2`` -> auto, 2; ``gpu:2`` -> gpu, 2. Raises UsageError: another form."""
     found = re.fullmatch(r"(?:(auto|gpu|cpu):)?([1-9]\d{0,2})", text)
     if found is None:
         raise UsageError(f"--instances {text} can't be understood", hint="Expected is a number, or gpu:2 or cpu:2.")
@@ -242,11 +194,7 @@ def _triple(option: str, sizes: list[int], example: str) -> tuple[int, int, int]
 
 
 def parse_gpus(names: Iterable[str] | None) -> tuple[str, ...]:
-    """The names of GPUs, checked.
-
-    Raises:
-        UsageError: unknown.
-    """
+    """The names of GPUs, checked. Raises UsageError: unknown."""
     from attn_export.exporter.engine.targets import parse_targets
 
     parse_targets(split(names))
@@ -254,11 +202,7 @@ def parse_gpus(names: Iterable[str] | None) -> tuple[str, ...]:
 
 
 def parse_backend(name: str) -> str:
-    """``auto``, or the name of a backend.
-
-    Raises:
-        UsageError: unknown.
-    """
+    """``auto``, or the name of a backend. Raises UsageError: unknown."""
     from attn_export.exporter.engine.backend import MODULES
 
     check_known("--backend", [name], (AUTO, *MODULES))
@@ -266,11 +210,7 @@ def parse_backend(name: str) -> str:
 
 
 def parse_budget_options(values: list[str] | None) -> "tuple[Budget, ...]":
-    """The budgets.
-
-    Raises:
-        UsageError: another form.
-    """
+    """The budgets. Raises UsageError: another form."""
     if not values:
         return ()
     from attn_export.exporter.budgets.parse import parse_budgets

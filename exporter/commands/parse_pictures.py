@@ -30,11 +30,7 @@ def parse_normalization(mean: str | None, std: str | None) -> Normalization | No
 
 
 def parse_pixels(text: str) -> tuple[str, str]:
-    """``uint8:nhwc:bgr``: layout and order of channels, in any order.
-
-    Raises:
-        UsageError: another form.
-    """
+    """``uint8:nhwc:bgr``: layout and order of channels, in any order. Raises UsageError: another form."""
     first, *rest = text.lower().split(":")
     layouts = [word for word in rest if word in (NCHW, NHWC)]
     orders = [word for word in rest if word in (RGB, BGR)]
@@ -54,11 +50,7 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
 
 
 def parse_postprocessing(text: str) -> Postprocessing:
-    """``softmax`` or ``top=5``.
-
-    Raises:
-        UsageError: another form.
-    """
+    """``softmax`` or ``top=5``. Raises UsageError: another form."""
     if text == "softmax":
         return Postprocessing()
     if found := re.fullmatch(r"top=([1-9]\d{0,4})", text):
@@ -67,11 +59,7 @@ def parse_postprocessing(text: str) -> Postprocessing:
 
 
 def parse_resize(text: str | None) -> tuple[int, ...]:
-    """``256``, the shorter side, or ``48x192``; empty for None.
-
-    Raises:
-        UsageError: another form.
-    """
+    """``256``, the shorter side, or ``48x192``; empty for None. Raises UsageError: another form."""
     if text is None:
         return ()
     found = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text.lower())

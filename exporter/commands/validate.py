@@ -111,11 +111,7 @@ def names_bundle(path: Path) -> bool:
 
 
 def refuse_swapped(reference: Path, artifacts: list[Path]) -> None:
-    """The checkpoint comes first.
-
-    Raises:
-        UsageError: an artifact does.
-    """
+    """The checkpoint comes first. Raises UsageError: an artifact does."""
     if reference.suffix.lower() in (".onnx", ".engine"):
         shown = next((path for path in artifacts if path.suffix.lower() in (".pt", ".pth")), "model.pt")
         raise UsageError(

@@ -26,8 +26,6 @@ def compare_files(old: Path | str, new: Path | str, *, slower: float = 0.05) -> 
     """Compare two report files: ``compare_files("old.report.json", "new.report.json")``.
 
     Args:
-        old: the earlier report of an export or a bench.
-        new: the later one, of the same network.
         slower: by how much a latency may grow: 0.05 is 5 %.
 
     Raises:

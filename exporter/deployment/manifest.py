@@ -20,7 +20,6 @@ class PackagedFile(Struct, frozen=True):
     """One file of a device folder.
 
     Attributes:
-        bytes, sha256: of its content.
         licenses: SPDX expressions; empty if nothing says them.
     """
 
@@ -63,19 +62,13 @@ class DeviceManifest(Struct, frozen=True, kw_only=True):
     """The content of ``manifest.json``.
 
     Attributes:
-        created: UTC, ISO 8601, to the second.
-        name: of the network.
-        onnx: name of the ONNX file.
         engines: names of the engines; each has its sidecar beside it.
-        bundles: names of the deployment bundles.
         inputs: in the network's order.
         outputs: names, in the network's order.
         source_sha256: of the checkpoint; empty if unknown.
         class_names, normalization, preprocessing, postprocessing: None if unknown or none.
         verdict: on the ONNX file; None if unknown.
-        latencies: of the artifacts; empty without a measurement.
         made_with: machine and packages that wrote the folder.
-        files: every file except this one.
 
     Raises:
         ValueError: a name leads out of the folder, or a file isn't listed.
@@ -108,11 +101,7 @@ class DeviceManifest(Struct, frozen=True, kw_only=True):
 
 
 def read_manifest(folder: Path) -> DeviceManifest:
-    """The manifest of a device folder.
-
-    Raises:
-        UnreadablePackageError: it is missing or damaged.
-    """
+    """The manifest of a device folder. Raises UnreadablePackageError: it is missing or damaged."""
     path = folder / MANIFEST
     try:
         return decode(read_whole(path, MOST_BYTES), DeviceManifest)

@@ -102,20 +102,12 @@ def digests_in(path: Path, key: Path | None) -> dict[str, str]:
 
 
 def private_key(path: Path) -> Any:
-    """A private key of a curve.
-
-    Raises:
-        UnreadablePackageError: it can't be read, or is of the wrong kind.
-    """
+    """A private key of a curve. Raises UnreadablePackageError: it can't be read, or is of the wrong kind."""
     return _key(path, "private")
 
 
 def public_key(path: Path) -> Any:
-    """A public key of a curve.
-
-    Raises:
-        UnreadablePackageError: it can't be read, or is of the wrong kind.
-    """
+    """A public key of a curve. Raises UnreadablePackageError: it can't be read, or is of the wrong kind."""
     return _key(path, "public")
 
 

@@ -44,7 +44,6 @@ class Served:
         instances: number and kind, such as "KIND_AUTO".
         labels: whether there is a file with the names of classes.
         timings: of this artifact, for several batches; empty without a measurement.
-        preprocessing: in the artifact.
         origin: lines about where it comes from, for people.
     """
 
@@ -67,11 +66,7 @@ class Served:
 
 
 def config_of(served: Served) -> str:
-    """The content of ``config.pbtxt``.
-
-    Raises:
-        InputError: Triton has no such type.
-    """
+    """The content of ``config.pbtxt``. Raises InputError: Triton has no such type."""
     config: dict[str, Value] = {
         "name": served.name,
         "platform": served.platform,

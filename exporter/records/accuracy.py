@@ -12,13 +12,9 @@ class Accuracy(Struct, frozen=True, kw_only=True):
     """The answers of PyTorch or of one artifact.
 
     Attributes:
-        artifact: its name, or "PyTorch".
-        runtime: that ran it.
         top1, top5: share of images whose label has the largest score, or one of the five largest; of fewer than six
             classes there is no top 5.
         agreement: share of images with the same largest score as in PyTorch; 1 for PyTorch itself.
-        lost: images that only PyTorch answers right.
-        gained: images that only the artifact answers right.
         sqnr_db: of the scores against PyTorch's, over images with finite scores; None without noise.
         not_finite: images with scores that aren't finite, which count as wrong.
         missed: what it doesn't meet of the requirement, in words.
@@ -43,8 +39,6 @@ class Flip(Struct, frozen=True):
     """An image that an artifact answers otherwise than PyTorch.
 
     Attributes:
-        image: its path, or number.
-        label: the name of its class.
         answers: the name of the class with the largest score, by artifact, "PyTorch" first.
         margin: by how much PyTorch's probability of its own class is above that of the artifact's; of several
             artifacts the largest.
@@ -62,13 +56,8 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     """The accuracy of a network and its artifacts on the same labelled images.
 
     Attributes:
-        source: of the images.
-        classes: number of the network's classes.
-        matched: how labels became numbers of classes.
         results: PyTorch in float32, then the artifacts.
         flips: the images with the largest margins among those that are answered otherwise.
-        flipped: number of all of these.
-        requirement: that every artifact has to meet.
         not_evaluated: the artifacts that can't be, with the reasons.
     """
 

@@ -16,7 +16,6 @@ class Tensor(Struct, frozen=True):
     """An input or an output.
 
     Attributes:
-        name: in the artifact.
         dims: a number for a fixed size, a name or None for a dynamic axis; None where the rank is unknown.
         dtype: numpy's name of the type; empty where unknown.
     """
@@ -36,17 +35,12 @@ class Artifact(Struct, frozen=True):
     """Inputs, outputs and metadata of an artifact.
 
     Attributes:
-        path: the file.
-        format: "onnx" or "engine".
         inputs, outputs: in the artifact's order.
         precision: of most of its computation; bfloat16 where any tensor is.
         source_sha256: sha256 of the source checkpoint; empty without provenance.
         profile: min, opt and max shapes of an engine's inputs; None for an ONNX file.
-        opset, nodes, gates: of an ONNX file.
         quantized: the ONNX file with the quantization: this one, or the source of the engine; None if not quantized.
         quantized_type: most frequent quantized type, such as "int8" or "float8e4m3fn"; empty if not quantized.
-        sidecar: the metadata of an engine as read and checked; None for an ONNX file.
-        parsed: the content of an ONNX file; None for an engine.
     """
 
     path: Path

@@ -7,13 +7,11 @@ class TimedBlock(Struct, frozen=True):
     """One attention block.
 
     Attributes:
-        module_path: of the PyTorch module, or the name of the gated map.
         kind: such as "SE" or "CBAM channel", see docs/cleanup.md; "gate" for blocks of no known kind.
         channels: C of the gated map, None if unknown.
         macs: multiply-accumulates for one image, None if a shape is unknown.
         ms: time of its kernels in one inference.
         share: of the time of all kernels, 0..1.
-        kernels: the number of kernels attributed to it.
     """
 
     module_path: str
@@ -29,14 +27,9 @@ class AttentionCost(Struct, frozen=True):
     """The cost of attention in one file and runtime.
 
     Attributes:
-        artifact: the file's name.
-        runtime: its name.
-        batch: N.
         with_ms: median of one inference.
         without_ms: median of one inference of the ablated model, in interleaved runs.
         ratio: with / without.
-        ratio_interval: its confidence interval.
-        verdict: "slower", "faster" or "can't tell".
         macs: multiply-accumulates of the network for one image.
         attention_macs: those of its attention blocks.
         profiled_ms: all kernels of one inference, from the runtime's profiler.

@@ -65,15 +65,9 @@ class BudgetResult(Struct, frozen=True):
     """One figure compared with a budget.
 
     Attributes:
-        budget: as given.
-        metric, limit, unit: of the budget.
         value: the figure; None if unknown.
-        interval: its confidence interval; None for counts and unknown figures.
         state: "kept" or "broken" if the whole interval is, else "can't tell".
-        runtime: None if nothing ran.
         artifact: name of the file; None for the PyTorch module.
-        batch: None without a timing.
-        reason: why the value is unknown.
     """
 
     budget: str

@@ -34,10 +34,7 @@ class Cleaned(Struct, frozen=True):
     """The cleanup of a graph.
 
     Attributes:
-        steps: with the node count before and after each.
-        applied: verified rewrites.
         skipped: rewrites that the final graph nearly allows.
-        reverted: wrong rewrites.
         blocks: the attention blocks, with their node counts before and after.
         blocks_before: the blocks before the first rule, with their node names at that time.
     """

@@ -34,7 +34,6 @@ class Pair(Subject, frozen=True, kw_only=True):
     """One subject in both reports; artifact and provenance are the new report's.
 
     Attributes:
-        old_ms, new_ms: medians.
         old_ratio, new_ratio: to the baseline of each run.
         latency: change of the median; None on another machine, or with too few rounds.
         baseline: the runtime that both ratios are to; None where the runs have no baseline in common.
@@ -77,12 +76,9 @@ class ComparisonReport(Struct, frozen=True, kw_only=True):
     """What became faster or slower between two reports.
 
     Attributes:
-        confidence: of the intervals.
         slower_allowed: by how much a latency may grow, relative.
-        pairs: in the new report's order.
         only_old, only_new: timings without a counterpart, by name.
         notes: differences between the runs that matter for the comparison, one sentence each.
-        budgets: checked against the new report.
         error: what is slower than allowed, and the broken budgets; None without either.
     """
 

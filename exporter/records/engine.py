@@ -40,11 +40,9 @@ class BlockCost(Struct, frozen=True):
     """One attention block in an engine.
 
     Attributes:
-        module_path, kind: of the block.
         kernels: the number of kernels with its nodes.
         shared: of these, kernels with other nodes too, such as the addition after it.
         fused_nodes: the number of its ONNX nodes in these kernels.
-        weights_bytes: of its layers.
         activation_bytes: written by its kernels for one image; None for dynamic sizes.
     """
 
@@ -61,7 +59,6 @@ class Kernel(Struct, frozen=True):
     """One entry of an engine's plan.
 
     Attributes:
-        name: TensorRT's.
         kind: "correlation" is a convolution, "kgen" a generated kernel, "gemm" a matrix product.
         nodes: names of its ONNX nodes; empty for a layout change.
         reads, writes: types, by their ONNX names, without repetition.
@@ -83,7 +80,6 @@ class KernelReport(Struct, frozen=True):
 
     Attributes:
         kernels: in execution order; empty if unknown.
-        source: of the list.
         weights_bytes, activation_bytes: of the engine, for the max shape; None if unknown.
     """
 
@@ -199,13 +195,7 @@ class EngineRecord(Struct, frozen=True, kw_only=True):
     Attributes:
         created: UTC, ISO 8601, to the second.
         sha256, bytes: of the engine file.
-        gpus: the architectures of its build.
         failed: architecture -> reason, for those left out.
-        platform: operating system and CPU architecture.
-        profile: min, opt and max shapes of each input.
-        bundle: None for an engine from an ONNX file.
-        validation: the verdict; None if the engine didn't run.
-        not_run: why it didn't run; None if it did.
     """
 
     created: str

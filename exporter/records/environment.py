@@ -14,11 +14,7 @@ class Environment(Struct, frozen=True):
     """What a reader needs to compare a report with another.
 
     Attributes:
-        platform: operating system, version and processor.
-        python: version.
-        cpu: model name.
         cpus: that the process may use.
-        packages: versions by name.
         gpus: of this machine; empty where none was used.
     """
 

@@ -11,10 +11,8 @@ class Picture(Struct, frozen=True):
     """The input as an image.
 
     Attributes:
-        kind: of image.
         shape: (channels, height, width).
         pixels: base64 of uint8 (H, W, channels).
-        channels: 1 or 3.
     """
 
     kind: str
@@ -27,7 +25,6 @@ class GateActivation(Struct, frozen=True):
     """One gate.
 
     Attributes:
-        module_path: of the submodule that computes it.
         kind: "channel" (one value per channel) or "spatial" (one per position).
         shape: (C,), or (H, W).
         values: by "PyTorch" and artifact name, base64 of uint8; 0 to 255 stands for 0 to 1.
@@ -55,9 +52,6 @@ class GateActivations(Struct, frozen=True):
 
     Attributes:
         image: None where the input is not an image.
-        gates: in the order of computation.
-        left_out: number of further gates.
-        omitted: gates that have no picture.
         unavailable: why an artifact's gates could not be captured, by artifact name.
     """
 

@@ -36,12 +36,10 @@ class Outline(Struct, frozen=True):
 
     Attributes:
         operators: their types, each after all that it reads.
-        names: of each.
         inputs: for each the indices of the operators that it reads, in the order of its inputs, each once. What only
             the body of an If or Loop reads counts too.
         fixed: of each whether it computes from constants and shapes alone.
         blocks: for each the index of the block in ``inventory`` that it is a part of, None outside of attention.
-        inventory: the blocks, in the order in which they are computed.
     """
 
     operators: tuple[str, ...]

@@ -42,10 +42,7 @@ class ImageSource(Struct, frozen=True):
 
     Attributes:
         path: of the folder or file, or of the first of several; empty for arrays of a caller.
-        images: their number.
-        left_out: files that are no pictures.
         preprocessing: of pictures; None for arrays, which are taken as they are.
-        notes: warnings about them.
     """
 
     path: str

@@ -15,8 +15,6 @@ class WarmUp(Struct, frozen=True):
     """The warm-up of a runtime.
 
     Attributes:
-        inferences: their number.
-        seconds: their duration.
         stable: whether times became stable within the time limit.
     """
 
@@ -39,11 +37,9 @@ class Subject(Struct, frozen=True):
     """The subject of a timing.
 
     Attributes:
-        runtime: its name.
         artifact: name of the file, None for the PyTorch module.
         provenance: library, version and provider.
         device: "cpu" or "cuda".
-        precision: of the artifact.
         batch: images in one inference.
     """
 
@@ -67,16 +63,11 @@ class Timing(Subject, frozen=True):
         clock: the clocks that were read.
         process: "shared" with the other runtimes, or its "own".
         open_seconds: loading, compiling and the first inference, which are not part of the latencies.
-        warm_up: before the first round.
-        samples: timed inferences.
         median_ms, p90_ms, p99_ms, worst_ms: of one inference.
         median_interval_ms, p99_interval_ms: confidence intervals of median and p99.
         variation: standard deviation divided by mean.
         images_per_second: from the median.
         ratio: median over the rounds of this runtime's time divided by the baseline's in the same round.
-        ratio_interval: its confidence interval.
-        verdict: "faster" or "slower" than the baseline, "can't tell", or "baseline".
-        baseline: the baseline's runtime.
         baseline_device: its device; a ratio between devices compares these rather than artifacts.
         device_median_ms: between two events on the device; None without events.
         rounds_ms: every inference, by round.
@@ -108,13 +99,9 @@ class Run(Struct, frozen=True):
     """The timing of one batch size.
 
     Attributes:
-        batch: N.
-        rounds: their number.
         inferences: timed inferences of each runtime in a round.
-        seconds: of all rounds.
         interval: the largest relative half-width of a ratio; of the median for a single runtime.
         reached: whether ``interval`` met the schedule's.
-        conditions: None if they were not recorded.
     """
 
     batch: Count
@@ -134,15 +121,12 @@ class Schedule(Struct, frozen=True):
 
     Attributes:
         interval: target for the relative half-width of every ratio.
-        confidence: of all intervals.
         seconds: time limit, after which no new round starts.
         fewest_seconds: rounds go on for so long even if the ratios seem to be known: a disturbance of a third of a
             second would otherwise be all that was seen of the machine.
         fewest_rounds: regardless of the time; fewer than the confidence needs give no verdict.
-        most_rounds: the largest number.
         inferences: of each runtime in a round; None: as many as take `TURN_SECONDS`.
         warm_up_seconds: time limit for each runtime.
-        seed: of the random order.
     """
 
     interval: Positive = 0.02
@@ -160,12 +144,8 @@ class Latency(Struct, frozen=True):
     """The timings of one command.
 
     Attributes:
-        threads: CPU threads of every runtime.
         cpus: available to the process.
-        schedule: as requested.
-        runs: one for each batch.
         timings: of the first batch in the order of the runtimes, then of the next.
-        timed: what one latency covers.
     """
 
     threads: Count
@@ -188,12 +168,7 @@ Range = tuple[float, float, float]
 
 
 class GpuProcess(Struct, frozen=True):
-    """Another process on the GPU.
-
-    Attributes:
-        pid: its id, from the driver.
-        memory_mib: of the GPU, None if unknown.
-    """
+    """Another process on the GPU."""
 
     pid: int
     memory_mib: int | None
@@ -203,10 +178,6 @@ class GpuConditions(Struct, frozen=True):
     """The conditions of one GPU, sampled once a second. Ranges are minimum, median, maximum.
 
     Attributes:
-        index: NVML's.
-        name: such as NVIDIA GeForce RTX 4090.
-        clock_mhz: of its multiprocessors.
-        memory_clock_mhz: of its memory.
         temperature_c: in degrees Celsius.
         power_w: in watts.
         throttling: its kinds, at any time.
@@ -234,9 +205,6 @@ class Conditions(Struct, frozen=True):
         quota: of a control group, in CPUs, such as 1.5; None without a limit.
         throttled: share of the quota's periods in which it was used up.
         mhz: of each available CPU, at the end.
-        governor: of these clocks.
-        gpus: those in use.
-        notes: what couldn't be measured.
     """
 
     load: float | None = None

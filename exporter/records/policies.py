@@ -17,12 +17,9 @@ class Policy:
     """One row of the table.
 
     Attributes:
-        name: as in `Verdict.policy`.
         limit: max error ratio.
         floor: smallest baseline error, relative.
         calibration: what limit and floor rest on; docs/validation.md has the measurements.
-        reference: source of the expected values.
-        baseline: source of the baseline errors.
         largest_baseline: largest usable baseline error, relative.
         gate_logits: smallest root mean square of a gate's logits, absolute.
     """

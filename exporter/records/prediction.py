@@ -17,7 +17,6 @@ class Prediction(Struct, frozen=True):
     """The likeliest classes of one image.
 
     Attributes:
-        image: its path, or number.
         answers: by artifact, the likeliest class first.
         agree: whether all artifacts answer the same class.
     """
@@ -31,10 +30,7 @@ class PredictionSummary(Struct, frozen=True, kw_only=True):
     """`predict`: several artifacts on the same images.
 
     Attributes:
-        artifacts: their names.
-        runtimes: that ran each.
         sources: of the images, by artifact: each may preprocess them otherwise.
-        images: in order.
     """
 
     artifacts: tuple[str, ...]

@@ -12,7 +12,6 @@ class QuantizedTensor(Struct, frozen=True):
     """An activation that is read as int8 or uint8.
 
     Attributes:
-        tensor: its name.
         scale: the size of a quantization step.
         zero_point: the integer that stands for 0.
         low, high: the smallest and largest value on the calibration images, of those that its readers tell apart.
@@ -33,7 +32,6 @@ class QuantizedLayer(Struct, frozen=True):
     """A layer whose weights are int8.
 
     Attributes:
-        node: its name.
         module_path: of its submodule, empty if unknown.
         op_type: Conv, ConvTranspose, Gemm or MatMul.
         sqnr_db: of its output, with everything before it quantized and its own bias not yet corrected.
@@ -53,7 +51,6 @@ class QuantizationStep(Struct, frozen=True):
     Attributes:
         name: "ranges by mse", "cross-layer equalization", "bias correction" or "rounding by descent", for example.
         quality: with it, on the calibration images, and before a Softmax or Sigmoid at the end.
-        kept: whether the file has it.
     """
 
     name: str
@@ -67,8 +64,6 @@ class Sensitivity(Struct, frozen=True):
     Attributes:
         kind: "layer", residual sums included, or "block".
         name: the module path; of a layer without one, the name of its node.
-        nodes: names of the nodes.
-        op_type: of the first.
         quality: on calibration images, and before a Softmax or Sigmoid at the end.
     """
 
@@ -98,12 +93,9 @@ class Quantization(Struct, frozen=True, kw_only=True):
     """How a file was quantized, and its quality.
 
     Attributes:
-        precision: int8 or fp8.
         around: the type of what isn't quantized.
         runtime: whose rules decided where QuantizeLinear and DequantizeLinear are.
-        ranges: the method of choosing ranges.
         calibration: digest of the calibration images (SHA-256, hexadecimal), or "random".
-        images: their number.
         source: where they come from, and how pictures became inputs; None in files of earlier versions.
         tensors: the quantized activations, in topological order.
         layers: the quantized layers, in topological order.

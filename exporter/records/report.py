@@ -54,8 +54,6 @@ class InputRecord(Struct, frozen=True):
     """An input of a network or an ONNX file.
 
     Attributes:
-        name: of the input.
-        dtype: numpy's name.
         shape: (N, C, H, W) as traced, or of another rank.
         dynamic_axes: by ascending index.
         range: smallest and largest value that it was compared with, None for normalized images and the like.
@@ -79,12 +77,8 @@ class ModelRecord(Struct, frozen=True):
         checkpoint: path of the file, None for a live module.
         sha256: of the checkpoint, or of the weights where there is no file.
         architecture: the zoo's description, None for another network.
-        inputs: with N = 1.
-        normalization: mean and standard deviation of each channel.
-        class_names: of the outputs.
         preprocessing: in the artifacts, which take pixels; ``normalization`` is part of it then.
         postprocessing: in the artifacts, which return probabilities.
-        notes: about how the file was read.
     """
 
     name: str
@@ -104,8 +98,6 @@ class Findings(Struct, frozen=True, kw_only=True):
 
     Attributes:
         notes: differences between the artifact and the network, and how they were handled.
-        quantized: the quality of a quantized artifact.
-        first_divergence: the first layer whose outputs disagree.
         validation: the verdict; None where the artifact wasn't validated.
         error: why the artifact isn't good.
     """
@@ -185,18 +177,11 @@ class Report(Struct, frozen=True, kw_only=True):
     """What an export, a bench or a validation found out.
 
     Attributes:
-        created: UTC, ISO 8601, to the second.
         command: the command line, None for a call from Python.
         model: the network, None where no checkpoint was given.
         artifacts: in the order in which they were made or named.
-        latency: everything that was timed.
         attention_cost: one for each ONNX file with attention, where that was measured.
-        graphs: outlines of the ONNX files.
         gate_activations: of one image; None where nobody looked.
-        budgets: limits that were checked.
-        images: the user's, on which artifacts were compared too.
-        evaluation: accuracy on labelled images.
-        environment: the machine and the software.
         error: why the run failed; None for one that succeeded.
     """
 

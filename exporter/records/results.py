@@ -24,13 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReportAssets:
-    """The graphs, gate activations and attention costs for a report.
-
-    Attributes:
-        graphs: of every ONNX file.
-        activations: of the gates; None without a network.
-        costs: of each measured file.
-    """
+    """The graphs, gate activations and attention costs for a report."""
 
     graphs: tuple[GraphOutlines, ...] = ()
     activations: "GateActivations | None" = None
@@ -43,11 +37,8 @@ class Benched:
 
     Attributes:
         model: the network, None without a checkpoint.
-        artifacts: the files, in order, for the first batch size.
-        names: their names.
         files: the ONNX files, with their attention blocks.
         latency: of all, for every batch size.
-        assets: for the report.
     """
 
     model: LoadedModel | None
@@ -63,8 +54,6 @@ class CleanResult:
     """The result of `clean`.
 
     Attributes:
-        path: the cleaned file.
-        cleaned: the rewrites.
         verdict: of the comparison with the source graph in ONNX Runtime; None if that doesn't run.
         not_compared: the reason why it doesn't, else empty.
         nodes_before, nodes_after: in the main graph.
@@ -96,8 +85,6 @@ class Retyped:
     """A file converted to another precision.
 
     Attributes:
-        path: the file.
-        kept: nodes that stay in float32.
         verdict: of the comparison with the float32 file.
     """
 
@@ -122,14 +109,7 @@ class BuildResult:
 
 @dataclass(frozen=True)
 class Proven:
-    """An ONNX file that agrees with PyTorch.
-
-    Attributes:
-        file: on disk.
-        verdict: of the comparison.
-        quality: of a quantized file.
-        quantization: how it was quantized.
-    """
+    """An ONNX file that agrees with PyTorch."""
 
     file: OnnxFile
     verdict: Verdict
@@ -142,13 +122,10 @@ class Validated:
     """The validation of one artifact.
 
     Attributes:
-        path: the file.
         artifact: its description; None if it can't be read.
         signature: its input, and the network's outputs that it has; None if they aren't the network's.
         notes: differences between the signatures, and how they were resolved.
         verdict: None if it can't run.
-        quality: quantization quality, of a quantized artifact.
-        first_divergence: the first divergent layer, if found.
         error: None if it agrees.
     """
 
@@ -168,10 +145,7 @@ class ExportResult:
 
     Attributes:
         files: the ONNX files, in the order of the precisions.
-        report_path: the report file.
         verdicts: of the files; all agree, because a disagreement raises an error.
-        latency: of all runtimes.
-        report: its content.
         engines, bundles: if requested.
         reverted: rewrites that would have changed the result, which are bugs of rules.
     """
@@ -206,8 +180,6 @@ class Made:
     """A file and the record of its cleanup.
 
     Attributes:
-        file: on disk.
-        reverted: rewrites that were reverted.
         before: the captured graph, if the report needs it.
     """
 

@@ -97,7 +97,6 @@ class PackageSummary(Struct, frozen=True, kw_only=True):
 
     Attributes:
         models: folders of the models in a repository of Triton.
-        device: the device folder.
         files: bytes of each file in them, by its path.
     """
 
@@ -111,7 +110,6 @@ class VerifySummary(Struct, frozen=True):
     """`verify` of a package that is as it was made.
 
     Attributes:
-        folder: its path.
         files: whose digests agree.
         signed: whether there is a signature.
         verified: whether it was verified with a key.

@@ -16,10 +16,7 @@ class Cell(Struct, frozen=True):
 
     Attributes:
         model: its name in the plan.
-        precision: such as "fp16".
         target: "cpu", or the architecture of a GPU: "sm86".
-        batch: N.
-        runtime: such as "onnxruntime".
     """
 
     model: str
@@ -41,12 +38,8 @@ class Figures(Struct, frozen=True, kw_only=True):
         error_ratio: largest error ratio of its outputs and gates.
         sqnr_db: quantization quality, in decibels.
         class_agreement: share of equal classes, of a quantized artifact.
-        bytes: of the artifact.
-        nodes: of the ONNX file.
-        kernels: of the engine.
         latency_ms, latency_low_ms, latency_high_ms: median and its confidence interval.
         p99_ms: of one inference.
-        images_per_second: from the median.
         not_timed: why the engine was not run; its ONNX file was compared.
     """
 
@@ -71,13 +64,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
     Attributes:
         key: digest of the job's inputs, settings and versions.
-        name: of the job.
-        figures: see there.
         files: names of the files beside the record.
         error: why it failed; None if it didn't.
-        seconds: of the work.
-        node: that did it.
-        created: UTC, ISO 8601, to the second.
     """
 
     key: str
@@ -98,8 +86,6 @@ class Row(Figures, frozen=True, kw_only=True):
         model, precision, target, batch, runtime: see `Cell`.
         status: "good"; "bad" for a verdict that failed; "failed" for one that there isn't.
         exit_code, message: of the error; 0 and empty without one.
-        seconds: of the cell's own work.
-        node: that did it.
         report: path of the cell's report in the output folder; empty without one.
     """
 
@@ -125,13 +111,11 @@ class SweepReport(Struct, frozen=True, kw_only=True):
     """What a sweep found out.
 
     Attributes:
-        out: the output folder.
         computed: jobs that this command ran.
         reused: jobs whose outcome was there.
         work_seconds: of all jobs that this command ran.
         seconds: of the command, without its start.
         left_out: combinations of the plan that make no cell, with the reasons.
-        rows: one for each cell, in the plan's order.
         error: None if all cells are good.
     """
 
@@ -150,11 +134,8 @@ class PlannedCell(Struct, frozen=True):
     """A cell before it is computed.
 
     Attributes:
-        cell: as it will be called.
-        key: of its outcome.
         needs: the jobs that come before it.
         nodes: where it can run.
-        done: whether its outcome is there.
     """
 
     cell: Cell
@@ -165,13 +146,7 @@ class PlannedCell(Struct, frozen=True):
 
 
 class PlannedSweep(Struct, frozen=True, kw_only=True):
-    """What `--dry-run` shows.
-
-    Attributes:
-        out: the output folder.
-        cells: in the plan's order.
-        left_out: combinations that make no cell, with the reasons.
-    """
+    """What `--dry-run` shows."""
 
     out: str
     cells: tuple[PlannedCell, ...]

@@ -29,16 +29,13 @@ class Comparison(Struct, frozen=True):
         tensor: name of the output, or path of the submodule that computes the gate.
         role: "output"; "gate" for the input of a gate's sigmoid, or the gate itself between a graph and its source;
             "block" for the end of a block.
-        kind: of input.
         error: of the artifact, relative; None where a value is not finite or the shape differs.
         baseline: the unavoidable relative error, at least the policy's floor; None where it is not finite.
-        limit: max error ratio.
         ratios: error ratio of every kind of input.
         shapes: error ratio of every batch shape, such as "4x3x224x224". Reported, not judged.
         has_power: whether the tolerance is far below the amount by which the tensor changes between inputs, so that
             agreement proves something.
         ratio: error ratio, error / baseline; None where either is not finite.
-        agrees: whether the error ratio is within the limit.
     """
 
     tensor: str
@@ -91,7 +88,6 @@ class Verdict(Struct, frozen=True):
     """Whether an artifact computes what its reference computes.
 
     Attributes:
-        runtime: that ran the artifact.
         comparisons: gates in the order of computation, then outputs.
         batches: of each the shapes of all inputs, such as (N, C, H, W).
         gates_missed: why gates were not compared; empty where they were.
@@ -100,7 +96,6 @@ class Verdict(Struct, frozen=True):
         policy: name of the row of `records.policies` that set floor and limit.
         reference: where the expected values come from.
         baseline: where the baseline errors come from.
-        agrees: whether every comparison agrees.
     """
 
     runtime: str
@@ -144,7 +139,6 @@ class Quality(Struct, frozen=True):
         sqnr_db: signal-to-quantization-noise ratio in decibels, by output; None without noise. 20 dB is a relative
             error of 0.1.
         agreement: share of images with the same largest score; None where no output is (N, classes).
-        images: number compared.
     """
 
     sqnr_db: dict[str, float | None]
@@ -159,7 +153,6 @@ class QualityRequirement(Struct, frozen=True):
     """The least quality of an artifact. None requires nothing.
 
     Attributes:
-        sqnr: in decibels.
         agreement: share of images with the network's class.
         top1, top5: shares of right answers, on labelled images.
     """
@@ -179,9 +172,7 @@ class FirstDivergence(Struct, frozen=True):
     """The first divergent layer.
 
     Attributes:
-        module_path: of the layer.
         is_input: whether its input diverges already.
-        comparison: at that place.
         before: the last agreeing place before it; empty where none was compared.
         how: "extra outputs" or "prefixes of the graph".
     """

@@ -35,7 +35,6 @@ class Source:
     """A network of the plan with its files.
 
     Attributes:
-        name: unique in the plan.
         files: by role: "model" for a file, "code" and "weights", "calibration" where there are images.
         normalization: of pictures; None for the network's own.
     """
@@ -115,11 +114,7 @@ def grid_of(plan: Plan, folder: Path, options: Options, unoffered: Unoffered | N
 
 
 def canonical(name: str) -> str:
-    """``cpu``, or the architecture of a GPU: "RTX 4090" -> "sm89".
-
-    Raises:
-        UsageError: it is unknown.
-    """
+    """``cpu``, or the architecture of a GPU: "RTX 4090" -> "sm89". Raises UsageError: it is unknown."""
     if name.strip().lower() == CPU:
         return CPU
     try:

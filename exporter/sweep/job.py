@@ -19,7 +19,6 @@ class Network(Struct, frozen=True):
     """Where a network comes from.
 
     Attributes:
-        kind: of the zoo, a checkpoint, or an ONNX file.
         zoo: its name in the zoo; a file is among the job's files, as "model".
         options: how it is loaded; sources and weights are among the job's files, as "code" and "weights".
     """
@@ -48,8 +47,6 @@ class Measure(Struct, frozen=True, tag="measure"):
 
     Attributes:
         target: "cpu", or an architecture.
-        batch: N.
-        seconds: time limit of the timing.
         interval: half-width of the confidence interval at which the timing ends.
     """
 
@@ -70,7 +67,6 @@ class Job(Struct, frozen=True):
 
     Attributes:
         key: digest of the rest, without the name.
-        name: for people.
         files: digest of each input file or folder, by its role.
         needs: keys of the jobs whose file it takes, by role.
         target: that a node must offer.
@@ -115,7 +111,6 @@ class Node:
     """A machine.
 
     Attributes:
-        targets: that it offers.
         slots: how many jobs that aren't timed it runs at once.
     """
 

@@ -52,11 +52,9 @@ class Plan(Struct, frozen=True):
     Attributes:
         models: paths, patterns or names, or tables with `Model`'s keys.
         targets: "cpu", and GPUs by architecture or product.
-        batches: N.
         input: input shape of all models that don't say another.
         calibration: images that int8 chooses its ranges from: an array, or a folder of pictures.
         mean, std: normalization of pictures, for pixels in 0..1; empty for that of the checkpoint.
-        seconds: time limit of each timing.
         ci: half-width of the confidence interval at which a timing ends, in percent.
     """
 

@@ -61,10 +61,7 @@ class Scheduler:
     Args:
         jobs: by key, those that others need included.
         kept: outcomes that are there.
-        backend: where they run.
-        keeper: keeps the others.
         inputs: of a job, once what it needs is done.
-        watch: callbacks for what happens.
     """
 
     def __init__(

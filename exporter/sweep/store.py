@@ -37,7 +37,6 @@ class Store:
     """Outcomes on disk.
 
     Args:
-        root: the output folder.
         work: a folder on its file system, where outcomes are made.
     """
 

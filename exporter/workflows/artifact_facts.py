@@ -26,8 +26,6 @@ class ArtifactFacts:
     Attributes:
         source_sha256: of the checkpoint; empty if unknown.
         class_names, normalization, preprocessing, postprocessing: None if unknown or none.
-        verdict: of the export.
-        lines: for people.
     """
 
     source_sha256: str = ""

@@ -37,9 +37,7 @@ def bench(
             alone.
         paths: one or several ONNX files, and engines with their sidecars.
         inputs: for files with dynamic sizes, or a live module; default: the network's.
-        settings: see `BenchSettings`.
         trust: accept engines that were changed after they were built.
-        progress: receives stages and notes.
 
     Raises:
         UsageError: nothing is named, an artifact is named twice, or settings contradict each other.

@@ -32,13 +32,10 @@ def build_all(
     """Build engines: ``build_all("model.onnx", precisions=[Precision.FP16], settings=…)``.
 
     Args:
-        source: any ONNX file.
         out: path of the engine, for a single precision; by default beside the file.
         precisions: of the engines; a file ``<stem>.<precision>.onnx`` is written for each that isn't the source's. None
             keeps the types of the source.
-        settings: see `EngineSettings`.
         threads: of ONNX Runtime, for comparisons with the source.
-        progress: receives stages and notes.
 
     Raises:
         UsageError: options contradict each other or the file.

@@ -70,7 +70,6 @@ def build_bundle(
         out: the engine; ``<out>.json`` is written beside it.
         settings: backend and GPUs (default: the classic TensorRT, this machine's GPU), timing cache, workspace limit
             (default: the bundle's), and whether mixed kernels are accepted.
-        progress: receives stages and notes.
 
     Raises:
         UnreadableBundleError: the bundle is missing, incomplete or damaged.

@@ -54,7 +54,6 @@ def clean_file(
         threads: for the comparison in ONNX Runtime; all usable CPUs if None.
         images: on which the graphs are compared too, see `read_images`; at most 16.
         pictures: how they become inputs.
-        progress: receives stages and notes.
 
     Returns:
         The result. Rewrites that would have changed what is computed were reverted, see ``cleaned.reverted``.

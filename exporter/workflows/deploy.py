@@ -53,11 +53,7 @@ class Deployment:
 
     @property
     def profile(self) -> Profile:
-        """The min/opt/max shapes of the inputs.
-
-        Raises:
-            UsageError: the settings don't fit the inputs.
-        """
+        """The min/opt/max shapes of the inputs. Raises UsageError: the settings don't fit the inputs."""
         return make_profile(self.facts.inputs, self.settings.sizes, self.settings.opt_batch)
 
 
@@ -102,11 +98,7 @@ def _without_bundles(settings: EngineSettings, targets: Targets) -> EngineSettin
 
 
 def build_engine(job: Deployment, progress: Progress) -> EngineFile | None:
-    """Build the engine; None if all GPUs get bundles.
-
-    Raises:
-        AttnExportError: as `engine.job.build_file` says.
-    """
+    """Build the engine; None if all GPUs get bundles. Raises AttnExportError: as `engine.job.build_file` says."""
     if not job.targets.wants_engine:
         return None
     settings = _without_bundles(job.build_settings, job.targets)

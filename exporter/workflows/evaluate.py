@@ -68,11 +68,7 @@ class Scores:
 
 
 def scores_of_network(model: LoadedModel) -> Scores:
-    """Where a network returns scores: its first output (N, classes).
-
-    Raises:
-        InputError: nowhere.
-    """
+    """Where a network returns scores: its first output (N, classes). Raises InputError: nowhere."""
     outputs = returned(model)
     names = tuple(output.name for output in outputs)
     if (after := model.postprocessing) is not None and after.top:

@@ -55,7 +55,6 @@ def export(
         name: stem of the files.
         served: preprocessing and postprocessing in the files, names of the classes.
         settings: see `ExportSettings`; its batch is taken from the inputs.
-        progress: receives stages and notes.
 
     Raises:
         AttnExportError: see `attn_export.exporter.errors`; no file is left behind.

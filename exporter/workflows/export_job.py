@@ -20,8 +20,6 @@ class ExportJob:
 
     Attributes:
         folder: of the results while they aren't proven.
-        stem: of the results' names.
-        runtimes: the settings of all runtimes.
         calibration: images for quantized files; None without these.
     """
 

@@ -30,9 +30,7 @@ class Loaded:
     """A network of a device folder, ready to run. Use as a context manager, or call `close`.
 
     Attributes:
-        artifact: name of the file that runs.
         refused: why each of the engines doesn't run here, by name.
-        runtime: that runs it, open.
     """
 
     manifest: DeviceManifest

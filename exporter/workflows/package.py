@@ -24,12 +24,8 @@ class PackageSettings:
 
     Attributes:
         repository: for Triton; None for none.
-        triton: how the server runs the models.
-        device: the device folder; None for none.
         licenses: SPDX expressions of the network, for the device folder.
-        bom: write a bill of materials into the device folder.
         labels: names of the classes; None for those in the files.
-        report: of a bench of the files.
         key: private, in PEM; None signs nothing.
     """
 
@@ -85,8 +81,6 @@ def package(
 
     Args:
         files: ONNX files, engines with their sidecars and, for a device folder, deployment bundles.
-        settings: see there.
-        progress: receives stages.
 
     Raises:
         AttnExportError: as `write_repository`, `write_device_folder` and `sign_folder` say.

@@ -41,8 +41,6 @@ class Contents:
 
     Attributes:
         onnx: the files; the first is the one to fall back to.
-        engines: built from these files.
-        bundles: deployment bundles, for devices that build their own engine.
     """
 
     onnx: Sequence[Artifact]
@@ -63,11 +61,8 @@ def write_device_folder(
 
     Args:
         paths: one or several ONNX files, engines with their sidecars, deployment bundles.
-        folder: new, or empty.
         licenses: SPDX expressions of the network.
         labels: names of the classes; None for those in the ONNX file.
-        report: of a bench, for the latencies.
-        bom: write a bill of materials too.
 
     Returns:
         ``folder``.
@@ -101,11 +96,7 @@ def write_device_folder(
 
 
 def check_device_folder(folder: Path) -> None:
-    """Refuse a folder that holds something.
-
-    Raises:
-        OutputError: it does, or is a file.
-    """
+    """Refuse a folder that holds something. Raises OutputError: it does, or is a file."""
     if folder.exists() and not (folder.is_dir() and all(entry.name.startswith(SCRATCH) for entry in folder.iterdir())):
         raise OutputError(f"{folder} is there and isn't empty", hint="Name a new folder.")
 

@@ -29,7 +29,6 @@ class TritonSettings:
     Attributes:
         name: of the first model; None for the stem of its file.
         max_batch: of ONNX files; engines have that of their profile.
-        instances: of each model.
     """
 
     name: str | None = None
@@ -51,7 +50,6 @@ def write_repository(
     Args:
         paths: ONNX files, and engines of classic TensorRT with their sidecars.
         folder: of the repository; created if missing.
-        settings: see there.
         labels: names of the classes; None for those in the files.
         report: of a bench of these files, for the batches that are worth waiting for.
 

@@ -5,11 +5,7 @@ from pathlib import Path
 
 
 def copy_artifact(source: Path, path: Path) -> None:
-    """Copy an ONNX file with its external weights, or an engine.
-
-    Raises:
-        OSError: it can't be copied.
-    """
+    """Copy an ONNX file with its external weights, or an engine. Raises OSError: it can't be copied."""
     from attn_export.exporter.graph import write as onnx_file
     from attn_export.exporter.graph.read import read
 

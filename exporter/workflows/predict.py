@@ -49,9 +49,7 @@ class PredictSettings:
 
     Attributes:
         class_names: in the order of the scores; empty for those that each artifact says.
-        top: number of classes for each image.
         pictures: how pictures become inputs, as far as an artifact doesn't say it.
-        loading: of checkpoints; see there.
         threads: of every runtime; all usable CPUs if None.
     """
 
@@ -68,10 +66,8 @@ class _Candidate:
 
     Attributes:
         inputs: a size of 0 takes any.
-        options: what it says about its pixels.
         normalization: of its network, also where the artifact itself normalizes.
         class_names: empty if it has none.
-        runtime: of it, for inputs of one size.
     """
 
     inputs: tuple[Input, ...]
@@ -100,8 +96,6 @@ def predict(
         artifacts: checkpoints and ONNX files. Where one doesn't say how its images are normalized, or what its classes
             are called, it is taken to be as in the first that does.
         images: see `read_images`.
-        settings: see there.
-        progress: receives stages and notes.
 
     Raises:
         UsageError: nothing is named, or nothing says how the images are normalized.

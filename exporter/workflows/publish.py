@@ -14,11 +14,7 @@ from attn_export.exporter.system.generation import publish_together
 
 
 def write_report(report: Report, path: Path) -> Path:
-    """Write a report as JSON.
-
-    Raises:
-        OutputError: it can't be written.
-    """
+    """Write a report as JSON. Raises OutputError: it can't be written."""
     write_text(path, encode(report))
     return path
 

@@ -75,13 +75,9 @@ def quantize_file(
     """Quantize an ONNX file: ``quantize_file("model.onnx", "model.int8.onnx", "calibration.npz")``.
 
     Args:
-        source: a float32 file, cleaned.
         out: the int8 file; it appears when its quality suffices, or not at all.
         calibration: images, see `read_images`; at most `MOST_CALIBRATION` are used.
         held_out: other images, on which the quality is required instead.
-        pictures: how pictures become inputs.
-        settings: of the quantization.
-        progress: receives stages and notes.
 
     Returns:
         How it was quantized, and the quality; also in the file's metadata.

@@ -22,8 +22,6 @@ class Notes:
     """Where a search keeps what it found out.
 
     Attributes:
-        path: of the file, beside the result.
-        scratch: a folder on the same disk.
         digest: of the graph, the images and the settings; notes of another search are dropped.
     """
 
@@ -40,11 +38,7 @@ class Notes:
         return state if state.digest == self.digest else SearchState(self.digest)
 
     def write(self, state: SearchState) -> None:
-        """Replace the file as a whole.
-
-        Raises:
-            OutputError: it can't be written.
-        """
+        """Replace the file as a whole. Raises OutputError: it can't be written."""
         write_text(self.scratch / self.path.name, encode(state))
         publish(self.scratch / self.path.name, self.path)
 
@@ -59,13 +53,6 @@ def searched(
     """Exclude layers, those with the largest error of their own first, until the quantization is good enough.
 
     Every trial is a whole one: with fewer layers, others' biases and roundings are found anew.
-
-    Args:
-        best: with all layers.
-        settings: of the quantization.
-        work: what trials need.
-        judge: the error of a trial that isn't good enough.
-        notes: of this search.
 
     Returns:
         The trial with the fewest layers in float32, and the sensitivity of all layers.

@@ -34,14 +34,12 @@ class ExportSettings:
         precisions: of the ONNX files, each with an engine if engines are asked for.
         calibration: images for the ranges of int8 and fp8.
         around: the type of what isn't quantized in these: float32 or float16.
-        native_io: give float16 and bfloat16 files inputs and outputs of their own type.
         engine: how engines are built; None builds none.
         device: where PyTorch and ONNX Runtime are timed: "cpu" or "cuda".
         images: real ones, see `read_images`; files are compared on at most 16 of them too.
         evaluation: labelled images, see `read_labelled`; None evaluates nothing.
         requirement: that every file has to meet on these.
         show: whether the report has graphs, gate activations, and the cost of attention.
-        budgets: limits that are checked, for the report.
         command: the command line, for the report; None for a call from Python.
     """
 
@@ -95,11 +93,8 @@ class BenchSettings:
     Attributes:
         runtimes: for the module and for ONNX files; empty: eager and onnxruntime. Engines have their own.
         batches: N of each run; empty: the batch that the files fix, or 1.
-        threads: of every runtime; all CPUs if None.
         cpus: that all runtimes use; None: those that the process may use.
-        device: where PyTorch and ONNX Runtime run.
         isolate: whether each runtime that runs a file is timed in an isolated worker.
-        cost: whether to measure what attention costs in ONNX files.
         show: whether the report has graphs and gate activations.
     """
 

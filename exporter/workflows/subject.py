@@ -36,11 +36,7 @@ class Subject:
         return self.artifact.parsed is None
 
     def runtime(self) -> Runtime:
-        """A runtime for the artifact, not opened yet.
-
-        Raises:
-            RuntimeUnavailableError: the runtime isn't available.
-        """
+        """A runtime for the artifact, not opened yet. Raises RuntimeUnavailableError: the runtime isn't available."""
         artifact, signature = self.artifact, self.match.signature
         if self.is_engine:
             from attn_export.exporter.runtimes.tensorrt import TensorRT

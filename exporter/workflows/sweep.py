@@ -61,9 +61,6 @@ def sweep(grid: Grid, settings: SweepSettings, watch: Watch, run: Run = run_job)
     """Compute what isn't there yet, and return all of it.
 
     Args:
-        grid: the cells.
-        settings: see there.
-        watch: callbacks for what happens.
         run: does a job; workers import it by its name.
 
     Raises:

@@ -32,9 +32,7 @@ def run_job(job: Job, inputs: Inputs, folder: Path) -> Figures:
     """Do a job.
 
     Args:
-        job: what to do.
         inputs: its files by role, each with those that it refers to.
-        folder: for its results.
 
     Raises:
         AttnExportError: the artifact can't be made or timed, or computes something else.

@@ -57,7 +57,6 @@ class Validation:
 
     Attributes:
         model: the network, with the preprocessing and postprocessing of the artifacts.
-        results: one for each artifact, in their order.
         images: those of the user's that were used, as the artifacts take them.
     """
 
@@ -95,7 +94,6 @@ def validate_artifacts(
         class_names: in the order of the network's scores; empty for the checkpoint's.
         requirement: for all artifacts on labelled images, or else for quantized artifacts.
         cache: of reference outputs; None computes them.
-        progress: receives stages and notes.
 
     Returns:
         One for each path, in their order. `failure` makes an error of those that don't agree, can't be read, or have
@@ -214,11 +212,7 @@ def as_artifacts_say(model: LoadedModel, artifacts: Sequence[Artifact]) -> Loade
 
 
 def read_all(paths: Sequence[Path], *, trust: bool) -> tuple[list[Artifact], list[Validated]]:
-    """The artifacts, and the results for those that can't be read.
-
-    Raises:
-        InputError: none can.
-    """
+    """The artifacts, and the results for those that can't be read. Raises InputError: none can."""
     artifacts, refused = [], []
     for path in paths:
         try:

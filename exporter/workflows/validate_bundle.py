@@ -37,7 +37,6 @@ def validate_with_bundle(
         artifact: an engine, or an ONNX file whose name ends in ``.onnx``.
         trust: load an engine that has no record, or was changed after it was built.
         threads: of ONNX Runtime; default: all usable CPUs.
-        progress: receives stages and notes.
         opener: makes the runtime; default: TensorRT for an engine, ONNX Runtime for an ONNX file.
 
     Returns:

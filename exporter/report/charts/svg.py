@@ -54,11 +54,7 @@ class Chart:
 
     Attributes:
         svg: the picture as markup, with all text escaped; title and description are part of it.
-        title: the caption above the chart.
-        note: how to read the chart, below it.
         finding: what the chart shows, in sentences, for readers who cannot see it.
-        data: the numbers behind the chart.
-        width: in CSS pixels.
     """
 
     svg: str

@@ -23,7 +23,6 @@ class Gate:
     """One gate on the sample image.
 
     Attributes:
-        kind: "channel" or "spatial".
         shape: (C,) or (H, W).
         values: by source, "PyTorch" first: bytes 0..255 for 0..1, row by row.
         differences: by artifact, the largest absolute difference from PyTorch.

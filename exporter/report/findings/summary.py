@@ -16,8 +16,6 @@ class Badge:
     """One fact.
 
     Attributes:
-        about: its subject.
-        verdict: in a few words.
         basis: the evidence, in a sentence.
         mark: "good", "bad", "unsure" or "plain".
         section: of the page, with the details.

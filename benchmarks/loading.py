@@ -129,13 +129,7 @@ def main() -> None:
     shown = table("Loading", "network", "file", "MiB", "reading s", "loading s", "memory / size", "inferring s")
     rows = [row_of(network, kind, options.runs) for network in options.networks.split(",") for kind in KINDS]
     for row in rows:
-        figures = (
-            row["mib"],
-            row["reading_s"],
-            row["loading_s"],
-            row["memory_mib"] / row["mib"],
-            row["inferring_s"],
-        )
+        figures = (row["mib"], row["reading_s"], row["loading_s"], row["memory_mib"] / row["mib"], row["inferring_s"])
         shown.add_row(row["network"], row["kind"], f"{figures[0]:.0f}", *(f"{figure:.2f}" for figure in figures[1:]))
     Console(width=140, highlight=False).print(shown)
     if options.save:

@@ -53,11 +53,7 @@ def by_nncf(source: Path, images: Images, out: Path, form: str) -> None:
     singles = [{name: array[i : i + 1] for name, array in feed.items()} for feed in images for i in range(BATCH)]
     singles = [feed for feed in singles if len(next(iter(feed.values())))]
     made = nncf.quantize(
-        onnx.load(source),
-        nncf.Dataset(singles),
-        preset=preset,
-        subset_size=len(singles),
-        fast_bias_correction=False,
+        onnx.load(source), nncf.Dataset(singles), preset=preset, subset_size=len(singles), fast_bias_correction=False
     )
     onnx.save(made, out)
 

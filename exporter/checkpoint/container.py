@@ -117,8 +117,7 @@ def damage_reported(path: Path) -> Iterator[None]:
     except Exception as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise UnreadableCheckpointError(
-            f"{path} is truncated or damaged: {reason}",
-            hint="Copy it again, and compare the sizes of the two files.",
+            f"{path} is truncated or damaged: {reason}", hint="Copy it again, and compare the sizes of the two files."
         ) from error
 
 

@@ -78,12 +78,7 @@ def create_named(
 
 
 def create_equipped(
-    path: Path,
-    host: Host | Architecture,
-    equipment: Equipment,
-    *,
-    weights: Path | None = None,
-    seed: int = 0,
+    path: Path, host: Host | Architecture, equipment: Equipment, *, weights: Path | None = None, seed: int = 0
 ) -> dict[str, Any]:
     """Build a network, put attention into it and write its checkpoint.
 

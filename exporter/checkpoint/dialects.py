@@ -116,12 +116,7 @@ LAYOUTS = (
         form={"stem_pool": "ceil", "branch_relu": True},
         assumed="a ReLU before the attention, and a max pool that rounds its size up, as in Caffe",
     ),
-    Layout(
-        "pytorchcv",
-        _PYTORCHCV_SOURCE,
-        (r"^features\.init_block\.conv\.conv\.",),
-        _PYTORCHCV,
-    ),
+    Layout("pytorchcv", _PYTORCHCV_SOURCE, (r"^features\.init_block\.conv\.conv\.",), _PYTORCHCV),
     Layout(
         "pytorchcv, resnet50 without b",
         _PYTORCHCV_SOURCE,

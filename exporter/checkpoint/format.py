@@ -59,10 +59,7 @@ def save(
         ValueError: module, architecture, input shape, normalization and class names don't fit each other.
     """
     description = Description(
-        architecture,
-        image_shape(tuple(input_shape or architecture.input_shape)),
-        normalization,
-        _names(class_names),
+        architecture, image_shape(tuple(input_shape or architecture.input_shape)), normalization, _names(class_names)
     )
     check_description(description)
     weights = weights_of(module)

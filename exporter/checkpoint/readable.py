@@ -112,8 +112,7 @@ def check_archive(path: Path) -> None:
         )
     if "data.pkl" not in entries:
         raise UnreadableCheckpointError(
-            f"{path} is a zip archive without a checkpoint in it",
-            hint="Expected is a file that torch.save wrote.",
+            f"{path} is a zip archive without a checkpoint in it", hint="Expected is a file that torch.save wrote."
         )
 
 

@@ -11,14 +11,7 @@ from attn_export.models.attention.catalogue import KINDS, Attention
 from attn_export.models.attention.squeeze_excite import SqueezeExcitation
 from attn_export.models.attention.width import squeeze_width
 from attn_export.models.backbones.resnet import ResNetForm
-from attn_export.models.registry import (
-    ANY_RESNET,
-    ATTENTIONS,
-    BACKBONES,
-    Architecture,
-    architecture,
-    skeleton,
-)
+from attn_export.models.registry import ANY_RESNET, ATTENTIONS, BACKBONES, Architecture, architecture, skeleton
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -79,10 +79,7 @@ def choose(name: str, *, named_gpus: bool, has_gpu: bool) -> tuple[Backend, str]
         reason = "it builds for GPUs by name" if named_gpus else "it builds without a GPU"
         preferred = [("tensorrt-rtx", reason)]
     else:
-        preferred = [
-            ("tensorrt", "it is tuned on this machine's GPU"),
-            ("tensorrt-rtx", "it is the one installed"),
-        ]
+        preferred = [("tensorrt", "it is tuned on this machine's GPU"), ("tensorrt-rtx", "it is the one installed")]
     refusals: list[str] = []
     for candidate, why in preferred:
         try:

@@ -57,10 +57,7 @@ def check_options(options: BuildOptions, backend: Backend) -> None:
         return
     reasons = {
         "--timing-cache": (options.timing_cache, "it measures no kernels during the build"),
-        "--version-compatible": (
-            options.version_compatible,
-            "every version of TensorRT-RTX needs its own engine",
-        ),
+        "--version-compatible": (options.version_compatible, "every version of TensorRT-RTX needs its own engine"),
         "--hardware-compatible": (options.hardware_compatible, "name all architectures with --gpu instead"),
     }
     for option, (value, reason) in reasons.items():
@@ -125,10 +122,7 @@ class _Build:
         self.config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         # One stream: the parallel branches of a gate are too small for synchronization to pay off.
         self.config.max_aux_streams = 0
-        flags = {
-            trt.BuilderFlag.TF32: options.tf32,
-            trt.BuilderFlag.VERSION_COMPATIBLE: options.version_compatible,
-        }
+        flags = {trt.BuilderFlag.TF32: options.tf32, trt.BuilderFlag.VERSION_COMPATIBLE: options.version_compatible}
         for flag, is_set in flags.items():
             (self.config.set_flag if is_set else self.config.clear_flag)(flag)
         if options.workspace_mib is not None:

@@ -77,12 +77,7 @@ def build_file(
 
 
 def build_graph(
-    facts: "GraphFacts",
-    out: Path,
-    settings: EngineSettings,
-    *,
-    precision: Precision | None,
-    progress: Progress,
+    facts: "GraphFacts", out: Path, settings: EngineSettings, *, precision: Precision | None, progress: Progress
 ) -> EngineFile:
     """As `build_file`, for a parsed file."""
     backend, why, architectures = choose_backend(settings, gpus.found())

@@ -53,11 +53,7 @@ class ImageSet:
         return self.load(range(len(self)))
 
 
-def read_images(
-    given: "Given | ImageSet",
-    inputs: Sequence[Input],
-    options: PictureOptions | None = None,
-) -> ImageSet:
+def read_images(given: "Given | ImageSet", inputs: Sequence[Input], options: PictureOptions | None = None) -> ImageSet:
     """The user's images.
 
     Args:

@@ -13,16 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from attn_export.exporter.artifacts import (
-    BGR,
-    NCHW,
-    NHWC,
-    RGB,
-    Input,
-    LoadedModel,
-    Postprocessing,
-    Preprocessing,
-)
+from attn_export.exporter.artifacts import BGR, NCHW, NHWC, RGB, Input, LoadedModel, Postprocessing, Preprocessing
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.network.batches import feeds_for
 from attn_export.exporter.network.call import call

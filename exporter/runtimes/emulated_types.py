@@ -33,8 +33,7 @@ def emulated(path: Path) -> ModelProto:
     graph = model.graph
     if any(attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for attribute in _attributes(graph)):
         raise InputError(
-            f"{path} has control flow, which the emulation doesn't support",
-            hint="Export the network without it.",
+            f"{path} has control flow, which the emulation doesn't support", hint="Export the network without it."
         )
     types = _types(model)
     for tensor in graph.initializer:

@@ -104,11 +104,7 @@ class Conv(OpRun):
         tensors = [None if t is None else torch.from_numpy(np.array(t)) for t in (weight, bias)]
         with torch.no_grad():
             result = CONVOLUTIONS[x.ndim - IMAGE_AXES](
-                window.pad(_tensor(x), 0.0),
-                *tensors,
-                stride=window.strides,
-                dilation=window.dilations,
-                groups=group,
+                window.pad(_tensor(x), 0.0), *tensors, stride=window.strides, dilation=window.dilations, groups=group
             )
         return (result.numpy(),)
 

@@ -61,13 +61,7 @@ class _Search:
     """One artifact on one batch of the reference."""
 
     def __init__(
-        self,
-        file: OnnxFile,
-        model: LoadedModel,
-        reference: Reference,
-        settings: Settings,
-        opener: Opener,
-        kind: str,
+        self, file: OnnxFile, model: LoadedModel, reference: Reference, settings: Settings, opener: Opener, kind: str
     ) -> None:
         self.file, self.settings, self.opener = file, settings, opener
         self.batch = _batch(reference, kind)

@@ -29,10 +29,7 @@ TYPES = ("float32", "uint8", "int8", "int32", "int64", "bool")  # of inputs
 
 
 def golden_of_reference(
-    reference: "Reference",
-    signature: Signature,
-    profile: Profile,
-    precision: Precision,
+    reference: "Reference", signature: Signature, profile: Profile, precision: Precision
 ) -> GoldenVectors:
     """The reference images that fit a profile, in batches of its min, opt and max N.
 

@@ -22,10 +22,7 @@ NAMED = 4  # gates that a message names
 
 
 def validate(
-    file: OnnxFile,
-    reference: Reference,
-    settings: Settings,
-    advance: Callable[[], None] = lambda: None,
+    file: OnnxFile, reference: Reference, settings: Settings, advance: Callable[[], None] = lambda: None
 ) -> Verdict:
     """Run the file as it is, and once more with its gates as outputs, on every batch of the reference.
 

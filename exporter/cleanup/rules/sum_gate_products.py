@@ -91,11 +91,7 @@ def _products(node: ir.Node, source: ir.Value, first: ir.Node, context: Context)
     h = builder.add("Relu", h, shape=h.shape, like=source)
     h = builder.reduce("Sum", h, (1,), opset=opset, keepdims=True, shape=(batch, 1, hidden))
     products = builder.add(
-        "Mul",
-        h,
-        builder.constant(w2.reshape(1, -1, hidden), name2),
-        shape=(batch, w2.shape[0], hidden),
-        like=source,
+        "Mul", h, builder.constant(w2.reshape(1, -1, hidden), name2), shape=(batch, w2.shape[0], hidden), like=source
     )
     y = builder.reduce("Sum", products, (2,), opset=opset, keepdims=False, shape=(batch, w2.shape[0]))
     new = reshape_like(builder, _biased(builder, y, node, (1, w2.shape[0])), old)

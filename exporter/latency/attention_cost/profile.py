@@ -65,13 +65,7 @@ class _Profiled(OnnxRuntime):
 
 
 def profile(
-    model: ir.Model,
-    path: Path,
-    signature: Signature,
-    settings: Settings,
-    arrays: Arrays,
-    inferences: int,
-    folder: Path,
+    model: ir.Model, path: Path, signature: Signature, settings: Settings, arrays: Arrays, inferences: int, folder: Path
 ) -> tuple[Kernel, ...]:
     """Profile a graph.
 

@@ -1,6 +1,6 @@
 """How far good artifacts are from the reference outputs: the figures that the limit of the error ratio rests on.
 
-    python -m benchmarks.calibration [--networks se_resnet50,...] [--size 64] [--seeds 2]
+    PYTHONPATH=. python benchmarks/calibration.py [--networks se_resnet50,...] [--size 64] [--seeds 2]
         [--precisions fp32,fp16,bf16] [--keep rows.jsonl] [--save]
 
 Every network of the zoo with random weights of several seeds, and the two trained digits networks, as captured and in
@@ -9,9 +9,9 @@ error to baseline for every kind of image, among gates and among outputs. None m
 found is kept network by network, and a run that was interrupted goes on.
 """
 
-import argparse
 import json
 import math
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
+from common import keep, markdown, parser_of, show_in_docs, words_of
 
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile, Precision, Target
 from attn_export.exporter.checkpoint.live import from_module
@@ -34,10 +34,7 @@ from attn_export.exporter.network.axes import opened
 from attn_export.exporter.network.batches import batches
 from attn_export.exporter.network.capture import capture
 from attn_export.exporter.precision.typed_file import typed_file
-from attn_export.exporter.records.document import plain
-from attn_export.exporter.records.environment import describe
 from attn_export.exporter.records.policies import POLICIES
-from attn_export.exporter.report.tables import table
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.validation.compute_reference import compute_reference
@@ -46,14 +43,11 @@ from attn_export.exporter.validation.validate import validate
 from attn_export.models.registry import create, names
 from tests.validation.narrow_types import to_bfloat16
 
-RESULTS = Path(__file__).parent / "results" / "calibration.json"
-PAGE = Path(__file__).parents[1] / "docs" / "validation.md"
-BEGIN, END = "<!-- calibration: begin -->", "<!-- calibration: end -->"
 DIGITS = Path(__file__).parents[1] / "examples" / "digits"
 # Networks for images of 32x32 reduce a larger one too little to be what they are for.
 SMALL = {"resnet8": 32, "resnet20": 32}
 JUDGED = (Precision.FP32, Precision.FP16, Precision.BF16)
-COLUMNS = ("precision", "role", "kind", "files", "median", "p99", "worst", "limit")
+HEADS = ("precision", "compared", "images", "files", "median", "99 %", "largest", "allowed")
 Row = dict[str, Any]
 
 
@@ -158,35 +152,27 @@ def spread(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-def page(shown: Sequence[Row]) -> str:
-    """The table in Markdown."""
-    lines = [
-        "| precision | compared | images | files | median | 99 % | largest | allowed |",
-        "|---|---|---|---:|---:|---:|---:|---:|",
-    ]
-    order = [str(precision) for precision in Precision]
-    for r in sorted(shown, key=lambda r: (order.index(r["precision"]), r["role"])):
-        figures = " | ".join(f"{r[key]:.2f}" for key in ("median", "p99", "worst"))
-        role = {"gate": "gates", "output": "outputs"}[r["role"]]
-        lines.append(f"| {r['precision']} | {role} | {r['kind']} | {r['files']} | {figures} | {r['limit']:g} |")
-    return "\n".join(lines)
+def cells(row: Row) -> list[str]:
+    """A row of the table in docs/validation.md."""
+    figures = [f"{row[key]:.2f}" for key in ("median", "p99", "worst")]
+    role = {"gate": "gates", "output": "outputs"}[row["role"]]
+    return [row["precision"], role, row["kind"], str(row["files"]), *figures, f"{row['limit']:g}"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", default=",".join(names()))
+    parser = parser_of(__doc__)
+    parser.add_argument("--networks", type=words_of, default=names())
     parser.add_argument("--size", type=int, default=64, help="height and width of the images")
     parser.add_argument("--seeds", type=int, default=1, help="of the random weights")
     parser.add_argument("--precisions", default=",".join(map(str, JUDGED)))
     parser.add_argument("--threads", type=int, default=usable_cpus())
     parser.add_argument("--keep", type=Path, help="a file of what was found")
-    parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    progress, rows = Console(stderr=True), kept(options.keep)
+    rows = kept(options.keep)
     known = {(row["network"], row["precision"]) for row in rows}
-    asked = [Precision(word) for word in options.precisions.split(",")]
-    for name, make in models(options.networks.split(","), options.size, options.seeds):
+    asked = [Precision(word) for word in words_of(options.precisions)]
+    for name, make in models(options.networks, options.size, options.seeds):
         missing = [precision for precision in asked if (name, str(precision)) not in known]
         if not missing:
             continue
@@ -196,27 +182,20 @@ def main() -> None:
             with options.keep.open("a", encoding="utf-8") as stream:
                 stream.writelines(json.dumps(row) + "\n" for row in found)
         shares = [row["ratio"] / POLICIES[Precision(row["precision"])].limit for row in found if "ratio" in row]
-        progress.print(f"{name}: at most {max(shares, default=0.0):.0%} of what is allowed")
+        print(f"{name}: at most {max(shares, default=0.0):.0%} of what is allowed", file=sys.stderr)
+    flagged = [
+        row for row in rows if "ratio" in row and not row["ratio"] <= POLICIES[Precision(row["precision"])].limit
+    ]
     for row in rows:
-        if "refused" in row:
-            progress.print(f"not judged: {row}")
-    rows = [row for row in rows if "ratio" in row]
-    shown = spread(rows)
-    made = table("Good artifacts: error over baseline", "worst file", *COLUMNS)
-    for r in shown:
-        figures = [f"{r[key]:.2f}" for key in ("median", "p99", "worst")]
-        made.add_row(
-            r["worst_file"], r["precision"], r["role"], r["kind"], str(r["files"]), *figures, f"{r['limit']:g}"
-        )
-    Console(width=140).print(made)
-    flagged = [row for row in rows if not row["ratio"] <= POLICIES[Precision(row["precision"])].limit]
-    for row in flagged:
-        progress.print(f"flagged: {row}")
+        if "refused" in row or row in flagged:
+            print(f"{'not judged' if 'refused' in row else 'flagged'}: {row}", file=sys.stderr)
+    spreads = spread([row for row in rows if "ratio" in row])
+    order = [str(precision) for precision in Precision]
+    shown = markdown(HEADS, map(cells, sorted(spreads, key=lambda r: (order.index(r["precision"]), r["role"]))), 3)
+    print(shown)
     if options.save:
-        RESULTS.write_text(json.dumps({"environment": plain(describe()), "spread": shown}, indent=1) + "\n")
-        text = PAGE.read_text(encoding="utf-8")
-        before, after = text.split(BEGIN)[0], text.split(END)[1]
-        PAGE.write_text(f"{before}{BEGIN}\n{page(shown)}\n{END}{after}", encoding="utf-8")
+        keep("calibration", spread=spreads)
+        show_in_docs("validation.md", "calibration", shown)
     if flagged:
         raise SystemExit(1)
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from cleanup import entry, node_count
+from common import words_of
 from corpus import Corpus, Row, exported, in_worker, say
 from torch import nn
 
@@ -141,8 +142,8 @@ def shown(row: Row) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--only", type=lambda text: text.split(","), default=[])
-    parser.add_argument("--kernels", type=lambda text: text.split(","), default=list(KERNELS))
+    parser.add_argument("--only", type=words_of, default=[])
+    parser.add_argument("--kernels", type=words_of, default=list(KERNELS))
     parser.add_argument("--peers-python", default=sys.executable)
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args()

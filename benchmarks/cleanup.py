@@ -1,16 +1,17 @@
 """What the cleanup makes of SE and CBAM networks, beside what other tools make of them.
 
-    python benchmarks/cleanup.py [--only nodes,kernels,latency,cost] [--networks se_resnet50,cbam_resnet50] [--zoo]
+    python benchmarks/cleanup.py [--only nodes,kernels,latency,cost,zoo] [--networks se_resnet50,cbam_resnet50]
                                  [--rounds 40] [--peers-python PATH] [--out benchmarks/results/cleanup.json]
 
-The files are exported here, by PyTorch's two exporters, with random weights. Four questions are asked of them:
+The files are exported here, by PyTorch's two exporters, with random weights. These questions are asked of them:
 
 - nodes: how many nodes are left in the main graph;
 - cost: how long a tool takes to read, clean and write a file, and how much memory that adds, each in a process of its
   own that has cleaned a tiny file before; the tools take turns;
 - kernels: into how many kernels TensorRT for RTX compiles the file (for compute capability 8.6; needs no GPU);
 - latency: how long ONNX Runtime takes on one thread at batch 1, as a ratio to the network without attention; the files
-  are run in random turns, and the interval is a 95 % bootstrap interval of the median ratio.
+  are run in random turns, and the interval is a 95 % bootstrap interval of the median ratio;
+- zoo: nodes of every network of the registry, beside the best of the others; only if it is asked for.
 
 onnxslim, onnxsim and onnxoptimizer are left out if they aren't installed. ``--peers-python`` names the interpreter of
 an environment that has them.
@@ -22,18 +23,19 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from common import markdown, words_of
 from corpus import PEERS, Corpus, Row, in_worker, say
 
+from attn_export.exporter.records.document import plain
+from attn_export.exporter.records.environment import describe
+from attn_export.models.registry import names as zoo_names
+
 RESULT = Path(__file__).parent / "results" / "cleanup.json"
-SECTIONS = ("nodes", "cost", "kernels", "latency")
 REFERENCE = "onnxsim"  # what the seconds are compared with
-
-
-# The four questions
 
 
 def files_of(networks: Iterable[str]) -> list[tuple[str, str]]:
@@ -82,15 +84,13 @@ def measure_cost(corpus: Corpus, options: argparse.Namespace) -> list[Row]:
             done = [turn for turn in turns if "seconds" in turn[tool]]
             row: Row = {"network": network, "form": form, "tool": tool, "runs": len(done)}
             paired = [t[tool]["seconds"] / t[REFERENCE]["seconds"] for t in done if "seconds" in t[REFERENCE]]
-            row["seconds"] = median(t[tool]["seconds"] for t in done) if done else entry(turns[0][tool], "seconds")
-            row["ratio"] = median(paired) if paired else None
-            row["added_mib"] = median(t[tool]["added_mib"] for t in done) if done else None
+            row["seconds"] = (
+                statistics.median(t[tool]["seconds"] for t in done) if done else entry(turns[0][tool], "seconds")
+            )
+            row["ratio"] = statistics.median(paired) if paired else None
+            row["added_mib"] = statistics.median(t[tool]["added_mib"] for t in done) if done else None
             rows.append(row)
     return rows
-
-
-def median(values: Iterable[float]) -> float:
-    return statistics.median(values)
 
 
 def count_kernels(corpus: Corpus, options: argparse.Namespace) -> list[Row]:
@@ -99,7 +99,7 @@ def count_kernels(corpus: Corpus, options: argparse.Namespace) -> list[Row]:
     for network in options.networks:
         for form in ("dynamo", "static", "open"):
             source = corpus.file(network, form)
-            files = {"plain": corpus.file(plain(network), form), "exported": source}
+            files = {"plain": corpus.file(without_attention(network), form), "exported": source}
             for tool in ("ours", "ours for tensorrt"):
                 corpus.report(source, tool)
                 files[tool] = corpus.out(source, tool)
@@ -121,7 +121,7 @@ def count_kernels(corpus: Corpus, options: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def plain(network: str) -> str:
+def without_attention(network: str) -> str:
     """The same network without attention."""
     return network.removeprefix("se_").removeprefix("cbam_")
 
@@ -131,7 +131,7 @@ def measure_latency(corpus: Corpus, options: argparse.Namespace) -> list[Row]:
     rows: list[Row] = []
     for network in options.networks:
         source = corpus.file(network, "dynamo")
-        files = {"plain": corpus.file(plain(network), "dynamo"), "exported": source}
+        files = {"plain": corpus.file(without_attention(network), "dynamo"), "exported": source}
         for tool in (*PEERS, "ours", "ours for onnxruntime"):
             if "nodes" in corpus.report(source, tool):
                 files[tool] = corpus.out(source, tool)
@@ -180,10 +180,8 @@ def timed(files: dict[str, Path], rounds: int) -> list[Row]:
 
 def count_zoo(corpus: Corpus, _: argparse.Namespace) -> list[Row]:
     """Nodes of every network of the registry, ours beside the best of the others."""
-    from attn_export.models.registry import names
-
     rows = []
-    for network in names():
+    for network in zoo_names():
         with tempfile.TemporaryDirectory(dir=corpus.folder) as folder:
             own = Corpus(Path(folder), corpus.peers_python)
             source = own.file(network, "dynamo")
@@ -195,16 +193,6 @@ def count_zoo(corpus: Corpus, _: argparse.Namespace) -> list[Row]:
     return rows
 
 
-# What is shown
-
-
-def markdown(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table whose first column is to the left, the others to the right."""
-    lines = [f"### {title}", "", f"| {' | '.join(columns)} |", "|---" + "|---:" * (len(columns) - 1) + "|"]
-    lines += ["| " + " | ".join("–" if cell is None else str(cell) for cell in row) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
 def number(value: object, digits: int) -> object:
     """A figure with so many digits; anything else as it is."""
     return f"{value:.{digits}f}" if isinstance(value, float) else value
@@ -214,29 +202,34 @@ def shown(section: str, rows: list[Row]) -> str:
     """The rows of a section as a table."""
     tools = (*PEERS, "ours")
     if not rows:
-        return f"### {section.capitalize()}\n\nNot measured: what it needs is not installed.\n"
+        return "Not measured: what it needs is not installed.\n"
     if section == "nodes":
-        body = [[r["network"], r["form"], r["exported"], *(r[t] for t in tools)] for r in rows]
-        return markdown("Nodes", ("network", "form", "as exported", *tools), body)
+        return markdown(
+            ("network", "form", "as exported", *tools),
+            [[r["network"], r["form"], r["exported"], *(r[t] for t in tools)] for r in rows],
+        )
     if section == "cost":
-        columns = ("network", "form", "tool", "seconds", f"× {REFERENCE}", "MiB added")
         figures = (("seconds", 2), ("ratio", 2), ("added_mib", 0))
-        body = [[r["network"], r["form"], r["tool"], *(number(r[k], d) for k, d in figures)] for r in rows]
-        return markdown("Cost, medians", columns, body)
+        return markdown(
+            ("network", "form", "tool", "seconds", f"× {REFERENCE}", "MiB added"),
+            [[r["network"], r["form"], r["tool"], *(number(r[k], d) for k, d in figures)] for r in rows],
+        )
     if section == "kernels":
         names = ("plain", "exported", "ours", "ours for tensorrt")
         forms = {"dynamo": "batch 1 to 8", "static": "static", "open": "batch, height, width"}
-        body = [[r["network"], forms[r["form"]], *(r[n] for n in names)] for r in rows]
-        return markdown("Kernels in TensorRT for RTX", ("network", "input", *names), body)
+        return markdown(
+            ("network", "input", *names), [[r["network"], forms[r["form"]], *(r[n] for n in names)] for r in rows]
+        )
     if section == "latency":
-        body = [
-            [r["network"], r["file"], f"{r['median_ms']:.1f}", f"{r['ratio']:.3f}", f"{r['low']:.3f} – {r['high']:.3f}"]
-            for r in rows
-        ]
-        return markdown("Latency in ONNX Runtime", ("network", "file", "median ms", "× plain", "95 % interval"), body)
-    body = [[r["network"], r["exported"], r["ours"], r[r["best_peer"]] if r["best_peer"] else None, r["best_peer"]]
-            for r in rows]  # fmt: skip
-    return markdown("Zoo, nodes", ("network", "as exported", "ours", "best peer", "which"), body)
+        columns = (("median_ms", 1), ("ratio", 3), ("low", 3), ("high", 3))
+        return markdown(
+            ("network", "file", "median ms", "× plain", "95 % interval from", "to"),
+            [[r["network"], r["file"], *(number(r[k], d) for k, d in columns)] for r in rows],
+        )
+    return markdown(
+        ("network", "as exported", "ours", "best peer", "which"),
+        [[r["network"], r["exported"], r["ours"], r.get(r["best_peer"]), r["best_peer"]] for r in rows],
+    )
 
 
 MEASURES: dict[str, Callable[[Corpus, argparse.Namespace], list[Row]]] = {
@@ -248,38 +241,21 @@ MEASURES: dict[str, Callable[[Corpus, argparse.Namespace], list[Row]]] = {
 }
 
 
-def listed(text: str) -> list[str]:
-    return [part for part in text.split(",") if part]
-
-
-def sections(text: str) -> list[str]:
-    """Names of sections, for argparse."""
-    chosen = listed(text)
-    if unknown := set(chosen) - set(SECTIONS):
-        raise argparse.ArgumentTypeError(f"no such section: {', '.join(sorted(unknown))}; there are {SECTIONS}")
-    return [section for section in SECTIONS if section in chosen]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", type=sections, default=list(SECTIONS), help="sections, by commas; empty for none")
-    parser.add_argument("--zoo", action="store_true", help="also count the nodes of every network of the registry")
-    parser.add_argument("--networks", type=listed, default=["se_resnet50", "cbam_resnet50"])
+    parser.add_argument("--only", type=words_of, default=[*MEASURES][:4], help=f"of {', '.join(MEASURES)}")
+    parser.add_argument("--networks", type=words_of, default=["se_resnet50", "cbam_resnet50"])
     parser.add_argument("--rounds", type=int, default=40, help="turns of the latencies")
     parser.add_argument("--repeats", type=int, default=5, help="turns of the cost")
     parser.add_argument("--peers-python", default=sys.executable, help="the interpreter that has the other tools")
     parser.add_argument("--out", type=Path, default=RESULT, help="sections that were not measured stay in this file")
     options = parser.parse_args()
-    from attn_export.exporter.records.document import plain
-    from attn_export.exporter.records.environment import describe
-
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    out: Path = options.out
     with tempfile.TemporaryDirectory() as folder:
         corpus = Corpus(Path(folder), options.peers_python)
-        for section in [*options.only, *(["zoo"] if options.zoo else [])]:
+        for section in options.only:
             rows = MEASURES[section](corpus, options)
-            print(shown(section, rows), flush=True)
-            out: Path = options.out
+            print(f"### {section.capitalize()}\n\n{shown(section, rows)}\n", flush=True)
             document = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
             document[section] = {"rows": rows, "environment": plain(describe()) | {"tools": corpus.versions()}}
             out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

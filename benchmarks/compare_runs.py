@@ -8,7 +8,6 @@ latency alone, by the ratio to PyTorch alone, and where both have to show it, wh
 later run of each pair is made slower by a known factor, and what is called too slow is right.
 """
 
-import argparse
 import itertools
 import json
 import subprocess
@@ -18,19 +17,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from common import keep, parser_of
 from msgspec import structs
-from rich.console import Console
 
 from attn_export.exporter.comparison.compare import compare
 from attn_export.exporter.comparison.pair import MARGINS
 from attn_export.exporter.comparison.read import TimedReport, read_timed_report
 from attn_export.exporter.records.compare import Pair
-from attn_export.exporter.records.document import plain
-from attn_export.exporter.records.environment import describe
 from attn_export.exporter.records.latency import Timing
-from attn_export.exporter.report.tables import table
 
-RESULTS = Path(__file__).parent / "results"
 PROGRAM = [sys.executable, "-m", "attn_export.cli"]
 ALLOWED = 0.05
 FACTORS = (1.1, 1.2)
@@ -106,12 +101,11 @@ def judged(network: str, reports: Sequence[TimedReport]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--networks", default="se_resnet8,se_resnet18")
-    parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/")
     options = parser.parse_args()
     passed = ["--seconds", str(options.seconds), "--threads", str(options.threads)]
     rows = []
@@ -122,25 +116,10 @@ def main() -> None:
         for run, (network, paths) in itertools.product(range(options.runs), files.items()):
             reports[network].append(benched(paths, passed, folder / f"{network}.{run}.report.json"))
         rows = [judged(network, made) for network, made in reports.items()]
-    shown = table(
-        "Runs of the same, against each other",
-        *("network", "pairs", "PyTorch varies", "the file", "the ratio"),
-        *("false: latency", "false: ratio", "false: both", "10% seen", "20% seen"),
-    )
     for row in rows:
-        counts = [row[key] for key in ("false_by_latency", "false_by_ratio", "false_alarms")]
-        varies = [f"{row[key]:.1%}" for key in ("baseline_spread", "file_spread", "ratio_spread")]
-        shown.add_row(row["network"], str(row["pairs"]), *varies, *map(str, [*counts, *row["seen"].values()]))
-    Console(width=140, highlight=False).print(shown)
+        print(json.dumps(row))
     if options.save:
-        RESULTS.mkdir(exist_ok=True)
-        document = {
-            "seconds": options.seconds,
-            "threads": options.threads,
-            "rows": rows,
-            "environment": plain(describe()),
-        }
-        (RESULTS / "compare_runs.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        keep("compare_runs", seconds=options.seconds, threads=options.threads, rows=rows)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ what the command adds (cleanup, reference outputs, validation, writing) takes le
 peak memory is at most 1.5 times as high. Latencies are left out: their time is set, not needed.
 """
 
-import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -18,13 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from common import keep, markdown, parser_of, words_of
 
-from attn_export.exporter.records.document import plain
-from attn_export.exporter.records.environment import describe
-from attn_export.exporter.report.tables import table
-
-RESULTS = Path(__file__).parent / "results"
 BARE = """
 import sys, torch
 from pathlib import Path
@@ -47,60 +40,43 @@ def measured(command: list[str]) -> tuple[float, float]:
     return time.perf_counter() - started, usage.ru_maxrss / 1024
 
 
+def costs(network: str, runs: int, folder: str) -> dict[str, Any]:
+    """Medians of the pairs of runs of one network."""
+    checkpoint, program = str(Path(folder, f"{network}.pt")), [sys.executable, "-m", "attn_export.cli"]
+    measured([*program, "create", network, "-o", checkpoint, "--quiet"])
+    bare = [sys.executable, "-c", BARE, checkpoint, str(Path(folder, "bare.onnx"))]
+    whole = [*program, checkpoint, "--onnx", "--no-bench", "--quiet", "--out", folder]
+    measured(bare)  # fills the disk cache
+    pairs = [(measured(bare), measured(whole)) for _ in range(runs)]
+    return {
+        "network": network,
+        "bare_seconds": statistics.median(b[0] for b, _ in pairs),
+        "command_seconds": statistics.median(w[0] for _, w in pairs),
+        "added_over_bare": statistics.median((w[0] - b[0]) / b[0] for b, w in pairs),
+        "bare_mib": statistics.median(b[1] for b, _ in pairs),
+        "command_mib": statistics.median(w[1] for _, w in pairs),
+        "memory_ratio": statistics.median(w[1] / b[1] for b, w in pairs),
+        "runs": runs,
+    }
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """A row of the README's table."""
+    bare, whole = (f"{row[f'{name}_seconds']:.1f} s, {row[f'{name}_mib']:.0f} MiB" for name in ("bare", "command"))
+    return [f"`{row['network']}`", bare, whole, f"{row['added_over_bare']:.2f}", f"{row['memory_ratio']:.2f} times"]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--networks", default="se_resnet50,cbam_resnet50")
-    parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/")
+    parser.add_argument("--networks", type=words_of, default=["se_resnet50", "cbam_resnet50"])
     options = parser.parse_args()
-    console = Console(width=120, highlight=False)
-    shown = table(
-        "Whole command and bare export",
-        "network",
-        "bare s",
-        "command s",
-        "added / bare",
-        "bare MiB",
-        "command MiB",
-        "memory",
-    )
-    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for network in options.networks.split(","):
-            checkpoint = str(Path(folder, f"{network}.pt"))
-            program = [sys.executable, "-m", "attn_export.cli"]
-            subprocess.run(
-                [*program, "create", network, "-o", checkpoint, "--quiet"], check=True, stdout=subprocess.DEVNULL
-            )
-            bare = [sys.executable, "-c", BARE, checkpoint, str(Path(folder, "bare.onnx"))]
-            whole = [*program, checkpoint, "--onnx", "--no-bench", "--quiet", "--out", folder]
-            measured(bare)  # fills the disk cache
-            pairs = [(measured(bare), measured(whole)) for _ in range(options.runs)]
-            row = {
-                "network": network,
-                "bare_seconds": statistics.median(b[0] for b, _ in pairs),
-                "command_seconds": statistics.median(w[0] for _, w in pairs),
-                "added_over_bare": statistics.median((w[0] - b[0]) / b[0] for b, w in pairs),
-                "bare_mib": statistics.median(b[1] for b, _ in pairs),
-                "command_mib": statistics.median(w[1] for _, w in pairs),
-                "memory_ratio": statistics.median(w[1] / b[1] for b, w in pairs),
-                "runs": options.runs,
-            }
-            rows.append(row)
-            shown.add_row(
-                network,
-                f"{row['bare_seconds']:.1f}",
-                f"{row['command_seconds']:.1f}",
-                f"{row['added_over_bare']:.2f}",
-                f"{row['bare_mib']:.0f}",
-                f"{row['command_mib']:.0f}",
-                f"{row['memory_ratio']:.2f}",
-            )
-    console.print(shown)
+        rows = [costs(network, options.runs, folder) for network in options.networks]
+    heads = ("network", "bare", "whole command, without latencies", "added / bare", "peak memory")
+    print(markdown(heads, map(cells, rows)))
     if options.save:
-        RESULTS.mkdir(exist_ok=True)
-        document = {"rows": rows, "environment": plain(describe())}
-        (RESULTS / "export_cost.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        keep("export_cost", rows=rows)
 
 
 if __name__ == "__main__":

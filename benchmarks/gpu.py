@@ -7,8 +7,6 @@ Runs from a checkout that isn't installed; what it needs is torch, onnx, onnx-ir
 JSON document. A part that isn't there or fails stands in it as ``{"missing": "why"}``; nothing is left out silently.
 
 - ``machine``: GPU, driver, versions.
-- ``architectures``: whether engines that TensorRT-RTX builds for each GPU that it knows by name, for "current" and for
-  no GPU in particular load here, what TensorRT-RTX says of them, and what they compute.
 - ``models``: random weights; exported and cleaned as the command does it. For every precision the engines of each
   TensorRT that is there, and for every batch each runtime: ``error`` (relative, to float64 on the CPU), ``ratio`` (that
   over the error of PyTorch's float32 on the CPU), ``kernels`` (that the GPU ran for one inference, copies left out, by
@@ -20,46 +18,55 @@ Each part runs in a process of its own, so that a crash ends that part alone; th
 
 import argparse
 import copy
-import importlib
-import importlib.metadata
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 import types
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 ROOT = Path(__file__).resolve().parents[1]
-DEFAULT_MODELS = "se_resnet50,cbam_resnet50,se_mobilenet_v3_large,resnet50"
-SMALL = "se_resnet8"  # what the engines of all architectures are built from
-BACKENDS = ("tensorrt", "tensorrt-rtx")
-PACKAGES = (
-    "torch onnx onnx-ir onnxscript onnxruntime onnxruntime-gpu tensorrt tensorrt-cu12 tensorrt-cu13 tensorrt-rtx "
-    "tensorrt-rtx-cu13 cuda-python triton numpy"
-).split()
-CPU_THREADS = min(16, os.cpu_count() or 1)
-# A build may take this share of what is left; the rest is for running what there is.
-BUILD_SHARE, FAIR_SHARE = 0.4, 0.9
-SECONDS_TO_STOP = 15
-Json = dict[str, Any]
-
-
-def make_importable() -> None:
-    """Let ``attn_export`` be this checkout, whatever else is installed; nothing is written."""
+if __name__ == "__main__":  # ``attn_export`` is this checkout, whatever else is installed; nothing is written
     package = types.ModuleType("attn_export")
     package.__path__ = [str(ROOT)]
     sys.modules["attn_export"] = package
 
+from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.checkpoint.live import from_module
+from attn_export.exporter.cleanup.pipeline import clean_graph
+from attn_export.exporter.engine.backend import load
+from attn_export.exporter.engine.job import build_file
+from attn_export.exporter.engine.profile import Sizes
+from attn_export.exporter.engine.settings import EngineSettings
+from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
+from attn_export.exporter.graph import write as onnx_file
+from attn_export.exporter.latency.measure import measure
+from attn_export.exporter.network.batches import Batch
+from attn_export.exporter.network.capture import capture
+from attn_export.exporter.precision.typed_file import typed_file
+from attn_export.exporter.records.document import plain
+from attn_export.exporter.records.environment import describe
+from attn_export.exporter.records.latency import Schedule
+from attn_export.exporter.runtimes import RUNTIMES
+from attn_export.exporter.runtimes.base import Settings
+from attn_export.exporter.runtimes.tensorrt import TensorRT
+from attn_export.exporter.system import gpus
+from attn_export.models.registry import architecture, create
 
-class OutOfTimeError(KeyboardInterrupt):
-    """A step took longer than it may. The library treats it as Ctrl-C, and so stops what it builds."""
+DEFAULT_MODELS = "se_resnet50,cbam_resnet50,se_mobilenet_v3_large,resnet50"
+BACKENDS = ("tensorrt", "tensorrt-rtx")
+CPU_THREADS = min(16, os.cpu_count() or 1)
+SECONDS_TO_STOP = 15
+Json = dict[str, Any]
 
 
 class Report:
@@ -80,7 +87,7 @@ class Report:
         """Seconds."""
         return self.ends - time.monotonic()
 
-    def step(self, into: Json, key: str, work: Callable[..., Any], *args: Any, share: float = FAIR_SHARE) -> Any:
+    def step(self, into: Json, key: str, work: Callable[..., Any], *args: Any) -> Any:
         """Do something, and write down its result or why there is none; for a result that isn't JSON, the seconds.
 
         Returns:
@@ -89,12 +96,12 @@ class Report:
         print(f"{key} ({self.left:.0f} s left)", file=sys.stderr, flush=True)
         started = time.perf_counter()
         done = None
+        into[key] = {"missing": "its part ended before it"}
+        self.save()
         try:
-            with limited(self.left * share):
-                done = work(*args)
-            into[key] = done if is_plain(done) else {"seconds": round(time.perf_counter() - started, 2)}
-        except OutOfTimeError:
-            into[key] = {"missing": f"not finished within {time.perf_counter() - started:.0f} s"}
+            done = work(*args)
+            is_plain = isinstance(done, dict | list | str | int | float | bool)
+            into[key] = done if is_plain else {"seconds": round(time.perf_counter() - started, 2)}
         except Exception as error:  # noqa: BLE001 (whatever fails here is a result)
             into[key] = {"missing": words(error)}
         self.save()
@@ -111,110 +118,32 @@ def write(path: Path, document: Json) -> None:
     temporary.replace(path)
 
 
-def is_plain(value: Any) -> bool:
-    return isinstance(value, dict | list | str | int | float | bool)
-
-
 def words(error: BaseException) -> str:
     """An error in one line, with its cause."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = f"{type(error).__name__}: {' | '.join(lines[:4])[:600]}"
     hint = getattr(error, "hint", "")
     cause = f" [from {words(error.__cause__)}]" if error.__cause__ else ""
-    return said + (f" ({hint})" if hint else "") + cause
-
-
-@contextmanager
-def limited(seconds: float) -> Iterator[None]:
-    """Interrupt what is inside after some time, where the system can."""
-    if seconds <= 1:
-        raise OutOfTimeError
-    if not hasattr(signal, "SIGALRM"):
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise OutOfTimeError
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-# The machine.
-
-
-def version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def torch_facts() -> Json:
-    import torch
-
-    facts: Json = {"version": torch.__version__, "cuda": torch.version.cuda, "available": torch.cuda.is_available()}
-    if not torch.cuda.is_available():
-        return facts | {"missing": "torch finds no GPU"}
-    properties = torch.cuda.get_device_properties(0)
-    return facts | {
-        "name": properties.name,
-        "capability": list(torch.cuda.get_device_capability()),
-        "memory_bytes": properties.total_memory,
-        "processors": properties.multi_processor_count,
-        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
-    }
-
-
-def driver_facts() -> Json:
-    fields = "name,driver_version,memory.total,compute_cap,clocks.sm,clocks.max.sm,power.limit,temperature.gpu"
-    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv"]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    if told.returncode:
-        raise OSError(told.stdout or told.stderr)
-    return {"nvidia-smi": told.stdout.splitlines()}
+    return f"{type(error).__name__}: {' | '.join(lines[:4])[:600]}" + (f" ({hint})" if hint else "") + cause
 
 
 def backend_facts(name: str) -> Json:
-    from attn_export.exporter.engine.backend import load
-
     backend = load(name)
     return {"version": backend.version, "named_gpus": backend.named_gpus}
 
 
 def run_machine(report: Report, _: argparse.Namespace) -> None:
-    """Who is asked."""
-    from attn_export.exporter.records.document import plain
-    from attn_export.exporter.system import gpus
-
+    """What this machine is."""
     result = report.result
-    result["checkout"] = str(ROOT)
-    result |= {"python": sys.version, "cpus": os.cpu_count(), "packages": {name: version(name) for name in PACKAGES}}
-    report.step(result, "driver", driver_facts)
+    result |= {"checkout": str(ROOT), "python": sys.version, "environment": plain(describe())}
     report.step(result, "gpus", lambda: plain(gpus.found()) or {"missing": "the driver shows no GPU"})
-    report.step(result, "torch", torch_facts)
-    report.step(result, "onnxruntime", lambda: importlib.import_module("onnxruntime").get_available_providers())
     for name in BACKENDS:
         report.step(result, name, backend_facts, name)
-
-
-# Networks and what is true of them.
 
 
 class Subject:
     """A network, its ONNX file, and what it computes."""
 
     def __init__(self, name: str, batches: Sequence[int], folder: Path) -> None:
-        import numpy as np
-
-        from attn_export.exporter.checkpoint.live import from_module
-        from attn_export.models.registry import architecture, create
-
         self.name, self.folder = name, folder
         arch = architecture(name)
         self.model = from_module(create(name).eval(), arch.input_shape, arch)
@@ -224,18 +153,12 @@ class Subject:
 
     def export(self) -> Json:
         """Capture, clean and write, as the command does."""
-        from attn_export.exporter.cleanup.pipeline import clean_graph
-        from attn_export.exporter.graph import write as onnx_file
-        from attn_export.exporter.network.capture import capture
-
         graph, _ = clean_graph(capture(self.model))
         self.file = onnx_file.write(graph, self.folder / f"{self.name}.onnx")
         return {"nodes": self.file.nodes, "blocks": len(self.file.blocks)}
 
     def compute(self) -> Json:
         """The reference, and how far float32 is from it."""
-        import torch
-
         torch.set_num_threads(CPU_THREADS)
         with torch.no_grad():
             images = torch.from_numpy(self.images)
@@ -246,8 +169,6 @@ class Subject:
 
     def error(self, outputs: Any) -> float:
         """Relative, in the Euclidean norm, of the first images."""
-        import numpy as np
-
         reference = self.reference[: len(outputs)]
         return float(np.linalg.norm(outputs.astype(np.float64) - reference) / np.linalg.norm(reference))
 
@@ -255,10 +176,6 @@ class Subject:
         """The file in a precision; its parent for float32."""
         if precision == "fp32":
             return self.file
-        from attn_export.exporter.artifacts import Precision
-        from attn_export.exporter.network.batches import Batch
-        from attn_export.exporter.precision.typed_file import typed_file
-
         seen = [Batch({"input": self.images[:2]}, ("noise", "noise"))]
         path = self.folder / f"{self.name}.{precision}.onnx"
         return typed_file(self.file, Precision(precision), seen, path, CPU_THREADS)
@@ -266,11 +183,6 @@ class Subject:
 
 def build_engine(file: Any, backend: str, batches: Sequence[int], path: Path) -> Json:
     """For this GPU; by TensorRT-RTX for no GPU in particular where it hasn't this one by name."""
-    from attn_export.exporter.engine.job import build_file
-    from attn_export.exporter.engine.profile import Sizes
-    from attn_export.exporter.engine.settings import EngineSettings
-    from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
-
     sizes = Sizes(batch=(min(batches), min(batches), max(batches)))
     settings = EngineSettings(("current",), backend, sizes, allow_mixed=True, count_ablated=False)
     note = ""
@@ -281,8 +193,6 @@ def build_engine(file: Any, backend: str, batches: Sequence[int], path: Path) ->
             raise
         note = words(error)
         made = build_file(file.path, path, replace(settings, gpus=()))
-    from attn_export.exporter.records.document import plain
-
     record = plain(made.record)
     return {
         "gpus": record["gpus"],
@@ -297,8 +207,6 @@ def build_engine(file: Any, backend: str, batches: Sequence[int], path: Path) ->
 
 def count_kernels(runtime: Any, images: Any) -> Json:
     """That the GPU ran for one inference."""
-    import torch
-
     if not torch.cuda.is_available():
         return {"missing": "torch's profiler sees no GPU"}
     inputs = runtime.upload(runtime.signature.feeds({"input": images}))
@@ -323,9 +231,6 @@ def check(subject: Subject, runtime: Any, batch: int) -> Json:
 
 def makers(subject: Subject, file: Any, engines: dict[str, Path]) -> dict[str, Callable[[Any], Any]]:
     """Every runtime, by name, made from a file's signature."""
-    from attn_export.exporter.runtimes import RUNTIMES
-    from attn_export.exporter.runtimes.base import Settings
-    from attn_export.exporter.runtimes.tensorrt import TensorRT
 
     def on_gpu(name: str) -> Callable[[Any], Any]:
         return lambda signature: RUNTIMES[name](
@@ -343,9 +248,6 @@ def run_batch(
     report: Report, into: Json, subject: Subject, file: Any, engines: dict[str, Path], batch: int, seconds: float
 ) -> None:
     """Open every runtime, check it, count its kernels, and time all that work."""
-    from attn_export.exporter.latency.measure import measure
-    from attn_export.exporter.records.latency import Schedule
-
     images = subject.images[:batch]
     signature = file.signature.with_shapes((images.shape,))
     with ExitStack() as stack:
@@ -353,7 +255,7 @@ def run_batch(
         for name, make in makers(subject, file, engines).items():
             entry: Json = {}
             into[name] = entry
-            runtime = report.step(entry, "open", opened_on, stack, make, signature, share=BUILD_SHARE)
+            runtime = report.step(entry, "open", lambda make: stack.enter_context(make(signature)), make)
             if runtime is None:
                 continue
             entry["provenance"] = runtime.provenance
@@ -369,8 +271,6 @@ def run_batch(
         schedule = Schedule(seconds=seconds, fewest_rounds=3, most_rounds=2000, inferences=10)
 
         def timed(runtimes: Sequence[Any]) -> list[Json]:
-            from attn_export.exporter.records.document import plain
-
             return plain(measure(runtimes, {"input": images}, schedule).timings)
 
         if report.step(into, "timings", timed, opened) is None:
@@ -379,10 +279,6 @@ def run_batch(
         # Last, because a profiler stays attached to the GPU once it was used.
         for runtime in opened:
             report.step(into[runtime.name], "profile", count_kernels, runtime, images)
-
-
-def opened_on(stack: ExitStack, make: Callable[[Any], Any], signature: Any) -> Any:
-    return stack.enter_context(make(signature))
 
 
 def run_model(report: Report, options: argparse.Namespace) -> None:
@@ -405,10 +301,7 @@ def run_model(report: Report, options: argparse.Namespace) -> None:
         engines: dict[str, Path] = {}
         for backend in BACKENDS:
             path = folder / f"{subject.name}.{precision}.{backend}.engine"
-            made = report.step(
-                of["engines"], backend, build_engine, file, backend, options.batches, path, share=BUILD_SHARE
-            )
-            if made is not None:
+            if report.step(of["engines"], backend, build_engine, file, backend, options.batches, path) is not None:
                 engines[backend] = path
         for batch in options.batches:
             into: Json = {}
@@ -420,85 +313,10 @@ def run_model(report: Report, options: argparse.Namespace) -> None:
                 into["missing"] = words(error)
 
 
-# Engines for other GPUs.
-
-
-def load_engine(backend: Any, plan: bytes) -> Json:
-    """What TensorRT-RTX says of an engine, and how far it lets itself be loaded."""
-    from attn_export.exporter.engine.log import Log
-
-    log = Log()
-    logger = log.logger(backend.trt)
-    runtime = backend.trt.Runtime(logger)
-    validity, diagnostics = runtime.get_engine_validity(plan)
-    known = backend.trt.EngineInvalidityDiagnostics.__members__
-    found = [name for name, bit in known.items() if int(diagnostics) & int(bit)]
-    engine = runtime.deserialize_cuda_engine(plan)
-    context = engine.create_execution_context() if engine is not None else None
-    told = {
-        "validity": str(validity),
-        "diagnostics": found,
-        "loads": engine is not None,
-        "has_context": context is not None,
-        "said": log.errors[:5],
-    }
-    del context, engine
-    return told
-
-
-def run_engine(subject: Subject, path: Path, batch: int) -> Json:
-    """As a user would who trusts it: without a record, so that nobody else refuses it."""
-    from attn_export.exporter.runtimes.base import Settings
-    from attn_export.exporter.runtimes.tensorrt import TensorRT
-
-    with TensorRT(path, subject.file.signature, Settings(threads=CPU_THREADS), trust=True) as runtime:
-        return {"provenance": runtime.provenance, **check(subject, runtime, batch)}
-
-
-def run_architectures(report: Report, _: argparse.Namespace) -> None:
-    """Which engines of TensorRT-RTX this GPU takes."""
-    from attn_export.exporter.engine.backend import load
-    from attn_export.exporter.engine.build import build
-    from attn_export.exporter.records.engine import PORTABLE, BuildOptions, Range
-
-    result = report.result
-    try:
-        backend = load("tensorrt-rtx")
-    except Exception as error:  # noqa: BLE001 (whatever fails here is a result)
-        result["missing"] = words(error)
-        return
-    subject = report.step(result, "network", Subject, SMALL, (2,), report.path.parent)
-    if subject is None or report.step(result, "export", subject.export) is None:
-        return
-    report.step(result, "reference", subject.compute)
-    shape = subject.images.shape
-    profile = subject.file.signature.feeds({"input": Range((1, *shape[1:]), shape, shape)})
-    result["engines"] = {}
-
-    def built(target: str) -> bytes:
-        return bytes(build(backend, subject.file.path, profile, (target,), BuildOptions()).plan)
-
-    for target in (PORTABLE, "current", *backend.named_gpus):
-        of: Json = {}
-        result["engines"][target] = of
-        plan = report.step(of, "build", built, target)
-        if plan is None:
-            continue
-        of["bytes"] = len(plan)
-        report.step(of, "load", load_engine, backend, plan)
-        path = report.path.parent / f"{target}.engine"
-        path.write_bytes(plan)
-        report.step(of, "run", run_engine, subject, path, len(subject.images))
-
-
-# The whole.
-
-
 def run_part(options: argparse.Namespace) -> None:
     """In a process of its own: results to ``--out``."""
     report = Report(Path(options.out), options.seconds)
-    parts = {"machine": run_machine, "architectures": run_architectures}
-    parts.get(options.part, run_model)(report, options)
+    (run_machine if options.part == "machine" else run_model)(report, options)
     report.result["finished"] = True
     report.save()
 
@@ -534,7 +352,7 @@ def run_elsewhere(part: str, seconds: float, options: argparse.Namespace, folder
 def run_all(options: argparse.Namespace) -> Json:
     """Every part, one after the other."""
     ends = time.monotonic() + options.seconds
-    parts = ["machine", "architectures", *options.models]
+    parts = ["machine", *options.models]
     document: Json = {"schema_version": 1, "command": sys.argv, "models": {}}
     with tempfile.TemporaryDirectory() as folder:
         for index, part in enumerate(parts):
@@ -566,7 +384,6 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="short measurements: whether it works, not how fast")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    make_importable()
     if options.part:
         run_part(options)
     else:

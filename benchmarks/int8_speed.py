@@ -8,9 +8,6 @@ process, and a ratio is the median of the ratios of the rounds. ``--save`` write
 of docs/int8.md.
 """
 
-import argparse
-import json
-import re
 import statistics
 import tempfile
 import time
@@ -21,8 +18,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from common import keep, markdown, parser_of, show_in_docs
 from precision_peers import by_onnxruntime
-from rich.console import Console
 
 from attn_export.exporter.artifacts import Target
 from attn_export.exporter.checkpoint.live import from_module
@@ -33,15 +30,9 @@ from attn_export.exporter.precision.int8.placement import Choices
 from attn_export.exporter.precision.int8.ranges import Method
 from attn_export.exporter.precision.int8.rounding import Rounding
 from attn_export.exporter.precision.int8.settings import QuantizeSettings
-from attn_export.exporter.records.document import plain
-from attn_export.exporter.records.environment import describe
-from attn_export.exporter.report.tables import table
 from attn_export.exporter.workflows.quantize import quantize_file
 from attn_export.models.registry import create
 
-RESULT = Path(__file__).parent / "results" / "int8_speed.json"
-PAGE = Path(__file__).parents[1] / "docs" / "int8.md"
-TABLE = re.compile(r"(?<=<!-- speed -->\n).*?(?=<!-- end -->)", re.S)
 NETWORKS = ("resnet50", "se_resnet50", "cbam_resnet50")
 FLOAT32 = "float32"
 HEADS = ("file", *(head for name in ("plain", "SE", "CBAM") for head in (name, "faster")), "CBAM costs")
@@ -136,10 +127,9 @@ def cells(row: Row) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--save", action="store_true", help=f"write {RESULT.name} and the table of {PAGE.name}")
     options = parser.parse_args()
     torch.set_num_threads(1)
     images = np.random.default_rng(0).standard_normal((2, 3, options.size, options.size)).astype(np.float32)
@@ -151,17 +141,11 @@ def main() -> None:
             paths = files(network, calibration, options.size, Path(name))
             made |= {(network, tool): path for tool, path in paths.items()}
         found = rows(measured(made, images[:1], options.rounds))
-    shown = table("one thread, batch 1", *HEADS)
-    for row in found:
-        shown.add_row(*cells(row))
-    Console(width=140).print(shown)
+    shown = markdown(HEADS, map(cells, found))
+    print(shown)
     if options.save:
-        settings = {"rounds": options.rounds, "size": options.size}
-        document = {"environment": plain(describe()), **settings, "rows": found}
-        RESULT.write_text(json.dumps(document, indent=1) + "\n")
-        lines = [HEADS, ["---", *["---:"] * (len(HEADS) - 1)], *map(cells, found)]
-        text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        PAGE.write_text(TABLE.sub(lambda _: f"\n{text}\n\n", PAGE.read_text(), count=1))
+        keep("int8_speed", rounds=options.rounds, size=options.size, rows=found)
+        show_in_docs("int8.md", "speed", shown)
 
 
 if __name__ == "__main__":

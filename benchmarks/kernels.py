@@ -12,20 +12,13 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from common import keep, markdown, parser_of, show_in_docs, words_of
 
-from attn_export.exporter.records.document import plain
-from attn_export.exporter.records.environment import describe
-from attn_export.exporter.report.tables import table
 from attn_export.models.registry import names
 
-RESULTS = Path(__file__).parent / "results" / "kernels.json"
-PAGE = Path(__file__).parents[1] / "docs" / "tensorrt.md"
-BEGIN, END = "<!-- kernels: begin -->", "<!-- kernels: end -->"
 COLUMNS = {
     "raw": "as exported",
     "any": "cleaned",
@@ -62,6 +55,7 @@ def counted(network: str, gpu: str) -> dict[str, Any]:
     from attn_export.exporter.graph.read import parse
     from attn_export.exporter.network.capture import capture
     from attn_export.exporter.precision.typed_file import typed
+    from attn_export.exporter.records.document import plain
     from attn_export.models.registry import architecture, create
 
     shape = architecture(network).input_shape
@@ -96,50 +90,36 @@ def counted(network: str, gpu: str) -> dict[str, Any]:
     return row
 
 
-def page_table(rows: list[dict[str, Any]]) -> str:
-    """The table in docs/tensorrt.md."""
-    lines = [f"| network | {' | '.join(COLUMNS.values())} |", "|---|" + "---:|" * len(COLUMNS)]
-    for row in rows:
-        cells = ["" if row[key] is None else str(row[key]) for key in COLUMNS]
-        lines.append(f"| {row['network']} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+def cells(row: dict[str, Any]) -> list[object]:
+    """A row of the table in docs/tensorrt.md."""
+    return [row["network"], *("" if row[key] is None else row[key] for key in COLUMNS)]
 
 
 def main() -> int:
     """Count, print, save."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", default=",".join(names()))
+    parser = parser_of(__doc__)
+    parser.add_argument("--networks", type=words_of, default=names())
     parser.add_argument("--gpu", default="sm86")
-    parser.add_argument("--save", action="store_true")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        print(json.dumps(counted(options.networks, options.gpu)))
+        print(json.dumps(counted(options.networks[0], options.gpu)))
         return 0
-    console, rows = Console(), []
-    for network in options.networks.split(","):
-        started = time.perf_counter()
+    rows = []
+    for network in options.networks:
         # A process for each: what one network leaves in memory would be counted as the next one's.
         command = [sys.executable, __file__, "--worker", "--networks", network, "--gpu", options.gpu]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         rows.append(json.loads(done.stdout.splitlines()[-1]))
-        console.print(f"{network}: {time.perf_counter() - started:.0f} s", style="dim")
-    made = table("Kernels", "network", *COLUMNS.values(), "seconds", "peak MiB")
-    for row in rows:
-        numbers = ["" if row[key] is None else str(row[key]) for key in COLUMNS]
-        made.add_row(row["network"], *numbers, f"{row['seconds']:.1f}", f"{row['peak_bytes'] / 2**20:.0f}")
-    console.print(made)
+        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    shown = markdown(("network", *COLUMNS.values()), map(cells, rows))
+    print(shown)
     worse = [row["network"] for row in rows if row["tensorrt"] > row["raw"]]
     if worse:
-        console.print(f"more kernels than as exported: {', '.join(worse)}", style="bold red")
+        print(f"more kernels than as exported: {', '.join(worse)}")
     if options.save:
-        RESULTS.write_text(
-            json.dumps({"environment": plain(describe()), "gpu": options.gpu, "rows": rows}, indent=1) + "\n"
-        )
-        text = PAGE.read_text(encoding="utf-8")
-        head, rest = text.split(BEGIN)
-        _, tail = rest.split(END)
-        PAGE.write_text(f"{head}{BEGIN}\n{page_table(rows)}\n{END}{tail}", encoding="utf-8")
+        keep("kernels", gpu=options.gpu, rows=rows)
+        show_in_docs("tensorrt.md", "kernels", shown)
     return 1 if worse else 0
 
 

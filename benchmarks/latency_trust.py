@@ -13,7 +13,6 @@ Every run opens its sessions anew: where their memory happens to lie is part of 
 """
 
 import argparse
-import json
 import random
 import statistics
 import subprocess
@@ -27,16 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
+from common import keep, markdown, parser_of, show_in_docs
 
 from attn_export.exporter.artifacts import Input, LoadedModel, Signature
 from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.latency.measure import Measured, measure
 from attn_export.exporter.records.arrays import Array
-from attn_export.exporter.records.document import plain
-from attn_export.exporter.records.environment import describe
 from attn_export.exporter.records.latency import Schedule
-from attn_export.exporter.report.tables import table
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.runtimes.eager import Eager
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
@@ -44,9 +40,6 @@ from attn_export.exporter.workflows.export import export
 from attn_export.exporter.workflows.settings import ExportSettings
 from attn_export.models.registry import create
 
-RESULTS = Path(__file__).parent / "results" / "latency_trust.json"
-PAGE = Path(__file__).parents[1] / "docs" / "latency.md"
-BEGIN, END = "<!-- trust: begin -->", "<!-- trust: end -->"
 SLOWDOWN = 0.05
 BURST = """
 import os, random, time
@@ -141,24 +134,30 @@ TITLES = {"same": "the same file twice", "slowed": "one slowed by 5 %", "repeate
 SAID = {"same": "can't tell", "slowed": "slower", "repeated": "faster"}
 
 
-def page(rows: Sequence[Row]) -> str:
-    """The table in Markdown."""
-    lines = [
-        "| | machine | said as it is | ratio: median (smallest to largest) | two runs apart: median, 95 % | seconds |",
-        "|---|---|---:|---:|---:|---:|",
+HEADS = (
+    "",
+    "machine",
+    "said as it is",
+    "ratio: median (smallest to largest)",
+    "two runs apart: median, 95 %",
+    "seconds",
+)
+
+
+def cells(row: Row) -> list[str]:
+    """A row of the table in docs/latency.md."""
+    return [
+        TITLES[row["experiment"]],
+        "a core taken in bursts" if row["disturbed"] else "as it is",
+        f"“{SAID[row['experiment']]}” {row['right']} of {row['runs']}",
+        f"{row['ratio']:.3f} ({row['min']:.3f} to {row['max']:.3f})",
+        f"{row['apart_median']:.1%}, {row['apart_95']:.1%}",
+        f"{row['seconds']:.1f}",
     ]
-    for r in rows:
-        machine = "a core taken in bursts" if r["disturbed"] else "as it is"
-        lines.append(
-            f"| {TITLES[r['experiment']]} | {machine} | “{SAID[r['experiment']]}” {r['right']} of {r['runs']} | "
-            f"{r['ratio']:.3f} ({r['smallest']:.3f} to {r['largest']:.3f}) | "
-            f"{r['apart_median']:.1%}, {r['apart_95']:.1%} | {r['seconds']:.1f} |"
-        )
-    return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--network", default="cbam_resnet8")
     parser.add_argument("--size", type=int, default=32)
@@ -166,12 +165,9 @@ def main() -> None:
     parser.add_argument("--fewest-seconds", type=float, default=Schedule.fewest_seconds)
     parser.add_argument("--interval", type=float, default=0.02)
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument(
-        "--save", action="store_true", help="keep the figures in benchmarks/results/ and docs/latency.md"
-    )
     options = parser.parse_args()
     random.seed(0)
-    progress, rows = Console(stderr=True), []
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         module = create(options.network)
         shape = (1, 3, options.size, options.size)
@@ -181,21 +177,12 @@ def main() -> None:
             for kind in TITLES:
                 with disturbed(noisy):
                     rows.append(row(kind, noisy, list(runs_of(kind, model, path, options))))
-                progress.print(rows[-1])
-    made = table("Known differences", "experiment", "disturbed", "right", "ratio", "apart, 95 %", "seconds")
-    for r in rows:
-        right = f"{r['right']} of {r['runs']}"
-        figures = (f"{r['ratio']:.3f}", f"{r['apart_95']:.1%}", f"{r['seconds']:.1f}")
-        made.add_row(TITLES[r["experiment"]], "yes" if r["disturbed"] else "no", right, *figures)
-    Console().print(made)
+                print(rows[-1], file=sys.stderr, flush=True)
+    shown = markdown(HEADS, map(cells, rows), 2)
+    print(shown)
     if options.save:
-        settings = {key: value for key, value in vars(options).items() if key != "save"}
-        RESULTS.write_text(
-            json.dumps({"environment": plain(describe()), "settings": settings, "rows": rows}, indent=1) + "\n"
-        )
-        text = PAGE.read_text(encoding="utf-8")
-        before, after = text.split(BEGIN)[0], text.split(END)[1]
-        PAGE.write_text(f"{before}{BEGIN}\n{page(rows)}\n{END}{after}", encoding="utf-8")
+        keep("latency_trust", settings=vars(options), rows=rows)
+        show_in_docs("latency.md", "trust", shown)
 
 
 if __name__ == "__main__":

@@ -19,17 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
+from common import keep, markdown, parser_of, words_of
 
 from attn_export.exporter.checkpoint import fit, state_dict
 from attn_export.exporter.checkpoint.container import read
 from attn_export.exporter.checkpoint.load import load
-from attn_export.exporter.records.document import plain
-from attn_export.exporter.records.environment import describe
-from attn_export.exporter.report.tables import table
 from attn_export.models.registry import architecture, create
 
-RESULTS = Path(__file__).parent / "results" / "loading.json"
 MIB = 2**20
 KINDS = ("state dict", "training checkpoint", "safetensors")
 
@@ -115,26 +111,27 @@ def row_of(network: str, kind: str, runs: int) -> dict[str, Any]:
     }
 
 
+def cells(row: dict[str, Any]) -> list[str]:
+    """A row of the table."""
+    figures = (row["reading_s"], row["loading_s"], row["memory_mib"] / row["mib"], row["inferring_s"])
+    return [row["network"], row["kind"], f"{row['mib']:.0f}", *(f"{figure:.2f}" for figure in figures)]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", default="se_resnet50,cbam_mobilenet_v3_large")
+    parser = parser_of(__doc__)
+    parser.add_argument("--networks", type=words_of, default=["se_resnet50", "cbam_mobilenet_v3_large"])
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--infer", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure or options.infer:
         print(json.dumps(measured(options.measure) if options.measure else inferred(options.infer)))
         return
-    shown = table("Loading", "network", "file", "MiB", "reading s", "loading s", "memory / size", "inferring s")
-    rows = [row_of(network, kind, options.runs) for network in options.networks.split(",") for kind in KINDS]
-    for row in rows:
-        figures = (row["mib"], row["reading_s"], row["loading_s"], row["memory_mib"] / row["mib"], row["inferring_s"])
-        shown.add_row(row["network"], row["kind"], f"{figures[0]:.0f}", *(f"{figure:.2f}" for figure in figures[1:]))
-    Console(width=140, highlight=False).print(shown)
+    rows = [row_of(network, kind, options.runs) for network in options.networks for kind in KINDS]
+    heads = ("network", "file", "MiB", "reading s", "loading s", "memory / size", "inferring s")
+    print(markdown(heads, map(cells, rows), 2))
     if options.save:
-        document = {"rows": rows, "environment": plain(describe())}
-        RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        keep("loading", rows=rows)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,8 @@ Kernels are those of TensorRT-RTX for sm86. A peer that isn't installed is named
 interpreter of an environment that has it. ``--save`` writes results/precision.json and the table of docs/int8.md.
 """
 
-import argparse
 import json
 import random
-import re
 import subprocess
 import sys
 import tempfile
@@ -29,8 +27,8 @@ import numpy as np
 import onnx
 import onnx.version_converter
 import torch
+from common import RESULTS, keep, markdown, parser_of, show_in_docs, words_of
 from precision_peers import TOOLS
-from rich.console import Console
 
 from attn_export.exporter.artifacts import Target
 from attn_export.exporter.checkpoint.format import save
@@ -46,18 +44,13 @@ from attn_export.exporter.precision.int8.placement import Choices
 from attn_export.exporter.precision.int8.quality import decibels
 from attn_export.exporter.precision.int8.rounding import Rounding
 from attn_export.exporter.precision.int8.settings import QuantizeSettings
-from attn_export.exporter.records.document import plain
-from attn_export.exporter.records.environment import describe
-from attn_export.exporter.report.tables import table
 from attn_export.exporter.workflows.clean import clean_file
 from attn_export.exporter.workflows.quantize import quantize_file
 from attn_export.models.registry import architecture
 
 ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "examples" / "digits"
-RESULT = Path(__file__).parent / "results" / "precision.json"
-PAGE = ROOT / "docs" / "int8.md"
-TABLE = re.compile(r"(?<=<!-- precision -->\n).*?(?=<!-- end -->)", re.S)
+RESULT = RESULTS / "precision.json"
 TRAINED = {"se_mobilenet": "se_mobilenet_v3_small", "cbam_resnet20": "cbam_resnet20"}
 EPOCHS, CALIBRATION, LINES = 15, 128, 500
 FORMS = (Target.TENSORRT, Target.ONNXRUNTIME)
@@ -183,14 +176,13 @@ def cells(row: Row) -> list[str]:
     return [row["network"], row["form"], tool, sqnr, *shares, str(row["quantize_nodes"]), engine]
 
 
-def keep(row: Row) -> None:
+def put(row: Row) -> None:
     """Put a row into the results and the page's table, in place of an earlier one of its network, form and tool."""
     kept = json.loads(RESULT.read_text())["rows"] if RESULT.exists() else []
     rows = {key(each): each for each in [*kept, row]}
     order = sorted(rows.values(), key=lambda each: [*map(list.index, PLACES, key(each))])
-    RESULT.write_text(json.dumps({"environment": plain(describe()), "rows": order}, indent=1) + "\n")
-    lines = [f"| {' | '.join(line)} |" for line in [HEADS, ["---"] * 3 + ["---:"] * 5, *map(cells, order)]]
-    PAGE.write_text(TABLE.sub(lambda _: "\n" + "\n".join(lines) + "\n\n", PAGE.read_text()))
+    keep("precision", rows=order)
+    show_in_docs("int8.md", "precision", markdown(HEADS, map(cells, order), 3))
 
 
 def key(row: Row) -> tuple[str, str, str]:
@@ -203,11 +195,10 @@ HEADS = ("network", "form", "tool", "SQNR", "agreement", "top-1", "QuantizeLinea
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", type=lambda text: text.split(","), default=list(NETWORKS))
-    parser.add_argument("--tools", type=lambda text: text.split(","), default=[*OURS, *TOOLS])
+    parser = parser_of(__doc__)
+    parser.add_argument("--only", type=words_of, default=list(NETWORKS))
+    parser.add_argument("--tools", type=words_of, default=[*OURS, *TOOLS])
     parser.add_argument("--peer", action="append", default=[], metavar="TOOL=PYTHON")
-    parser.add_argument("--save", action="store_true", help=f"write {RESULT.name} and the table of {PAGE.name}")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[Row] = []
@@ -224,11 +215,8 @@ def main() -> None:
                     rows.append(row if "failed" in row else row | measured(form, source, out, images, labels))
                     print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
                     if options.save:
-                        keep(rows[-1])
-    shown = table("int8, on images that weren't calibrated on", *HEADS)
-    for row in rows:
-        shown.add_row(*cells(row))
-    Console(width=160).print(shown)
+                        put(rows[-1])
+    print(markdown(HEADS, map(cells, rows), 3))
 
 
 if __name__ == "__main__":

@@ -8,21 +8,16 @@ a tenth is missing from the start. What is really measured is what a cell costs 
 the scheduler, and keeping an outcome on the disk.
 """
 
-import argparse
-import json
 import random
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from common import keep, markdown, parser_of
 
 from attn_export.exporter.artifacts import Input, LoadOptions
-from attn_export.exporter.records.document import plain
-from attn_export.exporter.records.environment import describe
 from attn_export.exporter.records.sweep import Figures, Outcome
-from attn_export.exporter.report.tables import table
 from attn_export.exporter.sweep.cells import Grid, grid_of
 from attn_export.exporter.sweep.job import Node
 from attn_export.exporter.sweep.plan import Plan
@@ -31,7 +26,6 @@ from attn_export.exporter.sweep.store import opened
 from tests.sweep.farm import Farm, Memory
 from tests.sweep.light import Log
 
-RESULTS = Path(__file__).parent / "results"
 TARGETS = ("sm75", "sm80", "sm86", "sm87", "sm89", "sm90", "sm100", "sm110", "sm120", "sm121")
 NETWORKS, BATCHES = 100, (1, 2, 4, 8, 16)
 JOB_SECONDS = 20.0
@@ -86,9 +80,8 @@ def published(folder: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--nodes", type=int, default=200)
-    parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -105,15 +98,10 @@ def main() -> None:
         {"farm": "a tenth dies"} | simulated(grid, nodes, deaths),
         {"farm": "a tenth is missing"} | simulated(grid, [node for node in nodes if node not in chosen], {}),
     ]
-    shown = table(f"{len(grid.cells)} cells", *rows[0])
-    for row in rows:
-        shown.add_row(*(f"{value:.2f}" if isinstance(value, float) else str(value) for value in row.values()))
-    console = Console(width=160, highlight=False)
-    console.print(shown)
-    console.print(f"planning: {planning:.3f} ms a cell; keeping an outcome, synced: {keeping:.2f} ms")
+    print(markdown([*rows[0]], [[f"{v:.2f}" if isinstance(v, float) else v for v in row.values()] for row in rows]))
+    print(f"{len(grid.cells)} cells; planning: {planning:.3f} ms a cell; keeping an outcome, synced: {keeping:.2f} ms")
     if options.save:
-        document = {"rows": rows, "planning_ms": planning, "keeping_ms": keeping, "environment": plain(describe())}
-        (RESULTS / "sweep_farm.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        keep("sweep_farm", rows=rows, planning_ms=planning, keeping_ms=keeping)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ drawing the tables. The worker imports torch once; that is part of its first job
 the machine does, as wall time does. The same command again shows what it costs to find everything done.
 """
 
-import argparse
 import json
 import os
 import resource
@@ -18,7 +17,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from common import keep, parser_of
+
 DIGITS = Path(__file__).parents[1] / "examples" / "digits" / "plan.toml"
 
 
@@ -49,10 +49,9 @@ def swept(plan: Path, out: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("plan", nargs="?", type=Path, default=DIGITS)
     parser.add_argument("--keep", type=Path, help="the output folder")
-    parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         out = options.keep or Path(name, "out")
@@ -65,11 +64,7 @@ def main() -> None:
     print(f"CPU time: workers {workers:.1f} s, the sweep itself {own:.2f} s, {100 * own / workers:.1f} %")
     print(f"again: {again['command_seconds']:.1f} s, {again['jobs']} jobs; load {first['load']:.1f}")
     if options.save:
-        from attn_export.exporter.records.document import plain
-        from attn_export.exporter.records.environment import describe
-
-        document = {"first": first, "again": again, "environment": plain(describe())}
-        (RESULTS / "sweep_overhead.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        keep("sweep_overhead", first=first, again=again)
 
 
 if __name__ == "__main__":

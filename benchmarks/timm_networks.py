@@ -6,14 +6,14 @@ Random weights, small images, one thread. ``resnet18+coord`` is timm's ResNet-18
 figures go to benchmarks/results/ after each network, and the table to docs/zoo.md.
 """
 
-import argparse
 import json
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from common import RESULTS, keep, markdown, parser_of, show_in_docs, words_of
 
 from attn_export.exporter.checkpoint.load import load
 from attn_export.exporter.errors import AttnExportError, first_line
@@ -23,20 +23,10 @@ from attn_export.exporter.system.progress import NullProgress
 from attn_export.exporter.workflows.export import export_loaded
 from attn_export.exporter.workflows.settings import ExportSettings
 
-RESULTS = Path(__file__).parent / "results" / "timm_networks.json"
-PAGE = Path(__file__).parents[1] / "docs" / "zoo.md"
-HEADING = "## timm's networks"
+PATH = RESULTS / "timm_networks.json"
 SIZE = 96
 # Those of fixed windows.
 SIZES = {"coatnet_nano_rw_224": 224, "eca_botnext26ts_256": 256, "bat_resnext26ts": 256}
-
-
-@dataclass(frozen=True)
-class Family:
-    """Networks of timm whose attention is of one kind."""
-
-    attention: str
-    networks: str
 
 
 BLOCKS = ("se", "ese", "eca", "ecam", "ceca", "cbam", "lcbam", "coord", "scoord", "ela", "strip", "ge", "gc", "gca")
@@ -44,18 +34,19 @@ MOBILE = """
     mobilenetv3_small_100 tf_mobilenetv3_small_100 semnasnet_050 efficientnet_b0 tf_efficientnetv2_b0 mixnet_s tinynet_e
     lcnet_050 fbnetv3_b hardcorenas_a ghostnet_050 repghostnet_050 ghostnetv2_100 rexnet_100 repvit_m0_9
 """
-FAMILIES = (
-    Family("SE in ResNets", "seresnet18 seresnet50 seresnext26d_32x4d seresnext26ts seresnetaa50d"),
-    Family("SE in legacy ResNets", "legacy_seresnet18 legacy_seresnext26_32x4d"),
-    Family("SE in other residual networks", "regnety_002 nf_seresnet26 cs3sedarknet_l"),
-    Family("SE in mobile networks", MOBILE),
-    Family("SE beside transformers", "coatnet_nano_rw_224"),
-    Family("effective SE", "ese_vovnet19b_slim_dw"),
-    Family("ECA", "ecaresnet26t eca_resnext26ts eca_nfnet_l0 eca_vovnet39b nf_ecaresnet26 eca_botnext26ts_256"),
-    Family("other gates", "skresnet18 gcresnext26ts resnest14d bat_resnext26ts"),
-    Family("blocks of timm in its ResNet-18", " ".join(f"resnet18+{block}" for block in BLOCKS)),
-)
-NETWORKS = {name: family.attention for family in FAMILIES for name in family.networks.split()}
+# Networks of timm whose attention is of one kind.
+FAMILIES = {
+    "SE in ResNets": "seresnet18 seresnet50 seresnext26d_32x4d seresnext26ts seresnetaa50d",
+    "SE in legacy ResNets": "legacy_seresnet18 legacy_seresnext26_32x4d",
+    "SE in other residual networks": "regnety_002 nf_seresnet26 cs3sedarknet_l",
+    "SE in mobile networks": MOBILE,
+    "SE beside transformers": "coatnet_nano_rw_224",
+    "effective SE": "ese_vovnet19b_slim_dw",
+    "ECA": "ecaresnet26t eca_resnext26ts eca_nfnet_l0 eca_vovnet39b nf_ecaresnet26 eca_botnext26ts_256",
+    "other gates": "skresnet18 gcresnext26ts resnest14d bat_resnext26ts",
+    "blocks of timm in its ResNet-18": " ".join(f"resnet18+{block}" for block in BLOCKS),
+}
+NETWORKS = {name: attention for attention, listed in FAMILIES.items() for name in listed.split()}
 
 
 def measured(network: str) -> dict[str, Any]:
@@ -84,58 +75,40 @@ def measured(network: str) -> dict[str, Any]:
     }
 
 
-def section(rows: list[dict[str, Any]], environment: dict[str, Any]) -> str:
-    """The part of docs/zoo.md on timm."""
-    packages = environment["packages"]
-    agree = sum("error" not in row for row in rows)
-    lines = [
-        HEADING,
-        "",
-        "Made by `python benchmarks/timm_networks.py --save`, as by `attn-export timm:NAME --onnx`,",
-        f"with random weights and images of {SIZE}x{SIZE}, or of 224 and 256 where a network takes no others.",
-        f"{agree} of {len(rows)} are exported and agree. *Gates* and *output* as above; *attention* is what the",
-        "inventory of the file says.",
-        "",
-        f"timm {version('timm')}, torch {packages['torch']}, ONNX Runtime {packages['onnxruntime']}.",
-        "",
-        "| network | nodes | as captured | attention | gates | output | verdict |",
-        "|---|---:|---:|---|---:|---:|---|",
-    ]
-    for family in dict.fromkeys(NETWORKS.values()):
-        lines.append(f"| **{family}** | | | | | | |")
-        lines += [line_of(row) for row in rows if NETWORKS[row["network"]] == family]
-    return "\n".join(lines) + "\n"
+HEADS = ("network", "nodes", "as captured", "attention", "gates", "output", "verdict")
 
 
-def line_of(row: dict[str, Any]) -> str:
-    """A row of the table."""
+def cells(row: dict[str, Any]) -> list[object]:
+    """A row of the table in docs/zoo.md."""
     if "error" in row:
-        return f"| `{row['network']}` | | | | | | {row['error']} |"
-    gates = "–" if row["gate_ratio"] is None else f"{row['gate_ratio']:.2f}"
+        return [f"`{row['network']}`", "", "", "", "", "", row["error"]]
     blocks = ", ".join(f"{number} {kind}" for kind, number in row["blocks"].items()) or "none"
-    return (
-        f"| `{row['network']}` | {row['nodes']} | {row['nodes_captured']} | {blocks} | {gates} | "
-        f"{row['output_ratio']:.2f} | agrees |"
-    )
+    gates = None if row["gate_ratio"] is None else f"{row['gate_ratio']:.2f}"
+    nodes = row["nodes"], row["nodes_captured"]
+    return [f"`{row['network']}`", *nodes, blocks, gates, f"{row['output_ratio']:.2f}", "agrees"]
 
 
 def save(row: dict[str, Any]) -> None:
-    """Keep the figures of a network among those of the others, and write the section anew."""
-    known = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.exists() else []
+    """Keep the figures of a network among those of the others, and write the table anew."""
+    known = json.loads(PATH.read_text(encoding="utf-8"))["rows"] if PATH.exists() else []
     rows = {found["network"]: found for found in (*known, row)}
     ordered = [rows[network] for network in NETWORKS if network in rows]
-    environment = plain(describe())
-    RESULTS.write_text(json.dumps({"rows": ordered, "environment": environment}, indent=1) + "\n", encoding="utf-8")
-    before = PAGE.read_text(encoding="utf-8").partition(HEADING)[0].rstrip()
-    PAGE.write_text(f"{before}\n\n{section(ordered, environment)}", encoding="utf-8")
+    keep("timm_networks", rows=ordered)
+    shown: list[list[object]] = []
+    for family in dict.fromkeys(NETWORKS.values()):
+        shown += [[f"**{family}**", *[""] * 6]]
+        shown += [cells(row) for row in ordered if NETWORKS[row["network"]] == family]
+    packages = describe().packages
+    libraries = f"timm {version('timm')}, torch {packages['torch']}, ONNX Runtime {packages['onnxruntime']}."
+    agree = f"{sum('error' not in row for row in ordered)} of {len(ordered)} are exported and agree"
+    show_in_docs("zoo.md", "timm", f"{agree}; {libraries}\n\n{markdown(HEADS, shown)}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", default=",".join(NETWORKS))
-    parser.add_argument("--save", action="store_true", help="keep the figures, and write the table into docs/zoo.md")
+    parser = parser_of(__doc__)
+    parser.add_argument("--networks", type=words_of, default=[*NETWORKS])
     options = parser.parse_args()
-    for network in options.networks.split(","):
+    for network in options.networks:
         row = measured(network)
         print(json.dumps(row), flush=True)
         if options.save:

@@ -8,8 +8,6 @@ gates as outputs), a second artifact of the same network, whose reference is the
 cache. Passes are timed before and after, and the mean of both is the unit.
 """
 
-import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
+from common import keep, markdown, parser_of
 
 from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
@@ -25,16 +23,12 @@ from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.network.axes import opened
 from attn_export.exporter.network.batches import BATCHES, batches
 from attn_export.exporter.network.capture import capture
-from attn_export.exporter.records.document import plain
-from attn_export.exporter.records.environment import describe
-from attn_export.exporter.report.tables import table
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.validation.cache import Cache, cached_reference
 from attn_export.exporter.validation.validate import validate
 from attn_export.models.registry import create
 
-RESULTS = Path(__file__).parent / "results" / "validation_cost.json"
 LIMIT, LIMIT_OF_SECOND = 15.0, 7.5
 
 
@@ -45,12 +39,11 @@ def seconds(job: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--network", default="se_resnet50")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--threads", type=int, default=usable_cpus())
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     model = from_module(create(options.network), (3, options.size, options.size))
@@ -90,24 +83,13 @@ def main() -> None:
             )
     middle = {key: sorted(row[key] for row in rows)[len(rows) // 2] for key in rows[0]}
     images = sum(len(batch) for batch in judged)
-    made = table(
-        f"{options.network}, {images} images in batches of 1, 2 and {BATCHES[-1]}",
-        "passes of PyTorch float32",
-        "median",
-        "allowed",
-    )
-    for key, allowed in (
-        ("whole", LIMIT),
-        ("reference", None),
-        ("second_artifact", LIMIT_OF_SECOND),
-        ("reference_from_the_cache", None),
-    ):
-        made.add_row(key.replace("_", " "), f"{middle[key]:.2f}", "" if allowed is None else f"{allowed:g}")
-    Console().print(made)
+    allowed = {"whole": LIMIT, "second_artifact": LIMIT_OF_SECOND}
+    print(f"{options.network}, {images} images in batches of 1, 2 and {BATCHES[-1]}")
+    cells = [[key.replace("_", " "), f"{value:.2f}", allowed.get(key)] for key, value in middle.items()]
+    print(markdown(("passes of PyTorch float32", "median", "allowed"), cells))
     if options.save:
         about = {"network": options.network, "size": options.size, "images": images, "threads": options.threads}
-        document = {"environment": plain(describe()), **about, "median": middle, "rows": rows}
-        RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+        keep("validation_cost", **about, median=middle, rows=rows)
     if middle["whole"] > LIMIT or middle["second_artifact"] > LIMIT_OF_SECOND:
         raise SystemExit("costs more than is allowed")
 

@@ -6,7 +6,6 @@ Each export is the command itself, in a process of its own, on a checkpoint with
 record's: nodes, the largest ratio of error to baseline among gates and among outputs, latencies at batch 1.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -14,15 +13,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from common import keep, markdown, parser_of, show_in_docs, words_of
 
-from attn_export.exporter.records.document import plain
 from attn_export.exporter.records.environment import describe
-from attn_export.exporter.report.tables import table
 from attn_export.models.registry import names
 
-RESULTS = Path(__file__).parent / "results"
-PAGE = Path(__file__).parents[1] / "docs" / "zoo.md"
 PROGRAM = [sys.executable, "-m", "attn_export.cli"]
 
 
@@ -57,66 +52,37 @@ def row_of(network: str, record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def page(rows: list[dict[str, Any]], environment: dict[str, Any]) -> str:
-    """docs/zoo.md."""
-    packages = environment["packages"]
-    libraries = f"torch {packages['torch']}, ONNX Runtime {packages['onnxruntime']}"
-    conditions = f"{environment['cpu']}, {rows[0]['threads']} threads, {libraries}."
-    lines = [
-        "# The zoo at full size",
-        "",
-        "Made by `python benchmarks/zoo.py`: each network of `attn-export models` with random weights,",
-        "exported by the command at its default input, batch 1. *Gates* and *output* are the largest ratios of the",
-        "file's error to PyTorch's own float32 error (allowed: 6). Latencies are medians in milliseconds,",
-        "the two runtimes in turns; *ratio* is ONNX Runtime's time over PyTorch's.",
-        "",
-        conditions,
-        "",
-        "| network | nodes | as captured | gates | output | PyTorch ms | ONNX Runtime ms | ratio |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+HEADS = ("network", "nodes", "as captured", "gates", "output", "PyTorch ms", "ONNX Runtime ms", "ratio")
+
+
+def cells(row: dict[str, Any]) -> list[str | None]:
+    """A row of the table in docs/zoo.md."""
+    gates = None if row["gate_ratio"] is None else f"{row['gate_ratio']:.2f}"
+    times = [
+        f"{row['output_ratio']:.2f}",
+        f"{row['eager_ms']:.1f}",
+        f"{row['onnxruntime_ms']:.1f}",
+        f"{row['ratio']:.2f}",
     ]
-    for row in rows:
-        gates = "–" if row["gate_ratio"] is None else f"{row['gate_ratio']:.2f}"
-        lines.append(
-            f"| `{row['network']}` | {row['nodes']} | {row['nodes_captured']} | {gates} | {row['output_ratio']:.2f} "
-            f"| {row['eager_ms']:.1f} | {row['onnxruntime_ms']:.1f} | {row['ratio']:.2f} |"
-        )
-    return "\n".join(lines) + "\n"
+    return [f"`{row['network']}`", str(row["nodes"]), str(row["nodes_captured"]), gates, *times]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", default=",".join(names()))
-    parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/")
+    parser = parser_of(__doc__)
+    parser.add_argument("--networks", type=words_of, default=names())
     options = parser.parse_args()
-    shown = table(
-        "Zoo", "network", "nodes", "as captured", "gates", "worst gate", "output", "eager ms", "ORT ms", "ratio"
-    )
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for network in options.networks.split(","):
-            row = row_of(network, exported(network, folder))
-            print(json.dumps(row), file=sys.stderr, flush=True)
-            rows.append(row)
-            shown.add_row(
-                network,
-                str(row["nodes"]),
-                str(row["nodes_captured"]),
-                str(row["gates"]),
-                "" if row["gate_ratio"] is None else f"{row['gate_ratio']:.2f}",
-                f"{row['output_ratio']:.2f}",
-                f"{row['eager_ms']:.1f}",
-                f"{row['onnxruntime_ms']:.1f}",
-                f"{row['ratio']:.3f}",
-            )
-    Console(width=140, highlight=False).print(shown)
+        for network in options.networks:
+            rows.append(row_of(network, exported(network, folder)))
+            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    environment = describe()
+    libraries = f"torch {environment.packages['torch']}, ONNX Runtime {environment.packages['onnxruntime']}"
+    shown = f"{environment.cpu}, {rows[0]['threads']} threads, {libraries}.\n\n{markdown(HEADS, map(cells, rows))}"
+    print(shown)
     if options.save:
-        RESULTS.mkdir(exist_ok=True)
-        environment = plain(describe())
-        document = {"rows": rows, "environment": environment}
-        (RESULTS / "zoo.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        _, heading, others = PAGE.read_text(encoding="utf-8").partition("\n## ")  # sections of other programs
-        PAGE.write_text(page(rows, environment) + heading + others, encoding="utf-8")
+        keep("zoo", rows=rows)
+        show_in_docs("zoo.md", "zoo", shown)
 
 
 if __name__ == "__main__":

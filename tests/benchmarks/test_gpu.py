@@ -2,10 +2,8 @@
 
 import importlib.util
 import json
-import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +48,6 @@ def missing(part: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 def test_nothing_is_left_out_and_every_reason_is_reported(document: dict[str, Any]) -> None:
     reasons = dict(missing(document))
-    assert "FileNotFoundError" in reasons["/machine/driver"] or "nvidia-smi" in reasons["/machine/driver"]
     assert reasons["/machine/gpus"] == "the driver shows no GPU"
     for precision in ("fp32", "fp16"):
         batch = f"/models/se_resnet8/precisions/{precision}/batches/2"
@@ -72,16 +69,6 @@ def test_what_works_without_a_gpu_is_there(document: dict[str, Any]) -> None:
     assert "no GPU" in engine["note"] or "this machine has none" in engine["note"]
 
 
-def test_engines_for_every_architecture_are_tried(document: dict[str, Any]) -> None:
-    engines = document["architectures"]["engines"]
-    assert {"portable", "current", "sm75", "sm86", "sm120"} <= set(engines)
-    assert engines["sm86"]["load"]["loads"] is False
-    assert engines["sm86"]["load"]["said"]
-    assert "was not run: no GPU" in engines["sm86"]["run"]["missing"]
-    assert "FP32 GEMM" in engines["sm75"]["build"]["missing"]
-    assert "can't build an engine" in engines["current"]["build"]["missing"]
-
-
 def test_a_part_that_fails_takes_no_other_along(document: dict[str, Any]) -> None:
     assert "no_such_network" in document["models"]["no_such_network"]["network"]["missing"]
     assert "seconds" in document["models"]["se_resnet8"]
@@ -94,7 +81,7 @@ def test_it_runs_from_the_checkout_and_leaves_nothing_there(document: dict[str, 
 
 def test_without_time_every_part_says_so(tmp_path: Path) -> None:
     document = ran(tmp_path, "--seconds", "3", "--models", "se_resnet8")
-    parts = (document["machine"], document["architectures"], document["models"]["se_resnet8"])
+    parts = (document["machine"], document["models"]["se_resnet8"])
     assert all(part["missing"] == "no time left of 3 s" for part in parts)
 
 
@@ -162,10 +149,3 @@ def test_one_that_fails_while_it_is_timed_does_not_take_the_others_times_along(
     assert into["eager"]["timed alone"][0]["median_ms"] > 0
     assert into["tensorrt"]["timed alone"]["missing"]
     assert into["tensorrt"]["check"]["error"] < 1e-5
-
-
-def test_a_step_that_takes_too_long_is_stopped(program: Any, tmp_path: Path) -> None:
-    report = program.Report(tmp_path / "part.json", 1.5)
-    into: dict[str, Any] = {}
-    assert report.step(into, "sleep", time.sleep, 30) is None
-    assert re.fullmatch(r"not finished within \d+ s", into["sleep"]["missing"])

@@ -42,11 +42,7 @@ class Maps:
                 self.resolution[path] = (output.shape[2], output.shape[3])
 
     def channels_at(self, path: str) -> int:
-        """C of the maps that a submodule returns.
-
-        Raises:
-            ValueError: it returns none, or maps of different channels.
-        """
+        """C of the maps that a submodule returns. Raises ValueError: it returns none, or maps of different channels."""
         if path in self.other:
             raise ValueError(f"{path} returns {self.other[path]}; attention takes a map, (N, C, H, W)")
         if path not in self.channels:

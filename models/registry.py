@@ -213,11 +213,7 @@ def architecture(
 
 
 def split_name(name: str) -> tuple[Attention, str]:
-    """``cbam_resnet50`` -> ("cbam", "resnet50").
-
-    Raises:
-        ValueError: the name is unknown.
-    """
+    """``cbam_resnet50`` -> ("cbam", "resnet50"). Raises ValueError: the name is unknown."""
     prefix, _, rest = name.partition("_")
     if prefix in ATTENTIONS and prefix != "none" and rest in BACKBONES:
         return cast("Attention", prefix), rest

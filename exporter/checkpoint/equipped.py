@@ -42,11 +42,7 @@ class EquippedNetwork:
         return f"{self.host.name}+{self.equipment.attention}"
 
     def equip(self, module: nn.Module) -> nn.Module:
-        """Put the attention into the host.
-
-        Raises:
-            ValueError: see `attn_export.models.equip`.
-        """
+        """Put the attention into the host. Raises ValueError: see `attn_export.models.equip`."""
         return apply(self.equipment, module, (1, *self.input_shape))
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,11 +57,7 @@ class EquippedNetwork:
 
 
 def save(path: Path, module: nn.Module, network: EquippedNetwork) -> None:
-    """Write an equipped network with its description, atomically.
-
-    Raises:
-        OutputError: the file can't be written.
-    """
+    """Write an equipped network with its description, atomically. Raises OutputError: the file can't be written."""
     write(path, {"format": FORMAT, "version": VERSION, **network.to_dict(), "state_dict": weights_of(module)})
 
 

@@ -83,11 +83,7 @@ def weights_of(module: "nn.Module") -> dict[str, "torch.Tensor"]:
 
 
 def write(path: Path, document: Mapping[str, Any]) -> Path:
-    """Write a checkpoint atomically.
-
-    Raises:
-        OutputError: the file can't be written.
-    """
+    """Write a checkpoint atomically. Raises OutputError: the file can't be written."""
     import torch
 
     with written_atomically(path) as temporary:
@@ -158,11 +154,7 @@ def is_text(value: Any) -> bool:
 
 
 def check_description(description: Description) -> None:
-    """Check that the parts fit each other.
-
-    Raises:
-        ValueError: they don't.
-    """
+    """Check that the parts fit each other. Raises ValueError: they don't."""
     arch, normalization, names = description.architecture, description.normalization, description.class_names
     if normalization is not None and not all(
         type(v) in (int, float) for v in (*normalization.mean, *normalization.std)
@@ -182,11 +174,7 @@ def check_description(description: Description) -> None:
 
 
 def image_shape(shape: Any) -> tuple[int, int, int]:
-    """(C, H, W) as a file holds it.
-
-    Raises:
-        ValueError: it is something else.
-    """
+    """(C, H, W) as a file holds it. Raises ValueError: it is something else."""
     if (
         not isinstance(shape, list | tuple)
         or len(shape) != 3
@@ -217,11 +205,7 @@ def _names(values: Any) -> tuple[str, ...] | None:
 
 
 def checked_weights(values: Any) -> dict[str, "torch.Tensor"]:
-    """A state dict as a file holds it.
-
-    Raises:
-        TypeError: it is something else.
-    """
+    """A state dict as a file holds it. Raises TypeError: it is something else."""
     import torch
 
     if not isinstance(values, Mapping) or not all(

@@ -131,11 +131,7 @@ def _transforms(host: Host) -> Any:
 
 
 def from_values(values: Mapping[str, Any]) -> Host:
-    """A host as a file holds it.
-
-    Raises:
-        ValueError, TypeError, KeyError: it isn't of this form.
-    """
+    """A host as a file holds it. Raises ValueError, TypeError, KeyError: it isn't of this form."""
     return Host(values["name"], values["num_classes"], values["in_channels"])
 
 

@@ -39,11 +39,7 @@ HARMLESS_BUILTINS = frozenset(
 
 
 class Inert:
-    """Placeholder for an object whose class was not imported.
-
-    Attributes:
-        full_name: of the class, with its module.
-    """
+    """Placeholder for an object whose class was not imported. ``full_name``: of the class, with its module."""
 
     full_name = ""
     state: Any = None
@@ -78,11 +74,7 @@ def hostile(names: list[str]) -> list[str]:
 
 
 def refuse_attacks(path: Path, names: Sequence[str]) -> None:
-    """Refuse a file that names what only an attack would use.
-
-    Raises:
-        UntrustedCheckpointError: it does.
-    """
+    """Refuse a file that names what only an attack would use. Raises UntrustedCheckpointError: it does."""
     if attack := hostile(list(names)):
         raise UntrustedCheckpointError(
             f"{path} wants to call {listed(attack)}. Nothing was run. A checkpoint has no reason to do this",

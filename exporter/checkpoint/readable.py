@@ -19,11 +19,7 @@ OLD_MAGICS = (b"\x80", b"sys_info", b"pickle", b"storages", b"tensors")
 
 
 def check_readable(path: Path) -> None:
-    """Refuse files that aren't checkpoints.
-
-    Raises:
-        UnreadableCheckpointError: it can't be one.
-    """
+    """Refuse files that aren't checkpoints. Raises UnreadableCheckpointError: it can't be one."""
     if not path.exists():
         raise UnreadableCheckpointError(f"{path} does not exist", hint="Check the path.")
     if path.is_dir():
@@ -60,11 +56,7 @@ def _file_in(folder: Path) -> str:
 
 
 def check_pickled(path: Path) -> None:
-    """Refuse files that torch.save didn't write.
-
-    Raises:
-        UnreadableCheckpointError: it can't be one of these.
-    """
+    """Refuse files that torch.save didn't write. Raises UnreadableCheckpointError: it can't be one of these."""
     with path.open("rb") as stream:
         head = stream.read(64)
         if (kind := kind_of(path)) is not None and kind is not CHECKPOINT:

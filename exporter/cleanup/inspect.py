@@ -72,11 +72,7 @@ def inspect_file(path: Path | str) -> tuple[AttentionBlock, ...]:
 
 
 def blocks_of(file: ParsedFile) -> tuple[AttentionBlock, ...]:
-    """The same for a file that is parsed already.
-
-    Raises:
-        RuntimeUnavailableError: see `attention_of`.
-    """
+    """The same for a file that is parsed already. Raises RuntimeUnavailableError: see `attention_of`."""
     return attention_of(named(file.copy()))
 
 

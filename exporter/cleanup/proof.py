@@ -141,11 +141,7 @@ def _is_size_free(node: ir.Node) -> bool:
 
 
 class Part:
-    """Nodes of a graph as a function of their inputs.
-
-    Attributes:
-        weighs: bytes of its constants.
-    """
+    """Nodes of a graph as a function of their inputs. ``weighs``: bytes of its constants."""
 
     def __init__(self, nodes: Sequence[ir.Node], inputs: Sequence[ir.Value], output: ir.Value, opset: int) -> None:
         names = _Names()
@@ -168,11 +164,7 @@ class Part:
 
     @cached_property
     def run(self) -> Any:
-        """The evaluator.
-
-        Raises:
-            Unprovable: it rejects the nodes.
-        """
+        """The evaluator. Raises Unprovable: it rejects the nodes."""
         from onnx.reference import ReferenceEvaluator
 
         unknown = onnx.TypeProto()

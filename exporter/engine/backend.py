@@ -15,11 +15,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Backend:
-    """An imported TensorRT variant.
-
-    Attributes:
-        name: "tensorrt" or "tensorrt-rtx".
-    """
+    """An imported TensorRT variant. ``name``: "tensorrt" or "tensorrt-rtx"."""
 
     name: str
     trt: Any

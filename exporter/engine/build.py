@@ -44,11 +44,7 @@ class Built:
 
 
 def check_options(options: BuildOptions, backend: Backend) -> None:
-    """Refuse options that the backend doesn't have.
-
-    Raises:
-        UsageError: names the option and the reason.
-    """
+    """Refuse options that the backend doesn't have. Raises UsageError: names the option and the reason."""
     if options.workspace_mib is not None and options.workspace_mib < 1:
         raise UsageError(
             f"--workspace {options.workspace_mib} is not a memory size", hint="Give a number of MiB, at least 1."
@@ -142,11 +138,7 @@ class _Build:
         del self.parser, self.network, self.config, self.builder
 
     def parse(self, path: Path, modules: Mapping[str, str]) -> None:
-        """Parse the graph.
-
-        Raises:
-            EngineError: with all of the parser's errors.
-        """
+        """Parse the graph. Raises EngineError: with all of the parser's errors."""
         if self.parser.parse_from_file(str(path)):
             return
         problems = [self._problem(self.parser.get_error(i), modules) for i in range(self.parser.num_errors)]
@@ -179,11 +171,7 @@ class _Build:
                 self.config.set_compute_capability(getattr(self.trt.ComputeCapability, architecture.upper()), index)
 
     def run(self, advance: Advance) -> Any:
-        """Build in another thread, so that this one receives Ctrl-C.
-
-        Raises:
-            EngineError: with TensorRT's errors.
-        """
+        """Build in another thread, so that this one receives Ctrl-C. Raises EngineError: with TensorRT's errors."""
         cancelled, finished = threading.Event(), threading.Event()
         plans: list[Any] = []
         raised: list[BaseException] = []

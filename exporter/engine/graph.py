@@ -75,11 +75,7 @@ def read_source(path: Path) -> OnnxSource:
 
 
 def source_of(parsed: ParsedFile) -> OnnxSource:
-    """An ONNX file that is parsed already.
-
-    Raises:
-        RuntimeUnavailableError: as `read_source`.
-    """
+    """An ONNX file that is parsed already. Raises RuntimeUnavailableError: as `read_source`."""
     model = named(parsed.copy())
     with quiet():
         infer_shapes(model)

@@ -36,11 +36,7 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class Plan:
-    """A build, checked as far as possible in advance.
-
-    Attributes:
-        architectures: from `targets.resolve`.
-    """
+    """A build, checked as far as possible in advance. ``architectures``: from `targets.resolve`."""
 
     backend: Backend
     why: str

@@ -59,11 +59,7 @@ def write_sidecar(engine: Path, record: EngineRecord) -> None:
 
 
 def add_validation(engine: EngineFile, verdict: Verdict) -> EngineFile:
-    """Write the verdict on an engine into its sidecar.
-
-    Raises:
-        OutputError: it can't be written.
-    """
+    """Write the verdict on an engine into its sidecar. Raises OutputError: it can't be written."""
     record = structs.replace(engine.record, validation=verdict)
     write_sidecar(engine.path, record)
     return EngineFile(engine.path, record)

@@ -65,20 +65,12 @@ def read(path: Path) -> ir.Model:
 
 
 def parse(path: Path) -> ParsedFile:
-    """Parse and check a file, to be passed on.
-
-    Raises:
-        UnreadableGraphError: as `read`.
-    """
+    """Parse and check a file, to be passed on. Raises UnreadableGraphError: as `read`."""
     return ParsedFile(path, read(path))
 
 
 def parsed(file: OnnxFile) -> ParsedFile:
-    """The content of a file, which is parsed only if that hasn't been done.
-
-    Raises:
-        UnreadableGraphError: as `read`.
-    """
+    """The content of a file, which is parsed only if that hasn't been done. Raises UnreadableGraphError: as `read`."""
     if file.parsed is None or file.parsed.path != file.path:
         return parse(file.path)
     return file.parsed
@@ -93,11 +85,7 @@ def named(model: ir.Model) -> ir.Model:
 
 
 def check(model: ir.Model, path: Path) -> None:
-    """Let onnx's own checker see the graph.
-
-    Raises:
-        UnreadableGraphError: it objects.
-    """
+    """Let onnx's own checker see the graph. Raises UnreadableGraphError: it objects."""
     shapeless_input = next(
         (v for v in model.graph.inputs if isinstance(v.type, ir.TensorType) and v.shape is None), None
     )

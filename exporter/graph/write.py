@@ -173,11 +173,7 @@ def _raw(tensor: ir.TensorProtocol) -> Any:
 
 
 def check(path: Path) -> None:
-    """Let onnx's own checker read the file, shapes and types included.
-
-    Raises:
-        CleanupError: it objects.
-    """
+    """Let onnx's own checker read the file, shapes and types included. Raises CleanupError: it objects."""
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -193,11 +189,7 @@ def external_data_of(path: Path) -> Path:
 
 
 def add_metadata(path: Path, properties: Mapping[str, str]) -> None:
-    """Add ``metadata_props`` to a file without touching what is in it.
-
-    Raises:
-        OutputError: it can't be written.
-    """
+    """Add ``metadata_props`` to a file without touching what is in it. Raises OutputError: it can't be written."""
     entries = [onnx.StringStringEntryProto(key=key, value=value) for key, value in properties.items()]
     _append(path, onnx.ModelProto(metadata_props=entries))
 

@@ -76,11 +76,7 @@ def _refuse_bombs(path: Path) -> None:
 
 
 def checked(found: Mapping[str, Array], inputs: Sequence[Input], origin: str) -> Arrays:
-    """The arrays of a file or a caller as inputs; a single one may have any name.
-
-    Raises:
-        InputError: they don't fit.
-    """
+    """The arrays of a file or a caller as inputs; a single one may have any name. Raises InputError: they don't fit."""
     hint = hint_for(inputs)
     arrays = {
         taken.name: _checked(array, taken, origin, hint) for taken, array in _matched(found, inputs, origin, hint)

@@ -15,11 +15,7 @@ def is_picture(path: Path) -> bool:
 
 
 def check_there(path: Path) -> None:
-    """Check that a file or folder can be looked at.
-
-    Raises:
-        InputError: it can't.
-    """
+    """Check that a file or folder can be looked at. Raises InputError: it can't."""
     hint = f"Expected are {', '.join(ENDINGS)}, folders of them, .npy or .npz."
     try:
         path.stat()
@@ -53,11 +49,7 @@ def pictures_of(given: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def folders_in(folder: Path) -> list[str]:
-    """The names of the folders in a folder, sorted; without hidden ones.
-
-    Raises:
-        InputError: it can't be read.
-    """
+    """The names of the folders in a folder, sorted; without hidden ones. Raises InputError: it can't be read."""
     try:
         return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     except OSError as error:

@@ -42,11 +42,7 @@ def paired_ratio(rounds: Rounds, baseline: Rounds) -> float:
 def paired_interval(
     rounds: Rounds, baseline: Rounds, confidence: float = CONFIDENCE, resamples: int = RESAMPLES
 ) -> tuple[float, float, float]:
-    """`paired_ratio` with its confidence interval.
-
-    Returns:
-        (ratio, low, high).
-    """
+    """`paired_ratio` with its confidence interval. Returns (ratio, low, high)."""
     ratios = _log_ratios(rounds, baseline)
     low, high = _ends_of_median(ratios, confidence, resamples)
     return float(np.exp(np.median(ratios))), math.exp(low), math.exp(high)

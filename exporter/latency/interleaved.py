@@ -39,11 +39,7 @@ class TimingSettings:
     isolate: bool = False
 
     def pin(self) -> AbstractContextManager[Any]:
-        """Pin all threads and processes to ``cpus``.
-
-        Raises:
-            UsageError: they aren't available.
-        """
+        """Pin all threads and processes to ``cpus``. Raises UsageError: they aren't available."""
         return pinned(self.cpus) if self.cpus else nullcontext()
 
 

@@ -92,11 +92,7 @@ DEFAULT_RUNTIMES = ("eager", "onnxruntime")
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
-    """The names without repetition.
-
-    Raises:
-        UsageError: a runtime is unknown.
-    """
+    """The names without repetition. Raises UsageError: a runtime is unknown."""
     for name in names:
         if name not in (*RUNTIMES, *RUNS_ENGINES):
             known = ", ".join((*RUNTIMES, *RUNS_ENGINES))

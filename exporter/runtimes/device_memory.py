@@ -57,11 +57,7 @@ class DeviceMemory(ABC):
 
     @abstractmethod
     def synchronize(self) -> None:
-        """Wait for all enqueued work.
-
-        Raises:
-            RuntimeUnavailableError: it failed.
-        """
+        """Wait for all enqueued work. Raises RuntimeUnavailableError: it failed."""
 
     @abstractmethod
     def record(self, work: Callable[[], None]) -> Replay:

@@ -25,11 +25,7 @@ PROVIDER_OPTIONS = {
 
 
 def require_provider() -> None:
-    """Check that this ONNX Runtime was built with CUDA.
-
-    Raises:
-        RuntimeUnavailableError: it was not.
-    """
+    """Check that this ONNX Runtime was built with CUDA. Raises RuntimeUnavailableError: it was not."""
     import onnxruntime
 
     if PROVIDER not in (providers := onnxruntime.get_available_providers()):

@@ -38,11 +38,7 @@ class Float16Range:
 
 
 def float16_range(file: ParsedFile, inputs: Sequence[Input], signature: Signature, threads: int) -> Float16Range:
-    """Measure every float16 tensor of a file.
-
-    Raises:
-        InputError: ONNX Runtime can't run it with all these outputs.
-    """
+    """Measure every float16 tensor of a file. Raises InputError: ONNX Runtime can't run it with all these outputs."""
     model = file.copy()
     infer_types(model)
     images = nominal_batches(inputs, signature.batch, IMAGES)

@@ -38,11 +38,7 @@ Outputs = Sequence[tuple[Array, ...]]  # for every batch, one array (N, ...) per
 
 
 def parse_requirement(parts: Sequence[str]) -> QualityRequirement | None:
-    """``["sqnr=20", "agreement=0.99", "top1=99%"]``.
-
-    Raises:
-        UsageError: a part has another form, or is out of range.
-    """
+    """``["sqnr=20", "agreement=0.99", "top1=99%"]``. Raises UsageError: a part has another form, or is out of range."""
     values: dict[str, float] = {}
     for part in parts:
         name, equals, text = part.partition("=")
@@ -94,11 +90,7 @@ def runtime_conformance(
 
 
 def outputs_of(runtime: Runtime, batches: Sequence[Batch]) -> list[tuple[Array, ...]]:
-    """The outputs of each batch.
-
-    Raises:
-        RuntimeUnavailableError: the runtime, which isn't open, can't run.
-    """
+    """The outputs of each batch. Raises RuntimeUnavailableError: the runtime, which isn't open, can't run."""
     with runtime:
         results = [runtime.run(runtime.signature.feeds(batch.arrays)) for batch in batches]
     return [tuple(result[name] for name in runtime.signature.output_names) for result in results]

@@ -84,11 +84,7 @@ class _Tapped:
         self._run, self.at_most, self.seconds = session.run, session.at_most, session.seconds
 
     def run(self, feeds: Mapping[str, Array]) -> dict[Tensor, Array]:
-        """The tensors that aren't random.
-
-        Raises:
-            SessionError: ONNX Runtime can't run the graph on these inputs.
-        """
+        """The tensors that aren't random. Raises SessionError: ONNX Runtime can't run the graph on these inputs."""
         arrays = self._run(feeds)
         fetched = {tensor: arrays[name] for tensor, name in self._names.items() if name not in self.random}
         return {t: array if t.role == OUTPUT else _sampled(t, array) for t, array in fetched.items()}

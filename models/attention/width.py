@@ -4,11 +4,7 @@ from typing import Any
 
 
 def positive(name: str, value: Any) -> int:
-    """The value.
-
-    Raises:
-        ValueError: it is no positive integer; the message has the name.
-    """
+    """The value. Raises ValueError: it is no positive integer; the message has the name."""
     if not isinstance(value, int) or value < 1:
         raise ValueError(f"{name} is {value!r}; it must be an integer of at least 1")
     return value

@@ -33,21 +33,13 @@ def value_of(argument: Argument) -> Any:
 
 
 def name_of(argument: Argument) -> str | None:
-    """The name of the value that an argument is; None for a constant.
-
-    Raises:
-        Unsafe: see `value_of`.
-    """
+    """The name of the value that an argument is; None for a constant. Raises Unsafe: see `value_of`."""
     value = value_of(argument)
     return value.name if isinstance(value, Ref) else None
 
 
 def known(table: Mapping[int, Any], number: Any, what: str) -> Any:
-    """What a number stands for.
-
-    Raises:
-        Unsafe: it stands for nothing that is known here.
-    """
+    """What a number stands for. Raises Unsafe: it stands for nothing that is known here."""
     if number not in table:
         raise Unsafe(f"it has the {what} {number!r}, which isn't known here")
     return table[number]

@@ -59,11 +59,7 @@ class Part(nn.Module):
         self.program_steps: tuple[Callable[[Values], Any], ...] = ()
 
     def child(self, name: str) -> "Part":
-        """The part of this name, made where it is missing.
-
-        Raises:
-            KeyError: the name is taken by something else.
-        """
+        """The part of this name, made where it is missing. Raises KeyError: the name is taken by something else."""
         if name not in self._modules:
             self.add_module(name, Part())
         found = self._modules[name]

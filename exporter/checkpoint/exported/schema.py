@@ -32,11 +32,7 @@ class Size(msgspec.Struct, frozen=True):
     as_expr: Expression | None = None
 
     def number(self) -> int:
-        """The size, of the example where it is symbolic.
-
-        Raises:
-            ValueError: a symbolic size without an example.
-        """
+        """The size, of the example where it is symbolic. Raises ValueError: a symbolic size without an example."""
         if self.as_int is not None:
             return self.as_int
         if self.as_expr is None or self.as_expr.hint is None or self.as_expr.hint.as_int is None:
@@ -166,10 +162,6 @@ class TreeSpec(msgspec.Struct, frozen=True):
 
 
 def entry_of(argument: dict[str, Any]) -> tuple[str, Any]:
-    """The kind and the value of an argument.
-
-    Raises:
-        ValueError: it has several.
-    """
+    """The kind and the value of an argument. Raises ValueError: it has several."""
     ((kind, value),) = argument.items()
     return kind, value

@@ -22,11 +22,7 @@ MODULES = ("numpy.core", "numpy._core")
 
 
 class DType:
-    """``numpy.dtype(code, False, True)``; its byte order is its state.
-
-    Args:
-        code: type and size in bytes, ``f4``.
-    """
+    """``numpy.dtype(code, False, True)``; its byte order is its state. ``code``: type and size in bytes, ``f4``."""
 
     def __init__(self, code: Any = "", *_: Any) -> None:
         self.dtype = TYPES.get(code) if isinstance(code, str) else None

@@ -37,11 +37,7 @@ class Bounded(io.RawIOBase):
         self._stream, self._size = stream, size
 
     def read(self, size: int = -1) -> bytes:
-        """Exactly so many bytes.
-
-        Raises:
-            EOFError: there are fewer.
-        """
+        """Exactly so many bytes. Raises EOFError: there are fewer."""
         if size > self._size - self._stream.tell():
             raise EOFError("it ends inside a value")
         return self._stream.read(size)

@@ -1,8 +1,10 @@
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from attn_export.models.attention.catalogue import Attention
 from attn_export.models.complexity import complexity
-from attn_export.models.registry import architecture, names
+from attn_export.models.registry import architecture, names, skeleton
 
 
 @pytest.mark.parametrize(
@@ -16,6 +18,14 @@ from attn_export.models.registry import architecture, names
 )
 def test_well_known_networks_have_their_well_known_cost(name, macs):
     assert complexity(architecture(name)).macs == macs
+
+
+@pytest.mark.parametrize("name", ["cbam_resnet8", "eca_resnet8", "se_mobilenet_v3_small"])
+def test_torchs_own_counter_agrees(name):
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        skeleton(architecture(name))(torch.empty(1, *architecture(name).input_shape, device="meta"))
+    assert 2 * complexity(architecture(name)).macs == counter.get_total_flops()
 
 
 # resnet8 with one input channel and two classes on an image of 4x4, layer by layer: out channels * in channels * kernel

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[2] / "examples" / "ci"
 MODEL = Path(__file__).parents[2] / "examples" / "digits" / "cbam_digits.pt"
 # Five times as slow as before, beyond noise: no load of this machine looks like it, and a factor of 50 always does.
 TOLERANT, FACTOR = "400%", 0.02
-OPTIONS = ("--threads", "1", "--seconds", "1", "--quiet")
+OPTIONS = ("--threads", "1", "--seconds", "0.1", "--quiet")
 
 Check = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for word in ("--report", str(place / name))
     ]
     words = [str(ROOT / "examples" / "digits" / "cbam_digits.pt"), "--onnx", "--precision", "fp32,fp16", "--quiet"]
-    code = run([*words, "--out", str(place), "--seconds", "1", "--budget", "latency=1000ms", *reports])
+    code = run([*words, "--out", str(place), "--seconds", "0.1", "--budget", "latency=1000ms", *reports])
     assert code == 0
     return place
 

@@ -26,7 +26,12 @@ WAYS = {
     OPEN: Way("legacy", 13, "batch and map"),
     "dynamo": Way("dynamo", 20),
 }
-FORMS = [*((way, None) for way in WAYS), *(("legacy", target) for target in Target)]
+FORMS = [
+    ("legacy", None),
+    (OPEN, None),
+    pytest.param("dynamo", None, marks=pytest.mark.full),
+    *(("legacy", target) for target in Target),
+]
 Written = Callable[[str, Target | None], OnnxFile]
 
 

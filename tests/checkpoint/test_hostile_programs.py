@@ -314,9 +314,12 @@ def test_a_program_that_asks_for_all_memory_is_refused_before_it_runs(tmp_path: 
         load(tmp_path / "b.pt2")
 
 
-def test_a_program_of_more_nodes_than_any_network_is_refused(records: Records, tmp_path: Path) -> None:
+def test_a_program_of_more_nodes_than_any_network_is_refused(
+    records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def edit(graph: Any, *_: Any) -> None:
-        graph["graph_module"]["graph"]["nodes"] *= 10_000
+        graph["graph_module"]["graph"]["nodes"] *= 5
 
-    with pytest.raises(InputError, match="10,000 are the limit"):
+    monkeypatch.setattr("attn_export.exporter.checkpoint.exported.read.MOST_NODES", 10)
+    with pytest.raises(InputError, match="10 are the limit"):
         load(written(edited(records, edit), tmp_path))

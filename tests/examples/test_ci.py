@@ -70,6 +70,7 @@ def test_where_nothing_changed_it_passes(check: Check, baseline: Path, tmp_path:
     assert (tmp_path / "build" / "compare.md").read_text(encoding="utf-8").startswith("### Latency")
 
 
+@pytest.mark.full
 def test_where_the_file_got_slower_it_fails_with_1(check: Check, baseline: Path, tmp_path: Path) -> None:
     kept = tmp_path / "baseline.report.json"
     kept.write_text(encode(scaled(read_report(baseline), FACTOR, ["onnxruntime"])), encoding="utf-8")

@@ -21,16 +21,12 @@ from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, RUNS_ENGINES, RUNTIM
 from attn_export.exporter.runtimes.base import Runtime, Settings
 from tests.cleanup.spellings import parsed
 
-HAS_COMPILER = any(shutil.which(name) for name in ("c++", "g++", "clang++"))
-NAMES = [
-    pytest.param(
-        name,
-        marks=pytest.mark.skipif(name == "compile" and not HAS_COMPILER, reason="torch.compile needs a C++ compiler"),
-    )
-    for name in RUNTIMES
-    if name != "onnxruntime-cuda"  # see test_devices.py
-]
 CHEAP = ["eager", "onnxruntime"]
+HAS_COMPILER = any(shutil.which(name) for name in ("c++", "g++", "clang++"))
+COMPILE = pytest.param(
+    "compile",
+    marks=[pytest.mark.skipif(not HAS_COMPILER, reason="torch.compile needs a C++ compiler"), pytest.mark.full],
+)
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +59,7 @@ def oracle(model: LoadedModel, arrays: Arrays) -> Array:
     return np.asarray(exact)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*CHEAP, COMPILE])
 def test_every_runtime_computes_what_the_network_computes(
     name: str,
     toy: Callable[[str, Settings], Runtime],
@@ -241,7 +237,7 @@ def test_a_file_of_another_network_is_unavailable(
         RUNTIMES["onnxruntime"](loaded("toy"), other, Settings(threads=1)).open()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*CHEAP, "compile"])
 def test_provenance_names_library_version_and_what_runs(
     name: str, toy: Callable[[str, Settings], Runtime], one_thread: Settings
 ) -> None:

@@ -2,7 +2,8 @@
 
 import copy
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, reduce
+from operator import getitem
 from typing import Any
 
 import msgspec
@@ -61,7 +62,17 @@ def is_report(document: Any) -> bool:
 
 @cache
 def nullable() -> tuple[Place, ...]:
-    return tuple(p for p in places(full()) if p and is_report(without(full(), p)))
+    document = copy.deepcopy(full())
+    return tuple(path for path in places(full()) if path and may_be_null(document, path))
+
+
+def may_be_null(document: Any, path: Place) -> bool:
+    place = reduce(getitem, path[:-1], document)
+    kept, place[path[-1]] = place[path[-1]], None
+    try:
+        return is_report(document)
+    finally:
+        place[path[-1]] = kept
 
 
 def check(document: Any) -> None:

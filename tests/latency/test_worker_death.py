@@ -110,12 +110,13 @@ def test_ctrl_c_ends_both(parent: tuple["subprocess.Popen[str]", int]) -> None:
     assert not is_there(pid)
 
 
+# In the middle of a turn it is given some seconds to come to its end.
+@pytest.mark.parametrize("parent", [pytest.param("in a turn", marks=pytest.mark.full), "between turns"], indirect=True)
 def test_a_parent_that_is_killed_leaves_no_orphan(parent: tuple["subprocess.Popen[str]", int]) -> None:
     process, pid = parent
     time.sleep(0.2)
     process.kill()
     process.wait()
-    # In the middle of a turn it is given some time to come to its end.
     wait_until_gone(pid, seconds=600)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.artifacts import CPU, names_network
+from attn_export.exporter.artifacts import CPU, DEVICES, names_network
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import command_line, load_checkpoint, make_progress, print_result
 from attn_export.exporter.commands.groups import LoadingBesideEngines, Shown, given
@@ -71,7 +71,7 @@ def bench(
             threads=threads,
             cpus=parse.parse_cpus(cpus),
             schedule=Schedule(interval=known, seconds=seconds),
-            device=parse.parse_device(device),
+            device=parse.choice("--device", device, DEVICES),
             isolate=isolate,
             cost=cost,
             show=bool(written),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.artifacts import AROUND, CPU, Precision, Target, names_network
+from attn_export.exporter.artifacts import AROUND, CPU, DEVICES, Precision, Target, names_network
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import command_line, load_checkpoint, make_progress, print_result
 from attn_export.exporter.commands.groups import Engines, RangedLoading, Resizing, Served, Shown, given
@@ -108,10 +108,10 @@ def export(
             target=graph_for,
             precisions=chosen,
             calibration=calibration or None,
-            around=parse.parse_precision("--around", around, AROUND),
-            native_io=parse.parse_io(io),
+            around=parse.choice("--around", around, AROUND),
+            native_io=parse.choice("--io", io, ("float32", "native")) == "native",
             engine=build if engine else None,
-            device=parse.parse_device(device),
+            device=parse.choice("--device", device, DEVICES),
             images=images or None,
             pictures=pictures,
             evaluation=evaluation,

@@ -150,8 +150,8 @@ class Resizing:
 
         if not any(source.suffix.lower() not in ENDINGS for source in sources):
             parse.refuse(given(self), "for pictures, and none are given", "Arrays are taken as they are.")
-        parse.check_known("--interpolation", filter(None, [self.interpolation]), INTERPOLATIONS)
-        return PictureOptions(self._normalization(), parse_resize(self.resize), self.interpolation or INTERPOLATIONS[0])
+        interpolation = parse.choice("--interpolation", self.interpolation or INTERPOLATIONS[0], INTERPOLATIONS)
+        return PictureOptions(self._normalization(), parse_resize(self.resize), interpolation)
 
     def _normalization(self) -> Normalization | None:
         """Another than the network's own."""
@@ -206,11 +206,12 @@ class Engines:
         Raises:
             UsageError: another form, or a GPU or backend is unknown.
         """
+        from attn_export.exporter.engine.backend import MODULES
         from attn_export.exporter.engine.settings import EngineSettings
 
         return EngineSettings(
             gpus=parse.parse_gpus(self.gpus),
-            backend=parse.parse_backend(self.backend),
+            backend=parse.choice("--backend", self.backend, (parse.AUTO, *MODULES)),
             sizes=parse.parse_sizes(self.profile_batch, self.size),
             allow_mixed=self.allow_mixed,
             keep_going=self.keep_going,

@@ -3,21 +3,21 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from attn_export.exporter.artifacts import DEVICES, Precision, Target
+from attn_export.exporter.artifacts import Precision, Target
 from attn_export.exporter.errors import UsageError
 
 if TYPE_CHECKING:
     from attn_export.exporter.engine.profile import Sizes
-    from attn_export.exporter.precision.int8.ranges import Method
-    from attn_export.exporter.precision.int8.rounding import Rounding
     from attn_export.exporter.records.budget import Budget
 
 AUTO = "auto"
 LARGEST_SIZE, MOST_CPUS = 65536, 4096
+Choice = TypeVar("Choice", bound=str)
 
 
 def split(values: Iterable[str] | None) -> tuple[str, ...]:
@@ -25,11 +25,12 @@ def split(values: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(part.strip() for value in values or () for part in value.split(",") if part.strip())
 
 
-def check_known(option: str, names: Iterable[str], known: Sequence[str]) -> None:
-    """Refuse unknown names. Raises UsageError: with the known ones."""
-    for name in names:
-        if name not in known:
-            raise UsageError(f"{option} {name} is unknown", hint=f"Known are {', '.join(known)}.")
+def choice(option: str, name: str, known: Iterable[Choice]) -> Choice:
+    """The one of these that is called so. Raises UsageError: none is."""
+    by_name = {each.value if isinstance(each, Enum) else str(each): each for each in known}
+    if name not in by_name:
+        raise UsageError(f"{option} {name} is unknown", hint=f"Known are {', '.join(by_name)}.")
+    return by_name[name]
 
 
 def parse_arguments(text: str | None, called: Path | str | None) -> dict[str, Any]:
@@ -57,52 +58,13 @@ def parse_arguments(text: str | None, called: Path | str | None) -> dict[str, An
 
 def parse_target(name: str | None) -> Target:
     """The runtime that a graph is shaped for. Raises UsageError: unknown."""
-    if name is None:
-        return Target.ANY
-    check_known("--for", [name], [target.value for target in Target if target is not Target.ANY])
-    return Target(name)
-
-
-def parse_device(name: str) -> str:
-    """``cpu`` or ``cuda``. Raises UsageError: unknown."""
-    check_known("--device", [name], DEVICES)
-    return name
+    known = [target for target in Target if target is not Target.ANY]
+    return Target.ANY if name is None else choice("--for", name, known)
 
 
 def parse_precisions(names: Iterable[str] | None) -> tuple[Precision, ...]:
     """The precisions without repetition; empty where none is named. Raises UsageError: unknown."""
-    check_known("--precision", split(names), [precision.value for precision in Precision])
-    return tuple(Precision(name) for name in dict.fromkeys(split(names)))
-
-
-def parse_precision(option: str, name: str, known: Sequence[Precision]) -> Precision:
-    """One of the known precisions. Raises UsageError: unknown."""
-    check_known(option, [name], [precision.value for precision in known])
-    return Precision(name)
-
-
-def parse_io(name: str) -> bool:
-    """Whether inputs and outputs have the type of the file. Raises UsageError: unknown."""
-    check_known("--io", [name], ("float32", "native"))
-    return name == "native"
-
-
-def parse_ranges(name: str | None) -> "Method | None":
-    """The method of choosing ranges; None for the best. Raises UsageError: it is unknown."""
-    if name is None:
-        return None
-    from attn_export.exporter.precision.int8.ranges import Method
-
-    check_known("--ranges", [name], [method.value for method in Method])
-    return Method(name)
-
-
-def parse_rounding(name: str) -> "Rounding":
-    """The rounding of weights. Raises UsageError: it is unknown."""
-    from attn_export.exporter.precision.int8.rounding import Rounding
-
-    check_known("--rounding", [name], [rounding.value for rounding in Rounding])
-    return Rounding(name)
+    return tuple(choice("--precision", name, Precision) for name in dict.fromkeys(split(names)))
 
 
 def parse_percent(option: str, text: str, below: float = math.inf) -> float:
@@ -199,14 +161,6 @@ def parse_gpus(names: Iterable[str] | None) -> tuple[str, ...]:
 
     parse_targets(split(names))
     return split(names)
-
-
-def parse_backend(name: str) -> str:
-    """``auto``, or the name of a backend. Raises UsageError: unknown."""
-    from attn_export.exporter.engine.backend import MODULES
-
-    check_known("--backend", [name], (AUTO, *MODULES))
-    return name
 
 
 def parse_budget_options(values: list[str] | None) -> "tuple[Budget, ...]":

@@ -86,6 +86,8 @@ def quantize(
     preprocessing, written = pictures.parse([*calibration, *(images or ())]), parse.report_paths(reports)
     with make_progress(shown.quiet) as progress:
         from attn_export.exporter.precision.int8.placement import Choices
+        from attn_export.exporter.precision.int8.ranges import Method
+        from attn_export.exporter.precision.int8.rounding import Rounding
         from attn_export.exporter.precision.int8.settings import QuantizeSettings
         from attn_export.exporter.report.terminal import quantize_parts
         from attn_export.exporter.report.write import QUANTIZATION_FORMATS, check_reports, write_reports
@@ -94,12 +96,12 @@ def quantize(
 
         settings = QuantizeSettings(
             Choices(parse.parse_target(target or "tensorrt"), gates, tuple(parse.split(exclude))),
-            precision=parse.parse_precision("--precision", precision, QUANTIZED),
-            around=parse.parse_precision("--around", around, AROUND),
-            method=parse.parse_ranges(ranges),
+            precision=parse.choice("--precision", precision, QUANTIZED),
+            around=parse.choice("--around", around, AROUND),
+            method=parse.choice("--ranges", ranges, Method) if ranges is not None else None,
             correct_bias=correct_bias,
             equalize=equalize,
-            rounding=parse.parse_rounding(rounding),
+            rounding=parse.choice("--rounding", rounding, Rounding),
             sensitivity=show_sensitivity,
             min_sqnr=min_sqnr,
             max_drop=None if max_drop is None else max_drop / 100,

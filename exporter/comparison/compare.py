@@ -9,7 +9,6 @@ from attn_export.exporter.comparison.pair import hidden_by_noise, pair_of, slowe
 from attn_export.exporter.comparison.pairing import name_of, pairs_of, unpaired
 from attn_export.exporter.comparison.read import TimedReport, read_timed_report
 from attn_export.exporter.comparison.runs import Runs
-from attn_export.exporter.comparison.validations import compare_validations, validation_notes
 from attn_export.exporter.errors import IncomparableReportsError
 from attn_export.exporter.latency.bootstrap import fewest_rounds
 from attn_export.exporter.records.budget import Budget
@@ -53,7 +52,7 @@ def compare(old: TimedReport, new: TimedReport, slower: float, budgets: Sequence
     pairs = _pairs(runs, machine)
     only_old = unpaired(old.timings, [before for before, _ in runs.pairs])
     only_new = unpaired(new.timings, [now for _, now in runs.pairs])
-    validations, results = compare_validations(old, new), check_budgets(new.record, budgets)
+    results = check_budgets(new.record, budgets)
     broken = [f"{slower_words(pair)}, where {100 * slower:.3g}% is allowed" for pair in pairs if pair.broken]
     error = failure(results, broken)
     return ComparisonReport(
@@ -65,7 +64,6 @@ def compare(old: TimedReport, new: TimedReport, slower: float, budgets: Sequence
         pairs=pairs,
         only_old=only_old,
         only_new=only_new,
-        validations=validations,
         notes=(
             *(f"another machine, so only ratios to the baseline are compared: {difference}" for difference in machine),
             *circumstances(old, new),
@@ -75,7 +73,6 @@ def compare(old: TimedReport, new: TimedReport, slower: float, budgets: Sequence
             *_hidden(pairs, slower),
             *(f"{name} was timed before, and isn't now" for name in only_old),
             *(f"{name} is timed now, and wasn't before" for name in only_new),
-            *validation_notes(validations),
         ),
         budgets=results,
         error=ErrorRecord.of(error),

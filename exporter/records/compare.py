@@ -55,23 +55,6 @@ class Pair(Subject, frozen=True, kw_only=True):
     broken: bool
 
 
-class Standing(Struct, frozen=True):
-    """A validation in one of the reports."""
-
-    agrees: bool | None
-    worst_ratio: float | None
-    differ: int | None
-    images: int | None
-
-
-class ValidationChange(Struct, frozen=True):
-    """An artifact's validation in both reports; None where it has none."""
-
-    artifact: str
-    before: Standing | None
-    now: Standing | None
-
-
 class ComparisonReport(Struct, frozen=True, kw_only=True):
     """What became faster or slower between two reports.
 
@@ -90,7 +73,6 @@ class ComparisonReport(Struct, frozen=True, kw_only=True):
     pairs: tuple[Pair, ...]
     only_old: tuple[str, ...]
     only_new: tuple[str, ...]
-    validations: tuple[ValidationChange, ...]
     notes: tuple[str, ...]
     budgets: tuple[BudgetResult, ...] = ()
     error: ErrorRecord | None = None

@@ -8,7 +8,7 @@ from attn_export.exporter.errors import IncomparableReportsError
 from attn_export.exporter.records.compare import ComparisonReport
 from attn_export.exporter.records.report import Report
 from tests.budgets.conftest import Compared
-from tests.budgets.sample import BUNDLE, FILE, changed, sample_artifact, sample_report, sample_timing, sample_timings
+from tests.budgets.sample import FILE, changed, sample_artifact, sample_report, sample_timing
 
 OLD = sample_report()
 
@@ -127,54 +127,3 @@ def test_a_version_that_a_package_explains_is_said_once(compared: Compared) -> N
     found = compared(record("1.31.0"), record("1.32.0"))
     assert found.notes == ("other versions: onnxruntime 1.31.0, now 1.32.0",)
     assert [pair.decides for pair in found.pairs] == [None, "both"], "the baseline is the same"
-
-
-# What they computed.
-
-
-NOT_VALIDATED = sample_report(artifacts=(sample_artifact(validation=None),))
-NO_ONNX_FILE = sample_report(artifacts=(BUNDLE,))
-
-
-def worst(ratio: float | None) -> Report:
-    return sample_report(artifacts=(sample_artifact(error=None if ratio is None else ratio * 5e-7),))
-
-
-@pytest.mark.parametrize(
-    ("new", "says"),
-    [
-        (NOT_VALIDATED, "model.onnx was compared with PyTorch before, and isn't now"),
-        (worst(9.0), "model.onnx agreed with PyTorch before, and DISAGREES now"),
-        (worst(3.0), "model.onnx: the worst error ratio is 3.00, 0.80 before"),
-        (
-            sample_report(artifacts=(sample_artifact(differ=2),)),
-            "gives another class than float64 for 2 of 50 images, 0 of 50 before",
-        ),
-        (sample_report(artifacts=()), "model.onnx was made before, and isn't now"),
-        (NO_ONNX_FILE, "model.onnx was made before, and isn't now"),
-    ],
-)
-def test_a_verdict_that_got_worse_is_said(compared: Compared, new: Report, says: str) -> None:
-    assert [note for note in compared(OLD, new).notes if says in note]
-
-
-@pytest.mark.parametrize("old", [OLD, worst(9.0), NOT_VALIDATED, worst(3.0), NO_ONNX_FILE])
-def test_a_verdict_that_got_no_worse_is_not_mentioned(compared: Compared, old: Report) -> None:
-    worse = ("compared with PyTorch", "DISAGREES", "worst error ratio", "another class", "was made before")
-    assert not [note for note in compared(old, OLD).notes if any(words in note for words in worse)]
-
-
-def test_both_verdicts_are_there(compared: Compared) -> None:
-    (entry,) = compared(OLD, worst(None)).validations
-    assert entry.before is not None
-    assert entry.now is not None
-    assert (entry.before.worst_ratio, entry.now.worst_ratio) == (0.8, None), "an error that is no number has no ratio"
-
-
-def test_artifacts_are_reported_apart_by_precision_and_name(compared: Compared) -> None:
-    both = (sample_artifact(), sample_artifact("model.fp16.onnx", precision="float16"))
-    found = compared(sample_report(artifacts=both), sample_report(sample_timings(), artifacts=both[1:]))
-    assert [(v.artifact, v.before is None, v.now is None) for v in found.validations] == [
-        ("model.fp16.onnx", False, False),
-        (FILE, False, True),
-    ]

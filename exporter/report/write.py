@@ -1,15 +1,15 @@
 """Writes a report as an HTML page, a summary card, Markdown or JSON."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from attn_export.exporter.errors import OutputError, RuntimeUnavailableError, UsageError, first_line
 from attn_export.exporter.records.document import encode
-from attn_export.exporter.records.quantization import Quantization
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.records.sweep import SweepReport
 from attn_export.exporter.report.markdown import render, render_comparison
@@ -22,11 +22,10 @@ DRAWN = (".html", ".png")
 Formats = Mapping[str, Callable[[Any], str | bytes]]
 
 
-@contextmanager
-def _libraries() -> Iterator[None]:
-    """Around an import of what draws, whose libraries are optional."""
+def _drawing(module: str) -> ModuleType:
+    """A module of this package that draws, whose libraries are optional."""
     try:
-        yield
+        return import_module(f"attn_export.exporter.report.{module}")
     except ImportError as error:
         raise RuntimeUnavailableError(
             f"a report as a page or a card needs matplotlib and Jinja2: {first_line(error)}",
@@ -34,35 +33,21 @@ def _libraries() -> Iterator[None]:
         ) from error
 
 
-def _page(report: Report) -> str:
-    with _libraries():
-        from attn_export.exporter.report.page.render import render as render_page
-    return render_page(report)
-
-
-def _sweep_page(report: SweepReport) -> str:
-    with _libraries():
-        from attn_export.exporter.report.page.sweep import render_sweep
-    return render_sweep(report)
-
-
-def _quantization_page(record: Quantization) -> str:
-    with _libraries():
-        from attn_export.exporter.report.page.quantization import render_quantization
-    return render_quantization(record)
-
-
-def _card(report: Report) -> bytes:
-    with _libraries():
-        from attn_export.exporter.report.charts.card import render_card
-    return render_card(report)
+def _drawn(module: str, function: str) -> Callable[[Any], str | bytes]:
+    """A renderer that is imported when it is used."""
+    return lambda record: getattr(_drawing(module), function)(record)
 
 
 # Renderers by extension: of a `Report`, and of a `ComparisonReport`.
-FORMATS: Formats = {".html": _page, ".md": render, ".json": encode, ".png": _card}
+FORMATS: Formats = {
+    ".html": _drawn("page.render", "render"),
+    ".md": render,
+    ".json": encode,
+    ".png": _drawn("charts.card", "render_card"),
+}
 COMPARISON_FORMATS: Formats = {".md": render_comparison, ".json": encode}
-QUANTIZATION_FORMATS: Formats = {".html": _quantization_page, ".json": encode}
-SWEEP_FORMATS: Formats = {".jsonl": as_jsonl, ".csv": as_csv, ".html": _sweep_page}
+QUANTIZATION_FORMATS: Formats = {".html": _drawn("page.quantization", "render_quantization"), ".json": encode}
+SWEEP_FORMATS: Formats = {".jsonl": as_jsonl, ".csv": as_csv, ".html": _drawn("page.sweep", "render_sweep")}
 
 
 def check_reports(paths: Sequence[Path], formats: Formats = FORMATS, *, sources: Sequence[Path] = ()) -> None:
@@ -90,8 +75,7 @@ def check_reports(paths: Sequence[Path], formats: Formats = FORMATS, *, sources:
         taken.append(place)
         _check_place(path)
     if any(path.suffix.lower() in DRAWN for path in paths):
-        with _libraries():
-            import attn_export.exporter.report.page.render  # noqa: F401 (imports all that draws)
+        _drawing("page.render")  # imports all that draws
 
 
 def write_reports(record: Any, paths: Sequence[Path], formats: Formats = FORMATS) -> None:

@@ -1,6 +1,7 @@
 """A report as a single HTML page without scripts, other files or network access."""
 
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -13,13 +14,13 @@ from attn_export.exporter.report.findings.words import error as format_error
 from attn_export.exporter.report.findings.words import shortened, shown
 from attn_export.exporter.report.page.sections import SECTIONS
 
-HERE = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "templates"
 
 
-def templates() -> Environment:
-    """The pages' templates: Jinja2 escapes every text."""
+def page(template: str, **values: Any) -> str:
+    """A page of a template; Jinja2 escapes every text."""
     made = Environment(
-        loader=FileSystemLoader(HERE),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -33,7 +34,8 @@ def templates() -> Environment:
         "picture": picture,
         "form": lambda part: type(part).__name__,
     }
-    return made
+    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    return made.get_template(template).render(style=style, **values)
 
 
 def render(report: Report) -> str:
@@ -43,20 +45,16 @@ def render(report: Report) -> str:
     """
     sections = sorted((section(report) for section in SECTIONS), key=lambda section: not section.first)
     image, gate = image_of(report), gate_of_card(report)
-    return (
-        templates()
-        .get_template("page.html")
-        .render(
-            title=title_of(report),
-            created=str(report.created or ""),
-            command=command_line(report),
-            network=network_words(report),
-            badges=badges(report),
-            image=image,
-            gate=gate,
-            gate_picture=overlaid(image, gate) if image and gate and gate.kind == "spatial" else "",
-            sections=[section for section in sections if not section.absent],
-            absent={section.name: section for section in sections if section.absent},
-            style=(HERE / "style.css").read_text(encoding="utf-8"),
-        )
+    return page(
+        "page.html",
+        title=title_of(report),
+        created=str(report.created or ""),
+        command=command_line(report),
+        network=network_words(report),
+        badges=badges(report),
+        image=image,
+        gate=gate,
+        gate_picture=overlaid(image, gate) if image and gate and gate.kind == "spatial" else "",
+        sections=[section for section in sections if not section.absent],
+        absent={section.name: section for section in sections if section.absent},
     )

@@ -6,7 +6,7 @@ from attn_export.exporter.records.sweep import Row, SweepReport
 from attn_export.exporter.report.charts.svg import Chart
 from attn_export.exporter.report.charts.tradeoff import tradeoff
 from attn_export.exporter.report.findings.words import counted
-from attn_export.exporter.report.page.render import HERE, templates
+from attn_export.exporter.report.page.render import page
 from attn_export.exporter.report.sweep.table import results_table, summary
 
 MEGABYTE = 1e6
@@ -15,21 +15,17 @@ MEGABYTE = 1e6
 def render_sweep(report: SweepReport) -> str:
     """The page; equal reports give equal pages."""
     shown = results_table(report)
-    return (
-        templates()
-        .get_template("sweep.html")
-        .render(
-            title=counted(len(report.rows), "cell"),
-            state=report.error.message if report.error else "All cells are good.",
-            good=report.error is None,
-            summary=summary(report),
-            left_out=report.left_out,
-            columns=shown.columns,
-            lines=list(zip(shown.rows, [row.report for row in report.rows], strict=True)),
-            failed=[row for row in report.rows if row.status != "good"],
-            pairs=_charts(report.rows),
-            style=(HERE / "style.css").read_text(encoding="utf-8"),
-        )
+    return page(
+        "sweep.html",
+        title=counted(len(report.rows), "cell"),
+        state=report.error.message if report.error else "All cells are good.",
+        good=report.error is None,
+        summary=summary(report),
+        left_out=report.left_out,
+        columns=shown.columns,
+        lines=list(zip(shown.rows, [row.report for row in report.rows], strict=True)),
+        failed=[row for row in report.rows if row.status != "good"],
+        pairs=_charts(report.rows),
     )
 
 

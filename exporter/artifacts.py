@@ -1,6 +1,6 @@
 """The objects that pass between the packages: models, signatures, graphs, files. All are immutable."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -121,6 +121,13 @@ Shape = tuple[int, ...]
 Shapes = tuple[Shape, ...]  # one for each input
 
 
+def within(shape: Shape, low: Sequence[int], high: Sequence[int | None]) -> bool:
+    """Whether a shape has this rank and each size lies between its bounds; an upper one of None is open."""
+    return len(shape) == len(low) and all(
+        least <= size and (most is None or size <= most) for least, size, most in zip(low, shape, high, strict=True)
+    )
+
+
 @dataclass(frozen=True)
 class Input:
     """An input of a network or an artifact.
@@ -147,10 +154,9 @@ class Input:
 
     def takes(self, shape: Shape) -> bool:
         """Whether a shape differs on dynamic axes only, and isn't too small there."""
-        minimum = {axis.index: axis.minimum for axis in self.axes}
-        return len(shape) == len(self.shape) and all(
-            size >= minimum[i] if i in minimum else size == self.shape[i] for i, size in enumerate(shape)
-        )
+        least = {axis.index: axis.minimum for axis in self.axes}
+        low = [least.get(i, size) for i, size in enumerate(self.shape)]
+        return within(shape, low, [None if i in least else size for i, size in enumerate(self.shape)])
 
     def __str__(self) -> str:
         names = {axis.index: axis.name for axis in self.axes}

@@ -45,10 +45,9 @@ def build(
         from attn_export.exporter.report.terminal import build_parts
         from attn_export.exporter.workflows.build import build_all
         from attn_export.exporter.workflows.build_bundle import build_from_bundle
-        from attn_export.exporter.workflows.record import build_summary
 
         if is_bundle(source):
             result = build_from_bundle(source, out, precisions=chosen, settings=settings, progress=progress)
         else:
             result = build_all(source, out, precisions=chosen, settings=settings, threads=threads, progress=progress)
-    print_result(build_summary(result), build_parts(result), as_json=shown.as_json)
+    print_result(result, build_parts(result), as_json=shown.as_json)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from attn_export.exporter.artifacts import Dim, Gate, OnnxFile, ParsedFile, Precision, Signature
+from attn_export.exporter.artifacts import Dim, Gate, OnnxFile, ParsedFile, Precision, Shape, Signature, within
 from attn_export.exporter.records.engine import EngineRecord, Profile
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ class Tensor(Struct, frozen=True):
     name: str
     dims: tuple[Dim, ...] | None
     dtype: str
+
+    def takes(self, shape: Shape) -> bool:
+        """Whether a shape differs on dynamic axes only; of an unknown rank any is taken."""
+        fixed = [dim if isinstance(dim, int) and dim > 0 else None for dim in self.dims or (None,) * len(shape)]
+        return within(shape, [size or 1 for size in fixed], fixed)
 
     def __str__(self) -> str:
         if self.dims is None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from attn_export.exporter.artifacts import AttentionBlock, Dim, Shape
+from attn_export.exporter.artifacts import AttentionBlock, Dim, Shape, within
 from attn_export.exporter.records.document import SCHEMA_VERSION
 from attn_export.exporter.records.environment import Environment
 from attn_export.exporter.records.verdict import Verdict
@@ -20,9 +20,7 @@ class Range(Struct, frozen=True):
 
     def covers(self, shape: Shape) -> bool:
         """Whether the range contains this shape."""
-        return len(shape) == len(self.min) and all(
-            low <= size <= high for low, size, high in zip(self.min, shape, self.max, strict=True)
-        )
+        return within(shape, self.min, self.max)
 
 
 def covers(profile: Mapping[str, Range], names: Sequence[str], shapes: Sequence[Shape]) -> bool:

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from attn_export.exporter.artifacts import Float32Node, LoadedModel, OnnxFile, Signature
 from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.records.artifact import Artifact
 from attn_export.exporter.records.cleanup import Cleaned
+from attn_export.exporter.records.document import SCHEMA_VERSION
 from attn_export.exporter.records.engine import EngineFile
 from attn_export.exporter.records.graphs import GraphOutlines, Outline
 from attn_export.exporter.records.latency import Latency, Timing
@@ -80,21 +83,15 @@ class Deployed:
     bundles: tuple[Path, ...]
 
 
-@dataclass(frozen=True)
-class Retyped:
-    """A file converted to another precision.
-
-    Attributes:
-        verdict: of the comparison with the float32 file.
-    """
+class Retyped(Struct, frozen=True, rename={"kept": "kept_in_float32", "verdict": "validation"}):
+    """A file converted to another precision; the verdict is that of the comparison with the float32 file."""
 
     path: Path
     kept: tuple[Float32Node, ...]
     verdict: Verdict
 
 
-@dataclass(frozen=True)
-class BuildResult:
+class BuildResult(Struct, frozen=True, rename={"retyped": "onnx"}):
     """The result of `build`.
 
     Attributes:
@@ -105,6 +102,7 @@ class BuildResult:
     retyped: tuple[Retyped, ...]
     engines: tuple[EngineFile, ...]
     bundles: tuple[Path, ...]
+    schema_version: int = SCHEMA_VERSION
 
 
 @dataclass(frozen=True)

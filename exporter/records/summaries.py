@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from attn_export.exporter.artifacts import AttentionBlock, Float32Node, Step
+from attn_export.exporter.artifacts import AttentionBlock, Step
 from attn_export.exporter.records.accuracy import Evaluation
 from attn_export.exporter.records.cleanup import AppliedRewrite, RevertedRewrite, SkippedRewrite
 from attn_export.exporter.records.document import SCHEMA_VERSION
@@ -25,30 +25,6 @@ class CleanSummary(Struct, frozen=True, kw_only=True):
     attention: tuple[AttentionBlock, ...]
     source: Verdict | None
     error: ErrorRecord | None = None
-    schema_version: int = SCHEMA_VERSION
-
-
-class ConvertedSummary(Struct, frozen=True):
-    """A file of another precision that `build` made."""
-
-    path: str
-    kept_in_float32: tuple[Float32Node, ...]
-    validation: Verdict
-
-
-class BuiltEngine(Struct, frozen=True):
-    """An engine that `build` made, and its sidecar."""
-
-    path: str
-    record: EngineRecord
-
-
-class BuildSummary(Struct, frozen=True, kw_only=True):
-    """`build`: what was made."""
-
-    onnx: tuple[ConvertedSummary, ...]
-    engines: tuple[BuiltEngine, ...]
-    bundles: tuple[str, ...]
     schema_version: int = SCHEMA_VERSION
 
 

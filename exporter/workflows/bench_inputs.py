@@ -172,14 +172,9 @@ def _fixed(size: object) -> bool:
 
 
 def _refuse_other_shape(artifact: Artifact, taken: Tensor, shape: Shape) -> None:
-    if artifact.profile is not None:
-        known = artifact.profile[taken.name]
-        fits, accepted = known.covers(shape), f"{known.min} to {known.max}"
-    else:
-        dims = taken.dims if taken.dims is not None else (None,) * len(shape)
-        fits = len(dims) == len(shape) and all(not _fixed(d) or d == n for d, n in zip(dims, shape, strict=True))
-        accepted = str(taken)
-    if not fits:
+    known = artifact.profile[taken.name] if artifact.profile is not None else None
+    if not (known.covers(shape) if known else taken.takes(shape)):
+        accepted = f"{known.min} to {known.max}" if known else str(taken)
         raise InputError(
             f"{artifact.path} takes {accepted}, and {'x'.join(map(str, shape))} was to be timed",
             hint="Choose other batches or another --input, or export with these axes open.",

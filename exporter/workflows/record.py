@@ -27,12 +27,9 @@ from attn_export.exporter.records.report import (
     Report,
 )
 from attn_export.exporter.records.summaries import (
-    BuildSummary,
-    BuiltEngine,
     BundleDescription,
     BundleValidation,
     CleanSummary,
-    ConvertedSummary,
     ValidatedArtifact,
     ValidationSummary,
 )
@@ -43,7 +40,6 @@ if TYPE_CHECKING:
     from attn_export.exporter.bundle.read import Bundle
     from attn_export.exporter.records.results import (
         Benched,
-        BuildResult,
         CleanResult,
         Deployed,
         Proven,
@@ -243,15 +239,6 @@ def clean_summary(result: "CleanResult") -> CleanSummary:
         reverted=cleaned.reverted,
         attention=cleaned.blocks,
         source=result.verdict,
-    )
-
-
-def build_summary(result: "BuildResult") -> BuildSummary:
-    """What a build made."""
-    return BuildSummary(
-        onnx=tuple(ConvertedSummary(str(r.path), r.kept, r.verdict) for r in result.retyped),
-        engines=tuple(BuiltEngine(str(engine.path), engine.record) for engine in result.engines),
-        bundles=tuple(map(str, result.bundles)),
     )
 
 

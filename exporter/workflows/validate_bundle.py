@@ -1,24 +1,22 @@
 """`attn-export validate BUNDLE ARTIFACT`: an engine or ONNX file against the golden outputs of a bundle."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 
-from attn_export.exporter.artifacts import Dim, Signature
+from attn_export.exporter.artifacts import Shape
 from attn_export.exporter.bundle.read import Bundle, read_bundle
 from attn_export.exporter.errors import DisagreementError, InputError, RuntimeUnavailableError
 from attn_export.exporter.graph.facts import dims
+from attn_export.exporter.records.artifact import Tensor
 from attn_export.exporter.records.verdict import Verdict
-from attn_export.exporter.runtimes.base import Runtime, Settings
+from attn_export.exporter.runtimes.base import Runtime
 from attn_export.exporter.system import gpus
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.workflows.golden import disagreement, open_engine, run_golden
 from attn_export.exporter.workflows.settings import cpu_settings
 
 ONNX = ".onnx"
-# Makes the runtime of an artifact, given its path, signature, settings, and whether to trust it.
-Opener = Callable[[Path, Signature, Settings, bool], Runtime]
-Takes = Callable[[tuple[int, ...]], bool]
+Takes = Callable[[Shape], bool]
 
 
 def validate_with_bundle(
@@ -28,7 +26,6 @@ def validate_with_bundle(
     trust: bool = False,
     threads: int | None = None,
     progress: Progress | None = None,
-    opener: Opener | None = None,
 ) -> tuple[Bundle, Verdict, DisagreementError | None]:
     """Run the golden inputs of a bundle through an artifact and compare the outputs.
 
@@ -37,7 +34,6 @@ def validate_with_bundle(
         artifact: an engine, or an ONNX file whose name ends in ``.onnx``.
         trust: load an engine that has no record, or was changed after it was built.
         threads: of ONNX Runtime; default: all usable CPUs.
-        opener: makes the runtime; default: TensorRT for an engine, ONNX Runtime for an ONNX file.
 
     Returns:
         The bundle, the verdict, and the error of a verdict that doesn't agree.
@@ -54,17 +50,18 @@ def validate_with_bundle(
         with progress.stage("Reading the bundle"):
             bundle = read_bundle(bundle)
     if artifact.suffix.lower() == ONNX:
+        from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
+
         check_onnx(bundle, artifact)
-        default = open_onnx
+        runtime: Runtime = OnnxRuntime(artifact, bundle.signature, cpu_settings(threads))
     else:
-        check_engine(bundle, artifact, trust=trust, needs_gpu=opener is None)
-        default = open_engine
-    runtime = (opener or default)(artifact, bundle.signature, cpu_settings(threads), trust)
+        check_engine(bundle, artifact, trust=trust)
+        runtime = open_engine(artifact, bundle.signature, cpu_settings(threads), trust)
     verdict = run_golden(bundle.golden, runtime, "Running the golden inputs", progress)
     return bundle, verdict, disagreement(artifact, verdict)
 
 
-def check_engine(bundle: Bundle, engine: Path, *, trust: bool, needs_gpu: bool = True) -> None:
+def check_engine(bundle: Bundle, engine: Path, *, trust: bool) -> None:
     """Check, from its record, that an engine can be loaded here and takes the golden inputs.
 
     Raises:
@@ -76,8 +73,6 @@ def check_engine(bundle: Bundle, engine: Path, *, trust: bool, needs_gpu: bool =
     record = check_file(engine, trust=trust)
     if record is not None:
         check_shapes(bundle, engine, {name: shapes.covers for name, shapes in record.profile.items()})
-    if not needs_gpu:
-        return
     here = gpus.found()
     if not here:
         raise RuntimeUnavailableError(
@@ -98,7 +93,7 @@ def check_onnx(bundle: Bundle, path: Path) -> None:
     from attn_export.exporter.graph.read import read
 
     inputs = [value for value in read(path).graph.inputs if value.const_value is None]
-    check_shapes(bundle, path, {str(value.name): partial(_fits, dims(value)) for value in inputs})
+    check_shapes(bundle, path, {str(value.name): Tensor(str(value.name), dims(value), "").takes for value in inputs})
 
 
 def check_shapes(bundle: Bundle, artifact: Path, inputs: Mapping[str, Takes]) -> None:
@@ -118,18 +113,3 @@ def check_shapes(bundle: Bundle, artifact: Path, inputs: Mapping[str, Takes]) ->
     for name, shape in ((name, s) for shapes in golden.shapes for name, s in zip(golden.inputs, shapes, strict=True)):
         if not inputs[name](shape):
             raise InputError(f"{artifact} doesn't take the bundle's images of {'×'.join(map(str, shape))}", hint=hint)
-
-
-def _fits(known: tuple[Dim, ...] | None, shape: tuple[int, ...]) -> bool:
-    if known is None:
-        return True
-    return len(known) == len(shape) and all(
-        not isinstance(dim, int) or dim == size for dim, size in zip(known, shape, strict=True)
-    )
-
-
-def open_onnx(path: Path, signature: Signature, settings: Settings, trust: bool) -> Runtime:  # noqa: ARG001 (an Opener)
-    """ONNX Runtime on the CPU."""
-    from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
-
-    return OnnxRuntime(path, signature, settings)

@@ -27,6 +27,7 @@ from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 from attn_export.exporter.system import gpus
 from attn_export.exporter.system.gpus import Gpu
+from attn_export.exporter.workflows import validate_bundle
 from attn_export.exporter.workflows.build_bundle import settings_for_bundle
 from attn_export.exporter.workflows.validate_bundle import validate_with_bundle
 
@@ -364,9 +365,13 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], bool]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_an_engine_is_judged_by_what_it_computes(name: str, engine: Path, cbam: Any) -> None:
+def test_an_engine_is_judged_by_what_it_computes(
+    name: str, engine: Path, cbam: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     change, agrees = CHANGES[name]
-    _, judgement, _ = validate_with_bundle(cbam.bundle, engine, threads=1, opener=pretend(cbam, change))
+    monkeypatch.setattr(validate_bundle, "check_engine", lambda *_, trust: None)  # it wants a GPU
+    monkeypatch.setattr(validate_bundle, "open_engine", pretend(cbam, change))
+    _, judgement, _ = validate_with_bundle(cbam.bundle, engine, threads=1)
     assert judgement.agrees is agrees
     assert judgement.runtime == "pretended 1.0"
     assert judgement.batches == tuple(((n, 3, 32, 32),) for n in (1, 2, 4))

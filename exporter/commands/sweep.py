@@ -2,7 +2,6 @@
 
 import json
 import sys
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +15,7 @@ from attn_export.exporter.errors import OutputError
 
 if TYPE_CHECKING:
     from attn_export.exporter.artifacts import LoadOptions
-    from attn_export.exporter.report.sweep.live import Silence
+    from attn_export.exporter.report.sweep.live import Watch
     from attn_export.exporter.sweep.plan import Model
 
 
@@ -50,10 +49,10 @@ def sweep(
     from attn_export.exporter.report.sweep import table
     from attn_export.exporter.report.write import INSTALL, can_draw, write_sweep
     from attn_export.exporter.sweep.cells import grid_of
+    from attn_export.exporter.sweep.local import unoffered_here
     from attn_export.exporter.sweep.plan import read_plan
     from attn_export.exporter.workflows.sweep import SweepSettings, error_of, planned
     from attn_export.exporter.workflows.sweep import sweep as run_sweep
-    from attn_export.exporter.workflows.sweep_targets import unoffered_here
 
     # A cluster's nodes say themselves what they offer.
     grid = grid_of(read_plan(plan), plan.parent, load_options, None if ray else unoffered_here)
@@ -88,11 +87,11 @@ def load_options(entry: "Model") -> "LoadOptions":
     ).parse(Path(entry.path))
 
 
-def _watch(quiet: bool) -> "AbstractContextManager[Silence]":
-    from attn_export.exporter.report.sweep.live import Silence, SweepLines, SweepTable
+def _watch(quiet: bool) -> "Watch":
+    from attn_export.exporter.report.sweep.live import SweepLines, SweepTable, Watch
 
     if quiet:
-        return Silence()
+        return Watch()
     return SweepTable(sys.stderr) if sys.stderr.isatty() else SweepLines(sys.stderr)
 
 

@@ -12,9 +12,13 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import IO
 
+from attn_export.exporter.artifacts import CPU
+from attn_export.exporter.engine.backend import load as load_backend
+from attn_export.exporter.engine.targets import JETSON
 from attn_export.exporter.sweep import work
 from attn_export.exporter.sweep.inputs import CODE
 from attn_export.exporter.sweep.job import Finished, Inputs, Job, Node, Run
+from attn_export.exporter.system import gpus
 from attn_export.exporter.system.files import SCRATCH, unwritable
 from attn_export.exporter.system.machine import usable_cpu_numbers
 from attn_export.exporter.system.worker_process import start
@@ -24,6 +28,25 @@ NAME = "this machine"
 POLL_SECONDS = 0.5
 SECONDS_TO_END = 10.0
 OUTPUT_TAIL = 4096
+
+
+def unoffered_here(runtime: str, target: str) -> str:
+    """The reason why a runtime can't serve a target here; empty where it can, if only to build.
+
+    Raises:
+        RuntimeUnavailableError: TensorRT-RTX isn't installed, and is needed.
+    """
+    own = sorted({gpu.architecture for gpu in gpus.found()})
+    if target == CPU or target in own or target in _built_here(runtime):
+        return ""
+    return f"{runtime} needs a GPU for {target}, and this machine has {', '.join(own) or 'none'}"
+
+
+def _built_here(runtime: str) -> tuple[str, ...]:
+    """Architectures without a GPU here: TensorRT-RTX builds engines for them, and a Jetson gets a bundle."""
+    if runtime == "tensorrt-rtx":
+        return load_backend(runtime).named_gpus
+    return tuple(JETSON) if runtime == "tensorrt" else ()
 
 
 @dataclass

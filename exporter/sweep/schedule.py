@@ -9,6 +9,7 @@ from typing import Protocol
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.records.report import ErrorRecord
 from attn_export.exporter.records.sweep import Figures, Outcome
+from attn_export.exporter.report.sweep.live import Watch
 from attn_export.exporter.sweep.job import Backend, Finished, Inputs, Job, Node
 
 ATTEMPTS = 3  # of a job whose node was lost
@@ -26,22 +27,6 @@ class Keeper(Protocol):
 
     def publish(self, outcome: Outcome, folder: Path | None) -> Outcome:
         """Keep an outcome with its files; returns it, or what happened instead."""
-
-
-class Watch(Protocol):
-    """Callbacks for what happens."""
-
-    def begin(self, jobs: int, reused: int) -> None:
-        """So many jobs there are, and so many of them are done."""
-
-    def started(self, name: str, node: str) -> None:
-        """A job has been started."""
-
-    def finished(self, outcome: Outcome) -> None:
-        """A job has ended, in whatever way."""
-
-    def lost(self, name: str, node: str) -> None:
-        """The node was lost; the job will run elsewhere."""
 
 
 @dataclass

@@ -1,9 +1,10 @@
 """What an artifact's metadata says about its network: an ONNX file's own, an engine's through the file beside it."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -21,19 +22,60 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ArtifactFacts:
-    """What is known about an artifact's network.
+    """What a file's metadata say about its network: None where they don't; damaged metadata raise InputError.
 
     Attributes:
-        source_sha256: of the checkpoint; empty if unknown.
-        class_names, normalization, preprocessing, postprocessing: None if unknown or none.
+        properties: the file's ``metadata_props``.
+        source: the file, for messages.
     """
 
-    source_sha256: str = ""
-    class_names: tuple[str, ...] | None = None
-    normalization: Normalization | None = None
-    preprocessing: Preprocessing | None = None
-    postprocessing: Postprocessing | None = None
-    verdict: ShortVerdict | None = None
+    properties: Mapping[str, str] = field(default_factory=dict)
+    source: Path | str = "the file"
+
+    def _read(self, key: str, kind: type[T]) -> T | None:
+        text = self.properties.get(f"{PREFIX}{key}")
+        try:
+            return None if text is None else msgspec.json.decode(text, type=kind)
+        except msgspec.MsgspecError as error:
+            raise InputError(
+                f"the metadata of {self.source} is damaged: {error}", hint="Export it again with this version."
+            ) from error
+
+    @property
+    def source_sha256(self) -> str:
+        """Of the checkpoint; empty if unknown."""
+        return self.properties.get(f"{PREFIX}source_sha256", "")
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """In the order of the scores."""
+        return self._read("class_names", tuple[str, ...])
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """Of the network's own input; also None where it makes no sense."""
+        return _sensible(self._read("normalization", Normalization))
+
+    @property
+    def of_pixels(self) -> Normalization | None:
+        """The normalization of the network's pixels, whoever applies it."""
+        pixels = self.preprocessing
+        return _sensible(pixels.normalization) if pixels else self.normalization
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """In the file."""
+        return self._read("preprocessing", Preprocessing)
+
+    @property
+    def postprocessing(self) -> Postprocessing | None:
+        """In the file."""
+        return self._read("postprocessing", Postprocessing)
+
+    @property
+    def verdict(self) -> ShortVerdict | None:
+        """Of the export."""
+        return self._read("validation", ShortVerdict)
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -41,39 +83,18 @@ class ArtifactFacts:
         lines = ["written by attn-export"]
         if self.source_sha256:
             lines.append(f"checkpoint: sha256 {self.source_sha256}")
-        if self.verdict is not None:
-            agrees = "agrees" if self.verdict.agrees else "disagrees"
-            lines.append(f"verdict: {agrees} with PyTorch in float64, error ratio {self.verdict.ratio:.2g}")
-        if self.normalization is not None:
-            lines.append(f"input: (pixels / 255 - {self.normalization.mean}) / {self.normalization.std}")
+        if (verdict := self.verdict) is not None:
+            agrees = "agrees" if verdict.agrees else "disagrees"
+            lines.append(f"verdict: {agrees} with PyTorch in float64, error ratio {verdict.ratio:.2g}")
+        if (known := self.normalization) is not None:
+            lines.append(f"input: (pixels / 255 - {known.mean}) / {known.std}")
         return tuple(lines)
 
 
-def facts_of(artifact: Artifact) -> ArtifactFacts:
-    """The facts about an artifact; those of an engine are in the ONNX file that it was built from.
-
-    Raises:
-        InputError: the metadata is damaged.
-    """
-    properties, source = _properties(artifact)
-
-    def read(key: str, kind: type[T]) -> T | None:
-        text = properties.get(f"{PREFIX}{key}")
-        try:
-            return None if text is None else msgspec.json.decode(text, type=kind)
-        except msgspec.MsgspecError as error:
-            raise InputError(
-                f"the metadata of {source} is damaged: {error}", hint="Export it again with this version."
-            ) from error
-
-    return ArtifactFacts(
-        source_sha256=properties.get(f"{PREFIX}source_sha256", ""),
-        class_names=read("class_names", tuple[str, ...]),
-        normalization=read("normalization", Normalization),
-        preprocessing=read("preprocessing", Preprocessing),
-        postprocessing=read("postprocessing", Postprocessing),
-        verdict=read("validation", ShortVerdict),
-    )
+def _sensible(found: Normalization | None) -> Normalization | None:
+    if found is None or not len(found.mean) == len(found.std) > 0:
+        return None
+    return found if all(map(math.isfinite, (*found.mean, *found.std))) and min(found.std) > 0 else None
 
 
 def class_names_of(artifact: Artifact, facts: ArtifactFacts, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -95,16 +116,17 @@ def class_names_of(artifact: Artifact, facts: ArtifactFacts, labels: tuple[str, 
     return labels
 
 
-def _properties(artifact: Artifact) -> tuple[Mapping[str, Any], Path]:
+def facts_of(artifact: Artifact) -> ArtifactFacts:
+    """The facts about an artifact; those of an engine are in the ONNX file that it was built from."""
     from attn_export.exporter.graph.read import parse
 
     if artifact.parsed is not None:
-        return artifact.parsed.model.metadata_props, artifact.path
+        return ArtifactFacts(artifact.parsed.model.metadata_props, artifact.path)
     assert artifact.sidecar is not None
     source = artifact.path.parent / Path(artifact.sidecar.onnx.path).name
     if source.is_file() and sha256_of(source) == artifact.sidecar.onnx.sha256:
-        return parse(source).model.metadata_props, source
-    return {}, artifact.path
+        return ArtifactFacts(parse(source).model.metadata_props, source)
+    return ArtifactFacts()
 
 
 def is_measured(artifact: Artifact, report: Report) -> bool:

@@ -28,15 +28,14 @@ from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.validation.accuracy import probabilities
 from attn_export.exporter.validation.artifact import CHECKPOINTS, ENGINES, ONNX_ENDING, read_artifact
 from attn_export.exporter.validation.matching import Match
+from attn_export.exporter.workflows.artifact_facts import facts_of
 from attn_export.exporter.workflows.evaluate import BATCH, run_all
 from attn_export.exporter.workflows.settings import cpu_settings
 from attn_export.exporter.workflows.subject import Subject
 from attn_export.exporter.workflows.user_images import (
     announced,
-    class_names_of,
     inputs_of,
     known_of,
-    normalization_of,
     options_of,
 )
 
@@ -150,7 +149,9 @@ def _candidate(path: Path, settings: PredictSettings, own: Settings) -> _Candida
         return Subject(artifact, Match(Signature(sized, outputs), sized, ()), own, trust=False).runtime()
 
     options = options_of(model, settings.pictures)
-    return _Candidate(inputs, options, options.normalization or normalization_of(model), class_names_of(model), runtime)
+    known = facts_of(artifact)
+    normalization, names = options.normalization or known.of_pixels, known.class_names or ()
+    return _Candidate(inputs, options, normalization, names, runtime)
 
 
 def _of_network(model: LoadedModel, settings: PredictSettings, own: Settings) -> _Candidate:

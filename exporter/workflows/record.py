@@ -172,26 +172,11 @@ def engine_summary(
 
     Verdict and ``not_run`` are the sidecar's without findings of a validation.
     """
-    return EngineSummary(
-        path=name,
-        precision=record.precision.requested,
-        types=record.precision,
-        sha256=record.sha256,
-        bytes=record.bytes,
-        backend=record.backend,
-        gpus=record.gpus,
-        platform=record.platform,
-        options=record.options,
-        profile=record.profile,
-        onnx=record.onnx,
-        cost=record.cost,
-        build=record.build,
-        kernels=record.cost.kernels,
-        failed=record.failed,
-        not_run=not_run if findings else record.not_run,
-        validation=verdict if findings else record.validation,
-        **_findings(findings),
-    )
+    kept = {field: getattr(record, field) for field in EngineSummary.__struct_fields__ if hasattr(record, field)}
+    kept |= {"path": name, "precision": record.precision.requested, "types": record.precision}
+    if findings:
+        kept |= {"not_run": not_run, "validation": verdict, **_findings(findings)}
+    return EngineSummary(**{**kept, "kernels": record.cost.kernels})
 
 
 def _findings(found: "Validated | None") -> dict[str, Any]:

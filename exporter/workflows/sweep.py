@@ -9,10 +9,11 @@ from attn_export.exporter.errors import RuntimeUnavailableError, SweepError
 from attn_export.exporter.records.report import ErrorRecord
 from attn_export.exporter.records.sweep import Cell, Outcome, PlannedCell, PlannedSweep, Row, SweepReport, merged
 from attn_export.exporter.report.findings.words import counted
+from attn_export.exporter.report.sweep.live import Watch
 from attn_export.exporter.sweep.cells import Grid
 from attn_export.exporter.sweep.job import Backend, Inputs, Job, Run
 from attn_export.exporter.sweep.local import LocalBackend
-from attn_export.exporter.sweep.schedule import Scheduler, Watch
+from attn_export.exporter.sweep.schedule import Scheduler
 from attn_export.exporter.sweep.store import Store, check_folder, opened
 from attn_export.exporter.workflows.sweep_job import run_job
 

@@ -1,22 +1,18 @@
 """The user's images for a network or an ONNX file."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
-import msgspec
 import onnx_ir as ir
 
-from attn_export.exporter.artifacts import NCHW, Input, LoadedModel, Normalization, Preprocessing
+from attn_export.exporter.artifacts import NCHW, Input, LoadedModel
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.graph.facts import dims
 from attn_export.exporter.images.preprocessing import PictureOptions
 from attn_export.exporter.images.read import Given, ImageSet, read_images
 from attn_export.exporter.system.progress import Progress
+from attn_export.exporter.workflows.artifact_facts import ArtifactFacts
 
-PREFIX = "attn_export."  # of what an export writes into a file's metadata
-Known = TypeVar("Known")
 # Labelled or calibration images on which quantized files are judged where no others are given.
 STAND_INS = 8
 
@@ -24,35 +20,13 @@ STAND_INS = 8
 def inputs_of(model: ir.Model) -> list[Input]:
     """The inputs of a graph; dynamic sizes are 0."""
     values = [value for value in model.graph.inputs if value.const_value is None and value.dtype is not None]
-    pixels = _said(model, "preprocessing", Preprocessing)
+    pixels = ArtifactFacts(model.metadata_props).preprocessing
     layout = pixels.layout if pixels else NCHW
     return [
         Input(str(value.name), _sizes(value), str(value.dtype.numpy()), layout=layout)
         for value in values
         if value.dtype
     ]
-
-
-def normalization_of(model: ir.Model) -> Normalization | None:
-    """The normalization in a file's metadata, also that of its pixels; None where it isn't there or makes no sense."""
-    pixels = _said(model, "preprocessing", Preprocessing)
-    found = pixels.normalization if pixels else _said(model, "normalization", Normalization)
-    if found is None or not len(found.mean) == len(found.std) > 0:
-        return None
-    return found if all(map(math.isfinite, (*found.mean, *found.std))) and min(found.std) > 0 else None
-
-
-def class_names_of(model: ir.Model) -> tuple[str, ...]:
-    """The class names in a file's metadata."""
-    return _said(model, "class_names", tuple[str, ...]) or ()
-
-
-def _said(model: ir.Model, key: str, kind: type[Known]) -> Known | None:
-    """What a file's metadata say; None where they don't, or are damaged."""
-    try:
-        return msgspec.json.decode(model.metadata_props.get(f"{PREFIX}{key}", ""), type=kind)
-    except msgspec.MsgspecError:
-        return None
 
 
 def announced(images: ImageSet, progress: Progress) -> ImageSet:
@@ -77,10 +51,10 @@ def images_for(model: ir.Model, given: Given | ImageSet, options: PictureOptions
 
 def options_of(model: ir.Model, options: PictureOptions) -> PictureOptions:
     """The options, with what a file's metadata say about its pixels."""
-    pixels = _said(model, "preprocessing", Preprocessing)
-    if pixels is not None:
+    known = ArtifactFacts(model.metadata_props)
+    if (pixels := known.preprocessing) is not None:
         return replace(options, normalization=None, order=pixels.order)
-    return replace(options, normalization=options.normalization or normalization_of(model))
+    return replace(options, normalization=options.normalization or known.of_pixels)
 
 
 def images_of(

@@ -23,7 +23,7 @@ from attn_export.exporter.workflows.evaluate import evaluate, labelled_images
 from attn_export.exporter.workflows.reference import reference_outputs
 from attn_export.exporter.workflows.settings import cpu_settings
 from attn_export.exporter.workflows.subject import Subject
-from attn_export.exporter.workflows.user_images import STAND_INS, images_of, normalization_of
+from attn_export.exporter.workflows.user_images import STAND_INS, images_of
 
 if TYPE_CHECKING:
     from attn_export.exporter.images.labelled import LabelledGiven
@@ -198,7 +198,7 @@ def as_artifacts_say(model: LoadedModel, artifacts: Sequence[Artifact]) -> Loade
 
     said = [facts_of(artifact) for artifact in artifacts]
     names = {facts.class_names for facts in said if facts.class_names}
-    normalized = {normalization_of(artifact.parsed.model) for artifact in artifacts if artifact.parsed} - {None}
+    normalized = {facts.of_pixels for facts in said} - {None}
     served = {(facts.preprocessing, facts.postprocessing) for facts in said}
     if not model.class_names and len(names) == 1:
         model = replace(model, class_names=names.pop())

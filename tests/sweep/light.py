@@ -8,6 +8,7 @@ from pathlib import Path
 from attn_export.exporter.artifacts import Input, LoadOptions
 from attn_export.exporter.errors import DisagreementError
 from attn_export.exporter.records.sweep import Figures, Outcome
+from attn_export.exporter.report.sweep.live import Watch
 from attn_export.exporter.sweep.cells import Grid, grid_of
 from attn_export.exporter.sweep.job import Inputs, Job, Make
 from attn_export.exporter.sweep.plan import Plan
@@ -55,7 +56,7 @@ def grid(folder: Path, given: Plan) -> Grid:
     return grid_of(given, folder, lambda _: LoadOptions(inputs=(Input("input", (1, 3, 8, 8)),)))
 
 
-class Log:
+class Log(Watch):
     """A watch that remembers."""
 
     def __init__(self) -> None:

@@ -17,11 +17,10 @@ from attn_export.exporter.commands.sweep import load_options
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.records.sweep import SweepReport
 from attn_export.exporter.sweep.cells import grid_of
-from attn_export.exporter.sweep.local import LocalBackend
+from attn_export.exporter.sweep.local import LocalBackend, unoffered_here
 from attn_export.exporter.sweep.plan import Plan
 from attn_export.exporter.system.machine import usable_cpu_numbers
 from attn_export.exporter.workflows.sweep import SweepSettings, error_of, planned, sweep
-from attn_export.exporter.workflows.sweep_targets import unoffered_here
 from tests.sweep import light
 from tests.sweep.conftest import ROOT
 

@@ -17,8 +17,8 @@ from attn_export.exporter.report.tables import table
 RECENT = 12  # rows of the live table that are done
 
 
-class Silence:
-    """Shows nothing."""
+class Watch:
+    """Callbacks for what happens; this one shows nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -27,19 +27,19 @@ class Silence:
         pass
 
     def begin(self, jobs: int, reused: int) -> None:
-        """Nothing."""
+        """So many jobs there are, and so many of them are done."""
 
     def started(self, name: str, node: str) -> None:
-        """Nothing."""
+        """A job has been started."""
 
     def finished(self, outcome: Outcome) -> None:
-        """Nothing."""
+        """A job has ended, in whatever way."""
 
     def lost(self, name: str, node: str) -> None:
-        """Nothing."""
+        """The node was lost; the job will run elsewhere."""
 
 
-class SweepLines(Silence):
+class SweepLines(Watch):
     """A line for each job that ends."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -62,7 +62,7 @@ class SweepLines(Silence):
         self._console.print(f"{name}: {node} was lost, it runs again elsewhere", markup=False)
 
 
-class SweepTable(Silence):
+class SweepTable(Watch):
     """What runs and what came last, as a table that is drawn again and again."""
 
     def __init__(self, stream: TextIO) -> None:

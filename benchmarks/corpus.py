@@ -280,17 +280,17 @@ def worker(tool: str, source: str, out: str) -> None:
 def compiled(path: str) -> Row:
     """The kernels that TensorRT-RTX makes of a file, as the product itself reports them of an engine."""
     from attn_export.exporter.engine.graph import read_graph
-    from attn_export.exporter.engine.job import build_file
     from attn_export.exporter.engine.profile import Sizes
     from attn_export.exporter.engine.settings import EngineSettings
     from attn_export.exporter.errors import EngineError, RuntimeUnavailableError
+    from attn_export.exporter.workflows.build import build_all
 
     (dims,) = read_graph(Path(path)).inputs.values()
     batch = None if isinstance(dims[0], int) else (1, 4, 8)
     images = ((64, 64), (224, 224), (224, 224)) if any(not isinstance(d, int) for d in dims[2:]) else None
     settings = EngineSettings(gpus=("sm86",), sizes=Sizes(batch, images), count_ablated=False)
     try:
-        record = build_file(path, Path(path).with_suffix(".engine"), settings).record
+        record = build_all(path, Path(path).with_suffix(".engine"), settings=settings).engines[0].record
     except RuntimeUnavailableError as error:
         return {"missing": error.message}
     except EngineError as error:

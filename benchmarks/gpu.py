@@ -44,7 +44,6 @@ from attn_export.exporter.artifacts import Precision
 from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.engine.backend import load
-from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.profile import Sizes
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
@@ -60,6 +59,7 @@ from attn_export.exporter.runtimes import RUNTIMES
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.tensorrt import TensorRT
 from attn_export.exporter.system import gpus
+from attn_export.exporter.workflows.build import build_all
 from attn_export.models.registry import architecture, create
 
 DEFAULT_MODELS = "se_resnet50,cbam_resnet50,se_mobilenet_v3_large,resnet50"
@@ -187,12 +187,12 @@ def build_engine(file: Any, backend: str, batches: Sequence[int], path: Path) ->
     settings = EngineSettings(("current",), backend, sizes, allow_mixed=True, count_ablated=False)
     note = ""
     try:
-        made = build_file(file.path, path, settings)
+        made = build_all(file.path, path, settings=settings).engines[0]
     except (UsageError, RuntimeUnavailableError) as error:
         if backend != "tensorrt-rtx" or "is not installed" in error.message:
             raise
         note = words(error)
-        made = build_file(file.path, path, replace(settings, gpus=()))
+        made = build_all(file.path, path, settings=replace(settings, gpus=())).engines[0]
     record = plain(made.record)
     return {
         "gpus": record["gpus"],

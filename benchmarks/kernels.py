@@ -49,13 +49,13 @@ def counted(network: str, gpu: str) -> dict[str, Any]:
     from attn_export.exporter.artifacts import Precision, Target
     from attn_export.exporter.checkpoint.live import from_module
     from attn_export.exporter.cleanup.pipeline import clean_graph
-    from attn_export.exporter.engine.job import build_file
     from attn_export.exporter.engine.settings import EngineSettings
     from attn_export.exporter.graph import write as onnx_file
     from attn_export.exporter.graph.read import parse
     from attn_export.exporter.network.capture import capture
     from attn_export.exporter.precision.typed_file import typed
     from attn_export.exporter.records.document import plain
+    from attn_export.exporter.workflows.build import build_all
     from attn_export.models.registry import architecture, create
 
     shape = architecture(network).input_shape
@@ -63,7 +63,7 @@ def counted(network: str, gpu: str) -> dict[str, Any]:
 
     def kernels(path: Path, *, compare: bool = False) -> dict[str, Any]:
         settings = EngineSettings(gpus=(gpu,), count_ablated=compare)
-        record = build_file(path, path.with_suffix(".engine"), settings).record
+        record = build_all(path, path.with_suffix(".engine"), settings=settings).engines[0].record
         return {"cost": plain(record.cost), "build": plain(record.build), "bytes": record.bytes}
 
     with tempfile.TemporaryDirectory() as name:

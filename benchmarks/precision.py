@@ -34,7 +34,6 @@ from attn_export.exporter.artifacts import Target
 from attn_export.exporter.checkpoint.format import save
 from attn_export.exporter.checkpoint.load import load
 from attn_export.exporter.cleanup.pipeline import clean_graph
-from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.errors import EngineError
 from attn_export.exporter.graph import write as onnx_file
@@ -44,6 +43,7 @@ from attn_export.exporter.precision.int8.placement import Choices
 from attn_export.exporter.precision.int8.quality import decibels
 from attn_export.exporter.precision.int8.rounding import Rounding
 from attn_export.exporter.precision.int8.settings import QuantizeSettings
+from attn_export.exporter.workflows.build import build_all
 from attn_export.exporter.workflows.clean import clean_file
 from attn_export.exporter.workflows.quantize import quantize_file
 from attn_export.models.registry import architecture
@@ -152,7 +152,8 @@ def measured(form: Target, source: Path, file: Path, images: np.ndarray, labels:
     if form is Target.TENSORRT:
         settings = EngineSettings(gpus=("sm86",), count_ablated=False, allow_mixed=True)
         try:
-            row["kernels"] = build_file(file, file.with_suffix(".engine"), settings).record.cost.kernels
+            (engine,) = build_all(file, file.with_suffix(".engine"), settings=settings).engines
+            row["kernels"] = engine.record.cost.kernels
         except EngineError as error:
             row["engine"] = error.message
     return row

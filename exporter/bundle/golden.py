@@ -23,11 +23,7 @@ NotEmpty = Meta(min_length=1)
 
 
 class Limit(Struct, frozen=True, rename={"limit": "allowed"}):
-    """The tolerance of an output on one kind of image.
-
-    Attributes:
-        limit: max error ratio, error / baseline.
-    """
+    """The tolerance of an output on one kind of image. ``limit``: max error ratio, error / baseline."""
 
     baseline: Positive
     limit: Positive

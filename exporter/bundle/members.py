@@ -33,11 +33,7 @@ def unreadable(path: Path, reason: str, hint: str = COPY_AGAIN) -> UnreadableBun
 
 @dataclass(frozen=True)
 class Members:
-    """The files of a bundle.
-
-    Attributes:
-        sizes: bytes by file name, as the zip or the folder declares them.
-    """
+    """The files of a bundle. ``sizes``: bytes by file name, as the zip or the folder declares them."""
 
     path: Path
     sizes: Mapping[str, int]

@@ -22,10 +22,7 @@ def change_of_latency(old: Timing, new: Timing, confidence: float) -> Change | N
 
 
 def change_of_ratio(old: tuple[Timing, Timing], new: tuple[Timing, Timing], confidence: float) -> Change | None:
-    """Of the ratio to the baseline of the same run.
-
-    Each side is a timing and its baseline.
-    """
+    """Of the ratio to the baseline of the same run. Each side is a timing and its baseline."""
     return _change(_ratios(*old), _ratios(*new), confidence)
 
 

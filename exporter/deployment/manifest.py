@@ -17,11 +17,7 @@ HINT = "Copy the folder again, or write it again: attn-export package model.onnx
 
 
 class PackagedFile(Struct, frozen=True):
-    """One file of a device folder.
-
-    Attributes:
-        licenses: SPDX expressions; empty if nothing says them.
-    """
+    """One file of a device folder. ``licenses``: SPDX expressions; empty if nothing says them."""
 
     bytes: Natural
     sha256: str

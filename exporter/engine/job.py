@@ -12,13 +12,13 @@ from attn_export.exporter.engine.profile import make_profile
 from attn_export.exporter.engine.settings import EngineSettings, Plan
 from attn_export.exporter.engine.sidecar import sidecar_path, write_sidecar
 from attn_export.exporter.engine.targets import parse_targets, resolve
-from attn_export.exporter.errors import EngineError, UsageError
+from attn_export.exporter.errors import EngineError
 from attn_export.exporter.records.engine import BundleSource, EngineFile
 from attn_export.exporter.system import gpus
 from attn_export.exporter.system.bounds import bounded_work
 from attn_export.exporter.system.files import total_bytes, unwritable
 from attn_export.exporter.system.generation import Move, publish_together
-from attn_export.exporter.system.progress import NullProgress, Progress
+from attn_export.exporter.system.progress import Progress
 from attn_export.exporter.system.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -39,47 +39,18 @@ def choose_backend(settings: EngineSettings, here: tuple[gpus.Gpu, ...]) -> tupl
     return backend, why, architectures
 
 
-def build_file(
-    source: Path | str,
-    out: Path | str,
-    settings: EngineSettings | None = None,
-    *,
-    precision: Precision | None = None,
-    progress: Progress | None = None,
+def build_graph(
+    facts: "GraphFacts", out: Path, settings: EngineSettings, *, precision: Precision | None, progress: Progress
 ) -> EngineFile:
-    """Build an engine: ``build_file("model.onnx", "model.engine", EngineSettings(gpus=("sm86",)))``.
-
-    Args:
-        source: any ONNX file; its types are those of the engine.
-        out: the engine; the sidecar is ``<out>.json``.
-        settings: see `EngineSettings`.
-        precision: as requested, for the record.
-        progress: receives stages and notes.
+    """Build an engine of a file and its sidecar ``<out>.json``; ``precision`` is as requested, for the record.
 
     Raises:
-        UnreadableGraphError: the file is missing, damaged, or not valid ONNX.
         UsageError: an option conflicts with the file, the backend or another option.
         RuntimeUnavailableError: no suitable TensorRT.
         EngineError: TensorRT can't build it.
         MixedPrecisionError: kernels compute in other types than the graph.
         OutputError: the result can't be written.
     """
-    from attn_export.exporter.engine.graph import read_graph
-
-    source, out, progress = Path(source), Path(out), progress or NullProgress()
-    settings = settings or EngineSettings()
-    if out.resolve() == source.resolve():
-        raise UsageError(f"the engine would overwrite {source}", hint="Give it another name.")
-    choose_backend(settings, gpus.found())
-    with progress.stage("Reading the graph"):
-        facts = read_graph(source)
-    return build_graph(facts, out, settings, precision=precision, progress=progress)
-
-
-def build_graph(
-    facts: "GraphFacts", out: Path, settings: EngineSettings, *, precision: Precision | None, progress: Progress
-) -> EngineFile:
-    """As `build_file`, for a parsed file."""
     backend, why, architectures = choose_backend(settings, gpus.found())
     profile = make_profile(facts.inputs, settings.sizes, settings.opt_batch)
     plan = Plan(backend, why, architectures, facts, profile)
@@ -97,7 +68,7 @@ def write_engine(
 ) -> EngineFile:
     """Build an engine and publish it with its sidecar.
 
-    Arguments and errors as for `build_file`; ``bundle`` is the deployment bundle of the ONNX file.
+    Errors as for `build_graph`; ``bundle`` is the deployment bundle of the ONNX file.
     """
     from attn_export.exporter.engine.record import engine_record
 

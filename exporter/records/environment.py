@@ -27,10 +27,7 @@ class Environment(Struct, frozen=True):
 
 
 def describe(*, with_gpus: bool = False) -> Environment:
-    """The machine and the software of this process.
-
-    ``with_gpus`` asks the driver for its GPUs too.
-    """
+    """The machine and the software of this process. ``with_gpus`` asks the driver for its GPUs too."""
     return Environment(
         platform=platform.platform(),
         python=platform.python_version(),

@@ -8,12 +8,7 @@ ENGINE_UNAVAILABLE = "more outputs would change which kernels it has"
 
 
 class Picture(Struct, frozen=True):
-    """The input as an image.
-
-    Attributes:
-        shape: (channels, height, width).
-        pixels: base64 of uint8 (H, W, channels).
-    """
+    """The input as an image. ``shape``: (channels, height, width); ``pixels``: base64 of uint8 (H, W, channels)."""
 
     kind: str
     shape: tuple[int, int, int]

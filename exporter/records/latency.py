@@ -12,11 +12,7 @@ TIMED = (
 
 
 class WarmUp(Struct, frozen=True):
-    """The warm-up of a runtime.
-
-    Attributes:
-        stable: whether times became stable within the time limit.
-    """
+    """The warm-up of a runtime. ``stable``: whether times became stable within the time limit."""
 
     inferences: int
     seconds: float

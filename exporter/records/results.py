@@ -175,11 +175,7 @@ class ExportResult:
 
 @dataclass(frozen=True)
 class Made:
-    """A file and the record of its cleanup.
-
-    Attributes:
-        before: the captured graph, if the report needs it.
-    """
+    """A file and the record of its cleanup. ``before``: the captured graph, if the report needs it."""
 
     file: OnnxFile
     reverted: tuple["RevertedRewrite", ...]

@@ -12,12 +12,7 @@ RowStatus = Literal["good", "bad", "failed"]
 
 
 class Cell(Struct, frozen=True):
-    """One cell of a plan.
-
-    Attributes:
-        model: its name in the plan.
-        target: "cpu", or the architecture of a GPU: "sm86".
-    """
+    """One cell of a plan. ``model``: its name in the plan; ``target``: "cpu", or the architecture of a GPU: "sm86"."""
 
     model: str
     precision: str
@@ -131,12 +126,7 @@ class SweepReport(Struct, frozen=True, kw_only=True):
 
 
 class PlannedCell(Struct, frozen=True):
-    """A cell before it is computed.
-
-    Attributes:
-        needs: the jobs that come before it.
-        nodes: where it can run.
-    """
+    """A cell before it is computed. ``needs``: the jobs that come before it; ``nodes``: where it can run."""
 
     cell: Cell
     key: str

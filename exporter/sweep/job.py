@@ -92,10 +92,7 @@ def job(
     target: str,
     timed: bool,
 ) -> Job:
-    """A job with its key.
-
-    Files are digests by role, needs are keys by role; a timed job must be alone on its node.
-    """
+    """A job with its key. Files are digests by role, needs are keys by role; a timed job must be alone on its node."""
     content = msgspec.json.encode((task, files, needs, versions), order="sorted")
     return Job(hashlib.sha256(content).hexdigest(), name, task, files, needs, target, timed)
 
@@ -108,11 +105,7 @@ Run = Callable[[Job, Inputs, Path], Figures]
 
 @dataclass(frozen=True)
 class Node:
-    """A machine.
-
-    Attributes:
-        slots: how many jobs that aren't timed it runs at once.
-    """
+    """A machine. ``slots``: how many jobs that aren't timed it runs at once."""
 
     name: str
     targets: frozenset[str]

@@ -40,7 +40,7 @@ def build_all(
     Raises:
         UsageError: options contradict each other or the file.
         DisagreementError: a converted file or an engine computes something else.
-        AttnExportError: as `engine.job.build_file` says. No file is left behind.
+        AttnExportError: as `engine.job.build_graph` says. No file is left behind.
     """
     source, out = Path(source), None if out is None else Path(out)
     progress, settings, threads = progress or NullProgress(), settings or EngineSettings(), threads or usable_cpus()

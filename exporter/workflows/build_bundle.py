@@ -76,7 +76,7 @@ def build_bundle(
         UsageError: the settings contradict the bundle.
         RuntimeUnavailableError: there is no GPU, or no TensorRT for it.
         DisagreementError: the engine computes something else.
-        EngineError, MixedPrecisionError, OutputError: see `engine.job.build_file`.
+        EngineError, MixedPrecisionError, OutputError: see `engine.job.build_graph`.
     """
     out, progress, settings = Path(out), progress or NullProgress(), settings or EngineSettings()
     if not isinstance(bundle, Bundle):

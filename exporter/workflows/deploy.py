@@ -98,7 +98,7 @@ def _without_bundles(settings: EngineSettings, targets: Targets) -> EngineSettin
 
 
 def build_engine(job: Deployment, progress: Progress) -> EngineFile | None:
-    """Build the engine; None if all GPUs get bundles. Raises AttnExportError: as `engine.job.build_file` says."""
+    """Build the engine; None if all GPUs get bundles. Raises AttnExportError: as `engine.job.build_graph` says."""
     if not job.targets.wants_engine:
         return None
     settings = _without_bundles(job.build_settings, job.targets)

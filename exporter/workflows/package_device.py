@@ -37,11 +37,7 @@ TENSORRT_LICENSE = "LicenseRef-NVIDIA-TensorRT"
 
 @dataclass(frozen=True)
 class Contents:
-    """What goes into a device folder.
-
-    Attributes:
-        onnx: the files; the first is the one to fall back to.
-    """
+    """What goes into a device folder. ``onnx``: the files; the first is the one to fall back to."""
 
     onnx: Sequence[Artifact]
     engines: Sequence[Artifact]

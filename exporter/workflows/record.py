@@ -98,10 +98,7 @@ def report_of(
     *,
     on_gpu: bool = False,
 ) -> Report:
-    """A report of this moment and this machine.
-
-    ``on_gpu`` is for artifacts that ran on a GPU without being timed.
-    """
+    """A report of this moment and this machine. ``on_gpu`` is for artifacts that ran on a GPU without being timed."""
     return Report(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=tuple(command) if command else None,
@@ -199,10 +196,7 @@ def bundle_record(bundle: Path) -> BundleRecord:
 def artifact_record(
     artifact: Artifact, name: str, file: OnnxFile | None, findings: "Validated | None" = None
 ) -> ArtifactRecord:
-    """An artifact of any origin.
-
-    ``file`` is None for an engine.
-    """
+    """An artifact of any origin. ``file`` is None for an engine."""
     verdict = findings.verdict if findings else None
     if file is not None:
         return onnx_record(file, verdict, precision=artifact.quantized_type, findings=findings)

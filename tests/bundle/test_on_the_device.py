@@ -15,7 +15,6 @@ import pytest
 from attn_export.cli import run
 from attn_export.exporter.artifacts import Signature
 from attn_export.exporter.bundle.read import read_bundle
-from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.profile import Sizes
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.engine.sidecar import read_sidecar
@@ -30,6 +29,7 @@ from attn_export.exporter.system.gpus import Gpu
 from attn_export.exporter.workflows import validate_bundle
 from attn_export.exporter.workflows.build_bundle import settings_for_bundle
 from attn_export.exporter.workflows.validate_bundle import validate_with_bundle
+from tests.engine.building import build_file
 
 # Put first into a process: what a device lacks can't be imported there.
 LACKING = """

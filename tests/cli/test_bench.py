@@ -294,9 +294,9 @@ def test_what_takes_no_numbers_is_not_timed(refused: Command, there: Path) -> No
 
 
 def test_an_engine_without_its_gpu_is_reported_at_once(folder: Path, refused: Command) -> None:
-    from attn_export.exporter.engine.job import build_file
     from attn_export.exporter.engine.settings import EngineSettings
     from attn_export.exporter.system import gpus
+    from tests.engine.building import build_file
 
     if gpus.found():
         pytest.skip("there is a GPU here")

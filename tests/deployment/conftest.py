@@ -2,10 +2,10 @@
 
 import pytest
 
-from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.records.engine import EngineFile
 from tests.deployment.files import classifier
+from tests.engine.building import build_file
 
 
 @pytest.fixture(scope="session")

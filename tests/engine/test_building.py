@@ -20,7 +20,6 @@ from msgspec import structs
 
 from attn_export.exporter.engine import job as building
 from attn_export.exporter.engine.backend import INSTALL, MODULES, Backend
-from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.profile import Sizes
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.engine.sidecar import sidecar_path
@@ -37,6 +36,7 @@ from attn_export.exporter.records.engine import BuildOptions, EngineRecord
 from attn_export.exporter.system.files import sha256_of
 from attn_export.exporter.system.progress import Advance
 from attn_export.exporter.workflows.clean import clean_file
+from tests.engine.building import build_file
 from tests.engine.graphs import conv, eight_bits, gated, node, plain, saved, stated, weight
 
 pytestmark = pytest.mark.usefixtures("rtx")
@@ -464,15 +464,6 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, left: Left, monkeypatch: pyt
     assert left() == {"a.onnx"}
 
 
-def test_the_source_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = plain(tmp_path / "a.onnx")
-    before = source.read_bytes()
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=r"a\.onnx"):
-        build_file(source, "a.onnx", SM86)
-    assert source.read_bytes() == before
-
-
 def deep(path: Path) -> Path:
     """As many convolutions as take TensorRT more than a second."""
     nodes = [conv("x", "a0", "w")]
@@ -487,7 +478,9 @@ INTERRUPTED = """
 import sys
 import time
 from contextlib import nullcontext
-from attn_export.exporter.engine.job import EngineSettings, build_file
+from pathlib import Path
+from attn_export.exporter.engine.graph import read_graph
+from attn_export.exporter.engine.job import EngineSettings, build_graph
 def advance(share):
     print(share, flush=True)
     time.sleep(0.02)
@@ -496,7 +489,9 @@ class Listener:
         return nullcontext(advance)
     def note(self, message): pass
 try:
-    build_file(sys.argv[1], sys.argv[2], EngineSettings(gpus=("sm80", "sm86", "sm89", "sm120")), progress=Listener())
+    settings = EngineSettings(gpus=("sm80", "sm86", "sm89", "sm120"))
+    facts, out = read_graph(Path(sys.argv[1])), Path(sys.argv[2])
+    build_graph(facts, out, settings, precision=None, progress=Listener())
 except KeyboardInterrupt:
     sys.exit(130)
 """

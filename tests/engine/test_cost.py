@@ -9,12 +9,12 @@ import pytest
 from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.engine.cost import block_costs
 from attn_export.exporter.engine.graph import read_graph
-from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.attention.ablation import without_attention
 from attn_export.exporter.graph.read import named, read
 from attn_export.exporter.records.engine import BlockCost, EngineCost, KernelReport
+from tests.engine.building import build_file
 from tests.engine.conftest import Engine
 from tests.engine.graphs import conv, gate, gate_weights, gated, node, plain, saved, stated, weight
 

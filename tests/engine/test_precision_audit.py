@@ -11,7 +11,6 @@ from msgspec import structs
 
 from attn_export.exporter.artifacts import Precision, Target
 from attn_export.exporter.engine import record
-from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.kernels import read_log
 from attn_export.exporter.engine.log import Log
 from attn_export.exporter.engine.precision_audit import NodeTypes, mixed_kernels
@@ -22,6 +21,7 @@ from attn_export.exporter.system.quiet import quiet
 from attn_export.exporter.workflows.export import export
 from attn_export.exporter.workflows.settings import ExportSettings
 from attn_export.models.registry import create
+from tests.engine.building import build_file
 from tests.engine.conftest import Engine
 from tests.engine.graphs import all_half, conv, eight_bits, gated, half_inside, node, plain, saved, weight
 

@@ -9,10 +9,10 @@ import pytest
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.quantization import BIASES, SCALES, ZERO_POINTS, unmet_demands
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.errors import EngineError
+from tests.engine.building import build_file
 from tests.engine.graphs import saved, weight
 
 logging.getLogger().setLevel(logging.ERROR)  # the quantizer recommends to prepare the file first

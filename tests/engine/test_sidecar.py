@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from attn_export.exporter.engine.backend import Backend
-from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.engine.sidecar import (
     check_file,
@@ -27,6 +26,7 @@ from attn_export.exporter.records.document import SCHEMA_VERSION
 from attn_export.exporter.records.document import plain as plain_values
 from attn_export.exporter.records.engine import EngineRecord
 from attn_export.exporter.system.gpus import Gpu
+from tests.engine.building import build_file
 from tests.engine.graphs import plain
 
 CLASSIC = Backend("tensorrt", SimpleNamespace(__version__="10.3.0"))

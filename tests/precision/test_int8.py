@@ -20,7 +20,6 @@ from attn_export.cli import run
 from attn_export.exporter.artifacts import MODULE_KEY, Target
 from attn_export.exporter.checkpoint.load import load
 from attn_export.exporter.cleanup.inspect import blocks_of
-from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.errors import DisagreementError, InputError, UsageError
 from attn_export.exporter.graph.read import parse
@@ -33,6 +32,7 @@ from attn_export.exporter.records.quantization import Quantization
 from attn_export.exporter.records.verdict import QualityRequirement
 from attn_export.exporter.workflows.clean import clean_file
 from attn_export.exporter.workflows.quantize import quantize_file
+from tests.engine.building import build_file
 from tests.faults.planting import DIGITS, Subject
 
 NETWORKS = ("se_digits", "cbam_digits")

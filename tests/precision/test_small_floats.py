@@ -19,7 +19,6 @@ from attn_export.cli import run
 from attn_export.exporter.artifacts import Float32Node, Precision, Target
 from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
-from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.errors import EngineError, InputError, UsageError
 from attn_export.exporter.graph import write as onnx_file
@@ -35,6 +34,7 @@ from attn_export.exporter.records.quantization import Quantization
 from attn_export.exporter.validation.artifact import engine_precision
 from attn_export.exporter.workflows.quantize import narrow_layers, quantize_file
 from attn_export.models.registry import create
+from tests.engine.building import build_file
 from tests.faults.planting import DIGITS, Subject
 from tests.precision.test_bfloat16 import held_out
 from tests.shared import capture

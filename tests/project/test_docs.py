@@ -231,12 +231,12 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from attn_export.exporter.artifacts import Precision
     from attn_export.exporter.checkpoint.load import load
-    from attn_export.exporter.engine.job import build_file
     from attn_export.exporter.engine.settings import EngineSettings
     from attn_export.exporter.network.batches import nominal_batches
     from attn_export.exporter.system.progress import NullProgress
     from attn_export.exporter.workflows.export import export_loaded
     from attn_export.exporter.workflows.settings import ExportSettings
+    from tests.engine.building import build_file
     from tests.faults.quantization import quantized
     from tests.inputs.networks import Words
     from tests.strangers.nets import SEResNet

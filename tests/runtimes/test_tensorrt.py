@@ -17,7 +17,6 @@ from onnx import TensorProto
 
 from attn_export.exporter.artifacts import Axis, Input, Signature
 from attn_export.exporter.engine.backend import Backend
-from attn_export.exporter.engine.job import build_file
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.engine.sidecar import sidecar_path
 from attn_export.exporter.errors import (
@@ -33,6 +32,7 @@ from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.tensorrt import TensorRT
 from attn_export.exporter.system import gpus
 from attn_export.exporter.system.gpus import Gpu as Described
+from tests.engine.building import build_file
 from tests.runtimes.standin import LARGEST_BATCH, SIGNATURE, VERSION, Gpu, StandInTensorRT, network, write_engine
 
 NAMES = ("tensorrt", "tensorrt-rtx")

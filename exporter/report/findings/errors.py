@@ -82,10 +82,7 @@ def ratio_cells(verdict: Verdict) -> list[str | Cell]:
 
 
 def comparison_table(comparisons: Sequence[Comparison], caption: str, shapes: Sequence[str] = ()) -> Table:
-    """One row for each tensor.
-
-    At each of the batch shapes the error ratio gets a column.
-    """
+    """One row for each tensor. At each of the batch shapes the error ratio gets a column."""
     heads = "tensor,<role,<worst input,error,baseline error,error ratio,limit,<verdict".split(",")
     return table(
         caption,

@@ -100,6 +100,8 @@ class LoadOptions:
 
 
 LIBRARIES = ("timm", "torchvision")
+CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pt2")
+ONNX_ENDING = ".onnx"
 
 
 def names_network(source: Path | str) -> bool:

@@ -1,33 +1,4 @@
-"""The errors of this library.
-
-    AttnExportError                   exit code
-    ├── UsageError                    2   wrong command line or argument
-    ├── InputError                    3   unreadable, unsuitable or untrusted input
-    │   ├── UnreadableCheckpointError     missing, empty, damaged, or not a checkpoint
-    │   ├── UnreadableGraphError          missing, empty, damaged, or not valid ONNX
-    │   ├── UnreadableEngineError         missing, damaged, or built for another version or GPU
-    │   ├── UntrustedEngineError          an engine of unknown origin, or changed after its build
-    │   ├── UnreadableBundleError         a missing, incomplete or damaged deployment bundle
-    │   ├── UnreadablePackageError        a missing or damaged device folder, signature or key
-    │   ├── UnreadableReportError         missing, damaged, without latencies, or of another version
-    │   ├── IncomparableReportsError      reports of different networks, or with nothing in common
-    │   ├── UntrustedCheckpointError      a checkpoint that would run code
-    │   ├── UnknownArchitectureError      a checkpoint that names no architecture
-    │   ├── StateDictMismatchError        weights of another network
-    │   └── NonFiniteWeightsError         weights with NaN or infinity
-    ├── CaptureError                  4   PyTorch's exporter fails
-    ├── CleanupError                  4   a cleanup step fails
-    ├── RuntimeUnavailableError       5   a runtime isn't installed or can't run the artifact
-    ├── EngineError                   5   TensorRT can't build the engine
-    ├── OutputError                   6   a result can't be written
-    ├── ChangedPackageError           1   a packaged file was changed since
-    ├── DisagreementError             1   an artifact disagrees with PyTorch
-    ├── MixedPrecisionError           1   kernels compute in other types than the graph
-    ├── BudgetError                   1   a broken budget, or a regression
-    └── SweepError                    *   cells of a sweep that aren't good; 1 for a verdict, else their own
-
-Any other exception is a bug; the command line exits with 70.
-"""
+"""The errors of this library; any other exception is a bug, and the command line exits with 70."""
 
 import copyreg
 from collections.abc import Sequence

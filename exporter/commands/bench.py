@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.artifacts import CPU, DEVICES, names_network
+from attn_export.exporter.artifacts import CHECKPOINTS, CPU, DEVICES, names_network
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import command_line, load_checkpoint, make_progress, print_result
 from attn_export.exporter.commands.groups import LoadingBesideEngines, Shown, given
@@ -90,8 +90,6 @@ def bench(
 
 def split_sources(sources: list[Path]) -> tuple[Path | None, list[Path]]:
     """The checkpoint, if there is one, and the artifacts. Raises UsageError: there are several checkpoints."""
-    from attn_export.exporter.validation.artifact import CHECKPOINTS
-
     found = [path for path in sources if names_network(path) or path.suffix.lower() in CHECKPOINTS]
     if len(found) > 1:
         raise UsageError(

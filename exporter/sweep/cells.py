@@ -6,13 +6,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from attn_export.exporter.artifacts import CPU, LIBRARIES, LoadOptions, Normalization, Target, names_network
+from attn_export.exporter.artifacts import (
+    CHECKPOINTS,
+    CPU,
+    LIBRARIES,
+    ONNX_ENDING,
+    LoadOptions,
+    Normalization,
+    Target,
+    names_network,
+)
 from attn_export.exporter.engine.targets import JETSON, parse_targets
 from attn_export.exporter.errors import InputError, RuntimeUnavailableError, UsageError
 from attn_export.exporter.records.sweep import Cell
 from attn_export.exporter.sweep.inputs import CALIBRATION, CODE, digest_of
 from attn_export.exporter.sweep.job import Job, Make, Measure, Network, job
-from attn_export.exporter.sweep.plan import CHECKPOINTS, ONNX, Model, Plan
+from attn_export.exporter.sweep.plan import Model, Plan
 from attn_export.exporter.system.files import unique_names
 from attn_export.exporter.system.packages import installed, versions
 
@@ -183,7 +192,7 @@ def _source(
     bare = replace(options, code=None, weights=None)  # their content counts, and not where they are
     if path is None:
         return Source(name, Network("zoo", entry.path, bare), files, normalization)
-    onnx = path.suffix.lower() == ONNX
+    onnx = path.suffix.lower() == ONNX_ENDING
     if onnx and options != LoadOptions(inputs=options.inputs):
         raise UsageError(
             f"models: {path} is an ONNX file, which needs no code and no options of checkpoints",
@@ -208,16 +217,17 @@ def _files_of(entry: Model, folder: Path) -> Sequence[Path | None]:
             ) from error
         if not found:
             raise InputError(f"models: nothing matches {entry.path}", hint=f"It is looked for in {folder.resolve()}.")
-    elif path.suffix.lower() in (*CHECKPOINTS, ONNX) or "/" in entry.path:
+    elif path.suffix.lower() in (*CHECKPOINTS, ONNX_ENDING) or "/" in entry.path:
         found = [_existing(path, "the model")]
     else:
         if not names_network(entry.path):
             _check_zoo(entry.path, folder)
         return [None]
     for file in found:
-        if file.suffix.lower() not in (*CHECKPOINTS, ONNX):
+        if file.suffix.lower() not in (*CHECKPOINTS, ONNX_ENDING):
             raise InputError(
-                f"models: {file} is no checkpoint and no ONNX file", hint=f"Endings: {', '.join((*CHECKPOINTS, ONNX))}."
+                f"models: {file} is no checkpoint and no ONNX file",
+                hint=f"Endings: {', '.join((*CHECKPOINTS, ONNX_ENDING))}.",
             )
     return found
 

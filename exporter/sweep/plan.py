@@ -10,11 +10,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct, structs
 
+from attn_export.exporter.artifacts import CHECKPOINTS, ONNX_ENDING
 from attn_export.exporter.errors import InputError, UsageError
 from attn_export.exporter.system.files import read_whole
 
-CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pt2")
-ONNX = ".onnx"
 MOST_BYTES, MOST_CELLS = 2**24, 100_000
 LISTS = ("models", "precisions", "targets", "batches", "runtimes")
 IMAGES = (".npy", ".npz")
@@ -145,7 +144,7 @@ def plan_for(folder: Path) -> str:
     """
     files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
     models = [path for path in files if path.suffix.lower() in CHECKPOINTS] or [
-        path for path in files if path.suffix.lower() == ONNX
+        path for path in files if path.suffix.lower() == ONNX_ENDING
     ]
     if not models:
         raise InputError(

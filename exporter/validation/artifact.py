@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.artifacts import CHECKPOINTS, ONNX_ENDING, Precision
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.graph.facts import dims
 from attn_export.exporter.graph.gates import gates_of
@@ -20,8 +20,6 @@ QUANTIZES, BACK = ("QuantizeLinear", "DynamicQuantizeLinear"), "DequantizeLinear
 COMPUTES_WHOLE = ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm")
 QUANTIZED_TYPES = frozenset({"INT8", "UINT8", "INT4", "UINT4", "FLOAT8E4M3FN", "FLOAT8E5M2", "FLOAT4E2M1"})
 SOURCE_KEY = "attn_export.source_sha256"
-CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pt2")
-ONNX_ENDING = ".onnx"
 ENGINES = (".engine", ".plan", ".trt")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from attn_export.exporter.artifacts import Input, LoadedModel
+from attn_export.exporter.artifacts import ONNX_ENDING, Input, LoadedModel
 from attn_export.exporter.budgets.parse import refuse_untimed
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.latency.interleaved import TimingSettings, time_interleaved
@@ -14,7 +14,6 @@ from attn_export.exporter.records.results import Benched, ReportAssets
 from attn_export.exporter.runtimes import RUNS_ENGINES
 from attn_export.exporter.system.files import paths_of
 from attn_export.exporter.system.progress import NullProgress, Progress
-from attn_export.exporter.validation.artifact import ONNX_ENDING
 from attn_export.exporter.workflows.assets import costs_of, show
 from attn_export.exporter.workflows.bench_inputs import read_inputs
 from attn_export.exporter.workflows.settings import BenchSettings, runtime_settings

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from attn_export.exporter.artifacts import Precision
+from attn_export.exporter.artifacts import ONNX_ENDING, Precision
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.engine.sidecar import add_validation
 from attn_export.exporter.errors import UsageError
@@ -14,7 +14,7 @@ from attn_export.exporter.system.files import total_bytes
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.system.scratch import scratch_folder
-from attn_export.exporter.workflows.convert import ENDING, in_precision
+from attn_export.exporter.workflows.convert import in_precision
 from attn_export.exporter.workflows.deploy import Deployment, build_engine, check_settings, pack_bundles, targets_of
 from attn_export.exporter.workflows.golden import judge_engine
 from attn_export.exporter.workflows.publish import publish_all
@@ -76,7 +76,7 @@ def _refuse_name(out: Path, source: Path, asked: Sequence[Precision | None], *, 
     if not wants_engine:
         raise UsageError("-o names an engine, and for this GPU a deployment bundle is written", hint="Leave -o out.")
     converted = [
-        out.parent / f"{source.stem}{precision.suffix}{ENDING}"
+        out.parent / f"{source.stem}{precision.suffix}{ONNX_ENDING}"
         for precision in asked
         if precision not in (None, Precision.FP32, Precision.TF32)
     ]

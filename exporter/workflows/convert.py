@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attn_export.exporter.artifacts import Input, Precision
+from attn_export.exporter.artifacts import ONNX_ENDING, Input, Precision
 from attn_export.exporter.engine.profile import make_profile
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.errors import DisagreementError, InputError, UsageError
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from attn_export.exporter.engine.graph import GraphFacts, OnnxSource
-
-ENDING = ".onnx"
 
 
 def in_precision(
@@ -63,7 +61,7 @@ def in_precision(
     profile = make_profile(facts.inputs, settings.sizes, settings.opt_batch)
     inputs = [value for value in source.parsed.model.graph.inputs if value.name in profile]
     feeds = feeds_for([Input(str(v.name), profile[str(v.name)].opt, _dtype(v)) for v in inputs])
-    out = scratch / f"{path.stem}{precision.suffix}{ENDING}"
+    out = scratch / f"{path.stem}{precision.suffix}{ONNX_ENDING}"
     if (earlier := folder / out.name).is_file():
         with progress.stage(f"Comparing {earlier.name} with the float32 file"):
             child = _earlier_conversion(source, earlier, precision, feeds, threads)

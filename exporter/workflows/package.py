@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from attn_export.exporter.artifacts import LoadedModel, Precision
+from attn_export.exporter.artifacts import ONNX_ENDING, LoadedModel, Precision
 from attn_export.exporter.deployment.signature import private_key
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.records.report import Report
@@ -12,7 +12,7 @@ from attn_export.exporter.records.summaries import PackageSummary
 from attn_export.exporter.runtimes import IN_EVALUATOR
 from attn_export.exporter.system.files import paths_of
 from attn_export.exporter.system.progress import NullProgress, Progress
-from attn_export.exporter.validation.artifact import ONNX_ENDING, read_artifact
+from attn_export.exporter.validation.artifact import read_artifact
 from attn_export.exporter.workflows.package_device import check_device_folder, write_device_folder
 from attn_export.exporter.workflows.package_triton import TritonSettings, check_repository, max_batch, write_repository
 from attn_export.exporter.workflows.verify import sign_folder

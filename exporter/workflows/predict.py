@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from attn_export.exporter.artifacts import (
+    CHECKPOINTS,
+    ONNX_ENDING,
     Axis,
     Input,
     LoadedModel,
@@ -26,7 +28,7 @@ from attn_export.exporter.runtimes.base import Runtime, Settings
 from attn_export.exporter.system.files import paths_of, unique_names
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.validation.accuracy import probabilities
-from attn_export.exporter.validation.artifact import CHECKPOINTS, ENGINES, ONNX_ENDING, read_artifact
+from attn_export.exporter.validation.artifact import ENGINES, read_artifact
 from attn_export.exporter.validation.matching import Match
 from attn_export.exporter.workflows.artifact_facts import facts_of
 from attn_export.exporter.workflows.evaluate import BATCH, run_all

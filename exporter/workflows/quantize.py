@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -112,7 +111,13 @@ def quantize_file(
         digest = _digest(source, feeds, others or (), settings)
         notes = Notes(out.with_name(f"{out.name}.search.json"), scratch, digest)
         if wanted is not None:
-            judge = _Judge(source, scratch / "trial.onnx", others or feeds, wanted, settings, work)
+            judged, tried = others or feeds, scratch / "trial.onnx"
+
+            def judge(trial: Trial) -> DisagreementError | None:
+                _write(trial, source, tried, settings, work)
+                measured = compared(*(_run(path, judged, threads) for path in (source, tried)))
+                return broken(wanted, measured, f"int8 with {len(trial.placement.kept)} layers in float32")
+
             best, order = searched(best, settings, work, judge, notes)
         if settings.choices.runtime is Target.TENSORRT and (note := narrow_layers(best.placement)):
             progress.note(note)
@@ -226,23 +231,6 @@ def _write(best: Trial, source: Path, path: Path, settings: QuantizeSettings, wo
     if half:
         refuse_overflow(parse(path), work.feeds, work.threads)
     return kept
-
-
-@dataclass(frozen=True)
-class _Judge:
-    """Why a trial's file isn't good enough."""
-
-    source: Path
-    file: Path
-    feeds: Sequence[Arrays]
-    wanted: QualityRequirement
-    settings: QuantizeSettings
-    work: Work
-
-    def __call__(self, trial: Trial) -> DisagreementError | None:
-        _write(trial, self.source, self.file, self.settings, self.work)
-        measured = compared(*(_run(path, self.feeds, self.work.threads) for path in (self.source, self.file)))
-        return broken(self.wanted, measured, f"int8 with {len(trial.placement.kept)} layers in float32")
 
 
 def _digest(source: Path, feeds: Sequence[Arrays], others: Sequence[Arrays], settings: QuantizeSettings) -> str:

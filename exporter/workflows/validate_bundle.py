@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from attn_export.exporter.artifacts import Shape
+from attn_export.exporter.artifacts import ONNX_ENDING, Shape
 from attn_export.exporter.bundle.read import Bundle, read_bundle
 from attn_export.exporter.errors import DisagreementError, InputError, RuntimeUnavailableError
 from attn_export.exporter.graph.facts import dims
@@ -15,7 +15,6 @@ from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.workflows.golden import disagreement, open_engine, run_golden
 from attn_export.exporter.workflows.settings import cpu_settings
 
-ONNX = ".onnx"
 Takes = Callable[[Shape], bool]
 
 
@@ -49,7 +48,7 @@ def validate_with_bundle(
     if not isinstance(bundle, Bundle):
         with progress.stage("Reading the bundle"):
             bundle = read_bundle(bundle)
-    if artifact.suffix.lower() == ONNX:
+    if artifact.suffix.lower() == ONNX_ENDING:
         from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 
         check_onnx(bundle, artifact)

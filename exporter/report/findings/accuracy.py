@@ -1,25 +1,11 @@
 """Accuracy on labelled images, side by side."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 from attn_export.exporter.records.accuracy import Accuracy, Evaluation
 from attn_export.exporter.records.gates import PYTORCH
-from attn_export.exporter.report.findings.gates import Image, image_in
 from attn_export.exporter.report.findings.table import BAD, GOOD, PLAIN, Cell, Table, table
 from attn_export.exporter.report.findings.words import SPACE, counted, listed
 
 SHOWN = 5
-
-
-@dataclass(frozen=True)
-class FlipCard:
-    """A picture that is answered otherwise than in PyTorch."""
-
-    image: Image | None
-    name: str
-    label: str
-    answers: Mapping[str, str]
 
 
 def accuracy_table(evaluation: Evaluation) -> Table:
@@ -84,11 +70,6 @@ def flips_sentence(evaluation: Evaluation) -> str:
 def source_sentences(evaluation: Evaluation) -> list[str]:
     """Where the images come from, what was done to them, and how their labels were read."""
     return [*evaluation.source.sentences, f"{evaluation.classes} classes, matched {evaluation.matched}."]
-
-
-def flip_cards(evaluation: Evaluation) -> tuple[FlipCard, ...]:
-    """The flips with their pictures."""
-    return tuple(FlipCard(image_in(flip.picture), flip.image, flip.label, flip.answers) for flip in evaluation.flips)
 
 
 def verdict_words(evaluation: Evaluation | None) -> tuple[str, str, str] | None:

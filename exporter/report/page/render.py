@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.charts.pictures import heat, overlaid, picture
 from attn_export.exporter.report.findings.environment import command_line, network_words, title_of
-from attn_export.exporter.report.findings.gates import gate_of_card, image_of
+from attn_export.exporter.report.findings.gates import gate_of_card, image_in, image_of
 from attn_export.exporter.report.findings.summary import badges
 from attn_export.exporter.report.findings.words import error as format_error
 from attn_export.exporter.report.findings.words import shortened, shown
@@ -32,6 +32,7 @@ def page(template: str, **values: Any) -> str:
         "error": format_error,
         "heat": heat,
         "picture": picture,
+        "decoded": image_in,
         "form": lambda part: type(part).__name__,
     }
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from attn_export.exporter.records.accuracy import Flip
 from attn_export.exporter.report.charts.svg import Chart
-from attn_export.exporter.report.findings.accuracy import FlipCard
 from attn_export.exporter.report.findings.gates import GatedBlock, Image
 from attn_export.exporter.report.findings.table import Table
 
@@ -65,7 +65,7 @@ class Sample:
 class Flips:
     """Pictures that are answered otherwise than in PyTorch."""
 
-    cards: tuple[FlipCard, ...]
+    cards: tuple[Flip, ...]
 
 
 # A plain string is a paragraph; None is left out.

@@ -204,7 +204,7 @@ def accuracy_section(report: Report) -> Section:
     parts = (
         accuracy.accuracy_table(evaluation),
         FLIPS if evaluation.flips else None,
-        Flips(accuracy.flip_cards(evaluation)) if evaluation.flips else None,
+        Flips(evaluation.flips) if evaluation.flips else None,
         Fold(flips.caption, (flips,)) if evaluation.flips else None,
         Fold("The images", (Items(tuple(accuracy.source_sentences(evaluation))),)),
     )

@@ -88,7 +88,6 @@ def validate_against_bundle(
 
     Raises:
         UsageError: there are several.
-        AttnExportError: as `validate_with_bundle` says.
     """
     if len(artifacts) > 1:
         raise UsageError("a deployment bundle is compared with one artifact", hint="Validate them one by one.")

@@ -1,11 +1,12 @@
 """Builds engines and deployment bundles from an ONNX file without a checkpoint."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import ONNX_ENDING, Precision
 from attn_export.exporter.engine.settings import EngineSettings
-from attn_export.exporter.engine.sidecar import add_validation
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.graph.write import external_data_of
 from attn_export.exporter.records.results import BuildResult, Deployed, Retyped
@@ -15,9 +16,12 @@ from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.system.scratch import scratch_folder
 from attn_export.exporter.workflows.convert import in_precision
-from attn_export.exporter.workflows.deploy import Deployment, build_engine, check_settings, pack_bundles, targets_of
+from attn_export.exporter.workflows.deploy import Deployment, check_settings, deploy, targets_of
 from attn_export.exporter.workflows.golden import judge_engine
 from attn_export.exporter.workflows.publish import publish_all
+
+if TYPE_CHECKING:
+    from attn_export.exporter.bundle.golden import GoldenVectors
 
 
 def build_all(
@@ -86,16 +90,13 @@ def _refuse_name(out: Path, source: Path, asked: Sequence[Precision | None], *, 
 
 def _deploy(job: Deployment, threads: int, progress: Progress) -> Deployed:
     """Build an engine and bundles; golden outputs of the ONNX file are in the bundles and validate the engine."""
-    engine = build_engine(job, progress)
-    engines = () if engine is None else (engine,)
-    runs_here = engine is not None and engine.record.not_run is None
-    if not runs_here and not job.targets.bundles:
-        return Deployed(engines, ())
-    from attn_export.exporter.validation.golden import golden_of_file
-
     facts = job.facts
-    with progress.stage("Running the ONNX file"), bounded_work(total_bytes(facts.path, *facts.weight_files)):
-        golden = golden_of_file(job.facts, job.profile, threads)
-    if engine is not None and runs_here:
-        engines = (add_validation(engine, judge_engine(engine.path, golden, job.profile, progress)),)
-    return Deployed(engines, pack_bundles(job, golden, progress))
+
+    @cache
+    def golden() -> "GoldenVectors":
+        from attn_export.exporter.validation.golden import golden_of_file
+
+        with progress.stage("Running the ONNX file"), bounded_work(total_bytes(facts.path, *facts.weight_files)):
+            return golden_of_file(facts, job.profile, threads)
+
+    return deploy(job, lambda engine: judge_engine(engine.path, golden(), job.profile, progress), golden, progress)

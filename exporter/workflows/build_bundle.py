@@ -38,7 +38,6 @@ def build_from_bundle(
 
     Raises:
         UsageError: ``precisions`` names another than the bundle's.
-        AttnExportError: see `build_bundle`.
     """
     with progress.stage("Reading the bundle"):
         read = read_bundle(bundle)

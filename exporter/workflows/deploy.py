@@ -1,6 +1,6 @@
 """TensorRT engines for GPUs that this machine can build for, deployment bundles for the others."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +12,12 @@ from attn_export.exporter.engine.backend import AUTO
 from attn_export.exporter.engine.job import build_graph, choose_backend
 from attn_export.exporter.engine.profile import make_profile
 from attn_export.exporter.engine.settings import EngineSettings
+from attn_export.exporter.engine.sidecar import add_validation
 from attn_export.exporter.engine.targets import Targets, parse_targets
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.records.engine import EngineFile, Profile
+from attn_export.exporter.records.results import Deployed
+from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.system import gpus
 from attn_export.exporter.system.progress import Progress
 
@@ -97,21 +100,29 @@ def _without_bundles(settings: EngineSettings, targets: Targets) -> EngineSettin
     return replace(settings, gpus=names)
 
 
-def build_engine(job: Deployment, progress: Progress) -> EngineFile | None:
-    """Build the engine; None if all GPUs get bundles. Raises AttnExportError: as `engine.job.build_graph` says."""
-    if not job.targets.wants_engine:
-        return None
-    settings = _without_bundles(job.build_settings, job.targets)
-    out = job.folder / f"{job.stem}.engine"
-    return build_graph(job.facts, out, settings, precision=job.precision, progress=progress)
+def deploy(
+    job: Deployment,
+    judge: Callable[[EngineFile], Verdict],
+    golden: Callable[[], "GoldenVectors"],
+    progress: Progress,
+) -> Deployed:
+    """Build the engine, validate it if its GPU is here, and write a bundle for each architecture that gets one.
+
+    Raises:
+        DisagreementError: the engine computes something else.
+        AttnExportError: as `engine.job.build_graph` and `bundle.write.write_bundle` say.
+    """
+    engines: tuple[EngineFile, ...] = ()
+    if job.targets.wants_engine:
+        settings = _without_bundles(job.build_settings, job.targets)
+        out = job.folder / f"{job.stem}.engine"
+        engine = build_graph(job.facts, out, settings, precision=job.precision, progress=progress)
+        engines = (add_validation(engine, judge(engine)) if engine.record.not_run is None else engine,)
+    return Deployed(engines, pack_bundles(job, golden(), progress) if job.targets.bundles else ())
 
 
 def pack_bundles(job: Deployment, golden: "GoldenVectors", progress: Progress) -> tuple[Path, ...]:
-    """Write a bundle for each architecture that gets one.
-
-    Raises:
-        AttnExportError: as `bundle.write.write_bundle` says.
-    """
+    """Write a bundle for each architecture that gets one."""
     return tuple(_bundle(job, architecture, golden, progress) for architecture in job.targets.bundles)
 
 

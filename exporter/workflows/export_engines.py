@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import Dim, Input, OnnxFile, Precision, Shapes
 from attn_export.exporter.engine.profile import make_profile
-from attn_export.exporter.engine.sidecar import add_validation
 from attn_export.exporter.errors import RuntimeUnavailableError, UsageError
 from attn_export.exporter.graph.read import parsed
 from attn_export.exporter.records.engine import EngineFile, covers, shapes_of
@@ -15,10 +15,13 @@ from attn_export.exporter.runtimes import RUNS_ENGINES
 from attn_export.exporter.system import gpus
 from attn_export.exporter.system.progress import Progress
 from attn_export.exporter.validation.prove import prove_engine
-from attn_export.exporter.workflows.deploy import Deployment, build_engine, check_settings, pack_bundles
+from attn_export.exporter.workflows.deploy import Deployment, check_settings, deploy
 from attn_export.exporter.workflows.export_job import ExportJob
 from attn_export.exporter.workflows.quantized_files import compare_with_network
 from attn_export.exporter.workflows.settings import ExportSettings, judged_as
+
+if TYPE_CHECKING:
+    from attn_export.exporter.bundle.golden import GoldenVectors
 
 
 def check_engines(inputs: Sequence[Input], settings: ExportSettings, progress: Progress) -> tuple[Shapes, ...]:
@@ -58,7 +61,6 @@ def deploy_all(job: ExportJob, proven: Sequence[Proven]) -> list[Deployed]:
 
     Raises:
         DisagreementError: an engine computes something else.
-        AttnExportError: as `build_engine` and `pack_bundles` say.
     """
     settings = job.settings
     if settings.engine is None:
@@ -78,19 +80,14 @@ def deploy_all(job: ExportJob, proven: Sequence[Proven]) -> list[Deployed]:
 
 
 def _deploy(job: ExportJob, build: Deployment, file: OnnxFile, judged: Precision) -> Deployed:
-    engine = build_engine(build, job.progress)
-    if engine is not None and engine.record.not_run is None:
-        engine = add_validation(engine, _verdict(job, engine, file, judged))
-    engines = () if engine is None else (engine,)
-    if not build.targets.bundles:
-        return Deployed(engines, ())
-    from attn_export.exporter.validation.golden import golden_of_file, golden_of_reference
+    def golden() -> "GoldenVectors":
+        from attn_export.exporter.validation.golden import golden_of_file, golden_of_reference
 
-    if file.precision.is_quantized:  # PyTorch doesn't round as the file does
-        golden = golden_of_file(build.facts, build.profile, job.runtimes.threads)
-    else:
-        golden = golden_of_reference(job.reference, file.signature, build.profile, judged)
-    return Deployed(engines, pack_bundles(build, golden, job.progress))
+        if file.precision.is_quantized:  # PyTorch doesn't round as the file does
+            return golden_of_file(build.facts, build.profile, job.runtimes.threads)
+        return golden_of_reference(job.reference, file.signature, build.profile, judged)
+
+    return deploy(build, lambda engine: _verdict(job, engine, file, judged), golden, job.progress)
 
 
 def _verdict(job: ExportJob, engine: EngineFile, file: OnnxFile, judged: Precision) -> Verdict:

@@ -61,11 +61,7 @@ def exported(
     engines: EngineSettings | None,
     progress: Progress,
 ) -> list[Path]:
-    """Proven ONNX files of a network in each precision (float32 if none), and engines and bundles if asked for.
-
-    Raises:
-        AttnExportError: as `export_loaded` says.
-    """
+    """Proven ONNX files of a network in each precision (float32 if none), and engines and bundles if asked for."""
     from attn_export.exporter.workflows.export import export_loaded
     from attn_export.exporter.workflows.settings import ExportSettings
 

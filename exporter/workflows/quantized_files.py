@@ -52,7 +52,6 @@ def quantized_file(job: ExportJob, plain: OnnxFile, precision: Precision) -> Pro
 
     Raises:
         DisagreementError: the file computes something else, or its quality doesn't suffice.
-        AttnExportError: as `quantize_file` says.
     """
     from attn_export.exporter.precision.int8.placement import Choices
     from attn_export.exporter.precision.int8.settings import QuantizeSettings

@@ -26,9 +26,6 @@ def reference_outputs(
     An export does this first: it needs the most memory, and the later stages reuse what it frees.
 
     ``least`` is that of `compute_reference`.
-
-    Raises:
-        CaptureError, InputError: as `compute_reference` says.
     """
     with progress.stage("Computing the reference in float64") as advance:
         from attn_export.exporter.validation.cache import cached_reference

@@ -61,11 +61,7 @@ def validate_with_bundle(
 
 
 def check_engine(bundle: Bundle, engine: Path, *, trust: bool) -> None:
-    """Check, from its record, that an engine can be loaded here and takes the golden inputs.
-
-    Raises:
-        UnreadableEngineError, UntrustedEngineError, InputError, RuntimeUnavailableError: see `validate_with_bundle`.
-    """
+    """Check, from its record, that an engine can be loaded here and takes the golden inputs."""
     from attn_export.exporter.engine.backend import load
     from attn_export.exporter.engine.sidecar import check_file, check_fits
 

@@ -19,7 +19,7 @@ def pair_of(runs: Runs, before: Timing, now: Timing) -> Pair:
     if decides in ("both", "ratio"):
         old, new = (before, runs.old.baseline_of(before)), (now, runs.new.baseline_of(now))
         ratio = change_of_ratio(old, new, runs.confidence)
-    changes = _deciding(latency, ratio, decides)
+    changes: Changes = {"both": (latency, ratio), "ratio": (ratio,), "latency": (latency,), None: ()}[decides]
     return Pair(
         **{name: getattr(now, name) for name in Subject.__struct_fields__},
         old_ms=before.median_ms,
@@ -58,10 +58,6 @@ def _verdict(changes: Changes, decides: Decides) -> PairVerdict:
         return SLOWER
     beyond = 1 / (1 + MARGINS[decides])
     return FASTER if all(change is not None and change.high < beyond for change in changes) else CANT_TELL
-
-
-def _deciding(latency: Change | None, ratio: Change | None, decides: Decides | None) -> Changes:
-    return {"both": (latency, ratio), "ratio": (ratio,), "latency": (latency,), None: ()}[decides]
 
 
 def _slower(changes: Changes, decides: Decides, allowed: float = 0.0) -> bool:

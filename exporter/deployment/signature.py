@@ -67,11 +67,15 @@ def sign(digests: Mapping[str, str], key: Path) -> str:
         UnreadablePackageError: the key can't be read, or is of the wrong kind.
         RuntimeUnavailableError: cryptography isn't installed.
     """
-    private = private_key(key)
+    private = read_key(key, "private")
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
     subjects = tuple(Subject(name, {"sha256": digest}) for name, digest in sorted(digests.items()))
     payload = msgspec.json.encode(Statement(subjects))
-    signature = Signed(_id_of(private.public_key()), b64encode(_signed(private, _encoding(payload))).decode())
-    return msgspec.json.format(msgspec.json.encode(Envelope(b64encode(payload).decode(), (signature,)))).decode() + "\n"
+    signature = private.sign(_encoding(payload), *_curve_options(private))
+    public = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    signed = Signed(hashlib.sha256(public).hexdigest(), b64encode(signature).decode())
+    return msgspec.json.format(msgspec.json.encode(Envelope(b64encode(payload).decode(), (signed,)))).decode() + "\n"
 
 
 def digests_in(path: Path, key: Path | None) -> dict[str, str]:
@@ -93,7 +97,7 @@ def digests_in(path: Path, key: Path | None) -> dict[str, str]:
         raise _unreadable(path, f"is no signature of a package: {error}", "Package and sign it again.") from error
     if (envelope.payload_type, statement.kind, statement.predicate_type) != (PAYLOAD, STATEMENT, PREDICATE):
         raise _unreadable(path, f"signs something else ({statement.predicate_type})", "Package and sign it again.")
-    if key is not None and not _is_signed_by(public_key(key), envelope, _encoding(payload)):
+    if key is not None and not _is_signed_by(read_key(key, "public"), envelope, _encoding(payload)):
         raise ChangedPackageError(
             f"{path} isn't signed with the key of {key}",
             hint="Either the signature was changed, or somebody else signed. Don't use what is in the folder.",
@@ -101,17 +105,13 @@ def digests_in(path: Path, key: Path | None) -> dict[str, str]:
     return digests
 
 
-def private_key(path: Path) -> Any:
-    """A private key of a curve. Raises UnreadablePackageError: it can't be read, or is of the wrong kind."""
-    return _key(path, "private")
+def read_key(path: Path, kind: str) -> Any:
+    """A "private" or "public" key of a curve, in PEM.
 
-
-def public_key(path: Path) -> Any:
-    """A public key of a curve. Raises UnreadablePackageError: it can't be read, or is of the wrong kind."""
-    return _key(path, "public")
-
-
-def _key(path: Path, kind: str) -> Any:
+    Raises:
+        UnreadablePackageError: it can't be read, or is of the wrong kind.
+        RuntimeUnavailableError: cryptography isn't installed.
+    """
     try:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -152,12 +152,6 @@ def _encoding(payload: bytes) -> bytes:
     return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD), PAYLOAD.encode(), len(payload), payload)
 
 
-def _id_of(key: Any) -> str:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
-
-
 def _curve_options(key: Any) -> tuple[Any, ...]:
     """What `sign` and `verify` of a key want besides: ECDSA's hash."""
     from cryptography.hazmat.primitives import hashes
@@ -165,11 +159,6 @@ def _curve_options(key: Any) -> tuple[Any, ...]:
 
     curves = (ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey)
     return (ec.ECDSA(hashes.SHA256()),) if isinstance(key, curves) else ()
-
-
-def _signed(key: Any, content: bytes) -> bytes:
-    signature: bytes = key.sign(content, *_curve_options(key))
-    return signature
 
 
 def _is_signed_by(key: Any, envelope: Envelope, content: bytes) -> bool:

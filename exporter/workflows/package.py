@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from attn_export.exporter.artifacts import ONNX_ENDING, LoadedModel, Precision
-from attn_export.exporter.deployment.signature import private_key
+from attn_export.exporter.deployment.signature import read_key
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.records.summaries import PackageSummary
@@ -46,7 +46,7 @@ def check(settings: PackageSettings) -> None:
         AttnExportError: a folder holds something else, or the key is of the wrong kind.
     """
     if settings.key is not None:
-        private_key(Path(settings.key))
+        read_key(Path(settings.key), "private")
     if settings.repository is not None:
         check_repository(Path(settings.repository))
     if settings.device is not None:

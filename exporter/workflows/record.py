@@ -72,7 +72,7 @@ def export_report(
         for artifact in proven
     ]
     artifacts += [engine_summary(engine.path.name, engine.record) for one in deployed for engine in one.engines]
-    artifacts += [bundle_record(bundle) for one in deployed for bundle in one.bundles]
+    artifacts += [BundleRecord(b.name, sha256_of(b), b.stat().st_size) for one in deployed for b in one.bundles]
     report = report_of(job.model, artifacts, latency, assets, job.settings.command)
     return structs.replace(
         report, images=images, evaluation=evaluation, budgets=check_budgets(report, job.settings.budgets)
@@ -186,11 +186,6 @@ def _findings(found: "Validated | None") -> dict[str, Any]:
         "first_divergence": found.first_divergence,
         "error": ErrorRecord.of(found.error),
     }
-
-
-def bundle_record(bundle: Path) -> BundleRecord:
-    """A deployment bundle."""
-    return BundleRecord(bundle.name, sha256_of(bundle), bundle.stat().st_size)
 
 
 def artifact_record(

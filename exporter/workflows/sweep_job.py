@@ -21,8 +21,6 @@ from attn_export.exporter.system.progress import NullProgress
 
 if TYPE_CHECKING:
     from attn_export.exporter.records.latency import Timing
-    from attn_export.exporter.records.report import Report
-    from attn_export.exporter.records.results import Benched
     from attn_export.exporter.records.verdict import Quality, Verdict
 
 STEM, REPORT, OWN_REPORT = "model", "model.report.json", "latency.report.json"
@@ -140,6 +138,7 @@ def _timed(task: Measure, inputs: Inputs, folder: Path) -> Figures:
 def _benched(task: Measure, model: LoadedModel | None, artifact: Path | None, folder: Path) -> Figures:
     from attn_export.exporter.records.latency import Schedule
     from attn_export.exporter.workflows.bench import bench
+    from attn_export.exporter.workflows.record import bench_report
     from attn_export.exporter.workflows.settings import BenchSettings
 
     settings = BenchSettings(
@@ -150,14 +149,8 @@ def _benched(task: Measure, model: LoadedModel | None, artifact: Path | None, fo
     )
     taken = [each.with_batch(task.batch) for each in task.network.options.inputs]
     benched = bench(model, (artifact,) if artifact else (), inputs=taken, settings=settings)
-    write_text(folder / OWN_REPORT, encode(_report(benched)))
+    write_text(folder / OWN_REPORT, encode(bench_report(benched)))
     return _latency(benched.latency.timings[0])
-
-
-def _report(benched: "Benched") -> "Report":
-    from attn_export.exporter.workflows.record import bench_report
-
-    return bench_report(benched)
 
 
 def _engine(task: Measure, inputs: Inputs, folder: Path) -> Figures:

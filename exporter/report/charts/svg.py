@@ -133,14 +133,14 @@ def _adapt(element: ET.Element, prefix: str) -> None:
         elif key == "href":
             attributes[key] = f"#{prefix}{value[1:]}"
         elif key == "style":
-            attributes[key] = COLOUR.sub(_variable, value)
+            attributes[key] = COLOUR.sub(
+                lambda found: f"var({VARIABLES[found[0]]})" if found[0] in VARIABLES else found[0], value
+            )
+                lambda found: f"var({VARIABLES[found[0]]})" if found[0] in VARIABLES else found[0], value
+            )
         elif key in ("d", "x", "y", "transform"):
             attributes[key] = NUMBER.sub(_rounded, " ".join(value.split()))
     element.attrib = attributes
-
-
-def _variable(match: re.Match[str]) -> str:
-    return f"var({VARIABLES[match[0]]})" if match[0] in VARIABLES else match[0]
 
 
 def _rounded(match: re.Match[str]) -> str:

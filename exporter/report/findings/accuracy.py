@@ -67,11 +67,6 @@ def flips_sentence(evaluation: Evaluation) -> str:
     return f"{count} of {evaluation.source.images} {verb} answered otherwise than in PyTorch.{missing}"
 
 
-def source_sentences(evaluation: Evaluation) -> list[str]:
-    """Where the images come from, what was done to them, and how their labels were read."""
-    return [*evaluation.source.sentences, f"{evaluation.classes} classes, matched {evaluation.matched}."]
-
-
 def verdict_words(evaluation: Evaluation | None) -> tuple[str, str, str] | None:
     """Two words, a sentence with the basis, and a mark; None without an evaluation."""
     if evaluation is None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from attn_export.exporter.records.latency import Conditions, GpuConditions, Latency, Range, Run
+from attn_export.exporter.records.latency import Conditions, GpuConditions, Latency, Run
 from attn_export.exporter.records.timing_warnings import latency_warnings
 from attn_export.exporter.report.findings.environment import cpus_words
 from attn_export.exporter.report.findings.table import BAD, PLAIN, UNSURE, Cell, Table, table
@@ -78,11 +78,7 @@ def _gpu_row(name: str, gpu: GpuConditions) -> list[str | Cell]:
     return [
         name,
         gpu.name,
-        *map(_three, ranges),
+        *("" if values is None else " · ".join(f"{value:.0f}" for value in values) for values in ranges),
         Cell(throttled or "no", BAD if throttled else PLAIN),
         Cell(str(shared), BAD if shared else PLAIN),
     ]
-
-
-def _three(values: Range | None) -> str:
-    return "" if values is None else " · ".join(f"{value:.0f}" for value in values)

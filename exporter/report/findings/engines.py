@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from attn_export.exporter.records.engine import PORTABLE, BuildRecord, EngineCost, EngineRecord, Range
+from attn_export.exporter.records.engine import PORTABLE, EngineCost, EngineRecord, Range
 from attn_export.exporter.records.report import EngineSummary
 from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.report.findings.errors import verdict_cell
@@ -15,11 +15,12 @@ SHARED = "shared: kernels that also compute nodes outside of attention, such as 
 
 def facts_table(path: str, record: EngineRecord) -> Table:
     """One fact in a row."""
-    backend, kernels = record.backend, len(record.kernels.kernels)
+    backend, kernels, peak = record.backend, len(record.kernels.kernels), record.build.peak_bytes
+    memory = f", {peak / 2**20:.0f} MiB" if peak else ""
     inputs: list[list[str | Cell]] = [[f"input {name}", _shapes(shapes)] for name, shapes in record.profile.items()]
     failed: list[list[str | Cell]] = [[f"not for {gpu}", Cell(why, UNSURE)] for gpu, why in record.failed.items()]
     rows: list[list[str | Cell]] = [
-        ["built by", f"{backend.name} {backend.version}, {_build_words(record.build)}"],
+        ["built by", f"{backend.name} {backend.version}, {record.build.seconds:.1f} s{memory}"],
         ["for", f"{gpu_words(record.gpus)} on {record.platform}"],
         ["source", f"{record.onnx.path}, {record.onnx.sha256[:12]}"],
         ["precision", kernel_types(record.precision)],
@@ -31,10 +32,6 @@ def facts_table(path: str, record: EngineRecord) -> Table:
         *failed,
     ]
     return table(path, ["", "<"], rows)
-
-
-def _build_words(build: BuildRecord) -> str:
-    return f"{build.seconds:.1f} s" + (f", {build.peak_bytes / 2**20:.0f} MiB" if build.peak_bytes else "")
 
 
 def _shapes(shapes: Range) -> str:

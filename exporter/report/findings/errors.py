@@ -128,11 +128,6 @@ def baseline_words(artifacts: Sequence[OnnxRecord]) -> str:
     return "; ".join(f"baseline error: {policy.baseline}, at least {error(policy.floor)}" for policy in chosen)
 
 
-def worst_first(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The few comparisons nearest to their limit or beyond it, worst first."""
-    return sorted(comparisons, key=lambda c: -c.severity)[:WORST]
-
-
 def shapes_of(comparisons: Sequence[Comparison]) -> list[str]:
     """The batch shapes that any tensor has an error ratio for, in their order."""
     return list(dict.fromkeys(name for c in comparisons for name in c.shapes))

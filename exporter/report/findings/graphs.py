@@ -21,17 +21,6 @@ def graphs_of(report: Report) -> list[GraphOutlines]:
     return found
 
 
-def kinds_of(graph: GraphOutlines) -> list[str]:
-    """The kinds of attention in the graph, in their order; those of the cleaned graph first."""
-    inventories = [outline.inventory for outline in (graph.after, graph.before) if outline]
-    return list(dict.fromkeys(entry.kind for inventory in inventories for entry in inventory))
-
-
-def nodes_by_kind(outline: OutlineRecord) -> Counter[str]:
-    """How many nodes belong to blocks of each kind; the key of all other nodes is empty."""
-    return Counter("" if block is None else outline.inventory[block].kind for block in outline.blocks)
-
-
 def nodes_of_blocks(outline: OutlineRecord) -> dict[str, int]:
     """How many nodes each block has, by its module path."""
     counts = Counter(block for block in outline.blocks if block is not None)
@@ -62,8 +51,14 @@ def operator_table(graph: GraphOutlines) -> Table:
 
 def kind_table(graph: GraphOutlines) -> Table:
     """The number of nodes in attention blocks of each kind, and outside of them."""
-    counts = [nodes_by_kind(outline) for outline in (graph.before, graph.after) if outline]
-    return _count_table("Nodes by attention block", "block", [*kinds_of(graph), ""], counts)
+    outlines = [outline for outline in (graph.before, graph.after) if outline]
+    kinds = [[entry.kind for entry in outline.inventory] for outline in outlines]
+    counts = [
+        Counter("" if block is None else of[block] for block in outline.blocks)
+        for outline, of in zip(outlines, kinds, strict=True)
+    ]
+    names = dict.fromkeys(kind for of in reversed(kinds) for kind in of)  # those of the cleaned graph first
+    return _count_table("Nodes by attention block", "block", [*names, ""], counts)
 
 
 def block_tables(graph: GraphOutlines) -> list[Table]:

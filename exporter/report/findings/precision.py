@@ -28,11 +28,6 @@ def kernel_types(types: PrecisionAudit) -> Cell:
     return Cell(f"{found}, as the graph says", GOOD)
 
 
-def kept_tables(report: Report) -> list[Table]:
-    """One table for each artifact with nodes that stay in float32."""
-    return [kept_table(a.kept_in_float32, a.path) for a in report.onnx_files if a.kept_in_float32]
-
-
 def kept_table(kept: Sequence[Float32Node], name: str) -> Table:
     """The nodes that stay in float32, and why."""
     rows = [[node.node, node.op_type, node.module_path, node.reason] for node in kept]

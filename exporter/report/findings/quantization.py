@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from attn_export.exporter.artifacts import Float32Node
 from attn_export.exporter.records.quantization import Quantization, Sensitivity
 from attn_export.exporter.records.verdict import Quality
 from attn_export.exporter.report.findings.table import GOOD, Cell, Table, table
@@ -60,15 +59,11 @@ def sensitivity_rows(found: Sequence[Sensitivity], kind: str) -> tuple[Table, li
 
 def summary(record: Quantization) -> str:
     """What was quantized and how, in a sentence."""
-    kept = f"; {len(record.kept)} layers stay in {record.around} ({_reasons(record.kept)})" if record.kept else ""
+    reasons = ", ".join(list(dict.fromkeys(node.reason.partition(" of ")[0] for node in record.kept))[:4])
+    kept = f"; {len(record.kept)} layers stay in {record.around} ({reasons})" if record.kept else ""
     counts = f"{len(record.layers)} layers and {len(record.tensors)} activations"
     ranges = f"ranges by {record.ranges} on {record.images} images"
     return f"{record.precision} for {record.runtime}: {counts}, {ranges}{kept}"
-
-
-def _reasons(kept: Sequence[Float32Node]) -> str:
-    reasons = list(dict.fromkeys(node.reason.partition(" of ")[0] for node in kept))
-    return ", ".join(reasons[:4])
 
 
 def _quality(quality: Quality) -> list[str]:

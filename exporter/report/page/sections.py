@@ -185,7 +185,8 @@ def _quantization(path: str, record: Quantization) -> Fold:
 def _judged(artifact: errors.Runnable, verdict: Verdict) -> Fold:
     """Folded where the artifact agrees."""
     comparisons, path = verdict.comparisons, artifact.path
-    worst = errors.comparison_table(errors.worst_first(comparisons), f"Nearest to the limit in {path}")
+    nearest = sorted(comparisons, key=lambda c: -c.severity)[: errors.WORST]
+    worst = errors.comparison_table(nearest, f"Nearest to the limit in {path}")
     caption = f"All tensors of {path}, in the order of computation"
     everything = errors.comparison_table(comparisons, caption, errors.shapes_of(comparisons))
     parts: tuple[Part, ...] = (Items(tuple(errors.artifact_sentences(artifact, verdict))),)
@@ -200,13 +201,13 @@ def accuracy_section(report: Report) -> Section:
     if evaluation is None or verdict is None:
         return Section("accuracy", title, title, absent="No labelled images were given (--eval).")
     words, basis, mark = verdict
-    flips = accuracy.flips_table(evaluation, len(evaluation.flips))
+    flips, matched = accuracy.flips_table(evaluation, len(evaluation.flips)), f"matched {evaluation.matched}"
     parts = (
         accuracy.accuracy_table(evaluation),
         FLIPS if evaluation.flips else None,
         Flips(evaluation.flips) if evaluation.flips else None,
         Fold(flips.caption, (flips,)) if evaluation.flips else None,
-        Fold("The images", (Items(tuple(accuracy.source_sentences(evaluation))),)),
+        Fold("The images", (Items((*evaluation.source.sentences, f"{evaluation.classes} classes, {matched}.")),)),
     )
     return Section("accuracy", title, title, parts, f"{words}: {basis}", first=mark == BAD)
 
@@ -230,7 +231,8 @@ def environment_section(report: Report) -> Section:
         environment.file_table(report),
         *(
             Fold(f"{kept.caption}: {counted(len(kept.rows), 'node')}", (kept,))
-            for kept in precision.kept_tables(report)
+            for kept in (precision.kept_table(a.kept_in_float32, a.path) for a in report.onnx_files)
+            if kept.rows
         ),
         Beside((environment.machine_table(report), environment.package_table(report))),
     )

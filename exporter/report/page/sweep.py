@@ -9,8 +9,6 @@ from attn_export.exporter.report.findings.words import counted
 from attn_export.exporter.report.page.render import page
 from attn_export.exporter.report.sweep.table import results_table, summary
 
-MEGABYTE = 1e6
-
 
 def render_sweep(report: SweepReport) -> str:
     """The page; equal reports give equal pages."""
@@ -36,11 +34,7 @@ def _charts(rows: Sequence[Row]) -> list[list[Chart]]:
         own = [row for row in rows if row.target == target and row.status == "good"]
         made = (
             tradeoff(f"error-{index}", f"Latency and error on {target}", own, lambda row: row.error, "relative error"),
-            tradeoff(f"size-{index}", f"Latency and size on {target}", own, _megabytes, "MB"),
+            tradeoff(f"size-{index}", f"Latency and size on {target}", own, lambda row: (row.bytes or 0) / 1e6, "MB"),
         )
         pairs.append([chart for chart in made if chart is not None])
     return [pair for pair in pairs if pair]
-
-
-def _megabytes(row: Row) -> float | None:
-    return None if row.bytes is None else row.bytes / MEGABYTE

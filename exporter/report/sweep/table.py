@@ -59,7 +59,7 @@ def words_of(rows: Sequence[Row]) -> list[list[Cell]]:
     latencies = iter(column([row.latency_ms for row in rows if row.latency_ms is not None]))
     return [
         [
-            *map(Cell, cell_words(row)),
+            *map(Cell, (row.model, row.precision, row.target, str(row.batch), row.runtime)),
             Cell(next(latencies) if row.latency_ms is not None else ""),
             Cell(interval(row)),
             *map(Cell, quality(row)),
@@ -67,11 +67,6 @@ def words_of(rows: Sequence[Row]) -> list[list[Cell]]:
         ]
         for row in rows
     ]
-
-
-def cell_words(row: Row) -> list[str]:
-    """What the cell is."""
-    return [row.model, row.precision, row.target, str(row.batch), row.runtime]
 
 
 def interval(row: Row) -> str:
@@ -97,15 +92,11 @@ def verdict(row: Row) -> Cell:
         return Cell(shortened(f"disagrees: {row.message}", LONGEST), BAD)
     if row.status == "failed":
         return Cell(shortened(f"failed: {row.message}", LONGEST), BAD)
-    words, mark = ("agrees", GOOD) if row.agrees else ("the network itself", QUIET) if of_network(row) else ("", QUIET)
+    itself = "the network itself" if row.runtime in ("eager", "compile") else ""
+    words, mark = ("agrees", GOOD) if row.agrees else (itself, QUIET)
     if row.not_timed:  # what was compared is the ONNX file
         return Cell(f"{'the file agrees, ' if row.agrees else ''}not run: {row.not_timed}", UNSURE)
     return Cell(words or "not compared", mark)
-
-
-def of_network(row: Row) -> bool:
-    """Whether the cell times the PyTorch module, with which everything else is compared."""
-    return row.runtime in ("eager", "compile")
 
 
 def summary(report: SweepReport) -> str:

@@ -136,8 +136,6 @@ def _adapt(element: ET.Element, prefix: str) -> None:
             attributes[key] = COLOUR.sub(
                 lambda found: f"var({VARIABLES[found[0]]})" if found[0] in VARIABLES else found[0], value
             )
-                lambda found: f"var({VARIABLES[found[0]]})" if found[0] in VARIABLES else found[0], value
-            )
         elif key in ("d", "x", "y", "transform"):
             attributes[key] = NUMBER.sub(_rounded, " ".join(value.split()))
     element.attrib = attributes

@@ -1,15 +1,21 @@
 """A file under test, ONNX or engine, with its metadata."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from attn_export.exporter.artifacts import Dim, Gate, OnnxFile, ParsedFile, Precision, Shape, Signature, within
+from attn_export.exporter.artifacts import (
+    AttentionBlock,
+    Dim,
+    Gate,
+    OnnxFile,
+    ParsedFile,
+    Precision,
+    Shape,
+    Signature,
+    within,
+)
 from attn_export.exporter.records.engine import EngineRecord, Profile
-
-if TYPE_CHECKING:
-    from attn_export.exporter.artifacts import AttentionBlock
 
 
 class Tensor(Struct, frozen=True):
@@ -63,7 +69,7 @@ class Artifact(Struct, frozen=True):
     sidecar: EngineRecord | None = None
     parsed: ParsedFile | None = None
 
-    def as_file(self, signature: Signature, *, blocks: "tuple[AttentionBlock, ...]" = (), label: str = "") -> OnnxFile:
+    def as_file(self, signature: Signature, *, blocks: tuple[AttentionBlock, ...] = (), label: str = "") -> OnnxFile:
         """The ONNX file in the form that workflows pass on."""
         return OnnxFile(
             path=self.path,

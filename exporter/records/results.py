@@ -2,27 +2,22 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from attn_export.exporter.artifacts import Float32Node, LoadedModel, OnnxFile, Signature
 from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.records.artifact import Artifact
-from attn_export.exporter.records.cleanup import Cleaned
+from attn_export.exporter.records.attention import AttentionCost
+from attn_export.exporter.records.cleanup import Cleaned, RevertedRewrite
 from attn_export.exporter.records.document import SCHEMA_VERSION
 from attn_export.exporter.records.engine import EngineFile
+from attn_export.exporter.records.gates import GateActivations
 from attn_export.exporter.records.graphs import GraphOutlines, Outline
 from attn_export.exporter.records.latency import Latency, Timing
+from attn_export.exporter.records.quantization import Quantization
 from attn_export.exporter.records.report import Report
-from attn_export.exporter.records.verdict import Verdict
-
-if TYPE_CHECKING:
-    from attn_export.exporter.records.attention import AttentionCost
-    from attn_export.exporter.records.cleanup import RevertedRewrite
-    from attn_export.exporter.records.gates import GateActivations
-    from attn_export.exporter.records.quantization import Quantization
-    from attn_export.exporter.records.verdict import FirstDivergence, Quality
+from attn_export.exporter.records.verdict import FirstDivergence, Quality, Verdict
 
 
 @dataclass(frozen=True)
@@ -30,8 +25,8 @@ class ReportAssets:
     """The graphs, gate activations and attention costs for a report."""
 
     graphs: tuple[GraphOutlines, ...] = ()
-    activations: "GateActivations | None" = None
-    costs: tuple["AttentionCost", ...] = ()
+    activations: GateActivations | None = None
+    costs: tuple[AttentionCost, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,8 +106,8 @@ class Proven:
 
     file: OnnxFile
     verdict: Verdict
-    quality: "Quality | None" = None
-    quantization: "Quantization | None" = None
+    quality: Quality | None = None
+    quantization: Quantization | None = None
 
 
 @dataclass(frozen=True)
@@ -132,8 +127,8 @@ class Validated:
     signature: Signature | None = None
     notes: tuple[str, ...] = ()
     verdict: Verdict | None = None
-    quality: "Quality | None" = None
-    first_divergence: "FirstDivergence | None" = None
+    quality: Quality | None = None
+    first_divergence: FirstDivergence | None = None
     error: AttnExportError | None = None
 
 
@@ -155,7 +150,7 @@ class ExportResult:
     report: Report
     engines: tuple[EngineFile, ...] = ()
     bundles: tuple[Path, ...] = ()
-    reverted: tuple["RevertedRewrite", ...] = ()
+    reverted: tuple[RevertedRewrite, ...] = ()
 
     @property
     def onnx(self) -> Path:
@@ -178,5 +173,5 @@ class Made:
     """A file and the record of its cleanup. ``before``: the captured graph, if the report needs it."""
 
     file: OnnxFile
-    reverted: tuple["RevertedRewrite", ...]
+    reverted: tuple[RevertedRewrite, ...]
     before: Outline | None

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from attn_export.exporter.artifacts import LoadedModel, OnnxFile
 from attn_export.exporter.cleanup.inspect import outline_of
 from attn_export.exporter.graph.read import parsed
+from attn_export.exporter.records.arrays import Arrays
+from attn_export.exporter.records.attention import AttentionCost
 from attn_export.exporter.records.graphs import GraphOutlines, Outline
+from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.records.results import Deployed, Made, Proven, ReportAssets
 from attn_export.exporter.runtimes import IN_EVALUATOR, Settings
 from attn_export.exporter.system.progress import Progress
 
 if TYPE_CHECKING:
-    from attn_export.exporter.records.arrays import Arrays
-    from attn_export.exporter.records.attention import AttentionCost
-    from attn_export.exporter.records.latency import Schedule
     from attn_export.exporter.workflows.bench_inputs import BenchInput
     from attn_export.exporter.workflows.export_job import ExportJob
 
@@ -29,7 +29,7 @@ def show(
     progress: Progress,
     *,
     before: Outline | None = None,
-    images: "Arrays | None" = None,
+    images: Arrays | None = None,
     unavailable: Mapping[str, str] | None = None,
 ) -> ReportAssets:
     """Collect graphs and gate activations.
@@ -51,7 +51,7 @@ def show(
 
 
 def export_assets(
-    job: "ExportJob", made: Made, proven: Sequence[Proven], deployed: Sequence[Deployed], images: "Arrays | None"
+    job: "ExportJob", made: Made, proven: Sequence[Proven], deployed: Sequence[Deployed], images: Arrays | None
 ) -> ReportAssets:
     """Graphs, gate activations and costs of an export; empty if no report was asked for."""
     settings, own, progress = job.settings, job.runtimes, job.progress
@@ -71,8 +71,8 @@ def export_assets(
 
 
 def costs_of(
-    inputs: "Sequence[BenchInput]", batch: int, settings: Settings, schedule: "Schedule", progress: Progress
-) -> "tuple[AttentionCost, ...]":
+    inputs: "Sequence[BenchInput]", batch: int, settings: Settings, schedule: Schedule, progress: Progress
+) -> tuple[AttentionCost, ...]:
     """The cost of attention in each ONNX file that has any, or why it isn't measured."""
     from attn_export.exporter.latency.attention_cost.costs import attention_costs
     from attn_export.exporter.records.attention import AttentionCost

@@ -15,6 +15,7 @@ from attn_export.exporter.graph.read import files_of, read
 from attn_export.exporter.images.preprocessing import PictureOptions
 from attn_export.exporter.network.batches import MOST_REAL
 from attn_export.exporter.records.arrays import Array
+from attn_export.exporter.records.cleanup import RevertedRewrite
 from attn_export.exporter.records.results import CleanResult
 from attn_export.exporter.records.verdict import Verdict, number
 from attn_export.exporter.system.bounds import bounded_work
@@ -30,7 +31,6 @@ from attn_export.exporter.workflows.user_images import announced, images_for
 
 if TYPE_CHECKING:
     from attn_export.exporter.images.read import Given
-    from attn_export.exporter.records.cleanup import RevertedRewrite
 
 FIRST_OPSET = 11
 
@@ -161,7 +161,7 @@ def _difference(verdict: Verdict) -> str:
     )
 
 
-def error_of(reverted: "Sequence[RevertedRewrite]") -> CleanupError | None:
+def error_of(reverted: Sequence[RevertedRewrite]) -> CleanupError | None:
     """What is to be said of rules that were wrong, None if there were none."""
     if reverted:
         first, count = reverted[0], len(reverted)

@@ -11,7 +11,7 @@ from msgspec import structs
 from attn_export.exporter.errors import AttnExportError, DisagreementError, InputError, RuntimeUnavailableError
 from attn_export.exporter.records.policies import QUANTIZED
 from attn_export.exporter.records.results import Validated
-from attn_export.exporter.records.verdict import Comparison, Verdict, number
+from attn_export.exporter.records.verdict import Comparison, QualityRequirement, Verdict, number
 from attn_export.exporter.runtimes.onnxruntime import BIASES_ROUNDED, OnnxRuntime
 from attn_export.exporter.system.progress import Progress
 from attn_export.exporter.validation.float_part import compare_without_rounding
@@ -28,12 +28,11 @@ from attn_export.exporter.validation.quantized import (
 from attn_export.exporter.workflows.subject import Subject
 
 if TYPE_CHECKING:
-    from attn_export.exporter.records.verdict import QualityRequirement
     from attn_export.exporter.validation.reference import Reference
 
 
 def compare_quantized(
-    subject: Subject, reference: "Reference", requirement: "QualityRequirement | None", progress: Progress
+    subject: Subject, reference: "Reference", requirement: QualityRequirement | None, progress: Progress
 ) -> Validated:
     """Compare a quantized artifact. An error becomes part of the result, and so does a check that can't be made."""
     path, names, required = subject.artifact.path, subject.match.signature.output_names, with_default(requirement)

@@ -1,12 +1,13 @@
 """Quantized files of an export: made of its float32 file, compared with that and with the network."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attn_export.exporter.artifacts import AROUND, CPU, OnnxFile, Precision, Step, Target
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.precision.rounding import HALF_TYPES
-from attn_export.exporter.records.results import Proven
+from attn_export.exporter.records.results import Proven, Validated
 from attn_export.exporter.records.verdict import Verdict
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.progress import Progress
@@ -18,9 +19,6 @@ from attn_export.exporter.workflows.settings import ExportSettings
 from attn_export.exporter.workflows.subject import Subject
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from attn_export.exporter.records.results import Validated
     from attn_export.exporter.validation.reference import Reference
 
 
@@ -73,8 +71,8 @@ def quantized_file(job: ExportJob, plain: OnnxFile, precision: Precision) -> Pro
 
 
 def compare_with_network(
-    path: "Path", plain: OnnxFile, reference: "Reference", threads: int, progress: Progress
-) -> "Validated":
+    path: Path, plain: OnnxFile, reference: "Reference", threads: int, progress: Progress
+) -> Validated:
     """Compare a quantized file, or an engine beside its file, with the network.
 
     Raises:
@@ -89,6 +87,6 @@ def compare_with_network(
     return found
 
 
-def _verdict(found: "Validated") -> Verdict:
+def _verdict(found: Validated) -> Verdict:
     assert found.verdict is not None
     return found.verdict

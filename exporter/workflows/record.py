@@ -26,6 +26,14 @@ from attn_export.exporter.records.report import (
     OnnxRecord,
     Report,
 )
+from attn_export.exporter.records.results import (
+    Benched,
+    CleanResult,
+    Deployed,
+    Proven,
+    ReportAssets,
+    Validated,
+)
 from attn_export.exporter.records.summaries import (
     BundleDescription,
     BundleValidation,
@@ -38,23 +46,15 @@ from attn_export.exporter.system.files import sha256_of
 
 if TYPE_CHECKING:
     from attn_export.exporter.bundle.read import Bundle
-    from attn_export.exporter.records.results import (
-        Benched,
-        CleanResult,
-        Deployed,
-        Proven,
-        ReportAssets,
-        Validated,
-    )
     from attn_export.exporter.workflows.export_job import ExportJob
 
 
 def export_report(
     job: "ExportJob",
-    proven: "Sequence[Proven]",
-    deployed: "Sequence[Deployed]",
+    proven: Sequence[Proven],
+    deployed: Sequence[Deployed],
     latency: Latency,
-    assets: "ReportAssets",
+    assets: ReportAssets,
     images: ImageSource | None = None,
     evaluation: Evaluation | None = None,
 ) -> Report:
@@ -79,7 +79,7 @@ def export_report(
     )
 
 
-def bench_report(benched: "Benched", command: Sequence[str] | None = None) -> Report:
+def bench_report(benched: Benched, command: Sequence[str] | None = None) -> Report:
     """The report of a bench."""
     files = iter(benched.files)
     artifacts = [
@@ -93,7 +93,7 @@ def report_of(
     model: LoadedModel | None,
     artifacts: Sequence[ArtifactRecord],
     latency: Latency,
-    assets: "ReportAssets",
+    assets: ReportAssets,
     command: Sequence[str] | None,
     *,
     on_gpu: bool = False,
@@ -134,7 +134,7 @@ def input_record(taken: Input) -> InputRecord:
 
 
 def onnx_record(
-    file: OnnxFile, verdict: Verdict | None, *, precision: str = "", findings: "Validated | None" = None
+    file: OnnxFile, verdict: Verdict | None, *, precision: str = "", findings: Validated | None = None
 ) -> OnnxRecord:
     """An ONNX file and its verdict."""
     signature, graph = file.signature, file.parsed.model.graph if file.parsed else None
@@ -163,7 +163,7 @@ def engine_summary(
     *,
     verdict: Verdict | None = None,
     not_run: str | None = None,
-    findings: "Validated | None" = None,
+    findings: Validated | None = None,
 ) -> EngineSummary:
     """An engine, without what only its sidecar lists.
 
@@ -176,7 +176,7 @@ def engine_summary(
     return EngineSummary(**{**kept, "kernels": record.cost.kernels})
 
 
-def _findings(found: "Validated | None") -> dict[str, Any]:
+def _findings(found: Validated | None) -> dict[str, Any]:
     """The fields of `Findings` but for the verdict."""
     if found is None:
         return {}
@@ -189,7 +189,7 @@ def _findings(found: "Validated | None") -> dict[str, Any]:
 
 
 def artifact_record(
-    artifact: Artifact, name: str, file: OnnxFile | None, findings: "Validated | None" = None
+    artifact: Artifact, name: str, file: OnnxFile | None, findings: Validated | None = None
 ) -> ArtifactRecord:
     """An artifact of any origin. ``file`` is None for an engine."""
     verdict = findings.verdict if findings else None
@@ -200,7 +200,7 @@ def artifact_record(
     return engine_summary(name, artifact.sidecar, verdict=verdict, not_run=not_run, findings=findings)
 
 
-def clean_summary(result: "CleanResult") -> CleanSummary:
+def clean_summary(result: CleanResult) -> CleanSummary:
     """What a cleanup did to a file."""
     cleaned = result.cleaned
     return CleanSummary(
@@ -218,7 +218,7 @@ def clean_summary(result: "CleanResult") -> CleanSummary:
 
 def validation_summary(
     model: LoadedModel,
-    results: "Sequence[Validated]",
+    results: Sequence[Validated],
     images: ImageSource | None = None,
     evaluation: Evaluation | None = None,
 ) -> ValidationSummary:
@@ -232,7 +232,7 @@ def validation_summary(
     )
 
 
-def _validated_artifact(result: "Validated") -> ValidatedArtifact:
+def _validated_artifact(result: Validated) -> ValidatedArtifact:
     artifact = result.artifact
     return ValidatedArtifact(
         path=str(result.path),

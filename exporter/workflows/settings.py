@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from attn_export.exporter.artifacts import CPU, Precision, Target
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.images.preprocessing import PictureOptions
+from attn_export.exporter.records.budget import Budget
 from attn_export.exporter.records.latency import Schedule
+from attn_export.exporter.records.verdict import QualityRequirement
 from attn_export.exporter.runtimes import DEFAULT_RUNTIMES, check_devices, check_names
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.machine import usable_cpus
@@ -15,8 +17,6 @@ from attn_export.exporter.system.machine import usable_cpus
 if TYPE_CHECKING:
     from attn_export.exporter.images.labelled import LabelledGiven
     from attn_export.exporter.images.read import Given
-    from attn_export.exporter.records.budget import Budget
-    from attn_export.exporter.records.verdict import QualityRequirement
 
 DEFAULT_OPSET = 20
 
@@ -59,9 +59,9 @@ class ExportSettings:
     images: "Given | None" = None
     pictures: PictureOptions = field(default_factory=PictureOptions)
     evaluation: "LabelledGiven | None" = None
-    requirement: "QualityRequirement | None" = None
+    requirement: QualityRequirement | None = None
     show: bool = False
-    budgets: "tuple[Budget, ...]" = ()
+    budgets: tuple[Budget, ...] = ()
     command: tuple[str, ...] | None = None
 
     @property

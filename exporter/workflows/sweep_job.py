@@ -6,22 +6,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from msgspec import structs
 
 from attn_export.exporter.artifacts import LoadedModel, Precision, Target
 from attn_export.exporter.records.document import encode
+from attn_export.exporter.records.latency import Timing
 from attn_export.exporter.records.sweep import Figures
+from attn_export.exporter.records.verdict import Quality, Verdict
 from attn_export.exporter.sweep.inputs import CALIBRATION, CODE
 from attn_export.exporter.sweep.job import Inputs, Job, Make, Measure, Network
 from attn_export.exporter.system.files import SCRATCH, write_text
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.progress import NullProgress
-
-if TYPE_CHECKING:
-    from attn_export.exporter.records.latency import Timing
-    from attn_export.exporter.records.verdict import Quality, Verdict
 
 STEM, REPORT, OWN_REPORT = "model", "model.report.json", "latency.report.json"
 
@@ -185,20 +182,20 @@ def _engine(task: Measure, inputs: Inputs, folder: Path) -> Figures:
     return structs.replace(timed, bytes=figures.bytes, kernels=figures.kernels)
 
 
-def _judged(verdict: "Verdict", *, size: int | None, nodes: int | None = None) -> Figures:
+def _judged(verdict: Verdict, *, size: int | None, nodes: int | None = None) -> Figures:
     worst = verdict.worst_of("output")
     error = worst.error if worst else None
     return Figures(agrees=verdict.agrees, error=error, error_ratio=verdict.worst.ratio, bytes=size, nodes=nodes)
 
 
-def _of_quality(quality: "Quality", figures: Figures) -> Figures:
+def _of_quality(quality: Quality, figures: Figures) -> Figures:
     """With the error that a quantized file makes against the network, instead of that against its own graph."""
     worst = min((value for value in quality.sqnr_db.values() if value is not None), default=None)
     error = None if worst is None else 10 ** (-worst / 20)
     return structs.replace(figures, sqnr_db=worst, error=error, class_agreement=quality.agreement)
 
 
-def _latency(timing: "Timing") -> Figures:
+def _latency(timing: Timing) -> Figures:
     low, high = timing.median_interval_ms
     return Figures(
         latency_ms=timing.median_ms,

@@ -10,8 +10,10 @@ from attn_export.exporter.errors import AttnExportError, DisagreementError, Inpu
 from attn_export.exporter.images.labelled import Labelled
 from attn_export.exporter.images.preprocessing import PictureOptions
 from attn_export.exporter.network.batches import MOST_REAL
+from attn_export.exporter.records.accuracy import Evaluation
 from attn_export.exporter.records.artifact import Artifact
 from attn_export.exporter.records.results import Validated
+from attn_export.exporter.records.verdict import QualityRequirement
 from attn_export.exporter.system.files import paths_of, unique_names
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.validation.artifact import read_artifact
@@ -28,8 +30,6 @@ from attn_export.exporter.workflows.user_images import STAND_INS, images_of
 if TYPE_CHECKING:
     from attn_export.exporter.images.labelled import LabelledGiven
     from attn_export.exporter.images.read import Given, ImageSet
-    from attn_export.exporter.records.accuracy import Evaluation
-    from attn_export.exporter.records.verdict import QualityRequirement
     from attn_export.exporter.validation.cache import Cache
 
 # Of the user's images for a quantized artifact; `--eval` takes any number.
@@ -47,7 +47,7 @@ class ValidationSettings:
     pictures: PictureOptions = field(default_factory=PictureOptions)
     evaluation: "LabelledGiven | None" = None
     class_names: tuple[str, ...] = ()
-    requirement: "QualityRequirement | None" = None
+    requirement: QualityRequirement | None = None
     cache: "Cache | None" = None
 
 
@@ -63,7 +63,7 @@ class Validation:
     model: LoadedModel
     results: tuple[Validated, ...]
     images: "ImageSet | None" = None
-    evaluation: "Evaluation | None" = None
+    evaluation: Evaluation | None = None
 
 
 def validate_artifacts(
@@ -76,7 +76,7 @@ def validate_artifacts(
     pictures: PictureOptions | None = None,
     evaluation: "LabelledGiven | None" = None,
     class_names: Sequence[str] = (),
-    requirement: "QualityRequirement | None" = None,
+    requirement: QualityRequirement | None = None,
     cache: "Cache | None" = None,
     progress: Progress | None = None,
 ) -> list[Validated]:
@@ -173,9 +173,9 @@ def evaluated(
     subjects: Sequence[Subject],
     model: LoadedModel,
     labelled: Labelled,
-    requirement: "QualityRequirement | None",
+    requirement: QualityRequirement | None,
     progress: Progress,
-) -> "Evaluation":
+) -> Evaluation:
     """The accuracy of the artifacts that take the network's own size, by distinct names."""
     names = unique_names([subject.artifact.path for subject in subjects])
     sizes = [own.shape[1:] for own in model.inputs]

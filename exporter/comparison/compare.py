@@ -6,9 +6,8 @@ from pathlib import Path
 from attn_export.exporter.budgets.check import check_budgets, failure
 from attn_export.exporter.comparison.circumstances import circumstances, other_machine, refuse_another_network
 from attn_export.exporter.comparison.pair import hidden_by_noise, pair_of, slower_words
-from attn_export.exporter.comparison.pairing import name_of, pairs_of, unpaired
 from attn_export.exporter.comparison.read import TimedReport, read_timed_report
-from attn_export.exporter.comparison.runs import Runs
+from attn_export.exporter.comparison.runs import Runs, name_of, pairs_of, unpaired
 from attn_export.exporter.errors import IncomparableReportsError
 from attn_export.exporter.latency.bootstrap import fewest_rounds
 from attn_export.exporter.records.budget import Budget

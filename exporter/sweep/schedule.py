@@ -3,14 +3,13 @@
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
 
 from attn_export.exporter.errors import RuntimeUnavailableError
 from attn_export.exporter.records.report import ErrorRecord
 from attn_export.exporter.records.sweep import Figures, Outcome
 from attn_export.exporter.report.sweep.live import Watch
 from attn_export.exporter.sweep.job import Backend, Finished, Inputs, Job, Node
+from attn_export.exporter.sweep.store import Store
 
 ATTEMPTS = 3  # of a job whose node was lost
 # How long jobs wait for a node that offers their target, after the last of them was lost.
@@ -20,13 +19,6 @@ REST_SECONDS = 30.0
 LOST_CODE = RuntimeUnavailableError.exit_code
 
 Place = tuple[str, bool]  # target, timed
-
-
-class Keeper(Protocol):
-    """Keeps outcomes."""
-
-    def publish(self, outcome: Outcome, folder: Path | None) -> Outcome:
-        """Keep an outcome with its files; returns it, or what happened instead."""
 
 
 @dataclass
@@ -55,7 +47,7 @@ class Scheduler:
         kept: Mapping[str, Outcome],
         *,
         backend: Backend,
-        keeper: Keeper,
+        keeper: Store,
         inputs: Callable[[Job], Inputs],
         watch: Watch,
     ) -> None:

@@ -4,9 +4,11 @@ import heapq
 import itertools
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 from attn_export.exporter.records.sweep import Figures, Outcome
 from attn_export.exporter.sweep.job import Finished, Inputs, Job, Node
+from attn_export.exporter.sweep.store import Store
 
 
 class Farm:
@@ -69,8 +71,11 @@ class Farm:
         self.stopped = True
 
 
-class Memory:
+class Memory(Store):
     """Keeps outcomes nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__(Path())
 
     def publish(self, outcome: Outcome, folder: object) -> Outcome:
         return outcome

@@ -1,7 +1,6 @@
 """Latencies: labels, tables and sentences."""
 
 from collections.abc import Sequence
-from statistics import median
 
 from attn_export.exporter.records.latency import BASELINE, FASTER, Latency, Timing, WarmUp
 from attn_export.exporter.report.findings.table import GOOD, PLAIN, QUIET, UNSURE, Cell, Table, table
@@ -18,7 +17,6 @@ from attn_export.exporter.report.findings.words import (
     speed_words,
 )
 
-FEWEST_ROUNDS, DRIFT = 3, 0.01
 MARKS = {"faster": GOOD, "can't tell": UNSURE, "baseline": QUIET}
 
 
@@ -71,19 +69,6 @@ def speed_sentence(timing: Timing, label: str, baseline: str) -> str:
     """``onnxruntime is 6.58 times as fast as eager (6.41 to 6.71).``."""
     significant = timing.verdict != "can't tell"
     return f"{label} {speed_words(timing.ratio, timing.ratio_interval, baseline, significant=significant)}."
-
-
-def drift_sentences(timings: Sequence[Timing]) -> list[str]:
-    """The runtimes whose last rounds were slower or faster than their first; all share a drift of the machine."""
-    found = []
-    for timing, label in zip(timings, labels_of(timings), strict=True):
-        medians = [median(times) for times in timing.rounds_ms]
-        third = max(1, len(medians) // 3)
-        change = median(medians[-third:]) / median(medians[:third]) - 1
-        if len(medians) >= FEWEST_ROUNDS and abs(change) >= DRIFT:
-            slower = "slower" if change > 0 else "faster"
-            found.append(f"The last third of {label}'s rounds was {percent(abs(change))} {slower} than the first.")
-    return found
 
 
 def devices_compared(timing: Timing) -> str:

@@ -106,8 +106,7 @@ def latency_section(report: Report) -> Section:
     parts.append(latency.throughput_table(timed))
     for size, timings in others:
         parts.append(Fold(f"Batch {size}", tuple(_batch(size, timings, confidence))))
-    drift = [sentence for timings in batches.values() for sentence in latency.drift_sentences(timings)]
-    about = (*conditions.condition_sentences(timed), *drift, conditions.run_table(timed), conditions.gpu_table(timed))
+    about = (*conditions.condition_sentences(timed), conditions.run_table(timed), conditions.gpu_table(timed))
     parts.append(
         Fold("Conditions, runtimes and warm-up", (*about, *(latency.runtime_table(t) for t in batches.values())))
     )

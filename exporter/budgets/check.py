@@ -13,9 +13,7 @@ from attn_export.exporter.records.budget import (
     BudgetState,
     Metric,
 )
-from attn_export.exporter.records.report import EngineSummary, OnnxRecord, Report
-
-RUNNABLE = (OnnxRecord, EngineSummary)
+from attn_export.exporter.records.report import Report
 
 
 def state_of(limit: float, value: float, interval: tuple[float, float] | None) -> BudgetState:
@@ -77,15 +75,13 @@ def _timed(report: Report, budget: Budget) -> Iterator[BudgetResult]:
         yield _result(budget, getattr(timing, value_name), (low, high), timing.runtime, timing.artifact, timing.batch)
     if budget.runtime is None:
         ran = {timing.artifact for timing in timings}
-        for artifact in report.artifacts:
-            if isinstance(artifact, RUNNABLE) and artifact.path not in ran:
+        for artifact in report.runnable:
+            if artifact.path not in ran:
                 yield _unknown(budget, artifact.path, "it wasn't timed")
 
 
 def _dropped(report: Report, budget: Budget) -> Iterator[BudgetResult]:
-    for artifact in report.artifacts:
-        if not isinstance(artifact, RUNNABLE):
-            continue
+    for artifact in report.runnable:
         validation = artifact.validation
         runtime = validation.runtime if validation else None
         if budget.runtime not in (None, runtime):
@@ -126,7 +122,7 @@ def _missing(report: Report, budget: Budget, unknown: Sequence[BudgetResult]) ->
     if unknown:
         return "; ".join(f"{result.artifact}: {result.reason}" for result in unknown)
     if not budget.metric.timed:
-        ran = sorted({a.validation.runtime for a in report.artifacts if isinstance(a, RUNNABLE) and a.validation})
+        ran = sorted({a.validation.runtime for a in report.runnable if a.validation})
         return f"nothing was compared in {budget.runtime}" if ran and budget.runtime else "nothing was compared"
     ran = list(dict.fromkeys(timing.runtime for timing in report.latency.timings))
     if not ran:

@@ -7,7 +7,6 @@ from pathlib import Path
 from attn_export.exporter.comparison.read import TimedReport
 from attn_export.exporter.records.compare import Decides
 from attn_export.exporter.records.latency import BASELINE, Timing
-from attn_export.exporter.records.report import BundleRecord
 
 Key = tuple[str, str, str, str, int]
 
@@ -71,8 +70,7 @@ def _hash(report: TimedReport, name: str | None) -> str | None:
 
 def key_of(report: TimedReport, timing: Timing) -> Key:
     """Runtime, format, precision, device, batch. The name of the file may change."""
-    runnable = (a for a in report.record.artifacts if not isinstance(a, BundleRecord))
-    listed = next((a for a in runnable if a.path == timing.artifact), None)
+    listed = next((a for a in report.record.runnable if a.path == timing.artifact), None)
     if listed is None:
         suffix = Path(timing.artifact or "").suffix
         return timing.runtime, suffix, timing.precision, timing.device, timing.batch

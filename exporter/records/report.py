@@ -201,6 +201,11 @@ class Report(Struct, frozen=True, kw_only=True):
     schema_version: int = SCHEMA_VERSION
 
     @property
+    def runnable(self) -> tuple[OnnxRecord | EngineSummary, ...]:
+        """The artifacts without deployment bundles."""
+        return tuple(artifact for artifact in self.artifacts if not isinstance(artifact, BundleRecord))
+
+    @property
     def onnx_files(self) -> tuple[OnnxRecord, ...]:
         """The ONNX files among the artifacts."""
         return tuple(artifact for artifact in self.artifacts if isinstance(artifact, OnnxRecord))

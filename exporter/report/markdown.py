@@ -34,8 +34,8 @@ def render(report: Report) -> str:
     if (table := precision.side_by_side(report)) is not None:
         parts += [f"### {escaped(table.caption)}", table_text(table), _items(precision.advice(report))]
     if errors.judged(report):
-        failed = [artifact.error.message for artifact in errors.runnable(report) if artifact.error]
-        parts += ["### Error against PyTorch", table_text(errors.artifact_table(report.artifacts)), _items(failed)]
+        failed = [artifact.error.message for artifact in report.runnable if artifact.error]
+        parts += ["### Error against PyTorch", table_text(errors.artifact_table(report)), _items(failed)]
     if report.evaluation:
         parts += ["### Accuracy", table_text(accuracy.accuracy_table(report.evaluation))]
         parts += [table_text(accuracy.flips_table(report.evaluation)) if report.evaluation.flips else ""]

@@ -11,7 +11,6 @@ from attn_export.exporter.records.report import (
     OnnxRecord,
     Report,
 )
-from attn_export.exporter.report.findings.errors import runnable
 from attn_export.exporter.report.findings.table import Table, table
 from attn_export.exporter.report.findings.words import counted, listed, percent, seconds, size
 from attn_export.exporter.system.gpus import Gpu
@@ -114,4 +113,4 @@ def _described(artifact: ArtifactRecord) -> str:
 def notes_of(report: Report) -> list[str]:
     """Notes about how files were read."""
     notes = list(report.model.notes) if report.model else []
-    return notes + [f"{a.path}: {note}" for a in runnable(report) for note in a.notes]
+    return notes + [f"{a.path}: {note}" for a in report.runnable for note in a.notes]

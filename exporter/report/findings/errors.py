@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from attn_export.exporter.records.policies import POLICIES
-from attn_export.exporter.records.report import ArtifactRecord, BundleRecord, EngineSummary, OnnxRecord, Report
+from attn_export.exporter.records.report import EngineSummary, OnnxRecord, Report
 from attn_export.exporter.records.verdict import Comparison, Quality, Verdict
 from attn_export.exporter.report.findings.table import BAD, GOOD, PLAIN, QUIET, UNSURE, Cell, Table, table
 from attn_export.exporter.report.findings.words import SPACE, counted, error, listed, shapes, times
@@ -14,19 +14,14 @@ RATIO_HEADS = "<runtime,images,gates,worst gate,worst output,limit,other top-1 c
 NOT_REQUESTED = "validation was not requested"
 
 
-def runnable(report: Report) -> list[Runnable]:
-    """All artifacts except deployment bundles."""
-    return [artifact for artifact in report.artifacts if not isinstance(artifact, BundleRecord)]
-
-
 def judged(report: Report) -> list[tuple[Runnable, Verdict]]:
     """The validated artifacts with their verdicts."""
-    return [(artifact, artifact.validation) for artifact in runnable(report) if artifact.validation is not None]
+    return [(artifact, artifact.validation) for artifact in report.runnable if artifact.validation is not None]
 
 
 def not_judged(report: Report) -> list[tuple[str, str]]:
     """Names of the other artifacts, and the reason for each."""
-    return [(a.path, missing_reason(a)) for a in runnable(report) if a.validation is None]
+    return [(a.path, missing_reason(a)) for a in report.runnable if a.validation is None]
 
 
 def was_requested(report: Report) -> bool:
@@ -52,10 +47,10 @@ def verdict_cell(agrees: bool) -> Cell:
     return Cell("agrees", GOOD) if agrees else Cell("DISAGREES", BAD)
 
 
-def artifact_table(artifacts: Sequence[ArtifactRecord]) -> Table:
+def artifact_table(report: Report) -> Table:
     """One row for each artifact that can run."""
     heads = f"artifact,<verdict,<precision,{RATIO_HEADS}"
-    rows = [_artifact_row(artifact) for artifact in artifacts if not isinstance(artifact, BundleRecord)]
+    rows = [_artifact_row(artifact) for artifact in report.runnable]
     return table("Error ratio against PyTorch in float64", heads.split(","), rows)
 
 

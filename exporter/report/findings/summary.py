@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from attn_export.exporter.records.report import BundleRecord, Report
+from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.findings import accuracy, attention, budgets, conditions, errors, latency
 from attn_export.exporter.report.findings.table import GOOD, PLAIN, UNSURE
 from attn_export.exporter.report.findings.words import listed, milliseconds, size, speed
@@ -48,7 +48,7 @@ def _badges(report: Report) -> Iterator[Badge]:
             yield Badge("Nodes", words, f"{file.path}, as captured and after the cleanup; {found}.", PLAIN, "graph")
         else:
             yield Badge("Nodes", str(file.nodes), f"{file.path}; {found}.", PLAIN, "graph")
-    sizes = [(a.path, a.bytes) for a in report.artifacts if not isinstance(a, BundleRecord) and a.bytes is not None]
+    sizes = [(a.path, a.bytes) for a in report.runnable if a.bytes is not None]
     if sizes:
         (path, first), *others = sizes
         more = "".join(f"; {name} {size(count)}" for name, count in others)

@@ -166,7 +166,7 @@ def error_section(report: Report) -> Section:
         precision.side_by_side(report),
         Items(tuple(precision.advice(report)), caution=True),
         REFERENCE,
-        errors.artifact_table(report.artifacts),
+        errors.artifact_table(report),
         error_chart.errors("errors", {artifact.path: verdict for artifact, verdict in judged}),
         *(_judged(artifact, verdict) for artifact, verdict in judged),
         Fold(sensitivity.caption, (sensitivity,)) if sensitivity else None,

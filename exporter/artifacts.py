@@ -27,11 +27,7 @@ class Normalization:
     std: tuple[float, ...]
 
     def for_channels(self, channels: int) -> "Normalization":
-        """With one number for each channel, where one is meant for all.
-
-        Raises:
-            UsageError: they are for another number of channels.
-        """
+        """One number for each channel, where one is meant for all. Raises UsageError: they are for other channels."""
         mean, std = (values * channels if len(values) == 1 else values for values in (self.mean, self.std))
         if not len(mean) == len(std) == channels:
             raise UsageError(

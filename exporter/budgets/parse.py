@@ -108,11 +108,7 @@ def _refuse_impossible(text: str, metric: Metric, limit: float) -> None:
 
 
 def refuse_untimed(budgets: Iterable[Budget], runtimes: Sequence[str]) -> None:
-    """Find out before the work begins that a budget is for what won't be timed.
-
-    Raises:
-        UsageError: there is such a budget.
-    """
+    """Find out before the work begins that something isn't timed. Raises UsageError: there is a budget for it."""
     for budget in budgets:
         if budget.metric.timed and not runtimes:
             raise UsageError(f"--budget {budget.text}: nothing is timed", hint="Leave out --no-bench, or the budget.")

@@ -40,11 +40,7 @@ def is_engine(source: Path) -> bool:
 
 
 def inspect_engine(source: Path, *, as_json: bool) -> None:
-    """Print an engine's record.
-
-    Raises:
-        UnreadableEngineError, UntrustedEngineError: it isn't whole, has no record, or was changed since.
-    """
+    """Print an engine's record. Raises UnreadableEngineError, UntrustedEngineError: it isn't as it was built."""
     from attn_export.exporter.engine.sidecar import check_file, sidecar_path
     from attn_export.exporter.records.engine import EngineFile
     from attn_export.exporter.records.summaries import EngineInspection

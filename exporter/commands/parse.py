@@ -34,11 +34,7 @@ def choice(option: str, name: str, known: Iterable[Choice]) -> Choice:
 
 
 def parse_arguments(text: str | None, called: Path | str | None) -> dict[str, Any]:
-    """A JSON object as keyword arguments of what is called.
-
-    Raises:
-        UsageError: it is no JSON object, or nothing is called.
-    """
+    """A JSON object as keyword arguments of what is called. Raises UsageError: it is none, or nothing is called."""
     if text is None:
         return {}
     if called is None:
@@ -182,12 +178,6 @@ def report_paths(values: Iterable[Path] | None) -> tuple[Path, ...]:
 
 
 def refuse(options: Mapping[str, Any], reason: str, hint: str) -> None:
-    """Refuse options without effect.
-
-    ``reason`` comes after their names and ``is`` or ``are``.
-
-    Raises:
-        UsageError: one or more are set.
-    """
+    """Refuse options without effect; ``reason`` comes after "is" or "are". Raises UsageError: any is set."""
     if given := [option for option, value in options.items() if value]:
         raise UsageError(f"{', '.join(given)} {'are' if len(given) > 1 else 'is'} {reason}", hint=hint)

@@ -12,11 +12,7 @@ EXAMPLES = "Expected is NxCxHxW, for example 1x3x224x224; or 1x1x4000 for a sign
 
 
 def parse_inputs(texts: Sequence[str] | None) -> tuple[Input, ...]:
-    """``1x3x224x224``, or several like ``mask=1x64:int64``.
-
-    Raises:
-        UsageError: another form, or a name that is given twice.
-    """
+    """``1x3x224x224``, or several like ``mask=1x64:int64``. Raises UsageError: another form, or a name twice."""
     inputs = [_input(text) for text in texts or ()]
     for taken in inputs:
         if [other.name for other in inputs].count(taken.name) > 1:
@@ -41,11 +37,7 @@ def _input(text: str) -> Input:
 
 
 def parse_ranges(texts: Sequence[str] | None) -> dict[str, tuple[float, float]]:
-    """``image=0..255`` of each input; ``0..255`` is that of the only one, "".
-
-    Raises:
-        UsageError: another form, or a name that is given twice.
-    """
+    """``image=0..255``; ``0..255`` is that of the only input, "". Raises UsageError: another form, or a name twice."""
     ranges: dict[str, tuple[float, float]] = {}
     for text in texts or ():
         found = re.fullmatch(rf"(?:([^\W\d]\w*)=)?({NUMBER})\.\.({NUMBER})", text)
@@ -60,11 +52,7 @@ def parse_ranges(texts: Sequence[str] | None) -> dict[str, tuple[float, float]]:
 
 
 def parse_axes(dynamic: Iterable[str] | None, static: bool) -> tuple[str, ...]:
-    """The dynamic axes: ``batch,height`` of all inputs, ``image:batch,height`` of one.
-
-    Raises:
-        UsageError: contradictory or unknown.
-    """
+    """``batch,height`` of all inputs, ``image:batch`` of one. Raises UsageError: contradictory or unknown axes."""
     names = [name for value in dynamic or () for name in _of_one_value(value)]
     if static and names:
         raise UsageError("--static and --dynamic contradict each other", hint="Leave one of them out.")

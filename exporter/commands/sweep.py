@@ -69,11 +69,7 @@ def sweep(
 
 
 def load_options(entry: "Model") -> "LoadOptions":
-    """How an entry of a plan is loaded: its keys are the options of the other commands.
-
-    Raises:
-        UsageError: contradictory, or of another form.
-    """
+    """How an entry of a plan is loaded, by the other commands' options. Raises UsageError: they can't be read."""
     parse_normalization(*(",".join(map(str, numbers)) if numbers else None for numbers in (entry.mean, entry.std)))
     return Loading(
         arch=entry.arch or None,

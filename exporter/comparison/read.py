@@ -32,11 +32,7 @@ class TimedReport:
 
 
 def read_timed_report(path: Path) -> TimedReport:
-    """Read the report of an export or a bench.
-
-    Raises:
-        UnreadableReportError: it can't be read, or has no latencies that can be compared.
-    """
+    """Read the report of an export or a bench. Raises UnreadableReportError: it has no latencies to compare."""
     report = read_report(path)
     timings = report.latency.timings
     if not timings:

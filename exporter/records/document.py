@@ -37,11 +37,7 @@ def plain(record: Any) -> Any:
 
 
 def decode(content: bytes | str, kind: type[Record]) -> Record:
-    """Read a document of this version.
-
-    Raises:
-        DocumentError: the content isn't JSON, has another version, or a value is missing or of another type.
-    """
+    """Read a document. Raises DocumentError: no JSON, another version, or a value is missing or of another type."""
     try:
         version = msgspec.json.decode(content, type=Header).schema_version
         if version != SCHEMA_VERSION:

@@ -79,13 +79,7 @@ def check_reports(paths: Sequence[Path], formats: Formats = FORMATS, *, sources:
 
 
 def write_reports(record: Any, paths: Sequence[Path], formats: Formats = FORMATS) -> None:
-    """Write a record in the format of each extension, atomically.
-
-    Missing folders are created.
-
-    Raises:
-        As `check_reports`; and OutputError: the disk is full.
-    """
+    """Write a record in the format of each extension, atomically. Raises as `check_reports`, and OutputError."""
     written = [(path, formats[path.suffix.lower()](record)) for path in paths]
     for path, content in written:
         with written_atomically(path) as temporary:
@@ -96,11 +90,7 @@ def write_reports(record: Any, paths: Sequence[Path], formats: Formats = FORMATS
 
 
 def write_report(report: Report, path: Path | str) -> None:
-    """Write one report: ``write_report(result.report, "report.html")``.
-
-    Raises:
-        As `check_reports`; and OutputError: the disk is full.
-    """
+    """Write one report: ``write_report(result.report, "report.html")``. Raises as `check_reports`, and OutputError."""
     paths = [Path(path)]
     check_reports(paths)
     write_reports(report, paths)
@@ -112,11 +102,7 @@ def can_draw() -> bool:
 
 
 def write_sweep(report: SweepReport, folder: Path) -> tuple[Path, ...]:
-    """Write the results of a sweep: ``results.jsonl``, ``results.csv``, and ``results.html`` if it can be drawn.
-
-    Raises:
-        OutputError: a file can't be written.
-    """
+    """Write ``results.jsonl``, ``results.csv``, and ``results.html`` if it can be drawn. Raises OutputError."""
     paths = tuple(folder / f"results{ending}" for ending in SWEEP_FORMATS if ending not in DRAWN or can_draw())
     write_reports(report, paths, SWEEP_FORMATS)
     return paths

@@ -13,11 +13,7 @@ CODE, CALIBRATION = "code", "calibration"
 
 
 def files_of(role: str, folder: Path) -> list[Path]:
-    """The files of a folder that decide a result: Python sources, or pictures; hidden ones are neither.
-
-    Raises:
-        InputError: there is none.
-    """
+    """A folder's Python sources or pictures, without hidden ones. Raises InputError: there is none."""
     if role == CALIBRATION:
         return pictures_of([folder])[0]
     found = sorted(path for path in folder.rglob("*.py") if not _hidden(path.relative_to(folder)))

@@ -80,12 +80,7 @@ class Plan(Struct, frozen=True):
 
 
 def read_plan(path: Path) -> Plan:
-    """Read a plan.
-
-    Raises:
-        InputError: it is missing, or not TOML.
-        UsageError: a key is unknown, or a value of the wrong type.
-    """
+    """Read a plan. Raises InputError: it is missing, or not TOML; UsageError: a key or a value is wrong."""
     try:
         document = msgspec.toml.decode(read_whole(path, MOST_BYTES))
     except OSError as error:
@@ -137,11 +132,7 @@ def _check(path: Path, plan: Plan) -> None:
 
 
 def plan_for(folder: Path) -> str:
-    """A plan in TOML for the networks in a folder: its checkpoints, or its ONNX files where there is none.
-
-    Raises:
-        InputError: there is neither.
-    """
+    """A plan for the checkpoints in a folder, or else its ONNX files. Raises InputError: there is neither."""
     files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
     models = [path for path in files if path.suffix.lower() in CHECKPOINTS] or [
         path for path in files if path.suffix.lower() == ONNX_ENDING

@@ -128,11 +128,7 @@ def opened(root: Path, cells: Sequence[str]) -> Iterator[Store]:
 
 
 def check_folder(root: Path, cells: Sequence[str]) -> None:
-    """Refuse a folder that holds something else than results of this plan, or of an earlier form of it.
-
-    Raises:
-        UsageError: it does.
-    """
+    """Refuse a folder that holds other things than results of this plan or an earlier form of it. Raises UsageError."""
     if not root.exists():
         return
     if not root.is_dir():

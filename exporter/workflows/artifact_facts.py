@@ -98,11 +98,7 @@ def _sensible(found: Normalization | None) -> Normalization | None:
 
 
 def class_names_of(artifact: Artifact, facts: ArtifactFacts, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """The names of the classes: those that are given, or those in the metadata.
-
-    Raises:
-        InputError: the artifact returns no scores of so many classes.
-    """
+    """The names that are given, or those in the metadata. Raises InputError: there aren't so many scores."""
     if labels is None:
         return facts.class_names
     sizes: set[object] = {tensor.dims[-1] for tensor in artifact.outputs if tensor.dims}
@@ -136,11 +132,7 @@ def is_measured(artifact: Artifact, report: Report) -> bool:
 
 
 def timings_of(artifact: Artifact, report: Report | None) -> tuple[Timing, ...]:
-    """The latencies of an artifact in a report, of the fastest device.
-
-    Raises:
-        InputError: the report is about other files.
-    """
+    """An artifact's latencies in a report, of the fastest device. Raises InputError: it is about other files."""
     if report is None:
         return ()
     name = artifact.path.name

@@ -80,11 +80,7 @@ def bench(
 
 
 def refuse_budgets(budgets: Sequence[Budget], settings: BenchSettings, *, module: bool, files: Sequence[Path]) -> None:
-    """Refuse budgets for values that a bench doesn't measure, before the work begins.
-
-    Raises:
-        UsageError: there is such a budget.
-    """
+    """Refuse budgets for what a bench doesn't measure, before it begins. Raises UsageError: there is one."""
     for budget in budgets:
         if not budget.metric.timed:
             raise UsageError(

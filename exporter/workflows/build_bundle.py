@@ -34,11 +34,7 @@ def build_from_bundle(
     settings: EngineSettings,
     progress: Progress,
 ) -> BuildResult:
-    """Build an engine from a deployment bundle, on the device.
-
-    Raises:
-        UsageError: ``precisions`` names another than the bundle's.
-    """
+    """Build an engine from a bundle, on the device. Raises UsageError: the bundle has another precision."""
     with progress.stage("Reading the bundle"):
         read = read_bundle(bundle)
     precision = read.manifest.precision

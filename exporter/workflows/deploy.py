@@ -61,11 +61,7 @@ class Deployment:
 
 
 def targets_of(settings: EngineSettings) -> Targets:
-    """The architectures that get an engine, and those that get a bundle, on this machine.
-
-    Raises:
-        UsageError: a GPU is unknown.
-    """
+    """The architectures that get an engine, and those that get a bundle. Raises UsageError: a GPU is unknown."""
     return parse_targets(settings.gpus, gpus.found())
 
 

@@ -57,11 +57,7 @@ def _dims(taken: Input) -> tuple[Dim, ...]:
 
 
 def deploy_all(job: ExportJob, proven: Sequence[Proven]) -> list[Deployed]:
-    """Build the engine and bundles of every file, and validate engines on this machine's GPU.
-
-    Raises:
-        DisagreementError: an engine computes something else.
-    """
+    """Build the engine and bundles of every file. Raises DisagreementError: an engine computes something else."""
     settings = job.settings
     if settings.engine is None:
         return []

@@ -22,11 +22,7 @@ from attn_export.exporter.workflows.quantized_files import quantized_file
 
 
 def make_onnx(job: ExportJob) -> Made:
-    """Capture and clean a network. The graph's weights are no longer in memory afterwards.
-
-    Raises:
-        CaptureError, CleanupError, OutputError: a stage failed.
-    """
+    """Capture and clean a network, and free its weights. Raises CaptureError, CleanupError, OutputError."""
     path, settings = job.folder / f"{job.stem}.onnx", job.settings
     with job.progress.stage("Capturing with PyTorch's exporter"):
         from attn_export.exporter.network.capture import capture

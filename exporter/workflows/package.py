@@ -40,11 +40,7 @@ class PackageSettings:
 
 
 def check(settings: PackageSettings) -> None:
-    """Refuse what would fail after the work of an export.
-
-    Raises:
-        AttnExportError: a folder holds something else, or the key is of the wrong kind.
-    """
+    """Refuse what would fail after an export. Raises AttnExportError: a folder isn't empty, or the key is wrong."""
     if settings.key is not None:
         read_key(Path(settings.key), "private")
     if settings.repository is not None:

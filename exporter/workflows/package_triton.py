@@ -99,11 +99,7 @@ def _names(paths: Sequence[Path], first: str | None) -> Iterator[str]:
 
 
 def check_repository(folder: Path) -> None:
-    """Refuse a folder with other things than models: a server would list them as broken ones.
-
-    Raises:
-        InputError: it is such a folder, or a file.
-    """
+    """A server lists other things than models as broken ones. Raises InputError: the folder holds such."""
     if not folder.exists():
         return
     hint = "Name a new folder, or a repository that holds models only."

@@ -58,11 +58,7 @@ def export_report(
     images: ImageSource | None = None,
     evaluation: Evaluation | None = None,
 ) -> Report:
-    """The report of an export, with its budgets checked.
-
-    Raises:
-        InputError: a budget is for a value that the report doesn't have.
-    """
+    """The report of an export, with its budgets checked. Raises InputError: it has no figure for a budget."""
     artifacts: list[ArtifactRecord] = [
         structs.replace(
             onnx_record(artifact.file, artifact.verdict),

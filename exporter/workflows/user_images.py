@@ -72,11 +72,7 @@ def images_of(
 
 
 def known_of(model: LoadedModel, options: PictureOptions) -> PictureOptions:
-    """The options, with what a network says about its pixels.
-
-    Raises:
-        UsageError: its artifacts normalize pixels themselves, and the options do too.
-    """
+    """The options, with what a network says of its pixels. Raises UsageError: both of them normalize."""
     if model.preprocessing is None:
         return replace(options, normalization=options.normalization or model.normalization)
     if options.normalization is not None:

@@ -203,12 +203,7 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class Signature:
-    """The inputs and outputs of a network and of all its artifacts.
-
-    Attributes:
-        inputs: in the network's order, with the shapes as traced.
-        output_names: in the network's order.
-    """
+    """The inputs and outputs of a network and its artifacts, in the network's order, with the shapes as traced."""
 
     inputs: tuple[Input, ...]
     output_names: tuple[str, ...]
@@ -249,12 +244,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Gate:
-    """The gate activation of an attention block.
-
-    Attributes:
-        module_path: of its submodule, empty if unknown.
-        tensor: the input of the Sigmoid or HardSigmoid.
-    """
+    """A block's gate: its module's path, empty if unknown, and the ``tensor`` that goes into the (hard) sigmoid."""
 
     module_path: str
     tensor: str
@@ -271,12 +261,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Graph:
-    """An ONNX graph in memory.
-
-    Attributes:
-        model: the graph. Functions that change it take it over and return a new `Graph`.
-        parent_sha256: of the source checkpoint.
-    """
+    """An ONNX graph in memory. Functions that change ``model`` take it over and return a new `Graph`."""
 
     model: "ir.Model"
     signature: Signature
@@ -343,11 +328,7 @@ class Float32Node:
 
 @dataclass(frozen=True, eq=False)
 class ParsedFile:
-    """An ONNX file, parsed and checked once and then passed on.
-
-    Attributes:
-        model: its graph. Nobody changes it; `copy` gives a graph to change.
-    """
+    """An ONNX file, parsed and checked once. Nobody changes ``model``; `copy` gives a graph to change."""
 
     path: Path
     model: "ir.Model"

@@ -78,12 +78,7 @@ class Group:
 
 @dataclass(frozen=True)
 class GoldenVectors:
-    """Golden inputs and outputs with their limits.
-
-    Attributes:
-        inputs, reference, baseline, limits: see `GoldenDescription`.
-        groups: one per image size.
-    """
+    """Golden inputs and outputs with their limits; see `GoldenDescription`."""
 
     inputs: Mapping[str, str]
     reference: str

@@ -74,12 +74,7 @@ class Kernel(Struct, frozen=True):
 
 
 class KernelReport(Struct, frozen=True):
-    """The kernels of an engine.
-
-    Attributes:
-        kernels: in execution order; empty if unknown.
-        weights_bytes, activation_bytes: of the engine, for the max shape; None if unknown.
-    """
+    """The kernels in execution order, empty if unknown; bytes are for the max shape, None if unknown."""
 
     kernels: tuple[Kernel, ...]
     source: str

@@ -11,12 +11,7 @@ from attn_export.exporter.system.packages import versions
 
 
 class Environment(Struct, frozen=True):
-    """What a reader needs to compare a report with another.
-
-    Attributes:
-        cpus: that the process may use.
-        gpus: of this machine; empty where none was used.
-    """
+    """What a reader needs to compare reports; ``cpus`` may be used, ``gpus`` is empty where none was."""
 
     platform: str
     python: str

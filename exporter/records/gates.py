@@ -43,12 +43,7 @@ class OmittedGate(Struct, frozen=True):
 
 
 class GateActivations(Struct, frozen=True):
-    """The gates on one image.
-
-    Attributes:
-        image: None where the input is not an image.
-        unavailable: why an artifact's gates could not be captured, by artifact name.
-    """
+    """The gates on one image, None for other inputs; ``unavailable`` says why artifacts are missing."""
 
     image: Picture | None
     gates: tuple[GateActivation, ...]

@@ -137,12 +137,7 @@ class Schedule(Struct, frozen=True):
 
 
 class Latency(Struct, frozen=True):
-    """The timings of one command.
-
-    Attributes:
-        cpus: available to the process.
-        timings: of the first batch in the order of the runtimes, then of the next.
-    """
+    """The timings of one command: the first batch's in the order of the runtimes, then those of the next."""
 
     threads: Count
     cpus: tuple[Natural, ...]

@@ -14,12 +14,7 @@ class Guess(Struct, frozen=True):
 
 
 class Prediction(Struct, frozen=True):
-    """The likeliest classes of one image.
-
-    Attributes:
-        answers: by artifact, the likeliest class first.
-        agree: whether all artifacts answer the same class.
-    """
+    """The likeliest classes of one image by artifact, and whether all agree on the first."""
 
     image: str
     answers: dict[str, tuple[Guess, ...]]
@@ -27,11 +22,7 @@ class Prediction(Struct, frozen=True):
 
 
 class PredictionSummary(Struct, frozen=True, kw_only=True):
-    """`predict`: several artifacts on the same images.
-
-    Attributes:
-        sources: of the images, by artifact: each may preprocess them otherwise.
-    """
+    """`predict`: several artifacts on the same images, which each may preprocess otherwise."""
 
     artifacts: tuple[str, ...]
     runtimes: dict[str, str]

@@ -115,12 +115,7 @@ class Findings(Struct, frozen=True, kw_only=True):
 
 
 class OnnxRecord(Findings, frozen=True, kw_only=True, tag_field="format", tag="onnx"):
-    """An ONNX file; see `OnnxFile`.
-
-    Attributes:
-        bytes: of the file and its weights; None in records of earlier versions.
-        quantization: how an export quantized it.
-    """
+    """An ONNX file; see `OnnxFile`. ``bytes`` counts its weights; None in records of earlier versions."""
 
     path: str
     precision: str
@@ -138,11 +133,7 @@ class OnnxRecord(Findings, frozen=True, kw_only=True, tag_field="format", tag="o
 
 
 class EngineSummary(Findings, frozen=True, kw_only=True, tag_field="format", tag="engine"):
-    """An engine, without the kernels and the inventory that its own sidecar lists; see `EngineRecord`.
-
-    Attributes:
-        kernels: how many; None where TensorRT didn't list them.
-    """
+    """An engine without what its own sidecar lists, see `EngineRecord`; ``kernels`` is their number, if known."""
 
     path: str
     precision: str | None

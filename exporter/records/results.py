@@ -31,13 +31,7 @@ class ReportAssets:
 
 @dataclass(frozen=True)
 class Benched:
-    """The result of `bench`.
-
-    Attributes:
-        model: the network, None without a checkpoint.
-        files: the ONNX files, with their attention blocks.
-        latency: of all, for every batch size.
-    """
+    """The result of `bench`; ``files`` are the ONNX files, with their attention blocks."""
 
     model: LoadedModel | None
     artifacts: tuple[Artifact, ...]
@@ -67,12 +61,7 @@ class CleanResult:
 
 @dataclass(frozen=True)
 class Deployed:
-    """Engines and bundles of one ONNX file.
-
-    Attributes:
-        engines: one, or none if only bundles were requested.
-        bundles: one for each architecture that needs one.
-    """
+    """Engines and bundles of one ONNX file; no engine if only bundles were requested."""
 
     engines: tuple[EngineFile, ...]
     bundles: tuple[Path, ...]
@@ -87,12 +76,7 @@ class Retyped(Struct, frozen=True, rename={"kept": "kept_in_float32", "verdict":
 
 
 class BuildResult(Struct, frozen=True, rename={"retyped": "onnx"}):
-    """The result of `build`.
-
-    Attributes:
-        retyped: files of other precisions.
-        engines, bundles: of these, or of the source file.
-    """
+    """The result of `build`: files of other precisions, and engines and bundles of these or of the source."""
 
     retyped: tuple[Retyped, ...]
     engines: tuple[EngineFile, ...]

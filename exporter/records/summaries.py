@@ -69,12 +69,7 @@ class BundleValidation(Struct, frozen=True, kw_only=True):
 
 
 class PackageSummary(Struct, frozen=True, kw_only=True):
-    """`package`: what was written.
-
-    Attributes:
-        models: folders of the models in a repository of Triton.
-        files: bytes of each file in them, by its path.
-    """
+    """`package`: folders of Triton's models, the device folder, and the bytes of each file in them."""
 
     models: tuple[str, ...] = ()
     device: str | None = None
@@ -83,13 +78,7 @@ class PackageSummary(Struct, frozen=True, kw_only=True):
 
 
 class VerifySummary(Struct, frozen=True):
-    """`verify` of a package that is as it was made.
-
-    Attributes:
-        files: whose digests agree.
-        signed: whether there is a signature.
-        verified: whether it was verified with a key.
-    """
+    """`verify` of a package that is as it was made; ``verified`` if its signature was, with a key."""
 
     folder: str
     files: int

@@ -29,12 +29,7 @@ class Network(Struct, frozen=True):
 
 
 class Make(Struct, frozen=True, tag="make"):
-    """Make an ONNX file of a network, proven.
-
-    Attributes:
-        form: the runtime that the graph is shaped for.
-        normalization: of the pictures to calibrate with; None for the network's.
-    """
+    """Make an ONNX file of a network for a runtime, proven; the normalization is that of calibration pictures."""
 
     network: Network
     precision: str
@@ -43,12 +38,7 @@ class Make(Struct, frozen=True, tag="make"):
 
 
 class Measure(Struct, frozen=True, tag="measure"):
-    """Time a runtime, and build the engine that it runs.
-
-    Attributes:
-        target: "cpu", or an architecture.
-        interval: half-width of the confidence interval at which the timing ends.
-    """
+    """Time a runtime on "cpu" or an architecture until the interval is so narrow, and build its engine."""
 
     network: Network
     precision: str

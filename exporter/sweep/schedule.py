@@ -33,13 +33,7 @@ class _Load:
 
 
 class Scheduler:
-    """Runs jobs until each has an outcome.
-
-    Args:
-        jobs: by key, those that others need included.
-        kept: outcomes that are there.
-        inputs: of a job, once what it needs is done.
-    """
+    """Runs jobs, by key and with all that they need, until each has an outcome; ``kept`` are there already."""
 
     def __init__(
         self,

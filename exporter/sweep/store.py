@@ -34,11 +34,7 @@ class Index(Struct, frozen=True):
 
 
 class Store:
-    """Outcomes on disk.
-
-    Args:
-        work: a folder on its file system, where outcomes are made.
-    """
+    """Outcomes on disk, made in ``work``, a folder on the same file system."""
 
     def __init__(self, root: Path, work: Path | None = None) -> None:
         self.root, self.work = root, work or root

@@ -21,12 +21,7 @@ IMAGE = (1, 3, 224, 224)
 
 @dataclass(frozen=True)
 class BenchInput:
-    """An artifact to be timed.
-
-    Attributes:
-        name: in reports; no two artifacts have the same.
-        file: the ONNX file with its attention blocks; None for an engine.
-    """
+    """An artifact to be timed, with a distinct name; ``file`` has its attention blocks, None for an engine."""
 
     artifact: Artifact
     name: str

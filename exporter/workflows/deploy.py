@@ -30,12 +30,7 @@ FIRST_WITH_FLOAT8 = 89  # compute capability 8.9, Ada
 
 @dataclass(frozen=True)
 class Deployment:
-    """An ONNX file with the GPUs that it is for.
-
-    Attributes:
-        stem: of their names: ``<stem>.engine``, ``<stem>.sm87.bundle.zip``.
-        precision: as asked, for the records.
-    """
+    """An ONNX file with the GPUs that it is for: ``<stem>.engine``, ``<stem>.sm87.bundle.zip``."""
 
     facts: "GraphFacts"
     folder: Path

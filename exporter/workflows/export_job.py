@@ -16,12 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExportJob:
-    """An export at work.
-
-    Attributes:
-        folder: of the results while they aren't proven.
-        calibration: images for quantized files; None without these.
-    """
+    """An export at work; ``folder`` holds the results while they aren't proven."""
 
     model: LoadedModel
     folder: Path

@@ -27,11 +27,7 @@ class FallbackWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network of a device folder, ready to run. Use as a context manager, or call `close`.
-
-    Attributes:
-        refused: why each of the engines doesn't run here, by name.
-    """
+    """A network, ready to run; ``refused`` says why engines don't run here. A context manager, or call `close`."""
 
     manifest: DeviceManifest
     artifact: str

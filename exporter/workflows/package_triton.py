@@ -24,12 +24,7 @@ KINDS = {"auto": "KIND_AUTO", "gpu": "KIND_GPU", "cpu": "KIND_CPU"}
 
 @dataclass(frozen=True)
 class TritonSettings:
-    """How the server runs the models.
-
-    Attributes:
-        name: of the first model; None for the stem of its file.
-        max_batch: of ONNX files; engines have that of their profile.
-    """
+    """How the server runs the models: ``max_batch`` is that of ONNX files, engines have that of their profile."""
 
     name: str | None = None
     max_batch: int = 8

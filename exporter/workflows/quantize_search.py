@@ -19,11 +19,7 @@ Judge = Callable[[Trial], DisagreementError | None]
 
 @dataclass(frozen=True)
 class Notes:
-    """Where a search keeps what it found out.
-
-    Attributes:
-        digest: of the graph, the images and the settings; notes of another search are dropped.
-    """
+    """Where a search, known by its digest, keeps what it found out; notes of another one are dropped."""
 
     path: Path
     scratch: Path

@@ -13,12 +13,7 @@ from attn_export.exporter.validation.matching import Match
 
 @dataclass(frozen=True)
 class Subject:
-    """An artifact under test.
-
-    Attributes:
-        match: its inputs and outputs in terms of the network's.
-        trust: load an engine that was changed after it was built.
-    """
+    """An artifact under test; ``trust`` loads an engine that was changed after it was built."""
 
     artifact: Artifact
     match: Match

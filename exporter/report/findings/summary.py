@@ -13,13 +13,7 @@ WIDEST = 0.1  # half-width of an interval that the card still shows without a qu
 
 @dataclass(frozen=True)
 class Badge:
-    """One fact.
-
-    Attributes:
-        basis: the evidence, in a sentence.
-        mark: "good", "bad", "unsure" or "plain".
-        section: of the page, with the details.
-    """
+    """One fact with its evidence in a sentence, a mark as of a `Cell`, and the section with the details."""
 
     about: str
     verdict: str

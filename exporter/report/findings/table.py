@@ -10,12 +10,7 @@ GOOD, BAD, UNSURE, PLAIN, QUIET = "good", "bad", "unsure", "plain", "quiet"
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry.
-
-    Attributes:
-        text: of one line.
-        mark: "good", "bad" or "unsure" for a verdict, "quiet" for minor facts, else "plain".
-    """
+    """One entry, a line; the mark is "good", "bad" or "unsure" for a verdict, "quiet" for minor facts, else "plain"."""
 
     text: str
     mark: str = PLAIN
@@ -31,13 +26,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells below columns. The first column names the row.
-
-    Attributes:
-        caption: the subject of the table.
-        columns: at least one.
-        rows: each with a cell for each column.
-    """
+    """Rows of cells, one for each column. The first column names the row."""
 
     caption: str
     columns: tuple[Column, ...]

@@ -160,11 +160,7 @@ def print_interrupted(arguments: Sequence[str]) -> None:
 
 
 def run(arguments: Sequence[str], interrupted: Callable[[], bool] = lambda: False) -> int:
-    """Run the command line and return the exit code, see docs/architecture.md.
-
-    Args:
-        interrupted: whether a signal has come; libraries turn the interruption of an import into errors of their own.
-    """
+    """Run the command line and return the exit code; ``interrupted`` says whether a signal has come."""
     print_in_any_encoding()
     try:
         code = app(args=renamed(route(arguments)), prog_name="attn-export", standalone_mode=False, obj=tuple(arguments))

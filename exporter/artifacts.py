@@ -43,12 +43,7 @@ RGB, BGR = "rgb", "bgr"
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an artifact makes the network's input of pixels (uint8): ``(pixels / 255 - mean) / std``.
-
-    Attributes:
-        layout: of the pixels, "nchw" or "nhwc".
-        order: of their channels, "rgb" or "bgr"; the network's is RGB.
-    """
+    """How pixels (uint8, "nchw" or "nhwc", "rgb" or "bgr") become the input: ``(pixels / 255 - mean) / std``."""
 
     layout: str
     order: str
@@ -57,12 +52,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Postprocessing:
-    """How an artifact makes probabilities of the network's logits (N, classes): softmax.
-
-    Attributes:
-        top: number of the largest probabilities that are returned, with their classes; 0 returns all, without classes.
-        classes: that the network knows; 0 in files of older versions.
-    """
+    """Softmax of logits (N, classes): the ``top`` largest with their classes, or all for 0."""
 
     top: int = 0
     classes: int = 0

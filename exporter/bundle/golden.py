@@ -44,13 +44,7 @@ class GoldenGroup(Struct, frozen=True):
 
 
 class GoldenDescription(Struct, frozen=True):
-    """The golden inputs and outputs, without their arrays.
-
-    Attributes:
-        inputs: name and numpy's type of each.
-        groups: one per image size.
-        limits: by output, in the order of the network's outputs, and kind of image.
-    """
+    """The golden inputs and outputs without their arrays; limits by output, in the network's order, and kind."""
 
     inputs: Annotated[dict[str, str], NotEmpty]
     reference: str

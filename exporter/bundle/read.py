@@ -20,12 +20,7 @@ MANIFEST_1 = "kit.json"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified deployment bundle.
-
-    Attributes:
-        path: the zip, or the folder that it was extracted to.
-        sha256: of the zip; for a folder of ``bundle.json``, which has the checksums of all other files.
-    """
+    """A verified bundle: a zip, or its folder, whose sha256 is that of ``bundle.json`` with all checksums."""
 
     path: Path
     sha256: str

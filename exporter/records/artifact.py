@@ -19,12 +19,7 @@ from attn_export.exporter.records.engine import EngineRecord, Profile
 
 
 class Tensor(Struct, frozen=True):
-    """An input or an output.
-
-    Attributes:
-        dims: a number for a fixed size, a name or None for a dynamic axis; None where the rank is unknown.
-        dtype: numpy's name of the type; empty where unknown.
-    """
+    """An input or output: a dynamic size is a name or None, an unknown rank None, an unknown dtype empty."""
 
     name: str
     dims: tuple[Dim, ...] | None

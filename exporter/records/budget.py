@@ -62,13 +62,7 @@ FIGURES = {
 
 
 class BudgetResult(Struct, frozen=True):
-    """One figure compared with a budget.
-
-    Attributes:
-        value: the figure; None if unknown.
-        state: "kept" or "broken" if the whole interval is, else "can't tell".
-        artifact: name of the file; None for the PyTorch module.
-    """
+    """One figure, None if unknown, beside its limit: "kept" or "broken" if its whole interval is."""
 
     budget: str
     metric: str

@@ -31,13 +31,7 @@ class RevertedRewrite(Struct, frozen=True, rename={"tolerance": "limit"}):
 
 
 class Cleaned(Struct, frozen=True):
-    """The cleanup of a graph.
-
-    Attributes:
-        skipped: rewrites that the final graph nearly allows.
-        blocks: the attention blocks, with their node counts before and after.
-        blocks_before: the blocks before the first rule, with their node names at that time.
-    """
+    """The cleanup of a graph; ``skipped`` are rewrites that it nearly allows, ``blocks_before`` those at the start."""
 
     steps: tuple[Step, ...]
     applied: tuple[AppliedRewrite, ...]

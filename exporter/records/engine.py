@@ -183,13 +183,7 @@ class BuildRecord(Struct, frozen=True):
 
 
 class EngineRecord(Struct, frozen=True, kw_only=True):
-    """The sidecar of an engine: source, backend, GPUs, options and kernels.
-
-    Attributes:
-        created: UTC, ISO 8601, to the second.
-        sha256, bytes: of the engine file.
-        failed: architecture -> reason, for those left out.
-    """
+    """The sidecar of an engine; ``failed`` has the reason of each architecture that was left out."""
 
     created: str
     sha256: str

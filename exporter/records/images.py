@@ -38,12 +38,7 @@ class PicturePreprocessing(Struct, frozen=True):
 
 
 class ImageSource(Struct, frozen=True):
-    """The user's images.
-
-    Attributes:
-        path: of the folder or file, or of the first of several; empty for arrays of a caller.
-        preprocessing: of pictures; None for arrays, which are taken as they are.
-    """
+    """The user's images: their path, empty for arrays of a caller, and what was done to pictures."""
 
     path: str
     images: int

@@ -30,14 +30,7 @@ LatencyVerdict = Literal["baseline", "faster", "slower", "can't tell"]
 
 
 class Subject(Struct, frozen=True):
-    """The subject of a timing.
-
-    Attributes:
-        artifact: name of the file, None for the PyTorch module.
-        provenance: library, version and provider.
-        device: "cpu" or "cuda".
-        batch: images in one inference.
-    """
+    """What is timed: the PyTorch module or an artifact, its library with version and provider, and its device."""
 
     runtime: str
     artifact: str | None
@@ -166,14 +159,7 @@ class GpuProcess(Struct, frozen=True):
 
 
 class GpuConditions(Struct, frozen=True):
-    """The conditions of one GPU, sampled once a second. Ranges are minimum, median, maximum.
-
-    Attributes:
-        temperature_c: in degrees Celsius.
-        power_w: in watts.
-        throttling: its kinds, at any time.
-        others: other processes on it, at any time.
-    """
+    """One GPU, sampled once a second: minimum, median, maximum of MHz, degrees Celsius and watts."""
 
     index: int
     name: str

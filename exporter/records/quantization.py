@@ -46,12 +46,7 @@ class QuantizedLayer(Struct, frozen=True):
 
 
 class QuantizationStep(Struct, frozen=True):
-    """One thing that was tried to improve a quantization.
-
-    Attributes:
-        name: "ranges by mse", "cross-layer equalization", "bias correction" or "rounding by descent", for example.
-        quality: with it, on the calibration images, and before a Softmax or Sigmoid at the end.
-    """
+    """One thing that was tried, such as "ranges by mse", and the quality on calibration images with it."""
 
     name: str
     quality: Quality
@@ -59,13 +54,7 @@ class QuantizationStep(Struct, frozen=True):
 
 
 class Sensitivity(Struct, frozen=True):
-    """The error of a network in which one layer or block alone is quantized.
-
-    Attributes:
-        kind: "layer", residual sums included, or "block".
-        name: the module path; of a layer without one, the name of its node.
-        quality: on calibration images, and before a Softmax or Sigmoid at the end.
-    """
+    """The error of a network in which one "layer", residual sums included, or "block" alone is quantized."""
 
     kind: str
     name: str
@@ -75,13 +64,7 @@ class Sensitivity(Struct, frozen=True):
 
 
 class SearchState(Struct, frozen=True):
-    """What a search for the fewest layers in float32 has found out, for its next run.
-
-    Attributes:
-        digest: of the graph, the images and the settings.
-        order: the sensitivity of layers and blocks.
-        judged: how many layers were in float32, and what was wrong; empty for a good trial.
-    """
+    """What a search found out, for its next run: with so many layers in float32 this was wrong."""
 
     digest: str
     order: tuple[Sensitivity, ...] = ()

@@ -94,13 +94,7 @@ class ModelRecord(Struct, frozen=True):
 
 
 class Findings(Struct, frozen=True, kw_only=True):
-    """What a validation finds out about an artifact besides its verdict.
-
-    Attributes:
-        notes: differences between the artifact and the network, and how they were handled.
-        validation: the verdict; None where the artifact wasn't validated.
-        error: why the artifact isn't good.
-    """
+    """What a validation finds out about an artifact: notes, the verdict if it ran, and why it isn't good."""
 
     notes: tuple[str, ...] = ()
     quantized: Quality | None = None

@@ -43,13 +43,7 @@ class Benched:
 
 @dataclass(frozen=True)
 class CleanResult:
-    """The result of `clean`.
-
-    Attributes:
-        verdict: of the comparison with the source graph in ONNX Runtime; None if that doesn't run.
-        not_compared: the reason why it doesn't, else empty.
-        nodes_before, nodes_after: in the main graph.
-    """
+    """The result of `clean`; the verdict is on the whole graph in ONNX Runtime, or ``not_compared`` says why not."""
 
     path: Path
     cleaned: Cleaned

@@ -55,13 +55,7 @@ class Figures(Struct, frozen=True, kw_only=True):
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What a job found out, as it is kept.
-
-    Attributes:
-        key: digest of the job's inputs, settings and versions.
-        files: names of the files beside the record.
-        error: why it failed; None if it didn't.
-    """
+    """What a job found out, as it is kept: the key is the digest of its inputs, settings and versions."""
 
     key: str
     name: str

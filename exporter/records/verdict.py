@@ -150,12 +150,7 @@ class Quality(Struct, frozen=True):
 
 
 class QualityRequirement(Struct, frozen=True):
-    """The least quality of an artifact. None requires nothing.
-
-    Attributes:
-        agreement: share of images with the network's class.
-        top1, top5: shares of right answers, on labelled images.
-    """
+    """The least quality of an artifact: shares of equal classes and right answers, SQNR in decibels."""
 
     sqnr: float | None = None
     agreement: float | None = None

@@ -41,12 +41,7 @@ Unoffered = Callable[[str, str], str]
 
 @dataclass(frozen=True)
 class Source:
-    """A network of the plan with its files.
-
-    Attributes:
-        files: by role: "model" for a file, "code" and "weights", "calibration" where there are images.
-        normalization: of pictures; None for the network's own.
-    """
+    """A network of the plan with its files by role: "model", "code", "weights", "calibration"."""
 
     name: str
     network: Network

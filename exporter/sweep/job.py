@@ -16,12 +16,7 @@ SourceKind = Literal["zoo", "checkpoint", "onnx"]
 
 
 class Network(Struct, frozen=True):
-    """Where a network comes from.
-
-    Attributes:
-        zoo: its name in the zoo; a file is among the job's files, as "model".
-        options: how it is loaded; sources and weights are among the job's files, as "code" and "weights".
-    """
+    """Where a network comes from; its files are among those of the job, as "model", "code" and "weights"."""
 
     kind: SourceKind
     zoo: str = ""

@@ -43,13 +43,7 @@ MOST_FLIPS = 12
 
 @dataclass(frozen=True)
 class Scores:
-    """Where a network returns the scores of its classes.
-
-    Attributes:
-        outputs: the names of all its outputs.
-        index: of the output with the scores (N, classes).
-        top: of how many classes these are, the next output naming them (N, top); 0: of all.
-    """
+    """Which output has the scores (N, classes); or of the ``top`` best, whose classes the next one names."""
 
     outputs: tuple[str, ...]
     index: int

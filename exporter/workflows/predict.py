@@ -46,13 +46,7 @@ TOP = 5
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """Of a prediction.
-
-    Attributes:
-        class_names: in the order of the scores; empty for those that each artifact says.
-        pictures: how pictures become inputs, as far as an artifact doesn't say it.
-        threads: of every runtime; all usable CPUs if None.
-    """
+    """Names of the classes (empty: those of each artifact), how many are shown, and how pictures become inputs."""
 
     class_names: tuple[str, ...] = ()
     top: int = TOP
@@ -63,13 +57,7 @@ class PredictSettings:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """An artifact that can be asked.
-
-    Attributes:
-        inputs: a size of 0 takes any.
-        normalization: of its network, also where the artifact itself normalizes.
-        class_names: empty if it has none.
-    """
+    """An artifact that can be asked; a size of 0 takes any. The normalization is that of the network."""
 
     inputs: tuple[Input, ...]
     options: PictureOptions

@@ -22,12 +22,7 @@ DISAGREES = 1
 
 @dataclass(frozen=True)
 class SweepSettings:
-    """Where the cells of a plan are computed and kept.
-
-    Attributes:
-        ray: address of a Ray cluster; empty for processes of this machine.
-        workers: exports that run at once on a machine; timings always run alone.
-    """
+    """Where cells are kept, the address of a Ray cluster if any, and how many exports run at once on a machine."""
 
     out: Path
     ray: str = ""

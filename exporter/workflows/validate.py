@@ -53,12 +53,7 @@ class ValidationSettings:
 
 @dataclass(frozen=True)
 class Validation:
-    """The validation of several artifacts.
-
-    Attributes:
-        model: the network, with the preprocessing and postprocessing of the artifacts.
-        images: those of the user's that were used, as the artifacts take them.
-    """
+    """The validation of several artifacts, whose pre- and postprocessing ``model`` has, on these images."""
 
     model: LoadedModel
     results: tuple[Validated, ...]

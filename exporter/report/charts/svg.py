@@ -50,12 +50,7 @@ COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart for a page.
-
-    Attributes:
-        svg: the picture as markup, with all text escaped; title and description are part of it.
-        finding: what the chart shows, in sentences, for readers who cannot see it.
-    """
+    """A chart as markup with escaped texts; ``finding`` says what it shows, for readers who cannot see it."""
 
     svg: str
     title: str

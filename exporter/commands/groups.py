@@ -34,9 +34,8 @@ NAME = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """A command as Typer takes it: each group is replaced by its options."""
     signature = inspect.signature(command)
-    groups: dict[str, Any] = {
-        name: each.annotation for name, each in signature.parameters.items() if is_dataclass(each.annotation)
-    }
+    declared: dict[str, type[Any]] = {name: each.annotation for name, each in signature.parameters.items()}
+    groups = {name: kind for name, kind in declared.items() if is_dataclass(kind)}
     parameters: list[inspect.Parameter] = []
     for name, each in signature.parameters.items():
         own = [
@@ -57,7 +56,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def given(group: Any, but: Sequence[str] = ()) -> dict[str, Any]:
+def given(group: Any, but: Sequence[str] = ()) -> dict[str, bool]:
     """Of each option of a group whether it is set, by the option's name; without the fields ``but``."""
     return {_name(each): getattr(group, each.name) != each.default for each in fields(group) if each.name not in but}
 

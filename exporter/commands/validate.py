@@ -41,8 +41,11 @@ def validate(
     preprocessing = pictures.parse(sources)
     if names_bundle(reference):
         named = {"--images": images, "--eval": evaluation, "--labels": labels, "--require": requirement}
-        named |= {"--report": reports, **given(loading, but=["trust"])}
-        parse.refuse(named, "for a checkpoint, and a deployment bundle was given", "Leave it out.")
+        parse.refuse(
+            {**named, "--report": reports, **given(loading, but=["trust"])},
+            "for a checkpoint, and a deployment bundle was given",
+            "Leave it out.",
+        )
         validate_against_bundle(reference, artifacts, threads=threads, trust=loading.trust, shown=shown)
         return
     refuse_swapped(reference, artifacts)

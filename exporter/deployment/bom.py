@@ -4,7 +4,6 @@ The library of CycloneDX has no model cards, so the document is written here and
 """
 
 import uuid
-from typing import Any
 
 import msgspec
 
@@ -43,8 +42,8 @@ def bom_of(manifest: DeviceManifest) -> str:
     return msgspec.json.format(msgspec.json.encode(document)).decode() + "\n"
 
 
-def _model(manifest: DeviceManifest) -> dict[str, Any]:
-    found: dict[str, Any] = {
+def _model(manifest: DeviceManifest) -> dict[str, object]:
+    found: dict[str, object] = {
         "type": "machine-learning-model",
         "bom-ref": f"model:{manifest.name}",
         "name": manifest.name,
@@ -65,21 +64,17 @@ def _model(manifest: DeviceManifest) -> dict[str, Any]:
     return found
 
 
-def _metrics(manifest: DeviceManifest) -> list[dict[str, Any]]:
+def _metrics(manifest: DeviceManifest) -> list[dict[str, object]]:
     """The verdict, and latencies with their confidence intervals."""
     verdict = manifest.verdict
     metrics = [_latency(latency) for latency in manifest.latencies]
     if verdict is None:
         return metrics
-    error = {
-        "type": "error ratio against PyTorch in float64",
-        "value": f"{verdict.ratio:.3g}",
-        "slice": verdict.runtime,
-    }
-    return [error, *metrics]
+    about = "error ratio against PyTorch in float64"
+    return [{"type": about, "value": f"{verdict.ratio:.3g}", "slice": verdict.runtime}, *metrics]
 
 
-def _latency(latency: MeasuredLatency) -> dict[str, Any]:
+def _latency(latency: MeasuredLatency) -> dict[str, object]:
     low, high = latency.interval_ms
     return {
         "type": f"median latency in ms at batch {latency.batch}",
@@ -104,8 +99,8 @@ def _properties(manifest: DeviceManifest) -> list[dict[str, str]]:
     ]
 
 
-def _file(name: str, entry: PackagedFile) -> dict[str, Any]:
-    found: dict[str, Any] = {
+def _file(name: str, entry: PackagedFile) -> dict[str, object]:
+    found: dict[str, object] = {
         "type": "file",
         "bom-ref": f"file:{name}",
         "name": name,

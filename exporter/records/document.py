@@ -92,7 +92,7 @@ def _decode_path(kind: type[Any], value: Any) -> Any:
     return Path(value)
 
 
-def _path_schema(kind: type[Any]) -> dict[str, Any]:
+def _path_schema(kind: type[Any]) -> dict[str, str]:
     if kind is Path:
         return {"type": "string"}
     raise NotImplementedError(kind)

@@ -3,7 +3,7 @@
 import difflib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ def read_plan(path: Path) -> Plan:
     return plan
 
 
-def _refuse_unknown(path: Path, found: dict[str, Any], known: Sequence[str], place: str) -> None:
+def _refuse_unknown(path: Path, found: Iterable[str], known: Sequence[str], place: str) -> None:
     for key in found:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)

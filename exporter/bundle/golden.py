@@ -30,13 +30,7 @@ class Limit(Struct, frozen=True, rename={"limit": "allowed"}):
 
 
 class GoldenGroup(Struct, frozen=True):
-    """Golden inputs of one size.
-
-    Attributes:
-        shapes: by input, (K, ...).
-        kinds: kind of each of the K images.
-        batches: image indices of each batch. An image may be in several batches, or repeated within one.
-    """
+    """Golden inputs of one size, (K, ...); a batch lists its images by index, which may repeat."""
 
     shapes: Annotated[dict[str, Annotated[Shape, NotEmpty]], NotEmpty]
     kinds: tuple[str, ...]
@@ -55,14 +49,7 @@ class GoldenDescription(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Group:
-    """Golden inputs of one size, and their outputs.
-
-    Attributes:
-        arrays: by input, (K, ...).
-        kinds: kind of each of the K images.
-        batches: image indices of each batch. An image may be in several batches, or repeated within one.
-        expected: by output, (K, ...) float64: the outputs of each image alone.
-    """
+    """Golden inputs of one size, (K, ...), and float64 outputs of each image alone; see `GoldenGroup`."""
 
     arrays: Arrays
     kinds: tuple[str, ...]

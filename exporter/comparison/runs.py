@@ -13,14 +13,7 @@ Key = tuple[str, str, str, str, int]
 
 @dataclass(frozen=True)
 class Runs:
-    """Two reports of the same network.
-
-    Attributes:
-        pairs: timings of the same subject, old and new.
-        other_machine: whether the machines differ.
-        confidence: of all intervals, 0..1.
-        slower: by how much a latency may grow: 0.05 is 5 %.
-    """
+    """Two reports of one network, with pairs of timings; a latency may grow by ``slower``: 0.05 is 5 %."""
 
     old: TimedReport
     new: TimedReport

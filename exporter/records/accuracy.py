@@ -53,13 +53,7 @@ class Flip(Struct, frozen=True):
 
 
 class Evaluation(Struct, frozen=True, kw_only=True):
-    """The accuracy of a network and its artifacts on the same labelled images.
-
-    Attributes:
-        results: PyTorch in float32, then the artifacts.
-        flips: the images with the largest margins among those that are answered otherwise.
-        not_evaluated: the artifacts that can't be, with the reasons.
-    """
+    """Accuracy on the same images: PyTorch's, then the artifacts'; ``flips`` are those with the largest margins."""
 
     source: ImageSource
     classes: int

@@ -85,13 +85,7 @@ class Timing(Subject, frozen=True):
 
 
 class Run(Struct, frozen=True):
-    """The timing of one batch size.
-
-    Attributes:
-        inferences: timed inferences of each runtime in a round.
-        interval: the largest relative half-width of a ratio; of the median for a single runtime.
-        reached: whether ``interval`` met the schedule's.
-    """
+    """The timing of one batch size; ``interval`` is the largest half-width of a ratio, or of a single median."""
 
     batch: Count
     rounds: int

@@ -51,13 +51,7 @@ class ErrorRecord(Struct, frozen=True):
 
 
 class InputRecord(Struct, frozen=True):
-    """An input of a network or an ONNX file.
-
-    Attributes:
-        shape: (N, C, H, W) as traced, or of another rank.
-        dynamic_axes: by ascending index.
-        range: smallest and largest value that it was compared with, None for normalized images and the like.
-    """
+    """An input, (N, C, H, W) as traced; the range is None for normalized images and the like."""
 
     name: str
     dtype: str

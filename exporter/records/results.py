@@ -112,14 +112,7 @@ class Validated:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The result of `export`.
-
-    Attributes:
-        files: the ONNX files, in the order of the precisions.
-        verdicts: of the files; all agree, because a disagreement raises an error.
-        engines, bundles: if requested.
-        reverted: rewrites that would have changed the result, which are bugs of rules.
-    """
+    """The result of `export`, files in the order of the precisions; ``reverted`` rewrites are bugs of rules."""
 
     files: tuple[Path, ...]
     report_path: Path

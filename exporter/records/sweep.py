@@ -97,16 +97,7 @@ class Row(Figures, frozen=True, kw_only=True):
 
 
 class SweepReport(Struct, frozen=True, kw_only=True):
-    """What a sweep found out.
-
-    Attributes:
-        computed: jobs that this command ran.
-        reused: jobs whose outcome was there.
-        work_seconds: of all jobs that this command ran.
-        seconds: of the command, without its start.
-        left_out: combinations of the plan that make no cell, with the reasons.
-        error: None if all cells are good.
-    """
+    """What a sweep found out: jobs computed and reused, seconds, combinations left out, a row for each cell."""
 
     out: str
     computed: int

@@ -164,13 +164,7 @@ class QualityRequirement(Struct, frozen=True):
 
 
 class FirstDivergence(Struct, frozen=True):
-    """The first divergent layer.
-
-    Attributes:
-        is_input: whether its input diverges already.
-        before: the last agreeing place before it; empty where none was compared.
-        how: "extra outputs" or "prefixes of the graph".
-    """
+    """The first divergent layer, or its input; ``before`` is the last place that agrees, empty if unknown."""
 
     module_path: str
     is_input: bool

@@ -22,12 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ArtifactFacts:
-    """What a file's metadata say about its network: None where they don't; damaged metadata raise InputError.
-
-    Attributes:
-        properties: the file's ``metadata_props``.
-        source: the file, for messages.
-    """
+    """What a file's metadata say about its network; None where they don't, InputError where they are damaged."""
 
     properties: Mapping[str, str] = field(default_factory=dict)
     source: Path | str = "the file"

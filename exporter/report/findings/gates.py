@@ -20,13 +20,7 @@ SHOWN_AT_ONCE = 6  # blocks; of more, the page shows the first of each stage and
 
 @dataclass(frozen=True)
 class Gate:
-    """One gate on the sample image.
-
-    Attributes:
-        shape: (C,) or (H, W).
-        values: by source, "PyTorch" first: bytes 0..255 for 0..1, row by row.
-        differences: by artifact, the largest absolute difference from PyTorch.
-    """
+    """One gate, (C,) or (H, W), as bytes 0..255 for 0..1 row by row, by source with PyTorch first."""
 
     path: str
     kind: str

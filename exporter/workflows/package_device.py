@@ -53,15 +53,9 @@ def write_device_folder(
     report: Report | None = None,
     bom: bool = False,
 ) -> Path:
-    """Write a device folder.
+    """Write ONNX files, engines with their sidecars and deployment bundles into a device folder.
 
-    Args:
-        paths: one or several ONNX files, engines with their sidecars, deployment bundles.
-        licenses: SPDX expressions of the network.
-        labels: names of the classes; None for those in the ONNX file.
-
-    Returns:
-        ``folder``.
+    Licenses are SPDX expressions; without labels the classes are called as in the ONNX file.
 
     Raises:
         UsageError: there is no ONNX file.

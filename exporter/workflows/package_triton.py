@@ -40,16 +40,9 @@ def write_repository(
     labels: tuple[str, ...] | None = None,
     report: Report | None = None,
 ) -> tuple[Path, ...]:
-    """Write a model repository, or add models to one.
+    """Write ONNX files and engines of classic TensorRT into a model repository, new or not; the models' folders.
 
-    Args:
-        paths: ONNX files, and engines of classic TensorRT with their sidecars.
-        folder: of the repository; created if missing.
-        labels: names of the classes; None for those in the files.
-        report: of a bench of these files, for the batches that are worth waiting for.
-
-    Returns:
-        The folders of the models.
+    Without labels the classes are called as in the files; a report of a bench says which batches are worth waiting for.
 
     Raises:
         UsageError: the name is none for Triton.

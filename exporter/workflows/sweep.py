@@ -54,10 +54,7 @@ def planned(grid: Grid, settings: SweepSettings) -> PlannedSweep:
 
 
 def sweep(grid: Grid, settings: SweepSettings, watch: Watch, run: Run = run_job) -> SweepReport:
-    """Compute what isn't there yet, and return all of it.
-
-    Args:
-        run: does a job; workers import it by its name.
+    """Compute what isn't there yet, and return all of it; workers import ``run`` by its name.
 
     Raises:
         UsageError: the output folder holds something else, or another sweep is at work there.

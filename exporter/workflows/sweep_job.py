@@ -24,14 +24,7 @@ STEM, REPORT, OWN_REPORT = "model", "model.report.json", "latency.report.json"
 
 
 def run_job(job: Job, inputs: Inputs, folder: Path) -> Figures:
-    """Do a job.
-
-    Args:
-        inputs: its files by role, each with those that it refers to.
-
-    Raises:
-        AttnExportError: the artifact can't be made or timed, or computes something else.
-    """
+    """Do a job. Raises AttnExportError: the artifact can't be made or timed, or computes something else."""
     task = job.task
     if isinstance(task, Measure):
         return _engine(task, inputs, folder) if task.runtime.startswith("tensorrt") else _timed(task, inputs, folder)

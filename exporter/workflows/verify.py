@@ -27,11 +27,7 @@ def sign_folder(folder: Path, key: Path) -> Path:
 
 
 def verify_folder(folder: Path, key: Path | None = None) -> VerifySummary:
-    """Compare every file of a package with its digest, and the digests with their signature.
-
-    Args:
-        folder: signed, or a device folder.
-        key: public, in PEM; None compares the digests only.
+    """Compare every file of a package with its digest and, with a public key in PEM, the digests with their signature.
 
     Raises:
         UnreadablePackageError: it is no package, isn't signed though there is a key, or the key is of the wrong kind.

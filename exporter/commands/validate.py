@@ -87,11 +87,7 @@ def validate(
 def validate_against_bundle(
     bundle: Path, artifacts: list[Path], *, threads: int | None, trust: bool, shown: Shown
 ) -> None:
-    """Compare one artifact with the golden outputs of a bundle.
-
-    Raises:
-        UsageError: there are several.
-    """
+    """Compare one artifact with the golden outputs of a bundle. Raises UsageError: there are several."""
     if len(artifacts) > 1:
         raise UsageError("a deployment bundle is compared with one artifact", hint="Validate them one by one.")
     (artifact,) = artifacts

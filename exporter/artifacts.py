@@ -365,6 +365,12 @@ class OnnxFile:
 
 Dim = int | str | None
 
+
+def fixed(dim: Dim) -> int | None:
+    """The size of an axis; None where it is dynamic: a name, None, or what some exporters write, 0 and -1."""
+    return dim if isinstance(dim, int) and dim > 0 else None
+
+
 UNKNOWN = "gate"
 
 

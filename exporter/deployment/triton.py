@@ -7,7 +7,7 @@ https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/use
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from attn_export.exporter.artifacts import Dim, Preprocessing
+from attn_export.exporter.artifacts import Preprocessing, fixed
 from attn_export.exporter.deployment.text_format import Message, Value, Word, text_format
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.records.artifact import Tensor
@@ -132,11 +132,7 @@ def _dims(tensor: Tensor, served: Served) -> list[int]:
             f"nothing says how many axes {tensor.name} has, and Triton wants to know",
             hint="attn-export clean model.onnx -o clean.onnx infers shapes.",
         )
-    return [_size(dim) for dim in (tensor.dims[1:] if served.max_batch else tensor.dims)]
-
-
-def _size(dim: Dim) -> int:
-    return dim if isinstance(dim, int) and dim > 0 else -1
+    return [fixed(dim) or -1 for dim in (tensor.dims[1:] if served.max_batch else tensor.dims)]
 
 
 def _type(tensor: Tensor) -> Word:

@@ -13,6 +13,7 @@ from attn_export.exporter.artifacts import (
     Precision,
     Shape,
     Signature,
+    fixed,
     within,
 )
 from attn_export.exporter.records.engine import EngineRecord, Profile
@@ -27,8 +28,8 @@ class Tensor(Struct, frozen=True):
 
     def takes(self, shape: Shape) -> bool:
         """Whether a shape differs on dynamic axes only; of an unknown rank any is taken."""
-        fixed = [dim if isinstance(dim, int) and dim > 0 else None for dim in self.dims or (None,) * len(shape)]
-        return within(shape, [size or 1 for size in fixed], fixed)
+        sizes = [fixed(dim) for dim in self.dims or (None,) * len(shape)]
+        return within(shape, [size or 1 for size in sizes], sizes)
 
     def __str__(self) -> str:
         if self.dims is None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attn_export.exporter.artifacts import Axis, Dim, Input, OnnxFile, Shape, Signature
+from attn_export.exporter.artifacts import Axis, Dim, Input, OnnxFile, Shape, Signature, fixed
 from attn_export.exporter.cleanup.inspect import blocks_of
 from attn_export.exporter.errors import InputError, RuntimeUnavailableError
 from attn_export.exporter.network.axes import axis_name
@@ -63,8 +63,8 @@ def _fixed_batch(artifacts: Sequence[Artifact]) -> int:
         if taken and artifact.profile is not None and artifact.profile[taken.name].min[0] > 1:
             return artifact.profile[taken.name].opt[0]
         dims = taken.dims if taken and artifact.profile is None else None
-        if dims and isinstance(dims[0], int) and dims[0] > 0:
-            return dims[0]
+        if dims and (size := fixed(dims[0])):
+            return size
     return 1
 
 
@@ -128,10 +128,10 @@ def _input_of(artifact: Artifact, taken: Tensor, batches: Sequence[int], known: 
     rank = len(known.shape) if known else 0
     dims = taken.dims or (None,) * rank
     profile = artifact.profile[taken.name].opt if artifact.profile else dims
-    fixed = [size for size in profile[1:] if isinstance(size, int) and size > 0]
-    other_layout = known and sorted(fixed) == sorted(known.shape[1:])  # of pixels
-    sizes = known.shape[1:] if known and not other_layout else profile[1:]
-    found = tuple(size for size in sizes if isinstance(size, int) and size > 0)
+    own = [size for dim in profile[1:] if (size := fixed(dim))]
+    other_layout = known and sorted(own) == sorted(known.shape[1:])  # of pixels
+    sizes: Sequence[Dim] = known.shape[1:] if known and not other_layout else profile[1:]
+    found = tuple(size for dim in sizes if (size := fixed(dim)))
     if not dims or len(found) < len(sizes):
         raise InputError(
             f"{artifact.path} takes {taken}, and nothing says how large its images are",
@@ -139,7 +139,7 @@ def _input_of(artifact: Artifact, taken: Tensor, batches: Sequence[int], known: 
         )
     for batch in batches:
         _refuse_other_shape(artifact, taken, (batch, *found))
-    axes = tuple(Axis(axis_name(len(dims), i), i) for i, d in enumerate(dims) if not _fixed(d))
+    axes = tuple(Axis(axis_name(len(dims), i), i) for i, d in enumerate(dims) if not fixed(d))
     limits = known.range if known else None
     return Input(taken.name, (batches[0], *found), dtype if dtype in RUN_AS_THEY_ARE else "float32", axes, limits)
 
@@ -157,13 +157,9 @@ def _usual(dims: Sequence[Dim] | None) -> Sequence[Dim]:
     if dims is None:
         return IMAGE
     usual = IMAGE if len(dims) == len(IMAGE) else (1, *[16] * (len(dims) - 1))
-    if len(dims) == len(IMAGE) and _fixed(dims[-1]) and not _fixed(dims[1]):  # channels last
+    if len(dims) == len(IMAGE) and fixed(dims[-1]) and not fixed(dims[1]):  # channels last
         usual = (1, 224, 224, 3)
-    return [d if _fixed(d) else u for d, u in zip(dims, usual, strict=True)]
-
-
-def _fixed(size: object) -> bool:
-    return isinstance(size, int) and size > 0
+    return [d if fixed(d) else u for d, u in zip(dims, usual, strict=True)]
 
 
 def _refuse_other_shape(artifact: Artifact, taken: Tensor, shape: Shape) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from attn_export.exporter.artifacts import Dim, fixed
 from attn_export.exporter.deployment.triton import LABELS, ONNX, PLAN, Served, config_of
 from attn_export.exporter.errors import InputError, OutputError, UsageError
 from attn_export.exporter.records.artifact import Artifact, Tensor
@@ -183,11 +184,11 @@ def _shapes(artifact: Artifact) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
     for tensor in artifact.inputs:
         if artifact.profile is not None:
-            sizes: Sequence[object] = artifact.profile[tensor.name].opt
+            sizes: Sequence[Dim] = artifact.profile[tensor.name].opt
         else:
             sizes = tensor.dims or (None,)
         sizes = sizes[1:] if batched else sizes
-        if not all(isinstance(size, int) and size > 0 for size in sizes):
+        found[tensor.name] = tuple(size for dim in sizes if (size := fixed(dim)))
+        if len(found[tensor.name]) < len(sizes):
             return {}
-        found[tensor.name] = tuple(size for size in sizes if isinstance(size, int))
     return found

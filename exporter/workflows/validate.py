@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attn_export.exporter.artifacts import LoadedModel
+from attn_export.exporter.artifacts import LoadedModel, fixed
 from attn_export.exporter.errors import AttnExportError, DisagreementError, InputError, UsageError
 from attn_export.exporter.images.labelled import Labelled
 from attn_export.exporter.images.preprocessing import PictureOptions
@@ -230,7 +230,7 @@ def least_batch(artifacts: Sequence[Artifact]) -> int:
     """
     batches = {artifact.inputs[0].dims[0] for artifact in artifacts if artifact.inputs and artifact.inputs[0].dims}
     (only,) = batches if len(batches) == 1 else (1,)
-    return only if isinstance(only, int) and only > 0 else 1
+    return fixed(only) or 1
 
 
 def failure(results: Sequence[Validated]) -> AttnExportError | None:

@@ -25,6 +25,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     """The content of ``bundle.json``.
 
     Attributes:
+        created: UTC, ISO 8601, to the second.
         name: stem of the bundle's and the engine's file names.
         architecture: GPU architecture of the engine, such as "sm87".
         device: product name of that GPU, None if unknown.

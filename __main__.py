@@ -14,6 +14,7 @@ from typing import NoReturn
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 INTERRUPTED = 130
+LINKER_FAILED = 127  # the dynamic linker's exit where it gets no memory
 SECONDS_TO_STOP = 10  # native code that runs longer is killed
 
 
@@ -47,6 +48,7 @@ class Worker:
 
 def main() -> NoReturn:
     """The program. Windows has no fork: the work is done here."""
+    open_closed_streams()
     if not hasattr(os, "fork"):
         interruption = Interruption()
         signal.signal(signal.SIGINT, interruption)
@@ -57,6 +59,14 @@ def main() -> NoReturn:
     with private_folder() as folder:
         code = supervised(folder)
     sys.exit(code)
+
+
+def open_closed_streams() -> None:
+    """Point standard streams that are closed to the null device, before a result's file gets their number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
 
 def supervised(folder: Path | None) -> int:
@@ -78,6 +88,8 @@ def supervised(folder: Path | None) -> int:
     signal.alarm(0)
     _hold_signals(held=True)
     code = os.waitstatus_to_exitcode(status)
+    if code == LINKER_FAILED:
+        code = -signal.SIGKILL
     return code if code >= 0 else report_death(-code, folder, asked=worker.asked)
 
 

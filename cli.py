@@ -9,6 +9,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Annotated, Any, NoReturn
 
@@ -41,6 +42,7 @@ from attn_export.exporter.commands.console import (
 )
 from attn_export.exporter.commands.groups import grouped
 from attn_export.exporter.errors import AttnExportError, InputError, OutputError, UsageError
+from attn_export.exporter.system.files import check_current_folder
 
 INTERRUPTED, DEFECT = 130, 70
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -134,9 +136,10 @@ def print_error(message: str, hint: str, code: int, arguments: Sequence[str]) ->
 
     message, hint = clipped(message), clipped(hint)
     console = PlainConsole(stderr=True, soft_wrap=True, highlight=False)
-    console.print(Text.assemble(("error: ", "bold red"), message))
-    if hint:
-        console.print(Text.assemble(("  → ", "bold cyan"), hint))
+    with suppress(OSError):  # standard error may be full, or closed
+        console.print(Text.assemble(("error: ", "bold red"), message))
+        if hint:
+            console.print(Text.assemble(("  → ", "bold cyan"), hint))
     if "--json" in arguments:
         error = {"message": message, "hint": hint, "exit_code": code}
         from attn_export.exporter.records.document import SCHEMA_VERSION
@@ -163,6 +166,7 @@ def run(arguments: Sequence[str], interrupted: Callable[[], bool] = lambda: Fals
     """Run the command line and return the exit code; ``interrupted`` says whether a signal has come."""
     print_in_any_encoding()
     try:
+        check_current_folder()
         code = app(args=renamed(route(arguments)), prog_name="attn-export", standalone_mode=False, obj=tuple(arguments))
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit):  # typer and rich exit where the reader of the result has gone away
@@ -192,6 +196,10 @@ def print_failure(error: Exception, arguments: Sequence[str]) -> int:
     return code
 
 
+# What PyTorch and the dynamic linker say.
+NO_MEMORY = ("can't allocate memory", "failed to map segment")
+
+
 def words_of(error: Exception, arguments: Sequence[str]) -> tuple[str, str, int]:
     """Message, hint and exit code."""
     if isinstance(error, AttnExportError):
@@ -199,7 +207,7 @@ def words_of(error: Exception, arguments: Sequence[str]) -> tuple[str, str, int]
     if isinstance(error, typer.TyperException):  # the parser's own: an unknown option, a missing value
         return error.format_message(), hint_for_misuse(arguments), UsageError.exit_code
     full = isinstance(error, OSError) and error.errno == errno.ENOMEM
-    if full or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    if full or isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
         return "there is not enough memory", "Take a smaller input or batch.", OutputError.exit_code
     if isinstance(error, OSError) and error.errno in FULL:  # files say it themselves, so this is standard output
         message = f"the result can't be printed: {os.strerror(error.errno)}"

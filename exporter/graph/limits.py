@@ -13,6 +13,7 @@ from attn_export.exporter.graph.facts import DEFAULT_DOMAINS, attribute, is_op, 
 
 MAX_NODES, MAX_WEIGHTS, MAX_ENDS = 20_000, 50_000, 1_000
 MAX_CALLS = 100  # functions in each other
+MAX_COPIES = 2_000  # of one function: to name each copy's values, onnx-ir tries the numbers of all before
 MAX_ELEMENTS = 2**28
 MAX_TRIPS = 2**20
 # Operators whose results may be larger than all of their inputs.
@@ -33,10 +34,12 @@ def check_counts(proto: onnx.ModelProto, path: Path) -> None:
             f"{path} is not valid ONNX: it has two weights called {twice}",
             hint="The program that wrote the file has to be mended.",
         )
+    nodes, copies = _inlined(proto, path)
     for what, count, limit in (
         ("inputs and outputs", len(graph.input) + len(graph.output) - _overridable(graph), MAX_ENDS),
         ("weights", len(graph.initializer), MAX_WEIGHTS),
-        ("nodes, with its functions inlined", _inlined_nodes(proto, path), MAX_NODES),
+        ("calls of one function", copies.most_common(1)[0][1] if copies else 0, MAX_COPIES),
+        ("nodes, with its functions inlined", nodes, MAX_NODES),
     ):
         if count > limit:
             raise UnreadableGraphError(
@@ -50,24 +53,35 @@ def _overridable(graph: onnx.GraphProto) -> int:
     return len({value.name for value in graph.input} & {tensor.name for tensor in graph.initializer})
 
 
-def _inlined_nodes(proto: onnx.ModelProto, path: Path) -> int:
-    functions = {(f.domain, f.name, f.overload): f for f in proto.functions}
-    sizes: dict[tuple[str, str, str], int] = {}
-    calling: list[tuple[str, str, str]] = []
+Key = tuple[str, str, str]
 
-    def size(key: tuple[str, str, str]) -> int:
+
+def _inlined(proto: onnx.ModelProto, path: Path) -> tuple[int, Counter[Key]]:
+    """The number of nodes once all functions are inlined, and how often each of these is."""
+    functions = {(f.domain, f.name, f.overload): f for f in proto.functions}
+    found: dict[Key, tuple[int, Counter[Key]]] = {}
+    calling: list[Key] = []
+
+    def inside(key: Key) -> tuple[int, Counter[Key]]:
         if key in calling or len(calling) > MAX_CALLS:
             problem = "calls itself" if key in calling else f"is called through more than {MAX_CALLS} others"
             raise UnreadableGraphError(f"{path} is not valid ONNX: its function {key[1]} {problem}")
-        if key not in sizes:
+        if key not in found:
             calling.append(key)
-            sizes[key] = total(functions[key].node)
+            found[key] = total(functions[key].node)
             calling.pop()
-        return sizes[key]
+        return found[key]
 
-    def total(nodes: Iterable[onnx.NodeProto]) -> int:
-        called = Counter((node.domain, node.op_type, node.overload) for node in _all_nodes(nodes))
-        return sum(count * (size(key) if key in functions else 1) for key, count in called.items())
+    def total(nodes: Iterable[onnx.NodeProto]) -> tuple[int, Counter[Key]]:
+        size, copies = 0, Counter[Key]()
+        for key, count in Counter((node.domain, node.op_type, node.overload) for node in _all_nodes(nodes)).items():
+            inner, calls = inside(key) if key in functions else (1, Counter[Key]())
+            size += count * inner
+            if key in functions:
+                copies[key] += count
+                for other, times in calls.items():
+                    copies[other] += count * times
+        return size, copies
 
     return total(proto.graph.node)
 

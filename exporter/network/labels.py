@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 
 from attn_export.exporter.errors import InputError
+from attn_export.exporter.system.files import read_whole
 
 HINT = 'Expected is one name a line, or JSON: ["cat", "dog"], {"0": "cat", "1": "dog"} or {"0": ["n02123045", "cat"]}.'
 LARGEST_FILE = 2**24
@@ -23,9 +24,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         InputError: it can't be read, holds no names, or lacks one.
     """
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise InputError(f"{path} is too large for names of classes", hint=HINT)
-        text = path.read_text("utf-8-sig")
+        text = read_whole(path, LARGEST_FILE).decode("utf-8-sig")
         names = _of_json(text) if path.suffix.lower() == ".json" else text.strip("\r\n").splitlines()
     except (OSError, ValueError, msgspec.MsgspecError) as error:
         raise InputError(f"{path} can't be read as names of classes: {error}", hint=HINT) from error

@@ -206,7 +206,7 @@ def _files_of(entry: Model, folder: Path) -> Sequence[Path | None]:
         root = Path(pattern.anchor) if pattern.is_absolute() else folder
         try:
             found = sorted(root.glob(str(pattern.relative_to(pattern.anchor))))
-        except (OSError, ValueError, NotImplementedError) as error:  # folders that vanish, and patterns without sense
+        except (OSError, ValueError, NotImplementedError, RecursionError) as error:  # no folder, or no sense
             raise InputError(
                 f"models: {entry.path} can't be looked for: {error}", hint="Expected is a pattern such as nets/*.pt."
             ) from error

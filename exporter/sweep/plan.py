@@ -93,7 +93,8 @@ def read_plan(path: Path) -> Plan:
             f"{path} is not TOML: {error}", hint='Expected are lines such as precisions = ["fp32"].'
         ) from error
     _refuse_unknown(path, document, Plan.__struct_fields__, "")
-    for model in document.get("models", ()):
+    models = document.get("models")
+    for model in models if isinstance(models, list) else ():
         if isinstance(model, dict):
             _refuse_unknown(path, model, Model.__struct_fields__, "models: ")
     try:

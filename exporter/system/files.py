@@ -32,6 +32,18 @@ def publish(temporary: Path, path: Path) -> None:
         raise unwritable(path, error) from error
 
 
+def check_current_folder() -> None:
+    """Check that the current folder exists; libraries end the process where it was deleted.
+
+    Raises:
+        OutputError: it doesn't.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise OutputError("the current folder was deleted", hint="Change to another.") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file.
 

@@ -30,12 +30,12 @@ class Entry(msgspec.Struct, frozen=True):
     """One move in the journal.
 
     Attributes:
-        name: of the path.
+        name: of the path, its bytes as Latin-1: they needn't be UTF-8.
         old: the second name, in the scratch folder, of the file that was there; None if there was none.
         new: the identity of the finished file; None if the path is only removed.
     """
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[^/\\\x00]+$")]
+    name: Annotated[str, msgspec.Meta(pattern="^[^/\\\\\0\u0100-\U0010ffff]+$")]
     old: Annotated[str, msgspec.Meta(pattern=r"^old-[0-9]+$")] | None
     new: Identity | None
 
@@ -82,7 +82,7 @@ def roll_back(scratch: Path) -> None:
     if not journal.exists():
         return
     for entry in reversed(msgspec.json.decode(journal.read_bytes(), type=list[Entry])):
-        path = scratch.parent / entry.name
+        path = scratch.parent / os.fsdecode(entry.name.encode("latin-1"))
         if _identity(path) != entry.new:
             continue
         with suppress(OSError):
@@ -96,7 +96,9 @@ def _write_journal(moves: Sequence[Move], scratch: Path) -> None:
         old = f"old-{index}" if _identity(path) else None
         if old:
             _second_name(path, scratch / old)
-        entries.append(Entry(path.name, old, _identity(temporary) if temporary else None))
+        entries.append(
+            Entry(os.fsencode(path.name).decode("latin-1"), old, _identity(temporary) if temporary else None)
+        )
     draft = scratch / f"{JOURNAL}.new"
     draft.write_bytes(msgspec.json.encode(entries))
     _sync(draft)

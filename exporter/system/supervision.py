@@ -50,6 +50,9 @@ def settle(folder: Path | None) -> None:
     os.environ["TMPDIR"] = str(folder / FILES)
     # Its own default asks for the user's name, which an unknown uid without HOME doesn't have.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / FILES / "torchinductor"))
+    # Matplotlib's own, where there is no home, is deleted twice, which prints a traceback.
+    if not os.access(os.path.expanduser("~"), os.W_OK):  # noqa: PTH111 (which raises for an unknown uid)
+        os.environ.setdefault("MPLCONFIGDIR", str(folder / FILES / "matplotlib"))
     os.environ[LEDGER] = str(folder / FOLDERS)
     faulthandler.enable((folder / CRASH).open("w"))  # stays open as long as the process
 
@@ -73,7 +76,7 @@ def death(number: int, folder: Path | None) -> AttnExportError:
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
     if number == signal.SIGKILL:
         return OutputError(
-            f"the work was killed ({name}), as Linux does where memory runs out",
+            "the work was killed, as Linux does where memory runs out",
             hint="Take a smaller input or batch; dmesg tells whether it was the memory.",
         )
     if number == getattr(signal, "SIGXCPU", None):

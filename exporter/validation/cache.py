@@ -19,6 +19,7 @@ from attn_export.exporter.artifacts import LoadedModel, Precision
 from attn_export.exporter.network.batches import Batch
 from attn_export.exporter.network.run import Result
 from attn_export.exporter.system.cache_folder import MAX_BYTES, cache_folder
+from attn_export.exporter.system.files import size_of
 from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.fingerprint import fingerprint
 from attn_export.exporter.validation.reference import Reference
@@ -46,6 +47,7 @@ class Cache:
         """The reference of a key; None where there is none, or its file is damaged."""
         path = self.folder / f"{key}{SUFFIX}"
         try:
+            size_of(path)  # a pipe would be waited for
             with np.load(path, allow_pickle=False) as archive:
                 reference = _read(archive, key, batches)
             path.touch()

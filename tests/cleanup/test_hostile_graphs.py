@@ -97,6 +97,19 @@ def test_functions_in_functions_have_an_end(path: Path) -> None:
     assert "through more than 100 others" in refused(chained_functions(2000), path)
 
 
+def test_copies_of_a_function_have_an_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Naming them takes the square of their number."""
+    model = chained_functions(3)
+    for function in model.functions[1:]:
+        called = function.node[0]
+        called.output[0] = "m"
+        function.node.append(helper.make_node(called.op_type, ["m"], ["b"], domain="l"))
+    monkeypatch.setattr(limits, "MAX_COPIES", 7)
+    assert "8 calls of one function" in refused(model, path)
+    monkeypatch.setattr(limits, "MAX_COPIES", 8)
+    inspect_file(path)
+
+
 def test_bodies_in_bodies_are_looked_through_once(path: Path) -> None:
     """20 levels would be 2^20 visits."""
     body = "y = Relu(x)"

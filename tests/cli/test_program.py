@@ -139,6 +139,32 @@ def test_native_code_that_takes_too_long_is_ended(temporary: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "streams", "code"),
+    [("models", ">&-", 0), ("inspect no.onnx", "2>&-", 3), ("inspect no.onnx", ">&- 2>&- <&-", 3)],
+)
+def test_streams_may_be_closed(words: str, streams: str, code: int, tmp_path: Path, temporary: Path) -> None:
+    command = f'exec "{sys.executable}" -m attn_export {words} {streams}'
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+def test_a_full_standard_error_leaves_the_exit_code(tmp_path: Path, temporary: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*PROGRAM, "inspect", "no.onnx"], cwd=tmp_path, stderr=full, check=False)
+    assert done.returncode == 3
+
+
+def test_a_current_folder_that_was_deleted_is_an_error(tmp_path: Path, temporary: Path) -> None:
+    """Libraries look for it as they are imported, and end the process."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f'rmdir "{gone}"; exec "{sys.executable}" -m attn_export models'
+    done = subprocess.run(["sh", "-c", command], cwd=gone, capture_output=True, text=True, check=False)
+    assert (done.returncode, messages(done.stderr)) == (6, ["error: the current folder was deleted"])
+
+
+@pytest.mark.parametrize(
     "sent", [signal.SIGINT, *(pytest.param(s, marks=pytest.mark.full) for s in (signal.SIGTERM, signal.SIGHUP))]
 )
 def test_every_signal_is_an_interruption(sent: signal.Signals, temporary: Path) -> None:

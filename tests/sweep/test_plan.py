@@ -43,6 +43,7 @@ def networks(folder: Path, *names: str) -> None:
         ("models = ['a.pt']\nbatches = [0]", "batches has 0"),
         ("models = ['a.pt']\nseconds = 0", "have to be positive"),
         ("models = [", "is not TOML"),
+        ("models = 1979-05-27", r"at `\$.models`"),
     ],
 )
 def test_a_plan_that_cannot_be_understood_is_refused(text: str, words: str, tmp_path: Path) -> None:
@@ -73,6 +74,7 @@ def test_a_missing_plan_names_the_way_to_one(tmp_path: Path) -> None:
     [
         ({"models": ("b.pt",)}, "b.pt is missing"),
         ({"models": ("nets/*.pt",)}, "nothing matches"),
+        ({"models": ("**/" * 600 + "*.pt",)}, "can't be looked for"),
         ({"models": ("se_resnet9000",)}, "no file in .* and no network of the zoo"),
         ({"models": ("notes.txt",)}, "no checkpoint and no ONNX file"),
         ({"models": ("a.pt", "*.pt")}, "named twice"),

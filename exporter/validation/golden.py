@@ -148,7 +148,8 @@ def _open(path: Path, threads: int) -> PlainSession:
         raise UnreadableGraphError(
             f"ONNX Runtime doesn't take {path}: {error}",
             hint="A bundle holds the outputs of the file, so that the device can compare its engine with them. "
-            "bfloat16 and float8 files get theirs in an export: attn-export model.pt --engine --precision bf16.",
+            "bfloat16 and float8 files get theirs in their checkpoint's export: attn-export model.pt --engine "
+            "--precision bf16, with the same --gpu.",
         ) from error
 
 

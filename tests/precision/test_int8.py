@@ -252,6 +252,25 @@ def test_onnxruntime_computes_cbam_in_integers_from_the_first_layer_to_the_last(
     assert kinds["ReduceMax"] == kinds["QLinearConcat"] > 0
 
 
+@pytest.mark.parametrize("op_type", ["Gemm", "MatMul"])
+def test_onnxruntime_computes_scores_with_integers_and_does_not_round_them(op_type: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    nodes = [helper.make_node(op_type, ["x", "w"], ["s"], name="fc"), helper.make_node("Softmax", ["s"], ["y"])]
+    ends = [helper.make_tensor_value_info(name, 1, ["N", size]) for name, size in (("x", 32), ("y", 16))]
+    weights = [numpy_helper.from_array(rng.standard_normal((32, 16)).astype(np.float32), "w")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "a.onnx")
+    np.save(tmp_path / "images.npy", rng.standard_normal((8, 32)).astype(np.float32))
+    settings = replace(FAST, choices=Choices(Target.ONNXRUNTIME))
+    quantize_file(tmp_path / "a.onnx", tmp_path / "b.onnx", tmp_path / "images.npy", settings=settings)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "c.onnx")
+    onnxruntime.InferenceSession(tmp_path / "b.onnx", options, providers=["CPUExecutionProvider"])
+    kinds = Counter(node.op_type for node in onnx.load(tmp_path / "c.onnx").graph.node)
+    assert kinds["QuantizeLinear"] == kinds["Softmax"] == 1
+    assert not kinds.keys() & {"Gemm", "MatMul", "DequantizeLinear"}
+
+
 def test_a_bias_is_corrected_to_the_mean_of_the_float_layer(tmp_path: Path) -> None:
     """Two layers whose outputs are far from zero on average, so that rounding moves their means."""
     torch.manual_seed(0)

@@ -94,7 +94,7 @@ def place(graph: ir.Graph, blocks: Sequence[AttentionBlock], choices: Choices) -
     products = [node for node in graph if choices.with_gates and _is_gate_product(node, inside)]
     reads |= {(node, i) for node in products for i in (0, 1)}
     if choices.runtime is Target.ONNXRUNTIME:
-        # It has products of matrices with integers in and floats out: rounding a classifier's scores would gain nothing.
+        # It multiplies matrices of integers into floats: rounding a classifier's scores would gain nothing.
         convolutions = (node for node in layers if not is_op(node, "Gemm", "MatMul"))
         reads |= _reads_of_outputs((*convolutions, *sums, *products))
     if everywhere:

@@ -8,6 +8,7 @@ import typer
 from attn_export.exporter.commands.console import make_progress, print_json, stdout
 from attn_export.exporter.commands.groups import Shown
 from attn_export.exporter.errors import OutputError, UsageError
+from attn_export.exporter.system.files import is_taken
 
 
 def create(
@@ -40,7 +41,7 @@ def create(
     shown: Shown,
 ) -> None:
     """Build a network and write its checkpoint."""
-    if out.exists() and not force:
+    if is_taken(out) and not force:
         raise OutputError(f"{out} is already there", hint="It may hold trained weights. --force replaces it.")
     with make_progress(shown.quiet) as progress, progress.stage(f"Building {name}"):
         made = _made(

@@ -22,7 +22,7 @@ from attn_export.exporter.report.findings.table import BAD, GOOD, UNSURE, Cell, 
 from attn_export.exporter.report.findings.words import listed, shown
 
 SIGNS = {GOOD: "✓", BAD: "✗", UNSURE: "?"}
-SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!])")
+SPECIAL = re.compile(r"([\\`*_{}\[\]>#|~!])")
 
 
 def render(report: Report) -> str:
@@ -55,8 +55,8 @@ def render_comparison(report: ComparisonReport) -> str:
 
 
 def escaped(text: object) -> str:
-    """Literal text, in a table too."""
-    return SPECIAL.sub(r"\\\1", shown(text).replace("&", "&amp;"))
+    """Literal text, in a table too; as entities, so that readers that don't know all of Markdown see no tag either."""
+    return SPECIAL.sub(r"\\\1", shown(text).replace("&", "&amp;").replace("<", "&lt;"))
 
 
 def table_text(data: Table) -> str:
@@ -82,7 +82,7 @@ def _items(sentences: Sequence[str]) -> str:
 
 def _request(report: Report) -> str:
     network, command = network_words(report), command_line(report)
-    spelled = f"`{shown(command)}`" if command and "`" not in command else escaped(command)
+    spelled = f"`{shown(command)}`" if command and not set(command) & set("`<") else escaped(command)
     return "  \n".join(filter(None, (escaped(network), spelled)))
 
 

@@ -14,7 +14,7 @@ from attn_export.exporter.records.report import Report
 from attn_export.exporter.records.sweep import SweepReport
 from attn_export.exporter.report.markdown import render, render_comparison
 from attn_export.exporter.report.sweep.table import as_csv, as_jsonl
-from attn_export.exporter.system.files import SCRATCH, unwritable, write_text
+from attn_export.exporter.system.files import SCRATCH, is_taken, unwritable, write_text
 from attn_export.exporter.system.scratch import written_atomically
 
 INSTALL = "pip install -c constraints.txt -e '.[report]'"
@@ -109,7 +109,7 @@ def write_sweep(report: SweepReport, folder: Path) -> tuple[Path, ...]:
 
 
 def _check_place(path: Path) -> None:
-    if path.exists() and not path.is_file():
+    if is_taken(path) and not path.is_file():
         kind = "a folder" if path.is_dir() else "no file"
         raise OutputError(f"{path} is there and is {kind}", hint="Choose another name for the report.")
     try:

@@ -20,7 +20,7 @@ def publish(temporary: Path, path: Path) -> None:
     Raises:
         OutputError: it can't, or ``path`` is a device; it is as it was.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    if is_taken(path) and not (path.is_file() or path.is_dir()):
         raise OutputError(
             f"{path} is there and is no file, so it isn't replaced", hint="Choose another name for the result."
         )
@@ -28,6 +28,18 @@ def publish(temporary: Path, path: Path) -> None:
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def is_taken(path: Path) -> bool:
+    """Whether something has the name of a result.
+
+    Raises:
+        OutputError: no file can have it: it is too long, or a link leads to itself.
+    """
+    try:
+        return path.exists()
     except OSError as error:
         raise unwritable(path, error) from error
 

@@ -61,6 +61,11 @@ def test_a_path_that_no_file_can_have_is_named(refused: Command, folder: Path, c
     refused(3, *words, *(["-o", "out.onnx"] if words[0] == "clean" else []), says=[path[:50]])
 
 
+@pytest.mark.parametrize("command", ["create resnet8 -o {}.pt", "compare a.json b.json --report {}.md"])
+def test_a_path_that_no_result_can_have_is_an_error_of_the_output(refused: Command, command: str) -> None:
+    refused(6, *command.format("x" * 5000).split(), says=["can't be written: File name too long"])
+
+
 def test_a_directory_is_no_checkpoint(refused: Command, folder: Path) -> None:
     (folder / "run").mkdir()
     refused(3, "run", *QUICK, says=["run", "directory"])

@@ -78,6 +78,22 @@ def test_weights_rounded_together_have_a_smaller_error(groups: int, by: Any) -> 
     assert np.abs(made.rounded - weights).max() < 4 * nearest.scales.max()
 
 
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("by", [by_descent, by_adaround])
+def test_pruned_weights_stay_zero_and_the_others_are_still_rounded_together(groups: int, by: Any) -> None:
+    node, weights, x, _ = convolution(np.random.default_rng(3), groups)
+    weights[np.abs(weights) < 0.6] = 0
+    wanted = run(weights, x, groups)
+    # Inputs with errors of their own, which a weight of zero would make up for.
+    rough = (x + 0.3 * np.random.default_rng(4).standard_normal(x.shape)).astype(np.float32)
+    found = moments(node, [rough], [wanted], weights.shape[2:])
+    assert found is not None
+    nearest = quantized_weights(weights, 0)
+    made = by(node, weights, nearest, found)
+    assert not made.integers[weights == 0].any()
+    assert error(made.rounded, rough, wanted, groups) < error(nearest.rounded, rough, wanted, groups)
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_matrices_of_either_form_are_rounded(axis: int) -> None:
     rng = np.random.default_rng(1)

@@ -39,12 +39,13 @@ def by_adaround(layer: ir.Node, weights: Array, nearest: Weights, found: Moments
 
 
 def _choices(rest: torch.Tensor, below: Array, power: torch.Tensor, target: torch.Tensor) -> Array:
-    """1 for each weight that is rounded up, 0 for the others."""
+    """1 for each weight that is rounded up, 0 for the others; integers stay, and with them pruned weights."""
     power, target, floor = power.float(), target.float(), torch.tensor(below, dtype=torch.float32)
     variable = torch.logit(((rest - LOW) / (HIGH - LOW)).clamp(1e-3, 1 - 1e-3)).requires_grad_()
+    between = rest > 0
     optimizer = torch.optim.Adam([variable], lr=RATE)
     for step in range(STEPS):
-        soft = _soft(variable)
+        soft = _soft(variable) * between
         integers = (floor + soft).clamp(-127, 127)
         loss = ((integers @ power - 2 * target) * integers).sum()
         done = (step / STEPS - WARM_UP) / (1 - WARM_UP)
@@ -55,7 +56,7 @@ def _choices(rest: torch.Tensor, below: Array, power: torch.Tensor, target: torc
         torch.autograd.backward(loss)
         optimizer.step()
     with torch.no_grad():
-        return (_soft(variable) >= 0.5).numpy().astype(np.float64)
+        return ((_soft(variable) >= 0.5) & between).numpy().astype(np.float64)
 
 
 def _soft(variable: torch.Tensor) -> torch.Tensor:

@@ -120,18 +120,20 @@ def _windows(layer: ir.Node, x: Array, kernel: Sequence[int]) -> Array:
 def by_descent(layer: ir.Node, weights: Array, nearest: Weights, found: Moments) -> Weights:
     """Weights rounded by coordinate descent, each to the integer that is best with all others as they are.
 
-    After each pass the scale of every channel is fitted by least squares. (Zhang et al., "COMQ: A Backpropagation-Free
-    Algorithm for Post-Training Quantization", https://arxiv.org/abs/2403.07134, which starts from the same quadratic.)
+    Weights of zero, which a network was pruned to, stay zero. After each pass the scale of every channel is fitted by
+    least squares. (Zhang et al., "COMQ: A Backpropagation-Free Algorithm for Post-Training Quantization",
+    https://arxiv.org/abs/2403.07134, which starts from the same quadratic.)
 
     ``nearest`` are the weights rounded to the nearest integers.
     """
     groups = len(found.inputs)
-    power, target = damped(found, as_matrix(layer, weights, groups))
+    rows = as_matrix(layer, weights, groups)
+    power, target = damped(found, rows)
     integers = as_matrix(layer, nearest.integers, groups).astype(np.float64)
     scales = nearest.scales.astype(np.float64).reshape(groups, -1, 1)
     for _ in range(PASSES):
         before = integers.copy()
-        _descend(integers, power, target / scales)
+        _descend(integers, rows != 0, power, target / scales)
         step = (integers * target).sum(2, keepdims=True)
         size = ((integers @ power) * integers).sum(2, keepdims=True)
         scales = np.where((step > 0) & (size > 0), step / np.where(size > 0, size, 1), scales)
@@ -154,8 +156,8 @@ def damped(found: Moments, weights: Array) -> tuple[Array, Array]:
     return power, target + pull[:, None, None] * weights
 
 
-def _descend(integers: Array, power: Array, target: Array) -> None:
-    """One pass over all weights, in place; blocks of them, so that most of the work is one product."""
+def _descend(integers: Array, free: Array, power: Array, target: Array) -> None:
+    """One pass over all free weights, in place; blocks of them, so that most of the work is one product."""
     rest = target - integers @ power
     for start in range(0, power.shape[1], BLOCK):
         block = slice(start, start + BLOCK)
@@ -164,7 +166,7 @@ def _descend(integers: Array, power: Array, target: Array) -> None:
         for k in range(own.shape[1]):
             old = integers[:, :, start + k].copy()
             best = np.clip(np.rint(old + near[:, :, k] / own[:, k, k, None]), -127, 127)
-            integers[:, :, start + k] = best
+            integers[:, :, start + k] = best = np.where(free[:, :, start + k], best, old)
             near -= (best - old)[:, :, None] * own[:, None, k]
         rest -= (integers[:, :, block] - before) @ power[:, block]
 

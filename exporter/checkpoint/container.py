@@ -176,13 +176,7 @@ def needs_code(path: Path, names: Sequence[str]) -> UntrustedCheckpointError:
 
 
 def no_weights(path: Path, keys: Sequence[str] = (), held: str = "") -> UnreadableCheckpointError:
-    """The error for a checkpoint without a state dict.
-
-    Args:
-        path: of the file.
-        keys: unusual names under which there is one.
-        held: what there is instead.
-    """
+    """The error for a checkpoint without a state dict but under unusual ``keys``; ``held`` is what is there."""
     if keys:
         return UnreadableCheckpointError(
             f"{path} holds no weights under a usual name, but under {listed(keys)}",

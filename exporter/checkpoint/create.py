@@ -24,12 +24,9 @@ from attn_export.models.registry import ATTENTIONS, Architecture, architecture, 
 def create_checkpoint(
     path: Path, name: str, *, weights: Path | None = None, seed: int = 0, **arguments: Any
 ) -> dict[str, Any]:
-    """Build the network called ``name`` and write its checkpoint.
+    """Build the network called ``name``, write its checkpoint, and say in plain values what was made.
 
     ``weights`` are a state dict of the backbone; missing tensors keep their random values.
-
-    Returns:
-        What was made, as plain values.
 
     Raises:
         UsageError: the name or an argument is wrong.
@@ -80,12 +77,9 @@ def create_named(
 def create_equipped(
     path: Path, host: Host | Architecture, equipment: Equipment, *, weights: Path | None = None, seed: int = 0
 ) -> dict[str, Any]:
-    """Build a network, put attention into it and write its checkpoint.
+    """Build a network, put attention into it, write its checkpoint, and say in plain values what was made.
 
     ``weights`` are a state dict of the host; of a host of the zoo, a classifier of another width stays random.
-
-    Returns:
-        What was made, as plain values.
 
     Raises:
         UsageError: the library refuses the name or an argument, or the attention fits nowhere.
@@ -124,10 +118,9 @@ def create_equipped(
 
 
 def load_backbone(network: torch.nn.Module, arch: Architecture, path: Path) -> tuple[str, ...]:
-    """Copy the backbone's weights into ``network``; attention, and a classifier of another width, keep theirs.
+    """Copy the backbone's weights into ``network``, and note what was left out.
 
-    Returns:
-        Notes on what was not taken from the file.
+    Attention, and a classifier of another width, keep theirs.
 
     Raises:
         UnreadableCheckpointError, UntrustedCheckpointError: see `container.read`.

@@ -16,11 +16,7 @@ VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def declared(module: nn.Module, said: Sequence[Input]) -> tuple[Input, ...]:
-    """The inputs in the order of ``forward``'s parameters, with N = 1.
-
-    Args:
-        module: the network.
-        said: its inputs, in any order; the only one need not be called as its parameter.
+    """The inputs in the order of ``forward``'s parameters, with N = 1; the only one may be called otherwise.
 
     Raises:
         InputError: ``forward`` has no such parameter or needs more, or they have different N or an unknown type.

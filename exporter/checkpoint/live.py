@@ -27,12 +27,9 @@ WRAPPERS = {
 def from_module(
     module: nn.Module, inputs: Sequence[Input] | Sequence[int], architecture: Architecture | None = None
 ) -> LoadedModel:
-    """A live module without the wrappers of parallel and compiled training; its hash is that of its weights.
+    """A live float32 module without the wrappers of parallel and compiled training; its hash is that of its weights.
 
-    Args:
-        module: the network, float32, on the CPU.
-        inputs: its inputs, or (C, H, W) of its only one; see `inputs.declared`.
-        architecture: where it is one of this project.
+    ``inputs`` may be (C, H, W) of the only one; see `inputs.declared`.
 
     Raises:
         InputError: it is no module, or takes other inputs; see `network_of` and `inputs.declared`.

@@ -317,9 +317,7 @@ def _with_input(module: nn.Module, origin: str, options: LoadOptions) -> LoadedM
 def model_of(given: Any, inputs: Sequence[Input] = ()) -> LoadedModel:
     """The network behind what a caller from Python passes: a `LoadedModel`, the path of a checkpoint, or a module.
 
-    Args:
-        given: one of these.
-        inputs: with N; instead of what a file or `LoadedModel` says.
+    ``inputs``, with N, count instead of what a file or `LoadedModel` says.
 
     Raises:
         InputError: it is something else, or a module without inputs; the message says what to pass.

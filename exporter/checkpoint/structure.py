@@ -37,9 +37,7 @@ def shapes_of(arch: Architecture) -> Shapes:
 def read_off(shapes: Shapes, **form: Any) -> Architecture | None:
     """The architecture that names and shapes come nearest to; whether they fit it is for the caller to compare.
 
-    Args:
-        shapes: in torchvision's names, attention in ours.
-        **form: fields of `ResNetForm` that shapes don't say.
+    The names are torchvision's, those of attention ours; ``form`` are fields of `ResNetForm` that shapes don't say.
     """
     try:
         host = _resnet(shapes, form) if any(n.startswith("layer1.") for n in shapes) else _mobilenet(shapes)

@@ -11,11 +11,7 @@ OVERLAP, SMALL = 4, 2**28
 
 
 class Views:
-    """Makes tensors; all of them together may be four times as large as the file, and 256 MiB.
-
-    Args:
-        size: of the file in bytes.
-    """
+    """Makes tensors; all of them together may be four times as large as the file of ``size`` bytes, and 256 MiB."""
 
     def __init__(self, size: int) -> None:
         self.size = size

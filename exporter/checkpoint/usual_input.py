@@ -18,10 +18,6 @@ Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 def usual_input(module: nn.Module, origin: str) -> tuple[int, ...]:
     """The first usual shape that the network runs at, without N, such as (C, H, W); C is its first layer's.
 
-    Args:
-        module: in eval mode.
-        origin: for the message.
-
     Raises:
         UsageError: it runs at none of them, or doesn't begin with a convolution or a linear layer.
     """

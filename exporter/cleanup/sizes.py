@@ -38,12 +38,9 @@ def shape_of(value: ir.Value) -> SymbolicShape | None:
 
 
 def sizes_in(value: ir.Value | None, seen: Seen | None = None) -> SymbolicShape | None:
-    """The content of a tensor of sizes, with None for each unknown one.
+    """The content of a tensor of sizes, with None for each unknown one; None for a tensor of anything else.
 
     ``seen`` are the contents that this evaluation has found already.
-
-    Returns:
-        None if their count is unknown or the value isn't shape arithmetic.
     """
     array = constant(value)
     if array is not None:

@@ -58,10 +58,7 @@ def load(name: str) -> Backend:
 
 
 def choose(name: str, *, named_gpus: bool, has_gpu: bool) -> tuple[Backend, str]:
-    """The requested backend, or the best available one.
-
-    Returns:
-        The backend, and the reason for the choice.
+    """The requested backend, or the best available one, and the reason for the choice.
 
     Raises:
         UsageError: the backend is unknown.

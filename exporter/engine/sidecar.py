@@ -66,10 +66,7 @@ def add_validation(engine: EngineFile, verdict: Verdict) -> EngineFile:
 
 
 def check_file(engine: Path, *, trust: bool) -> EngineRecord | None:
-    """Check an engine's bytes before TensorRT loads them.
-
-    Returns:
-        Its record; None for a trusted engine without a sidecar.
+    """Check an engine's bytes before TensorRT loads them; returns its record, None for a trusted engine without one.
 
     Raises:
         UnreadableEngineError: it is missing, empty, truncated, or its sidecar is damaged.

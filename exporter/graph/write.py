@@ -28,12 +28,9 @@ PRODUCER = "attn-export"
 
 
 def write(graph: Graph, path: Path, *, largest_inside: int = LARGEST_WEIGHTS_INSIDE) -> OnnxFile:
-    """Write the graph and have the ONNX checker read the file.
+    """Write the graph and have the ONNX checker read the file; its folder exists.
 
-    Args:
-        graph: to be written.
-        path: the file; its folder exists.
-        largest_inside: weights of more bytes than this go to ``<path>.data``.
+    Weights of more than ``largest_inside`` bytes go to ``<path>.data``.
 
     Raises:
         CleanupError: the file is not valid ONNX.

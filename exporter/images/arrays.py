@@ -18,15 +18,9 @@ UNFOLDED, RATIO = 2**30, 100
 
 
 def read_arrays(path: Path, inputs: Sequence[Input]) -> Arrays:
-    """Read arrays of inputs.
+    """Read ``.npy``, or ``.npz`` with an array for each input: (N, ...) of any float type, or the input's own, by name.
 
-    Args:
-        path: ``.npy``, or ``.npz`` with an array for each input: (N, ...) of any float type, or the input's own, after
-            the network's normalization.
-        inputs: of the network; a size of 0 takes any.
-
-    Returns:
-        (N, ...) of each input, by name.
+    They are normalized as the network takes them; of ``inputs`` a size of 0 takes any.
 
     Raises:
         InputError: it can't be read, is of another shape or type, or holds NaN or infinity.

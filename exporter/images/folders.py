@@ -28,9 +28,7 @@ def check_there(path: Path) -> None:
 def pictures_of(given: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """The pictures among files and in folders, and the files that are none.
 
-    Args:
-        given: files, which are kept in their order, and folders, whose files are sorted by their paths; hidden files
-            are neither.
+    Files keep their order, those of folders are sorted by their paths; hidden files are neither.
 
     Raises:
         InputError: a file is missing or no picture, a folder can't be read, or there is no picture in it.

@@ -40,11 +40,8 @@ def named_iterable(text: str) -> Iterable[Any]:
 def read_iterable(items: Iterable[Any], inputs: Sequence[Input], origin: str) -> Arrays:
     """The first `MOST` images of an iterable, (N, ...) of each input.
 
-    Args:
-        items: each one image or a batch of them, preprocessed: an array, a tensor, one with its label as data loaders
-            yield them, or a mapping with one for each input.
-        inputs: of the network.
-        origin: for messages.
+    Each item is one image or a batch of them, preprocessed: an array, a tensor, one with its label as data loaders
+    yield them, or a mapping with one for each input.
 
     Raises:
         InputError: the code raises an error, or yields nothing, or what doesn't fit.

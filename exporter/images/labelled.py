@@ -40,15 +40,11 @@ LabelledGiven = Path | str | Mapping[str, Array]
 def read_labelled(
     given: LabelledGiven, inputs: Sequence[Input], options: PictureOptions, classes: int, names: Sequence[str]
 ) -> Labelled:
-    """Labelled images.
+    """Labelled images for a network with scores of so many classes.
 
-    Args:
-        given: a folder with a folder of pictures for each class, or ``.npz`` or a mapping with an array called
-            ``labels`` besides those of the inputs: (N,), from 0 on.
-        inputs: of the network.
-        options: of pictures.
-        classes: number of the network's scores.
-        names: of the classes in the order of the scores; empty if unknown.
+    ``given`` is a folder with a folder of pictures for each class, or ``.npz`` or a mapping with an array called
+    ``labels`` besides those of the inputs: (N,), from 0 on. ``names`` are those of the classes in the order of the
+    scores; empty if unknown.
 
     Raises:
         InputError: they can't be read, or their classes aren't the network's.

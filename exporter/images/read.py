@@ -54,14 +54,11 @@ class ImageSet:
 
 
 def read_images(given: "Given | ImageSet", inputs: Sequence[Input], options: PictureOptions | None = None) -> ImageSet:
-    """The user's images.
+    """The user's images; of ``inputs`` a size of 0 takes any.
 
-    Args:
-        given: a folder, pictures, one ``.npy`` or ``.npz``, an array (N, ...), or one for each input by name, an
-            iterable of arrays or tensors, or its name, ``package.module:name``. Pictures are resized, cropped and
-            normalized; arrays are taken as they are.
-        inputs: of the network; a size of 0 takes any.
-        options: of pictures; arrays that can't have been normalized as they say get a note.
+    ``given`` is a folder, pictures, one ``.npy`` or ``.npz``, an array (N, ...), or one for each input by name, an
+    iterable of arrays or tensors, or its name, ``package.module:name``. Pictures are resized, cropped and normalized;
+    arrays are taken as they are, with a note if they can't have been normalized as the options say.
 
     Raises:
         InputError: they can't be read or don't fit.
@@ -118,12 +115,7 @@ def of_pictures(paths: Sequence[Path], inputs: Sequence[Input], how: PicturePrep
 
 
 def unnormalized(images: Array, normalization: Normalization) -> str:
-    """A warning for images that can't have been normalized so, with figures; empty for others.
-
-    Args:
-        images: (N, C, H, W).
-        normalization: of the network.
-    """
+    """A warning for images (N, C, H, W) that can't have been normalized so, with figures; empty for others."""
     mean, std = np.array(normalization.mean), np.array(normalization.std)
     low, high = float((-mean / std).min()), float(((1 - mean) / std).max())
     least, most, slack = float(images.min()), float(images.max()), BEYOND * (high - low)

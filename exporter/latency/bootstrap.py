@@ -82,13 +82,7 @@ def _medians(drawn: Values) -> Values:
 
 
 def _resampled(values: Values, statistic: Callable[[Values], Values], resamples: int) -> Values:
-    """A statistic of resampled rounds; deterministic.
-
-    Args:
-        values: (rounds, ...).
-        statistic: maps (resamples, rounds, ...) to (resamples,).
-        resamples: their number.
-    """
+    """A statistic, (resamples, rounds, ...) to (resamples,), of resampled rounds (rounds, ...); deterministic."""
     draw, count = np.random.default_rng(SEED), len(values)
     length = max(1, round(math.sqrt(count)))
     at_once = max(1, MOST_ELEMENTS // max(1, values.size))

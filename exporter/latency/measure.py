@@ -39,17 +39,11 @@ def measure(
     advance: Callable[[float], None] = lambda _: None,
     between_rounds: Callable[[], None] = lambda: None,
 ) -> Measured:
-    """Time runtimes against each other in one run.
+    """Time open runtimes against each other in one run on one batch; the first is the baseline of the ratios.
 
     After the warm-up every round runs each of them once, in random order. The timed part is `infer` and
-    `synchronize` on tensors on the device, without copies to and from it.
-
-    Args:
-        runtimes: open; the first is the baseline of the ratios.
-        arrays: one batch, (N, ...) of each input.
-        schedule: rounds, seconds and confidence.
-        advance: called after every round with the finished share, 0..1.
-        between_rounds: called after every round, untimed.
+    `synchronize` on tensors on the device, without copies to and from it. After every round ``advance`` receives the
+    finished share, 0..1, and ``between_rounds`` is called, untimed.
     """
     draw = random.Random(schedule.seed)  # noqa: S311 (not for cryptography)
     batch = len(next(iter(arrays.values())))

@@ -14,11 +14,7 @@ MOST_IN_A_CHUNK = 20
 
 
 def warm_up(timed: Timed, most_seconds: float) -> tuple[WarmUp, float]:
-    """Run until inferences don't get faster any more.
-
-    Returns:
-        The record of the warm-up, and the seconds of one inference at its end.
-    """
+    """Run until inferences don't get faster any more; also returns the seconds of one inference at the end."""
     started = time.perf_counter()
     first = timed.turn(1, warmed=False).seconds[0]
     size = max(1, min(MOST_IN_A_CHUNK, int(CHUNK_SECONDS / max(first, 1e-9))))

@@ -174,11 +174,7 @@ def rounded_to(dtype: torch.dtype, perturbation: Perturbation | None = None) -> 
 
     So do runtimes that multiply in float16, accumulate in float32 and store float16; in float16 itself PyTorch takes 22
     times as long on a CPU. Values beyond the type's largest stay: an artifact computes those in float32, otherwise it
-    returns infinities and disagrees.
-
-    Args:
-        dtype: float16, bfloat16, or float32, which rounds nothing.
-        perturbation: of a module's weights; None for none.
+    returns infinities and disagrees. Float32 rounds nothing.
     """
     if dtype == torch.float32 and perturbation is None:
         yield

@@ -63,17 +63,14 @@ def _adaptive_axes(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int,
 def _are_equal(length: Any, size: Any) -> bool:
     return bool(statically_known_true(length == size))
 
+    def refuse_fixed_pools(program: torch.export.ExportedProgram, axes: str) -> None:
+        """Refuse pools whose kernel, a
+        constant in the file, follows from a size that is dynamic; ``axes`` names those axes.
 
-def refuse_fixed_pools(program: torch.export.ExportedProgram, axes: str) -> None:
-    """Refuse pools whose kernel, a constant in the file, follows from a size that is dynamic.
+        Raises:
+            CaptureError: a pool covers its whole input, or pools to a fixed size, along a dynamic axis.
+        """
 
-    Args:
-        program: the traced network.
-        axes: names of the dynamic axes of images but the batch.
-
-    Raises:
-        CaptureError: a pool covers its whole input, or pools to a fixed size, along a dynamic axis.
-    """
     for node in program.graph.nodes:
         if "pool2d" not in str(node.target):
             continue

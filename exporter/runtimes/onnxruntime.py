@@ -41,9 +41,6 @@ class OnnxRuntime(Runtime):
     A fallback to another provider is an error.
 
     Args:
-        path: the file.
-        signature: of the network.
-        settings: common to all runtimes.
         extra_outputs: intermediate tensors to return too; they may prevent fusions.
         only_extra: return these instead of the signature's outputs; what they don't need isn't run.
         graph: the file's graph, or one made from it, to run instead of the file; its weights are mapped from the file.

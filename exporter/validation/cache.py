@@ -99,12 +99,7 @@ def cached_reference(
     cache: Cache | None = None,
     least: int = 1,
 ) -> tuple[Reference, bool]:
-    """The reference, from the cache where it is there.
-
-    Without a cache the reference is computed and nothing stored.
-
-    Returns:
-        The reference, and whether it was in the cache.
+    """The reference, and whether it was in the cache; without a cache it is computed and nothing stored.
 
     Raises:
         CaptureError, InputError: see `compute_reference`.

@@ -34,15 +34,9 @@ def compute_reference(
 ) -> Reference:
     """Run the network on every batch: in float64 each image alone, in other precisions as a batch.
 
-    An artifact that mixes the images of a batch disagrees with images that ran alone.
-
-    Args:
-        model: its module doesn't change.
-        batches: of the network's inputs.
-        advance: called after every batch.
-        precisions: of the artifacts.
-        least: the smallest N that the network runs at: more than 1 where it is exported for one batch only. An image
-            then runs alone as N copies of itself.
+    An artifact that mixes the images of a batch disagrees with images that ran alone. ``least`` is the smallest N that
+    the network runs at: more than 1 where it is exported for one batch only. An image then runs alone as N copies of
+    itself.
 
     Raises:
         CaptureError: the network can't take one of the sizes.
@@ -107,10 +101,6 @@ def _refuse_not_finite(name: str, batch: Batch, result: Result) -> None:
 
 def returned(model: LoadedModel, batch: int = 1) -> tuple[Returned, ...]:
     """The network's outputs for N images, with their names in an export.
-
-    Args:
-        model: the network.
-        batch: N.
 
     Raises:
         CaptureError: the network can't take its own input size, or an output has no batch axis.

@@ -32,12 +32,7 @@ Outputs = dict[str, list[Array]]  # by name, one array per run
 def compare_with_parent(
     parent: ParsedFile, child: ParsedFile, precision: Precision, feeds: Sequence[Mapping[str, Array]], threads: int
 ) -> Verdict:
-    """Run both on the same inputs.
-
-    Both have the same inputs and outputs; there is at least one mapping of feeds.
-
-    Returns:
-        The verdict, which agrees.
+    """Run both, which have the same inputs and outputs, on the same feeds; the verdict agrees.
 
     Raises:
         InputError: the parent doesn't run, or its baseline error is too large to prove anything.

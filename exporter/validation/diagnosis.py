@@ -91,11 +91,7 @@ def _alike(these: Sequence[Array], those: Sequence[Array], tolerance: float = 0.
 
 
 def diagnose(runtime: Runtime, reference: "Reference") -> str:
-    """Whether an artifact that disagrees is random, constant, or mixes the images of a batch.
-
-    Returns:
-        A clause; empty for any other fault, or if the artifact doesn't run again.
-    """
+    """A clause: whether an artifact that disagrees is random, constant, or mixes the images of a batch; else empty."""
     outputs = runtime.signature.output_names
     inputs = runtime.signature.feeds(max(reference.batches, key=len).arrays)
     try:

@@ -47,10 +47,7 @@ TINY = 1e-12
 def compare_without_rounding(
     artifact: Artifact, signature: Signature, reference: Reference, settings: Settings
 ) -> tuple[list[Comparison], str]:
-    """Compare all gates and outputs with the network.
-
-    Returns:
-        The comparisons, and the gates without a counterpart in words.
+    """Compare all gates and outputs with the network; also names the gates without a counterpart.
 
     Raises:
         InputError: the rounding can't be taken out, or ONNX Runtime doesn't take what remains.

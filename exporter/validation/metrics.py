@@ -71,8 +71,7 @@ class PooledError:
     def relative(self, least: float = 0.0) -> dict[str, float]:
         """The relative error of each kind; infinite where a value is not finite.
 
-        Args:
-            least: smallest root mean square of the reference, absolute.
+        ``least`` is the smallest root mean square of the reference, absolute.
         """
         tiny = float(np.finfo(np.float64).tiny)
         squares = {kind: self.length[kind] / max(self.count[kind], 1) for kind in self.length}
@@ -88,10 +87,7 @@ class PooledError:
 def difference(computed: Array, expected: Array, *, least: float = 0.0) -> float:
     """Relative, in the 2-norm; infinite where the shapes or the places of NaN and infinity differ.
 
-    Args:
-        computed: of any type.
-        expected: the reference.
-        least: smallest root mean square of the reference, absolute.
+    ``least`` is the smallest root mean square of the reference, absolute.
     """
     if computed.shape != expected.shape:
         return float("inf")
@@ -107,12 +103,7 @@ def difference(computed: Array, expected: Array, *, least: float = 0.0) -> float
 
 
 def perturbed(array: Array, eps: float | None = None) -> Array:
-    """Every number moved by one rounding, up or down, in the array's type; integers stay.
-
-    Args:
-        array: of any type.
-        eps: size of the rounding, relative; that of the array's type by default.
-    """
+    """Every number moved by one rounding of relative size ``eps``, by default the array type's; integers stay."""
     if array.dtype.kind != "f":
         return array
     signs = np.random.default_rng(1).integers(0, 2, array.shape) * 2 - 1

@@ -64,10 +64,7 @@ def omitted_kinds(verdict: Verdict, reference: "Reference") -> list[str]:
 def prove_engine(
     engine: EngineFile, file: OnnxFile, reference: "Reference", settings: Settings, progress: Progress
 ) -> Verdict:
-    """Compare the outputs of an engine on this machine's GPU, on all images that it takes.
-
-    Returns:
-        The verdict, which agrees.
+    """Compare the outputs of an engine on this machine's GPU, on all images that it takes; the verdict agrees.
 
     Raises:
         DisagreementError: the engine computes something else.

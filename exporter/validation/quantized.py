@@ -63,12 +63,9 @@ def parse_requirement(parts: Sequence[str]) -> QualityRequirement | None:
 def runtime_conformance(
     runtime: Runtime, graph: Path, batches: Sequence[Batch]
 ) -> tuple[Verdict, list[tuple[Array, ...]]]:
-    """Whether a runtime computes a quantized graph.
+    """Whether a runtime computes a quantized graph, and the graph's float64 outputs for each batch.
 
     ``runtime`` is of the graph's file, or of an engine built from it; not open.
-
-    Returns:
-        The verdict, and the graph's float64 outputs for each batch.
 
     Raises:
         InputError: the reference evaluator can't compute the graph.

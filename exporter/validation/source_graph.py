@@ -101,10 +101,7 @@ def _sampled(tensor: Tensor, array: Array) -> Array:
 def run_source(
     model: ir.Model, folder: Path, threads: int, images: Arrays | None = None
 ) -> tuple[SourceRun, ...] | str:
-    """Run a graph on pictures and noise, with every dynamic axis at two sizes if the graph takes them.
-
-    Returns:
-        The runs, or why there are none.
+    """Run a graph on pictures and noise, every dynamic axis at two sizes if it takes them; or say why it doesn't run.
 
     Raises:
         InputError: the graph doesn't run on the user's images.
@@ -192,10 +189,8 @@ def compare_with_source(
 ) -> Verdict | str:
     """Run a cleaned graph on its source's inputs and compare the outputs, gates and ends of blocks that both have.
 
-    ``run_again`` is `run_perturbed` of the source, called only where the floor doesn't explain the difference.
-
-    Returns:
-        The verdict, or why the cleaned graph doesn't run.
+    ``run_again`` is `run_perturbed` of the source, called only where the floor doesn't explain the difference. Where
+    the cleaned graph doesn't run, the result is the reason.
     """
     known = _scales(runs)
     found: dict[Tensor, list[Comparison]] = {}

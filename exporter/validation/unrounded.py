@@ -80,12 +80,10 @@ def _quantizer(node: NodeProto, constants: Mapping[str, Any]) -> Quantizer | Non
 def without_rounding(
     model: ModelProto, chosen: Mapping[str, Bounds | None], draw: np.random.Generator | None = None
 ) -> ModelProto:
-    """A graph of floats only.
+    """A graph of floats only, of a model from `load_in_pairs`.
 
-    Args:
-        model: from `load_in_pairs`.
-        chosen: for each tensor of `activations`, the activation to put back.
-        draw: moves each weight by up to half a quantization step, as another rounding of the same weights might.
+    ``chosen`` is the activation to put back for each tensor of `activations`. ``draw`` moves each weight by up to half
+    a quantization step, as another rounding of the same weights might.
 
     Raises:
         InputError: a quantized tensor goes through an operator that isn't known.

@@ -24,10 +24,7 @@ NAMED = 4  # gates that a message names
 def validate(
     file: OnnxFile, reference: Reference, settings: Settings, advance: Callable[[], None] = lambda: None
 ) -> Verdict:
-    """Run the file as it is, and once more with its gates as outputs, on every batch of the reference.
-
-    Returns:
-        The verdict, which may disagree.
+    """Run the file as it is, and once more with its gates as outputs, on every batch; the verdict may disagree.
 
     Raises:
         RuntimeUnavailableError: the runtime can't run the file.
@@ -52,15 +49,10 @@ def validate(
 def validate_outputs(
     runtime: Runtime, precision: Precision, reference: Reference, advance: Callable[[], None] = lambda: None
 ) -> Verdict:
-    """The same for the outputs of an engine, because more outputs would change its kernels.
-
-    The engine takes the shapes of all batches; the runtime isn't open.
-
-    Returns:
-        The verdict on the outputs, which may disagree.
+    """The same for the outputs of an engine, which takes all batches: more outputs would change its kernels.
 
     Raises:
-        RuntimeUnavailableError: the runtime can't run the engine.
+        RuntimeUnavailableError: the runtime, which isn't open, can't run the engine.
     """
     names = runtime.signature.output_names
     outputs = _run(runtime, names, reference, advance)

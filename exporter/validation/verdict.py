@@ -30,16 +30,10 @@ def compare_arrays(
     batches: Sequence[Batch],
     policy: Policy,
 ) -> Comparison:
-    """The comparison of one tensor over all batches.
+    """The comparison of one tensor over all batches, with one array (N, ...) for each.
 
-    Args:
-        tensor: see `Comparison`.
-        role: see `Comparison`.
-        computed: by the artifact, one array (N, ...) per batch.
-        exact: reference outputs, likewise.
-        baseline: of PyTorch in the artifact's precision, N rows for each perturbed run.
-        batches: the images.
-        policy: floor and limit.
+    ``exact`` are the reference outputs; ``baseline`` PyTorch's in the artifact's precision, N rows for each perturbed
+    run.
     """
     if any(array.size != expected.size for array, expected in zip(computed, exact, strict=True)):
         return policy.misshapen(tensor, role)
@@ -83,15 +77,11 @@ def compare(
 
 
 def ratios_by_shape(errors: Mapping[str, Mapping[str, float]], floored: Mapping[str, float]) -> dict[str, float]:
-    """The largest error ratio of each batch shape.
+    """The largest error ratio of each batch shape of which a kind has a baseline.
 
     Nominal kinds decide: a stress input runs at one shape only, and would show a difference between shapes where there
     is none. The baseline is that of all shapes together; of a single batch it may be small by chance.
-
     ``floored`` is from `floored_baselines`.
-
-    Returns:
-        By shape, without shapes of which no kind has a baseline.
     """
     largest = {}
     for shape, by_kind in errors.items():

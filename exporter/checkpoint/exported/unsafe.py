@@ -12,12 +12,7 @@ class Unsafe(Exception):  # noqa: N818 (it says what the archive is)
 
 
 class Unusable(Exception):  # noqa: N818
-    """No network that can be exported, whoever loads the program.
-
-    Args:
-        reason: what it does.
-        hint: what to do before it is exported again.
-    """
+    """No network that can be exported, whoever loads the program; ``hint`` says what to do before another export."""
 
     def __init__(self, reason: str, hint: str = EVALUATION) -> None:
         super().__init__(reason)

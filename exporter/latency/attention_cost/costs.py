@@ -29,18 +29,10 @@ NOT_ON_A_GPU = "single kernels on a GPU aren't timed"
 def attention_costs(
     files: Sequence[OnnxFile], batch: int, settings: Settings, schedule: Schedule, progress: Progress
 ) -> tuple[AttentionCost, ...]:
-    """Time each file against its ablated model, and its blocks in ONNX Runtime's profile.
+    """Time each file with attention against its ablated model, and its blocks in ONNX Runtime's profile.
 
-    Args:
-        files: with their blocks; those without are skipped.
-        batch: N.
-        settings: common to all; on "cuda" blocks aren't timed.
-        schedule: as for latencies. For each file the pair takes half of its seconds and the profile an eighth, but at
-            least seven inferences.
-        progress: receives stages and notes.
-
-    Returns:
-        One for each file with attention; ``missed`` has the reasons for missing values.
+    For each file the pair takes half of the schedule's seconds and the profile an eighth, but at least seven
+    inferences. On "cuda" blocks aren't timed; ``missed`` has the reasons for missing values.
     """
     return tuple(_cost(_for_batch(file, batch), settings, schedule, progress) for file in files if file.blocks)
 

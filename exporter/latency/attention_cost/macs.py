@@ -36,14 +36,10 @@ def macs_of_blocks(file: OnnxFile) -> tuple[int, tuple[int, ...]] | None:
 
 
 def macs_of(model: ir.Model, shapes: Mapping[str, Sizes]) -> dict[ir.Node, int] | None:
-    """The MACs of the main graph's convolutions and matrix products for one image.
+    """The MACs of the main graph's convolutions and matrix products for one image, without zeros.
 
-    Pooling and element-wise operators don't count, as is usual.
-
-    The model is changed: its shapes are inferred again from those of the inputs, (N, ...).
-
-    Returns:
-        node -> MACs, without zeros; None if a shape is unknown.
+    Pooling and element-wise operators don't count, as is usual. The model is changed: its shapes are inferred again
+    from those of the inputs, (N, ...). None if a shape is unknown.
     """
     counted, unknown = _counted(model, shapes)
     while unknown:  # constant folding makes further shapes known

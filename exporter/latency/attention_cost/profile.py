@@ -67,13 +67,10 @@ class _Profiled(OnnxRuntime):
 def profile(
     model: ir.Model, path: Path, signature: Signature, settings: Settings, arrays: Arrays, inferences: int, folder: Path
 ) -> tuple[Kernel, ...]:
-    """Profile a graph.
+    """Profile a graph: its kernels in execution order.
 
     The model has unique node names, and its weights in the file at ``path``; the arrays are one batch, (N, ...) of each
     input. The caller removes the files in ``folder``.
-
-    Returns:
-        The kernels in execution order.
 
     Raises:
         RuntimeUnavailableError: ONNX Runtime can't run it, or the format of its profile is unknown.

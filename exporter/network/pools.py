@@ -63,14 +63,13 @@ def _adaptive_axes(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int,
 def _are_equal(length: Any, size: Any) -> bool:
     return bool(statically_known_true(length == size))
 
-    def refuse_fixed_pools(program: torch.export.ExportedProgram, axes: str) -> None:
-        """Refuse pools whose kernel, a
-        constant in the file, follows from a size that is dynamic; ``axes`` names those axes.
 
-        Raises:
-            CaptureError: a pool covers its whole input, or pools to a fixed size, along a dynamic axis.
-        """
+def refuse_fixed_pools(program: torch.export.ExportedProgram, axes: str) -> None:
+    """Refuse pools whose kernel, a constant in the file, follows from a dynamic size; ``axes`` names the dynamic axes.
 
+    Raises:
+        CaptureError: a pool covers its whole input, or pools to a fixed size, along a dynamic axis.
+    """
     for node in program.graph.nodes:
         if "pool2d" not in str(node.target):
             continue

@@ -1,6 +1,6 @@
 """One spelling for what programs write into ONNX files in several ways."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import onnx
 
@@ -23,7 +23,7 @@ def unify(proto: onnx.ModelProto) -> None:
     for function in proto.functions:
         _name_default_domain(function.opset_import)
     for listed in (proto.graph, *proto.functions):
-        for inner in _with_bodies(listed):
+        for inner in (listed, *bodies_of(listed.node)):
             for node in inner.node:
                 node.domain = DEFAULT if node.domain == SPELLED_OUT else node.domain
             for value in _values(inner):
@@ -45,13 +45,14 @@ def _name_default_domain(imports: "list[onnx.OperatorSetIdProto]") -> None:
             entry.domain = DEFAULT
 
 
-def _with_bodies(listed: Listed) -> Iterator[Listed]:
-    yield listed
-    for node in listed.node:
+def bodies_of(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
+    """The bodies of If, Loop and Scan among these nodes, and those in them."""
+    for node in nodes:
         for attribute in node.attribute:
             for body in (attribute.g, *attribute.graphs):
-                if body.node or body.output:
-                    yield from _with_bodies(body)
+                if body.ByteSize():
+                    yield body
+                    yield from bodies_of(body.node)
 
 
 def _values(listed: Listed) -> Iterator[onnx.ValueInfoProto]:

@@ -110,6 +110,17 @@ def other_input(node: ir.Node, value: ir.Value) -> ir.Value | None:
     return second if first is value else first
 
 
+def read_by(node: ir.Node) -> list[ir.Value]:
+    """The values that a node reads, also in the bodies of If and Loop."""
+    read = list(node.inputs)
+    for found in node.attributes.values():
+        bodies = [found.value] if found.type == ir.AttributeType.GRAPH else []
+        for body in found.value if found.type == ir.AttributeType.GRAPHS else bodies:
+            read += (value for inner in body.all_nodes() for value in inner.inputs)
+            read += body.outputs
+    return [value for value in read if value is not None]
+
+
 def users(value: ir.Value) -> list[ir.Node]:
     """The nodes that read the value, those in the bodies of If and Loop included."""
     return list(dict.fromkeys(node for node, _ in value.uses()))

@@ -2,13 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
 from attn_export.exporter.errors import UnreadableGraphError
+from attn_export.exporter.graph.dialect import bodies_of
 from attn_export.exporter.graph.facts import DEFAULT_DOMAINS, attribute, is_op, stored
 
 MAX_NODES, MAX_WEIGHTS, MAX_ENDS = 20_000, 50_000, 1_000
@@ -72,9 +73,10 @@ def _inlined(proto: onnx.ModelProto, path: Path) -> tuple[int, Counter[Key]]:
             calling.pop()
         return found[key]
 
-    def total(nodes: Iterable[onnx.NodeProto]) -> tuple[int, Counter[Key]]:
+    def total(nodes: Sequence[onnx.NodeProto]) -> tuple[int, Counter[Key]]:
+        every = (*nodes, *(node for body in bodies_of(nodes) for node in body.node))
         size, copies = 0, Counter[Key]()
-        for key, count in Counter((node.domain, node.op_type, node.overload) for node in _all_nodes(nodes)).items():
+        for key, count in Counter((node.domain, node.op_type, node.overload) for node in every).items():
             inner, calls = inside(key) if key in functions else (1, Counter[Key]())
             size += count * inner
             if key in functions:
@@ -84,15 +86,6 @@ def _inlined(proto: onnx.ModelProto, path: Path) -> tuple[int, Counter[Key]]:
         return size, copies
 
     return total(proto.graph.node)
-
-
-def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """The nodes, and those in their bodies."""
-    for node in nodes:
-        yield node
-        for entry in node.attribute:
-            for body in (entry.g, *entry.graphs):
-                yield from _all_nodes(body.node)
 
 
 def check_grown(model: ir.Model, path: Path) -> None:

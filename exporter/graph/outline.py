@@ -1,11 +1,11 @@
 """The outline of a graph: its operators, which feeds which, and which of them are attention."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import onnx_ir as ir
 
 from attn_export.exporter.artifacts import AttentionBlock
-from attn_export.exporter.graph.facts import is_op
+from attn_export.exporter.graph.facts import is_op, read_by
 from attn_export.exporter.records.graphs import Outline
 
 
@@ -19,7 +19,7 @@ def outline(model: ir.Model, blocks: Sequence[AttentionBlock] = ()) -> Outline:
     inputs = []
     fixed: list[bool] = []
     for node in nodes:
-        read = [value for value in _read(node) if value is not None]
+        read = read_by(node)
         producers = (number.get(producer) for value in read if (producer := value.producer()) is not None)
         inputs.append(tuple(dict.fromkeys(i for i in producers if i is not None)))
         fixed.append(
@@ -33,17 +33,6 @@ def outline(model: ir.Model, blocks: Sequence[AttentionBlock] = ()) -> Outline:
         blocks=(None,) * len(nodes),
     )
     return drawn.marked(blocks) if blocks else drawn
-
-
-def _read(node: ir.Node) -> Iterator[ir.Value | None]:
-    """What a node reads, in the bodies of If and Loop too."""
-    yield from node.inputs
-    for attribute in node.attributes.values():
-        bodies = [attribute.value] if attribute.type == ir.AttributeType.GRAPH else []
-        for body in attribute.value if attribute.type == ir.AttributeType.GRAPHS else bodies:
-            for inner in body.all_nodes():
-                yield from inner.inputs
-            yield from body.outputs
 
 
 def _is_fixed(value: ir.Value, number: dict[ir.Node, int], fixed: Sequence[bool]) -> bool:

@@ -2,7 +2,7 @@
 
 import onnx_ir as ir
 
-from attn_export.exporter.graph.facts import DEFAULT_DOMAINS, constant, is_op
+from attn_export.exporter.graph.facts import DEFAULT_DOMAINS, constant, is_op, read_by
 
 RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 
@@ -41,18 +41,10 @@ def random_outputs(model: ir.Model) -> dict[str, str]:
     """The graph's outputs that depend on random numbers: name -> the node that draws them."""
     origin: dict[ir.Value, str] = {}
     for node in model.graph:
-        read = [] if is_op(node, "Shape", "Size") else _read(node)
+        read = [] if is_op(node, "Shape", "Size") else read_by(node)
         source = next((origin[value] for value in read if value in origin), "")
         if is_random(node, model):
             source = source or f"{node.op_type} {node.name or node.outputs[0].name}"
         if source:
             origin |= dict.fromkeys(node.outputs, source)
     return {str(value.name): origin[value] for value in model.graph.outputs if value in origin}
-
-
-def _read(node: ir.Node) -> list[ir.Value]:
-    """What a node reads, in bodies of its own too."""
-    bodies = [attribute.value for attribute in node.attributes.values() if attribute.type == ir.AttributeType.GRAPH]
-    inner = [value for body in bodies for n in body.all_nodes() for value in n.inputs]
-    returned = [value for body in bodies for value in body.outputs]
-    return [value for value in (*node.inputs, *inner, *returned) if value is not None]

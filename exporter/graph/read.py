@@ -16,7 +16,7 @@ import onnx_ir.passes.common as common
 
 from attn_export.exporter.artifacts import OnnxFile, ParsedFile, names_network
 from attn_export.exporter.errors import UnreadableGraphError, first_line
-from attn_export.exporter.graph.dialect import unify
+from attn_export.exporter.graph.dialect import bodies_of, unify
 from attn_export.exporter.graph.external import MAPPED_BYTES, settle_external_data
 from attn_export.exporter.graph.limits import check_counts, check_grown
 from attn_export.exporter.graph.shapes import forget_generated_names, infer_shapes
@@ -243,22 +243,12 @@ def length_prefix(field: int, length: int) -> bytes:
 
 
 def _refuse_what_would_be_lost(proto: onnx.ModelProto, path: Path) -> None:
-    sparse = any(graph.sparse_initializer for graph in _graphs(proto.graph))
+    sparse = any(graph.sparse_initializer for graph in (proto.graph, *bodies_of(proto.graph.node)))
     for what, present in (("sparse weights", sparse), ("training information", bool(proto.training_info))):
         if present:
             raise UnreadableGraphError(
                 f"{path} holds {what}, which would be lost", hint="Export it again without, or leave it as it is."
             )
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """The graph and the bodies in it."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                if body.node or body.sparse_initializer:
-                    yield from _graphs(body)
 
 
 def _map_weights(model: ir.Model, places: dict[str, tuple[int, int]], path: Path) -> None:

@@ -8,6 +8,7 @@ import onnx
 import onnx_ir as ir
 
 from attn_export.exporter.errors import UnreadableGraphError
+from attn_export.exporter.graph.dialect import bodies_of
 
 MAX_RANK = 64  # NumPy's
 LARGEST = 2**47  # elements; more than any address space holds
@@ -45,14 +46,14 @@ def check_tensors(proto: onnx.ModelProto, path: Path, mapped: Collection[str]) -
 
 def _inner_tensors(nodes: Collection[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
     """The tensors in attributes, and the weights of bodies."""
-    for node in nodes:
+    bodies = list(bodies_of(nodes))
+    for node in (*nodes, *(node for body in bodies for node in body.node)):
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
-            for body in (attribute.g, *attribute.graphs):
-                yield from body.initializer
-                yield from _inner_tensors(body.node)
+    for body in bodies:
+        yield from body.initializer
 
 
 def problem_of(tensor: onnx.TensorProto, *, has_data: bool) -> str:

@@ -37,22 +37,17 @@ class Timed(Protocol):
         process: "shared" with the others, or its "own".
     """
 
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def artifact(self) -> str | None: ...  # noqa: D102
+    name: str
+    artifact: str | None
+
     @property
     def provenance(self) -> str: ...  # noqa: D102
-    @property
-    def device(self) -> str: ...  # noqa: D102
-    @property
-    def precision(self) -> str: ...  # noqa: D102
-    @property
-    def open_seconds(self) -> float: ...  # noqa: D102
-    @property
-    def clock(self) -> str: ...  # noqa: D102
-    @property
-    def process(self) -> str: ...  # noqa: D102
+
+    device: str
+    precision: str
+    open_seconds: float
+    clock: str
+    process: str
 
     def load(self, arrays: Arrays) -> None:
         """Copy a batch, (N, ...) of each input in the network's order, to the device, for all following rounds."""

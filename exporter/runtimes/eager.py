@@ -11,7 +11,7 @@ from attn_export.exporter.artifacts import CUDA, LoadedModel, Signature
 from attn_export.exporter.network.call import arguments
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.runtimes.base import Runtime, Settings, Stopwatch
-from attn_export.exporter.runtimes.torch_cuda import CudaEvents, Moved, device_words, exact_float32, require_cuda
+from attn_export.exporter.runtimes.torch_cuda import CudaEvents, device_words, exact_float32, moved, require_cuda
 
 
 class Eager(Runtime):
@@ -43,7 +43,7 @@ class Eager(Runtime):
         if self.device == CUDA:
             require_cuda(self.name)
             self._stack.enter_context(exact_float32())
-            self._stack.enter_context(Moved(self.module, self.device))
+            self._stack.enter_context(moved(self.module, self.device))
 
     def _close(self) -> None:
         self._stack.close()

@@ -1,13 +1,11 @@
 """Runs a PyTorch module on CUDA and restores everything afterwards."""
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
 
 import torch
 from torch import nn
-from typing_extensions import Self
 
 from attn_export.exporter.artifacts import CPU
 from attn_export.exporter.errors import RuntimeUnavailableError, first_line
@@ -105,39 +103,19 @@ def _set_older(precision: str, tf32: bool) -> None:
     torch.backends.cudnn.allow_tf32 = tf32
 
 
-class Moved:
-    """Context manager that moves a module to another device and restores its original tensors at exit.
-
-    The originals stay in memory meanwhile, so the weights exist twice.
-    """
-
-    def __init__(self, module: nn.Module, device: str) -> None:
-        self.module = module
-        self.device = device
-        self._stores: list[tuple[MutableMapping[str, Any], dict[str, Any]]] = []
-        self._data: list[tuple[torch.Tensor, torch.Tensor]] = []
-
-    def __enter__(self) -> Self:
-        for submodule in self.module.modules():
-            self._stores += [(store, dict(store)) for store in (submodule._parameters, submodule._buffers)]  # noqa: SLF001
-        tensors = [t for _, entries in self._stores for t in entries.values() if t is not None]
-        tensors += [t.grad for t in tensors if t.is_leaf and t.grad is not None]
-        self._data = [(tensor, tensor.data) for tensor in tensors]
-        try:
-            self.module.to(self.device)
-        except BaseException:
-            self._back()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._back()
-
-    def _back(self) -> None:
-        for tensor, data in self._data:
-            tensor.data = data
-        for store, entries in self._stores:
+@contextmanager
+def moved(module: nn.Module, device: str) -> Iterator[None]:
+    """The module on another device; its original tensors, which stay in memory meanwhile, come back afterwards."""
+    parts = [store for submodule in module.modules() for store in (submodule._parameters, submodule._buffers)]  # noqa: SLF001
+    stores: list[tuple[dict[str, Any], dict[str, Any]]] = [(store, dict(store)) for store in parts]
+    tensors = [t for _, entries in stores for t in entries.values() if t is not None]
+    tensors += [t.grad for t in tensors if t.is_leaf and t.grad is not None]
+    data = [(tensor, tensor.data) for tensor in tensors]
+    try:
+        module.to(device)
+        yield
+    finally:
+        for tensor, before in data:
+            tensor.data = before
+        for store, entries in stores:
             store.update(entries)
-        self._data, self._stores = [], []

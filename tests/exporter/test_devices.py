@@ -28,7 +28,7 @@ from attn_export.exporter.runtimes import RUNTIMES, check_devices, eager, torch_
 from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.eager import Eager
 from attn_export.exporter.runtimes.onnxruntime_cuda import NO_CPU_NODES, OnnxRuntimeCuda, require_provider
-from attn_export.exporter.runtimes.torch_cuda import Moved, require_cuda
+from attn_export.exporter.runtimes.torch_cuda import moved, require_cuda
 from attn_export.exporter.system.gpus import Gpu
 from tests.latency.fakes import IMAGES as TIMED_IMAGES
 from tests.latency.fakes import Scripted
@@ -191,7 +191,7 @@ def test_weights_come_back_as_the_very_same_tensors() -> None:
     module = Tied().eval()
     before, x = everything(module), torch.randn(3, 4)
     computed = module(x)
-    with Moved(module, "meta"):
+    with moved(module, "meta"):
         assert {t.device.type for t in (*module.parameters(), *module.buffers())} == {"meta"}
     assert same(before, everything(module))
     assert torch.equal(module(x), computed)
@@ -201,7 +201,7 @@ def test_weights_come_back_where_torch_changes_tensors_in_place() -> None:
     """As it does for a GPU, and not for the meta device; for another type too, which stands in for the GPU here."""
     module = Tied().eval()
     before = everything(module)
-    with Moved(module, torch.float64):  # type: ignore[arg-type]
+    with moved(module, torch.float64):  # type: ignore[arg-type]
         assert {t.dtype for t in module.parameters()} == {torch.float64}
         assert id(module.first.weight) == before[0][1]
         assert module.first.weight is module.second.weight
@@ -211,8 +211,8 @@ def test_weights_come_back_where_torch_changes_tensors_in_place() -> None:
 def test_moves_of_one_module_within_each_other_come_back_one_by_one() -> None:
     module = Tied().eval()
     before = everything(module)
-    with Moved(module, "meta"):
-        with Moved(module, "meta"):
+    with moved(module, "meta"):
+        with moved(module, "meta"):
             pass
         assert module.first.weight.device.type == "meta"
     assert same(before, everything(module))
@@ -226,7 +226,7 @@ def test_a_move_that_fails_halfway_leaves_nothing_moved() -> None:
     module = nn.Sequential(nn.Linear(3, 3), Refuses(3, 3))
     before = everything(module)
     with pytest.raises(RuntimeError, match="out of memory"):
-        Moved(module, "meta").__enter__()
+        moved(module, "meta").__enter__()
     assert same(before, everything(module))
 
 

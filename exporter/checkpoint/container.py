@@ -16,7 +16,6 @@ from attn_export.exporter.checkpoint.pickles.files import PickleReader
 from attn_export.exporter.checkpoint.pickles.unpickler import TooMuchError
 from attn_export.exporter.checkpoint.readable import check_pickled, check_readable
 from attn_export.exporter.checkpoint.shards import files_of
-from attn_export.exporter.checkpoint.torchscript import Script
 from attn_export.exporter.checkpoint.user_code import Sources
 from attn_export.exporter.errors import AttnExportError, InputError, UnreadableCheckpointError, UntrustedCheckpointError
 
@@ -58,8 +57,8 @@ def read(path: Path, *, trust: bool = False, sources: Sources | None = None) -> 
 
 def _read_file(path: Path, trust: bool, sources: Sources | None) -> Payload:
     check_readable(path)
-    if (content := read_other_format(path, trust=trust)) is not None:
-        return Payload(content.weights, is_script=True) if isinstance(content, Script) else Payload(content)
+    if (found := read_other_format(path, trust=trust)) is not None:
+        return Payload(found[0], is_script=found[1])
     check_pickled(path)
     if trust:
         with damage_reported(path):

@@ -61,23 +61,7 @@ def create_named(
     weights: Path | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """`create_equipped` for a network of the zoo, of torchvision or of timm by its name."""
-    try:
-        equipment = Equipment(attention, where, reduction, kernel_size)
-        host: Host | Architecture = (
-            Host(name, num_classes, in_channels)
-            if names_network(name)
-            else architecture(name, num_classes=num_classes, in_channels=in_channels)
-        )
-    except ValueError as error:
-        raise UsageError(str(error), hint="`attn-export models` lists what can be built.") from error
-    return create_equipped(path, host, equipment, weights=weights, seed=seed)
-
-
-def create_equipped(
-    path: Path, host: Host | Architecture, equipment: Equipment, *, weights: Path | None = None, seed: int = 0
-) -> dict[str, Any]:
-    """Build a network, put attention into it, write its checkpoint, and say in plain values what was made.
+    """Build a network by its name, put attention into it, write its checkpoint, and say in plain values what was made.
 
     ``weights`` are a state dict of the host; of a host of the zoo, a classifier of another width stays random.
 
@@ -87,6 +71,15 @@ def create_equipped(
         StateDictMismatchError: the weights belong to another network.
         OutputError: the file can't be written.
     """
+    try:
+        equipment = Equipment(attention, where, reduction, kernel_size)
+        host: Host | Architecture = (
+            Host(name, num_classes, in_channels)
+            if names_network(name)
+            else architecture(name, num_classes=num_classes, in_channels=in_channels)
+        )
+    except ValueError as error:
+        raise UsageError(str(error), hint="`attn-export models` lists what can be built.") from error
     notes: tuple[str, ...] = ()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -90,12 +90,7 @@ def load(content: Mapping[str, Any], path: Path) -> LoadedModel:
 
 
 def _parsed(content: Mapping[str, Any], path: Path) -> tuple[EquippedNetwork, StateDict]:
-    check_plain(content, path)
-    if content.get("version") != VERSION:
-        raise UnreadableCheckpointError(
-            f"{path} has checkpoint version {content.get('version')!r}; this version of attn-export reads {VERSION}",
-            hint="A newer attn-export wrote it: upgrade.",
-        )
+    check_plain(content, path, VERSION)
     try:
         host: Host | Architecture = (
             hosts.from_values(content["host"]) if "host" in content else Architecture.from_dict(content["architecture"])

@@ -1,7 +1,7 @@
 """Which network a state dict belongs to, and what keeps it from fitting one."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from attn_export.exporter.checkpoint import lookup
 from attn_export.exporter.checkpoint.dialects import OWN, Layout, Spelling
@@ -93,11 +93,8 @@ def _read(translation: Translation) -> Iterator[Reading]:
 def _is_meant(layout: Layout, arch: Architecture) -> bool:
     form = arch.entry.form
     facts = {"block": form and form.block, "grouped": form and form.groups > 1, "attention": arch.attention}
-    return all(facts[key] == wanted or facts[key] in _choices(wanted) for key, wanted in layout.only.items())
-
-
-def _choices(wanted: object) -> tuple[object, ...]:
-    return wanted if isinstance(wanted, tuple) else (wanted,)
+    choices = {key: wanted if isinstance(wanted, tuple) else (wanted,) for key, wanted in layout.only.items()}
+    return all(facts[key] in wanted for key, wanted in choices.items())
 
 
 def _compared(arch: Architecture, translation: Translation) -> Reading:
@@ -138,14 +135,29 @@ def nearest(weights: StateDict) -> Reading | None:
     return best if best is not None and len(best.differences) <= NEAR * len(weights) else None
 
 
-def differences(arch: Architecture, weights: StateDict) -> Differences:
-    """Compare names and shapes."""
-    expected = shapes_of(arch)
+def compared(expected: Mapping[str, tuple[int, ...]], weights: StateDict) -> Differences:
+    """Compare names and shapes; counters of batches may be missing."""
     return Differences(
         missing=tuple(n for n in expected if n not in weights and not n.endswith(OPTIONAL)),
         unexpected=tuple(n for n in weights if n not in expected and not n.endswith(OPTIONAL)),
-        misshapen=tuple(_misshapen(arch, weights)),
+        misshapen=tuple(
+            f"{n} is {tuple(t.shape)}, expected {expected[n]}"
+            for n, t in weights.items()
+            if n in expected and tuple(t.shape) != expected[n] and not n.endswith(OPTIONAL)
+        ),
     )
+
+
+def differences(arch: Architecture, weights: StateDict) -> Differences:
+    """What keeps weights from fitting an architecture."""
+    expected = shapes_of(arch)
+    found = compared(expected, weights)
+    integers = tuple(
+        f"{n} holds integers, expected floating point"
+        for n, t in weights.items()
+        if n in expected and not n.endswith(OPTIONAL) and not t.is_floating_point()
+    )
+    return replace(found, misshapen=found.misshapen + integers)
 
 
 def check(arch: Architecture, weights: StateDict) -> None:
@@ -191,18 +203,3 @@ def way_out(best: Reading | None, weights: StateDict) -> str:
 def _shapes(weights: StateDict) -> dict[str, tuple[int, ...]]:
     """Those that a network can have."""
     return {n: tuple(t.shape) for n, t in weights.items() if all(0 < size <= LARGEST_WIDTH for size in t.shape)}
-
-
-def _misshapen(arch: Architecture, weights: StateDict) -> list[str]:
-    expected = shapes_of(arch)
-    wrong = [
-        f"{n} is {tuple(t.shape)}, expected {expected[n]}"
-        for n, t in weights.items()
-        if n in expected and tuple(t.shape) != expected[n] and not n.endswith(OPTIONAL)
-    ]
-    integers = [
-        f"{n} holds integers, expected floating point"
-        for n, t in weights.items()
-        if n in expected and not n.endswith(OPTIONAL) and not t.is_floating_point()
-    ]
-    return wrong + integers

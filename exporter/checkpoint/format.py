@@ -107,12 +107,7 @@ def parse(content: Mapping[str, Any], path: Path) -> tuple[Description, dict[str
     """
     from attn_export.models.registry import Architecture
 
-    check_plain(content, path)
-    if content.get("version") != VERSION:
-        raise UnreadableCheckpointError(
-            f"{path} has checkpoint version {content.get('version')!r}; this version of attn-export reads {VERSION}",
-            hint="A newer attn-export wrote it: upgrade.",
-        )
+    check_plain(content, path, VERSION)
     try:
         description = Description(
             architecture=Architecture.from_dict(content["architecture"]),
@@ -126,16 +121,21 @@ def parse(content: Mapping[str, Any], path: Path) -> tuple[Description, dict[str
         raise UnreadableCheckpointError(f"{path} is a damaged attn-export checkpoint: {error}") from error
 
 
-def check_plain(content: Mapping[str, Any], path: Path) -> None:
+def check_plain(content: Mapping[str, Any], path: Path, version: int) -> None:
     """Check that all besides the weights is a moderate number of moderate values: lists in lists may have no end.
 
     Raises:
-        UnreadableCheckpointError: it isn't.
+        UnreadableCheckpointError: it isn't, or is of another version.
     """
-    waiting = [value for name, value in content.items() if name != "state_dict"]
+    found, waiting = content.get("version"), [value for name, value in content.items() if name != "state_dict"]
     for _ in range(MOST_VALUES):
-        if not waiting:
+        if not waiting and found == version:
             return
+        if not waiting:
+            raise UnreadableCheckpointError(
+                f"{path} has checkpoint version {found!r}; this version of attn-export reads {version}",
+                hint="A newer attn-export wrote it: upgrade.",
+            )
         value = waiting.pop()
         if isinstance(value, dict):
             waiting.extend((*value, *value.values()))

@@ -13,13 +13,10 @@ from attn_export.exporter.system.file_kinds import EXPORTED, SAFETENSORS, TORCHS
 COPY_AGAIN = "Copy it again, and compare the sizes of the two files."
 
 
-def read_other_format(path: Path, *, trust: bool) -> Any | None:
-    """The weights or the network in such a file; None for files of other kinds.
+def read_other_format(path: Path, *, trust: bool) -> tuple[Any, bool] | None:
+    """The state dict or `program.Program` in such a file, and whether it is TorchScript; None for other files.
 
     ``trust`` lets PyTorch load a program that isn't data alone, which runs parts of it.
-
-    Returns:
-        A state dict, a `torchscript.Script`, or a `program.Program`.
 
     Raises:
         UnreadableCheckpointError: the file is damaged.
@@ -27,10 +24,10 @@ def read_other_format(path: Path, *, trust: bool) -> Any | None:
     """
     kind = kind_of(path)
     if kind is SAFETENSORS or (path.suffix == ".safetensors" and path.is_file()):
-        return _loaded(path, SAFETENSORS, read_safetensors)
+        return _loaded(path, SAFETENSORS, read_safetensors), False
     if kind is EXPORTED:
-        return _loaded(path, kind, lambda path: read_program(path, trust=trust))
-    return _loaded(path, kind, read_script) if kind is TORCHSCRIPT else None
+        return _loaded(path, kind, lambda path: read_program(path, trust=trust)), False
+    return (_loaded(path, kind, read_script), True) if kind is TORCHSCRIPT else None
 
 
 def _loaded(path: Path, kind: FileKind, load: Callable[[Path], Any]) -> Any:

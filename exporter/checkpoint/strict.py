@@ -4,9 +4,8 @@ import torch
 from torch import nn
 
 from attn_export.exporter.checkpoint import state_dict
-from attn_export.exporter.checkpoint.fit import Differences
+from attn_export.exporter.checkpoint.fit import Differences, compared
 from attn_export.exporter.checkpoint.folded import folded
-from attn_export.exporter.checkpoint.structure import OPTIONAL
 from attn_export.exporter.errors import StateDictMismatchError
 
 
@@ -77,13 +76,5 @@ def _as_called(module: nn.Module, weights: state_dict.StateDict) -> state_dict.S
 
 def differences(module: nn.Module, weights: state_dict.StateDict) -> Differences:
     """Compare names and shapes; counters of batches may be missing."""
-    expected = {n: t for n, t in module.state_dict().items() if isinstance(t, torch.Tensor)}
-    return Differences(
-        missing=tuple(n for n in expected if n not in weights and not n.endswith(OPTIONAL)),
-        unexpected=tuple(n for n in weights if n not in expected and not n.endswith(OPTIONAL)),
-        misshapen=tuple(
-            f"{n} is {tuple(t.shape)}, expected {tuple(expected[n].shape)}"
-            for n, t in weights.items()
-            if n in expected and t.shape != expected[n].shape
-        ),
-    )
+    tensors = {n: t for n, t in module.state_dict().items() if isinstance(t, torch.Tensor)}
+    return compared({n: tuple(t.shape) for n, t in tensors.items()}, weights)

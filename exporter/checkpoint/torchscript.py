@@ -1,7 +1,6 @@
 """TorchScript archives: weights as data, and with ``--trust`` the program, which PyTorch's converter translates."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,15 +20,8 @@ DEEPEST, MOST_MODULES = 32, 10_000
 EXAMPLE_BATCH = 2
 
 
-@dataclass(frozen=True)
-class Script:
-    """The weights, buffers and other tensors of a program's modules; a frozen program has none with names."""
-
-    weights: dict[str, "torch.Tensor"]
-
-
-def read_script(path: Path) -> Script:
-    """What is data in an archive.
+def read_script(path: Path) -> dict[str, "torch.Tensor"]:
+    """The weights, buffers and other tensors of a program's modules; a frozen program has none with names.
 
     Raises:
         UntrustedCheckpointError: it names what only an attack would use.
@@ -41,7 +33,7 @@ def read_script(path: Path) -> Script:
             content = reader.read(stream, path.stat().st_size)
     finally:
         refuse_attacks(path, list(reader.names))
-    return Script(dict(_tensors(content, "", DEEPEST, iter(range(MOST_MODULES)))))
+    return dict(_tensors(content, "", DEEPEST, iter(range(MOST_MODULES))))
 
 
 def _tensors(module: Any, prefix: str, depth: int, visits: Iterator[int]) -> Iterator[tuple[str, "torch.Tensor"]]:

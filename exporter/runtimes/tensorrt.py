@@ -81,20 +81,21 @@ class TensorRT(Runtime):
         self._version = record.backend.version if record else ""
         self._gpu: gpus.Gpu | None = None
         self._how = ""
+        self._backend: Backend | None
         self._forget()
 
     def _forget(self) -> None:
-        self._log = Log()
-        self._backend: Backend | None = None
-        self._logger: Any = None
-        self._runtime: Any = None
-        self._engine: Any = None
+        """Release in reverse order: graph and arrays, context, engine, runtime, logger."""
+        self._binding: _Binding | None = None
         self._context: Any = None
+        self._engine: Any = None
+        self._runtime: Any = None
+        self._logger: Any = None
+        self._log, self._backend = Log(), None
         self._memory: DeviceMemory | None = None
         self._profile: Profile = {}
         self._inputs: dict[str, np.dtype[Any]] = {}
         self._outputs: dict[str, np.dtype[Any]] = {}
-        self._binding: _Binding | None = None
 
     @property
     def provenance(self) -> str:
@@ -217,16 +218,10 @@ class TensorRT(Runtime):
         return self._engine.create_execution_context(config)
 
     def _close(self) -> None:
-        """Release in reverse order: graph and arrays, context, engine, runtime, logger, stream."""
         memory = self._memory
         if memory is not None:
             with suppress(RuntimeUnavailableError):  # nothing left to wait for after a failure
                 memory.synchronize()
-        self._binding = None
-        self._context = None
-        self._engine = None
-        self._runtime = None
-        self._logger = None
         self._forget()
         if memory is not None:
             memory.close()

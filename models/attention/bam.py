@@ -14,19 +14,7 @@ class BAM(nn.Module):
     """One gate for each channel and place: ``x * (1 + sigmoid(channel(x) + spatial(x)))``, section 3 of the paper.
 
     The channel branch is a pool and two 1x1 convolutions, the spatial branch two dilated 3x3 convolutions between two
-    of 1x1; a BatchNorm ends either (equations 3 and 4).
-
-    Args:
-        channels: C, the channels of the feature map.
-        reduction: how many times narrower the hidden layers are.
-        dilation: of the 3x3 convolutions.
-        identity: start as the identity: the gate is ``0.5 + sigmoid``, exactly 1, instead of ``1 + sigmoid``.
-
-    Shape:
-        (N, C, H, W) -> (N, C, H, W), any floating dtype.
-
-    Raises:
-        ValueError: channels or reduction is not a positive integer.
+    of 1x1; a BatchNorm ends either (equations 3 and 4). As the identity the gate is ``0.5 + sigmoid``, exactly 1.
     """
 
     def __init__(self, channels: int, reduction: int = 16, dilation: int = 4, *, identity: bool = False) -> None:

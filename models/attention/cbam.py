@@ -18,18 +18,7 @@ class ChannelAttention(nn.Module):
     """Which channels matter: a gate from the average and the maximum of every channel, section 3.1 of the paper.
 
     Both pooled vectors go through the same two 1x1 convolutions (``fc1``, ``fc2``) and are added before the sigmoid.
-
-    Args:
-        channels: C, the channels of the feature map.
-        reduction: how many times narrower the hidden layer is; it always keeps at least one channel.
-        bias: both convolutions have one.
-        identity: start with a gate of 1, see `attn_export.models.attention.gate`.
-
-    Shape:
-        (N, C, H, W) -> the gate, (N, C, 1, 1), any floating dtype. Multiplying is the caller's.
-
-    Raises:
-        ValueError: channels or reduction is not a positive integer.
+    (N, C, H, W) -> the gate, (N, C, 1, 1), any floating dtype; multiplying is the caller's.
     """
 
     def __init__(self, channels: int, reduction: int = 16, *, bias: bool = False, identity: bool = False) -> None:
@@ -54,16 +43,10 @@ class ChannelAttention(nn.Module):
 class SpatialAttention(nn.Module):
     """Which places matter: a gate from the mean and the maximum over the channels, section 3.2 of the paper.
 
-    Mean and maximum are concatenated in this order, and go through one convolution, ``conv1``.
-
-    Args:
-        kernel_size: 7 (the paper's choice) or 3.
-        end: what follows the convolution: nothing ("plain"), its "bias", or a BatchNorm ``bn`` ("norm"), as in the
-            authors' implementation.
-        identity: start with a gate of 1, see `attn_export.models.attention.gate`.
-
-    Shape:
-        (N, C, H, W) -> the gate, (N, 1, H, W), any floating dtype. Multiplying is the caller's.
+    Mean and maximum are concatenated in this order, and go through one convolution, ``conv1``, of kernel size 7 (the
+    paper's choice) or 3. ``end`` is what follows it: nothing ("plain"), its "bias", or a BatchNorm ``bn`` ("norm"), as
+    in the authors' implementation. (N, C, H, W) -> the gate, (N, 1, H, W), any floating dtype; multiplying is the
+    caller's.
 
     Raises:
         ValueError: kernel_size is neither 3 nor 7, or end is another word.
@@ -88,23 +71,9 @@ class SpatialAttention(nn.Module):
 
 
 class CBAM(nn.Module):
-    """Channel attention, then spatial attention of what it let through.
+    """Channel attention, then spatial attention of what it let through; arguments and errors are those of the two.
 
     The parameters stand under ``ChannelGate.`` and ``SpatialGate.``, where published CBAM checkpoints have them.
-
-    Args:
-        channels: C, the channels of the feature map.
-        reduction: of the channel gate's hidden layer.
-        kernel_size: of the spatial gate's convolution, 7 or 3.
-        bias: of the channel gate's convolutions.
-        spatial_end: what follows the spatial gate's convolution; see `SpatialAttention`.
-        identity: start as the identity, see `attn_export.models.attention.gate`.
-
-    Shape:
-        (N, C, H, W) -> (N, C, H, W), any floating dtype.
-
-    Raises:
-        ValueError: as the two parts.
     """
 
     def __init__(

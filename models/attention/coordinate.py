@@ -15,18 +15,8 @@ class CoordinateAttention(nn.Module):
     """A gate for each row and one for each column of every channel.
 
     The means of the rows and of the columns go through a common 1x1 convolution, then each through one of its own. The
-    parameters are called ``conv1``, ``bn1``, ``conv_h`` and ``conv_w``, as in the authors' checkpoints.
-
-    Args:
-        channels: C, the channels of the feature map.
-        reduction: how many times narrower the hidden layer is; it keeps at least eight channels.
-        identity: start as the identity, see `attn_export.models.attention.gate`.
-
-    Shape:
-        (N, C, H, W) -> (N, C, H, W), any floating dtype.
-
-    Raises:
-        ValueError: channels or reduction is not a positive integer.
+    hidden layer keeps at least eight channels. The parameters are called ``conv1``, ``bn1``, ``conv_h`` and ``conv_w``,
+    as in the authors' checkpoints.
     """
 
     def __init__(self, channels: int, reduction: int = 32, *, identity: bool = False) -> None:

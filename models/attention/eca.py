@@ -16,17 +16,8 @@ from attn_export.models.attention.width import positive
 class ECA(nn.Module):
     """Channel gate from a convolution that slides over the channel means: k weights instead of 2 C^2 / r.
 
-    The parameter is called ``conv.weight``, (1, 1, k), as in the authors' checkpoints.
-
-    Args:
-        channels: C, the channels of the feature map; k follows from it, see `kernel_size`.
-        identity: start as the identity, see `attn_export.models.attention.gate`.
-
-    Shape:
-        (N, C, H, W) -> (N, C, H, W), any floating dtype.
-
-    Raises:
-        ValueError: channels is not a positive integer.
+    The parameter is called ``conv.weight``, (1, 1, k), as in the authors' checkpoints; k follows from C, see
+    `kernel_size`.
     """
 
     def __init__(self, channels: int, *, identity: bool = False) -> None:

@@ -16,16 +16,6 @@ class GatherExcite(nn.Module):
     """GE-theta of the paper: a gate for each neighbourhood of every channel, gathered by depthwise convolutions.
 
     Two depthwise 3x3 convolutions of stride 2 gather (extent 4); nearest neighbours bring the gate to the map's size.
-
-    Args:
-        channels: C, the channels of the feature map.
-        identity: start as the identity, see `attn_export.models.attention.gate`.
-
-    Shape:
-        (N, C, H, W) -> (N, C, H, W), any floating dtype.
-
-    Raises:
-        ValueError: channels is not a positive integer.
     """
 
     def __init__(self, channels: int, *, identity: bool = False) -> None:

@@ -14,18 +14,8 @@ class GCT(nn.Module):
     """A channel gate from the l2 norm of each channel, compared with those of the others; three numbers a channel.
 
     ``x * (1 + tanh(gamma * s / rms(s) + beta))`` with ``s = alpha * norm(x)``. The parameters are called ``alpha``,
-    ``gamma`` and ``beta``, (1, C, 1, 1), as in the authors' checkpoints.
-
-    Args:
-        channels: C, the channels of the feature map.
-        epsilon: keeps root and division away from zero.
-        identity: makes no difference: gamma and beta start at zero in the paper, and ``1 + tanh(0)`` is exactly 1.
-
-    Shape:
-        (N, C, H, W) -> (N, C, H, W), any floating dtype.
-
-    Raises:
-        ValueError: channels is not a positive integer.
+    ``gamma`` and ``beta``, (1, C, 1, 1), as in the authors' checkpoints. ``epsilon`` keeps root and division away from
+    zero. ``identity`` makes no difference: gamma and beta start at zero in the paper, and ``1 + tanh(0)`` is exactly 1.
     """
 
     def __init__(self, channels: int, epsilon: float = 1e-5, *, identity: bool = False) -> None:  # noqa: ARG002

@@ -15,18 +15,7 @@ class SCSE(nn.Module):
     """A channel gate as in SE and a gate of each place from a 1x1 convolution; both gated maps are added.
 
     ``x * a + x * b`` is computed as ``x * (a + b)``. The parameters are called ``cSE.1``, ``cSE.3`` and ``sSE.0``, as
-    in the segmentation networks that use the block.
-
-    Args:
-        channels: C, the channels of the feature map.
-        reduction: how many times narrower the hidden layer of the channel gate is; the paper uses 2.
-        identity: start as the identity: both gates are 0.5 then, and their sum is exactly 1.
-
-    Shape:
-        (N, C, H, W) -> (N, C, H, W), any floating dtype.
-
-    Raises:
-        ValueError: channels or reduction is not a positive integer.
+    in the segmentation networks that use the block. As the identity both gates are 0.5, and their sum is exactly 1.
     """
 
     def __init__(self, channels: int, reduction: int = 2, *, identity: bool = False) -> None:

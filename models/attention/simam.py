@@ -14,19 +14,8 @@ class SimAM(nn.Module):
     """A gate for each number: the further it is from its channel's mean, in units of the variance, the more it counts.
 
     ``x * sigmoid((x - mean)^2 / (4 * (variance + e_lambda)) + 1 / 2)``, equations 4 to 6 of the paper, where the
-    variance is that of all places.
-
-    Args:
-        channels: C, the channels of the feature map.
-        e_lambda: keeps the division finite.
-        identity: start as the identity. A block without parameters can't be trained away from it, so this form has one
-            factor for each channel before the sigmoid, ``slope``, which starts at zero, and doubles the gate.
-
-    Shape:
-        (N, C, H, W) -> (N, C, H, W), any floating dtype.
-
-    Raises:
-        ValueError: channels is not a positive integer.
+    variance is that of all places. A block without parameters can't be trained away from the identity, so this form has
+    one factor for each channel before the sigmoid, ``slope``, which starts at zero, and doubles the gate.
     """
 
     def __init__(self, channels: int, e_lambda: float = 1e-4, *, identity: bool = False) -> None:

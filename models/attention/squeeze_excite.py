@@ -14,20 +14,7 @@ class SEBlock(nn.Module):
     """Channel gate of the paper: global average pool, two linear layers, sigmoid, multiply.
 
     The parameters are called ``fc.0.weight`` (hidden, C) and ``fc.2.weight`` (C, hidden), so checkpoints of the widely
-    used form of the block load as they are.
-
-    Args:
-        channels: C, the channels of the feature map.
-        reduction: how many times narrower the hidden layer is; it always keeps at least one channel.
-        bias: both layers have one.
-        divisor: the hidden width is rounded to a multiple of it.
-        identity: start as the identity, see `attn_export.models.attention.gate`.
-
-    Shape:
-        (N, C, H, W) -> (N, C, H, W), any floating dtype.
-
-    Raises:
-        ValueError: channels, reduction or divisor is not a positive integer.
+    used form of the block load as they are. The hidden width is rounded to a multiple of ``divisor``.
     """
 
     def __init__(
@@ -56,16 +43,6 @@ class SqueezeExcitation(nn.Module):
     Howard et al.: "Searching for MobileNetV3", ICCV 2019, https://arxiv.org/abs/1905.02244, section 5.3.
     The hidden width is C / reduction rounded to a multiple of 8, as in the published networks, whose parameter names
     (``fc1``, ``fc2``) it keeps.
-
-    Args:
-        channels: C, the channels of the feature map.
-        reduction: how many times narrower the hidden layer is, before rounding.
-
-    Shape:
-        (N, C, H, W) -> (N, C, H, W), any floating dtype.
-
-    Raises:
-        ValueError: channels or reduction is not a positive integer.
     """
 
     def __init__(self, channels: int, reduction: int = 4) -> None:

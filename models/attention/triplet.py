@@ -37,15 +37,8 @@ class TripletAttention(nn.Module):
     """Three gates, each over two of the three axes of a map; the three gated maps are averaged.
 
     The average is computed as the map times the average of the gates, without turning the map around. The parameters
-    are called ``cw.conv.conv``, ``hc.conv.bn``, ``hw.…`` and so on, as in the authors' checkpoints.
-
-    Args:
-        channels: C; the block has no weights that depend on it.
-        kernel_size: of the convolutions, 7 or 3.
-        identity: start as the identity: each gate is 0.5 then, and their sum is divided by 1.5 instead of 3.
-
-    Shape:
-        (N, C, H, W) -> (N, C, H, W), any floating dtype.
+    are called ``cw.conv.conv``, ``hc.conv.bn``, ``hw.…`` and so on, as in the authors' checkpoints. As the identity
+    each gate is 0.5, and their sum is divided by 1.5 instead of 3.
 
     Raises:
         ValueError: channels is not a positive integer, or kernel_size neither 3 nor 7.

@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--network", default="cbam_resnet8")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--fewest-seconds", type=float, default=Schedule.fewest_seconds)
+    parser.add_argument("--fewest-seconds", type=float, default=Schedule().fewest_seconds)
     parser.add_argument("--interval", type=float, default=0.02)
     parser.add_argument("--seconds", type=float, default=20.0)
     options = parser.parse_args()

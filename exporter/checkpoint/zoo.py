@@ -39,7 +39,9 @@ def found_in(
         fitting = _fitting_groups(arch, weights, path, payload)
         if not fitting:
             return reading, ()
-    (prefix, reading), *others = _averaged_first(fitting)
+    # The largest first, and of those of one size the averaged weights.
+    ordered = sorted(fitting, key=lambda entry: (-_size(entry[1]), entry[0] not in state_dict.AVERAGED))
+    (prefix, reading), *others = ordered
     equals = [name for name, other in others if _size(other) == _size(reading)]
     if equals and prefix not in state_dict.AVERAGED:
         raise UnknownArchitectureError(
@@ -54,11 +56,6 @@ def found_in(
 
 def _size(reading: fit.Reading) -> int:
     return len(reading.weights)
-
-
-def _averaged_first(fitting: list[tuple[str, fit.Reading]]) -> list[tuple[str, fit.Reading]]:
-    """The largest first, and of those of one size the averaged weights."""
-    return sorted(fitting, key=lambda entry: (-_size(entry[1]), entry[0] not in state_dict.AVERAGED))
 
 
 def _fitting_groups(

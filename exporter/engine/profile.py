@@ -71,8 +71,9 @@ def _range(name: str, dims: tuple[Dim, ...], batch: tuple[int, int, int], sizes:
             size, option = tuple(image[axis - 2] for image in sizes.images), "--size"  # type: ignore[assignment]
         if isinstance(dim, int):
             if size is not None and set(size) != {dim}:
+                asked = ",".join(str(one) for one in dict.fromkeys(size))
                 raise UsageError(
-                    f"{option} asks for {_spelled(size)}, but axis {axis} of the input {name!r} is static ({dim})",
+                    f"{option} asks for {asked}, but axis {axis} of the input {name!r} is static ({dim})",
                     hint=f"Leave {option} out, or export the network with this axis dynamic (--dynamic).",
                 )
             columns.append((dim, dim, dim))
@@ -93,10 +94,6 @@ def _range(name: str, dims: tuple[Dim, ...], batch: tuple[int, int, int], sizes:
                 hint="Give the min, opt and max size, in this order, each at least 1.",
             )
     return Range(*(tuple(column[i] for column in columns) for i in range(3)))
-
-
-def _spelled(sizes: tuple[int, int, int]) -> str:
-    return ",".join(str(size) for size in dict.fromkeys(sizes))
 
 
 def add_profile(builder: Any, config: Any, profile: Profile) -> None:

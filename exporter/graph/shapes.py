@@ -83,15 +83,11 @@ def _values(model: ir.Model) -> Iterator[ir.Value]:
             yield from node.outputs
 
 
-def _shapes(model: ir.Model) -> Shapes:
-    return {value: dims(value) for value in _values(model)}
-
-
 def _inferred(model: ir.Model) -> Shapes:
     for value in _values(model):
         value.shape = None
     infer_shapes(model)
-    return _shapes(model)
+    return {value: dims(value) for value in _values(model)}
 
 
 def _is_incomplete(shape: Sizes | None) -> bool:
@@ -149,7 +145,7 @@ def _holds(value: ir.Value, claim: Sizes | None, trials: list[_Trial]) -> bool:
 def _confirmed(value: ir.Value, claim: Sizes | None, trials: list[_Trial]) -> Sizes | None:
     """The claim without the sizes that a trial contradicts or leaves unknown; of what has no shape only the rank."""
     shapes = [trial.shapes[value] for trial in trials]
-    if claim is None or not _holds_rank(claim, shapes):
+    if claim is None or any(shape is not None and len(shape) != len(claim) for shape in shapes):
         return None
     kept = list(claim)
     for trial, shape in zip(trials, shapes, strict=True):
@@ -157,10 +153,6 @@ def _confirmed(value: ir.Value, claim: Sizes | None, trials: list[_Trial]) -> Si
             if shape is None or not trial.agrees(size, shape[axis]):
                 kept[axis] = None
     return tuple(kept)
-
-
-def _holds_rank(claim: Sizes, shapes: list[Sizes | None]) -> bool:
-    return all(shape is None or len(shape) == len(claim) for shape in shapes)
 
 
 def _merged(found: Sizes | None, claim: Sizes | None) -> Sizes | None:

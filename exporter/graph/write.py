@@ -130,7 +130,8 @@ def _save_streamed(model: ir.Model, path: Path) -> None:
     graph = rest.graph.SerializeToString()
     rest.ClearField("graph")
     heads = [_head_of(tensor) for tensor in tensors]
-    sizes = [len(head) + _raw_size(tensor) for head, tensor in zip(heads, tensors, strict=True)]
+    raw = [0 if tensor.dtype == ir.DataType.STRING else tensor.nbytes for tensor in tensors]
+    sizes = [len(head) + size for head, size in zip(heads, raw, strict=True)]
     prefixes = [length_prefix(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, size) for size in sizes]
     with path.open("wb") as stream:
         stream.write(rest.SerializeToString())
@@ -152,10 +153,6 @@ def _head_of(tensor: ir.TensorProtocol) -> bytes:
         head.doc_string = tensor.doc_string
     head.metadata_props.extend(onnx.StringStringEntryProto(key=k, value=v) for k, v in tensor.metadata_props.items())
     return head.SerializeToString() + length_prefix(onnx.TensorProto.RAW_DATA_FIELD_NUMBER, tensor.nbytes)
-
-
-def _raw_size(tensor: ir.TensorProtocol) -> int:
-    return 0 if tensor.dtype == ir.DataType.STRING else tensor.nbytes
 
 
 def _raw(tensor: ir.TensorProtocol) -> Any:

@@ -58,7 +58,7 @@ def preprocessing_for(inputs: Sequence[Input], options: PictureOptions) -> Pictu
         UsageError: its normalization or size isn't known, or the options don't fit.
     """
     taken, *others = inputs
-    channels = taken.shape[_channels_of(taken)] if len(taken.shape) == IMAGE_RANK + 1 else 0
+    channels = taken.shape[-1 if taken.layout == NHWC else 1] if len(taken.shape) == IMAGE_RANK + 1 else 0
     if others or channels not in COLOURS:
         described = "; ".join(f"{entry.name} ({', '.join(map(str, entry.shape))})" for entry in inputs)
         raise InputError(
@@ -75,10 +75,6 @@ def preprocessing_for(inputs: Sequence[Input], options: PictureOptions) -> Pictu
         )
     colour = REVERSED if channels == 3 and options.order == BGR else COLOURS[channels]
     return PicturePreprocessing(colour, resize, crop, options.interpolation, normalization.mean, normalization.std)
-
-
-def _channels_of(taken: Input) -> int:
-    return -1 if taken.layout == NHWC else 1
 
 
 def _of_range(taken: Input) -> Normalization:

@@ -77,10 +77,6 @@ def _log_ratios(rounds: Rounds, baseline: Rounds) -> Values:
     return np.log([np.median(a) / np.median(b) for a, b in zip(rounds, baseline, strict=True)])
 
 
-def _medians(drawn: Values) -> Values:
-    return np.asarray(np.median(drawn, axis=1), np.float64)
-
-
 def _resampled(values: Values, statistic: Callable[[Values], Values], resamples: int) -> Values:
     """A statistic, (resamples, rounds, ...) to (resamples,), of resampled rounds (rounds, ...); deterministic."""
     draw, count = np.random.default_rng(SEED), len(values)
@@ -96,7 +92,9 @@ def _resampled(values: Values, statistic: Callable[[Values], Values], resamples:
 
 def _ends_of_median(values: Values, confidence: float, resamples: int) -> Interval:
     """The bootstrap interval, at least as wide as that of the order statistics."""
-    low, high = _ends(_resampled(values, _medians, resamples), confidence)
+    low, high = _ends(
+        _resampled(values, lambda drawn: np.asarray(np.median(drawn, axis=1), np.float64), resamples), confidence
+    )
     ordered, cut = np.sort(values), _cut(len(values), confidence)
     return min(low, float(ordered[cut])), max(high, float(ordered[-1 - cut]))
 

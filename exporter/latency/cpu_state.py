@@ -4,7 +4,6 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -39,12 +38,10 @@ def cpu_times(cpus: Collection[int]) -> CpuTimes | None:
     if not cpus or max(cpus) >= len(listed) or "," in _text(CPUS / "online"):
         return None
     chosen = [listed[cpu] for cpu in cpus]
-    busy, steal, idle = (_sum(chosen, names) for names in (BUSY, ("steal",), IDLE))
+    busy, steal, idle = (
+        sum(getattr(entry, name, 0.0) for entry in chosen for name in names) for names in (BUSY, ("steal",), IDLE)
+    )
     return CpuTimes(busy, steal, busy + steal + idle)
-
-
-def _sum(times: Sequence[Any], names: Sequence[str]) -> float:
-    return sum(getattr(entry, name, 0.0) for entry in times for name in names)
 
 
 def process_times() -> dict[int, float]:

@@ -52,8 +52,9 @@ def opened(inputs: Sequence[Input], dynamic: Collection[str] = (BATCH,), batch: 
 def _found(inputs: Sequence[Input], wanted: str) -> list[tuple[int, int]]:
     """The places of the inputs that have an axis, and its index."""
     of, colon, name = wanted.rpartition(":")
-    if colon and of not in [taken.name for taken in inputs]:
-        raise UsageError(f"--dynamic {wanted}: no input is called {of!r}", hint=f"Known are {_listed(inputs)}.")
+    known = [taken.name for taken in inputs]
+    if colon and of not in known:
+        raise UsageError(f"--dynamic {wanted}: no input is called {of!r}", hint=f"Known are {', '.join(known)}.")
     found = [
         (place, i)
         for place, taken in enumerate(inputs)

@@ -102,12 +102,14 @@ class CapturedActivations:
         """The JSON form; None where neither the network nor a file has gates."""
         if not (self.gates or self.omitted or self.unavailable):
             return None
-        image = None
-        if self.picture is not None:
-            height, width, channels = self.picture.shape
-            image = Picture(self.kind, (channels, height, width), _base64(self.picture), channels)
+        image = None if self.picture is None else _recorded(self.picture, self.kind)
         gates = tuple(gate.to_record() for gate in self.gates)
         return GateActivations(image, gates, self.left_out, self.omitted, dict(self.unavailable))
+
+
+def _recorded(pixels: Array, kind: str) -> Picture:
+    height, width, channels = pixels.shape
+    return Picture(kind, (channels, height, width), _base64(pixels), channels)
 
 
 def _base64(array: Array) -> str:
@@ -273,10 +275,7 @@ def channels_first(image: Array, taken: Input) -> Array:
 def thumbnail(image: Array, model: LoadedModel, kind: str) -> Picture | None:
     """An input of a network as a small picture; None where it is no image."""
     pixels = picture(channels_first(image, model.inputs[0]), model.normalization, MAX_THUMBNAIL)
-    if pixels is None:
-        return None
-    height, width, channels = pixels.shape
-    return Picture(kind, (channels, height, width), _base64(pixels), channels)
+    return None if pixels is None else _recorded(pixels, kind)
 
 
 def picture(image: Array, normalization: Normalization | None, largest: int = MAX_PICTURE) -> Array | None:

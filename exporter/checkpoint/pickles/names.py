@@ -151,10 +151,6 @@ def _of_compiled(module: Any = None, *_: Any) -> Any:
     return module
 
 
-def _dtypes() -> Mapping[str, torch.dtype]:
-    return {f"torch.{name}": value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
-
-
 def _storages() -> Mapping[str, torch.dtype]:
     """Classes of storages, by the type of their elements."""
     names = (
@@ -183,7 +179,7 @@ HARMLESS: Mapping[str, Any] = {
     **{name: inert_class(name) for name in _get_allowed_globals()},  # of torch's own safe unpickler
     **dict.fromkeys(("collections.OrderedDict", "collections.Counter", "collections.defaultdict"), Pairs),
     **{f"torch._utils.{name}": Called(function) for name, function in REBUILT.items()},
-    **_dtypes(),
+    **{f"torch.{name}": value for name, value in vars(torch).items() if isinstance(value, torch.dtype)},
     **_storages(),
     **{f"{module}.multiarray._reconstruct": Called(reconstructed) for module in MODULES},
     "numpy.ndarray": Array,

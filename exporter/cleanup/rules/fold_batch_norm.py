@@ -46,7 +46,9 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
         return Skip(f"the folded weights are too large for {weight.dtype}")
     builder, old = Builder(), node.outputs[0]
     name = weight_value.name or "weight"
-    shift_name = bias_value.name if bias_value is not None and bias_value.name else _bias_name(name)
+    shift_name = (
+        bias_value.name if bias_value is not None and bias_value.name else f"{name.removesuffix('.weight')}.bias"
+    )
     new = builder.add(
         "Conv",
         source,
@@ -57,10 +59,6 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
         **{key: value.value for key, value in convolution.attributes.items()},
     )
     return builder.rewrite((source,), old, new)
-
-
-def _bias_name(weight: str) -> str:
-    return f"{weight.removesuffix('.weight')}.bias"
 
 
 RULE = Rule("fold BatchNorm", frozenset({"BatchNormalization"}), _match, recomputes_constants=True)

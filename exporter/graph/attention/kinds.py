@@ -126,7 +126,7 @@ def _squares_deviations(gating: Gating) -> bool:
 
     A variance alone is made of such squares, too, and nothing but a pool reads them.
     """
-    distances = [node for node in gating.nodes if is_op(node, "Sub") and _shape(node.inputs[0])[2:] != (1, 1)]
+    distances = [node for node in gating.nodes if is_op(node, "Sub") and (dims(node.inputs[0]) or ())[2:] != (1, 1)]
     squares = [user for node in distances for user in users(node.outputs[0]) if _is_square(user.outputs[0])]
     return any(is_op(user, "Div", "Mul") for square in squares for user in users(square.outputs[0]))
 
@@ -136,10 +136,6 @@ def _is_square(value: ir.Value | None) -> bool:
     if node is None:
         return False
     return scalar(node.inputs[1]) == 2 if is_op(node, "Pow") else node.inputs[0] is node.inputs[1]
-
-
-def _shape(value: ir.Value | None) -> tuple[Dim, ...]:
-    return dims(value) or ()
 
 
 def _hidden(kind: str, summaries: Summaries, channels: Dim) -> Dim:

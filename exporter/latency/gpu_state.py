@@ -161,17 +161,8 @@ def _conditions(seen: _Samples, ours: Collection[int]) -> GpuConditions:
     # In a container the driver may use other process ids; then none of them is ours.
     if len(others) == len(seen.processes):
         others = []
-    values = seen.values
-    return GpuConditions(
-        seen.index,
-        seen.name,
-        clock_mhz=_range(values["clock_mhz"]),
-        memory_clock_mhz=_range(values["memory_clock_mhz"]),
-        temperature_c=_range(values["temperature_c"]),
-        power_w=_range(values["power_w"]),
-        throttling=throttling(seen.reasons),
-        others=tuple(others),
-    )
+    ranges = {key: _range(values) for key, values in seen.values.items()}
+    return GpuConditions(seen.index, seen.name, **ranges, throttling=throttling(seen.reasons), others=tuple(others))
 
 
 def _range(values: Sequence[float]) -> Range | None:

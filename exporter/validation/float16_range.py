@@ -50,7 +50,8 @@ def float16_range(file: ParsedFile, inputs: Sequence[Input], signature: Signatur
             reached = largest.get(str(value.name), 0.0)
             if reached > FLOAT16.largest and not (math.isinf(reached) and infinite):
                 place = f" (of {path})" if (path := module_path(node)) else ""
-                return Float16Range(f"{value.name}{place} reaches {_size(reached)}", ())
+                size = "infinity" if math.isinf(reached) else f"{reached:.3g}"
+                return Float16Range(f"{value.name}{place} reaches {size}", ())
     sums = [node for node in model.graph if is_op(node, *MEANS) and _sum(node, largest) > FLOAT16.largest]
     return Float16Range("", tuple(str(node.name or node.outputs[0].name) for node in sums))
 
@@ -66,7 +67,3 @@ def _has_infinite_constants(graph: ir.Graph) -> bool:
     values = (*graph.initializers.values(), *(value for node in graph for value in node.outputs))
     arrays = [stored(value) for value in values]
     return any(array is not None and array.dtype.kind == "f" and np.isinf(array).any() for array in arrays)
-
-
-def _size(value: float) -> str:
-    return "infinity" if math.isinf(value) else f"{value:.3g}"

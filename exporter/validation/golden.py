@@ -176,18 +176,15 @@ def _outputs(session: PlainSession, path: Path, arrays: Arrays, batch: int) -> d
             for i in range(0, count, batch)
         ]
     except SessionError as error:
+        sizes = ", ".join(str(array.shape[1:]) for array in arrays.values())
         raise UnreadableGraphError(
-            f"ONNX Runtime can't run {path} on images of {_sizes(arrays)}: {error}",
+            f"ONNX Runtime can't run {path} on images of {sizes}: {error}",
             hint="The sizes come from --size and --profile-batch: does the network take them?",
         ) from error
     return {
         output: np.asarray(np.concatenate([run[output] for run in runs])[:count], np.float64)
         for output in session.outputs
     }
-
-
-def _sizes(arrays: Arrays) -> str:
-    return ", ".join(str(array.shape[1:]) for array in arrays.values())
 
 
 def _images(inputs: Sequence[Input], sizes: Shapes) -> tuple[Arrays, tuple[str, ...]]:

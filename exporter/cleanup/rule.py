@@ -101,6 +101,13 @@ class Builder:
             return self.add(f"Reduce{kind}", source, listed, shape=shape, like=source, keepdims=int(keepdims))
         return self.add(f"Reduce{kind}", source, shape=shape, like=source, axes=list(axes), keepdims=int(keepdims))
 
+    def last(
+        self, node: ir.Node, inputs: tuple[ir.Value, ...], op_type: str, *operands: ir.Value | None, **attributes: Any
+    ) -> Rewrite:
+        """The rewrite whose last new node has the result of ``node``: its shape and type."""
+        old = node.outputs[0]
+        return self.rewrite(inputs, old, self.add(op_type, *operands, shape=old.shape, like=old, **attributes))
+
     def rewrite(self, inputs: tuple[ir.Value, ...], old: ir.Value, new: ir.Value) -> Rewrite:
         """The rewrite that replaces ``old`` by ``new`` and the nodes built for it."""
         return Rewrite(inputs, old, new, tuple(self.nodes))

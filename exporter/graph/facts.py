@@ -78,6 +78,11 @@ def attribute(node: ir.Node, name: str, default: Any) -> Any:
     return default if found is None else found.value
 
 
+def attributes_of(node: ir.Node) -> dict[str, Any]:
+    """All attributes' Python values."""
+    return {name: attribute.value for name, attribute in node.attributes.items()}
+
+
 def axes_of(node: ir.Node) -> tuple[int, ...] | None:
     """The axes of a Reduce, Squeeze or Unsqueeze, sorted and counted from the front.
 

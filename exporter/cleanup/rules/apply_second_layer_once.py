@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
-from attn_export.exporter.graph.facts import constant, dims, is_pooled, is_read_once, made_by, name_of
+from attn_export.exporter.graph.facts import attributes_of, constant, dims, is_pooled, is_read_once, made_by, name_of
 
 
 def _match(node: ir.Node, context: Context) -> MatchResult:
@@ -33,16 +33,15 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
     weight, bias = constant(first.inputs[1]), constant(_bias(first))
     if weight is None or not _equal(first.inputs[1], second.inputs[1]) or not _equal(_bias(first), _bias(second)):
         return Skip("the two layers don't share their weights")
-    if {k: v.value for k, v in first.attributes.items()} != {k: v.value for k, v in second.attributes.items()}:
+    if attributes_of(first) != attributes_of(second):
         return Skip("the two layers differ in their attributes")
     if not all(value is not None and is_read_once(value) for value in node.inputs):
         return Skip("a layer's result has other readers")
-    builder, old = Builder(), node.outputs[0]
+    builder = Builder()
     inputs: list[ir.Value | None] = [builder.add("Add", a, m, shape=a.shape, like=a), first.inputs[1]]
     if bias is not None:
         inputs.append(builder.constant(bias * bias.dtype.type(2), name_of(_bias(first), "bias")))
-    attributes = {name: value.value for name, value in first.attributes.items()}
-    return builder.rewrite((a, m), old, builder.add("Conv", *inputs, shape=old.shape, like=old, **attributes))
+    return builder.last(node, (a, m), "Conv", *inputs, **attributes_of(first))
 
 
 def _bias(layer: ir.Node) -> ir.Value | None:

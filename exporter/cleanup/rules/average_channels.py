@@ -19,7 +19,7 @@ from attn_export.exporter.graph.facts import attribute, axes_of, dims
 
 
 def _match(node: ir.Node, _context: Context) -> MatchResult:
-    source, old = node.inputs[0], node.outputs[0]
+    source = node.inputs[0]
     shape = dims(source)
     if (
         source is None
@@ -34,8 +34,7 @@ def _match(node: ir.Node, _context: Context) -> MatchResult:
         return None
     builder, dtype = Builder(), source.dtype.numpy() if source.dtype is not None else np.float32
     share = builder.constant(np.full((1, channels, 1, 1), 1 / channels, dtype), f"share_{channels}")
-    mean = builder.add("Conv", source, share, shape=old.shape, like=old, kernel_shape=[1, 1])
-    return builder.rewrite((source,), old, mean)
+    return builder.last(node, (source,), "Conv", source, share, kernel_shape=[1, 1])
 
 
 RULE = Rule("average channels by a convolution", frozenset({"ReduceMean"}), _match, recomputes_constants=True)

@@ -43,10 +43,10 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
     axis, size = order[0], shape[order[0]] if shape is not None else None
     if not isinstance(size, int) or not isinstance(last, int) or last <= first or not is_read_once(scatter.outputs[0]):
         return Skip("the indices aren't one run of an axis of known size, or the result has other readers")
-    inputs, old, builder = _inputs(source, written, scatter.inputs[1]), node.outputs[0], Builder()
+    inputs, builder = _inputs(source, written, scatter.inputs[1]), Builder()
     parts = [_slice(builder, source, axis, 0, first), written, _slice(builder, source, axis, last, size)]
     kept = [part for part in parts if part is not None]
-    return builder.rewrite(inputs, old, builder.add("Concat", *kept, shape=old.shape, like=old, axis=axis))
+    return builder.last(node, inputs, "Concat", *kept, axis=axis)
 
 
 def _overwritten(scatter: ir.Node) -> MatchResult:

@@ -33,10 +33,8 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
         reason = _obstacle(shape_of(small), shape_of(other), target)
         if reason:
             continue
-        builder, old = Builder(), node.outputs[0]
         inputs = [small if value is expanded else value for value in node.inputs]
-        new = builder.add(node.op_type, *inputs, shape=old.shape, like=old)
-        return builder.rewrite((small, other), old, new)
+        return Builder().last(node, (small, other), node.op_type, *inputs)
     return Skip(reason) if reason else None
 
 

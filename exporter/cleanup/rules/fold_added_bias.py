@@ -16,7 +16,15 @@ import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
-from attn_export.exporter.graph.facts import constant, dims, is_overridable, is_read_once, made_by, name_of
+from attn_export.exporter.graph.facts import (
+    attributes_of,
+    constant,
+    dims,
+    is_overridable,
+    is_read_once,
+    made_by,
+    name_of,
+)
 from attn_export.exporter.records.arrays import Array
 
 
@@ -38,18 +46,10 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
         return Skip("the convolution's weights aren't constant")
     if not _is_for_channels(number, len(sizes), sizes[0]):
         return None
-    builder, old = Builder(), node.outputs[0]
+    builder = Builder()
     total = (bias.astype(np.float64) + number.reshape(-1).astype(np.float64)).astype(number.dtype)
-    new = builder.add(
-        "Conv",
-        source,
-        weight,
-        builder.constant(total, name_of(bias_value if bias_value is not None else added, "bias")),
-        shape=old.shape,
-        like=old,
-        **{key: value.value for key, value in convolution.attributes.items()},
-    )
-    return builder.rewrite((source,), old, new)
+    shift = builder.constant(total, name_of(bias_value if bias_value is not None else added, "bias"))
+    return builder.last(node, (source,), "Conv", source, weight, shift, **attributes_of(convolution))
 
 
 def _is_for_channels(number: Array, rank: int, channels: object) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
-from attn_export.exporter.graph.facts import attribute, constant, is_overridable, is_read_once, made_by
+from attn_export.exporter.graph.facts import attribute, attributes_of, constant, is_overridable, is_read_once, made_by
 
 
 def _match(node: ir.Node, context: Context) -> MatchResult:
@@ -44,21 +44,16 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
     largest = float(ir.DataType.from_numpy(weight.dtype).max)
     if not max(float(np.abs(folded).max(initial=0)), float(np.abs(shifted).max(initial=0))) <= largest:
         return Skip(f"the folded weights are too large for {weight.dtype}")
-    builder, old = Builder(), node.outputs[0]
+    builder = Builder()
     name = weight_value.name or "weight"
     shift_name = (
         bias_value.name if bias_value is not None and bias_value.name else f"{name.removesuffix('.weight')}.bias"
     )
-    new = builder.add(
-        "Conv",
-        source,
+    tensors = [
         builder.constant(folded.astype(weight.dtype), name),
         builder.constant(shifted.astype(weight.dtype), shift_name),
-        shape=old.shape,
-        like=old,
-        **{key: value.value for key, value in convolution.attributes.items()},
-    )
-    return builder.rewrite((source,), old, new)
+    ]
+    return builder.last(node, (source,), "Conv", source, *tensors, **attributes_of(convolution))
 
 
 RULE = Rule("fold BatchNorm", frozenset({"BatchNormalization"}), _match, recomputes_constants=True)

@@ -16,7 +16,16 @@ import onnx_ir as ir
 
 from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
 from attn_export.exporter.graph.attention.activations import unscaled
-from attn_export.exporter.graph.facts import constant, is_op, is_read_once, made_by, name_of, other_input, scalar
+from attn_export.exporter.graph.facts import (
+    attributes_of,
+    constant,
+    is_op,
+    is_read_once,
+    made_by,
+    name_of,
+    other_input,
+    scalar,
+)
 from attn_export.exporter.records.arrays import Array
 
 
@@ -34,7 +43,7 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
     weights, shift = constant(weight), constant(bias)
     if weights is None or weight is None or len(weight.uses()) > 1 or (shift is None and bias is not None):
         return Skip("the convolution's weights aren't its own constants")
-    builder, old = Builder(), node.outputs[0]
+    builder = Builder()
     read = source if convolution is node else given
     tensors = [builder.constant(_times(weights, factor), name_of(weight))]
     if bias is not None and shift is not None:
@@ -43,8 +52,7 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
         np.isfinite(tensor.const_value.numpy()).all() for tensor in tensors if tensor.const_value
     ):
         return Skip("the weights would be too large for their type")
-    options = {key: value.value for key, value in convolution.attributes.items()}
-    return builder.rewrite((read,), old, builder.add("Conv", read, *tensors, shape=old.shape, like=old, **options))
+    return builder.last(node, (read,), "Conv", read, *tensors, **attributes_of(convolution))
 
 
 def _times(array: Array, factor: float) -> Array:

@@ -59,7 +59,7 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
     if gated is None:
         return builder.rewrite((ramp.source,), old, new)
     inputs = tuple(dict.fromkeys((ramp.source, gated)))
-    return builder.rewrite(inputs, old, builder.add("Mul", gated, new, shape=old.shape, like=old))
+    return builder.last(node, inputs, "Mul", gated, new)
 
 
 def _gated_ramp(node: ir.Node) -> tuple[ir.Value | None, _Ramp | None]:

@@ -33,8 +33,7 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
             return Skip(f"HardSwish needs opset {FIRST_OPSET}, the file has {context.opset}")
         if not is_read_once(gate) or source is None:
             return Skip("the hard sigmoid has other readers")
-        builder, old = Builder(), node.outputs[0]
-        return builder.rewrite((source,), old, builder.add("HardSwish", source, shape=old.shape, like=old))
+        return Builder().last(node, (source,), "HardSwish", source)
     return None
 
 

@@ -34,7 +34,7 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
     if factor is None:
         return builder.rewrite((source,), old, new)
     inputs = tuple(dict.fromkeys((source, factor)))
-    return builder.rewrite(inputs, old, builder.add("Mul", factor, new, shape=old.shape, like=old))
+    return builder.last(node, inputs, "Mul", factor, new)
 
 
 Found = tuple[ir.Value, tuple[ir.Value, ...]]

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from attn_export.exporter.artifacts import Dim
 from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
 from attn_export.exporter.cleanup.views import VIEWS, is_view, same_sizes
-from attn_export.exporter.graph.facts import attribute, axes_of, dims, is_op, is_read_once, made_by
+from attn_export.exporter.graph.facts import attribute, attributes_of, axes_of, dims, is_op, is_read_once, made_by
 
 REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceSum", "ReduceMin", "ReduceL2")
 
@@ -33,10 +33,8 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
         return None
     if not is_read_once(reduced):
         return Skip("another node reads the reduction without the axis")
-    attributes = {name: value.value for name, value in reduction.attributes.items()}
-    builder = Builder()
-    new = builder.add(reduction.op_type, *reduction.inputs, shape=old.shape, like=old, **{**attributes, "keepdims": 1})
-    return builder.rewrite((source,), old, new)
+    attributes = {**attributes_of(reduction), "keepdims": 1}
+    return Builder().last(node, (source,), reduction.op_type, *reduction.inputs, **attributes)
 
 
 def _restores(view: ir.Node, axes: tuple[int, ...], before: Sequence[Dim] | None, after: Sequence[Dim] | None) -> bool:

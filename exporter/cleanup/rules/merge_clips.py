@@ -39,9 +39,9 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
     low, high = (min(max(limit, second.limits.low), second.limits.high) for limit in first.limits)
     builder = Builder()
     if low == 0 and math.isinf(high):
-        return builder.rewrite((source,), old, builder.add("Relu", source, shape=old.shape, like=old))
+        return builder.last(node, (source,), "Relu", source)
     bounds = [_number(builder, limit, old.dtype) for limit in (low, high)]
-    return builder.rewrite((source,), old, builder.add("Clip", source, *bounds, shape=old.shape, like=old))
+    return builder.last(node, (source,), "Clip", source, *bounds)
 
 
 def _number(builder: Builder, limit: float, dtype: ir.DataType) -> ir.Value | None:

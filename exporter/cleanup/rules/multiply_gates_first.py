@@ -33,9 +33,7 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
             continue
         builder, old = Builder(), node.outputs[0]
         gates = builder.add("Mul", channel, spatial, shape=old.shape, like=old)
-        return builder.rewrite(
-            (source, channel, spatial), old, builder.add("Mul", source, gates, shape=old.shape, like=old)
-        )
+        return builder.last(node, (source, channel, spatial), "Mul", source, gates)
     return None
 
 

@@ -19,18 +19,15 @@ from attn_export.exporter.graph.facts import dims, is_op
 
 
 def _match(node: ir.Node, _context: Context) -> MatchResult:
-    source, old, kind = node.inputs[0], node.outputs[0], pooled_kind(node)
+    source, kind = node.inputs[0], pooled_kind(node)
     size = (dims(source) or ())[2:]
     if source is None or not kind or is_op(node, "GlobalAveragePool"):
         return None
-    builder = Builder()
     if kind == "Mean":
-        new = builder.add("GlobalAveragePool", source, shape=old.shape, like=old)
-    elif all(isinstance(length, int) for length in size):
-        new = builder.add("MaxPool", source, shape=old.shape, like=old, kernel_shape=list(size))
-    else:
-        return Skip("H and W are dynamic")
-    return builder.rewrite((source,), old, new)
+        return Builder().last(node, (source,), "GlobalAveragePool", source)
+    if all(isinstance(length, int) for length in size):
+        return Builder().last(node, (source,), "MaxPool", source, kernel_shape=list(size))
+    return Skip("H and W are dynamic")
 
 
 RULE = Rule("pool integers", frozenset({"ReduceMean", "ReduceMax", "GlobalMaxPool"}), _match)

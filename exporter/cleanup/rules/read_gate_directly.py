@@ -25,8 +25,7 @@ def _match(node: ir.Node, _context: Context) -> MatchResult:
         if repeat is None or gate is None or source is None or (dims(source) or ())[1:] != (dims(whole) or ())[1:]:
             continue
         if _repeats_channels(repeat) if repeat.op_type == "Conv" else is_pooled(gate):
-            builder, old = Builder(), node.outputs[0]
-            return builder.rewrite((source, gate), old, builder.add("Mul", source, gate, shape=old.shape, like=old))
+            return Builder().last(node, (source, gate), "Mul", source, gate)
     return None
 
 

@@ -36,11 +36,11 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
             continue
         if not all(isinstance(size, int) for size in whole[1:]) or shape[2:] != whole[2:]:
             return Skip("H and W are dynamic")
-        builder, old = Builder(), node.outputs[0]
+        builder = Builder()
         dtype = gate.dtype.numpy() if gate.dtype is not None else np.float32
         ones = builder.constant(np.ones((whole[1], 1, 1, 1), dtype=dtype), f"ones_{whole[1]}")
         repeated = builder.add("Conv", gate, ones, shape=(shape[0], *whole[1:]), like=gate, kernel_shape=[1, 1])
-        return builder.rewrite((source, gate), old, builder.add("Mul", source, repeated, shape=old.shape, like=old))
+        return builder.last(node, (source, gate), "Mul", source, repeated)
     return None
 
 

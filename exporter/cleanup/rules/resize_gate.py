@@ -37,7 +37,7 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
         return Skip("the map isn't in the blocked layout")
     if context.opset < FIRST_OPSET:
         return Skip(f"Resize without roi needs opset {FIRST_OPSET}, the file has {context.opset}")
-    builder, old = Builder(), node.outputs[0]
+    builder = Builder()
     scales = builder.constant(np.array([1, 1, height, width], dtype=np.float32), f"to_{height}x{width}")
     whole = builder.add(
         "Resize",
@@ -50,7 +50,7 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
         coordinate_transformation_mode="asymmetric",
         nearest_mode="floor",
     )
-    return builder.rewrite((source, gate), old, builder.add("Mul", source, whole, shape=old.shape, like=old))
+    return builder.last(node, (source, gate), "Mul", source, whole)
 
 
 # Operators that ONNX Runtime computes in its blocked layout, alone or fused into a convolution.

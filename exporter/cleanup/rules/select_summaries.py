@@ -31,10 +31,9 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
     first, second = node.inputs
     assert first is not None
     assert second is not None
-    builder, old = Builder(), node.outputs[0]
+    builder = Builder()
     yes_no = builder.constant(np.array([True, False]).reshape(1, 2, 1, 1), "first_of_two")
-    new = builder.add("Where", yes_no, first, second, shape=old.shape, like=old)
-    return builder.rewrite((first, second), old, new)
+    return builder.last(node, (first, second), "Where", yes_no, first, second)
 
 
 RULE = Rule("select the summaries", frozenset({"Concat"}), _match)

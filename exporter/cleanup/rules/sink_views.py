@@ -17,7 +17,7 @@ import onnx_ir as ir
 from attn_export.exporter.cleanup.gating import ACTIVATIONS, ends_in_gate
 from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
 from attn_export.exporter.cleanup.views import is_view, reshape_like, source_of
-from attn_export.exporter.graph.facts import constant, dims, is_op, is_pooled, rank
+from attn_export.exporter.graph.facts import attributes_of, constant, dims, is_op, is_pooled, rank
 
 BINARY = frozenset({"Add", "Sub", "Mul", "Div", "Min", "Max"})
 
@@ -44,8 +44,7 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
         return None
     if not ends_in_gate(old):
         return Skip("the result doesn't become a gate")
-    attributes = {name: value.value for name, value in node.attributes.items()}
-    result = builder.add(node.op_type, *inputs, shape=sources[0].shape, like=old, **attributes)
+    result = builder.add(node.op_type, *inputs, shape=sources[0].shape, like=old, **attributes_of(node))
     new = reshape_like(builder, result, old)
     if new is None:
         return Skip("the shape of the result is unknown")

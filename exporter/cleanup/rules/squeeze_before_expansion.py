@@ -41,7 +41,7 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
     b1, b3 = (_bias(conv, w.shape[0]) for conv, w in ((node, w1), (expansion, w3)))
     if b1 is None or b3 is None:
         return Skip("a bias isn't constant")
-    builder, old = Builder(), node.outputs[0]
+    builder = Builder()
     name = name_of(node.inputs[1])
     mean = build_pool(builder, "Mean", source, context)
     weight = builder.constant((squeeze @ expand).astype(w1.dtype)[:, :, None, None], name)
@@ -49,8 +49,7 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
     if len(node.inputs) > 2 or len(expansion.inputs) > 2:
         shift = (squeeze @ b3 + b1).astype(w1.dtype)
         inputs.append(builder.constant(shift, f"{name.removesuffix('.weight')}.bias"))
-    new = builder.add("Conv", *inputs, shape=old.shape, like=old, kernel_shape=[1, 1])
-    return builder.rewrite((source,), old, new)
+    return builder.last(node, (source,), "Conv", *inputs, kernel_shape=[1, 1])
 
 
 def _is_pointwise(conv: ir.Node, weight: Array) -> bool:

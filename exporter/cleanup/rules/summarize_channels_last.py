@@ -38,7 +38,7 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
     if not isinstance(channels, int) or not isinstance(height, int) or not isinstance(width, int):
         return Skip("H and W are dynamic")
     places = height * width
-    builder, old = Builder(), node.outputs[0]
+    builder = Builder()
     nhwc = builder.add("Transpose", source, shape=(batch, height, width, channels), like=source, perm=[0, 2, 3, 1])
     listed = builder.constant(np.array([0, places, channels], dtype=np.int64), f"shape_0x{places}x{channels}")
     flat = builder.add("Reshape", nhwc, listed, shape=(batch, places, channels), like=source)
@@ -55,7 +55,7 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
     ]
     both = builder.add("Concat", *summaries, shape=(batch, 2 * places), like=source, axis=1)
     mapped = builder.constant(np.array([0, 2, height, width], dtype=np.int64), f"shape_0x2x{height}x{width}")
-    return builder.rewrite((source,), old, builder.add("Reshape", both, mapped, shape=old.shape, like=old))
+    return builder.last(node, (source,), "Reshape", both, mapped)
 
 
 RULE = Rule("summarize channels last", frozenset({"Concat"}), _match)

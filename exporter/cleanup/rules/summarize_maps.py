@@ -26,7 +26,7 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
     batch, _, *size = dims(source) or (None,) * 4
     if dims(node.outputs[0]) != (batch, 2, *size):
         return None
-    builder, old = Builder(), node.outputs[0]
+    builder = Builder()
     summaries = [
         builder.reduce(
             reduction.op_type.removeprefix("Reduce"),
@@ -39,7 +39,7 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
         for reduction in reductions
         if reduction is not None
     ]
-    return builder.rewrite((source,), old, builder.add("Concat", *summaries, shape=old.shape, like=old, axis=1))
+    return builder.last(node, (source,), "Concat", *summaries, axis=1)
 
 
 def _map_of(reduction: ir.Node | None) -> ir.Value | None:

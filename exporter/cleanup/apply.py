@@ -76,7 +76,9 @@ class _Rewriter:
         place = _place(node)
         if any((entry.rule, entry.place) == (rule.name, place) for entry in self.log.reverted):
             return False
-        reason, error, tolerance = _obstacle(rewrite), 0.0, tolerance_of(rewrite, rule.recomputes_constants)
+        reason, error, tolerance = "", 0.0, tolerance_of(rewrite, rule.recomputes_constants)
+        if rewrite.old.is_graph_output() and rewrite.new.producer() not in rewrite.nodes:
+            reason = "the result is a graph output and must keep its name"
         try:
             error = 0.0 if reason else self.prover.error_of(rewrite)
         except Unprovable as unprovable:

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.rule import Builder, Skip
-from attn_export.exporter.graph.facts import attribute, constant, is_op, is_read_once
+from attn_export.exporter.cleanup.rule import Builder, Rewrite, Skip
+from attn_export.exporter.graph.facts import attribute, attributes_of, constant, is_op, is_read_once
 from attn_export.exporter.records.arrays import Array
 
 # Operators of preprocessing.
@@ -61,15 +61,9 @@ def of_channels(value: ir.Value | None, channels: int) -> Array | None:
     return array.reshape(-1).astype(np.float64)
 
 
-def convolution_of(
-    node: ir.Node, builder: Builder, source: ir.Value, weight: ir.Value, bias: ir.Value | None
-) -> ir.Value:
-    """Add the convolution with another source, weight and bias."""
-    old, given = node.outputs[0], [source, weight, *([bias] if bias is not None else [])]
-    options = {key: attribute.value for key, attribute in node.attributes.items()}
-    return builder.add("Conv", *given, shape=old.shape, like=old, **options)
-
-
-def constant_like(builder: Builder, array: Array, like: ir.Value | None, default: str) -> ir.Value:
-    """A constant named like the one that it replaces."""
-    return builder.constant(array, (like.name if like is not None else None) or default)
+def with_inputs(
+    node: ir.Node, builder: Builder, source: ir.Value, weight: ir.Value | None, bias: ir.Value | None
+) -> Rewrite:
+    """The rewrite to the same convolution of another source, weight and bias."""
+    operands = (source, weight) if bias is None else (source, weight, bias)
+    return builder.last(node, (source,), "Conv", *operands, **attributes_of(node))

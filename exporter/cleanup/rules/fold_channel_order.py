@@ -13,9 +13,9 @@ overridden. Other slices than the whole axis of the channels, backwards, are lef
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.pixels import constant_like, convolution_of, first_convolution
+from attn_export.exporter.cleanup.pixels import first_convolution, with_inputs
 from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
-from attn_export.exporter.graph.facts import constant
+from attn_export.exporter.graph.facts import constant, name_of
 
 BEFORE_ANY = -(2**31)  # of any number of channels
 
@@ -28,8 +28,8 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
     if image is None or not _reverses_channels(found.before):
         return None
     builder, bias = Builder(), node.inputs[2] if len(node.inputs) > 2 else None
-    weight = constant_like(builder, np.ascontiguousarray(found.weight[:, ::-1]), node.inputs[1], "weight")
-    return builder.rewrite((image,), node.outputs[0], convolution_of(node, builder, image, weight, bias))
+    weight = builder.constant(np.ascontiguousarray(found.weight[:, ::-1]), name_of(node.inputs[1]))
+    return with_inputs(node, builder, image, weight, bias)
 
 
 def _reverses_channels(node: ir.Node) -> bool:

@@ -15,9 +15,9 @@ image with other readers, a convolution with groups, weights that aren't constan
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.pixels import constant_like, convolution_of, first_convolution, of_channels
+from attn_export.exporter.cleanup.pixels import first_convolution, of_channels, with_inputs
 from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
-from attn_export.exporter.graph.facts import attribute
+from attn_export.exporter.graph.facts import attribute, name_of
 
 
 def _match(node: ir.Node, context: Context) -> MatchResult:
@@ -33,9 +33,8 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
     kernels = found.weight.astype(np.float64).sum(tuple(range(2, found.weight.ndim)))
     bias = (found.bias.astype(np.float64) if found.bias is not None else 0) - kernels @ mean
     builder, old = Builder(), node.inputs[2] if len(node.inputs) > 2 else None
-    folded = constant_like(builder, bias.astype(found.weight.dtype), old, "bias")
-    new = convolution_of(node, builder, image, node.inputs[1], folded)  # type: ignore[arg-type]  # it is constant
-    return builder.rewrite((image,), node.outputs[0], new)
+    folded = builder.constant(bias.astype(found.weight.dtype), name_of(old, "bias"))
+    return with_inputs(node, builder, image, node.inputs[1], folded)
 
 
 RULE = Rule("fold the pixels' mean", frozenset({"Conv"}), _match, recomputes_constants=True)

@@ -14,9 +14,9 @@ Skips: an image with other readers, a convolution with groups, weights that aren
 import numpy as np
 import onnx_ir as ir
 
-from attn_export.exporter.cleanup.pixels import constant_like, convolution_of, first_convolution, of_channels
+from attn_export.exporter.cleanup.pixels import first_convolution, of_channels, with_inputs
 from attn_export.exporter.cleanup.rule import Builder, Context, MatchResult, Rule, Skip
-from attn_export.exporter.graph.facts import constant
+from attn_export.exporter.graph.facts import constant, name_of
 
 
 def _match(node: ir.Node, context: Context) -> MatchResult:
@@ -32,8 +32,7 @@ def _match(node: ir.Node, context: Context) -> MatchResult:
     factors = scale.reshape(-1, *(1,) * (found.weight.ndim - 2))
     weight = (found.weight.astype(np.float64) * factors).astype(found.weight.dtype)
     builder, bias = Builder(), node.inputs[2] if len(node.inputs) > 2 else None
-    new = convolution_of(node, builder, image, constant_like(builder, weight, node.inputs[1], "weight"), bias)
-    return builder.rewrite((image,), node.outputs[0], new)
+    return with_inputs(node, builder, image, builder.constant(weight, name_of(node.inputs[1])), bias)
 
 
 RULE = Rule("fold the pixels' scale", frozenset({"Conv"}), _match, recomputes_constants=True)

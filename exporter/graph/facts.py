@@ -121,8 +121,8 @@ def read_by(node: ir.Node) -> list[ir.Value]:
     for found in node.attributes.values():
         bodies = [found.value] if found.type == ir.AttributeType.GRAPH else []
         for body in found.value if found.type == ir.AttributeType.GRAPHS else bodies:
-            read += (value for inner in body.all_nodes() for value in inner.inputs)
-            read += body.outputs
+            read += [value for inner in body.all_nodes() for value in inner.inputs]
+            read.extend(body.outputs)
     return [value for value in read if value is not None]
 
 

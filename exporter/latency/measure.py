@@ -22,13 +22,6 @@ FEWEST_SAMPLES = 100
 # Growth of the rounds between checks of the interval: checking every round would stop at a lucky one.
 CHECK_GROWTH = 1.25
 CHECK_RESAMPLES = 500
-# Of the warm-up. An idle machine speeds up by tens of percent under load; smaller changes are noise.
-STILL_FASTER = 0.03
-CHUNKS = 3  # to compare with as many earlier ones
-CHUNK_SECONDS = 0.02
-MOST_IN_A_CHUNK = 20
-# Of milliseconds in the record: a tenth of a microsecond.
-DIGITS = 4
 
 
 @dataclass(frozen=True)

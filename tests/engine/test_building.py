@@ -231,8 +231,25 @@ def test_tensorrt_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert capfd.readouterr() == ("", "")
 
 
+class SpiedBuilder:
+    """Notes the flags of a build. No cycle holds it, so that TensorRT's builder is freed with the build."""
+
+    def __init__(self, trt: Any, builder: Any, seen: dict[str, bool]) -> None:
+        self.trt, self.builder, self.seen = trt, builder, seen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.builder, name)
+
+    def build_serialized_network(self, network: Any, config: Any) -> Any:
+        trt = self.trt
+        self.seen["TF32"] = config.get_flag(trt.BuilderFlag.TF32)
+        self.seen["one stream"] = config.max_aux_streams == 0
+        self.seen["strongly typed"] = network.get_flag(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+        return self.builder.build_serialized_network(network, config)
+
+
 class Spied:
-    """Notes the flags of a builder's config on their way to it."""
+    """TensorRT whose builders note their flags."""
 
     def __init__(self, trt: Any, seen: dict[str, bool]) -> None:
         self.trt, self.seen = trt, seen
@@ -241,19 +258,7 @@ class Spied:
         return getattr(self.trt, name)
 
     def Builder(self, logger: Any) -> Any:
-        builder, seen, trt = self.trt.Builder(logger), self.seen, self.trt
-
-        class Spy:
-            def __getattr__(self, name: str) -> Any:
-                return getattr(builder, name)
-
-            def build_serialized_network(self, network: Any, config: Any) -> Any:
-                seen["TF32"] = config.get_flag(trt.BuilderFlag.TF32)
-                seen["one stream"] = config.max_aux_streams == 0
-                seen["strongly typed"] = network.get_flag(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-                return builder.build_serialized_network(network, config)
-
-        return Spy()
+        return SpiedBuilder(self.trt, self.trt.Builder(logger), self.seen)
 
 
 @pytest.mark.parametrize("tf32", [False, True])

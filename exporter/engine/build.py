@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from attn_export.exporter.engine.backend import Backend
-from attn_export.exporter.engine.log import Log
+from attn_export.exporter.engine.log import Log, uncollected
 from attn_export.exporter.engine.profile import add_profile
 from attn_export.exporter.engine.quantization import unmet_demands
 from attn_export.exporter.errors import EngineError, RuntimeUnavailableError, UsageError
@@ -105,7 +105,8 @@ class _Build:
         self.log = Log()
         self.logger = self.log.logger(trt)
         try:
-            self.builder = trt.Builder(self.logger)
+            with uncollected():
+                self.builder = trt.Builder(self.logger)
         except TypeError as error:  # raised by the bindings if no builder can be created
             raise RuntimeUnavailableError(
                 f"{backend} can't build here: {(self.log.errors or ['it gives no reason'])[0]}",
@@ -130,11 +131,7 @@ class _Build:
             self.config.set_timing_cache(self.config.create_timing_cache(known), False)
 
     def release(self) -> None:
-        """Free TensorRT's objects now.
-
-        An error's traceback keeps them otherwise until a garbage collection, which may come while TensorRT logs from
-        inside `Builder`, under a lock that freeing another builder needs: the process then waits for itself.
-        """
+        """Free TensorRT's objects now; an error's traceback would keep them."""
         del self.parser, self.network, self.config, self.builder
 
     def parse(self, path: Path, modules: Mapping[str, str]) -> None:

@@ -1,5 +1,8 @@
 """TensorRT's log, the only place for its errors: its functions return None, False or -1."""
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,3 +34,19 @@ class Log:
         lines = (text.strip().partition("\n")[0] for severity, text in self.messages if severity <= ERROR)
         errors = list(dict.fromkeys(line for line in lines if line))
         return [line for line in errors if not any(word in line for word in NOISE)] or errors
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without garbage collections, for creating a builder or a runtime.
+
+    TensorRT logs meanwhile, under a lock that freeing such an object needs. A collection that frees one from within the
+    logger would wait for itself forever.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

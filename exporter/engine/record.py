@@ -10,6 +10,7 @@ from attn_export.exporter.engine.backend import Backend
 from attn_export.exporter.engine.build import Built
 from attn_export.exporter.engine.cost import ablated_kernels, block_costs
 from attn_export.exporter.engine.kernels import read_inspector, read_log
+from attn_export.exporter.engine.log import uncollected
 from attn_export.exporter.engine.precision_audit import mixed_kernels
 from attn_export.exporter.engine.sidecar import this_platform, why_not_here
 from attn_export.exporter.errors import EngineError, MixedPrecisionError
@@ -94,7 +95,8 @@ def kernels_of(backend: Backend, built: Built, engine: Path) -> KernelReport:
     if backend.is_rtx:
         return read_log(built.log)
     logger = built.log.logger(backend.trt)
-    runtime = backend.trt.Runtime(logger)
+    with uncollected():
+        runtime = backend.trt.Runtime(logger)
     loaded = runtime.deserialize_cuda_engine(engine.read_bytes())
     if loaded is None:
         return read_inspector("{}")

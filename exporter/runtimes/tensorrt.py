@@ -13,7 +13,7 @@ import numpy as np
 
 from attn_export.exporter.artifacts import Input, Precision, Shape, Signature
 from attn_export.exporter.engine.backend import Backend, load
-from attn_export.exporter.engine.log import Log
+from attn_export.exporter.engine.log import Log, uncollected
 from attn_export.exporter.engine.sidecar import check_file, check_fits, read_sidecar
 from attn_export.exporter.errors import RuntimeUnavailableError, UnreadableEngineError, UsageError, first_line
 from attn_export.exporter.records.arrays import Array, Arrays
@@ -124,7 +124,8 @@ class TensorRT(Runtime):
         self._memory = device_memory(self.name)
         self._log = Log()
         self._logger = self._log.logger(backend.trt)
-        self._runtime = self._created(backend.trt.Runtime(self._logger), "runtime")
+        with uncollected():
+            self._runtime = self._created(backend.trt.Runtime(self._logger), "runtime")
         self._engine = self._deserialized(backend, self.path.read_bytes())
         self._read_tensors(backend)
         self._profile = self._profile_of(record)

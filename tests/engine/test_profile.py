@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from attn_export.exporter.artifacts import Dim
 from attn_export.exporter.engine.backend import Backend
-from attn_export.exporter.engine.log import Log
+from attn_export.exporter.engine.log import Log, uncollected
 from attn_export.exporter.engine.profile import DEFAULT_MAX_BATCH, Sizes, add_profile, make_profile
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.records.engine import Range, covers, shapes_of
@@ -168,7 +168,8 @@ def test_ranges_know_what_they_cover() -> None:
 def builder_of(rtx: Backend) -> tuple[Any, ...]:
     log = Log()
     logger = log.logger(rtx.trt)
-    builder = rtx.trt.Builder(logger)
+    with uncollected():
+        builder = rtx.trt.Builder(logger)
     return log, logger, builder, builder.create_builder_config()
 
 

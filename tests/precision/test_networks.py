@@ -25,6 +25,7 @@ from attn_export.exporter.artifacts import (
 from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.cleanup.pipeline import clean_graph
 from attn_export.exporter.engine.graph import read_source
+from attn_export.exporter.engine.log import uncollected
 from attn_export.exporter.errors import CleanupError, DisagreementError, InputError
 from attn_export.exporter.graph import write as onnx_file
 from attn_export.exporter.graph.gates import gates_of
@@ -367,7 +368,8 @@ def test_tensorrt_builds_it_as_it_is_typed(name: str, half: Callable[..., OnnxFi
                 self.errors.append(message)
 
     log = Log()
-    builder = rtx.Builder(log)
+    with uncollected():
+        builder = rtx.Builder(log)
     network = builder.create_network(1 << int(rtx.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = rtx.OnnxParser(network, log)
     assert parser.parse_from_file(str(half(name, Target.TENSORRT).path)), log.errors

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from attn_export.exporter.records.report import ErrorRecord
 from attn_export.exporter.records.sweep import Figures, Outcome, Row, SweepReport
@@ -49,6 +50,13 @@ def test_a_row_for_each_cell_in_csv_and_jsonl() -> None:
     lines = [json.loads(line) for line in as_jsonl(REPORT).splitlines()]
     assert [set(line) == set(Row.__struct_fields__) for line in lines] == [True] * 4
     assert lines[1]["error"] == 1e-3
+
+
+def test_names_are_no_formulas_and_no_commands_in_csv() -> None:
+    text = as_csv(replace(REPORT, rows=(row("=HYPERLINK(1)\x1b[2J", error=-1.0),)))
+    (read,) = csv.DictReader(io.StringIO(text))
+    assert read["model"] == "'=HYPERLINK(1)\N{REPLACEMENT CHARACTER}[2J"
+    assert read["error"] == "-1.0"
 
 
 def test_the_page_links_to_reports_and_names_failures_and_shows_no_markup_of_others() -> None:

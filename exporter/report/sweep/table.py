@@ -9,7 +9,7 @@ from rich.text import Text
 
 from attn_export.exporter.records.sweep import Figures, PlannedSweep, Row, SweepReport
 from attn_export.exporter.report.findings.table import BAD, GOOD, QUIET, UNSURE, Cell, Table, table
-from attn_export.exporter.report.findings.words import column, milliseconds, seconds, shortened, size
+from attn_export.exporter.report.findings.words import column, milliseconds, seconds, shortened, shown, size
 from attn_export.exporter.report.findings.words import error as format_error
 
 COLUMNS = (
@@ -120,5 +120,12 @@ def as_csv(report: SweepReport) -> str:
     writer = csv.writer(text, lineterminator="\n")
     fields = (*FIELDS, *Figures.__struct_fields__, *others)
     writer.writerow(fields)
-    writer.writerows([getattr(row, name) for name in fields] for row in report.rows)
+    writer.writerows([_plain(getattr(row, name)) for name in fields] for row in report.rows)
     return text.getvalue()
+
+
+def _plain(value: object) -> object:
+    """Text that no terminal obeys and no spreadsheet computes: ``=``, ``+``, ``-`` and ``@`` begin formulas."""
+    if not isinstance(value, str):
+        return value
+    return f"'{shown(value)}" if value.startswith(("=", "+", "-", "@")) else shown(value)

@@ -39,8 +39,8 @@ def check_counts(proto: onnx.ModelProto, path: Path) -> None:
     for what, count, limit in (
         ("inputs and outputs", len(graph.input) + len(graph.output) - _overridable(graph), MAX_ENDS),
         ("weights", len(graph.initializer), MAX_WEIGHTS),
-        ("calls of one function", copies.most_common(1)[0][1] if copies else 0, MAX_COPIES),
         ("nodes, with its functions inlined", nodes, MAX_NODES),
+        ("calls of one function", copies.most_common(1)[0][1] if copies else 0, MAX_COPIES),
     ):
         if count > limit:
             raise UnreadableGraphError(

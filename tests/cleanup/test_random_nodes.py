@@ -32,7 +32,7 @@ DRAWS = {
 WEIGHTS: dict[str, Any] = {
     "half": np.array(0.5, np.float32),
     "on": np.array(True),
-    "p": np.full((1, 4, 1, 1), 0.5, np.float32),
+    "p": np.full((1, 4, 8, 8), 0.5, np.float32),  # ONNX Runtime draws alike in each session of a process
     "scores": np.zeros((1, 9), np.float32),
     "vector": np.array([1, 4, 1, 1]),
 }

@@ -1,6 +1,7 @@
 """Folders of pictures and arrays as images: `--images` and `--calibration`."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -141,3 +142,10 @@ def test_pictures_that_cannot_be_read_are_named(files: Path, photos: Path, refus
     Path("text.npz").write_bytes(b"PK\3\4x")
     for name in ("cut.npz", "bent.npz", "text.npz"):
         refused(3, *command, name, says=[name, "can't be read"])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_cannot_be_read_is_named(files: Path, photos: Path, refused: Command) -> None:
+    photos.chmod(0)
+    refused(2, "quantize", "model.onnx", "--calibration", "photos", says=["'photos' is not readable"])
+    photos.chmod(0o700)

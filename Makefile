@@ -4,8 +4,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 TRITON := nvidia-pytriton==0.7.0 tritonclient==2.73.0 onnxruntime==1.32.0 flatbuffers packaging protobuf numpy==1.26.4
-# Compiled modules are kept, whatever the shell says: the tests start a hundred processes.
-PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 STAMP := $(VENV)/.installed
 
 .PHONY: demo test test-all attack fuzz check format schemas pictures clean
@@ -25,7 +23,7 @@ demo: $(STAMP)
 # One small member of each family; about 7 minutes on two cores. Each worker starts with a half of its own, so that
 # what a file's tests share is made once.
 test: $(STAMP)
-	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not full"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not full"
 
 # The whole zoo at full size as well, and the networks in a wheel of which only the ONNX files are used; and Triton itself, from
 # a wheel that holds its server, in a folder of its own: its Python backend needs NumPy 1, and tritonclient pins older packages.
@@ -34,7 +32,7 @@ test-all: $(STAMP)
 	-test -d .triton || $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --target .triton $(TRITON)
 	-$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps rapidocr-onnxruntime==1.4.4
 	-$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[mlflow]'
-	$(PYTEST) -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # Hostile files of every kind against the program: about an hour on two cores, and the figures of docs/security.md.
 attack: $(STAMP)

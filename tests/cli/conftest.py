@@ -117,12 +117,14 @@ def shell(folder: Path) -> Callable[..., Finished]:
 
 @pytest.fixture
 def contents(folder: Path) -> Callable[[], dict[str, bytes | None]]:
-    """Every file below the folder with its bytes and every folder with None, the hidden ones too."""
+    """Every file below the folder with its bytes and every folder with None, the hidden ones too.
+
+    But for what Python keeps of a user's module.
+    """
 
     def look() -> dict[str, bytes | None]:
-        return {
-            str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
-        }
+        found = [path for path in folder.rglob("*") if "__pycache__" not in path.parts]
+        return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in found}
 
     return look
 

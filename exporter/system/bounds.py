@@ -46,17 +46,11 @@ def bounded_memory(file_bytes: int | None = None, parts: int = 1) -> Iterator[No
     if sys.platform != "linux":
         yield
         return
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     room = max(LEAST_BYTES, psutil.virtual_memory().available // 2)
     if file_bytes is not None:
         room = min(room, WORKSPACE + PER_BYTE * file_bytes)
-    wanted = psutil.Process().memory_info().data + room // parts
-    limit = min(n for n in (wanted, soft, hard) if n != resource.RLIM_INFINITY)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
-    try:
+    with _limited(resource.RLIMIT_DATA, psutil.Process().memory_info().data + room // parts):
         yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 @contextmanager
@@ -69,14 +63,20 @@ def bounded_time(seconds: float) -> Iterator[None]:
     if sys.platform != "linux" or LEDGER not in os.environ:
         yield
         return
-    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    wanted = math.ceil(time.process_time() + seconds)
-    limit = min(n for n in (wanted, soft, hard) if n != resource.RLIM_INFINITY)
-    resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
+    with _limited(resource.RLIMIT_CPU, math.ceil(time.process_time() + seconds)):
+        yield
+
+
+@contextmanager
+def _limited(kind: int, most: int) -> Iterator[None]:
+    """A limit of the process for a while; it never exceeds the one that there is."""
+    soft, hard = resource.getrlimit(kind)
+    limit = min(n for n in (most, soft, hard) if n != resource.RLIM_INFINITY)
+    resource.setrlimit(kind, (limit, hard))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+        resource.setrlimit(kind, (soft, hard))
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """From a file to an engine with its record, and everything that can be wrong on the way."""
 
 import errno
+import gc
 import json
 import os
 import signal
@@ -258,6 +259,7 @@ class Spied:
         return getattr(self.trt, name)
 
     def Builder(self, logger: Any) -> Any:
+        self.seen["collections"] = gc.isenabled()
         return SpiedBuilder(self.trt, self.trt.Builder(logger), self.seen)
 
 
@@ -270,7 +272,7 @@ def test_float32_is_rounded_only_where_that_was_asked(
     monkeypatch.setattr(building, "choose", lambda *_, **__: (spied, "as asked"))
     settings = replace(SM86, options=BuildOptions(tf32=tf32))
     made = build_file(plain(tmp_path / "a.onnx"), tmp_path / "a.engine", settings)
-    assert seen == {"TF32": tf32, "one stream": True, "strongly typed": True}
+    assert seen == {"collections": False, "TF32": tf32, "one stream": True, "strongly typed": True}
     assert made.record.options.tf32 is tf32
 
 

@@ -10,7 +10,10 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from attn_export.exporter.errors import AttnExportError
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 INTERRUPTED = 130
@@ -54,8 +57,10 @@ def main() -> NoReturn:
         signal.signal(signal.SIGINT, interruption)
         sys.exit(work(interruption))
     _hold_signals(held=True)
-    from attn_export.exporter.system.supervision import private_folder
+    from attn_export.exporter.system.supervision import low_limit, private_folder
 
+    if (error := low_limit()) is not None:
+        sys.exit(report_error(error))
     with private_folder() as folder:
         code = supervised(folder)
     sys.exit(code)
@@ -77,7 +82,12 @@ def supervised(folder: Path | None) -> int:
     """
     parent = os.getpid()
     handled = [n for n in STOPPING if signal.getsignal(n) is not signal.SIG_IGN]  # nohup, and shells' background jobs
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        from attn_export.exporter.errors import OutputError
+
+        return report_error(OutputError(f"the work can't be started: {error.strerror}", hint="ps shows what runs."))
     if pid == 0:
         sys.exit(work_as_child(parent, folder))
     worker = Worker(pid)
@@ -144,7 +154,7 @@ def report_death(number: int, folder: Path | None, *, asked: bool) -> int:
         folder: of its temporary files.
         asked: whether it had been asked to stop.
     """
-    from attn_export.cli import print_error, print_interrupted
+    from attn_export.cli import print_interrupted
     from attn_export.exporter.system.supervision import clear_after, death, dump
 
     arguments = sys.argv[1:]
@@ -156,8 +166,14 @@ def report_death(number: int, folder: Path | None, *, asked: bool) -> int:
         return INTERRUPTED
     if "--debug" in arguments:
         print(dump(folder), file=sys.stderr)
-    error = death(number, folder)
-    print_error(error.message, error.hint, error.exit_code, arguments)
+    return report_error(death(number, folder))
+
+
+def report_error(error: "AttnExportError") -> int:
+    """Print an error and return its exit code."""
+    from attn_export.cli import print_error
+
+    print_error(error.message, error.hint, error.exit_code, sys.argv[1:])
     return error.exit_code
 
 

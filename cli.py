@@ -42,7 +42,7 @@ from attn_export.exporter.commands.console import (
 )
 from attn_export.exporter.commands.groups import grouped
 from attn_export.exporter.errors import AttnExportError, InputError, OutputError, UsageError
-from attn_export.exporter.system.files import check_current_folder
+from attn_export.exporter.system.files import check_names
 
 INTERRUPTED, DEFECT = 130, 70
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -166,7 +166,7 @@ def run(arguments: Sequence[str], interrupted: Callable[[], bool] = lambda: Fals
     """Run the command line and return the exit code; ``interrupted`` says whether a signal has come."""
     print_in_any_encoding()
     try:
-        check_current_folder()
+        check_names(arguments)
         code = app(args=renamed(route(arguments)), prog_name="attn-export", standalone_mode=False, obj=tuple(arguments))
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit):  # typer and rich exit where the reader of the result has gone away

@@ -1,6 +1,7 @@
 """The errors of this library; any other exception is a bug, and the command line exits with 70."""
 
 import copyreg
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -175,5 +176,6 @@ class SweepError(AttnExportError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of another library's error message; its class if the message is empty."""
-    return next((line.strip()[:300] for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """The first line of another library's error message, without colors; its class if the message is empty."""
+    lines = re.sub(r"\x1b\[[\d;]*m", "", str(error)).splitlines()
+    return next((line.strip()[:300] for line in lines if line.strip()), type(error).__name__)

@@ -28,12 +28,31 @@ class Header(msgspec.Struct):
 
 def encode(record: Any) -> str:
     """The record as JSON text that ends with a newline. Numbers that aren't finite become null."""
-    return msgspec.json.format(msgspec.json.encode(record, enc_hook=_encode_path), indent=INDENT).decode() + "\n"
+    return msgspec.json.format(compact(record), indent=INDENT).decode() + "\n"
 
 
 def plain(record: Any) -> Any:
     """The record as JSON values: dictionaries, lists, strings, numbers, None."""
-    return json.loads(msgspec.json.encode(record, enc_hook=_encode_path))
+    return json.loads(compact(record))
+
+
+def compact(record: Any) -> bytes:
+    """The record as one line of JSON. Numbers that aren't finite become null."""
+    try:
+        return msgspec.json.encode(record, enc_hook=_encode_path)
+    except UnicodeEncodeError:  # names of files may hold bytes that aren't UTF-8
+        return msgspec.json.encode(_in_utf8(msgspec.to_builtins(record, enc_hook=_encode_path)))
+
+
+def _in_utf8(value: Any) -> Any:
+    """The JSON values, with a backslash and a number for each byte of a name that isn't UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_in_utf8(key): _in_utf8(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_utf8(inner) for inner in value]
+    return value
 
 
 def decode(content: bytes | str, kind: type[Record]) -> Record:

@@ -50,7 +50,8 @@ class Store:
             outcome = decode(read_whole(folder / RECORD, MOST_BYTES), Outcome)
         except (OSError, DocumentError):
             return None
-        whole = outcome.key == key and all((folder / name).is_file() for name in outcome.files)
+        plain = all(Path(name).name == name for name in outcome.files)
+        whole = outcome.key == key and plain and all((folder / name).is_file() for name in outcome.files)
         return outcome if whole else None
 
     def publish(self, outcome: Outcome, folder: Path | None) -> Outcome:

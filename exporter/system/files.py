@@ -44,16 +44,20 @@ def is_taken(path: Path) -> bool:
         raise unwritable(path, error) from error
 
 
-def check_current_folder() -> None:
-    """Check that the current folder exists; libraries end the process where it was deleted.
+def check_names(names: Iterable[str]) -> None:
+    """Check the names of a command line, and the current folder's.
 
     Raises:
-        OutputError: it doesn't.
+        InputError: a name isn't UTF-8, in which ONNX, TensorRT and JSON keep names.
+        OutputError: the current folder was deleted; libraries end the process then.
     """
     try:
-        Path.cwd()
+        folder = str(Path.cwd())
     except OSError as error:
         raise OutputError("the current folder was deleted", hint="Change to another.") from error
+    for name in (folder, *names):
+        if name != name.encode("utf-8", "replace").decode():
+            raise InputError(f"{name} isn't a name in UTF-8", hint="Give it another name (`mv`).")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -63,7 +67,7 @@ def write_text(path: Path, text: str) -> None:
         OutputError: it can't be written.
     """
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")  # names that aren't UTF-8
     except OSError as error:
         raise unwritable(path, error) from error
 

@@ -22,7 +22,24 @@ LIBRARIES = {
     "tensorrt_rtx": "TensorRT for RTX",
     "tensorrt": "TensorRT",
 }
+# What imports of the libraries and their threads need, of `resource`'s limits.
+LEAST = {"RLIMIT_NOFILE": (64, "open files", "n"), "RLIMIT_NPROC": (16, "processes and threads", "u")}
 SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, prctl(2)
+
+
+def low_limit() -> OutputError | None:
+    """The error for a limit under which native libraries hang, or end the process without a word."""
+    if sys.platform == "linux":
+        import resource
+
+        for name, (least, things, letter) in LEAST.items():
+            limit = resource.getrlimit(getattr(resource, name))[0]
+            if limit != resource.RLIM_INFINITY and limit < least:
+                return OutputError(
+                    f"a process may have {limit} {things}, which is too few",
+                    hint=f"Allow more with `ulimit -{letter}`.",
+                )
+    return None
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """`attn-export predict`: what artifacts answer on pictures."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,6 +133,8 @@ def test_what_cannot_be_asked_is_named(files: Path, photos: Path, refused: Comma
     refused(2, *ask, other, "photos", says=["nothing says how the network's images are normalized"], hint="--mean")
     refused(3, *ask, "model.onnx", "notes.txt", "photos", says=["notes.txt is no picture"])
     refused(3, *ask, "model.onnx", "photos", "--labels", "names.txt", says=["knows 3 classes, and 2 have names"])
+    os.mkfifo("pipe.txt")
+    refused(3, *ask, "model.onnx", "photos", "--labels", "pipe.txt", says=["pipe.txt can't be read as names"])
     refused(3, *ask, "x.engine", "photos", says=["x.engine"])
     refused(3, *ask, "none.onnx", "photos", says=["none.onnx"])
     model = onnx.load("model.onnx")

@@ -164,6 +164,27 @@ def test_a_current_folder_that_was_deleted_is_an_error(tmp_path: Path, temporary
     assert (done.returncode, messages(done.stderr)) == (6, ["error: the current folder was deleted"])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep other limits")
+@pytest.mark.parametrize(("limit", "things"), [("-n 12", "12 open files"), ("-u 4", "4 processes")])
+def test_a_limit_too_low_for_libraries_is_an_error(limit: str, things: str, tmp_path: Path, temporary: Path) -> None:
+    command = f'ulimit {limit}; exec "{sys.executable}" -m attn_export models'
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 6, done.stderr
+    assert things in messages(done.stderr)[0]
+    assert not list(temporary.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names themselves")
+@pytest.mark.parametrize("place", ["argument", "folder"])
+def test_names_that_are_not_utf8_are_refused(place: str, tmp_path: Path, temporary: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    (tmp_path / name).mkdir()
+    words, cwd = ([name], tmp_path) if place == "argument" else (["models"], tmp_path / name)
+    done = subprocess.run([*PROGRAM, *words, "--json"], cwd=cwd, capture_output=True, check=False)
+    assert done.returncode == 3
+    assert "caf\\udce9 isn't a name in UTF-8" in json.loads(done.stdout)["error"]["message"]
+
+
 @pytest.mark.parametrize(
     "sent", [signal.SIGINT, *(pytest.param(s, marks=pytest.mark.full) for s in (signal.SIGTERM, signal.SIGHUP))]
 )

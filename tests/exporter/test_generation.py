@@ -14,7 +14,7 @@ from attn_export.exporter.system.generation import publish_together
 from attn_export.exporter.system.scratch import LOCK, clear_abandoned, scratch_folder
 
 OLD = {"a.engine": b"old engine", "a.engine.json": b"old record", "a.onnx.data": b"old weights"}
-NEW = {"a.engine": b"new engine", "a.engine.json": b"new record", "b.onnx": b"new graph"}
+NEW = {"a.engine": b"new engine", "a.engine.json": b"new record", "caf\udce9.onnx": b"new graph"}
 STEPS = ((Path, "replace"), (Path, "unlink"), (os, "link"), (os, "fsync"))
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills need a process of their own")
 
@@ -129,10 +129,10 @@ def test_a_result_that_came_after_a_kill_stays(folder: Path) -> None:
             del original, taken
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
-    (folder / "b.onnx").unlink()
-    (folder / "b.onnx").write_bytes(b"made by the user")
+    (folder / "caf\udce9.onnx").unlink()
+    (folder / "caf\udce9.onnx").write_bytes(b"made by the user")
     clear_abandoned(folder)
-    assert content(folder) == {**OLD, "b.onnx": b"made by the user"}
+    assert content(folder) == {**OLD, "caf\udce9.onnx": b"made by the user"}
 
 
 def test_the_folder_of_a_living_process_stays(tmp_path: Path) -> None:
@@ -177,12 +177,12 @@ def test_a_journal_that_somebody_planted_touches_nothing(folder: Path, journal: 
 @pytest.mark.parametrize("kind", ["folder", "device"])
 def test_what_is_no_file_is_not_replaced_and_nothing_else_either(folder: Path, kind: str) -> None:
     if kind == "folder":
-        (folder / "b.onnx").mkdir()
+        (folder / "caf\udce9.onnx").mkdir()
     elif hasattr(os, "mkfifo"):
-        os.mkfifo(folder / "b.onnx")
+        os.mkfifo(folder / "caf\udce9.onnx")
     else:
         pytest.skip("no devices to make")
-    with pytest.raises(OutputError, match=r"b\.onnx"):
+    with pytest.raises(OutputError, match="caf"):
         publish(folder)
     assert {n: (folder / n).read_bytes() for n in OLD} == OLD
-    assert {path.name for path in folder.iterdir()} == {*OLD, "b.onnx"}
+    assert {path.name for path in folder.iterdir()} == {*OLD, "caf\udce9.onnx"}

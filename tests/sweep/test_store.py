@@ -31,13 +31,15 @@ def test_an_outcome_comes_back_with_its_files(tmp_path: Path) -> None:
     assert (again.folder(KEY) / "model.onnx").read_text() == "abc"
 
 
-@pytest.mark.parametrize("damage", ["record", "file", "version"])
+@pytest.mark.parametrize("damage", ["record", "file", "version", "name"])
 def test_a_damaged_outcome_is_computed_again(damage: str, tmp_path: Path) -> None:
     with opened(tmp_path / "out", ["cell"]) as store:
         store.publish(OUTCOME, made(store))
         record = store.folder(KEY) / RECORD
         if damage == "file":
             (store.folder(KEY) / "model.onnx").unlink()
+        elif damage == "name":  # the page links to the files that a record names
+            record.write_text(record.read_text().replace('"model.onnx"', '"../../sweep.json"'))
         else:
             text = record.read_text()
             record.write_text(

@@ -129,8 +129,9 @@ def entry(cache: Cache) -> Path:
         lambda path: np.savez(path.open("wb"), about=np.array([{}], dtype=object)),
         lambda path: np.savez(path.open("wb"), about=np.frombuffer(b'{"key": "other"}', np.uint8)),
         lambda path: np.savez(path.open("wb"), about=np.frombuffer(b"[]", np.uint8)),
+        lambda path: (path.unlink(), os.mkfifo(path)),
     ],
-    ids=["empty", "truncated", "cut", "text", "objects", "another's", "no record"],
+    ids=["empty", "truncated", "cut", "text", "objects", "another's", "no record", "pipe"],
 )
 def test_a_damaged_entry_is_computed_anew_and_replaced(
     damage: Callable[[Path], Any], fresh: Fresh, cache: Cache

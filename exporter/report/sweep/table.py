@@ -4,9 +4,9 @@ import csv
 import io
 from collections.abc import Sequence
 
-import msgspec
 from rich.text import Text
 
+from attn_export.exporter.records.document import compact
 from attn_export.exporter.records.sweep import Figures, PlannedSweep, Row, SweepReport
 from attn_export.exporter.report.findings.table import BAD, GOOD, QUIET, UNSURE, Cell, Table, table
 from attn_export.exporter.report.findings.words import column, milliseconds, seconds, shortened, shown, size
@@ -110,7 +110,7 @@ def summary(report: SweepReport) -> str:
 
 def as_jsonl(report: SweepReport) -> str:
     """A JSON object for each cell, a line each."""
-    return "".join(f"{msgspec.json.encode(row).decode()}\n" for row in report.rows)
+    return "".join(f"{compact(row).decode()}\n" for row in report.rows)
 
 
 def as_csv(report: SweepReport) -> str:

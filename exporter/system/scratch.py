@@ -40,18 +40,17 @@ def scratch_folder(parent: Path, prefix: str = SCRATCH) -> Iterator[Path]:
     try:
         parent.mkdir(parents=True, exist_ok=True)
         clear_abandoned(parent, prefix)
-        folder = tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True)
+        folder, descriptor = _claimed(parent, prefix)
     except OSError as error:
         raise unwritable(parent, error) from error
-    with folder as name:
+    try:
+        yield folder
+    finally:
         try:
-            descriptor = _lock(Path(name))
-        except OSError as error:
-            raise unwritable(parent, error) from error
-        try:
-            yield Path(name)
+            _empty(folder)
         finally:
             os.close(descriptor)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -80,27 +79,54 @@ def clear_abandoned(parent: Path, prefix: str = SCRATCH) -> None:
 def clear(folder: Path) -> None:
     """Remove a scratch folder after undoing the publication in it; does nothing while its owner lives."""
     with suppress(OSError, msgspec.MsgspecError):
-        descriptor = os.open(folder / LOCK, os.O_RDWR | getattr(os, "O_NONBLOCK", 0))
+        try:
+            descriptor = os.open(folder / LOCK, os.O_RDWR | getattr(os, "O_NONBLOCK", 0))
+        except FileNotFoundError:
+            folder.rmdir()  # its owner died before it had the lock, or after
+            return
         try:
             if fcntl is None:
                 (folder / LOCK).unlink()
             else:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             roll_back(folder)
+            _empty(folder)
             shutil.rmtree(folder)
         finally:
             os.close(descriptor)
 
 
+def _claimed(parent: Path, prefix: str) -> tuple[Path, int]:
+    """A new folder and the descriptor of its lock. Another process may clear it before it is locked: then the next."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        with suppress(FileNotFoundError, BlockingIOError):
+            return folder, _lock(folder)
+
+
 def _lock(folder: Path) -> int:
-    """Lock the folder for this process. The lock file gets its name when it is locked, so nobody sees it unlocked."""
+    """Lock the folder for this process. Raises FileNotFoundError or BlockingIOError: another process is clearing it."""
     if ledger := os.environ.get(LEDGER):
         with suppress(OSError), Path(ledger).open("a", encoding="utf-8") as stream:
             stream.write(f"{folder.absolute()}\n")
-    name = folder / (LOCK if fcntl is None else f"{LOCK}.new")
-    descriptor = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
-    if fcntl is not None:
-        with suppress(OSError):  # file systems without locks
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if fcntl is not None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            name.rename(folder / LOCK)
+            os.stat(folder / LOCK)  # noqa: PTH116
+    except (FileNotFoundError, BlockingIOError):
+        os.close(descriptor)
+        raise
+    except OSError:  # file systems without locks
+        pass
     return descriptor
+
+
+def _empty(folder: Path) -> None:
+    """Remove all but the lock, which goes last: what a kill leaves of a folder can be cleared."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != LOCK:
+                path.unlink(missing_ok=True)

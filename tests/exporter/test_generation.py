@@ -1,8 +1,9 @@
 """Several files are published as one, whatever fails at whatever step; kills are real, of a forked process."""
 
 import errno
+import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from attn_export.exporter.system.scratch import LOCK, clear_abandoned, scratch_f
 OLD = {"a.engine": b"old engine", "a.engine.json": b"old record", "a.onnx.data": b"old weights"}
 NEW = {"a.engine": b"new engine", "a.engine.json": b"new record", "caf\udce9.onnx": b"new graph"}
 STEPS = ((Path, "replace"), (Path, "unlink"), (os, "link"), (os, "fsync"))
+LIFE = ((os, "mkdir"), (os, "open"), (os, "unlink"), (os, "rmdir"), (os, "rename"), (fcntl, "flock"))
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills need a process of their own")
 
 
@@ -40,7 +42,9 @@ def publish(folder: Path) -> None:
 
 
 @contextmanager
-def at_step(number: int, happens: Callable[[], None], *, after: bool) -> Iterator[list[str]]:
+def at_step(
+    number: int, happens: Callable[[], None], *, after: bool, steps: Sequence[tuple[Any, str]] = STEPS
+) -> Iterator[list[str]]:
     """Let something happen before or after the step of this number; yields the steps that were taken."""
     taken: list[str] = []
 
@@ -50,15 +54,16 @@ def at_step(number: int, happens: Callable[[], None], *, after: bool) -> Iterato
             here = len(taken) == number
             if here and not after:
                 happens()
-            result = original(*arguments, **options)
-            if here and after:
-                happens()
-            return result
+            try:
+                return original(*arguments, **options)
+            finally:
+                if here and after:
+                    happens()
 
         return step
 
     with pytest.MonkeyPatch.context() as patch:
-        for owner, name in STEPS:
+        for owner, name in steps:
             patch.setattr(owner, name, disturbed(getattr(owner, name), name))
         yield taken
 
@@ -116,6 +121,29 @@ def test_after_a_kill_at_any_step_the_next_command_restores_the_old_files(folder
             (folder / name).unlink()
         for name, data in OLD.items():
             (folder / name).write_bytes(data)
+
+
+@forks
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_after_a_kill_at_any_moment_of_its_life_a_folder_is_cleared(tmp_path: Path, after: bool) -> None:
+    def live() -> None:
+        with scratch_folder(tmp_path) as scratch:
+            (scratch / "a").mkdir()
+            for name in ("z.onnx", "a/b.onnx", "0.json"):
+                (scratch / name).write_bytes(b"unfinished")
+
+    with at_step(0, lambda: None, after=False, steps=LIFE) as taken:
+        live()
+    assert {"mkdir", "unlink", "rmdir", "flock"} <= set(taken)
+    for number in range(1, len(taken) + 1):
+        pid = os.fork()
+        if pid == 0:
+            with at_step(number, lambda: os._exit(9), after=after, steps=LIFE):
+                live()
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+        clear_abandoned(tmp_path)
+        assert not list(tmp_path.iterdir()), (number, taken[number - 1])
 
 
 @forks

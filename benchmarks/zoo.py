@@ -3,7 +3,8 @@
     python benchmarks/zoo.py [--networks se_resnet50,...] [--save]
 
 Each export is the command itself, in a process of its own, on a checkpoint with random weights. The figures are the
-record's: nodes, the largest ratio of error to baseline among gates and among outputs, latencies at batch 1.
+record's: nodes, the largest ratio of error to baseline among gates and among outputs, latencies at batch 1. Rows that
+are kept and weren't asked for stay.
 """
 
 import json
@@ -13,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import keep, markdown, parser_of, show_in_docs, words_of
+from common import RESULTS, keep, markdown, parser_of, show_in_docs, words_of
 
 from attn_export.exporter.records.environment import describe
 from attn_export.models.registry import names
@@ -71,11 +72,13 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--networks", type=words_of, default=names())
     options = parser.parse_args()
-    rows = []
+    kept = json.loads((RESULTS / "zoo.json").read_text(encoding="utf-8"))["rows"]
+    found = {row["network"]: row for row in kept}
     with tempfile.TemporaryDirectory() as folder:
         for network in options.networks:
-            rows.append(row_of(network, exported(network, folder)))
-            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+            found[network] = row_of(network, exported(network, folder))
+            print(json.dumps(found[network]), file=sys.stderr, flush=True)
+    rows = [found[network] for network in names() if network in found]
     environment = describe()
     libraries = f"torch {environment.packages['torch']}, ONNX Runtime {environment.packages['onnxruntime']}"
     shown = f"{environment.cpu}, {rows[0]['threads']} threads, {libraries}.\n\n{markdown(HEADS, map(cells, rows))}"

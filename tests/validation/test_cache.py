@@ -119,6 +119,11 @@ def entry(cache: Cache) -> Path:
     return path
 
 
+def as_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -129,7 +134,7 @@ def entry(cache: Cache) -> Path:
         lambda path: np.savez(path.open("wb"), about=np.array([{}], dtype=object)),
         lambda path: np.savez(path.open("wb"), about=np.frombuffer(b'{"key": "other"}', np.uint8)),
         lambda path: np.savez(path.open("wb"), about=np.frombuffer(b"[]", np.uint8)),
-        lambda path: (path.unlink(), os.mkfifo(path)),
+        as_pipe,
     ],
     ids=["empty", "truncated", "cut", "text", "objects", "another's", "no record", "pipe"],
 )

@@ -14,8 +14,9 @@ from attn_export.exporter.records.report import Report
 from attn_export.exporter.records.sweep import SweepReport
 from attn_export.exporter.report.markdown import render, render_comparison
 from attn_export.exporter.report.sweep.table import as_csv, as_jsonl
-from attn_export.exporter.system.files import SCRATCH, is_taken, unwritable, write_text
-from attn_export.exporter.system.scratch import written_atomically
+from attn_export.exporter.system.files import SCRATCH, is_taken, unwritable
+from attn_export.exporter.system.generation import publish_together
+from attn_export.exporter.system.scratch import scratch_folder
 
 INSTALL = "pip install -c constraints.txt -e '.[report]'"
 DRAWN = (".html", ".png")
@@ -79,14 +80,21 @@ def check_reports(paths: Sequence[Path], formats: Formats = FORMATS, *, sources:
 
 
 def write_reports(record: Any, paths: Sequence[Path], formats: Formats = FORMATS) -> None:
-    """Write a record in the format of each extension, atomically. Raises as `check_reports`, and OutputError."""
-    written = [(path, formats[path.suffix.lower()](record)) for path in paths]
-    for path, content in written:
-        with written_atomically(path) as temporary:
-            if isinstance(content, str):
-                write_text(temporary, content)
-            else:
-                temporary.write_bytes(content)
+    """Write a record in the format of each extension; the files in a folder appear together.
+
+    Raises as `check_reports`, and OutputError.
+    """
+    written = {path: formats[path.suffix.lower()](record) for path in paths}
+    for folder in dict.fromkeys(path.parent for path in paths):
+        with scratch_folder(folder) as scratch:
+            moves = [(scratch / path.name, path) for path in paths if path.parent == folder]
+            for temporary, path in moves:
+                content = written[path]
+                try:
+                    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+                except OSError as error:
+                    raise unwritable(path, error) from error
+            publish_together(moves, scratch)
 
 
 def write_report(report: Report, path: Path | str) -> None:

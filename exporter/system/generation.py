@@ -18,9 +18,9 @@ import msgspec
 from attn_export.exporter.errors import OutputError
 from attn_export.exporter.system.files import unwritable
 
-JOURNAL = "journal.json"
+JOURNAL = "journal"  # no result is called so: all have an ending
 Move = tuple[Path | None, Path]
-"""A finished file, None to remove what is there, and the path."""
+"""A finished file, or a folder for a path where nothing is; None to remove what is there; and the path."""
 
 Identity = tuple[int, int, int]
 """What stays the same when a file is renamed: inode, size, and time of change in ns."""
@@ -55,7 +55,7 @@ def publish_together(moves: Sequence[Move], scratch: Path) -> None:
         for temporary, path in moves:
             _refuse_other_than_files(path)
             if temporary is not None:
-                _sync(temporary)
+                _sync(temporary, os.O_RDONLY if temporary.is_dir() else os.O_RDWR)
         path = scratch
         _write_journal(moves, scratch)
         for temporary, path in moves:
@@ -81,13 +81,30 @@ def roll_back(scratch: Path) -> None:
     journal = scratch / JOURNAL
     if not journal.exists():
         return
-    for entry in reversed(msgspec.json.decode(journal.read_bytes(), type=list[Entry])):
+    for number, entry in enumerate(msgspec.json.decode(journal.read_bytes(), type=list[Entry])):
         path = scratch.parent / os.fsdecode(entry.name.encode("latin-1"))
         if _identity(path) != entry.new:
             continue
         with suppress(OSError):
-            (scratch / entry.old).replace(path) if entry.old else path.unlink(missing_ok=True)
+            (scratch / entry.old).replace(path) if entry.old else path.replace(scratch / f"undone-{number}")
     journal.unlink()
+
+
+def publish_folder(made: Path, folder: Path, scratch: Path) -> None:
+    """Give a finished folder its name; one that is there, such as a mounted card, gets what is in it.
+
+    Args:
+        made: in the scratch folder.
+        folder: beside the scratch folder, or around it if it is there.
+        scratch: as for `publish_together`.
+
+    Raises:
+        OutputError: it can't be published; everything is as it was.
+    """
+    moves = [(made, folder)]
+    if folder.exists():
+        moves = [(path, folder / path.name) for path in sorted(made.iterdir())]
+    publish_together(moves, scratch)
 
 
 def _write_journal(moves: Sequence[Move], scratch: Path) -> None:

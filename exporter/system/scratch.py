@@ -23,7 +23,7 @@ try:
 except ImportError:  # Windows, where a file that is open can't be deleted
     fcntl = None
 
-LOCK = "lock"
+LOCK = "lock"  # no result is called so: all have an ending
 # Names the file in which a supervised process lists its folders, see `supervision`.
 LEDGER = "ATTN_EXPORT_LEDGER"
 

@@ -5,7 +5,6 @@ the files hold at most 1 GiB; those used longest ago are deleted first.
 """
 
 import json
-import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,17 +15,17 @@ from typing import Any
 import numpy as np
 
 from attn_export.exporter.artifacts import LoadedModel, Precision
+from attn_export.exporter.errors import OutputError
 from attn_export.exporter.network.batches import Batch
 from attn_export.exporter.network.run import Result
 from attn_export.exporter.system.cache_folder import MAX_BYTES, cache_folder
 from attn_export.exporter.system.files import size_of
+from attn_export.exporter.system.scratch import scratch_folder
 from attn_export.exporter.validation.compute_reference import compute_reference
 from attn_export.exporter.validation.fingerprint import fingerprint
 from attn_export.exporter.validation.reference import Reference
 
 SUFFIX = ".reference.npz"
-# What a killed run left behind is deleted after a day: another run may be writing.
-PART, PART_SECONDS = ".part", 86400.0
 
 
 @dataclass(frozen=True)
@@ -61,23 +60,16 @@ class Cache:
         if sum(array.nbytes for array in arrays.values()) > self.max_bytes_of_one:
             return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, suffix=PART, delete=False) as stream:
-                try:
-                    np.savez(stream, allow_pickle=False, **arrays)
-                    stream.close()
-                    Path(stream.name).replace(self.folder / f"{key}{SUFFIX}")
-                finally:
-                    Path(stream.name).unlink(missing_ok=True)
+            with scratch_folder(self.folder) as scratch:
+                made = scratch / f"{key}{SUFFIX}"
+                np.savez(made, allow_pickle=False, **arrays)
+                made.replace(self.folder / made.name)
             self._delete_oldest()
-        except OSError:
+        except (OSError, OutputError):
             return
 
     def _delete_oldest(self) -> None:
         files = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in self.folder.glob(f"*{SUFFIX}"))
-        for part in self.folder.glob(f"*{PART}"):
-            if part.stat().st_mtime < files[-1][0] - PART_SECONDS:
-                part.unlink(missing_ok=True)
         excess = sum(size for _, size, _ in files) - self.max_bytes
         for _, size, path in files[:-1]:
             if excess <= 0:

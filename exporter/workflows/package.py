@@ -15,7 +15,6 @@ from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.validation.artifact import read_artifact
 from attn_export.exporter.workflows.package_device import check_device_folder, write_device_folder
 from attn_export.exporter.workflows.package_triton import TritonSettings, check_repository, max_batch, write_repository
-from attn_export.exporter.workflows.verify import sign_folder
 
 
 @dataclass(frozen=True)
@@ -75,16 +74,22 @@ def package(
         files: ONNX files, engines with their sidecars and, for a device folder, deployment bundles.
 
     Raises:
-        AttnExportError: as `write_repository`, `write_device_folder` and `sign_folder` say.
+        AttnExportError: as `write_repository` and `write_device_folder` say.
     """
     paths, progress = paths_of(files), progress or NullProgress()
     for note in _notes(paths, triton=settings.repository is not None):
         progress.note(note)
     models: tuple[Path, ...] = ()
+    key = Path(settings.key) if settings.key is not None else None
     if settings.repository is not None:
         with progress.stage("Writing the model repository"):
             models = write_repository(
-                paths, Path(settings.repository), settings.triton, labels=settings.labels, report=settings.report
+                paths,
+                Path(settings.repository),
+                settings.triton,
+                labels=settings.labels,
+                report=settings.report,
+                key=key,
             )
     if settings.device is not None:
         with progress.stage("Writing the device folder"):
@@ -95,12 +100,9 @@ def package(
                 labels=settings.labels,
                 report=settings.report,
                 bom=settings.bom,
+                key=key,
             )
     folders = (*models, *([Path(settings.device)] if settings.device else []))
-    if settings.key is not None:
-        with progress.stage("Signing"):
-            for folder in folders:
-                sign_folder(folder, Path(settings.key))
     written = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
     return PackageSummary(
         models=tuple(map(str, models)),

@@ -26,10 +26,12 @@ from attn_export.exporter.records.document import encode
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.runtimes import IN_EVALUATOR
 from attn_export.exporter.system.files import SCRATCH, sha256_of, unwritable, write_text
-from attn_export.exporter.system.scratch import scratch_folder
+from attn_export.exporter.system.generation import publish_folder
+from attn_export.exporter.system.scratch import clear_abandoned, scratch_folder
 from attn_export.exporter.validation.artifact import numpy_name, read_artifact
 from attn_export.exporter.workflows.artifact_facts import class_names_of, facts_of, is_measured, timings_of
 from attn_export.exporter.workflows.packaged_files import copy_artifact
+from attn_export.exporter.workflows.verify import sign_folder
 
 # The parts of TensorRT in an engine are under NVIDIA's license: https://docs.nvidia.com/deeplearning/tensorrt/latest/reference/sla.html
 TENSORRT_LICENSE = "LicenseRef-NVIDIA-TensorRT"
@@ -52,10 +54,11 @@ def write_device_folder(
     labels: tuple[str, ...] | None = None,
     report: Report | None = None,
     bom: bool = False,
+    key: Path | None = None,
 ) -> Path:
     """Write ONNX files, engines with their sidecars and deployment bundles into a device folder.
 
-    Licenses are SPDX expressions; without labels the classes are called as in the ONNX file.
+    Licenses are SPDX expressions; without labels the classes are called as in the ONNX file; a private key signs it.
 
     Raises:
         UsageError: there is no ONNX file.
@@ -79,30 +82,24 @@ def write_device_folder(
                 listed = PackagedFile((made / BOM).stat().st_size, sha256_of(made / BOM))
                 manifest = structs.replace(manifest, files={**manifest.files, BOM: listed})
             write_text(made / MANIFEST, encode(manifest))
-            _publish(made, folder)
         except OSError as error:
             raise unwritable(folder, error) from error
+        if key is not None:
+            sign_folder(made, key)
+        publish_folder(made, folder, scratch)
     return folder
 
 
 def check_device_folder(folder: Path) -> None:
-    """Refuse a folder that holds something. Raises OutputError: it does, or is a file."""
+    """Refuse a folder that holds something, but for what a killed command left. Raises OutputError: it is no such."""
+    clear_abandoned(folder)
     if folder.exists() and not (folder.is_dir() and all(entry.name.startswith(SCRATCH) for entry in folder.iterdir())):
         raise OutputError(f"{folder} is there and isn't empty", hint="Name a new folder.")
 
 
 def device_scratch(folder: Path) -> Path:
-    """Where a device folder is made: in itself if it is there, since it may be a file system of its own."""
+    """Where a folder is made: in itself if it is there, since it may be a file system of its own."""
     return folder if folder.is_dir() else folder.parent
-
-
-def _publish(made: Path, folder: Path) -> None:
-    """Rename a new folder into place. One that is there, such as a mounted card, gets the manifest last."""
-    if not folder.exists():
-        made.rename(folder)
-        return
-    for path in sorted(made.iterdir(), key=lambda path: path.name == MANIFEST):
-        path.rename(folder / path.name)
 
 
 def _read(paths: Sequence[Path]) -> Contents:

@@ -12,10 +12,12 @@ from attn_export.exporter.records.artifact import Artifact, Tensor
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.runtimes import IN_EVALUATOR
 from attn_export.exporter.system.files import unwritable, write_text
-from attn_export.exporter.system.scratch import scratch_folder
+from attn_export.exporter.system.generation import publish_folder
+from attn_export.exporter.system.scratch import clear_abandoned, scratch_folder
 from attn_export.exporter.validation.artifact import numpy_name, read_artifact
 from attn_export.exporter.workflows.artifact_facts import ArtifactFacts, class_names_of, facts_of, timings_of
 from attn_export.exporter.workflows.packaged_files import copy_artifact
+from attn_export.exporter.workflows.verify import sign_folder
 
 CONFIG = "config.pbtxt"
 FIRST_VERSION = "1"
@@ -40,10 +42,12 @@ def write_repository(
     *,
     labels: tuple[str, ...] | None = None,
     report: Report | None = None,
+    key: Path | None = None,
 ) -> tuple[Path, ...]:
     """Write ONNX files and engines of classic TensorRT into a model repository, new or not; the models' folders.
 
-    Without labels the classes are called as in the files; a report of a bench says which batches are worth waiting for.
+    Without labels the classes are called as in the files; a report of a bench says which batches are worth waiting for;
+    a private key signs each model.
 
     Raises:
         UsageError: the name is none for Triton.
@@ -59,14 +63,12 @@ def write_repository(
                 f"{folder / name} is there already", hint="Remove it first, or give the model another name: --name NAME"
             )
     with scratch_folder(folder if folder.is_dir() else folder.parent) as scratch:
+        made = scratch / "content"
         for artifact, name in zip(artifacts, names, strict=True):
-            _write_model(artifact, scratch / name, settings, labels, report)
-        try:
-            folder.mkdir(exist_ok=True)
-            for name in names:
-                (scratch / name).rename(folder / name)
-        except OSError as error:
-            raise unwritable(folder, error) from error
+            _write_model(artifact, made / name, settings, labels, report)
+            if key is not None:
+                sign_folder(made / name, key)
+        publish_folder(made, folder, scratch)
     return tuple(folder / name for name in names)
 
 
@@ -88,7 +90,11 @@ def _names(paths: Sequence[Path], first: str | None) -> Iterator[str]:
 
 
 def check_repository(folder: Path) -> None:
-    """A server lists other things than models as broken ones. Raises InputError: the folder holds such."""
+    """A server lists other things than models as broken ones. Raises InputError: the folder holds such.
+
+    What a killed command left is cleared.
+    """
+    clear_abandoned(folder)
     if not folder.exists():
         return
     hint = "Name a new folder, or a repository that holds models only."

@@ -21,9 +21,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from attn_export.exporter.records.document import encode
 from attn_export.exporter.system.scratch import clear_abandoned
 from tests.attack.campaign import become_program, preload
 from tests.attack.case import Case
+from tests.budgets.sample import sample_report
 from tests.engine.graphs import plain
 
 MOMENTS = 50
@@ -43,7 +47,11 @@ COMMANDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("build", "model.onnx", "--gpu", "sm86"),
         ("package", "model.onnx", "model.engine", "--device", "device"),
     ),
+    "quantize": ((), ("quantize", "model.onnx", "--calibration", "c.npy", "-o", "out.onnx", "--min-sqnr", "20")),
+    "create": (("create", "resnet8", "-o", "out.pt"), ("create", "se_resnet8", "-o", "out.pt", "--force")),
+    "report": ((), ("report", "old.json", "--report", "page.html,page.md")),
 }
+WITHOUT_THREADS = ("package", "create", "report")
 Content = dict[str, bytes]
 
 
@@ -91,8 +99,8 @@ def start(words: tuple[str, ...], folder: Path, output: int, most: int | None = 
         signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background jobs ignore it
         if most is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-        command = (*words, "--quiet", "--threads", "1") if words[0] != "package" else (*words, "--quiet")
-        become_program(Case("", "", command, lambda _: None), folder, output)
+        threads = () if words[0] in WITHOUT_THREADS else ("--threads", "1")
+        become_program(Case("", "", (*words, "--quiet", *threads), lambda _: None), folder, output)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SENT[:2])
     return pid
 
@@ -120,7 +128,10 @@ def scene(name: str, folder: Path) -> Scene:
         torch.save(create("se_resnet8", num_classes=3).state_dict(), folder / EXPORT[0])
     else:
         plain(folder / "model.onnx")
-        (folder / "out.onnx").write_bytes(b"an older result")
+        np.save(folder / "c.npy", np.random.default_rng(0).standard_normal((8, 3, 16, 16), np.float32))
+        (folder / "old.json").write_text(encode(sample_report()))
+        for result in ("out.onnx", "page.html", "page.md"):
+            (folder / result).write_bytes(b"an older result")
     assert not older or run(older, folder)[0] == 0
     old = content(folder)
     code, seconds = run(newer, folder)

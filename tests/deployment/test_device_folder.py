@@ -1,6 +1,7 @@
 """Device folders: written, opened on a device, and refused."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -201,6 +202,24 @@ def test_an_empty_folder_is_filled_and_not_replaced(tmp_path: Path) -> None:
     write_device_folder([classifier(tmp_path / "a.onnx")], device)
     assert device.stat().st_ino == before
     assert sorted(path.name for path in device.iterdir()) == ["a.onnx", MANIFEST]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills need a process of their own")
+@pytest.mark.parametrize("kind", ["repository", "device"])
+def test_after_a_kill_between_two_results_a_folder_can_be_filled_again(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources, place = [classifier(tmp_path / f"{name}.onnx") for name in "abc"], tmp_path / "place"
+    place.mkdir()
+    settings, replace = PackageSettings(**{kind: place}), Path.replace
+    if (pid := os.fork()) == 0:
+        monkeypatch.setattr(Path, "replace", lambda path, new: os._exit(9) if new.stem == "b" else replace(path, new))
+        package(sources, settings)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    assert len([path for path in place.iterdir() if path.stem == "a"]) == 1
+    found = package(sources, settings)
+    assert {Path(name).relative_to(place).parts[0] for name in found.files} == {path.name for path in place.iterdir()}
 
 
 @pytest.mark.filterwarnings("ignore::attn_export.exporter.workflows.load_device.FallbackWarning")

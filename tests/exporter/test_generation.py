@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import Any
 import pytest
 
 from attn_export.exporter.errors import OutputError
-from attn_export.exporter.system.generation import publish_together
+from attn_export.exporter.system.generation import JOURNAL, publish_together
 from attn_export.exporter.system.scratch import LOCK, clear_abandoned, scratch_folder
 
 OLD = {"a.engine": b"old engine", "a.engine.json": b"old record", "a.onnx.data": b"old weights"}
-NEW = {"a.engine": b"new engine", "a.engine.json": b"new record", "caf\udce9.onnx": b"new graph"}
+NEW = {"a.engine": b"new engine", "a.engine.json": b"new record", "caf\udce9.onnx": b"new graph", "model": b"folder"}
 STEPS = ((Path, "replace"), (Path, "unlink"), (os, "link"), (os, "fsync"))
 LIFE = ((os, "mkdir"), (os, "open"), (os, "unlink"), (os, "rmdir"), (os, "rename"), (fcntl, "flock"))
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills need a process of their own")
@@ -28,16 +29,27 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name, data in OLD.items():
-        (tmp_path / name).write_bytes(data)
+    restore(tmp_path)
     return tmp_path
+
+
+def restore(folder: Path) -> None:
+    """Only the old files."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for name, data in OLD.items():
+        (folder / name).write_bytes(data)
 
 
 def publish(folder: Path) -> None:
     """Publish NEW, and remove the weights that only the old graph needed."""
     with scratch_folder(folder) as scratch:
         for name, data in NEW.items():
-            (scratch / name).write_bytes(data)
+            if data == b"folder":
+                (scratch / name).mkdir()
+                (scratch / name / "1").write_bytes(b"a version")
+            else:
+                (scratch / name).write_bytes(data)
         publish_together([*((scratch / n, folder / n) for n in NEW), (None, folder / "a.onnx.data")], scratch)
 
 
@@ -72,10 +84,7 @@ def count_of_steps(folder: Path) -> int:
     with at_step(0, lambda: None, after=False) as taken:
         publish(folder)
     assert taken.count("replace") == len(NEW) + 1
-    for name in NEW:
-        (folder / name).unlink()
-    for name, data in OLD.items():
-        (folder / name).write_bytes(data)
+    restore(folder)
     return len(taken)
 
 
@@ -99,10 +108,7 @@ def test_an_error_at_any_step_leaves_the_old_files_or_the_new_ones(
                 assert content(folder) == NEW
             except (OutputError, KeyboardInterrupt):
                 assert content(folder) in (OLD, NEW), (number, taken)
-        for name in content(folder):
-            (folder / name).unlink()
-        for name, data in OLD.items():
-            (folder / name).write_bytes(data)
+        restore(folder)
 
 
 @forks
@@ -117,10 +123,7 @@ def test_after_a_kill_at_any_step_the_next_command_restores_the_old_files(folder
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
         clear_abandoned(folder)
         assert content(folder) in (OLD, NEW), number
-        for name in content(folder):
-            (folder / name).unlink()
-        for name, data in OLD.items():
-            (folder / name).write_bytes(data)
+        restore(folder)
 
 
 @forks
@@ -194,7 +197,7 @@ HOSTILE = (
 def test_a_journal_that_somebody_planted_touches_nothing(folder: Path, journal: bytes) -> None:
     left = folder / ".attn-export-left"
     left.mkdir()
-    for name, data in ((LOCK, b""), ("old-0", b"planted"), ("journal.json", journal)):
+    for name, data in ((LOCK, b""), ("old-0", b"planted"), (JOURNAL, journal)):
         (left / name).write_bytes(data)
     clear_abandoned(folder)
     assert {n: (folder / n).read_bytes() for n in OLD} == OLD

@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -308,14 +307,10 @@ def test_a_network_that_decides_by_values_is_computed_every_time(cache: Cache) -
     assert not cache.folder.exists()
 
 
-def test_what_a_killed_run_left_behind_is_deleted_after_a_day(
-    tmp_path: Path, reference: Callable[[str], Reference]
-) -> None:
-    old, new = tmp_path / "old.part", tmp_path / "new.part"
-    for path in (old, new):
-        path.write_bytes(b"half")
-    yesterday = time.time() - 2 * 86400
-    os.utime(old, (yesterday, yesterday))
+def test_what_a_killed_run_left_behind_is_cleared(tmp_path: Path, reference: Callable[[str], Reference]) -> None:
+    left = tmp_path / ".attn-export-left"
+    left.mkdir()
+    for name in ("lock", f"half{SUFFIX}"):
+        (left / name).write_bytes(b"half")
     Cache(tmp_path).store("key", reference("toy"))
-    assert not old.exists()
-    assert new.exists()
+    assert [path.name for path in tmp_path.iterdir()] == [f"key{SUFFIX}"]

@@ -1,5 +1,7 @@
 """A report may lack any optional part; the page then says so, and shows the others."""
 
+import base64
+import math
 from typing import Any
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from attn_export.exporter.records.attention import AttentionCost
 from attn_export.exporter.records.latency import Conditions
 from attn_export.exporter.records.report import Report
+from attn_export.exporter.report.findings.gates import gates_of, image_of
 from attn_export.exporter.report.page.render import render
 from attn_export.exporter.report.page.sections import SECTIONS
 from tests.report import page
@@ -119,3 +122,16 @@ def test_damaged_pictures_are_left_out(small: Report) -> None:
         "gate_activations/image/pixels": "AAAA",
     }
     assert section(changed(small, damaged), "gates")
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (4,), (-2, -2), (2, 2, 2), (4, -1, -1)], ids=str)
+def test_pictures_of_impossible_shapes_are_left_out(shape: tuple[int, ...], small: Report) -> None:
+    data = base64.b64encode(bytes(abs(math.prod(shape)))).decode()
+    damaged = {
+        **{f"gate_activations/gates/1/{name}": value for name, value in (("shape", shape), ("kind", "spatial"))},
+        "gate_activations/gates/1/values": {"PyTorch": data},
+        "gate_activations/image": {"kind": "real", "shape": (1, -2, -2), "channels": 1, "pixels": "AAAAAA=="},
+    }
+    record = changed(small, damaged)
+    assert len(gates_of(record)) == len(gates_of(small)) - 1
+    assert image_of(record) is None

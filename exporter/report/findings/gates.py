@@ -90,7 +90,7 @@ def image_in(picture: Picture | None) -> Image | None:
         return None
     channels, height, width = picture.shape
     pixels = _bytes(picture.pixels)
-    whole = channels in (1, 3) and len(pixels) == width * height * channels > 0
+    whole = channels in (1, 3) and min(width, height) > 0 and len(pixels) == width * height * channels
     return Image(pixels, width, height, channels, picture.kind) if whole else None
 
 
@@ -101,8 +101,10 @@ def gates_of(report: Report) -> list[Gate]:
 
 
 def _gate(record: GateActivation) -> Gate | None:
+    if len(record.shape) != (2 if record.kind == "spatial" else 1) or min(record.shape) < 1:
+        return None
     values = {source: _bytes(text) for source, text in record.values.items()}
-    whole = {source: data for source, data in values.items() if data and len(data) == math.prod(record.shape)}
+    whole = {source: data for source, data in values.items() if len(data) == math.prod(record.shape)}
     ordered = {source: whole[source] for source in sorted(whole, key=lambda source: source != PYTORCH)}
     return Gate(record.module_path, record.kind, record.shape, ordered, record.differences) if ordered else None
 

@@ -29,6 +29,8 @@ FORMATS = ("BMP", "JPEG", "PNG", "WEBP")
 # The centre of a photograph that is looked at; smaller networks are trained on whole images.
 CROPPED_FROM, SHARE_OF_CROP = 128, 7 / 8
 MOST_PIXELS = 89_000_000  # as Pillow's
+# Of a JPEG of so many pixels. Each goes over all of them, and is 14 bytes long at least; cameras write about ten.
+MOST_SCANS, START_OF_SCAN = 64, b"\xff\xda"
 INSTALL = "pip install -c constraints.txt -e '.[images]'"
 SIXTEEN_BITS = 257  # 65535 / 255
 
@@ -141,6 +143,7 @@ def opened(path: Path, how: PicturePreprocessing) -> "Image":
             image = Image.open(path, formats=FORMATS)
         with image:
             _refuse_lines(image, how, path)
+            _refuse_scans(image, path)
             upright = _in_eight_bits(ImageOps.exif_transpose(image))
             return upright.convert("L") if how.colour == COLOURS[1] else upright
     except (InputError, MemoryError):
@@ -160,6 +163,18 @@ def _refuse_lines(image: "Image", how: PicturePreprocessing, path: Path) -> None
         raise InputError(
             f"{path} is {image.width}x{image.height}, which would be resized to {size[0]}x{size[1]}",
             hint="Leave it out, or crop it.",
+        )
+
+
+def _refuse_scans(image: "Image", path: Path) -> None:
+    """Refuse a JPEG whose scans would be decoded for hours. Other bytes that look like a scan's first are few."""
+    if image.format != "JPEG":
+        return
+    scans = path.read_bytes().count(START_OF_SCAN)
+    if scans * image.width * image.height > MOST_SCANS * MOST_PIXELS:
+        raise InputError(
+            f"{path} is {image.width}x{image.height} in {scans} scans, each of which is decoded",
+            hint="Leave it out, or save it anew.",
         )
 
 

@@ -104,9 +104,18 @@ def line(path: Path) -> None:
     Image.new("1", (1, 6_000_000)).save(path, compress_level=1)
 
 
+def scans(path: Path) -> None:
+    """A JPEG of 40 KB with one scan 2,000 times."""
+    Image.new("L", (2000, 2000)).save(path, progressive=True)
+    content = path.read_bytes()
+    last, end = content.rfind(b"\xff\xda"), content.rfind(b"\xff\xd9")
+    path.write_bytes(content[:last] + content[last:end] * 2000 + content[end:])
+
+
 @pytest.mark.parametrize(
     ("name", "write", "says"),
     [
+        ("scans.jpg", scans, "2000x2000 in 20"),
         ("text.jpg", lambda path: path.write_text("no picture"), "no picture that Pillow knows"),
         ("empty.png", lambda path: path.write_bytes(b""), "no picture that Pillow knows"),
         ("cut.png", cut, "can't be read as a picture"),

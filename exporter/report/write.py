@@ -14,7 +14,7 @@ from attn_export.exporter.records.report import Report
 from attn_export.exporter.records.sweep import SweepReport
 from attn_export.exporter.report.markdown import render, render_comparison
 from attn_export.exporter.report.sweep.table import as_csv, as_jsonl
-from attn_export.exporter.system.files import SCRATCH, is_taken, unwritable
+from attn_export.exporter.system.files import SCRATCH, is_taken, unwritable, write_text
 from attn_export.exporter.system.generation import publish_together
 from attn_export.exporter.system.scratch import scratch_folder
 
@@ -91,7 +91,7 @@ def write_reports(record: Any, paths: Sequence[Path], formats: Formats = FORMATS
             for temporary, path in moves:
                 content = written[path]
                 try:
-                    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+                    write_text(temporary, content) if isinstance(content, str) else temporary.write_bytes(content)
                 except OSError as error:
                     raise unwritable(path, error) from error
             publish_together(moves, scratch)

@@ -35,6 +35,7 @@ from attn_export.exporter.precision.int8.settings import QuantizeSettings
 from attn_export.exporter.precision.rounding import FLOAT16
 from attn_export.exporter.precision.typed_file import PRECISION_KEY, STALE, in_half, refuse_overflow
 from attn_export.exporter.records.arrays import Array, Arrays
+from attn_export.exporter.records.document import compact
 from attn_export.exporter.records.images import ImageSource
 from attn_export.exporter.records.quantization import (
     Quantization,
@@ -136,7 +137,7 @@ def quantize_file(
         # The same file wherever the images are, and nobody's folders in it.
         named = msgspec.structs.replace(calibrated.source, path=Path(calibrated.source.path).name)
         kept = msgspec.structs.replace(record, source=named)
-        onnx_file.add_metadata(file, {QUANTIZATION_KEY: msgspec.json.encode(kept).decode()})
+        onnx_file.add_metadata(file, {QUANTIZATION_KEY: compact(kept).decode()})
         publish_together(onnx_file.moves_of(file, out), scratch)
         notes.drop()
     return record

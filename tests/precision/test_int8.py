@@ -1,6 +1,7 @@
 """Quantization of trained networks: where it happens, that the file computes it, and how good it is."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,15 +15,17 @@ import onnxruntime
 import pytest
 import torch
 from onnx import helper, numpy_helper
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from attn_export.cli import run
-from attn_export.exporter.artifacts import MODULE_KEY, Target
+from attn_export.exporter.artifacts import MODULE_KEY, Normalization, Target
 from attn_export.exporter.checkpoint.load import load
 from attn_export.exporter.cleanup.inspect import blocks_of
 from attn_export.exporter.engine.settings import EngineSettings
 from attn_export.exporter.errors import DisagreementError, InputError, UsageError
 from attn_export.exporter.graph.read import parse
+from attn_export.exporter.images.preprocessing import PictureOptions
 from attn_export.exporter.precision.int8.placement import NARROW, Choices, place
 from attn_export.exporter.precision.int8.quality import worst
 from attn_export.exporter.precision.int8.ranges import Method
@@ -342,6 +345,18 @@ def test_one_image_and_constant_activations_are_quantized(
     record = quantize_file(tmp_path / "a.onnx", tmp_path / "b.onnx", tmp_path / "images.npy", settings=settings)
     assert worst(record.quality) > 30
     assert np.isfinite([tensor.scale for tensor in record.tensors]).all()
+
+
+def test_names_of_pictures_need_not_be_utf8(tmp_path: Path) -> None:
+    onnx.save(graph(CONV), tmp_path / "a.onnx")
+    (tmp_path / "photos").mkdir()
+    for name in (b"a\xff.png", b"b.png"):
+        Image.new("RGB", (4, 4), (9, 99, 199)).save(tmp_path / "photos" / os.fsdecode(name))
+    (tmp_path / "photos" / os.fsdecode(b"notes\xff.txt")).write_text("")
+    how = PictureOptions(Normalization((0.5,), (0.5,)), resize=(4, 4))
+    quantize_file(tmp_path / "a.onnx", tmp_path / "b.onnx", tmp_path / "photos", pictures=how, settings=FAST)
+    kept = {entry.key: entry.value for entry in onnx.load(tmp_path / "b.onnx").metadata_props}
+    assert json.loads(kept["attn_export.quantization"])["source"]["left_out"] == ["notes\\udcff.txt"]
 
 
 def test_the_first_node_that_computes_no_number_is_named(tmp_path: Path) -> None:

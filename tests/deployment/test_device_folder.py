@@ -211,7 +211,8 @@ def test_after_a_kill_between_two_results_a_folder_can_be_filled_again(
 ) -> None:
     sources, place = [classifier(tmp_path / f"{name}.onnx") for name in "abc"], tmp_path / "place"
     place.mkdir()
-    settings, replace = PackageSettings(**{kind: place}), Path.replace
+    settings = PackageSettings(repository=place) if kind == "repository" else PackageSettings(device=place)
+    replace = Path.replace
     if (pid := os.fork()) == 0:
         monkeypatch.setattr(Path, "replace", lambda path, new: os._exit(9) if new.stem == "b" else replace(path, new))
         package(sources, settings)

@@ -1,5 +1,6 @@
 """Arrays of inputs in ``.npy`` and ``.npz``."""
 
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,7 +38,6 @@ def load(path: Path, inputs: Sequence[Input]) -> Mapping[str, Array]:
     if not path.is_file():
         raise InputError(f"{path} can't be read: there is no such file", hint=hint_for(inputs))
     try:
-        size_of(path)  # a pipe or a device may never end
         _refuse_bombs(path)
         read = np.load(path, allow_pickle=False)
         if not isinstance(read, np.lib.npyio.NpzFile):
@@ -54,17 +54,16 @@ def load(path: Path, inputs: Sequence[Input]) -> Mapping[str, Array]:
 
 
 def _refuse_bombs(path: Path) -> None:
-    """Refuse what unfolds to more than fits into memory, or than pixels ever do."""
-    most = memory().available
-    if most is None or not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as members:
-        size = sum(member.file_size for member in members.infolist())
-    most = min(most, UNFOLDED + RATIO * size_of(path))
+    """Refuse what is larger than the memory, and an archive that unfolds to more than pixels ever do."""
+    size = size_of(path)  # a pipe or a device may never end
+    most, limit = memory().available or math.inf, "free memory"
+    if zipfile.is_zipfile(path):
+        most, limit = min((most, limit), (UNFOLDED + RATIO * size, f"{RATIO} times the size of the file"))
+        with zipfile.ZipFile(path) as members:
+            size = sum(member.file_size for member in members.infolist())
     if size > most:
         raise InputError(
-            f"{path} unfolds to {size / 1e9:.1f} GB, and {most / 1e9:.1f} GB are the limit: the free memory, or "
-            f"{RATIO} times the size of the file",
+            f"{path} holds {size / 1e9:.1f} GB, and the limit is {most / 1e9:.1f} GB: {limit}",
             hint="Split it, or give fewer images.",
         )
 

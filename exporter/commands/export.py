@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from attn_export.exporter.artifacts import AROUND, CPU, DEVICES, Precision, Target, names_network
+from attn_export.exporter.artifacts import AROUND, CPU, DEVICES, ONNX_ENDING, Precision, Target, names_network
 from attn_export.exporter.commands import options, parse
 from attn_export.exporter.commands.console import command_line, load_checkpoint, make_progress, print_result
 from attn_export.exporter.commands.groups import Engines, RangedLoading, Resizing, Served, Shown, given
 from attn_export.exporter.commands.parse_inputs import parse_axes
 from attn_export.exporter.errors import UnreadableCheckpointError, UsageError
+from attn_export.exporter.system.files import is_taken
 
 
 def export(
@@ -121,6 +122,13 @@ def export(
             command=command_line(ctx),
         )
         model = as_served(load_checkpoint(checkpoint, progress, how), as_asked)
+        place = (out or checkpoint.parent) / checkpoint.name
+        if (
+            checkpoint.name in (f"{stem}{ONNX_ENDING}", f"{stem}.engine")
+            and is_taken(place)
+            and place.samefile(checkpoint)
+        ):
+            raise UsageError(f"{checkpoint} could be replaced by its export", hint=f"Rename it: {stem}.pt")
         result = export_loaded(model, out or checkpoint.parent, stem, settings, progress)
         write_reports(result.report, written)
     error = error_of(result.reverted) or failure(result.report.budgets) or missed(result.report.evaluation)

@@ -23,7 +23,11 @@ LIBRARIES = {
     "tensorrt": "TensorRT",
 }
 # What imports of the libraries and their threads need, of `resource`'s limits.
-LEAST = {"RLIMIT_NOFILE": (64, "open files", "n"), "RLIMIT_NPROC": (16, "processes and threads", "u")}
+LEAST = {
+    "RLIMIT_NOFILE": (64, "open files", "n"),
+    "RLIMIT_NPROC": (16, "processes and threads", "u"),
+    "RLIMIT_FSIZE": (1, "bytes in a file", "f"),
+}
 SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, prctl(2)
 
 

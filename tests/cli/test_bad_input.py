@@ -189,6 +189,12 @@ def test_an_architecture_that_contradicts_the_file_is_refused(refused: Command) 
     refused(2, "model.pt", *QUICK, "--arch", "se_resnet8", says=["model.pt", "cbam_resnet8", "se_resnet8"])
 
 
+def test_a_checkpoint_is_not_replaced_by_its_export(refused: Command, folder: Path) -> None:
+    before = (folder / "model.pt").rename(folder / "model.onnx").read_bytes()
+    refused(2, "model.onnx", *QUICK, says=["model.onnx could be replaced by its export"], hint="model.pt")
+    assert (folder / "model.onnx").read_bytes() == before
+
+
 @pytest.mark.parametrize("value", ["tensorflow", "eager,onnx", "eager,Onnxruntime"])
 def test_an_unknown_runtime_gets_the_known_ones_listed(refused: Command, value: str) -> None:
     unknown = value.split(",")[-1]

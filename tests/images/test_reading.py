@@ -209,9 +209,7 @@ def test_an_archive_that_unfolds_to_many_times_its_size_is_refused(
         read(tmp_path / "x.npz")
 
 
-def test_arrays_that_need_more_than_the_memory_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_arrays_that_need_more_than_the_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez_compressed(tmp_path / "a.npz", np.zeros((200, 3, 16, 16), np.float32))
     monkeypatch.setattr("attn_export.exporter.images.arrays.memory", lambda: Memory(10**6, 10**5))
     np.save(tmp_path / "a.npy", np.zeros((200, 3, 16, 16), np.float32))

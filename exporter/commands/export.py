@@ -122,12 +122,8 @@ def export(
             command=command_line(ctx),
         )
         model = as_served(load_checkpoint(checkpoint, progress, how), as_asked)
-        place = (out or checkpoint.parent) / checkpoint.name
-        if (
-            checkpoint.name in (f"{stem}{ONNX_ENDING}", f"{stem}.engine")
-            and is_taken(place)
-            and place.samefile(checkpoint)
-        ):
+        place, is_result = (out or checkpoint.parent) / checkpoint.name, checkpoint.suffix in (ONNX_ENDING, ".engine")
+        if is_result and is_taken(place) and place.samefile(checkpoint):
             raise UsageError(f"{checkpoint} could be replaced by its export", hint=f"Rename it: {stem}.pt")
         result = export_loaded(model, out or checkpoint.parent, stem, settings, progress)
         write_reports(result.report, written)

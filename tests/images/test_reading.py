@@ -214,7 +214,7 @@ def test_arrays_that_need_more_than_the_memory_are_refused(tmp_path: Path, monke
     monkeypatch.setattr("attn_export.exporter.images.arrays.memory", lambda: Memory(10**6, 10**5))
     np.save(tmp_path / "a.npy", np.zeros((200, 3, 16, 16), np.float32))
     for ending in ("npz", "npy"):
-        with pytest.raises(InputError, match="the limit is 0.0 GB: free memory"):
+        with pytest.raises(InputError, match=r"the limit is 0\.0 GB: free memory"):
             read(tmp_path / f"a.{ending}")
 
 

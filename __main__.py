@@ -19,6 +19,8 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 INTERRUPTED = 130
 LINKER_FAILED = 127  # the dynamic linker's exit where it gets no memory
 SECONDS_TO_STOP = 10  # native code that runs longer is killed
+# ONNX Runtime, from 1.29 on, reports names and hashes of models to Microsoft; MLflow and Hugging Face heed the other.
+NO_TELEMETRY = ("ORT_DISABLE_TELEMETRY", "DO_NOT_TRACK")
 
 
 @dataclass
@@ -52,6 +54,8 @@ class Worker:
 def main() -> NoReturn:
     """The program. Windows has no fork: the work is done here."""
     open_closed_streams()
+    for name in NO_TELEMETRY:
+        os.environ.setdefault(name, "1")
     if not hasattr(os, "fork"):
         interruption = Interruption()
         signal.signal(signal.SIGINT, interruption)

@@ -57,7 +57,10 @@ def check_names(names: Iterable[str]) -> None:
         raise OutputError("the current folder was deleted", hint="Change to another.") from error
     for name in (folder, *names):
         if name != name.encode("utf-8", "replace").decode():
-            raise InputError(f"{name} isn't a name in UTF-8", hint="Give it another name (`mv`).")
+            raise InputError(
+                f"{name} isn't a name in UTF-8",
+                hint="Give it another name (`mv`), or set a locale of UTF-8: LC_ALL=C.UTF-8",
+            )
 
 
 def write_text(path: Path, text: str) -> None:

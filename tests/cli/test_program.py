@@ -48,6 +48,14 @@ def run(arguments, interrupted):
 attn_export.cli.run = run
 """
 
+IMPORT = """
+import attn_export.cli
+def run(arguments, interrupted):
+    import onnxruntime
+    return 0
+attn_export.cli.run = run
+"""
+
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -155,6 +163,17 @@ def test_a_full_standard_error_leaves_the_exit_code(tmp_path: Path, temporary: P
     assert done.returncode == 3
 
 
+def test_nothing_is_reported_to_the_makers_of_libraries(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime keeps a number for a user of whom it reports, in the home."""
+    for name in ("CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert start(IMPORT).wait(timeout=600) == 0
+    assert not list(tmp_path.rglob("*onnxruntime*"))
+
+
 def test_a_current_folder_that_was_deleted_is_an_error(tmp_path: Path, temporary: Path) -> None:
     """Libraries look for it as they are imported, and end the process."""
     gone = tmp_path / "gone"
@@ -165,7 +184,9 @@ def test_a_current_folder_that_was_deleted_is_an_error(tmp_path: Path, temporary
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems keep other limits")
-@pytest.mark.parametrize(("limit", "things"), [("-n 12", "12 open files"), ("-u 4", "4 processes")])
+@pytest.mark.parametrize(
+    ("limit", "things"), [("-n 12", "12 open files"), ("-u 4", "4 processes"), ("-f 0", "0 bytes")]
+)
 def test_a_limit_too_low_for_libraries_is_an_error(limit: str, things: str, tmp_path: Path, temporary: Path) -> None:
     command = f'ulimit {limit}; exec "{sys.executable}" -m attn_export models'
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)

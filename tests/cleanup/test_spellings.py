@@ -123,7 +123,7 @@ def test_it_computes_what_the_module_computes(cleaned: Cleaned, case: Case, targ
     assert result.cleaned.reverted == ()
 
 
-@pytest.mark.parametrize("target", Target)
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("case", OPEN_MAPS, ids=str)
 def test_it_computes_that_on_maps_of_other_sizes(cleaned: Cleaned, case: Case, target: Target) -> None:
     result = cleaned(case, target)
@@ -149,7 +149,7 @@ def test_an_open_map_gets_no_node_more(cleaned: Cleaned, case: Case) -> None:
     assert result.nodes_after <= result.nodes_before
 
 
-@pytest.mark.parametrize("target", Target)
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("case", [*FIXED_MAPS, *OPEN_MAPS], ids=str)
 def test_the_inventory_says_what_it_is_and_where(cleaned: Cleaned, case: Case, target: Target) -> None:
     result = cleaned(case, target)

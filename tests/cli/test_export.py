@@ -389,6 +389,7 @@ class Net(torch.nn.Module):
 """
 
 
+@pytest.mark.full
 def test_a_pickled_module_of_the_users_own_models_package_is_found_in_the_folder_of_that_package(folder: Path) -> None:
     """As the installed command runs it, which is not as ``python -m`` does. The package is called as ours is."""
     program = Path(sys.executable).with_name("attn-export")

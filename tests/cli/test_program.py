@@ -148,7 +148,11 @@ def test_native_code_that_takes_too_long_is_ended(temporary: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "streams", "code"),
-    [("models", ">&-", 0), ("inspect no.onnx", "2>&-", 3), ("inspect no.onnx", ">&- 2>&- <&-", 3)],
+    [
+        pytest.param("models", ">&-", 0, marks=pytest.mark.full),
+        pytest.param("inspect no.onnx", "2>&-", 3, marks=pytest.mark.full),
+        ("inspect no.onnx", ">&- 2>&- <&-", 3),
+    ],
 )
 def test_streams_may_be_closed(words: str, streams: str, code: int, tmp_path: Path, temporary: Path) -> None:
     command = f'exec "{sys.executable}" -m attn_export {words} {streams}'

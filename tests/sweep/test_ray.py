@@ -53,6 +53,7 @@ def for_gpus(folder: Path, **models: str) -> Plan:
     return structs.replace(light.plan(folder, **models), targets=("sm86",), runtimes=("tensorrt",))
 
 
+@pytest.mark.full
 def test_exports_run_on_the_server_and_engines_where_their_gpu_is(tmp_path: Path, cluster: Any) -> None:
     report, log = compute(tmp_path, for_gpus(tmp_path, a="a", b="b"), cluster.address)
     assert {row.status for row in report.rows} == {"good"}

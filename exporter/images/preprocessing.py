@@ -139,13 +139,13 @@ def opened(path: Path, how: PicturePreprocessing) -> "Image":
         raise RuntimeUnavailableError("reading pictures needs Pillow, which isn't installed", hint=INSTALL) from error
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about damaged EXIF
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=FORMATS)
-        with image:
-            _refuse_lines(image, how, path)
-            _refuse_scans(image, path)
-            upright = _in_eight_bits(ImageOps.exif_transpose(image))
-            return upright.convert("L") if how.colour == COLOURS[1] else upright
+            with Image.open(path, formats=FORMATS) as image:
+                _refuse_lines(image, how, path)
+                _refuse_scans(image, path)
+                upright = _in_eight_bits(ImageOps.exif_transpose(image))
+                return upright.convert("L") if how.colour == COLOURS[1] else upright
     except (InputError, MemoryError):
         raise
     except Exception as error:

@@ -1,6 +1,8 @@
 """The console of everything that people read: names that come out of a file can't command the terminal."""
 
 from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -20,6 +22,15 @@ class PlainConsole(Console):
         """The segments of a renderable, with harmless text."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else "\n".join(map(shown, text.split("\n"))), style, control)
+
+
+class LogConsole(PlainConsole):
+    """A console of progress: the work goes on where it can't be written, as on a full disk."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, if that is possible."""
+        with suppress(OSError):
+            super().print(*objects, **options)
 
 
 def clipped(message: str) -> str:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.text import Text
 from typing_extensions import Self
 
-from attn_export.exporter.report.console import PlainConsole, clipped
+from attn_export.exporter.report.console import LogConsole, PlainConsole, clipped
 from attn_export.exporter.system.progress import Advance
 
 # A stage that is over sooner than this is not worth a line.
@@ -57,7 +57,7 @@ class Lines:
     """Lines for each stage that takes a while, in a log: when it has run for a second, and when it ends."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._console = PlainConsole(file=stream, soft_wrap=True, highlight=False)
+        self._console = LogConsole(file=stream, soft_wrap=True, highlight=False)
 
     @contextmanager
     def stage(self, title: str) -> Iterator[Advance]:

@@ -1,7 +1,9 @@
 """What an application that embeds the library sees of its notes."""
 
+import errno
 import io
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import time
 import pytest
 
 from attn_export.exporter.report.live import Lines
+from attn_export.exporter.report.sweep.live import SweepLines
 from attn_export.exporter.system.progress import NullProgress
 
 
@@ -38,6 +41,19 @@ def test_a_log_announces_a_long_stage_before_it_ends(monkeypatch: pytest.MonkeyP
     first, last = stream.getvalue().splitlines()
     assert first == "Computing [x] ..."
     assert re.fullmatch(r"Computing \[x\]: \d+\.\d s", last)
+
+
+class Full(io.StringIO):
+    def write(self, _: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_log_on_a_full_disk_costs_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attn_export.exporter.report.live.WORTH_SAYING_SECONDS", 0.0)
+    with Lines(Full()).stage("Computing"):
+        Lines(Full()).note("a note")
+    with SweepLines(Full()) as watch:
+        watch.begin(3, 1)
 
 
 def test_a_log_has_no_line_for_a_short_stage(monkeypatch: pytest.MonkeyPatch) -> None:

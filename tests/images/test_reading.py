@@ -145,6 +145,16 @@ def test_a_file_that_is_no_picture_is_named(
     assert not recwarn.list
 
 
+def test_damaged_metadata_of_a_picture_are_ignored(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    data = bytearray(exif.tobytes())
+    data[10:20] = b"\xff" * 10
+    Image.new("RGB", (20, 30)).save(tmp_path / "a.jpg", exif=bytes(data))
+    assert len(read(tmp_path).all["input"]) == 1
+    assert not recwarn.list
+
+
 def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no pictures"):
         read(tmp_path)

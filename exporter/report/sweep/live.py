@@ -9,7 +9,7 @@ from rich.text import Text
 from typing_extensions import Self
 
 from attn_export.exporter.records.sweep import Outcome
-from attn_export.exporter.report.console import PlainConsole, clipped
+from attn_export.exporter.report.console import LogConsole, PlainConsole, clipped
 from attn_export.exporter.report.findings.words import error as format_error
 from attn_export.exporter.report.findings.words import milliseconds, seconds
 from attn_export.exporter.report.tables import table
@@ -43,7 +43,7 @@ class SweepLines(Watch):
     """A line for each job that ends."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._console = PlainConsole(file=stream, soft_wrap=True, highlight=False)
+        self._console = LogConsole(file=stream, soft_wrap=True, highlight=False)
         self._jobs = self._done = 0
 
     def begin(self, jobs: int, reused: int) -> None:

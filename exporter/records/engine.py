@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from attn_export.exporter.artifacts import AttentionBlock, Dim, Shape, within
+from attn_export.exporter.artifacts import AttentionBlock, Dim, Input, Shape, Signature, within
 from attn_export.exporter.records.document import SCHEMA_VERSION
 from attn_export.exporter.records.environment import Environment
 from attn_export.exporter.records.verdict import Verdict
@@ -32,6 +32,20 @@ def shapes_of(profile: Mapping[str, Range], names: Sequence[str]) -> tuple[tuple
     """The distinct min, opt and max shapes of the named inputs."""
     ranges = [profile[name] for name in names]
     return tuple(dict.fromkeys(tuple(getattr(own, which) for own in ranges) for which in ("min", "opt", "max")))
+
+
+def fitted(signature: Signature, profile: Mapping[str, Range]) -> Signature:
+    """The signature with the profile's opt sizes on dynamic axes if the profile excludes the traced shapes."""
+    if covers(profile, signature.input_names, signature.shapes):
+        return signature
+    return signature.with_shapes(tuple(_opt(taken, profile[taken.name].opt) for taken in signature.inputs))
+
+
+def _opt(taken: Input, opt: Shape) -> Shape:
+    if len(taken.shape) != len(opt):
+        return taken.shape
+    dynamic = {axis.index for axis in taken.axes}
+    return tuple(opt[i] if i in dynamic else size for i, size in enumerate(taken.shape))
 
 
 class BlockCost(Struct, frozen=True):

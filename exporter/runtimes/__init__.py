@@ -5,23 +5,9 @@ Their libraries are imported on construction, so each works without the others.
 
 from collections.abc import Callable, Sequence
 
-from attn_export.exporter.artifacts import CUDA, DEVICES, LoadedModel, OnnxFile, Precision
+from attn_export.exporter.artifacts import CUDA, LoadedModel, OnnxFile, Precision
 from attn_export.exporter.errors import UsageError
 from attn_export.exporter.runtimes.base import Runtime, Settings
-
-__all__ = [
-    "DEFAULT_RUNTIMES",
-    "DEVICES",
-    "IN_EVALUATOR",
-    "RUNS_ENGINES",
-    "RUNS_FILES",
-    "RUNTIMES",
-    "Runtime",
-    "Settings",
-    "check_devices",
-    "check_names",
-    "runtime_of_file",
-]
 
 
 def _eager(model: LoadedModel, file: OnnxFile, settings: Settings) -> Runtime:
@@ -37,17 +23,26 @@ def _compile(model: LoadedModel, file: OnnxFile, settings: Settings) -> Runtime:
 
 
 def _onnxruntime(model: LoadedModel, file: OnnxFile, settings: Settings) -> Runtime:
-    if settings.device == CUDA:
-        return _onnxruntime_cuda(model, file, settings)
-    from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime, crashing_optimization
-
-    return _of_precision(OnnxRuntime(file.path, file.signature, settings, without=crashing_optimization(file)), file)
+    return _onnxruntime_cuda(model, file, settings) if settings.device == CUDA else _onnxruntime_cpu(file, settings)
 
 
 def _onnxruntime_cuda(model: LoadedModel, file: OnnxFile, settings: Settings) -> Runtime:  # noqa: ARG001 (common signature)
     from attn_export.exporter.runtimes.onnxruntime_cuda import OnnxRuntimeCuda
 
     return _of_precision(OnnxRuntimeCuda(file.path, file.signature, settings), file)
+
+
+def _onnxruntime_cpu(
+    file: OnnxFile, settings: Settings, extra: Sequence[str] = (), only_extra: bool = False
+) -> Runtime:
+    from attn_export.exporter.graph.read import parsed
+    from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime, crashing_optimization
+
+    graph, without = parsed(file).model if extra else None, crashing_optimization(file)
+    runtime = OnnxRuntime(
+        file.path, file.signature, settings, extra, only_extra=only_extra, graph=graph, without=without
+    )
+    return _of_precision(runtime, file)
 
 
 def _of_precision(runtime: Runtime, file: OnnxFile) -> Runtime:
@@ -62,18 +57,11 @@ def runtime_of_file(
 
     ``extra_outputs`` are intermediate tensors, which are returned too, or alone.
     """
-    if file.precision in IN_EVALUATOR:
-        from attn_export.exporter.runtimes.evaluator import Evaluator
+    if file.precision not in IN_EVALUATOR:
+        return _onnxruntime_cpu(file, settings, extra_outputs, only_extra)
+    from attn_export.exporter.runtimes.evaluator import Evaluator
 
-        return _of_precision(Evaluator(file.path, file.signature, settings, extra_outputs, only_extra=only_extra), file)
-    from attn_export.exporter.graph.read import parsed
-    from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime, crashing_optimization
-
-    graph, without = parsed(file).model if extra_outputs else None, crashing_optimization(file)
-    runtime = OnnxRuntime(
-        file.path, file.signature, settings, extra_outputs, only_extra=only_extra, graph=graph, without=without
-    )
-    return _of_precision(runtime, file)
+    return _of_precision(Evaluator(file.path, file.signature, settings, extra_outputs, only_extra=only_extra), file)
 
 
 RUNTIMES: dict[str, Callable[[LoadedModel, OnnxFile, Settings], Runtime]] = {
@@ -95,8 +83,7 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
     """The names without repetition. Raises UsageError: a runtime is unknown."""
     for name in names:
         if name not in (*RUNTIMES, *RUNS_ENGINES):
-            known = ", ".join((*RUNTIMES, *RUNS_ENGINES))
-            raise UsageError(f"unknown runtime {name!r}", hint=f"Known are {known}.")
+            raise UsageError(f"unknown runtime {name!r}", hint=f"Known are {', '.join((*RUNTIMES, *RUNS_ENGINES))}.")
     return tuple(dict.fromkeys(names))
 
 

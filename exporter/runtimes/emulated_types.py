@@ -4,12 +4,13 @@ This models a runtime with narrow operands and float32 accumulators, and needs n
 also accumulates in bfloat16: the mean of 12544 numbers is off by 90 %.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from attn_export.exporter.errors import InputError
 from attn_export.exporter.runtimes.quantized_operators import load_in_pairs
@@ -31,13 +32,13 @@ def emulated(path: Path) -> ModelProto:
     """
     model = load_in_pairs(path)
     graph = model.graph
-    if any(attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for attribute in _attributes(graph)):
+    attributes = (attribute for node in graph.node for attribute in node.attribute)
+    if any(attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for attribute in attributes):
         raise InputError(
             f"{path} has control flow, which the emulation doesn't support", hint="Export the network without it."
         )
     types = _types(model)
-    for tensor in graph.initializer:
-        _widen(tensor)
+    retype(model, NARROW, np.float32)
     nodes = list(graph.node)
     del graph.node[:]
     for value in graph.input:
@@ -47,15 +48,23 @@ def emulated(path: Path) -> ModelProto:
             graph.node.extend(_rounding(value.name, f"{value.name}/rounded", narrow))
     for node in nodes:
         graph.node.extend(_emulate(node, types))
-    for value in (*graph.input, *graph.output):
-        if value.type.tensor_type.elem_type in NARROW:
-            value.type.tensor_type.elem_type = TensorProto.FLOAT
-    del graph.value_info[:]
     return model
 
 
-def _attributes(graph: GraphProto) -> Iterator[AttributeProto]:
-    return (attribute for node in graph.node for attribute in node.attribute)
+def retype(model: ModelProto, types: Collection[int], dtype: type[np.floating[Any]]) -> None:
+    """Make everything of these types in a graph one of ``dtype``: weights, attributes, inputs and outputs."""
+    graph, kind = model.graph, helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    attributes = [attribute for node in graph.node for attribute in node.attribute]
+    for attribute in attributes:
+        if attribute.name in TYPES and attribute.i in types:
+            attribute.i = kind
+    for tensor in (*graph.initializer, *(a.t for a in attributes if a.type == AttributeProto.TENSOR)):
+        if tensor.data_type in types:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(dtype), tensor.name))
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type in types:
+            value.type.tensor_type.elem_type = kind
+    del graph.value_info[:]
 
 
 def _types(model: ModelProto) -> dict[str, int]:
@@ -79,11 +88,6 @@ def _types(model: ModelProto) -> dict[str, int]:
 
 def _emulate(node: NodeProto, types: dict[str, int]) -> Iterator[NodeProto]:
     """The node in float32, and the Casts of its results."""
-    for attribute in node.attribute:
-        if attribute.type == AttributeProto.TENSOR:
-            _widen(attribute.t)
-        elif attribute.name in TYPES and attribute.i in NARROW:
-            attribute.i = TensorProto.FLOAT
     roundings: list[NodeProto] = []
     for i, name in enumerate(node.output):
         narrow = types.get(name, 0)
@@ -104,8 +108,3 @@ def _rounding(source: str, name: str, narrow: int) -> list[NodeProto]:
 def _rename_inputs(nodes: list[NodeProto], old: str, new: str) -> None:
     for node in nodes:
         node.input[:] = [new if name == old else name for name in node.input]
-
-
-def _widen(tensor: TensorProto) -> None:
-    if tensor.data_type in NARROW:
-        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))

@@ -53,7 +53,7 @@ class Evaluator(Runtime):
 
     def _open(self) -> None:
         torch.set_num_threads(self.settings.threads)
-        self._evaluator = _evaluator(self.path)
+        self._evaluator = evaluator_of(emulated(self.path))
 
     def _close(self) -> None:
         self._evaluator = None
@@ -65,7 +65,7 @@ class Evaluator(Runtime):
 
     def infer(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Evaluate; synchronous."""
-        return _run(self._evaluator, self._fetched, inputs)
+        return evaluate(self._evaluator, self._fetched, inputs)
 
     def download(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
         """The results as arrays."""
@@ -78,17 +78,18 @@ def evaluated(path: Path, names: Sequence[str], feeds: Sequence[Mapping[str, Arr
     Raises:
         InputError: the graph has subgraphs (If, Loop).
     """
-    evaluator = _evaluator(path)
-    results = [_run(evaluator, names, feed) for feed in feeds]
+    evaluator = evaluator_of(emulated(path))
+    results = [evaluate(evaluator, names, feed) for feed in feeds]
     return {name: [np.asarray(result[name]) for result in results] for name in names}
 
 
-def _evaluator(path: Path) -> Any:
-    model = emulated(path)
+def evaluator_of(model: onnx.ModelProto) -> ReferenceEvaluator:
+    """The evaluator with operators of PyTorch. Raises an error of any type: it lacks one of the model's operators."""
     return ReferenceEvaluator(model, new_ops=operators_for(model))
 
 
-def _run(evaluator: Any, names: Sequence[str], inputs: Mapping[str, Array]) -> dict[str, Array]:
+def evaluate(evaluator: ReferenceEvaluator, names: Sequence[str], inputs: Mapping[str, Array]) -> dict[str, Any]:
+    """The named outputs, without numpy's warnings."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return dict(zip(names, evaluator.run(list(names), dict(inputs)), strict=True))

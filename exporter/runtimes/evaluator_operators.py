@@ -57,13 +57,15 @@ class Window:
 def window_of(
     sizes: Sequence[int],
     kernel: Sequence[int],
-    strides: Sequence[int] | None,
-    dilations: Sequence[int] | None,
-    pads: Sequence[int] | None,
-    auto_pad: str | None,
+    *,
+    strides: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    auto_pad: str | None = None,
     ceil_mode: int | None = 0,
+    **_: Any,
 ) -> Window:
-    """The window for images of these sizes."""
+    """The window for images of these sizes, by the operator's attributes; others are ignored."""
     axes = len(sizes)
     strides, dilations = tuple(strides or [1] * axes), tuple(dilations or [1] * axes)
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
@@ -88,65 +90,28 @@ def window_of(
 class Conv(OpRun):
     """A convolution over one, two or three axes."""
 
-    def _run(  # type: ignore[no-untyped-def]
-        self,
-        x,
-        weight,
-        bias=None,
-        auto_pad="NOTSET",
-        dilations=None,
-        group=1,
-        kernel_shape=None,  # noqa: ARG002 - the weight has it too
-        pads=None,
-        strides=None,
-    ):
-        window = window_of(x.shape[2:], weight.shape[2:], strides, dilations, pads, auto_pad)
-        tensors = [None if t is None else torch.from_numpy(np.array(t)) for t in (weight, bias)]
-        with torch.no_grad():
-            result = CONVOLUTIONS[x.ndim - IMAGE_AXES](
-                window.pad(_tensor(x), 0.0), *tensors, stride=window.strides, dilation=window.dilations, groups=group
-            )
-        return (result.numpy(),)
+    def _run(self, x, weight, bias=None, **attributes):  # type: ignore[no-untyped-def]
+        return (_convolved(x, weight, bias, **attributes).numpy(),)
 
 
 class MaxPool(OnnxMaxPool):
     """Max pooling. Indices and integers are left to the evaluator."""
 
-    def _run(  # type: ignore[no-untyped-def,override]
-        self,
-        x,
-        auto_pad=None,
-        ceil_mode=None,
-        dilations=None,
-        kernel_shape=None,
-        pads=None,
-        storage_order=None,
-        strides=None,
-    ):
+    def _run(self, x, **attributes):  # type: ignore[no-untyped-def,override]
         if len(self.onnx_node.output) > 1 or x.dtype.kind != "f":
             onnx_run: Any = super()._run
-            return onnx_run(x, auto_pad, ceil_mode, dilations, kernel_shape, pads, storage_order, strides)
-        window = window_of(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+            return onnx_run(x, **attributes)
+        window = window_of(x.shape[2:], attributes["kernel_shape"], **attributes)
         padded = window.pad(_tensor(x), -math.inf)
-        largest = MAXIMA[len(kernel_shape)](padded, window.kernel, window.strides, dilation=window.dilations)
+        largest = MAXIMA[len(window.kernel)](padded, window.kernel, window.strides, dilation=window.dilations)
         return (largest.numpy(),)
 
 
 class AveragePool(OpRun):
     """The mean over each window's pixels, with ``count_include_pad`` also over its padding."""
 
-    def _run(  # type: ignore[no-untyped-def]
-        self,
-        x,
-        auto_pad=None,
-        ceil_mode=None,
-        count_include_pad=None,
-        dilations=None,
-        kernel_shape=None,
-        pads=None,
-        strides=None,
-    ):
-        window = window_of(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+    def _run(self, x, count_include_pad=None, **attributes):  # type: ignore[no-untyped-def]
+        window = window_of(x.shape[2:], attributes["kernel_shape"], **attributes)
         images = _tensor(x).reshape(-1, 1, *x.shape[2:])
         ones = torch.ones(1, 1, *window.kernel, dtype=images.dtype)
         counted = window.pad(torch.ones_like(images[:1]), 1.0 if count_include_pad else 0.0, beyond=0.0)
@@ -158,6 +123,15 @@ class AveragePool(OpRun):
         return ((sums / counts).reshape(*x.shape[:2], *sums.shape[2:]).numpy(),)
 
 
+def _convolved(x: Array, weight: Array, bias: Array | None = None, group: int = 1, **attributes: Any) -> torch.Tensor:
+    window = window_of(x.shape[2:], weight.shape[2:], **attributes)
+    tensors = [None if array is None else torch.from_numpy(np.array(array)) for array in (weight, bias)]
+    found: torch.Tensor = CONVOLUTIONS[x.ndim - IMAGE_AXES](
+        window.pad(_tensor(x), 0.0), *tensors, stride=window.strides, dilation=window.dilations, groups=group
+    )
+    return found
+
+
 def _tensor(x: Array) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(x))
 
@@ -165,33 +139,13 @@ def _tensor(x: Array) -> torch.Tensor:
 class ConvInteger(OpRun):
     """Integer convolution, exact in double precision."""
 
-    def _run(  # type: ignore[no-untyped-def]
-        self,
-        x,
-        weight,
-        x_zero_point=None,
-        w_zero_point=None,
-        auto_pad=None,
-        dilations=None,
-        group=1,
-        kernel_shape=None,  # noqa: ARG002 - the weight has it too
-        pads=None,
-        strides=None,
-    ):
-        window = window_of(x.shape[2:], weight.shape[2:], strides, dilations, pads, auto_pad)
+    def _run(self, x, weight, x_zero_point=None, w_zero_point=None, **attributes):  # type: ignore[no-untyped-def]
         images, kernels = x.astype(np.float64), weight.astype(np.float64)
         if x_zero_point is not None:
             images -= float(x_zero_point)
         if w_zero_point is not None:  # one, or one for each of the first axis
             kernels -= np.reshape(w_zero_point, (-1, *[1] * (weight.ndim - 1)))
-        result = CONVOLUTIONS[x.ndim - IMAGE_AXES](
-            window.pad(_tensor(images), 0.0),
-            _tensor(kernels),
-            stride=window.strides,
-            dilation=window.dilations,
-            groups=group,
-        )
-        return (result.numpy().astype(np.int32),)
+        return (_convolved(images, kernels, **attributes).numpy().astype(np.int32),)
 
 
 class BatchNormalization(OpRun):

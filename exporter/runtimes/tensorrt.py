@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from attn_export.exporter.artifacts import Input, Precision, Shape, Signature
+from attn_export.exporter.artifacts import Precision, Signature
 from attn_export.exporter.engine.backend import Backend, load
 from attn_export.exporter.engine.log import Log, uncollected
 from attn_export.exporter.engine.sidecar import check_file, check_fits, read_sidecar
 from attn_export.exporter.errors import RuntimeUnavailableError, UnreadableEngineError, UsageError, first_line
 from attn_export.exporter.records.arrays import Array, Arrays
-from attn_export.exporter.records.engine import EngineRecord, Profile, Range, covers
+from attn_export.exporter.records.engine import EngineRecord, Profile, Range, fitted
 from attn_export.exporter.runtimes.base import Runtime, Settings, Stopwatch
 from attn_export.exporter.runtimes.device_memory import Block, DeviceMemory, Replay, device_memory
 from attn_export.exporter.system import gpus
@@ -129,7 +129,7 @@ class TensorRT(Runtime):
         self._engine = self._deserialized(backend, self.path.read_bytes())
         self._read_tensors(backend)
         self._profile = self._profile_of(record)
-        self.signature = _within(self.signature, self._profile)
+        self.signature = fitted(self.signature, self._profile)
         self._context = self._created(self._make_context(backend), "execution context")
 
     def _created(self, value: Any, what: str) -> Any:
@@ -195,11 +195,10 @@ class TensorRT(Runtime):
             return {
                 name: Range(*(tuple(dims) for dims in self._engine.get_tensor_profile_shape(name, 0))) for name in names
             }
-        for name in names:
-            if name not in record.profile:
-                raise UnreadableEngineError(
-                    f"{self.path}'s record has no shapes for {name}", hint="Build the engine again."
-                )
+        if missing := [name for name in names if name not in record.profile]:
+            raise UnreadableEngineError(
+                f"{self.path}'s record has no shapes for {missing[0]}", hint="Build the engine again."
+            )
         return record.profile
 
     def _make_context(self, backend: Backend) -> Any:
@@ -353,17 +352,3 @@ def _validity(backend: Backend, runtime: Any, plan: bytes) -> str:
     known = backend.trt.EngineInvalidityDiagnostics.__members__
     found = [DIAGNOSTICS.get(name, name) for name, bit in known.items() if int(diagnostics) & int(bit)]
     return "; ".join(found)
-
-
-def _within(signature: Signature, profile: Profile) -> Signature:
-    """The signature with the profile's opt sizes on dynamic axes if the profile excludes the traced shapes."""
-    if covers(profile, signature.input_names, signature.shapes):
-        return signature
-    return signature.with_shapes(tuple(_opt(taken, profile[taken.name].opt) for taken in signature.inputs))
-
-
-def _opt(taken: Input, opt: Shape) -> Shape:
-    if len(taken.shape) != len(opt):
-        return taken.shape
-    own = {axis.index: opt[axis.index] for axis in taken.axes}
-    return tuple(own.get(index, size) for index, size in enumerate(taken.shape))

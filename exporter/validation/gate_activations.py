@@ -22,7 +22,8 @@ from attn_export.exporter.network.observation import evaluating, observed
 from attn_export.exporter.network.values import drawn, within_range
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.gates import PYTORCH, GateActivation, GateActivations, OmittedGate, Picture
-from attn_export.exporter.runtimes import Settings, runtime_of_file
+from attn_export.exporter.runtimes import runtime_of_file
+from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.memory import trim
 from attn_export.exporter.validation.validate import paired
 

@@ -12,7 +12,8 @@ from attn_export.exporter.records.attention import AttentionCost
 from attn_export.exporter.records.graphs import GraphOutlines, Outline
 from attn_export.exporter.records.latency import Schedule
 from attn_export.exporter.records.results import Deployed, Made, Proven, ReportAssets
-from attn_export.exporter.runtimes import IN_EVALUATOR, Settings
+from attn_export.exporter.runtimes import IN_EVALUATOR
+from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.system.progress import Progress
 
 if TYPE_CHECKING:

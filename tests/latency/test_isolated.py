@@ -272,7 +272,7 @@ import numpy as np
 print("imported", flush=True)
 from attn_export.exporter.artifacts import Signature, Input
 from attn_export.exporter.latency.isolated import Isolated
-from attn_export.exporter.runtimes import Settings
+from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 
 runtime = OnnxRuntime(Path({path!r}), Signature((Input("input", (2, 3, 8, 8)),), ("output",)), Settings(threads=1))

@@ -71,7 +71,7 @@ from pathlib import Path
 import numpy as np
 from attn_export.exporter.artifacts import Axis, Signature, Input
 from attn_export.exporter.latency.isolated import Isolated
-from attn_export.exporter.runtimes import Settings
+from attn_export.exporter.runtimes.base import Settings
 from attn_export.exporter.runtimes.onnxruntime import OnnxRuntime
 
 signature = Signature((Input("input", (2, 3, 8, 8), axes=(Axis("batch", 0),)),), ("output",))

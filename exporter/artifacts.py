@@ -152,6 +152,8 @@ class Input:
 
 
 INPUT_NAME = "input"
+# Of inputs: what ONNX, ONNX Runtime and numpy all take.
+INPUT_TYPES = ("float32", "uint8", "int8", "int32", "int64", "bool")
 
 
 def only_input(shape: Shape) -> tuple[Input, ...]:

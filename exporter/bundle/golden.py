@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, convert
 
 from attn_export.exporter.artifacts import Axis, Input, Shape, Shapes, Signature
 from attn_export.exporter.network.axes import axis_name
@@ -56,6 +56,11 @@ class Group:
     batches: tuple[tuple[int, ...], ...]
     expected: Mapping[str, Array]
 
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """The shape of each input."""
+        return {name: array.shape for name, array in self.arrays.items()}
+
 
 @dataclass(frozen=True)
 class GoldenVectors:
@@ -70,12 +75,8 @@ class GoldenVectors:
     @property
     def shapes(self) -> tuple[Shapes, ...]:
         """The shapes of all inputs of each batch, each once."""
-        shapes = [
-            tuple((len(batch), *array.shape[1:]) for array in group.arrays.values())
-            for group in self.groups
-            for batch in group.batches
-        ]
-        return tuple(dict.fromkeys(shapes))
+        batches = ((len(batch), group.shapes.values()) for group in self.groups for batch in group.batches)
+        return tuple(dict.fromkeys(tuple((n, *shape[1:]) for shape in shapes) for n, shapes in batches))
 
     @property
     def batches(self) -> int:
@@ -100,17 +101,7 @@ def _input(name: str, dtype: str, shapes: Range) -> Input:
 
 def describe(golden: GoldenVectors) -> GoldenDescription:
     """The part of the manifest that describes the golden inputs and outputs."""
-    return GoldenDescription(
-        dict(golden.inputs),
-        golden.reference,
-        golden.baseline,
-        tuple(GoldenGroup(_shapes(group), group.kinds, group.batches) for group in golden.groups),
-        {output: dict(limits) for output, limits in golden.limits.items()},
-    )
-
-
-def _shapes(group: Group) -> dict[str, Shape]:
-    return {name: array.shape for name, array in group.arrays.items()}
+    return convert(golden, GoldenDescription, from_attributes=True)
 
 
 def save(golden: GoldenVectors, path: Path) -> None:
@@ -147,7 +138,7 @@ def load(described: GoldenDescription, content: bytes, profile: Profile) -> Gold
 def _matches(group: Group, shown: GoldenGroup, described: GoldenDescription, profile: Profile) -> bool:
     count, limits = len(shown.kinds), described.limits
     return (
-        _shapes(group) == shown.shapes
+        group.shapes == shown.shapes
         and all(array.dtype == described.inputs[name] for name, array in group.arrays.items())
         and all(shape[0] == count for shape in shown.shapes.values())
         and all(max(batch) < count for batch in group.batches)

@@ -7,11 +7,9 @@ from dataclasses import replace
 
 from torch import nn
 
-from attn_export.exporter.artifacts import INPUT_NAME, Input
+from attn_export.exporter.artifacts import INPUT_NAME, INPUT_TYPES, Input
 from attn_export.exporter.errors import InputError, UsageError
 
-# What ONNX, ONNX Runtime and numpy all take.
-TYPES = ("float32", "uint8", "int8", "int32", "int64", "bool")
 VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -89,10 +87,10 @@ def _with_range(taken: Input, limits: tuple[float, float] | None) -> Input:
 
 
 def _checked(taken: Input) -> Input:
-    if taken.dtype not in TYPES:
+    if taken.dtype not in INPUT_TYPES:
         raise InputError(
             f"the input {taken.name!r} is {taken.dtype}, which not every runtime takes",
-            hint=f"Known are {', '.join(TYPES)}.",
+            hint=f"Known are {', '.join(INPUT_TYPES)}.",
         )
     if not taken.shape or min(taken.shape) < 1:
         raise InputError(

@@ -165,11 +165,10 @@ def _of_a_library(payload: Payload, path: Path, options: LoadOptions, name: str)
     return replace(model, notes=(*notes, *_types(weights), *model.notes))
 
 
-def _with_facts(network: named.NamedNetwork, options: LoadOptions) -> LoadedModel:
-    if network.input_shape and not options.inputs:
-        options = replace(options, inputs=only_input(network.input_shape))
-    model = _with_input(network.module, network.name, options)
-    return replace(model, label=network.name, normalization=network.normalization, notes=(*network.notes, *model.notes))
+def _with_facts(network: LoadedModel, options: LoadOptions) -> LoadedModel:
+    """The network for the inputs that are named, for its library's, or for usual ones."""
+    model = _with_input(network.module, network.name, replace(options, inputs=options.inputs or network.inputs))
+    return replace(network, inputs=model.inputs, sha256=model.sha256, notes=(*network.notes, *model.notes))
 
 
 def _built_by_factory(payload: Payload, path: Path, options: LoadOptions, factory: str) -> LoadedModel:

@@ -1,13 +1,13 @@
 """Networks of timm and torchvision by their names, with random weights or with those of a file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from attn_export.exporter.artifacts import Normalization
+from attn_export.exporter.artifacts import LoadedModel, Normalization, only_input
 from attn_export.exporter.checkpoint.hosts import Host, build_host, input_facts
 from attn_export.exporter.checkpoint.lookup import advice
 from attn_export.exporter.checkpoint.state_dict import StateDict, groups
@@ -18,27 +18,8 @@ from attn_export.models.initialization import BRANCH_SCALE, natural_images, stat
 SEED = 0
 
 
-@dataclass(frozen=True)
-class NamedNetwork:
-    """A network of a library, and what the library says of its images.
-
-    Attributes:
-        name: ``timm:NAME`` or ``torchvision:NAME``.
-        module: in eval mode, float32.
-        input_shape: (C, H, W), None where the library doesn't say it.
-        normalization: of the library's own weights, None where it doesn't say it.
-        notes: on the weights.
-    """
-
-    name: str
-    module: nn.Module
-    input_shape: tuple[int, int, int] | None
-    normalization: Normalization | None
-    notes: tuple[str, ...] = ()
-
-
-def untrained(name: str, arguments: Mapping[str, Any]) -> NamedNetwork:
-    """The network with random weights that are the same each time.
+def untrained(name: str, arguments: Mapping[str, Any]) -> LoadedModel:
+    """The network with random weights that are the same each time; see `_described`.
 
     Libraries begin training with residual branches that end in zeros, where no gate can make a difference, and with
     statistics that no image has. So weights and gains that are zero get a small value, and every BatchNorm the
@@ -55,11 +36,11 @@ def untrained(name: str, arguments: Mapping[str, Any]) -> NamedNetwork:
         _open_branches(network)
         if shape is not None and shape[1] == shape[2]:
             _learn_statistics(network, shape)
-    return NamedNetwork(name, network.float().requires_grad_(False), shape, normalization)
+    return _described(name, network.float().requires_grad_(False), shape, normalization)
 
 
-def trained(name: str, weights: StateDict, arguments: Mapping[str, Any], origin: str) -> NamedNetwork:
-    """The network with these weights, for as many classes and input channels as they have.
+def trained(name: str, weights: StateDict, arguments: Mapping[str, Any], origin: str) -> LoadedModel:
+    """The network with these weights, for as many classes and input channels as they have; see `_described`.
 
     Raises:
         UsageError, RuntimeUnavailableError: see `hosts.build_host`.
@@ -74,7 +55,16 @@ def trained(name: str, weights: StateDict, arguments: Mapping[str, Any], origin:
             break
     weights, notes = fitting_part(network, weights)
     hint = advice(name, weights) if differences(network, weights) else ""
-    return NamedNetwork(name, filled(network, weights, name, origin, hint), *input_facts(host, network), notes)
+    facts = input_facts(host, network)
+    return replace(_described(name, filled(network, weights, name, origin, hint), *facts), notes=notes)
+
+
+def _described(
+    name: str, module: nn.Module, shape: tuple[int, int, int] | None, normalization: Normalization | None
+) -> LoadedModel:
+    """The network in eval mode with what its library says of its images; without inputs where it says no (C, H, W)."""
+    inputs = only_input(shape) if shape else ()
+    return LoadedModel(module, inputs, "", normalization=normalization, label=name)
 
 
 def _host(name: str) -> Host:

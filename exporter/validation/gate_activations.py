@@ -6,7 +6,7 @@ from the network, not from two implementations of a sigmoid.
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from attn_export.exporter.artifacts import NHWC, Input, LoadedModel, Normalizati
 from attn_export.exporter.errors import AttnExportError
 from attn_export.exporter.network.batches import repeated, rows_of
 from attn_export.exporter.network.call import call
-from attn_export.exporter.network.gates import GateRecorder
+from attn_export.exporter.network.gates import GateRecorder, RecordedGate
 from attn_export.exporter.network.images import IMAGE_RANK, REAL, SEED, landscape
 from attn_export.exporter.network.observation import evaluating, observed
 from attn_export.exporter.network.values import drawn, within_range
@@ -117,25 +117,10 @@ def _base64(array: Array) -> str:
     return b64encode(array.tobytes()).decode("ascii")
 
 
-@dataclass(frozen=True)
-class _Gate:
-    """A gate in PyTorch.
-
-    Attributes:
-        logits: its input, (1, C, H, W) or of another shape.
-        slope: of a hard sigmoid, see `RecordedGate`; None for a sigmoid.
-        offset: see ``slope``.
-    """
-
-    module_path: str
-    logits: Array
-    slope: float | None
-    offset: float
-
-    def activation(self, logits: Array) -> Array:
-        """The activation of as many logits, in the gate's shape without the batch."""
-        x = np.asarray(logits, np.float64).reshape(self.logits.shape[1:])
-        return 0.5 + 0.5 * np.tanh(x / 2) if self.slope is None else np.clip(self.slope * x + self.offset, 0, 1)
+def _activation(gate: RecordedGate, logits: Array) -> Array:
+    """The activation of as many logits, in the gate's shape without the batch."""
+    x = np.asarray(logits, np.float64).reshape(gate.logits.shape[1:])
+    return 0.5 + 0.5 * np.tanh(x / 2) if gate.slope is None else np.clip(gate.slope * x + gate.offset, 0, 1)
 
 
 def sample_image(inputs: Sequence[Input], real: Arrays | None = None) -> Sample:
@@ -198,20 +183,17 @@ def capture_gates(
     )
 
 
-def _in_pytorch(model: LoadedModel, arrays: Arrays, least: int) -> tuple[list[_Gate], list[Array]]:
+def _in_pytorch(model: LoadedModel, arrays: Arrays, least: int) -> tuple[list[RecordedGate], list[Array]]:
     """The gates in the order of computation, and the network's outputs; the image runs as ``least`` copies."""
     recorder = GateRecorder(model.module)
     with evaluating(model.module) as module, observed(module, recorder):
         results = call(module, repeated(arrays, least))
-    gates = [
-        _Gate(gate.module_path, gate.logits.numpy()[: max(1, len(gate.logits) // least)], gate.slope, gate.offset)
-        for gate in recorder.gates
-    ]
+    gates = [replace(gate, logits=gate.logits[: max(1, len(gate.logits) // least)]) for gate in recorder.gates]
     return gates, [tensor[:1].numpy() for tensor in pytree.tree_leaves(results) if isinstance(tensor, torch.Tensor)]
 
 
 def _in_file(
-    file: OnnxFile, gates: Sequence[_Gate], chosen: Sequence[int], arrays: Arrays, settings: Settings
+    file: OnnxFile, gates: Sequence[RecordedGate], chosen: Sequence[int], arrays: Arrays, settings: Settings
 ) -> tuple[dict[int, Array], str]:
     """The inputs of the chosen gates that the file has, flat, and why others are unavailable."""
     pairs, missed = paired([gate.module_path for gate in gates], file.gates)
@@ -227,23 +209,23 @@ def _in_file(
     found: dict[int, Array] = {}
     reasons = [missed] if missed else []
     for i, tensor in tensors.items():
-        expected, array = gates[i].logits, results[tensor]
+        size, array = gates[i].logits.numel(), results[tensor]
         place = gates[i].module_path or "the network"
         if np.isnan(array).any():
             reasons.append(f"the gate of {place} holds NaN")
-        elif array.size != count * expected.size:
-            reasons.append(f"the gate of {place} has {array.size // count} values, PyTorch's {expected.size}")
+        elif array.size != count * size:
+            reasons.append(f"the gate of {place} has {array.size // count} values, PyTorch's {size}")
         else:
             found[i] = array.reshape(count, -1)[0]
     return found, "; ".join(reasons)
 
 
-def _kind(gate: _Gate, outputs: Sequence[Array]) -> str:
+def _kind(gate: RecordedGate, outputs: Sequence[Array]) -> str:
     """Either "channel" or "spatial", or why the gate is neither."""
-    shape = gate.logits.shape
+    shape = tuple(gate.logits.shape)
     if not shape or shape[0] != 1:
         return f"its shape is {shape}, which isn't that of one image"
-    activation = gate.activation(gate.logits).reshape(-1)
+    activation = _activation(gate, gate.logits.numpy()).reshape(-1)
     if np.isnan(activation).any():
         return "it holds NaN"
     if any(o.size == activation.size and np.allclose(o.reshape(-1), activation, atol=1e-6) for o in outputs):
@@ -257,8 +239,8 @@ def _kind(gate: _Gate, outputs: Sequence[Array]) -> str:
     return f"its values are {sizes}: neither one for each channel nor one for each place"
 
 
-def _captured(gate: _Gate, kind: str, logits: Mapping[str, Array]) -> CapturedGate:
-    values = {name: gate.activation(array) for name, array in {PYTORCH: gate.logits, **logits}.items()}
+def _captured(gate: RecordedGate, kind: str, logits: Mapping[str, Array]) -> CapturedGate:
+    values = {name: _activation(gate, array) for name, array in {PYTORCH: gate.logits.numpy(), **logits}.items()}
     differences = {name: float(np.abs(values[name] - values[PYTORCH]).max()) for name in logits}
     if kind == CHANNEL:
         flat = {name: array.reshape(-1) for name, array in values.items()}

@@ -1,12 +1,12 @@
 """Golden inputs and outputs of a bundle: reference outputs of PyTorch, or, without a checkpoint, of ONNX Runtime."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attn_export.exporter.artifacts import Input, Precision, Shapes, Signature
+from attn_export.exporter.artifacts import INPUT_TYPES, Input, Precision, Shapes, Signature
 from attn_export.exporter.bundle.golden import GoldenVectors, Limit
 from attn_export.exporter.bundle.packing import MOST_BYTES, Loose, packed
 from attn_export.exporter.errors import UnreadableGraphError, UsageError
@@ -16,7 +16,7 @@ from attn_export.exporter.network.images import IMAGE_RANK, KINDS, SEED
 from attn_export.exporter.network.values import drawn, with_range
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.engine import Profile, covers, shapes_of
-from attn_export.exporter.records.policies import BUNDLE, EPS16, POLICIES
+from attn_export.exporter.records.policies import BUNDLE, EPS16, POLICIES, Policy
 from attn_export.exporter.validation.metrics import PooledError, perturbed
 from attn_export.exporter.validation.verdict import floored_baselines, pixels_of
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from attn_export.exporter.validation.reference import Reference
 
 IMAGES_PER_SIZE = 4  # without a checkpoint
-TYPES = ("float32", "uint8", "int8", "int32", "int64", "bool")  # of inputs
 
 
 def golden_of_reference(
@@ -36,48 +35,51 @@ def golden_of_reference(
     Raises:
         UsageError: no reference image has a size that the profile covers.
     """
-    policy, output_names = POLICIES[precision], signature.output_names
-    baselines = reference.baselines[precision]
-    opt = profile[signature.input_names[0]].opt[0]
-    fitting = [
-        i
-        for i, batch in enumerate(reference.batches)
-        if covers(profile, signature.input_names, [(opt, *size) for size in batch.sizes])
-    ]
-    if not fitting:
+    policy, names, opt = POLICIES[precision], signature.input_names, profile[signature.input_names[0]].opt[0]
+    kept = reference.limited_to(lambda shapes: covers(profile, names, [(opt, *shape[1:]) for shape in shapes]))
+    if not kept.batches:
         sizes = ", ".join(dict.fromkeys("×".join(map(str, b.sizes[0][1:])) for b in reference.batches))
         raise UsageError(
             f"no image that the network was compared on has a size that the engine takes ({_text(profile)})",
             hint=f"They have {sizes}: let --size include one of these, so that the device can validate its engine.",
         )
-    results, exact = [baselines[i] for i in fitting], [reference.exact[i] for i in fitting]
-    batches = [reference.batches[i] for i in fitting]
     errors = {
-        name: PooledError().add_batches([r.outputs[o] for r in results], [r.outputs[o] for r in exact], batches)
-        for o, name in enumerate(output_names)
+        name: PooledError().add_batches(
+            [result.outputs[o] for result in kept.baselines[precision]],
+            [result.outputs[o] for result in kept.exact],
+            kept.batches,
+        )
+        for o, name in enumerate(signature.output_names)
     }
-    pixels = pixels_of(batch.shapes for batch in batches)
-    groups = [_loose(reference, same, signature) for same in _by_size(reference, fitting)]
+    pixels = pixels_of(batch.shapes for batch in kept.batches)
+    baselines = {name: floored_baselines(error.relative(), policy, pixels) for name, error in errors.items()}
+    groups = [_loose(kept, same, signature) for same in _by_size(kept)]
+    return _packed(signature.inputs, policy, groups, profile, baselines)
+
+
+def _packed(
+    inputs: Sequence[Input],
+    policy: Policy,
+    groups: Sequence[Loose],
+    profile: Profile,
+    baselines: Mapping[str, Mapping[str, float]],
+) -> GoldenVectors:
+    """As much of the groups as a bundle holds; baselines are by output and kind of input."""
     return GoldenVectors(
-        inputs={taken.name: taken.dtype for taken in signature.inputs},
+        inputs={taken.name: taken.dtype for taken in inputs},
         reference=policy.reference,
         baseline=policy.baseline,
         groups=tuple(packed(loose, profile, MOST_BYTES // len(groups)) for loose in groups),
         limits={
-            name: {
-                kind: Limit(size, policy.limit)
-                for kind, size in floored_baselines(error.relative(), policy, pixels).items()
-            }
-            for name, error in errors.items()
+            name: {kind: Limit(size, policy.limit) for kind, size in sizes.items()} for name, sizes in baselines.items()
         },
     )
 
 
-def _by_size(reference: "Reference", fitting: Sequence[int]) -> list[list[tuple[int, int]]]:
+def _by_size(reference: "Reference") -> list[list[tuple[int, int]]]:
     """For each size (C, H, W) the batch and row of every image, each image once."""
     by_size: dict[Shapes, dict[str, tuple[int, int]]] = {}
-    for i in fitting:
-        batch = reference.batches[i]
+    for i, batch in enumerate(reference.batches):
         same = by_size.setdefault(batch.sizes, {})
         for row in range(len(batch.kinds)):
             if all(np.isfinite(array[row]).all() for array in reference.exact[i].outputs):
@@ -128,16 +130,8 @@ def golden_of_file(facts: "GraphFacts", profile: Profile, threads: int) -> Golde
         )
     # With eight roundings of float16 an engine with an error of 6 % would agree.
     floor = EPS16 if half else BUNDLE.floor
-    return GoldenVectors(
-        inputs={taken.name: taken.dtype for taken in inputs},
-        reference=BUNDLE.reference,
-        baseline=BUNDLE.baseline,
-        groups=tuple(packed(loose, profile, MOST_BYTES // len(groups)) for loose in groups),
-        limits={
-            name: {kind: Limit(max(size, floor), BUNDLE.limit) for kind, size in error.relative().items()}
-            for name, error in errors.items()
-        },
-    )
+    baselines = {name: {k: max(size, floor) for k, size in error.relative().items()} for name, error in errors.items()}
+    return _packed(inputs, BUNDLE, groups, profile, baselines)
 
 
 def _open(path: Path, threads: int) -> PlainSession:
@@ -156,7 +150,7 @@ def _open(path: Path, threads: int) -> PlainSession:
 def _dtype(session: PlainSession, name: str, path: Path) -> str:
     """Numpy's name of an input's type."""
     kind = session.inputs[name]
-    if (dtype := str(np.dtype(NUMPY_TYPES.get(kind, object)))) in TYPES:
+    if (dtype := str(np.dtype(NUMPY_TYPES.get(kind, object)))) in INPUT_TYPES:
         return dtype
     raise UsageError(
         f"a bundle holds inputs of numbers, and {path} takes {name}: {kind}",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attn_export.exporter.artifacts import Axis, Dim, Input, OnnxFile, Shape, Signature, fixed
+from attn_export.exporter.artifacts import INPUT_TYPES, Axis, Dim, Input, OnnxFile, Shape, Signature, fixed
 from attn_export.exporter.cleanup.inspect import blocks_of
 from attn_export.exporter.errors import InputError, RuntimeUnavailableError
 from attn_export.exporter.network.axes import axis_name
@@ -14,8 +14,7 @@ from attn_export.exporter.system.files import unique_names
 from attn_export.exporter.validation.artifact import numpy_name, read_artifact
 
 # Files that take other floats get converted float32.
-RUN_AS_THEY_ARE = ("float32", "uint8", "int8", "int32", "int64", "bool")
-TYPES = (*RUN_AS_THEY_ARE, "float16", "float64", "bfloat16")
+TYPES = (*INPUT_TYPES, "float16", "float64", "bfloat16")
 IMAGE = (1, 3, 224, 224)
 
 
@@ -141,7 +140,7 @@ def _input_of(artifact: Artifact, taken: Tensor, batches: Sequence[int], known: 
         _refuse_other_shape(artifact, taken, (batch, *found))
     axes = tuple(Axis(axis_name(len(dims), i), i) for i, d in enumerate(dims) if not fixed(d))
     limits = known.range if known else None
-    return Input(taken.name, (batches[0], *found), dtype if dtype in RUN_AS_THEY_ARE else "float32", axes, limits)
+    return Input(taken.name, (batches[0], *found), dtype if dtype in INPUT_TYPES else "float32", axes, limits)
 
 
 def _example(artifact: Artifact) -> str:

@@ -1,6 +1,5 @@
 """Writing deployment bundles."""
 
-import shutil
 import zipfile
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -14,7 +13,7 @@ from attn_export.exporter.bundle.golden import GoldenVectors, describe, save
 from attn_export.exporter.bundle.manifest import GOLDEN, MANIFEST, README, Manifest, Member, is_onnx_name
 from attn_export.exporter.bundle.readme import readme
 from attn_export.exporter.engine.targets import JETSON
-from attn_export.exporter.errors import UnreadableGraphError, UsageError
+from attn_export.exporter.errors import UsageError
 from attn_export.exporter.records import environment
 from attn_export.exporter.records.document import encode
 from attn_export.exporter.records.engine import BuildOptions, Profile
@@ -22,8 +21,6 @@ from attn_export.exporter.system.files import publish, sha256_of, unwritable, wr
 from attn_export.exporter.system.scratch import scratch_folder
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
-
     from attn_export.exporter.engine.graph import GraphFacts
 
 ENDING = ".bundle.zip"
@@ -54,6 +51,8 @@ def write_bundle(
         UnreadableGraphError: the ONNX file is damaged.
         OutputError: the bundle can't be written; no file is left behind.
     """
+    from attn_export.exporter.graph.write import copy
+
     if architecture in UNSUPPORTED:
         raise UsageError(
             f"there are no bundles for {architecture} ({JETSON[architecture]}): its last TensorRT is 8.5, and bundles "
@@ -64,7 +63,8 @@ def write_bundle(
         content = scratch / "content"
         try:
             content.mkdir()
-            graph, opset = _copy_graph(source, content)
+            graph = content / (source.name if is_onnx_name(source.name) else "model.onnx")
+            opset = copy(source, graph).graph.opset_imports.get("", 0)
             save(golden, content / GOLDEN)
             (content / README).touch()
             manifest = Manifest(
@@ -93,41 +93,6 @@ def write_bundle(
 
 def _list_files(folder: Path) -> dict[str, Member]:
     return {file.name: Member(file.stat().st_size, sha256_of(file)) for file in sorted(folder.iterdir())}
-
-
-def _copy_graph(source: Path, folder: Path) -> tuple[Path, int]:
-    """Put the ONNX file into a folder with all of its weights.
-
-    The file is copied, with its weights in ``<source>.data``, if it can be read from there; otherwise it is written
-    again.
-
-    Returns:
-        The path in the folder, and the opset.
-    """
-    from attn_export.exporter.graph import write as onnx_file
-    from attn_export.exporter.graph.read import files_of, read
-
-    path = folder / (source.name if is_onnx_name(source.name) else "model.onnx")
-    if path.name == source.name:
-        weights = onnx_file.external_data_of(source)
-        for file in filter(Path.is_file, (source, weights)):
-            shutil.copyfile(file, folder / file.name)  # onnx-ir reads no weights through a hard link
-        try:
-            model = read(path)
-        except UnreadableGraphError:  # damaged, or with weights in other files
-            for file in folder.iterdir():
-                file.unlink()
-        else:
-            if (copied := folder / weights.name).resolve() not in files_of(model):
-                copied.unlink(missing_ok=True)
-            return path, _opset(model)
-    model = read(source)
-    onnx_file.save(model, path)
-    return path, _opset(model)
-
-
-def _opset(model: "ir.Model") -> int:
-    return int(model.graph.opset_imports.get("", 0))
 
 
 def _pack(folder: Path, path: Path) -> None:

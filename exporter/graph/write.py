@@ -5,6 +5,7 @@ A file is a protobuf message, and protobuf reads two messages written one after 
 it was proven, without a byte of the proven part being written again.
 """
 
+import shutil
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ import onnx_ir as ir
 from attn_export.exporter.artifacts import Graph, OnnxFile
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.gates import gates_of
-from attn_export.exporter.graph.read import length_prefix
+from attn_export.exporter.graph.read import files_of, length_prefix, read
 from attn_export.exporter.system.files import unwritable
 from attn_export.exporter.system.generation import Move
 
@@ -69,6 +70,24 @@ def save(model: ir.Model, path: Path, *, largest_inside: int = LARGEST_WEIGHTS_I
             _save_streamed(model, path)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def copy(source: Path, path: Path) -> ir.Model:
+    """Copy an ONNX file with all of its weights; it is written again unless they are where the copy looks for them.
+
+    Raises:
+        UnreadableGraphError: the file is damaged.
+        OSError, OutputError: the copy can't be written.
+    """
+    model = read(source)
+    outside = files_of(model) - {source.resolve()}
+    if outside <= {external_data_of(source).resolve()} and (not outside or path.name == source.name):
+        shutil.copyfile(source, path)  # onnx-ir reads no weights through a hard link
+        for weights in outside:
+            shutil.copyfile(weights, external_data_of(path))
+    else:
+        save(model, path)
+    return model
 
 
 def _in_memory(tensor: ir.TensorProtocol | None) -> Any:

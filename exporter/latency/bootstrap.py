@@ -31,18 +31,16 @@ def fewest_rounds(confidence: float = CONFIDENCE) -> int:
     return math.ceil(1 - math.log2(1 - confidence))
 
 
-def paired_ratio(rounds: Rounds, baseline: Rounds) -> float:
-    """The median over rounds of the ratio of the two medians of a round.
-
-    Both sides of each ratio are measured moments apart, so drifts of the machine's speed cancel.
-    """
-    return float(np.exp(np.median(_log_ratios(rounds, baseline))))
-
-
 def paired_interval(
     rounds: Rounds, baseline: Rounds, confidence: float = CONFIDENCE, resamples: int = RESAMPLES
 ) -> tuple[float, float, float]:
-    """`paired_ratio` with its confidence interval. Returns (ratio, low, high)."""
+    """The median over rounds of the ratio of the two medians of a round, with its confidence interval.
+
+    Both sides of each ratio are measured moments apart, so drifts of the machine's speed cancel.
+
+    Returns:
+        (ratio, low, high).
+    """
     ratios = _log_ratios(rounds, baseline)
     low, high = _ends_of_median(ratios, confidence, resamples)
     return float(np.exp(np.median(ratios))), math.exp(low), math.exp(high)

@@ -19,6 +19,7 @@ from attn_export.exporter.deployment.manifest import (
     PackagedFile,
 )
 from attn_export.exporter.errors import InputError, OutputError, UsageError
+from attn_export.exporter.graph.write import copy
 from attn_export.exporter.network.axes import axis_name
 from attn_export.exporter.records import environment
 from attn_export.exporter.records.artifact import Artifact, Tensor
@@ -30,7 +31,6 @@ from attn_export.exporter.system.generation import publish_folder
 from attn_export.exporter.system.scratch import clear_abandoned, scratch_folder
 from attn_export.exporter.validation.artifact import numpy_name, read_artifact
 from attn_export.exporter.workflows.artifact_facts import class_names_of, facts_of, is_measured, timings_of
-from attn_export.exporter.workflows.packaged_files import copy_artifact
 from attn_export.exporter.workflows.verify import sign_folder
 
 # The parts of TensorRT in an engine are under NVIDIA's license: https://docs.nvidia.com/deeplearning/tensorrt/latest/reference/sla.html
@@ -73,7 +73,7 @@ def write_device_folder(
             made.mkdir()
             for path, name in _files(contents):
                 if path.suffix == ".onnx":
-                    copy_artifact(path, made / name)
+                    copy(path, made / name)
                 else:
                     shutil.copyfile(path, made / name)
             manifest = _manifest(contents, made, tuple(licenses), labels, report)

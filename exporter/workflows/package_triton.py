@@ -1,6 +1,7 @@
 """Writes a model repository for Triton Inference Server."""
 
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from attn_export.exporter.artifacts import Dim, fixed
 from attn_export.exporter.deployment.triton import LABELS, ONNX, PLAN, Served, config_of
 from attn_export.exporter.errors import InputError, OutputError, UsageError
+from attn_export.exporter.graph.write import copy
 from attn_export.exporter.records.artifact import Artifact, Tensor
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.runtimes import IN_EVALUATOR
@@ -16,7 +18,6 @@ from attn_export.exporter.system.generation import publish_folder
 from attn_export.exporter.system.scratch import clear_abandoned, scratch_folder
 from attn_export.exporter.validation.artifact import numpy_name, read_artifact
 from attn_export.exporter.workflows.artifact_facts import ArtifactFacts, class_names_of, facts_of, timings_of
-from attn_export.exporter.workflows.packaged_files import copy_artifact
 from attn_export.exporter.workflows.verify import sign_folder
 
 CONFIG = "config.pbtxt"
@@ -122,7 +123,7 @@ def _write_model(
         write_text(folder / CONFIG, config_of(served))
         if names is not None:
             write_text(folder / LABELS, "".join(f"{name}\n" for name in names))
-        copy_artifact(artifact.path, folder / FIRST_VERSION / served.file)
+        (copy if artifact.parsed else shutil.copyfile)(artifact.path, folder / FIRST_VERSION / served.file)
     except OSError as error:
         raise unwritable(folder, error) from error
 

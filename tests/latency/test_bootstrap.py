@@ -1,6 +1,7 @@
 """Numbers that come of rounds, and how sure they are."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from attn_export.exporter.latency.bootstrap import (
     fewest_rounds,
     half_width,
     paired_interval,
-    paired_ratio,
     percentile_interval,
 )
 from attn_export.exporter.latency.statistics import percentile_ms
@@ -34,6 +34,10 @@ def test_percentiles_are_milliseconds_between_smallest_and_largest(seconds: list
 def test_percentiles_of_known_numbers() -> None:
     seconds = [i / 1000 for i in range(101)]
     assert [percentile_ms(seconds, share) for share in (50, 90, 99)] == pytest.approx([50, 90, 99])
+
+
+def paired_ratio(rounds: Sequence[Sequence[float]], baseline: Sequence[Sequence[float]]) -> float:
+    return paired_interval(rounds, baseline, resamples=1)[0]
 
 
 @given(ROUNDS)

@@ -17,7 +17,13 @@ from attn_export.exporter.checkpoint.pickles.unpickler import TooMuchError
 from attn_export.exporter.checkpoint.readable import check_pickled, check_readable
 from attn_export.exporter.checkpoint.shards import files_of
 from attn_export.exporter.checkpoint.user_code import Sources
-from attn_export.exporter.errors import AttnExportError, InputError, UnreadableCheckpointError, UntrustedCheckpointError
+from attn_export.exporter.errors import (
+    AttnExportError,
+    InputError,
+    UnreadableCheckpointError,
+    UntrustedCheckpointError,
+    first_line,
+)
 
 
 @dataclass(frozen=True)
@@ -114,9 +120,9 @@ def damage_reported(path: Path) -> Iterator[None]:
             f"{path} isn't read: {error}", hint="Save the weights alone: torch.save(model.state_dict(), 'model.pt')."
         ) from error
     except Exception as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
         raise UnreadableCheckpointError(
-            f"{path} is truncated or damaged: {reason}", hint="Copy it again, and compare the sizes of the two files."
+            f"{path} is truncated or damaged: {first_line(error)}",
+            hint="Copy it again, and compare the sizes of the two files.",
         ) from error
 
 
@@ -190,9 +196,8 @@ def no_weights(path: Path, keys: Sequence[str] = (), held: str = "") -> Unreadab
 
 def not_a_checkpoint(path: Path, error: Exception) -> UnreadableCheckpointError:
     """The error for a file that isn't one of torch's pickles."""
-    reason = (str(error).partition("WeightsUnpickler error:")[2] or str(error)).strip().partition("\n")[0]
     return UnreadableCheckpointError(
-        f"{path} is not a PyTorch checkpoint that can be read without running code ({reason or type(error).__name__})",
+        f"{path} is not a PyTorch checkpoint that can be read without running code ({first_line(error)})",
         hint="Expected is a file that torch.save wrote, with its default pickle_protocol.",
     )
 

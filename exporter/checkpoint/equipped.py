@@ -9,16 +9,15 @@ the format of networks that have their attention from the start, see `attn_expor
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from attn_export.exporter.artifacts import LoadedModel, only_input
-from attn_export.exporter.checkpoint import hosts
 from attn_export.exporter.checkpoint.format import FORMAT, check_plain, checked_weights, image_shape, weights_of, write
-from attn_export.exporter.checkpoint.hosts import Host
+from attn_export.exporter.checkpoint.hosts import Host, build_host
 from attn_export.exporter.checkpoint.state_dict import StateDict
 from attn_export.exporter.checkpoint.strict import filled
 from attn_export.exporter.errors import UnreadableCheckpointError
@@ -76,7 +75,7 @@ def load(content: Mapping[str, Any], path: Path) -> LoadedModel:
         StateDictMismatchError, NonFiniteWeightsError: see `strict.filled`.
     """
     network, weights = _parsed(content, path)
-    host = hosts.build_host(network.host) if isinstance(network.host, Host) else build(network.host)
+    host = build_host(network.host) if isinstance(network.host, Host) else build(network.host)
     try:
         module = network.equip(host)
     except ValueError as error:
@@ -93,7 +92,9 @@ def _parsed(content: Mapping[str, Any], path: Path) -> tuple[EquippedNetwork, St
     check_plain(content, path, VERSION)
     try:
         host: Host | Architecture = (
-            hosts.from_values(content["host"]) if "host" in content else Architecture.from_dict(content["architecture"])
+            Host(**{field.name: content["host"][field.name] for field in fields(Host)})
+            if "host" in content
+            else Architecture.from_dict(content["architecture"])
         )
         network = EquippedNetwork(host, _equipment(content["equipment"]), image_shape(content["input_shape"]))
         return network, checked_weights(content["state_dict"])

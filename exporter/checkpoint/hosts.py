@@ -130,11 +130,6 @@ def _transforms(host: Host) -> Any:
     return best.transforms() if best is not None else None
 
 
-def from_values(values: Mapping[str, Any]) -> Host:
-    """A host as a file holds it. Raises ValueError, TypeError, KeyError: it isn't of this form."""
-    return Host(values["name"], values["num_classes"], values["in_channels"])
-
-
 def _library(name: str) -> ModuleType:
     refuse_absent(name)
     try:

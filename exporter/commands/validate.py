@@ -55,7 +55,7 @@ def validate(
         from attn_export.exporter.report.terminal import validation_parts
         from attn_export.exporter.report.write import check_reports, write_reports
         from attn_export.exporter.validation.accuracy import missed
-        from attn_export.exporter.validation.cache import default_cache
+        from attn_export.exporter.validation.cache import Cache
         from attn_export.exporter.validation.quantized import parse_requirement
         from attn_export.exporter.workflows.record import validation_summary
         from attn_export.exporter.workflows.validate import ValidationSettings, failure, validation
@@ -72,7 +72,7 @@ def validate(
             evaluation=evaluation,
             class_names=read_labels(labels) if labels else (),
             requirement=required,
-            cache=default_cache() if cache else None,
+            cache=Cache() if cache else None,
         )
         done = validation(model, artifacts, settings, progress)
         if written:

@@ -7,7 +7,7 @@ the files hold at most 1 GiB; those used longest ago are deleted first.
 import json
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,12 @@ class Cache:
     """A folder of reference outputs.
 
     Attributes:
-        folder: created by the first `store`; need not be writable.
+        folder: created by the first `store`; need not be writable. See `cache_folder`.
         max_bytes: of all files.
         max_bytes_of_one: larger references aren't stored.
     """
 
-    folder: Path
+    folder: Path = field(default_factory=cache_folder)
     max_bytes: int = MAX_BYTES
     max_bytes_of_one: int = 2**28
 
@@ -76,11 +76,6 @@ class Cache:
                 break
             path.unlink(missing_ok=True)
             excess -= size
-
-
-def default_cache() -> Cache:
-    """See `cache_folder`."""
-    return Cache(cache_folder())
 
 
 def cached_reference(

@@ -12,7 +12,7 @@ from attn_export.exporter.network.images import NOMINAL
 from attn_export.exporter.records.arrays import Array, Arrays
 from attn_export.exporter.records.policies import POLICIES
 from attn_export.exporter.runtimes.base import Runtime
-from attn_export.exporter.validation.metrics import PooledError
+from attn_export.exporter.validation.metrics import PooledError, difference
 from attn_export.exporter.validation.reference import all_equal, constant_outputs
 
 if TYPE_CHECKING:
@@ -84,10 +84,8 @@ def _cause(run: Run, batches: Sequence[Batch]) -> str:
 
 
 def _alike(these: Sequence[Array], those: Sequence[Array], tolerance: float = 0.0) -> bool:
-    pairs = [(np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in zip(these, those, strict=True)]
-    return all(
-        a.shape == b.shape and float(np.linalg.norm(a - b)) <= tolerance * float(np.linalg.norm(b)) for a, b in pairs
-    )
+    pairs = zip(these, those, strict=True)
+    return all(difference(np.asarray(a), np.asarray(b)) <= tolerance for a, b in pairs)
 
 
 def diagnose(runtime: Runtime, reference: "Reference") -> str:

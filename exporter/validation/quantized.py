@@ -18,6 +18,7 @@ from msgspec import structs
 from attn_export.exporter.errors import DisagreementError, UsageError
 from attn_export.exporter.network.batches import Batch
 from attn_export.exporter.network.images import NOMINAL, REAL
+from attn_export.exporter.precision.int8.quality import compared
 from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.records.policies import MIN_SQNR, QUANTIZED
 from attn_export.exporter.records.verdict import Classes, Comparison, Quality, QualityRequirement, Verdict
@@ -30,7 +31,6 @@ from attn_export.exporter.validation.verdict import compare, shape_name
 # have ties, rarely on the same images.
 ERROR_QUANTILE, BASELINE_QUANTILE = 0.25, 0.5
 MOST = "most"  # kind of input: most images
-LOGITS_RANK = 2
 SQNR = "sqnr"
 SHARES = ("agreement", "top1", "top5")
 
@@ -137,19 +137,13 @@ def quality(computed: Outputs, reference: Reference, names: Sequence[str]) -> Qu
     kinds = {kind for batch in reference.batches for kind in batch.kinds}
     judged = {REAL} if REAL in kinds else NOMINAL
     rows = [[i for i, kind in enumerate(batch.kinds) if kind in judged] for batch in reference.batches]
-    sqnr: dict[str, float | None] = {}
-    agreement = None
-    for o, name in enumerate(names):
-        results = [outputs[o][chosen] for outputs, chosen in zip(computed, rows, strict=True) if chosen]
-        pairs = zip(reference.exact, rows, strict=True)
-        exact = [np.asarray(result.outputs[o][chosen], np.float64) for result, chosen in pairs if chosen]
-        noise = sum(float(np.square(r.reshape(e.shape) - e).sum()) for r, e in zip(results, exact, strict=True))
-        signal = sum(float(np.square(e).sum()) for e in exact)
-        sqnr[name] = 10 * math.log10(signal / noise) if noise and signal else math.inf
-        if agreement is None and exact[0].ndim == LOGITS_RANK and exact[0].shape[1] > 1:
-            same = [r.argmax(1) == e.argmax(1) for r, e in zip(results, exact, strict=True)]
-            agreement = float(np.concatenate(same).mean())
-    return Quality(sqnr, agreement, sum(map(len, rows)))
+    exact: dict[str, list[Array]] = {name: [] for name in names}
+    found: dict[str, list[Array]] = {name: [] for name in names}
+    for outputs, result, chosen in zip(computed, reference.exact, rows, strict=True):
+        for o, name in enumerate(names if chosen else ()):
+            exact[name].append(np.asarray(result.outputs[o][chosen], np.float64))
+            found[name].append(outputs[o][chosen].reshape(exact[name][-1].shape))
+    return compared(exact, found)
 
 
 def classes_of(measured: Quality) -> Classes | None:

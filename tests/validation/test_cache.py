@@ -16,7 +16,7 @@ from attn_export.exporter.checkpoint.live import from_module
 from attn_export.exporter.network.axes import opened
 from attn_export.exporter.network.batches import Batch, batches
 from attn_export.exporter.validation.baseline import TYPES
-from attn_export.exporter.validation.cache import SUFFIX, Cache, cached_reference, default_cache
+from attn_export.exporter.validation.cache import SUFFIX, Cache, cached_reference
 from attn_export.exporter.validation.fingerprint import NotRepeatable, fingerprint, tape
 from attn_export.exporter.validation.reference import Reference
 
@@ -217,11 +217,11 @@ def test_several_at_once_do_not_disturb_each_other(fresh: Fresh, cache: Cache) -
 
 def test_the_folder_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ATTN_EXPORT_CACHE", str(tmp_path / "named"))
-    assert default_cache().folder == tmp_path / "named"
+    assert Cache().folder == tmp_path / "named"
     monkeypatch.delenv("ATTN_EXPORT_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.setattr("sys.platform", "linux")
-    assert default_cache().folder == tmp_path / "xdg" / "attn-export"
+    assert Cache().folder == tmp_path / "xdg" / "attn-export"
 
 
 def test_without_a_home_nothing_is_kept(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +233,7 @@ def test_without_a_home_nothing_is_kept(fresh: Fresh, monkeypatch: pytest.Monkey
     for name in ("ATTN_EXPORT_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", unknown)
-    nowhere = default_cache()
+    nowhere = Cache()
     assert [get(fresh("toy"), nowhere)[1] for _ in range(2)] == [False, False]
 
 

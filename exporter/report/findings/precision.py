@@ -38,23 +38,11 @@ def side_by_side(report: Report) -> Table | None:
     """What each precision costs and gives; None for fewer than two."""
     rows = [_precision_row(report, file) for file in report.onnx_files]
     rows += [_tf32_row(engine) for engine in report.engines if engine.precision == Precision.TF32]
-    heads = [
-        "file",
-        "<precision",
-        "size",
-        "nodes",
-        "error",
-        "SQNR",
-        "other top-1 class",
-        "top-1",
-        "<verdict",
-        "kernels",
-    ]
-    heads += ["median, ms", "<speed"]
+    heads = "file,<precision,size,nodes,error,SQNR,other top-1 class,top-1,<verdict,kernels"
     caption = "What each precision costs and gives"
     if any(_quality(file) for file in report.onnx_files):
         caption += " (int8 and fp8: on the calibration images; others: the worst of the test images)"
-    return table(caption, heads, rows) if len(rows) > 1 else None
+    return table(caption, [*heads.split(","), "median, ms", "<speed"], rows) if len(rows) > 1 else None
 
 
 def _precision_row(report: Report, file: OnnxRecord) -> list[str | Cell]:

@@ -13,11 +13,12 @@ from typing import Any
 
 import onnx
 import onnx_ir as ir
+from onnx.external_data_helper import _get_all_tensors
 
 from attn_export.exporter.artifacts import Graph, OnnxFile
 from attn_export.exporter.errors import CleanupError
 from attn_export.exporter.graph.gates import gates_of
-from attn_export.exporter.graph.read import files_of, length_prefix, read
+from attn_export.exporter.graph.read import length_prefix, read
 from attn_export.exporter.system.files import unwritable
 from attn_export.exporter.system.generation import Move
 
@@ -79,12 +80,11 @@ def copy(source: Path, path: Path) -> ir.Model:
         UnreadableGraphError: the file is damaged.
         OSError, OutputError: the copy can't be written.
     """
-    model = read(source)
-    outside = files_of(model) - {source.resolve()}
-    if outside <= {external_data_of(source).resolve()} and (not outside or path.name == source.name):
+    model, outside = read(source), _files_beside(source)
+    if not outside or (path.name == source.name and outside == {external_data_of(source).name}):
         shutil.copyfile(source, path)  # onnx-ir reads no weights through a hard link
-        for weights in outside:
-            shutil.copyfile(weights, external_data_of(path))
+        for name in outside:
+            shutil.copyfile(source.with_name(name), path.with_name(name))
     else:
         save(model, path)
     return model
@@ -120,14 +120,16 @@ def moves_of(temporary: Path, path: Path, keep: Collection[Path] = ()) -> list[M
 
 def _has_weights_outside(path: Path) -> bool:
     """Whether a file is ONNX and refers to ``<path>.data``."""
-    if not path.is_file():
-        return False
     try:
-        proto = onnx.load(path, load_external_data=False)
+        return path.is_file() and external_data_of(path).name in _files_beside(path)
     except Exception:  # noqa: BLE001 - whatever it is, it isn't ours
         return False
-    places = (entry for tensor in proto.graph.initializer for entry in tensor.external_data)
-    return any(entry.key == "location" and entry.value == external_data_of(path).name for entry in places)
+
+
+def _files_beside(path: Path) -> set[str]:
+    """The other files in which an ONNX file has weights."""
+    tensors = _get_all_tensors(onnx.load(path, format="protobuf", load_external_data=False))
+    return {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
 
 
 def _save_streamed(model: ir.Model, path: Path) -> None:

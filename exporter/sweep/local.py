@@ -19,7 +19,7 @@ from attn_export.exporter.sweep import work
 from attn_export.exporter.sweep.inputs import CODE
 from attn_export.exporter.sweep.job import Finished, Inputs, Job, Node, Run
 from attn_export.exporter.system import gpus
-from attn_export.exporter.system.files import SCRATCH, unwritable
+from attn_export.exporter.system.files import unwritable
 from attn_export.exporter.system.machine import usable_cpu_numbers
 from attn_export.exporter.system.worker_process import start
 
@@ -98,7 +98,7 @@ class LocalBackend:
         worker = self._idle(job.files.get(CODE, "")) or self._started()
         worker.job, worker.code = job, worker.code or job.files.get(CODE, "")
         try:
-            worker.folder = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=self._scratch))
+            worker.folder = Path(tempfile.mkdtemp(dir=self._scratch))
         except OSError as error:
             raise unwritable(self._scratch, error) from error
         with suppress(BrokenPipeError, ConnectionResetError):  # it died while it was idle: `wait` sees that

@@ -19,7 +19,7 @@ from attn_export.exporter.sweep.cells import canonical
 from attn_export.exporter.sweep.inputs import CODE, packed
 from attn_export.exporter.sweep.job import Finished, Inputs, Job, Node, Run
 from attn_export.exporter.sweep.ray_task import OWN, Packed, Shipment, Shipped, compute, digest
-from attn_export.exporter.system.files import SCRATCH, unwritable
+from attn_export.exporter.system.files import unwritable
 from attn_export.exporter.system.packages import installed
 
 INSTALL = "pip install 'attn-export[ray]'"
@@ -107,7 +107,7 @@ class RayBackend:
 
     def _unpacked(self, packed: Packed) -> Path:
         try:
-            folder = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=self._scratch))
+            folder = Path(tempfile.mkdtemp(dir=self._scratch))
             for name, content in packed[1]:
                 (folder / name).write_bytes(content)
         except OSError as error:

@@ -16,7 +16,7 @@ from attn_export.exporter.sweep.inputs import unpack
 from attn_export.exporter.sweep.job import Job, Run
 from attn_export.exporter.sweep.work import outcome_of
 from attn_export.exporter.system.cache_folder import cache_folder
-from attn_export.exporter.system.files import SCRATCH, sha256_of
+from attn_export.exporter.system.files import sha256_of
 from attn_export.exporter.system.packages import installed
 from attn_export.exporter.system.scratch import written_atomically
 
@@ -53,7 +53,7 @@ def compute(job: Job, shipment: Shipment, run: Run, node: str, version: str | No
         message = f"{node} has {OWN} {own}, and the sweep is of {version}"
         error = ErrorRecord(message, "Install the same on every node.", RuntimeUnavailableError.exit_code)
         return Outcome(key=job.key, name=job.name, figures=Figures(), error=error, node=node), []
-    with TemporaryDirectory(prefix=SCRATCH) as name, TemporaryDirectory(prefix=SCRATCH) as unpacked:
+    with TemporaryDirectory() as name, TemporaryDirectory() as unpacked:
         inputs = {
             role: tuple(_opened(fetched(file, get), file, Path(unpacked) / role) for file in files)
             for role, files in shipment.items()

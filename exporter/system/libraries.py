@@ -95,7 +95,7 @@ def look_for(wanted: Wanted) -> Library:
 
 def import_isolated(module: str) -> dict[str, Any]:
     """The facts about a module, see `child`; or ``error`` and ``message``, of the import or of the child's end."""
-    with tempfile.TemporaryDirectory(prefix="attn-export-") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "answer.json"
         # Isolated, but with this process's search path: it finds what this process would find.
         command = [sys.executable, "-I", str(CHILD), str(place), module, *sys.path]

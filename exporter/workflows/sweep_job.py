@@ -16,7 +16,7 @@ from attn_export.exporter.records.sweep import Figures
 from attn_export.exporter.records.verdict import Quality, Verdict
 from attn_export.exporter.sweep.inputs import CALIBRATION, CODE
 from attn_export.exporter.sweep.job import Inputs, Job, Make, Measure, Network
-from attn_export.exporter.system.files import SCRATCH, write_text
+from attn_export.exporter.system.files import write_text
 from attn_export.exporter.system.machine import usable_cpus
 from attn_export.exporter.system.progress import NullProgress
 
@@ -47,7 +47,7 @@ def _loaded(network: Network, inputs: Inputs) -> Iterator[LoadedModel]:
     if ":" in network.zoo:
         yield load_with(network.zoo, options)
         return
-    with TemporaryDirectory(prefix=SCRATCH) as folder:
+    with TemporaryDirectory() as folder:
         path = Path(folder) / f"{network.zoo}.pt"
         create_checkpoint(path, network.zoo)
         yield load_with(path, options)
@@ -158,7 +158,7 @@ def _engine(task: Measure, inputs: Inputs, folder: Path) -> Figures:
         options=BuildOptions(tf32=task.precision == Precision.TF32),
         count_ablated=False,
     )
-    with TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
+    with TemporaryDirectory(dir=folder) as scratch:
         for path in inputs["onnx"]:
             shutil.copy(path, scratch)
         result = build_all(Path(scratch) / inputs["onnx"][0].name, settings=settings)

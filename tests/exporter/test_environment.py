@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from attn_export.exporter.system.jobs import jobs
 from attn_export.exporter.system.libraries import WANTED, Library, Wanted, look_for
 from attn_export.exporter.system.machine import memory
 from attn_export.exporter.system.missing import missing
+from attn_export.exporter.system.supervision import private_folder
 
 # Jetson.
 
@@ -87,6 +88,17 @@ def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 def test_a_library_that_works(made_up: Callable[[str], Library]) -> None:
     found = made_up("__version__ = '1.2'\nprint('noise')")
     assert (found.works, found.installed, found.version, found.trouble) == (True, True, "1.2", "")
+
+
+def test_another_program_that_starts_meanwhile_clears_no_folder_of_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = libraries._exit_code
+
+    def later(command: Sequence[str]) -> int | None:
+        with private_folder():
+            return start(command)
+
+    monkeypatch.setattr(libraries, "_exit_code", later)
+    assert look_for(Wanted("json", "json", "nothing")).works
 
 
 def test_a_library_that_is_not_there() -> None:

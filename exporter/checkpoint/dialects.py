@@ -158,60 +158,52 @@ _SE = r"(?i:se|se_?module|se_?layer|se_?block|senet|attention)"
 _CBAM = r"(?i:cbam|cbam_?block|attention)"
 _CHANNEL = rf"(?:{_CBAM}\.)?(?i:channel_?att(?:ention)?|ca)"
 _MLP = r"(?i:fc|mlp|shared_?mlp)"
-_MEAN_FIRST = "the spatial convolution sees the mean, then the maximum; sigmoids"
-_MAXIMUM_FIRST = "the spatial convolution sees the maximum, then the mean; sigmoids"
-_SE_ASSUMED = "mean, two layers with a ReLU between, sigmoid"
+
+
+def _se(name: str, source: str, layers: tuple[str, str]) -> Spelling:
+    """An SE block with these expressions for its two layers."""
+    assumed = "mean, two layers with a ReLU between, sigmoid"
+    return Spelling(name, source, "se", dict(zip(("fc.0", "fc.2"), layers, strict=True)), assumed=assumed)
+
+
+def _cbam(
+    name: str, source: str, channel: tuple[str, str], spatial: tuple[str, ...], *, maximum_first: bool = False
+) -> Spelling:
+    """A CBAM with these expressions for the layers of its channel gate, its spatial convolution, and its norm if any."""
+    ours = ("ChannelGate.fc1", "ChannelGate.fc2", "SpatialGate.conv1", "SpatialGate.bn")
+    parts = dict(zip(ours, (*channel, *spatial), strict=False))
+    order = "maximum, then the mean" if maximum_first else "mean, then the maximum"
+    return Spelling(name, source, "cbam", parts, maximum_first, f"the spatial convolution sees the {order}; sigmoids")
+
 
 SPELLINGS = (
-    Spelling(
+    _se(
         "fc.0, fc.2",
         "https://github.com/moskomule/senet.pytorch/blob/master/senet/se_module.py",
-        "se",
-        {"fc.0": rf"{_SE}\.fc\.0", "fc.2": rf"{_SE}\.fc\.2"},
-        assumed=_SE_ASSUMED,
+        (rf"{_SE}\.fc\.0", rf"{_SE}\.fc\.2"),
     ),
-    Spelling(
-        "fc1, fc2",
-        _TIMM + "layers/squeeze_excite.py",
-        "se",
-        {"fc.0": rf"{_SE}\.fc1", "fc.2": rf"{_SE}\.fc2"},
-        assumed=_SE_ASSUMED,
-    ),
-    Spelling(
+    _se("fc1, fc2", _TIMM + "layers/squeeze_excite.py", (rf"{_SE}\.fc1", rf"{_SE}\.fc2")),
+    _se(
         "fc1, fc2 in the block itself",
         "https://github.com/kuangliu/pytorch-cifar/blob/master/models/senet.py",
-        "se",
-        {"fc.0": "fc1", "fc.2": "fc2"},
-        assumed=_SE_ASSUMED,
+        ("fc1", "fc2"),
     ),
-    Spelling(
+    _se(
         "excitation.0, excitation.2",
         "https://github.com/weiaicunzai/pytorch-cifar100/blob/master/models/senet.py",
-        "se",
-        {"fc.0": rf"(?:{_SE}\.)?excitation\.0", "fc.2": rf"(?:{_SE}\.)?excitation\.2"},
-        assumed=_SE_ASSUMED,
+        (rf"(?:{_SE}\.)?excitation\.0", rf"(?:{_SE}\.)?excitation\.2"),
     ),
-    Spelling(
+    _se(
         "conv_reduce, conv_expand",
         _TIMM + "models/_efficientnet_blocks.py",
-        "se",
-        {"fc.0": rf"{_SE}\.conv_reduce", "fc.2": rf"{_SE}\.conv_expand"},
-        assumed=_SE_ASSUMED,
+        (rf"{_SE}\.conv_reduce", rf"{_SE}\.conv_expand"),
     ),
-    Spelling(
+    _se(
         "conv1, conv2",
         "https://github.com/osmr/pytorchcv/blob/master/pytorchcv/models/common/att.py",
-        "se",
-        {"fc.0": rf"{_SE}\.conv1", "fc.2": rf"{_SE}\.conv2"},
-        assumed=_SE_ASSUMED,
+        (rf"{_SE}\.conv1", rf"{_SE}\.conv2"),
     ),
-    Spelling(
-        "two numbered layers",
-        "many tutorials",
-        "se",
-        {"fc.0": rf"{_SE}\.(?:\w+\.)?[01]", "fc.2": rf"{_SE}\.(?:\w+\.)?[23]"},
-        assumed=_SE_ASSUMED,
-    ),
+    _se("two numbered layers", "many tutorials", (rf"{_SE}\.(?:\w+\.)?[01]", rf"{_SE}\.(?:\w+\.)?[23]")),
     Spelling(
         "conv",
         "https://github.com/BangguWu/ECANet/blob/master/models/eca_module.py",
@@ -219,88 +211,49 @@ SPELLINGS = (
         {"conv": rf"(?:{_SE}|eca)\.conv"},
         assumed="mean, a convolution over the channels, sigmoid",
     ),
-    Spelling(
+    _cbam(
         "ChannelGate.fc1, SpatialGate.conv1",
         "docs/attention.md",
-        "cbam",
-        {
-            "ChannelGate.fc1": rf"{_CBAM}\.ChannelGate\.fc1",
-            "ChannelGate.fc2": rf"{_CBAM}\.ChannelGate\.fc2",
-            "SpatialGate.conv1": rf"{_CBAM}\.SpatialGate\.conv1",
-            "SpatialGate.bn": rf"{_CBAM}\.SpatialGate\.bn",
-        },
-        assumed=_MEAN_FIRST,
+        (rf"{_CBAM}\.ChannelGate\.fc1", rf"{_CBAM}\.ChannelGate\.fc2"),
+        (rf"{_CBAM}\.SpatialGate\.conv1", rf"{_CBAM}\.SpatialGate\.bn"),
     ),
-    Spelling(
+    _cbam(
         "ChannelGate.mlp, SpatialGate.spatial",
         "https://github.com/Jongchan/attention-module/blob/master/MODELS/cbam.py",
-        "cbam",
-        {
-            "ChannelGate.fc1": rf"{_CBAM}\.ChannelGate\.mlp\.1",
-            "ChannelGate.fc2": rf"{_CBAM}\.ChannelGate\.mlp\.3",
-            "SpatialGate.conv1": rf"{_CBAM}\.SpatialGate\.spatial\.conv",
-            "SpatialGate.bn": rf"{_CBAM}\.SpatialGate\.spatial\.bn",
-        },
+        (rf"{_CBAM}\.ChannelGate\.mlp\.1", rf"{_CBAM}\.ChannelGate\.mlp\.3"),
+        (rf"{_CBAM}\.SpatialGate\.spatial\.conv", rf"{_CBAM}\.SpatialGate\.spatial\.bn"),
         maximum_first=True,
-        assumed=_MAXIMUM_FIRST,
     ),
-    Spelling(
+    _cbam(
         "ca, sa",
         "https://github.com/luuuyi/CBAM.PyTorch/blob/master/model/resnet_cbam.py",
-        "cbam",
-        {
-            "ChannelGate.fc1": rf"(?:{_CBAM}\.)?ca\.(?:fc\.0|fc1)",
-            "ChannelGate.fc2": rf"(?:{_CBAM}\.)?ca\.(?:fc\.2|fc2)",
-            "SpatialGate.conv1": rf"(?:{_CBAM}\.)?sa\.conv1?",
-        },
-        assumed=_MEAN_FIRST,
+        (rf"(?:{_CBAM}\.)?ca\.(?:fc\.0|fc1)", rf"(?:{_CBAM}\.)?ca\.(?:fc\.2|fc2)"),
+        (rf"(?:{_CBAM}\.)?sa\.conv1?",),
     ),
-    Spelling(
+    _cbam(
         "channel_attention.bottleneck, spatial_attention.conv",
         "https://github.com/elbuco1/CBAM/blob/master/src/models/models/cbam.py",
-        "cbam",
-        {
-            "ChannelGate.fc1": rf"(?:{_CBAM}\.)?channel_attention\.bottleneck\.0",
-            "ChannelGate.fc2": rf"(?:{_CBAM}\.)?channel_attention\.bottleneck\.2",
-            "SpatialGate.conv1": rf"(?:{_CBAM}\.)?spatial_attention\.conv",
-        },
+        (rf"(?:{_CBAM}\.)?channel_attention\.bottleneck\.0", rf"(?:{_CBAM}\.)?channel_attention\.bottleneck\.2"),
+        (rf"(?:{_CBAM}\.)?spatial_attention\.conv",),
         maximum_first=True,
-        assumed=_MAXIMUM_FIRST,
     ),
-    Spelling(
+    _cbam(
         "channel_attention, spatial_attention",
         "many tutorials",
-        "cbam",
-        {
-            "ChannelGate.fc1": rf"{_CHANNEL}\.(?:{_MLP}\.[01]|fc1)",
-            "ChannelGate.fc2": rf"{_CHANNEL}\.(?:{_MLP}\.[23]|fc2)",
-            "SpatialGate.conv1": rf"(?:{_CBAM}\.)?(?i:spatial_?att(?:ention)?|sa)\.conv1?",
-        },
-        assumed=_MEAN_FIRST,
+        (rf"{_CHANNEL}\.(?:{_MLP}\.[01]|fc1)", rf"{_CHANNEL}\.(?:{_MLP}\.[23]|fc2)"),
+        (rf"(?:{_CBAM}\.)?(?i:spatial_?att(?:ention)?|sa)\.conv1?",),
     ),
-    Spelling(
+    _cbam(
         "ch_gate.mlp, sp_gate.conv",
         "https://github.com/osmr/pytorchcv/blob/master/pytorchcv/models/cbamresnet.py",
-        "cbam",
-        {
-            "ChannelGate.fc1": rf"{_CBAM}\.ch_gate\.mlp\.fc1",
-            "ChannelGate.fc2": rf"{_CBAM}\.ch_gate\.mlp\.fc2",
-            "SpatialGate.conv1": rf"{_CBAM}\.sp_gate\.conv\.conv",
-            "SpatialGate.bn": rf"{_CBAM}\.sp_gate\.conv\.bn",
-        },
+        (rf"{_CBAM}\.ch_gate\.mlp\.fc1", rf"{_CBAM}\.ch_gate\.mlp\.fc2"),
+        (rf"{_CBAM}\.sp_gate\.conv\.conv", rf"{_CBAM}\.sp_gate\.conv\.bn"),
         maximum_first=True,
-        assumed=_MAXIMUM_FIRST,
     ),
-    Spelling(
+    _cbam(
         "channel.fc1, spatial.conv",
         _TIMM + "layers/cbam.py",
-        "cbam",
-        {
-            "ChannelGate.fc1": rf"{_SE}\.channel\.fc1",
-            "ChannelGate.fc2": rf"{_SE}\.channel\.fc2",
-            "SpatialGate.conv1": rf"{_SE}\.spatial\.conv\.conv",
-            "SpatialGate.bn": rf"{_SE}\.spatial\.conv\.bn",
-        },
-        assumed=_MEAN_FIRST,
+        (rf"{_SE}\.channel\.fc1", rf"{_SE}\.channel\.fc2"),
+        (rf"{_SE}\.spatial\.conv\.conv", rf"{_SE}\.spatial\.conv\.bn"),
     ),
 )

@@ -188,6 +188,13 @@ class EngineCost(Struct, frozen=True):
     kernels_without_attention: int | None
     blocks: tuple[BlockCost, ...]
 
+    @property
+    def added(self) -> int | None:
+        """The kernels that attention adds; None where unknown."""
+        if self.kernels is None or self.kernels_without_attention is None:
+            return None
+        return self.kernels - self.kernels_without_attention
+
 
 class BuildRecord(Struct, frozen=True):
     """Seconds of parsing and building, and the peak memory of the process in bytes; None where unknown."""

@@ -96,6 +96,7 @@ def disagreement(
 
     ``own`` says whose error the baseline is.
     """
+    own = own or f"PyTorch's own {precision.onnx_name}"
     place = f"in the gate of {first.tensor}" if first.role == "gate" else f"in {first.tensor}"
     worst = verdict.worst
     if first.kind == SIZE:
@@ -104,10 +105,8 @@ def disagreement(
         text = f"{place}, which isn't a number on {first.kind} images"
     else:
         text = (
-            f"{place} on {first.kind} images, error {first.error:.1e}, "
-            f"{own or _own_error(precision)} {number(first.baseline)}, {_times(first)} as large "
-            f"(allowed: {first.limit:.0f}); "
-            f"worst in {worst.tensor}, {_times(worst)}"
+            f"{place} on {first.kind} images, error {first.error:.1e}, {own} {number(first.baseline)}, "
+            f"{_times(first)} as large (allowed: {first.limit:.0f}); worst in {worst.tensor}, {_times(worst)}"
         )
     return DisagreementError(
         f"{artifact} doesn't compute what PyTorch computes: first seen {text}"
@@ -115,11 +114,6 @@ def disagreement(
         hint="No file was written. Please report it with the network and the versions (attn-export --version): the "
         "exporter, the cleanup or the runtime computes it wrong.",
     )
-
-
-def _own_error(precision: Precision) -> str:
-    """The usual baseline in words."""
-    return f"PyTorch's own {precision.onnx_name}"
 
 
 def _times(comparison: Comparison) -> str:

@@ -31,7 +31,6 @@ from attn_export.exporter.checkpoint.exported.schema import (
     GraphModule,
     NamedArgument,
     Node,
-    StateInput,
     TreeSpec,
     entry_of,
 )
@@ -40,6 +39,8 @@ from attn_export.exporter.checkpoint.exported.unsafe import Unsafe, Unusable
 NO_GRAD = "torch.ops.higher_order.wrap_with_set_grad_enabled"
 POSITIONAL = 1
 CONTAINERS = ("builtins.dict", "builtins.list", "builtins.tuple", "collections.OrderedDict")
+# Kinds of inputs that are the network's own, and where their names in it stand.
+STATE = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
 DEEPEST, MOST_NODES = 100, 10_000
 YES = {"as_bool": True}
 # Names of modules may have hyphens, as in torchvision's RegNet.
@@ -88,9 +89,8 @@ def _interface(module: GraphModule) -> Interface:
     inputs = []
     for spec, argument in zip(module.signature.input_specs, module.graph.inputs, strict=True):
         kind, value = entry_of(spec)
-        if kind in ("parameter", "buffer", "tensor_constant"):
-            held = msgspec.convert(value, StateInput)
-            state[held.arg.name] = held.full_name
+        if kind in STATE:
+            state[value["arg"]["name"]] = value[STATE[kind]]
         elif kind == "constant_input":
             constants[value["name"]] = value_of(value["value"])
         elif kind != "user_input":

@@ -76,26 +76,6 @@ class Graph(msgspec.Struct, frozen=True):
     tensor_values: dict[str, TensorMeta]
 
 
-class Named(msgspec.Struct, frozen=True):
-    """A value of the graph."""
-
-    name: str
-
-
-class StateInput(msgspec.Struct, frozen=True):
-    """An input of the graph that is a weight, a buffer or a constant of the network."""
-
-    arg: Named
-    parameter_name: str = ""
-    buffer_name: str = ""
-    tensor_constant_name: str = ""
-
-    @property
-    def full_name(self) -> str:
-        """Its name in the network, ``layer1.0.conv1.weight``."""
-        return self.parameter_name or self.buffer_name or self.tensor_constant_name
-
-
 class Signature(msgspec.Struct, frozen=True):
     """What the graph's inputs and outputs are: {"parameter": {...}}, {"user_output": {"arg": {...}}}."""
 
@@ -128,7 +108,6 @@ class Version(msgspec.Struct, frozen=True):
     """Of the format."""
 
     major: int
-    minor: int
 
 
 class Document(msgspec.Struct, frozen=True):

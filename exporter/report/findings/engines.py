@@ -65,12 +65,12 @@ def kernels_table(path: str, cost: EngineCost) -> Table:
 
 def kernels_sentence(path: str, cost: EngineCost) -> str:
     """The kernels that attention adds to an engine."""
-    kernels, ablated = cost.kernels, cost.kernels_without_attention
+    kernels, added = cost.kernels, cost.added
     if kernels is None:
         return f"The number of kernels of {path} is unknown."
-    if ablated is None:
+    if added is None:
         return f"{path} has {counted(kernels, 'kernel')}."
-    return f"{path}: attention adds {counted(kernels - ablated, 'kernel')}: {kernels} instead of {ablated}."
+    return f"{path}: attention adds {counted(added, 'kernel')}: {kernels} instead of {kernels - added}."
 
 
 def gpu_words(gpus: Sequence[str]) -> str:
@@ -86,7 +86,7 @@ def engines_table(engines: Sequence[EngineSummary]) -> Table:
             engine.path,
             gpu_words(engine.gpus),
             str(engine.cost.kernels or "unknown"),
-            _added(engine.cost),
+            "" if engine.cost.added is None else str(engine.cost.added),
             kernel_types(engine.types),
             size(engine.bytes),
             _run_cell(engine.validation, engine.not_run),
@@ -94,8 +94,3 @@ def engines_table(engines: Sequence[EngineSummary]) -> Table:
         for engine in engines
     ]
     return table("Engines", heads, rows)
-
-
-def _added(cost: EngineCost) -> str:
-    known = cost.kernels is not None and cost.kernels_without_attention is not None
-    return str((cost.kernels or 0) - (cost.kernels_without_attention or 0)) if known else ""

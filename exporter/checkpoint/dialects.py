@@ -169,7 +169,7 @@ def _se(name: str, source: str, layers: tuple[str, str]) -> Spelling:
 def _cbam(
     name: str, source: str, channel: tuple[str, str], spatial: tuple[str, ...], *, maximum_first: bool = False
 ) -> Spelling:
-    """A CBAM with these expressions for the layers of its channel gate, its spatial convolution, and its norm if any."""
+    """A CBAM with these expressions for its channel gate's layers, and its spatial gate's convolution and norm."""
     ours = ("ChannelGate.fc1", "ChannelGate.fc2", "SpatialGate.conv1", "SpatialGate.bn")
     parts = dict(zip(ours, (*channel, *spatial), strict=False))
     order = "maximum, then the mean" if maximum_first else "mean, then the maximum"

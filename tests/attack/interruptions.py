@@ -47,7 +47,7 @@ COMMANDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("build", "model.onnx", "--gpu", "sm86"),
         ("package", "model.onnx", "model.engine", "--device", "device"),
     ),
-    "quantize": ((), ("quantize", "model.onnx", "--calibration", "c.npy", "-o", "out.onnx", "--min-sqnr", "20")),
+    "quantize": ((), ("quantize", "model.onnx", "--calibration", "c.npy", "-o", "out.onnx", "--min-sqnr", "40")),
     "create": (("create", "resnet8", "-o", "out.pt"), ("create", "se_resnet8", "-o", "out.pt", "--force")),
     "report": ((), ("report", "old.json", "--report", "page.html,page.md")),
 }
@@ -128,7 +128,7 @@ def scene(name: str, folder: Path) -> Scene:
         torch.save(create("se_resnet8", num_classes=3).state_dict(), folder / EXPORT[0])
     else:
         plain(folder / "model.onnx")
-        np.save(folder / "c.npy", np.random.default_rng(0).standard_normal((8, 3, 16, 16), np.float32))
+        np.save(folder / "c.npy", np.random.default_rng(0).standard_normal((8, 8, 8, 8), np.float32))
         (folder / "old.json").write_text(encode(sample_report()))
         for result in ("out.onnx", "page.html", "page.md"):
             (folder / result).write_bytes(b"an older result")
@@ -166,14 +166,16 @@ def meet(scene: Scene, fault: str, folder: Path, draw: random.Random) -> tuple[s
     for _ in range(200 if fault == "SIGKILL" else 1):  # the child may still be dying
         if fault == "SIGKILL":
             clear_abandoned(folder)  # as the next command does
-        if (state := scene.state(without_temporary(folder))) != "mixed":
+        if (state := scene.state(results(folder))) != "mixed":
             break
         time.sleep(0.05)
     return state, list(problems(fault, code, state, said, seconds, folder))
 
 
-def without_temporary(folder: Path) -> Content:
-    return {name: data for name, data in content(folder).items() if not name.startswith("tmp/")}
+def results(folder: Path) -> Content:
+    """All files but temporary ones, and the state of a search, which the next `quantize` goes on from."""
+    found = content(folder).items()
+    return {name: data for name, data in found if not name.startswith("tmp/") and not name.endswith(".search.json")}
 
 
 def problems(fault: str, code: int, state: str, said: str, seconds: float, folder: Path) -> Iterator[str]:

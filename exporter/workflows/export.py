@@ -10,6 +10,7 @@ from attn_export.exporter.images.read import read_images
 from attn_export.exporter.network.axes import opened
 from attn_export.exporter.network.batches import MOST_REAL, batches
 from attn_export.exporter.records.results import ExportResult
+from attn_export.exporter.system.files import is_taken
 from attn_export.exporter.system.progress import NullProgress, Progress
 from attn_export.exporter.system.scratch import scratch_folder
 from attn_export.exporter.workflows.assets import export_assets
@@ -93,6 +94,7 @@ def export_loaded(
         real = (labelled.images if labelled else calibration).spread(STAND_INS)
     pixels = real.all if real else None
     with scratch_folder(out) as scratch:
+        is_taken(scratch / f"{stem}.report.json")  # the longest name: none that is too long is found after the work
         images = batches(inputs, judged, pixels)
         least = Signature(inputs, ()).least_batch
         reference = reference_outputs(model, images, settings.baselines, progress, least=least)

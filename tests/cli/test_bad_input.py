@@ -189,6 +189,11 @@ def test_an_architecture_that_contradicts_the_file_is_refused(refused: Command) 
     refused(2, "model.pt", *QUICK, "--arch", "se_resnet8", says=["model.pt", "cbam_resnet8", "se_resnet8"])
 
 
+def test_a_name_too_long_for_results_is_an_error_of_the_output(refused: Command, folder: Path) -> None:
+    (folder / "model.pt").rename(folder / f"{'n' * 247}.pt")
+    refused(6, f"{'n' * 247}.pt", *QUICK, says=["n.report.json can't be written: File name too long"])
+
+
 def test_a_checkpoint_is_not_replaced_by_its_export(refused: Command, folder: Path) -> None:
     before = (folder / "model.pt").rename(folder / "model.onnx").read_bytes()
     refused(2, "model.onnx", *QUICK, says=["model.onnx could be replaced by its export"], hint="model.pt")

@@ -28,6 +28,7 @@ LEAST = {
     "RLIMIT_NPROC": (16, "processes and threads", "u"),
     "RLIMIT_FSIZE": (1, "bytes in a file", "f"),
 }
+LEAST_ADDRESSES = 2 * 2**30
 SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, prctl(2)
 
 
@@ -92,6 +93,15 @@ def dump(folder: Path | None) -> str:
     return ""
 
 
+def _tight() -> bool:
+    """Whether the user's limit of addresses is hardly more than the libraries take themselves."""
+    if sys.platform != "linux":
+        return False
+    import resource
+
+    return 0 <= resource.getrlimit(resource.RLIMIT_AS)[0] < LEAST_ADDRESSES
+
+
 def death(number: int, folder: Path | None) -> AttnExportError:
     """The error for a child that a signal ended."""
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
@@ -100,6 +110,8 @@ def death(number: int, folder: Path | None) -> AttnExportError:
             "the work was killed, as Linux does where memory runs out",
             hint="Take a smaller input or batch; dmesg tells whether it was the memory.",
         )
+    if number == signal.SIGABRT and _tight():  # C++ where an allocation fails
+        return OutputError("there is not enough memory", hint="Allow more with `ulimit -v`.")
     if number == getattr(signal, "SIGXCPU", None):
         return OutputError(
             f"the work took more processor time than a file of its size gets, or than `ulimit -t` allows ({name})",

@@ -138,6 +138,17 @@ def test_a_death_of_the_work_is_said(sent: str, code: int, says: str, temporary:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps the limit")
+@pytest.mark.parametrize(("limit", "code"), [(1, 6), (8, 3)])
+def test_an_abort_where_memory_is_limited_is_for_lack_of_it(limit: int, code: int, temporary: Path) -> None:
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({limit} << 30, -1))"
+    process = working(f"{SLEEP}\n{limited}")
+    os.kill(children_of(process.pid)[0], signal.SIGABRT)
+    _, stderr = process.communicate(timeout=600)
+    assert process.returncode == code
+    assert ("not enough memory" in messages(stderr)[0]) == (code == 6)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps the limit")
 def test_native_code_that_takes_too_long_is_ended(temporary: Path) -> None:
     process = working(STUCK.replace("SECONDS", "0"))
     _, stderr = process.communicate(timeout=600)

@@ -17,7 +17,7 @@ from attn_export.exporter.errors import UsageError
 from attn_export.exporter.records import environment
 from attn_export.exporter.records.document import encode
 from attn_export.exporter.records.engine import BuildOptions, Profile
-from attn_export.exporter.system.files import publish, sha256_of, unwritable, write_text
+from attn_export.exporter.system.files import check_portable, publish, sha256_of, unwritable, write_text
 from attn_export.exporter.system.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def write_bundle(
     Raises:
         UsageError: the device has no TensorRT 10.
         UnreadableGraphError: the ONNX file is damaged.
-        OutputError: the bundle can't be written; no file is left behind.
+        OutputError: the bundle can't be written, or have its name elsewhere; no file is left behind.
     """
     from attn_export.exporter.graph.write import copy
 
@@ -59,6 +59,7 @@ def write_bundle(
             f"need {TENSORRT}",
             hint="Run the ONNX file in ONNX Runtime on that device.",
         )
+    check_portable(out.name)
     with scratch_folder(out.parent) as scratch:
         content = scratch / "content"
         try:

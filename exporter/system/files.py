@@ -135,6 +135,12 @@ def is_file_name(name: str) -> bool:
     return name not in ("", ".", "..") and not set(name) & set("/\\:\0") and name.isprintable()
 
 
+def check_portable(name: str) -> None:
+    """Check the name of a file that goes to another machine. Raises OutputError: not every system can have it."""
+    if not is_file_name(name):
+        raise OutputError(f"not every system can have a file called {name}", hint="Rename it, without : and \\.")
+
+
 def unique_names(paths: Sequence[Path]) -> tuple[str, ...]:
     """A distinct name for each file: its name, with as many parent folders as needed."""
     parts = [path.resolve().parts for path in paths]

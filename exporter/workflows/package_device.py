@@ -26,7 +26,7 @@ from attn_export.exporter.records.artifact import Artifact, Tensor
 from attn_export.exporter.records.document import encode
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.runtimes import IN_EVALUATOR
-from attn_export.exporter.system.files import SCRATCH, sha256_of, unwritable, write_text
+from attn_export.exporter.system.files import SCRATCH, check_portable, sha256_of, unwritable, write_text
 from attn_export.exporter.system.generation import publish_folder
 from attn_export.exporter.system.scratch import clear_abandoned, scratch_folder
 from attn_export.exporter.validation.artifact import numpy_name, read_artifact
@@ -63,7 +63,7 @@ def write_device_folder(
     Raises:
         UsageError: there is no ONNX file.
         InputError: an artifact can't be read, or an engine is of another ONNX file.
-        OutputError: the folder holds something, or can't be written.
+        OutputError: the folder holds something, or can't be written; a file's name isn't one on every system.
     """
     contents = _read(paths)
     check_device_folder(folder)
@@ -123,6 +123,8 @@ def _read(paths: Sequence[Path]) -> Contents:
                 hint="Name its ONNX file too, or build the engine again.",
             )
     names = [path.name for path in paths]
+    for name in names:
+        check_portable(name)
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"two files are called {twice}", hint="Give one of them another name.")
     onnx.sort(key=lambda artifact: artifact.precision in IN_EVALUATOR)  # the first is what runs without an engine

@@ -169,6 +169,13 @@ def test_a_full_device_says_so(cbam: Any, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["a:b", "a\nb", "a\x1b[2Jb", "a\\b"])
+def test_a_name_that_other_systems_cannot_have_is_refused(name: str, cbam: Any, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="not every system"):
+        write(cbam, tmp_path / f"{name}.sm87.bundle.zip")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_place_that_is_no_folder_is_refused(cbam: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError):

@@ -185,6 +185,13 @@ def test_a_folder_that_holds_something_stays(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "device").iterdir()] == ["photo.jpg"]
 
 
+def test_names_that_other_systems_cannot_have_are_refused(tmp_path: Path) -> None:
+    for name in ("a\n.onnx", "a:b.onnx"):
+        with pytest.raises(OutputError, match="not every system"):
+            write_device_folder([classifier(tmp_path / name)], tmp_path / "device")
+    assert not (tmp_path / "device").exists()
+
+
 def test_everything_that_was_written_is_listed(tmp_path: Path) -> None:
     private, _ = write_keys(tmp_path)
     settings = PackageSettings(repository=tmp_path / "models", device=tmp_path / "device", key=private)

@@ -47,7 +47,7 @@ FORMATS: Formats = {
     ".png": _drawn("charts.card", "render_card"),
 }
 COMPARISON_FORMATS: Formats = {".md": render_comparison, ".json": encode}
-QUANTIZATION_FORMATS: Formats = {".html": _drawn("page.quantization", "render_quantization"), ".json": encode}
+QUANTIZATION_FORMATS: Formats = {".html": _drawn("page.render", "render_quantization"), ".json": encode}
 SWEEP_FORMATS: Formats = {".jsonl": as_jsonl, ".csv": as_csv, ".html": _drawn("page.sweep", "render_sweep")}
 
 

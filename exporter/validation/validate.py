@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from msgspec import structs
+
 from attn_export.exporter.artifacts import Gate, OnnxFile, Precision
 from attn_export.exporter.network.images import NOMINAL
 from attn_export.exporter.records.arrays import Array
@@ -32,49 +34,33 @@ def validate(
     """
     if file.precision not in reference.baselines:
         raise ValueError(f"the reference has no baseline for {file.precision}")
-    runtime = runtime_of_file(file, settings)
-    outputs = _run(runtime, file.signature.output_names, reference, advance)
-    names = dict(enumerate(file.signature.output_names))
-    comparisons = _compared("output", names, outputs, reference, file.precision)
-    paths = reference.exact[0].gate_paths
+    verdict = validate_outputs(runtime_of_file(file, settings), file.precision, reference, advance)
+    paths, comparisons = reference.exact[0].gate_paths, verdict.comparisons
     gates, missed = paired(paths, file.gates)
     if gates:
         tensors = [gate.tensor for gate in gates.values()]
         logits = _run(runtime_of_file(file, settings, tensors), tensors, reference, advance)
         names = {place: paths[place] for place in gates}
-        comparisons = _compared("gate", names, logits, reference, file.precision) + comparisons
-    return _verdict(runtime, file.precision, comparisons, missed, outputs, reference)
+        comparisons = (*_compared("gate", names, logits, reference, file.precision), *comparisons)
+    return structs.replace(verdict, comparisons=comparisons, gates_missed=missed)
 
 
 def validate_outputs(
     runtime: Runtime, precision: Precision, reference: Reference, advance: Callable[[], None] = lambda: None
 ) -> Verdict:
-    """The same for the outputs of an engine, which takes all batches: more outputs would change its kernels.
+    """The same for the outputs alone, as of an engine, which takes all batches: more would change its kernels.
 
     Raises:
-        RuntimeUnavailableError: the runtime, which isn't open, can't run the engine.
+        RuntimeUnavailableError: the runtime, which isn't open, can't run the artifact.
     """
     names = runtime.signature.output_names
     outputs = _run(runtime, names, reference, advance)
-    comparisons = _compared("output", dict(enumerate(names)), outputs, reference, precision)
-    missed = ENGINE_UNAVAILABLE if reference.exact[0].gate_paths else ""
-    return _verdict(runtime, precision, comparisons, missed, outputs, reference)
-
-
-def _verdict(
-    runtime: Runtime,
-    precision: Precision,
-    comparisons: Sequence[Comparison],
-    missed: str,
-    outputs: Computed,
-    reference: Reference,
-) -> Verdict:
     return POLICIES[precision].verdict(
         runtime.name,
-        comparisons,
+        _compared("output", dict(enumerate(names)), outputs, reference, precision),
         (batch.shapes for batch in reference.batches),
         images=sum(map(len, reference.batches)),
-        gates_missed=missed,
+        gates_missed=ENGINE_UNAVAILABLE if reference.exact[0].gate_paths else "",
         classes=classes_of(outputs, reference),
     )
 

@@ -5,10 +5,13 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from attn_export.exporter.records.quantization import Quantization
 from attn_export.exporter.records.report import Report
 from attn_export.exporter.report.charts.pictures import heat, overlaid, picture
+from attn_export.exporter.report.charts.sensitivity import sensitivity_chart
 from attn_export.exporter.report.findings.environment import command_line, network_words, title_of
 from attn_export.exporter.report.findings.gates import gate_of_card, image_in, image_of
+from attn_export.exporter.report.findings.quantization import layers_table, quality_table, steps_table, summary
 from attn_export.exporter.report.findings.summary import badges
 from attn_export.exporter.report.findings.words import error as format_error
 from attn_export.exporter.report.findings.words import shortened, shown
@@ -58,4 +61,17 @@ def render(report: Report) -> str:
         gate_picture=overlaid(image, gate) if image and gate and gate.kind == "spatial" else "",
         sections=[section for section in sections if not section.absent],
         absent={section.name: section for section in sections if section.absent},
+    )
+
+
+def render_quantization(record: Quantization) -> str:
+    """The page of a quantization; equal records give equal pages."""
+    charts = [sensitivity_chart(kind, kind, record.sensitivity) for kind in ("layer", "block")]
+    tables = [steps_table(record), quality_table(record), layers_table(record)]
+    return page(
+        "quantization.html",
+        title=f"{record.precision} for {record.runtime}",
+        summary=summary(record),
+        tables=[table for table in tables if table.rows],
+        charts=[chart for chart in charts if chart],
     )

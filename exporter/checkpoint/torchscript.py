@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attn_export.exporter.artifacts import Input
 from attn_export.exporter.checkpoint.inert import Inert, refuse_attacks
 from attn_export.exporter.checkpoint.pickles.files import PickleReader
+from attn_export.exporter.checkpoint.state_dict import DEEPEST, MOST_MODULES
 from attn_export.exporter.errors import InputError, first_line
 from attn_export.exporter.system.quiet import quiet
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-DEEPEST, MOST_MODULES = 32, 10_000
 # PyTorch's exporter takes a batch of one for a constant.
 EXAMPLE_BATCH = 2
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections.abc import Sequence
 
 from rich.text import Text
 
@@ -20,18 +19,13 @@ LONGEST = 80  # letters of a verdict; the files have all of a message
 FIELDS = ("model", "precision", "target", "batch", "runtime", "status")
 
 
-def plan_table(planned: PlannedSweep) -> Table:
-    """A row for each cell before it is computed."""
+def plan_parts(planned: PlannedSweep) -> list[Table | Text]:
+    """What ``--dry-run`` prints: a row for each cell before it is computed."""
     rows = [
         [str(each.cell), ", ".join(each.needs), ", ".join(each.nodes), "done" if each.done else "to do"]
         for each in planned.cells
     ]
-    return table("", ["cell", "<needs", "<can run on", "<state"], rows)
-
-
-def plan_parts(planned: PlannedSweep) -> list[Table | Text]:
-    """What ``--dry-run`` prints."""
-    return [plan_table(planned), *left_out(planned.left_out)]
+    return [table("", ["cell", "<needs", "<can run on", "<state"], rows), *left_out(planned.left_out)]
 
 
 def result_parts(report: SweepReport) -> list[Table | Text]:
@@ -51,38 +45,21 @@ def left_out(reasons: dict[str, int]) -> list[Text]:
 
 def results_table(report: SweepReport) -> Table:
     """A row for each cell."""
-    return table("", COLUMNS, words_of(report.rows))
+    latencies = iter(column([row.latency_ms for row in report.rows if row.latency_ms is not None]))
+    return table("", COLUMNS, [_row(row, next(latencies) if row.latency_ms is not None else "") for row in report.rows])
 
 
-def words_of(rows: Sequence[Row]) -> list[list[Cell]]:
-    """The cells below `COLUMNS`."""
-    latencies = iter(column([row.latency_ms for row in rows if row.latency_ms is not None]))
+def _row(row: Row, latency: str) -> list[str | Cell]:
+    ends = [milliseconds(end) for end in (row.latency_low_ms, row.latency_high_ms) if end is not None]
     return [
-        [
-            *map(Cell, (row.model, row.precision, row.target, str(row.batch), row.runtime)),
-            Cell(next(latencies) if row.latency_ms is not None else ""),
-            Cell(interval(row)),
-            *map(Cell, quality(row)),
-            verdict(row),
-        ]
-        for row in rows
-    ]
-
-
-def interval(row: Row) -> str:
-    """Of the median, in milliseconds."""
-    if row.latency_low_ms is None or row.latency_high_ms is None:
-        return ""
-    return f"{milliseconds(row.latency_low_ms)} to {milliseconds(row.latency_high_ms)}"
-
-
-def quality(row: Row) -> list[str]:
-    """Error, SQNR, size, kernels."""
-    return [
+        *(row.model, row.precision, row.target, str(row.batch), row.runtime),
+        latency,
+        " to ".join(ends) if len(ends) == 2 else "",
         "" if row.error is None else format_error(row.error),
         "" if row.sqnr_db is None else f"{row.sqnr_db:.1f}",
         "" if row.bytes is None else size(row.bytes),
         "" if row.kernels is None else str(row.kernels),
+        verdict(row),
     ]
 
 

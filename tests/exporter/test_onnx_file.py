@@ -239,6 +239,27 @@ def test_tensors_can_be_returned_instead_of_the_outputs(graph: Graph, images: An
         assert list(runtime.run({"input": images})) == [tensor]
 
 
+@pytest.mark.parametrize("name", ["a.onnx", "b.onnx"])
+@pytest.mark.parametrize("location", ["a.onnx.data", "other.bin"])
+def test_a_copy_has_small_weights_from_other_files_too(name: str, location: str, tmp_path: Path) -> None:
+    weight = onnx.numpy_helper.from_array(np.arange(3, dtype=np.float32), "w")
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Add", ["x", "w"], ["y"])],
+        "g",
+        [value("x", 1, [1, 3])],
+        [value("y", 1, [1, 3])],
+        [weight],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "a.onnx", save_as_external_data=True, location=location, size_threshold=0)
+    (tmp_path / "there").mkdir()
+    onnx_file.copy(tmp_path / "a.onnx", copied := tmp_path / "there" / name)
+    (tmp_path / location).unlink()
+    (y,) = session_of(copied).run(None, {"x": np.ones((1, 3), np.float32)})
+    assert y.tolist() == [[1.0, 2.0, 3.0]]
+
+
 def test_writing_the_same_graph_gives_the_same_bytes(captured: Callable[[str], Graph], tmp_path: Path) -> None:
     digests = set()
     for name in ("first.onnx", "second.onnx"):

@@ -137,9 +137,10 @@ def print_error(message: str, hint: str, code: int, arguments: Sequence[str]) ->
     message, hint = clipped(message), clipped(hint)
     console = PlainConsole(stderr=True, soft_wrap=True, highlight=False)
     with suppress(OSError):  # standard error may be full, or closed
-        console.print(Text.assemble(("error: ", "bold red"), message))
+        # Indented: a name with a line break in it begins no line.
+        console.print(Text.assemble(("error: ", "bold red"), message.replace("\n", "\n  ")))
         if hint:
-            console.print(Text.assemble(("  → ", "bold cyan"), hint))
+            console.print(Text.assemble(("  → ", "bold cyan"), hint.replace("\n", "\n  ")))
     if "--json" in arguments:
         error = {"message": message, "hint": hint, "exit_code": code}
         from attn_export.exporter.records.document import SCHEMA_VERSION

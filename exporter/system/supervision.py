@@ -14,7 +14,7 @@ from pathlib import Path
 from attn_export.exporter.errors import AttnExportError, InputError, OutputError
 from attn_export.exporter.system.scratch import LEDGER, clear, scratch_folder
 
-PREFIX, FOLDERS, CRASH, FILES = "attn-export-", "folders", "crash", "t"
+PREFIX, FOLDERS, CRASH, FILES = "attn-export-run-", "folders", "crash", "t"
 LIBRARIES = {
     "onnxruntime": "ONNX Runtime",
     "onnx": "onnx",

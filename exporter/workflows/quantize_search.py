@@ -1,6 +1,7 @@
 """The fewest layers in float32 for a required quality; what was tried stands beside the result until there is one."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,7 +41,8 @@ class Notes:
 
     def drop(self) -> None:
         """Remove the file of a search that is over."""
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # its name may be too long for a file
+            self.path.unlink(missing_ok=True)
 
 
 def searched(

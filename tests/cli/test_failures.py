@@ -443,5 +443,10 @@ def test_with_json_an_interrupt_is_one_document(attn_export: Command, monkeypatc
     assert (done.returncode, json.loads(done.stdout)["error"]["exit_code"]) == (130, 130)
 
 
+def test_a_line_break_in_a_name_begins_no_line(attn_export: Command) -> None:
+    done = attn_export("inspect", "a\nerror: none, all is well.onnx")
+    assert [line for line in done.stderr.splitlines() if line.startswith("error: ")] == ["error: a"]
+
+
 def test_brackets_in_a_name_are_not_taken_for_markup(refused: Command) -> None:
     refused(3, "runs[bold]/[red]x[/].bin", *QUICK, says=["runs[bold]/[red]x[/].bin"])

@@ -15,6 +15,8 @@ import onnx
 import pytest
 from onnx import helper
 
+from attn_export.exporter.system.supervision import private_folder
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork: the work is done in one process")
 
 PROGRAM = [sys.executable, "-m", "attn_export"]
@@ -176,6 +178,14 @@ def test_a_full_standard_error_leaves_the_exit_code(tmp_path: Path, temporary: P
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([*PROGRAM, "inspect", "no.onnx"], cwd=tmp_path, stderr=full, check=False)
     assert done.returncode == 3
+
+
+def test_an_empty_folder_of_others_stays(temporary: Path) -> None:
+    (temporary / "attn-export-tests-1").mkdir()
+    (temporary / "attn-export-run-1").mkdir()
+    with private_folder():
+        pass
+    assert [path.name for path in temporary.iterdir()] == ["attn-export-tests-1"]
 
 
 def test_nothing_is_reported_to_the_makers_of_libraries(

@@ -29,7 +29,7 @@ LEDGER = "ATTN_EXPORT_LEDGER"
 
 
 @contextmanager
-def scratch_folder(parent: Path, prefix: str = SCRATCH) -> Iterator[Path]:
+def scratch_folder(parent: Path) -> Iterator[Path]:
     """A hidden folder inside ``parent``, which is created if missing; always removed at the end.
 
     Files are made in it and then renamed into ``parent``: on one file system a rename is all or nothing.
@@ -39,8 +39,8 @@ def scratch_folder(parent: Path, prefix: str = SCRATCH) -> Iterator[Path]:
     """
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        clear_abandoned(parent, prefix)
-        folder, descriptor = _claimed(parent, prefix)
+        clear_abandoned(parent)
+        folder, descriptor = _claimed(parent)
     except OSError as error:
         raise unwritable(parent, error) from error
     try:
@@ -69,10 +69,10 @@ def written_atomically(path: Path) -> Iterator[Path]:
             raise unwritable(path, error) from error
 
 
-def clear_abandoned(parent: Path, prefix: str = SCRATCH) -> None:
+def clear_abandoned(parent: Path) -> None:
     """Clear the folders in ``parent`` whose owner has died."""
     with suppress(OSError):  # it can't be listed
-        for folder in parent.glob(f"{prefix}*"):
+        for folder in parent.glob(f"{SCRATCH}*"):
             clear(folder)
 
 
@@ -96,10 +96,10 @@ def clear(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _claimed(parent: Path, prefix: str) -> tuple[Path, int]:
+def _claimed(parent: Path) -> tuple[Path, int]:
     """A new folder and the descriptor of its lock. Another process may clear it before it is locked: then the next."""
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        folder = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=parent))
         with suppress(FileNotFoundError, BlockingIOError):
             return folder, _lock(folder)
 

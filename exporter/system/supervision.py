@@ -14,7 +14,7 @@ from pathlib import Path
 from attn_export.exporter.errors import AttnExportError, InputError, OutputError
 from attn_export.exporter.system.scratch import LEDGER, clear, scratch_folder
 
-PREFIX, FOLDERS, CRASH, FILES = "attn-export-run-", "folders", "crash", "t"
+FOLDERS, CRASH, FILES = "folders", "crash", "t"
 LIBRARIES = {
     "onnxruntime": "ONNX Runtime",
     "onnx": "onnx",
@@ -53,7 +53,7 @@ def private_folder() -> Iterator[Path | None]:
     with ExitStack() as stack:
         folder = None
         with suppress(OSError, OutputError):
-            folder = stack.enter_context(scratch_folder(Path(tempfile.gettempdir()), PREFIX))
+            folder = stack.enter_context(scratch_folder(Path(tempfile.gettempdir())))
         yield folder
 
 

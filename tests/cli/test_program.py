@@ -182,7 +182,7 @@ def test_a_full_standard_error_leaves_the_exit_code(tmp_path: Path, temporary: P
 
 def test_an_empty_folder_of_others_stays(temporary: Path) -> None:
     (temporary / "attn-export-tests-1").mkdir()
-    (temporary / "attn-export-run-1").mkdir()
+    (temporary / ".attn-export-1").mkdir()
     with private_folder():
         pass
     assert [path.name for path in temporary.iterdir()] == ["attn-export-tests-1"]

@@ -32,7 +32,8 @@ from attn_export.exporter.precision.int8.settings import QuantizeSettings
 from attn_export.exporter.precision.int8.sweep import Sweep
 from attn_export.exporter.records.quantization import Quantization
 from attn_export.exporter.validation.artifact import engine_precision
-from attn_export.exporter.workflows.quantize import narrow_layers, quantize_file
+from attn_export.exporter.workflows.quantize import quantize_file
+from attn_export.exporter.workflows.quantize_record import narrow_layers
 from attn_export.models.registry import create
 from tests.engine.building import build_file
 from tests.faults.planting import DIGITS, Subject

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
@@ -49,8 +49,20 @@ def _unchanged(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def survey(advance: Callable[[float], None] = lambda _: None) -> Iterator[dict[str, Any]]:
-    """Every network of the zoo as plain values: its size, and what attention adds to its plain twin.
+@dataclass(frozen=True)
+class NetworkSize:
+    """A network of the zoo for one image (C, H, W), and the shares that attention adds; None without attention."""
+
+    name: str
+    input_shape: tuple[int, int, int]
+    parameters: int
+    macs: int
+    added_parameters: float | None
+    added_macs: float | None
+
+
+def survey(advance: Callable[[float], None] = lambda _: None) -> Iterator[NetworkSize]:
+    """The size of every network of the zoo.
 
     ``advance`` receives the finished share, 0..1.
     """
@@ -59,14 +71,14 @@ def survey(advance: Callable[[float], None] = lambda _: None) -> Iterator[dict[s
         arch = architecture(name)
         own = complexity(arch)
         plain = complexity(arch.plain) if arch.attention != "none" else None
-        yield {
-            "name": name,
-            "input_shape": list(arch.input_shape),
-            "parameters": own.parameters,
-            "macs": own.macs,
-            "added_parameters": own.parameters / plain.parameters - 1 if plain else None,
-            "added_macs": own.macs / plain.macs - 1 if plain else None,
-        }
+        yield NetworkSize(
+            name=name,
+            input_shape=arch.input_shape,
+            parameters=own.parameters,
+            macs=own.macs,
+            added_parameters=own.parameters / plain.parameters - 1 if plain else None,
+            added_macs=own.macs / plain.macs - 1 if plain else None,
+        )
         advance((i + 1) / len(everything))
 
 

@@ -92,16 +92,17 @@ def read_graph(path: Path) -> GraphFacts:
 def _facts(model: ir.Model, path: Path) -> GraphFacts:
     """The facts; finding the attention blocks changes the graph, so they come last."""
     outside = sorted(files_of(model) - {path.resolve()})
-    facts: dict[str, Any] = {
-        "path": path,
-        "inputs": {str(v.name): dims(v) or () for v in model.graph.inputs if v.const_value is None},
-        "outputs": {str(v.name): dims(v) or () for v in model.graph.outputs},
-        "io_types": {str(v.name): str(v.dtype.numpy()) for v in (*model.graph.inputs, *model.graph.outputs) if v.dtype},
-        "types": _by_name(model, _types, NodeTypes()),
-        "modules": {str(node.name): module for node in model.graph if (module := module_path(node))},
-        "weights": _by_name(model, _weights, 0),
-    }
-    return GraphFacts(**facts, blocks=attention_of(model), weight_files=tuple(outside))
+    return GraphFacts(
+        path=path,
+        inputs={str(v.name): dims(v) or () for v in model.graph.inputs if v.const_value is None},
+        outputs={str(v.name): dims(v) or () for v in model.graph.outputs},
+        io_types={str(v.name): str(v.dtype.numpy()) for v in (*model.graph.inputs, *model.graph.outputs) if v.dtype},
+        types=_by_name(model, _types, NodeTypes()),
+        modules={str(node.name): module for node in model.graph if (module := module_path(node))},
+        weights=_by_name(model, _weights, 0),
+        blocks=attention_of(model),
+        weight_files=tuple(outside),
+    )
 
 
 def _by_name(model: ir.Model, look: Callable[[ir.Node], Any], nothing: Any) -> dict[str, Any]:

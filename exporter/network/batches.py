@@ -8,7 +8,6 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
@@ -127,7 +126,7 @@ def feeds_for(inputs: Sequence[Input]) -> list[dict[str, Array]]:
 def _pool(inputs: Sequence[Input], sizes: Shapes, kinds: Sequence[str], real: Arrays | None) -> Batch:
     """One image of each kind, and the user's images."""
     draw = np.random.default_rng([SEED, *(size for shape in sizes for size in shape)])
-    images: list[dict[str, Any]] = [
+    images: list[Arrays] = [
         {taken.name: drawn(kind, taken, size, draw)[None] for taken, size in zip(inputs, sizes, strict=True)}
         for kind in kinds
     ]

@@ -1,6 +1,6 @@
 """Pools over whole axes in a trace: those that follow the image's size, and those that can't."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch.overrides import TorchFunctionMode
 
 from attn_export.exporter.errors import CaptureError
 
-REDUCTIONS: dict[str, Any] = {"avg_pool2d": torch.mean, "max_pool2d": torch.amax}
+REDUCTIONS: Mapping[str, Callable[..., torch.Tensor]] = {"avg_pool2d": torch.mean, "max_pool2d": torch.amax}
 # What these functions take after the kernel, in their order, and what a global pool has to have.
 PARAMETERS = {
     "avg_pool2d": ("stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -43,6 +43,9 @@ from attn_export.exporter.report.findings.environment import cpus_words
 from attn_export.exporter.report.findings.table import UNSURE, Cell, Table, table
 from attn_export.exporter.report.findings.words import error, percent, shape, shapes, size
 from attn_export.exporter.report.tables import rendered
+
+if TYPE_CHECKING:
+    from attn_export.models.complexity import NetworkSize
 from attn_export.exporter.system.survey import Survey
 
 MOST_EXPENSIVE = 5
@@ -287,15 +290,13 @@ def creation_summary(created: Mapping[str, Any]) -> Text:
     )
 
 
-def models_parts(rows: Iterable[Mapping[str, Any]]) -> list[Part]:
+def models_parts(rows: "Iterable[NetworkSize]") -> list[Part]:
     """`models`: the zoo with sizes, and the share of attention."""
     heads = ["name", "input", "parameters", "MACs", "attention: parameters", "attention: MACs"]
     others = Text("Every backbone also takes eca_, scse_, bam_, coord_, simam_, gct_, triplet_ and ge_.", "dim")
-    return [table("Networks", heads, [_network_row(**row) for row in rows]), others]
+    return [table("Networks", heads, [_network_row(row) for row in rows]), others]
 
 
-def _network_row(
-    name: str, input_shape: Sequence[int], parameters: int, macs: int, **added: float | None
-) -> list[str | Cell]:
-    shares = ("" if share is None else f"{share:+.2%}" for share in added.values())
-    return [name, shape(input_shape), f"{parameters / 1e6:.2f} M", f"{macs / 1e6:.1f} M", *shares]
+def _network_row(row: "NetworkSize") -> list[str | Cell]:
+    shares = ("" if share is None else f"{share:+.2%}" for share in (row.added_parameters, row.added_macs))
+    return [row.name, shape(row.input_shape), f"{row.parameters / 1e6:.2f} M", f"{row.macs / 1e6:.1f} M", *shares]

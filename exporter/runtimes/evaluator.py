@@ -88,7 +88,7 @@ def evaluator_of(model: onnx.ModelProto) -> ReferenceEvaluator:
     return ReferenceEvaluator(model, new_ops=operators_for(model))
 
 
-def evaluate(evaluator: ReferenceEvaluator, names: Sequence[str], inputs: Mapping[str, Array]) -> dict[str, Any]:
+def evaluate(evaluator: ReferenceEvaluator, names: Sequence[str], inputs: Arrays) -> dict[str, Array]:
     """The named outputs, without numpy's warnings."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -68,7 +68,7 @@ class OnnxRuntime(Runtime):
         self._graph, self._without = graph, [without] if without else []
         self._fetched = list(extra_outputs) if only_extra else [*signature.output_names, *self._extra]
         self._session: Any = None
-        self._dtypes: dict[str, Any] = {}
+        self._dtypes: dict[str, np.dtype[Any]] = {}
 
     @property
     def provenance(self) -> str:

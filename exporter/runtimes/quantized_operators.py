@@ -4,7 +4,7 @@ ONNX defines QLinearConv and QLinearMatMul so. ONNX Runtime's own operators mean
 (https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from onnx.inliner import inline_local_functions
 
 from attn_export.exporter.graph.dialect import unify
+from attn_export.exporter.records.arrays import Array, Arrays
 
 # Attributes of the integer operators that the float operators lack; channels_last moves the axes.
 OTHER_ATTRIBUTES = ("opset", "channels_last")
@@ -81,7 +82,7 @@ def load_in_pairs(path: Path) -> ModelProto:
     return model
 
 
-def constants_of(graph: onnx.GraphProto) -> dict[str, Any]:
+def constants_of(graph: onnx.GraphProto) -> dict[str, Array]:
     """The arrays of initializers and Constant nodes, by name."""
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
@@ -93,9 +94,9 @@ def constants_of(graph: onnx.GraphProto) -> dict[str, Any]:
 class _Parts:
     """One operator, and the nodes that it stands for."""
 
-    def __init__(self, node: NodeProto, constants: Mapping[str, Any]) -> None:
+    def __init__(self, node: NodeProto, constants: Arrays) -> None:
         self._node, self._constants, self._form = node, constants, FORMS[node.op_type]
-        self.added: dict[str, Any] = {}
+        self.added: dict[str, Array] = {}
         self._operands = self._form.operands or range(2, len(node.input), 3)
 
     @property

@@ -18,6 +18,7 @@ from attn_export.exporter.artifacts import LoadedModel, Precision
 from attn_export.exporter.errors import OutputError
 from attn_export.exporter.network.batches import Batch
 from attn_export.exporter.network.run import Result
+from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.system.cache_folder import MAX_BYTES, cache_folder
 from attn_export.exporter.system.files import size_of
 from attn_export.exporter.system.scratch import scratch_folder
@@ -104,7 +105,7 @@ def cached_reference(
     return reference, False
 
 
-def _arrays(key: str, reference: Reference) -> dict[str, Any]:
+def _arrays(key: str, reference: Reference) -> dict[str, Array]:
     """All arrays in order, and "about": the key, and of every result the number of outputs and the gates' paths."""
     results = {"exact": reference.exact, **{str(p): several for p, several in reference.baselines.items()}}
     shape = {name: [(len(result.outputs), result.gate_paths) for result in r] for name, r in results.items()}

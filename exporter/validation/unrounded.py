@@ -15,6 +15,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from attn_export.exporter.errors import InputError
+from attn_export.exporter.records.arrays import Array
 from attn_export.exporter.runtimes.quantized_operators import constants_of
 
 Bounds = tuple[float, float]
@@ -97,7 +98,7 @@ class _Floats:
     chosen: Mapping[str, Bounds | None]
     draw: np.random.Generator | None
     nodes: list[NodeProto] = field(default_factory=list)
-    added: dict[str, Any] = field(default_factory=dict)
+    added: dict[str, Array] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)  # quantized tensor -> the float one
     quantizers: dict[str, Quantizer] = field(default_factory=dict)  # of the tensors that are left out
 

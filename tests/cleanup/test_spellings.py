@@ -111,7 +111,7 @@ def operators(path: Path) -> Counter[str]:
     return Counter(node.op_type for node in onnx.load(path).graph.node)
 
 
-@pytest.mark.parametrize("target", Target)
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("case", FIXED_MAPS, ids=str)
 def test_it_computes_what_the_module_computes(cleaned: Cleaned, case: Case, target: Target) -> None:
     # Three images: the file was made with two, and an open batch has to stay open.

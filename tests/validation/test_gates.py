@@ -26,46 +26,52 @@ from tests.validation.exporting import assert_good, exported
 class Functional(nn.Module):
     """A convolution, and a gate that is no module of its own."""
 
-    def __init__(self, squash: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 3, padding=1)
-        self.squash = squash
+        self.function = function
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.conv(x)
-        return x * self.squash(x.mean((2, 3), keepdim=True))
+        return x * self.function(x.mean((2, 3), keepdim=True))
+
+
+FUNCTIONS = [
+    pytest.param(torch.sigmoid, id="torch.sigmoid"),
+    pytest.param(F.sigmoid, id="F.sigmoid"),
+    pytest.param(lambda x: x.sigmoid(), id="x.sigmoid"),
+    pytest.param(lambda x: x.sigmoid_(), id="x.sigmoid_"),
+    pytest.param(torch.special.expit, id="torch.special.expit"),
+    pytest.param(F.hardsigmoid, id="F.hardsigmoid"),
+    pytest.param(lambda x: F.hardsigmoid(x, inplace=True), id="F.hardsigmoid in place"),
+    pytest.param(lambda x: F.relu6(x + 3) / 6, id="relu6(x + 3) / 6"),
+    pytest.param(lambda x: F.relu6(3 + x, inplace=True) * (1 / 6), id="relu6(3 + x) * (1 / 6)"),
+    pytest.param(lambda x: F.hardtanh(x + 3, 0, 6) / 6, id="hardtanh(x + 3, 0, 6) / 6"),
+    pytest.param(lambda x: torch.clamp(x + 3, 0, 6).div(6), id="clamp(x + 3, 0, 6) / 6"),
+    pytest.param(lambda x: torch.clamp(F.relu(x + 3), max=6) / 6, id="clamp(relu(x + 3), max=6) / 6"),
+    pytest.param(lambda x: torch.clamp(x / 6 + 0.5, 0, 1), id="clamp(x / 6 + 0.5, 0, 1)"),
+    pytest.param(lambda x: torch.clamp(0.2 * x + 0.5, min=0, max=1), id="clamp(0.2 * x + 0.5, 0, 1)"),
+    pytest.param(lambda x: torch.clamp((x + 3) / 6, 0, 1), id="clamp((x + 3) / 6, 0, 1)"),
+    pytest.param(lambda x: torch.clamp(x - (-3), 0, 6) / 6, id="clamp(x - -3, 0, 6) / 6"),
+    pytest.param(lambda x: 1 / (1 + torch.exp(-x)), id="1 / (1 + exp(-x))"),
+    pytest.param(lambda x: 0.5 * torch.tanh(x / 2) + 0.5, id="0.5 * tanh(x / 2) + 0.5"),
+    pytest.param(lambda x: (1 + torch.tanh(0.5 * x)) / 2, id="(1 + tanh(0.5 * x)) / 2"),
+    pytest.param(lambda x: x.add_(3.0).clamp_(0.0, 6.0).div_(6.0), id="in place"),
+]
 
 
 @pytest.mark.parametrize(
-    "squash",
+    "function",
     [
-        pytest.param(torch.sigmoid, id="torch.sigmoid"),
-        pytest.param(F.sigmoid, id="F.sigmoid"),
-        pytest.param(lambda x: x.sigmoid(), id="x.sigmoid"),
-        pytest.param(lambda x: x.sigmoid_(), id="x.sigmoid_"),
-        pytest.param(torch.special.expit, id="torch.special.expit"),
-        pytest.param(F.hardsigmoid, id="F.hardsigmoid"),
-        pytest.param(lambda x: F.hardsigmoid(x, inplace=True), id="F.hardsigmoid in place"),
-        pytest.param(lambda x: F.relu6(x + 3) / 6, id="relu6(x + 3) / 6"),
-        pytest.param(lambda x: F.relu6(3 + x, inplace=True) * (1 / 6), id="relu6(3 + x) * (1 / 6)"),
-        pytest.param(lambda x: F.hardtanh(x + 3, 0, 6) / 6, id="hardtanh(x + 3, 0, 6) / 6"),
-        pytest.param(lambda x: torch.clamp(x + 3, 0, 6).div(6), id="clamp(x + 3, 0, 6) / 6"),
-        pytest.param(lambda x: torch.clamp(F.relu(x + 3), max=6) / 6, id="clamp(relu(x + 3), max=6) / 6"),
-        pytest.param(lambda x: torch.clamp(x / 6 + 0.5, 0, 1), id="clamp(x / 6 + 0.5, 0, 1)"),
-        pytest.param(lambda x: torch.clamp(0.2 * x + 0.5, min=0, max=1), id="clamp(0.2 * x + 0.5, 0, 1)"),
-        pytest.param(lambda x: torch.clamp((x + 3) / 6, 0, 1), id="clamp((x + 3) / 6, 0, 1)"),
-        pytest.param(lambda x: torch.clamp(x - (-3), 0, 6) / 6, id="clamp(x - -3, 0, 6) / 6"),
-        pytest.param(lambda x: 1 / (1 + torch.exp(-x)), id="1 / (1 + exp(-x))"),
-        pytest.param(lambda x: 0.5 * torch.tanh(x / 2) + 0.5, id="0.5 * tanh(x / 2) + 0.5"),
-        pytest.param(lambda x: (1 + torch.tanh(0.5 * x)) / 2, id="(1 + tanh(0.5 * x)) / 2"),
-        pytest.param(lambda x: x.add_(3.0).clamp_(0.0, 6.0).div_(6.0), id="in place"),
+        *FUNCTIONS[::3],
+        *(pytest.param(*p.values, id=p.id, marks=pytest.mark.full) for i, p in enumerate(FUNCTIONS) if i % 3),
     ],
 )
 def test_a_gate_written_as_a_function_is_compared_too(
-    squash: Callable[[torch.Tensor], torch.Tensor], tmp_path: Path
+    function: Callable[[torch.Tensor], torch.Tensor], tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    verdict = exported(from_module(nn.Sequential(Functional(squash)).eval(), (3, 16, 16)), tmp_path)
+    verdict = exported(from_module(nn.Sequential(Functional(function)).eval(), (3, 16, 16)), tmp_path)
     assert_good(verdict, gates=1)
     assert verdict.comparisons[0].tensor == "0", "the path of the module in whose forward it stands"
 
@@ -135,11 +141,11 @@ class Attention(nn.Module):
     """Squeeze-and-excitation behind an activation, with gates as nearly closed as those of new networks."""
 
     def __init__(
-        self, squash: Callable[[torch.Tensor], torch.Tensor], activation: Callable[[torch.Tensor], torch.Tensor]
+        self, function: Callable[[torch.Tensor], torch.Tensor], activation: Callable[[torch.Tensor], torch.Tensor]
     ) -> None:
         super().__init__()
         self.stem, self.fc1, self.fc2 = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1), nn.Conv2d(4, 8, 1)
-        self.gate, self.act, self.head = Written(squash), Written(activation), nn.Linear(8, 5)
+        self.gate, self.act, self.head = Written(function), Written(activation), nn.Linear(8, 5)
         with torch.no_grad():
             self.fc2.weight.mul_(0.02)
             nn.init.zeros_(self.fc2.get_parameter("bias"))
@@ -157,7 +163,7 @@ class Attention(nn.Module):
     ],
 )
 @pytest.mark.parametrize(
-    "squash",
+    "function",
     [
         pytest.param(torch.sigmoid, id="sigmoid"),
         pytest.param(F.hardsigmoid, id="hardsigmoid"),
@@ -166,10 +172,10 @@ class Attention(nn.Module):
     ],
 )
 def test_a_wrong_weight_of_a_gate_is_found_in_foreign_files_too(
-    squash: Callable[[torch.Tensor], torch.Tensor], activation: str, legacy: bool, tmp_path: Path
+    function: Callable[[torch.Tensor], torch.Tensor], activation: str, legacy: bool, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    module = Attention(squash, SWISHES[activation]).eval()
+    module = Attention(function, SWISHES[activation]).eval()
     reference = compute_reference(from_module(module, (3, 16, 16)), batches(opened(only_input((3, 16, 16)))))
     for factor in (1.0, 1.001):
         faulty = deepcopy(module)

@@ -35,13 +35,11 @@ def test_a_clean_file_agrees(
     assert verdict.images == 1 + 2 + 2 * 5, "all of the pool, the last batch filled up"
 
 
-USUAL = (("mobilenet_v3_small", "cbam"),)  # the others in `make test-all` alone
-
-
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("family", "attention"),
     [
-        pytest.param(family, kind, marks=[] if (family, kind) in USUAL else [pytest.mark.full])
+        (family, kind)
         for family in FAMILIES
         for kind in ("se", "cbam")
         if (family, kind) != ("mobilenet_v3_small", "se")  # is among the clean files above
@@ -53,7 +51,7 @@ def test_every_family_agrees(family: str, attention: str, fresh: Callable[[str],
     assert_good(verdict, gates * (2 if attention == "cbam" else 1))
 
 
-@pytest.mark.parametrize("opset", [18, 23])
+@pytest.mark.parametrize("opset", [pytest.param(18, marks=pytest.mark.full), 23])
 def test_every_opset_agrees(opset: int, loaded: Callable[[str], LoadedModel], tmp_path: Path) -> None:
     assert_good(exported(loaded("cbam_resnet8"), tmp_path, opset=opset), gates=6)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -154,3 +155,23 @@ def refused(
         return done
 
     return command
+
+
+@pytest.fixture
+def wrong_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The change to float16 multiplies the weights of the first convolution by 1.05."""
+    import numpy as np
+    import onnx_ir as ir
+
+    from attn_export.exporter.precision import typed_file
+    from attn_export.exporter.precision.half import to_half
+
+    def wrong(model: ir.Model, *arguments: Any) -> Any:
+        kept = to_half(model, *arguments)
+        value = next(node for node in model.graph if node.op_type == "Conv").inputs[1]
+        assert value is not None
+        assert value.const_value is not None
+        value.const_value = ir.tensor(value.const_value.numpy() * np.float16(1.05), name=value.name)
+        return kept
+
+    monkeypatch.setattr(typed_file, "to_half", wrong)

@@ -11,7 +11,6 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 import torch
@@ -20,8 +19,6 @@ from attn_export.cli import run
 from attn_export.exporter.commands import build as build_command
 from attn_export.exporter.engine import record as engine_records
 from attn_export.exporter.graph import write as onnx_file
-from attn_export.exporter.precision import typed_file
-from attn_export.exporter.precision.half import to_half
 from attn_export.exporter.records.engine import MixedKernel
 from attn_export.exporter.system import gpus
 from attn_export.exporter.system.files import sha256_of
@@ -333,20 +330,8 @@ def test_weights_and_bundles_are_not_overwritten(
     refused(2, "build", bundle, *SM86, "--backend", "tensorrt-rtx", "-o", bundle, says=[f"would overwrite {bundle}"])
 
 
-def test_a_change_to_float16_that_goes_wrong_leaves_nothing(
-    refused: Command, onnx_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import onnx_ir as ir
-
-    def faulty(model: ir.Model, largest: Any, kind: Any) -> Any:
-        kept = to_half(model, largest, kind)
-        value = next(n for n in model.graph if n.op_type == "Conv").inputs[1]
-        assert value is not None
-        assert value.const_value is not None
-        value.const_value = ir.tensor(value.const_value.numpy() * np.float16(1.2), name=value.name)
-        return kept
-
-    monkeypatch.setattr(typed_file, "to_half", faulty)
+@pytest.mark.usefixtures("wrong_half")
+def test_a_change_to_float16_that_goes_wrong_leaves_nothing(refused: Command, onnx_folder: Path) -> None:
     refused(1, "build", "model.onnx", *SM86, "--precision", "fp16", says=["the float16 file doesn't compute"])
 
 

@@ -3,17 +3,13 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import onnxruntime
 import pytest
 
 from attn_export.exporter.engine import record as engine_records
-from attn_export.exporter.precision import typed_file
-from attn_export.exporter.precision.half import to_half
 from attn_export.exporter.records.engine import MixedKernel
 from attn_export.exporter.system.files import sha256_of
 from tests.cli.engines.conftest import (
@@ -179,19 +175,8 @@ def test_precisions_may_be_repeated(quick: None, attn_export: Command, folder: P
     assert names(folder) == {"model.onnx", "model.report.json"}
 
 
-def test_a_fault_in_the_change_to_float16_is_found(
-    quick: None, refused: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-
-    def faulty(model: ir.Model, largest: Any, kind: Any) -> Any:
-        kept = to_half(model, largest, kind)
-        value = next(node for node in model.graph if node.op_type == "Conv").inputs[1]
-        assert value is not None
-        assert value.const_value is not None
-        value.const_value = ir.tensor(value.const_value.numpy() * np.float16(1.05), name=value.name)
-        return kept
-
-    monkeypatch.setattr(typed_file, "to_half", faulty)
+@pytest.mark.usefixtures("wrong_half")
+def test_a_fault_in_the_change_to_float16_is_found(quick: None, refused: Command) -> None:
     refused(
         1,
         "model.pt",
